@@ -1,0 +1,49 @@
+"""What `python3 tasks.py` becomes inside the virtual environment: invoke, with a hint for what was misspelt."""
+
+import difflib
+import os
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+from invoke.exceptions import ParseError
+from invoke.program import Program
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class PushProgram(Program):
+    """Invoke's own program, except that an unknown name is answered with the nearest one there is."""
+
+    def parse_tasks(self) -> None:
+        """Parse the tasks and their flags. Raises ParseError, which invoke prints."""
+        try:
+            super().parse_tasks()
+        except ParseError as error:
+            raise ParseError(f"{error}{self._hint(str(error), error.context)}", error.context) from None
+
+    def _hint(self, message: str, context: object) -> str:
+        unknown = re.search(r"No idea what '(.+)' is", message)
+        if unknown is None:
+            return ""
+        flags = list(getattr(context, "flags", {}))
+        known = flags if unknown[1].startswith("-") else sorted(self.collection.task_names)
+        nearest = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.5)
+        return f" Did you mean {nearest[0]}?" if nearest else " `python3 tasks.py --list` names all tasks."
+
+
+def _version() -> str:
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+def main() -> None:
+    """Run the tasks named on the command line, from any working directory."""
+    os.chdir(ROOT)
+    PushProgram(name="push", version=_version(), binary="python3 tasks.py", binary_names=["tasks.py", "inv"]).run(
+        ["tasks.py", *sys.argv[1:]]
+    )
+
+
+if __name__ == "__main__":
+    main()

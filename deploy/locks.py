@@ -1,0 +1,83 @@
+"""The lock files: exact versions with hashes, of the tools (dev) and of each service's extra."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = ROOT / "pyproject.toml"
+LOCKS = ROOT / "deploy" / "locks"
+
+# Nothing of the machine that writes a lock may stay in it: no index, no wheel folder, no command line.
+_OPTIONS = (
+    *("--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"),
+    *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
+)
+
+
+def write_locks(*, upgrade: bool) -> None:
+    """Write dev.txt, then each extra's lock with the very versions of dev.txt. Raises CalledProcessError."""
+    LOCKS.mkdir(exist_ok=True)
+    extras = sorted(_project()["project"]["optional-dependencies"])
+    everything = [word for extra in extras for word in ("--extra", extra)]
+    newest = ["--upgrade"] if upgrade else []
+    _compile(LOCKS / "dev.txt", [*everything, "--group", f"{PYPROJECT}:dev", *newest])
+    for extra in extras:
+        _compile(LOCKS / f"{extra}.txt", ["--extra", extra, "--constraints", str(LOCKS / "dev.txt")])
+
+
+def faults() -> list[str]:
+    """List what is wrong with the locks: not in step with pyproject.toml, with each other, or naming a host."""
+    project = _project()
+    extras: dict[str, list[str]] = project["project"]["optional-dependencies"]
+    common: list[str] = project["project"]["dependencies"]
+    every = [*common, *project["dependency-groups"]["dev"], *(name for extra in extras.values() for name in extra)]
+    found = _faults_of("dev", every)
+    for extra, dependencies in extras.items():
+        found += _faults_of(extra, [*common, *dependencies])
+        pins, dev = _pins(LOCKS / f"{extra}.txt"), _pins(LOCKS / "dev.txt")
+        found += [f"{extra}.txt: {name} is not the version of dev.txt" for name in pins if pins[name] != dev.get(name)]
+    orphans = {path.stem for path in LOCKS.glob("*.txt")} - {"dev", *extras}
+    return found + [f"{name}.txt belongs to no extra" for name in sorted(orphans)]
+
+
+def _faults_of(lock: str, dependencies: list[str]) -> list[str]:
+    path = LOCKS / f"{lock}.txt"
+    if not path.exists():
+        return [f"{path.name} is missing"]
+    pins = _pins(path)
+    missing = [name for name in map(_name, dependencies) if name not in pins]
+    found = [f"{path.name}: {name} is not locked" for name in missing]
+    if re.search(r"://|--(extra-)?index-url|--find-links|--trusted-host", path.read_text(encoding="utf-8")):
+        found.append(f"{path.name} names a registry or a folder of the machine that wrote it")
+    return found
+
+
+def _pins(lock: Path) -> dict[str, set[str]]:
+    """Read the pinned versions by name: several where platforms or Pythons differ."""
+    pins: dict[str, set[str]] = {}
+    for line in lock.read_text(encoding="utf-8").splitlines() if lock.exists() else ():
+        if pinned := re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", line):
+            pins.setdefault(_name(pinned[1]), set()).add(pinned[2])
+    return pins
+
+
+def _name(requirement: str) -> str:
+    """Return the normalised name (PEP 503) at the start of a requirement."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\s\[<>=!~;]", requirement, maxsplit=1)[0]).lower()
+
+
+def _project() -> dict[str, Any]:
+    return tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))
+
+
+def _compile(lock: Path, arguments: list[str]) -> None:
+    uv = Path(sys.executable).with_name("uv")
+    command = [str(uv), "pip", "compile", str(PYPROJECT), *_OPTIONS, *arguments, "--output-file", str(lock)]
+    # uv does not read pip's configuration, and an operator has only that: a folder of wheels is handed on.
+    folders = os.environ.get("PIP_FIND_LINKS", "").split()
+    subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"UV_FIND_LINKS": ",".join(folders)})

@@ -1,0 +1,44 @@
+"""The whole system on this machine, without containers: real servers, and every service as a process."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from deploy import running
+from deploy.localstack import LocalStack
+from deploy.localstack.kafka import KafkaChoice
+from deploy.localstack.ports import preferred_port
+from deploy.running import Endpoints
+
+STATISTICS_CONSUMERS = ("event_counter", "metadata_counter", "search_counter", "timing_stats")
+TRACKER_PORT = 5222
+KAFIDX_PORT = 5031
+PROCESSES = (("tracker",), ("kafkastore",), *(("consumers", name) for name in STATISTICS_CONSUMERS), ("kafidx",))
+"""What `python -m services.<...>` runs; a new service joins with a row here."""
+
+
+@contextmanager
+def running_system(*, kafka: KafkaChoice, console: Console) -> Iterator[LocalStack]:
+    """Start everything; stop everything on the way out, whatever the reason."""
+    begun = time.monotonic()
+    with LocalStack(kafka=kafka, say=console.print) as stack:
+        console.print(f"starting {len(PROCESSES)} services")
+        # The addresses that the old system's clients and users know, where they are free.
+        ports = {
+            "TRACKER_PORT": str(preferred_port(TRACKER_PORT)),
+            "KAFIDX_PORT": str(preferred_port(KAFIDX_PORT)),
+        }
+        own = ports | {"TRACKER_SPOOL_DIRECTORY": str(stack.data_directory / "spool")}
+        for name, *arguments in PROCESSES:
+            stack.start_service(name, *arguments, env=own)
+        stack.wait_until_ready()
+        console.print(f"everything runs after {time.monotonic() - begun:.0f} s")
+        with running.announce(endpoints_of(stack)):
+            yield stack
+
+
+def endpoints_of(stack: LocalStack) -> Endpoints:
+    """Say where the parts of this stack listen."""
+    return Endpoints(stack.tracker_url, (stack.redis_url,), stack.redis_url, stack.bootstrap_servers)
