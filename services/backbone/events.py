@@ -1,0 +1,337 @@
+"""The two wire formats of an event, with the one encoder and the one decoder of each. Pure: no I/O, no clock.
+
+RawEvent is what the tracker stores in Redis and kafkastore reads: internal, versioned, any bytes survive.
+Event is what lies in the Kafka topic: public, three fields with one space between, read outside this
+repository too:
+
+    <type> <meta> <params>
+
+type is percent-encoded where needed, meta is `application/x-www-form-urlencoded`, params is the request's
+query as it came, or `-` when there is none.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from hashlib import blake2b
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus, unquote_to_bytes
+
+import msgspec
+
+from services.backbone import names
+
+EVENT_FORMAT_VERSION: Final = b"1"
+UNKNOWN_PLACE: Final = "XX"
+
+FINGERPRINT_BYTES: Final = 8
+
+_RAW_VERSION: Final = b"\x01"
+_NO_PARAMS: Final = b"-"
+_NO_PARAMS_ESCAPED: Final = b"%2D"
+_IMAGE_SUFFIXES: Final = (".gif", ".png", ".jpg", ".jpeg", ".webp", ".svg", ".ico")
+# Everything a reader can print and split on: ASCII without the space that separates the fields and the percent
+# sign that escapes.
+_PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
+_IPV4_DIGITS: Final = 8
+_IPV6_DIGITS: Final = 32
+_UNPRINTABLE: Final = re.compile(rb"[^\x21-\x7e]")
+# What stands on the wire as it is: most ids, hosts and types. A look costs a tenth of an encoding.
+_NEEDS_NO_FORM: Final = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
+_NEEDS_NO_ESCAPE: Final = re.compile(r"[\x21-\x24\x26-\x7e]+").fullmatch
+_SHORT: Final = 512
+"""Characters of a text that is worth keeping in a cache: visitors choose them, and a cache must stay small."""
+
+
+class InvalidEvent(ValueError):  # noqa: N818 - a kind of event, not a fault of ours (house style: two kinds of failure)
+    """Something that will never become an event however often it is tried: count it, keep it, go on."""
+
+
+# The queue's format: tracker -> Redis -> kafkastore -----------------------------------------------------------
+
+
+class RawEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One event as the tracker received it. What came by HTTP is kept as the bytes that came."""
+
+    id: str
+    received_at_ms: int
+    """Time of receipt at the tracker, milliseconds since 1970 UTC."""
+    address: str
+    """The client's address as text, empty when there is none or the visitor opted out."""
+    host: bytes
+    pod: str
+    """The tracker's own address."""
+    path: bytes
+    """Percent-encoded; its last segment is the event's type (type_of_path)."""
+    query: bytes
+    user_agent: bytes
+    referrer: bytes
+    opted_out: bool = False
+    client_time_ms: int | None = None
+    """The client's own time, corrected by its skew where it told one."""
+
+
+_raw_encoder = msgspec.msgpack.Encoder()
+_raw_decoder = msgspec.msgpack.Decoder(RawEvent)
+
+
+def encode_raw(event: RawEvent) -> bytes:
+    """Encode an entry of the Redis list: one version byte, then a msgpack array."""
+    return _RAW_VERSION + _raw_encoder.encode(event)
+
+
+def decode_raw(entry: bytes) -> RawEvent:
+    """Decode an entry of the Redis list.
+
+    Raises InvalidEvent when the bytes are not an entry or are of a version that this code does not know.
+    """
+    if entry[:1] != _RAW_VERSION:
+        raise InvalidEvent(f"unknown entry version {entry[:1]!r}")
+    try:
+        return _raw_decoder.decode(memoryview(entry)[1:])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        # Text that is not UTF-8 is told by the second, lists in lists in lists by the third.
+        raise InvalidEvent(f"malformed entry: {error}") from error
+
+
+# The type of an event is the last non-empty segment of its path -------------------------------------------------
+
+
+def type_of_path(path: bytes) -> str:
+    """Read the event type off a path: its last non-empty segment, decoded, without a known image suffix.
+
+    A path without any segment has the type `/`. Bytes that are not UTF-8 become U+FFFD. Never empty.
+    """
+    return _type_of_short_path(path) if len(path) <= _SHORT else _type_of_path(path)
+
+
+def _type_of_path(path: bytes) -> str:
+    segment = path.rstrip(b"/").rpartition(b"/")[2]
+    if not segment:
+        return "/"
+    text = unquote_to_bytes(segment).decode("utf-8", "replace")
+    stem, dot, suffix = text.rpartition(".")
+    return stem if stem and dot + suffix.lower() in _IMAGE_SUFFIXES else text
+
+
+def path_of_type(event_type: str) -> bytes:
+    """Make the path whose type is `event_type`: the inverse of type_of_path, for events that come without a path.
+
+    Raises InvalidEvent when the type is empty or is not valid Unicode text.
+    """
+    if not event_type:
+        raise InvalidEvent("type is empty")
+    # A type that ends like an image would lose that ending when it is read back: give it one to lose.
+    guard = ".gif" if event_type.lower().endswith(_IMAGE_SUFFIXES) else ""
+    try:
+        return b"/" + quote(event_type + guard, safe="").encode("ascii")
+    except UnicodeEncodeError as error:
+        raise InvalidEvent("type is not valid Unicode text") from error
+
+
+# The topic's format: kafkastore -> Kafka -> every consumer ---------------------------------------------------------
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where an address is, as far as the city database knows."""
+
+    country: str = UNKNOWN_PLACE
+    """ISO 3166-1 alpha-2 code."""
+    city: str = UNKNOWN_PLACE
+
+
+class Device(msgspec.Struct, frozen=True):
+    """What a user agent says of the machine behind it. Empty text: unknown, absent on the wire."""
+
+    device: str = "other"
+    """desktop, phone, tablet, tv, bot or other."""
+    device_name: str = ""
+    platform: str = ""
+    platform_version: str = ""
+    browser: str = ""
+    browser_version: str = ""
+    bot_name: str = ""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One enriched event as it lies in the topic."""
+
+    type: str
+    id: str
+    received_at_ms: int
+    """Time of receipt at the tracker, milliseconds since 1970 UTC (`ts` on the wire)."""
+    queue_delay_ms: int
+    """Milliseconds between receipt and enrichment: the time spent in Redis (`klag` on the wire)."""
+    host: str = ""
+    pod: str = ""
+    address: str = ""
+    """Hexadecimal: 8 digits for IPv4, 32 for IPv6, after IP_MODE; empty when there is none (`ip` on the wire)."""
+    place: Place = Place()
+    device: Device = Device()
+    referrer: str = ""
+    client_time_ms: int | None = None
+    opted_out: bool = False
+    params: str = ""
+    """The query as it came, with everything but printable ASCII percent-encoded; empty when there was none."""
+
+
+class EncodedEvent(NamedTuple):
+    """The three fields of an event, split and not decoded: all that a reader of types needs."""
+
+    type: bytes
+    meta: bytes
+    params: bytes
+
+
+def encode_event(event: Event) -> bytes:
+    """Encode the value of a record of the topic `events`."""
+    return (
+        f"{encode_type(event.type)} "
+        f"id={_form(event.id)}&ts={event.received_at_ms}&klag={event.queue_delay_ms}"
+        f"&host={_form(event.host)}&pod={_form(event.pod)}"
+        f"{'&ip=' + event.address if event.address else ''}"
+        f"&{_place_fields(event.place)}&{_device_fields(event.device)}"
+        f"{'&ref=' + _form(event.referrer) if event.referrer else ''}"
+        f"{'' if event.client_time_ms is None else f'&cts={event.client_time_ms}'}"
+        f"{'&optout=1' if event.opted_out else ''}"
+        f" {event.params or '-'}"
+    ).encode("ascii")
+
+
+def encode_params(query: bytes) -> str:
+    """Make a query safe for the third field: what is not printable ASCII is percent-encoded, all else stays."""
+    if query == _NO_PARAMS:
+        query = _NO_PARAMS_ESCAPED
+    return _UNPRINTABLE.sub(lambda match: b"%%%02X" % match[0][0], query).decode("ascii")
+
+
+def split_event(value: bytes) -> EncodedEvent:
+    """Split a record's value into its three fields without decoding them. Raises InvalidEvent."""
+    fields = value.split(b" ")
+    if len(fields) != 3 or not all(fields):  # noqa: PLR2004 - the three fields of the format
+        raise InvalidEvent(f"expected three fields with one space between, found {len(fields)}")
+    return EncodedEvent(*fields)
+
+
+def decode_event(value: bytes) -> Event:
+    """Decode a record's value.
+
+    Keys of meta that this code does not know are passed over, so that later versions can add some.
+    Raises InvalidEvent when the value is not an event.
+    """
+    encoded = split_event(value)
+    meta = dict(parse_qsl(encoded.meta.decode("ascii", "replace"), keep_blank_values=True))
+    try:
+        client_time = meta.get("cts")
+        return Event(
+            type=decode_type(encoded.type),
+            id=meta["id"],
+            received_at_ms=int(meta["ts"]),
+            queue_delay_ms=int(meta["klag"]),
+            host=meta.get("host", ""),
+            pod=meta.get("pod", ""),
+            address=meta.get("ip", ""),
+            place=Place(meta.get("country", UNKNOWN_PLACE), meta.get("city", UNKNOWN_PLACE)),
+            device=Device(**{name: meta[name] for name in Device.__struct_fields__ if name in meta}),
+            referrer=meta.get("ref", ""),
+            client_time_ms=None if client_time is None else int(client_time),
+            opted_out=meta.get("optout") == "1",
+            params="" if encoded.params == _NO_PARAMS else encoded.params.decode("ascii", "replace"),
+        )
+    except KeyError as error:
+        raise InvalidEvent(f"meta has no {error.args[0]!r}") from error
+    except ValueError as error:
+        raise InvalidEvent(f"meta has a malformed number: {error}") from error
+
+
+def meta_value(meta: bytes, key: bytes) -> bytes | None:
+    """Return one value of an encoded meta field as it stands there, or None: for readers that need only a few.
+
+    Values are percent-encoded as forms are; `meta_text` reads those that are text.
+    """
+    sought = b"&" + key + b"="
+    begin = (b"&" + meta).find(sought)
+    if begin < 0:
+        return None
+    begin += len(sought) - 1  # the ampersand put before the first key is not in `meta`
+    end = meta.find(b"&", begin)
+    return meta[begin:] if end < 0 else meta[begin:end]
+
+
+def fingerprint(event: EncodedEvent, headers: Iterable[tuple[str, bytes]]) -> bytes | None:
+    """Return the fingerprint of an event's id, FINGERPRINT_BYTES long; None for an event without an id.
+
+    The id is that of the record's header, and where that is missing the one in meta. Who remembers n fingerprints takes
+    a new event for one of them with odds of n / 2**64: for two million, once in about 10**13 events.
+    """
+    for name, value in headers:
+        if name == names.HEADER_EVENT_ID and value:
+            return blake2b(value, digest_size=FINGERPRINT_BYTES).digest()
+    encoded = meta_value(event.meta, b"id")
+    if not encoded:
+        return None
+    return blake2b(unquote_to_bytes(encoded.replace(b"+", b" ")), digest_size=FINGERPRINT_BYTES).digest()
+
+
+def meta_text(value: bytes) -> str:
+    """Decode a value that `meta_value` returned. What is not UTF-8 becomes U+FFFD."""
+    return unquote_plus(value.decode("ascii", "replace"))
+
+
+def readable_address(digits: str) -> str:
+    """Write an address that came as 8 (IPv4) or 32 (IPv6) hexadecimal digits as people do; other text stays."""
+    try:
+        if len(digits) == _IPV4_DIGITS:
+            return str(IPv4Address(int(digits, 16)))
+        if len(digits) == _IPV6_DIGITS:
+            return str(IPv6Address(int(digits, 16)))
+    except ValueError:
+        pass  # not hexadecimal
+    return digits
+
+
+def encode_type(event_type: str) -> str:
+    """Percent-encode a type where needed: spaces, percent signs and all that is not printable ASCII."""
+    return event_type if _NEEDS_NO_ESCAPE(event_type) else quote(event_type, safe=_PLAIN)
+
+
+def decode_type(field: bytes) -> str:
+    """Decode the first field of a record's value."""
+    return unquote(field.decode("ascii", "replace"))
+
+
+def parameters(params: str) -> Iterator[tuple[str, str]]:
+    """Decode a query into its pairs, in order, repeated keys and empty values included."""
+    return iter(parse_qsl(params, keep_blank_values=True))
+
+
+def parameter(params: str, name: str) -> str | None:
+    """Return the first value of one parameter of a query, or None when it is not there."""
+    # Most queries do not hold the name at all: look before decoding.
+    if name not in params and "%" not in params:
+        return None
+    return next((value for key, value in parameters(params) if key == name), None)
+
+
+def _form(text: str) -> str:
+    """Encode a value of meta."""
+    if _NEEDS_NO_FORM(text):
+        return text
+    return _form_of_short(text) if len(text) <= _SHORT else quote_plus(text)
+
+
+# Pages, referrers, visitors and browsers come again, so encoded fragments repeat; all caches are bounded.
+_type_of_short_path = lru_cache(maxsize=16384)(_type_of_path)
+_form_of_short = lru_cache(maxsize=16384)(quote_plus)
+
+
+@lru_cache(maxsize=16384)
+def _place_fields(place: Place) -> str:
+    return f"country={quote_plus(place.country)}&city={quote_plus(place.city)}"
+
+
+@lru_cache(maxsize=16384)
+def _device_fields(device: Device) -> str:
+    fields = ((name, getattr(device, name)) for name in device.__struct_fields__)
+    return "&".join(f"{name}={quote_plus(text)}" for name, text in fields if text)

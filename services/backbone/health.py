@@ -1,0 +1,102 @@
+"""Liveness, readiness and metrics on the internal port: liveness asks only the process, readiness asks dependencies."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+Check = Callable[[], Awaitable[str]]
+"""Returns a detail worth showing (may be empty), or raises: then the process is not ready and the error says why."""
+
+Refresh = Callable[[], Awaitable[None]]
+
+
+class Health:
+    """What one process knows of its own state."""
+
+    def __init__(self, checks: Mapping[str, Check], *, check_timeout_s: float = 2.0) -> None:
+        """Readiness runs all `checks` at once; one that takes over `check_timeout_s` counts as failed."""
+        self._checks = checks
+        self._check_timeout_s = check_timeout_s
+        self.starting = False
+        """Set by a process that answers here before it can take work, until it can."""
+        self.stopping = False
+        """Set at SIGTERM: not ready from then on, so that no new work is sent here."""
+
+    async def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Return whether to send work here, and why."""
+        results = await asyncio.gather(*(self._run(check) for check in self._checks.values()))
+        details = {name: {"ok": ok, "detail": detail} for name, (ok, detail) in zip(self._checks, results, strict=True)}
+        ready = not (self.starting or self.stopping) and all(ok for ok, _ in results)
+        status = "stopping" if self.stopping else "starting" if self.starting else "ready" if ready else "not ready"
+        return ready, {"status": status, "checks": details}
+
+    async def _run(self, check: Check) -> tuple[bool, str]:
+        try:
+            return True, await asyncio.wait_for(check(), self._check_timeout_s)
+        except TimeoutError:
+            return False, f"no answer within {self._check_timeout_s} s"
+        except Exception as error:  # noqa: BLE001 - whatever a check raises is its answer
+            return False, f"{type(error).__name__}: {error}"
+
+
+class Heartbeat:
+    """A worker's loop says that it turns; a check that fails when it has not for too long."""
+
+    def __init__(self, *, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._last: float | None = None
+
+    def beat(self) -> None:
+        """Say that the loop turns. Called by the loop itself, never by a thread or timer beside it."""
+        self._last = asyncio.get_running_loop().time()
+
+    async def check(self) -> str:
+        """Raise unless the loop has turned within the limit."""
+        if self._last is None:
+            raise RuntimeError("the loop has not begun")
+        age_s = asyncio.get_running_loop().time() - self._last
+        if age_s > self._limit_s:
+            raise RuntimeError(f"the loop has not turned for {age_s:.0f} s")
+        return ""
+
+
+def create_internal_app(
+    health: Health,
+    registry: CollectorRegistry,
+    *,
+    public_app: FastAPI | None = None,
+    refresh_metrics: Refresh | None = None,
+) -> FastAPI:
+    """Build the application of the internal port: /livez, /readyz, /metrics, and /openapi.json of the public one.
+
+    `refresh_metrics` is awaited before metrics are read, for figures that live elsewhere.
+    """
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/livez")
+    async def livez() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        ready, body = await health.readiness()
+        return JSONResponse(body, status_code=200 if ready else 503)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        if refresh_metrics is not None:
+            await refresh_metrics()
+        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    if public_app is not None:
+        openapi = public_app.openapi
+
+        @app.get("/openapi.json")
+        async def openapi_json() -> dict[str, Any]:
+            return openapi()
+
+    return app

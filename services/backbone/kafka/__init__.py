@@ -1,0 +1,27 @@
+"""Kafka for everyone who writes to it or reads from it: the only package that knows the Kafka client.
+
+Delivery promise: `EventProducer.produce` returns once every record is acknowledged by all in-sync replicas (acks=all).
+`EventConsumer` never commits by itself: its caller commits, or keeps positions elsewhere, after the work is done.
+`TopicReader` joins no group: whoever watches leaves no trace.
+"""
+
+from services.backbone.kafka.consumer import Batch, EventConsumer, Position
+from services.backbone.kafka.faults import KafkaUnavailable, OffsetGone
+from services.backbone.kafka.producer import EventProducer, Record
+from services.backbone.kafka.reader import TopicReader
+from services.backbone.kafka.topics import TopicOffsets, delete_records, ensure_topics, max_record_bytes
+
+__all__ = [
+    "Batch",
+    "EventConsumer",
+    "EventProducer",
+    "KafkaUnavailable",
+    "OffsetGone",
+    "Position",
+    "Record",
+    "TopicOffsets",
+    "TopicReader",
+    "delete_records",
+    "ensure_topics",
+    "max_record_bytes",
+]

@@ -1,0 +1,152 @@
+"""TopicReader: reads a topic without joining any group, from where its caller says; it never commits."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from services.backbone.kafka.consumer import Batch
+from services.backbone.kafka.faults import KafkaUnavailable, OffsetGone, answer_in_time, unavailable
+from services.backbone.settings import KafkaSettings
+
+_FETCH_BYTES = 262_144
+"""What is fetched ahead of each partition: bounds a reader's memory. A larger record comes all the same, alone."""
+_SILENCE_S = 5.0
+"""After so long without a record the brokers are asked whether they are there: a client that has lost them tries again
+for ever and says nothing."""
+
+
+class TopicReader:
+    """Reads all partitions of a topic for one caller, whom no group and no broker remembers.
+
+    Use it as an async context manager, then `seek` before the first `poll`. Partitions that the topic gets later are
+    read by a later reader.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str, *, max_poll_events: int = 2000) -> None:
+        """Return at most `max_poll_events` records from one poll."""
+        self._topic = topic
+        self._max_poll_events = max_poll_events
+        self._next: dict[int, int] = {}
+        self._heard_s = 0.0
+        self._partitions: tuple[TopicPartition, ...] = ()
+        self._client = AIOKafkaConsumer(
+            bootstrap_servers=settings.bootstrap_servers,
+            group_id=None,
+            enable_auto_commit=False,
+            # Never skip or repeat in silence: OffsetGone tells the caller.
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=_FETCH_BYTES,
+            fetch_max_bytes=4 * _FETCH_BYTES,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Connect and find the topic's partitions. Raises KafkaUnavailable, also when there is no such topic."""
+        try:
+            async with answer_in_time():
+                await self._client.start()
+                # The client has no public way to learn of a topic before it is assigned.
+                await self._client._client.add_topic(self._topic)  # noqa: SLF001 - as said
+        except BaseException:
+            await self._close()
+            raise
+        found = sorted(self._client.partitions_for_topic(self._topic) or ())
+        if not found:
+            await self._close()
+            raise KafkaUnavailable(f"there is no topic {self._topic!r}")
+        self._partitions = tuple(TopicPartition(self._topic, partition) for partition in found)
+        self._heard_s = time.monotonic()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Disconnect."""
+        await self._close()
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """The partitions of the topic, in order."""
+        return tuple(tp.partition for tp in self._partitions)
+
+    async def begin_offsets(self) -> dict[int, int]:
+        """Return the first offset that the topic holds of each partition. Raises KafkaUnavailable."""
+        async with answer_in_time():
+            begins = await self._client.beginning_offsets(self._partitions)
+        return {tp.partition: offset for tp, offset in sorted(begins.items())}
+
+    async def end_offsets(self) -> dict[int, int]:
+        """Return the offset after the last record of each partition. Raises KafkaUnavailable."""
+        async with answer_in_time():
+            ends = await self._client.end_offsets(self._partitions)
+        return {tp.partition: offset for tp, offset in sorted(ends.items())}
+
+    async def offsets_at(self, time_ms: int) -> dict[int, int]:
+        """Return, by partition, the first offset whose record is not older; none where all are. KafkaUnavailable."""
+        async with answer_in_time():
+            found = await self._client.offsets_for_times(dict.fromkeys(self._partitions, time_ms))
+        return {tp.partition: at.offset for tp, at in sorted(found.items()) if at is not None}
+
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        """Let each partition that is named go on at its offset; what was fetched of it is dropped.
+
+        The first call says which partitions are read at all.
+        """
+        wanted = {tp: offsets[tp.partition] for tp in self._partitions if tp.partition in offsets}
+        if not self._next:
+            self._client.assign(list(wanted))
+        for partition, offset in wanted.items():
+            self._client.seek(partition, offset)
+            self._next[partition.partition] = offset
+
+    def positions(self) -> dict[int, int]:
+        """Return the offset that the next record of each partition is looked for at."""
+        return dict(self._next)
+
+    def ends_seen(self) -> dict[int, int]:
+        """Return the end of each partition as the latest fetch told it: no question to the broker."""
+        seen = {tp.partition: self._client.highwater(tp) for tp in self._partitions if tp.partition in self._next}
+        return {partition: end for partition, end in seen.items() if end is not None}
+
+    async def poll(self, *, wait_s: float) -> dict[int, Batch]:
+        """Return the records that came, by partition, in order; empty after `wait_s` without any.
+
+        Raises OffsetGone when a position is outside what the topic holds, KafkaUnavailable on other failures, which
+        includes brokers that do not answer any more: that is seen within ten seconds.
+        """
+        try:
+            fetched = await self._client.getmany(timeout_ms=int(wait_s * 1000), max_records=self._max_poll_events)
+            if not fetched:
+                await self._pass_over_holes()
+                await self._ask_after_silence()
+        except OffsetOutOfRangeError as error:
+            raise OffsetGone({tp.partition: offset for tp, offset in error.args[0].items()}) from error
+        except (KafkaError, OSError) as error:
+            raise unavailable(error) from error
+        if fetched:
+            self._heard_s = time.monotonic()
+        batches: dict[int, Batch] = {}
+        for tp, records in fetched.items():
+            first = self._next[tp.partition]
+            wanted = records if not records or records[0].offset >= first else [r for r in records if r.offset >= first]
+            if wanted:
+                self._next[tp.partition] = wanted[-1].offset + 1
+                batches[tp.partition] = Batch(first, wanted[-1].offset + 1, wanted)
+        return batches
+
+    async def _pass_over_holes(self) -> None:
+        """Take over where the client has come to: offsets that hold no record (marks of transactions) end a topic."""
+        for tp in self._partitions:
+            if tp.partition in self._next:
+                self._next[tp.partition] = max(self._next[tp.partition], await self._client.position(tp))
+
+    async def _ask_after_silence(self) -> None:
+        if time.monotonic() - self._heard_s > _SILENCE_S:
+            await self.end_offsets()
+            self._heard_s = time.monotonic()
+
+    async def _close(self) -> None:
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            await asyncio.wait_for(self._client.stop(), timeout=2.0)

@@ -1,0 +1,210 @@
+"""The metrics of each service: every one declared once, with its help, its labels and its unit.
+
+Each class is built once a process, on that process's own registry, so that a process exports what it does and
+nothing else, and tests can build as many as they like.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+# From a lone request on loopback to one that waits for a struggling store, in seconds.
+_LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_BATCH_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
+
+
+class TrackerMetrics:
+    """What the tracker counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "push_tracker_requests",
+            "Requests answered, by method and status",
+            ("method", "status"),
+            registry=registry,
+        )
+        self.accepted = Counter(
+            "push_tracker_events_accepted",
+            "Events answered 2xx: Redis has confirmed them, or they are synced in the spool",
+            registry=registry,
+        )
+        self.refused = Counter(
+            "push_tracker_events_refused", "Events not stored, by reason", ("reason",), registry=registry
+        )
+        self.push_seconds = Histogram(
+            "push_tracker_push_seconds",
+            "Time of one push to Redis",
+            buckets=_LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.push_events = Histogram(
+            "push_tracker_push_events",
+            "Events in one push to Redis",
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
+        )
+        self.pending = Gauge(
+            "push_tracker_pending_events",
+            "Events received that wait for the push in flight",
+            registry=registry,
+        )
+        self.push_failures = Counter(
+            "push_tracker_push_failures",
+            "Pushes, new and replayed, that Redis did not confirm in time",
+            registry=registry,
+        )
+        self.spooled = Counter(
+            "push_tracker_events_spooled", "Events that were answered 2xx from the spool", registry=registry
+        )
+        self.replayed = Counter(
+            "push_tracker_events_replayed",
+            "Events of the spool that Redis has confirmed, or had taken before",
+            registry=registry,
+        )
+        self.spool_events = Gauge(
+            "push_tracker_spool_events", "Events in the spool that Redis has not confirmed", registry=registry
+        )
+        self.spool_bytes = Gauge("push_tracker_spool_bytes", "Size of the spool", registry=registry)
+        self.spool_torn = Counter(
+            "push_tracker_spool_torn",
+            "Records at the end of a segment whose writing a crash cut off: none was answered 2xx",
+            registry=registry,
+        )
+        self.spool_damaged = Counter(
+            "push_tracker_spool_damaged",
+            "Places in the spool that can't be read: events that were answered 2xx are lost",
+            registry=registry,
+        )
+
+
+class KafkastoreMetrics:
+    """What kafkastore counts, and the ledger of the Redis servers that it drains."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.claimed = Counter("push_kafkastore_events_claimed", "Entries claimed from Redis", registry=registry)
+        self.produced = Counter(
+            "push_kafkastore_events_produced", "Events that Kafka has acknowledged", registry=registry
+        )
+        self.dead = Counter(
+            "push_kafkastore_events_dead",
+            "Entries sent to the dead letters, by stage",
+            ("stage",),
+            registry=registry,
+        )
+        self.forgotten = Counter(
+            "push_kafkastore_events_forgotten",
+            "Entries dropped because their device is to be forgotten",
+            registry=registry,
+        )
+        self.reclaimed = Counter(
+            "push_kafkastore_events_reclaimed",
+            "Entries taken back from instances that died",
+            registry=registry,
+        )
+        self.lost_leases = Counter(
+            "push_kafkastore_leases_lost",
+            "Batches shipped whose claim another instance had taken back: their events are in Kafka twice",
+            registry=registry,
+        )
+        self.ship_failures = Counter(
+            "push_kafkastore_ship_failures",
+            "Batches that Kafka did not confirm, each tried again",
+            registry=registry,
+        )
+        self.enrich_seconds = Histogram(
+            "push_kafkastore_enrich_seconds",
+            "Time to enrich one batch",
+            buckets=_LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.produce_seconds = Histogram(
+            "push_kafkastore_produce_seconds",
+            "Time from handing a batch to Kafka until all of it is acknowledged",
+            buckets=_LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.batch_events = Histogram(
+            "push_kafkastore_batch_events", "Entries in one claim", buckets=_BATCH_BUCKETS, registry=registry
+        )
+        self.geoip_loaded = Gauge(
+            "push_kafkastore_geoip_loaded", "1 when a city database is open, else 0", registry=registry
+        )
+        self.ledger = Gauge(
+            "push_ledger_events",
+            "The books of one Redis, read in one step: accepted = produced + dead + waiting",
+            ("redis", "state"),
+            registry=registry,
+        )
+
+
+class ConsumerMetrics:
+    """What a statistics consumer counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.counted = Counter(
+            "push_consumer_events_counted", "Events counted, by consumer", ("consumer",), registry=registry
+        )
+        self.invalid = Counter(
+            "push_consumer_events_invalid",
+            "Records that are no events, by consumer",
+            ("consumer",),
+            registry=registry,
+        )
+        self.copies = Counter(
+            "push_consumer_events_copies",
+            "Records dropped because an event with their id was counted before, by consumer",
+            ("consumer",),
+            registry=registry,
+        )
+        self.refused_batches = Counter(
+            "push_consumer_batches_refused",
+            "Batches not counted because another member had counted past their start, by consumer",
+            ("consumer",),
+            registry=registry,
+        )
+        self.missed = Counter(
+            "push_consumer_offsets_missed",
+            "Offsets that the topic no longer held when they were to be counted, by consumer",
+            ("consumer",),
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "push_consumer_lag_events",
+            "Events in the topic not yet counted, by consumer and partition",
+            ("consumer", "partition"),
+            registry=registry,
+        )
+        self.batch_seconds = Histogram(
+            "push_consumer_batch_seconds",
+            "Time from polling a batch to its counts being written, by consumer",
+            ("consumer",),
+            buckets=_LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+
+
+class KafidxMetrics:
+    """What kafidx counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.watchers = Gauge("push_kafidx_watchers", "Live views that are open", registry=registry)
+        self.refused = Counter(
+            "push_kafidx_watchers_refused",
+            "Sockets refused, by reason: credentials, origin, query, watchers, kafka",
+            ("reason",),
+            registry=registry,
+        )
+        self.seen = Counter("push_kafidx_events_seen", "Events read from the live end of the topic", registry=registry)
+        self.sent = Counter("push_kafidx_rows_sent", "Rows handed to sockets, over all watchers", registry=registry)
+        self.dropped = Counter(
+            "push_kafidx_rows_dropped",
+            "Rows dropped because a watcher did not read them in time, over all watchers",
+            registry=registry,
+        )
+        self.queued_bytes = Gauge(
+            "push_kafidx_queued_bytes", "Bytes of rows that wait for their watchers", registry=registry
+        )
+        self.lag = Gauge(
+            "push_kafidx_lag_events",
+            "Events in the topic that the reader of the live end has not read yet, by partition",
+            ("partition",),
+            registry=registry,
+        )

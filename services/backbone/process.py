@@ -1,0 +1,145 @@
+"""How every process starts, listens and stops: signals, ordered shutdown, exit codes."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import NoReturn, TypeVar
+
+import uvicorn
+import uvloop
+
+from services.backbone.logs import configure_logging, get_logger
+from services.backbone.settings import EnvSettings, ProcessSettings, SettingsError
+
+log = get_logger(__name__)
+
+EXIT_BAD_SETTINGS = 78  # EX_CONFIG of sysexits.h: restarting does not help
+
+_Settings = TypeVar("_Settings", bound=EnvSettings)
+
+
+def load_settings(settings: type[_Settings], environ: Mapping[str, str]) -> _Settings:
+    """Read the settings, or print every fault at once and exit with EX_CONFIG."""
+    try:
+        return settings.from_env(environ)
+    except SettingsError as error:
+        fail(str(error), EXIT_BAD_SETTINGS)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say why the process can't run, and end it."""
+    sys.stderr.write(f"{message}\n")
+    sys.exit(code)
+
+
+def run_until_stopped(
+    main: Callable[[asyncio.Event], Awaitable[None]], settings: ProcessSettings, *, service: str
+) -> None:
+    """Run `main` until it returns; SIGTERM and SIGINT set the event that it is given.
+
+    `main` closes what it opened and returns: the exit code is then 0. A second signal ends the process at once with
+    130. An exception is logged and ends the process with 1, to be restarted.
+    """
+    configure_logging(service=service, level=settings.log_level, output=settings.log_format)
+
+    async def supervise() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def on_signal(number: signal.Signals) -> None:
+            if stop.is_set():
+                sys.exit(130)
+            log.info("stopping", signal=number.name)
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal, number)
+        await main(stop)
+
+    try:
+        uvloop.run(supervise())
+    except PortTaken as error:
+        fail(str(error), 1)
+    except Exception:
+        log.exception("stopped_by_error")
+        sys.exit(1)
+    log.info("stopped")
+
+
+class PortTaken(OSError):  # noqa: N818 - what happened, in two words
+    """Another process listens where this one was told to."""
+
+
+@contextlib.asynccontextmanager
+async def http_server(
+    app: Callable[..., Awaitable[None]],
+    *,
+    host: str,
+    port: int,
+    drain_s: float = 5.0,
+    protocol: Callable[..., asyncio.Protocol] | None = None,
+) -> AsyncIterator[None]:
+    """Serve `app` while the block runs; on leaving, stop accepting and finish the requests in flight within `drain_s`.
+
+    `protocol` makes the uvicorn protocol of each connection, for a server that needs one of its own.
+    Raises PortTaken before anything is served.
+    """
+    listener = _listen(host, port)
+    config = uvicorn.Config(
+        app,
+        http=protocol or "auto",  # type: ignore[arg-type]  # any factory will do, uvicorn only calls it
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        lifespan="off",
+        # Where a service has sockets: what comes in is small; compressing would cost more than the network; and a peer
+        # that reads late is the service's own rule, which a ping's time limit must not forestall.
+        ws_max_size=65_536,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        proxy_headers=False,  # who may speak for a client is the service's own rule
+        timeout_graceful_shutdown=max(1, round(drain_s)),
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    serving.add_done_callback(lambda _: server.listening.set())
+    try:
+        await server.listening.wait()
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that says when it listens and leaves signals to run_until_stopped."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN202 - uvicorn's own signature
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PortTaken(f"can't listen on {host}:{port}: {error.strerror}") from error
+    listener.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+    return listener

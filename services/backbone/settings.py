@@ -1,0 +1,143 @@
+"""Settings: read from the environment once, into frozen classes; all faults told together, no secret shown."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+# What `.env.template` holds where a secret belongs; `inv dotenv.generate` replaces it.
+PLACEHOLDER = "<generate>"
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    # The value itself must not appear in a message: it may hold a password.
+    try:
+        parts = urlsplit(value.get_secret_value())
+        _ = parts.port
+    except ValueError:
+        raise ValueError("is no URL: its host or port is malformed") from None
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    if parts.scheme != "unix" and not parts.hostname:
+        raise ValueError("names no host")
+    if parts.query or parts.fragment:
+        # The client would take any option that its constructor has; time limits and the like are ours to set.
+        raise ValueError("takes no options after the database")
+    return value
+
+
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
+"""May hold a password: for the client only, never for a log, a metric or an error."""
+LOCAL_REDIS = SecretStr("redis://127.0.0.1:6379/0")
+
+
+def _brokers(value: str) -> str:
+    for broker in value.split(","):
+        host, _, port = broker.strip().rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65_536:  # noqa: PLR2004 - the last port
+            raise ValueError("must be host:port, or several with commas between")
+    return value
+
+
+Brokers = Annotated[str, AfterValidator(_brokers)]
+"""Where to find a Kafka cluster: host:port of one or several of its brokers."""
+
+
+def _comma_separated(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    parts = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not parts:
+        raise ValueError("names nothing")
+    return parts
+
+
+CommaSeparated = BeforeValidator(_comma_separated)
+"""Lets a tuple be written with commas between its parts; spaces around them do not count."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(ge=0.01, le=86_400)]
+
+
+class SettingsError(Exception):
+    """The environment does not make valid settings. The message names every faulty variable, a line each."""
+
+
+class EnvSettings(BaseModel):
+    """Base of every Settings class. Each field's alias is the name of its environment variable."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Build the settings from environment variables; an empty variable counts as not set.
+
+        Raises SettingsError with one line for each missing, malformed or out-of-range variable.
+        """
+        given = {name: environ[name] for name in cls.variables() if environ.get(name, "").strip()}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            faults = [f"  {_variable(fault['loc'])}: {_reason(fault)}" for fault in error.errors()]
+            raise SettingsError("\n".join(["these settings are missing or wrong:", *sorted(faults)])) from None
+
+    @classmethod
+    def variables(cls) -> list[str]:
+        """List the environment variables that this class reads, in the order of its fields."""
+        return [field.alias or name for name, field in cls.model_fields.items()]
+
+    @model_validator(mode="after")
+    def _refuse_placeholders(self) -> Self:
+        fields = type(self).model_fields
+        left_over = [
+            field.alias or name
+            for name, field in fields.items()
+            if isinstance(value := getattr(self, name), SecretStr) and value.get_secret_value() == PLACEHOLDER
+        ]
+        if left_over:
+            raise ValueError(f"{', '.join(left_over)} still {PLACEHOLDER}: run `inv dotenv.generate`")
+        return self
+
+
+class ProcessSettings(EnvSettings):
+    """What every process has: its log and its internal port."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="LOG_LEVEL")
+    log_format: Literal["auto", "json", "text"] = Field("auto", alias="LOG_FORMAT")
+    """auto: readable lines on a terminal, JSON elsewhere."""
+    internal_host: str = Field("127.0.0.1", alias="INTERNAL_HOST")
+    internal_port: Port = Field(9464, alias="INTERNAL_PORT")
+    """Health, readiness and metrics; never reachable from outside."""
+
+
+class EventSizeSettings(EnvSettings):
+    """How large an event may be."""
+
+    max_event_bytes: int = Field(262_144, ge=1024, le=16_777_216, alias="MAX_EVENT_BYTES")
+    """The largest event; rules tracker, producer and topic alike."""
+
+
+class KafkaSettings(EventSizeSettings):
+    """How to reach Kafka; the same for everyone who writes to it or reads from it."""
+
+    bootstrap_servers: Brokers = Field("127.0.0.1:9092", alias="KAFKA_BOOTSTRAP_SERVERS")
+    idempotence: bool = Field(default=True, alias="KAFKA_IDEMPOTENCE")
+    """Off only for a broker that refuses InitProducerId; a retry may then write a record twice."""
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return str(location[0]) if location else "settings"
+
+
+def _reason(fault: Any) -> str:
+    return "is not set" if fault["type"] == "missing" else str(fault["msg"]).removeprefix("Value error, ")

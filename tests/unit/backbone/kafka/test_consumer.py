@@ -1,0 +1,67 @@
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import pytest
+from aiokafka.structs import ConsumerRecord
+
+from services.backbone.kafka import EventConsumer
+from services.backbone.settings import KafkaSettings
+
+FIRST = 5  # where the partition goes on
+
+
+def record(offset: int) -> ConsumerRecord[bytes, bytes]:
+    return ConsumerRecord("events", 0, offset, 0, 0, None, b"x", None, 0, 1, ())
+
+
+@pytest.fixture
+async def consumer() -> AsyncIterator[EventConsumer]:
+    """A member that is not connected: these tests play what the client would give it."""
+
+    async def nowhere(_partitions: Sequence[int]) -> Mapping[int, int]:
+        return {}
+
+    member = EventConsumer(KafkaSettings.from_env({}), topic="events", group="group", positions=nowhere)
+    yield member
+    await member.__aexit__()
+
+
+def fetched(consumer: EventConsumer, *offsets: int) -> tuple[int, int] | None:
+    """Give the partition its place, and then these records; where the batch begins and ends, if it is one."""
+    consumer._next[0] = FIRST
+    batch = consumer._batch(0, [record(offset) for offset in offsets])
+    return batch and batch[:2]
+
+
+async def test_records_that_follow_are_a_batch(consumer: EventConsumer) -> None:
+    assert fetched(consumer, 5, 6, 9) == (FIRST, 10)
+    assert consumer.placed() == {0}
+
+
+async def test_a_hole_seen_twice_at_one_place_is_one_of_the_topic(consumer: EventConsumer) -> None:
+    assert fetched(consumer, 8) is None
+    assert consumer.placed() == set()
+    assert fetched(consumer, 8) == (FIRST, 9)
+
+
+async def test_a_hole_seen_before_an_assignment_is_looked_at_again(consumer: EventConsumer) -> None:
+    assert fetched(consumer, 8) is None
+    consumer._forget_places()
+    assert fetched(consumer, 8) is None
+    assert fetched(consumer, 8) == (FIRST, 9)
+
+
+async def test_a_hole_seen_before_the_caller_asked_for_a_new_place_is_looked_at_again(consumer: EventConsumer) -> None:
+    assert fetched(consumer, 8) is None
+    consumer.reposition([0])
+    assert fetched(consumer, 8) is None
+    assert fetched(consumer, 8) == (FIRST, 9)
+
+
+async def test_records_from_before_the_place_are_no_hole(consumer: EventConsumer) -> None:
+    assert fetched(consumer, 3, 4) is None
+    assert fetched(consumer, 8) is None
+    assert fetched(consumer, 8) == (FIRST, 9)
+
+
+async def test_records_of_a_partition_without_a_place_are_dropped(consumer: EventConsumer) -> None:
+    assert consumer._batch(0, [record(5)]) is None

@@ -1,0 +1,111 @@
+import asyncio
+
+import pytest
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, Gauge
+from starlette.routing import Route
+
+from services.backbone.health import Health, Heartbeat, create_internal_app
+
+
+async def fine() -> str:
+    return "all well"
+
+
+async def broken() -> str:
+    raise ConnectionError("no route")
+
+
+async def silent() -> str:
+    await asyncio.sleep(60)
+    return ""
+
+
+async def get(app: FastAPI, path: str) -> tuple[int, bytes]:
+    """One request, without a server."""
+    sent: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: object) -> None:
+        assert isinstance(message, dict)
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "http_version": "1.1"}
+    await app(scope, receive, send)
+    status, body = sent[0]["status"], b"".join(bytes(part.get("body", b"")) for part in sent[1:])  # type: ignore[call-overload]  # bytes
+    assert isinstance(status, int)
+    return status, body
+
+
+async def test_ready_when_all_dependencies_answer() -> None:
+    ready, body = await Health({"redis": fine}).readiness()
+    assert ready
+    assert body == {"status": "ready", "checks": {"redis": {"ok": True, "detail": "all well"}}}
+
+
+async def test_one_failing_dependency_is_named_with_its_reason() -> None:
+    ready, body = await Health({"redis": fine, "kafka": broken}).readiness()
+    assert not ready
+    assert body["checks"]["kafka"] == {"ok": False, "detail": "ConnectionError: no route"}
+    assert body["checks"]["redis"]["ok"]
+
+
+async def test_dependency_that_does_not_answer_counts_as_failed() -> None:
+    ready, body = await Health({"kafka": silent}, check_timeout_s=0.05).readiness()
+    assert not ready
+    assert body["checks"]["kafka"]["detail"] == "no answer within 0.05 s"
+
+
+async def test_not_ready_before_it_can_take_work() -> None:
+    health = Health({})
+    health.starting = True
+    assert await health.readiness() == (False, {"status": "starting", "checks": {}})
+    health.starting = False
+    assert (await health.readiness())[0]
+
+
+async def test_not_ready_while_stopping() -> None:
+    health = Health({"redis": fine})
+    health.stopping = True
+    ready, body = await health.readiness()
+    assert (ready, body["status"]) == (False, "stopping")
+
+
+async def test_heartbeat_tells_a_loop_that_turns_from_one_that_does_not() -> None:
+    heartbeat = Heartbeat(limit_s=0.1)
+    with pytest.raises(RuntimeError, match="not begun"):
+        await heartbeat.check()
+    heartbeat.beat()
+    await heartbeat.check()
+    await asyncio.sleep(0.15)
+    with pytest.raises(RuntimeError, match="not turned"):
+        await heartbeat.check()
+
+
+async def test_internal_port_answers_life_readiness_and_metrics() -> None:
+    registry = CollectorRegistry()
+    gauge = Gauge("push_example", "an example", registry=registry)
+
+    async def refresh() -> None:
+        gauge.set(42)
+
+    app = create_internal_app(Health({"kafka": broken}), registry, refresh_metrics=refresh)
+    assert await get(app, "/livez") == (200, b'{"status":"alive"}')
+    status, body = await get(app, "/readyz")
+    assert status == 503
+    assert b"no route" in body
+    status, body = await get(app, "/metrics")
+    assert status == 200
+    assert b"push_example 42.0" in body
+
+
+def test_only_servers_show_an_interface_description() -> None:
+    def paths(app: FastAPI) -> set[str]:
+        return {route.path for route in app.routes if isinstance(route, Route)}
+
+    registry = CollectorRegistry()
+    worker = create_internal_app(Health({}), registry)
+    server = create_internal_app(Health({}), registry, public_app=FastAPI(title="public"))
+    assert paths(server) - paths(worker) == {"/openapi.json"}

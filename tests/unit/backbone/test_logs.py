@@ -1,0 +1,46 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+# In a process of its own: logging is global, and pytest has its own.
+PROGRAM = """
+import logging
+from services.backbone.logs import configure_logging, get_logger
+
+configure_logging(service="example", level="INFO", output={output!r})
+log = get_logger("some.module")
+log.debug("not_shown")
+log.info("batch_shipped", events=300, place="K\\u00f6ln")
+logging.getLogger("library").warning("from %s", "outside")
+logging.getLogger("aiokafka.conn").error("connection lost, said five times")
+try:
+    raise ValueError("two\\nlines")
+except ValueError:
+    log.exception("failed")
+"""
+
+
+def logged(output: str) -> list[str]:
+    command = [sys.executable, "-c", PROGRAM.format(output=output)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr.splitlines()
+
+
+def test_one_json_line_a_record_where_nobody_watches() -> None:
+    for output in ("json", "auto"):
+        records = [json.loads(line) for line in logged(output)]
+        assert [record["event"] for record in records] == ["batch_shipped", "from outside", "failed"]
+        assert all(record["service"] == "example" for record in records)
+        shipped, foreign, failed = records
+        assert (shipped["events"], shipped["place"], shipped["logger"]) == (300, "Köln", "some.module")
+        assert (shipped["level"], foreign["level"], failed["level"]) == ("info", "warning", "error")
+        assert shipped["timestamp"].endswith("Z")
+        assert failed["exception"][0]["exc_value"] == "two\nlines"
+
+
+def test_readable_lines_when_asked() -> None:
+    lines = logged("text")
+    assert any("batch_shipped" in line and "300" in line for line in lines)
+    assert not any(line.startswith("{") for line in lines)

@@ -1,0 +1,141 @@
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.localstack.ports import LOOPBACK, free_port
+from services.backbone.process import EXIT_BAD_SETTINGS, PortTaken, http_server, load_settings
+from services.backbone.settings import KafkaSettings
+
+ROOT = Path(__file__).parents[3]
+
+PROGRAM = """
+import asyncio, sys
+from services.backbone.process import run_until_stopped
+from services.backbone.settings import ProcessSettings
+
+async def main(stop):
+    print("running", flush=True)
+    {body}
+
+run_until_stopped(main, ProcessSettings.from_env({{"LOG_FORMAT": "json"}}), service="example")
+"""
+
+
+def start(body: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(body=body)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "running\n"
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, errors = process.communicate(timeout=20)
+    return process.returncode, errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_stops_in_order_and_exits_with_0(number: signal.Signals) -> None:
+    process = start("await stop.wait(); await asyncio.sleep(0.1)")
+    process.send_signal(number)
+    code, log = end(process)
+    assert code == 0
+    assert '"event": "stopped"' in log
+    assert number.name in log
+
+
+def test_second_signal_ends_at_once() -> None:
+    process = start("await asyncio.sleep(60)")
+    assert process.stderr is not None
+    process.terminate()
+    # It has the first one when it says so. Sooner, two of the same kind may arrive as one.
+    assert any('"event": "stopping"' in line for line in iter(process.stderr.readline, ""))
+    process.terminate()
+    assert end(process)[0] == 130
+
+
+def test_error_is_logged_and_exits_with_1() -> None:
+    code, log = end(start("raise RuntimeError('out of paper')"))
+    assert code == 1
+    assert "stopped_by_error" in log
+    assert "out of paper" in log
+
+
+def test_main_that_returns_ends_with_0() -> None:
+    assert end(start("return"))[0] == 0
+
+
+def test_wrong_settings_end_with_a_code_that_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load_settings(KafkaSettings, {"MAX_EVENT_BYTES": "3", "KAFKA_IDEMPOTENCE": "perhaps"})
+    assert ended.value.code == EXIT_BAD_SETTINGS
+    said = capsys.readouterr().err
+    assert "MAX_EVENT_BYTES" in said
+    assert "KAFKA_IDEMPOTENCE" in said
+
+
+async def test_requests_in_flight_are_finished_when_the_server_stops() -> None:
+    received, stop, finish = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def app(_scope: object, _receive: object, send: object) -> None:
+        received.set()
+        await finish.wait()
+        assert callable(send)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    async def serve() -> None:
+        async with http_server(app, host=LOOPBACK, port=port):
+            listening.set()
+            await stop.wait()
+
+    port, listening = free_port(), asyncio.Event()
+    serving = asyncio.create_task(serve())
+    async with asyncio.timeout(20):
+        await listening.wait()
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await received.wait()
+        stop.set()
+        await _refused(port)
+        assert not serving.done()
+        finish.set()
+        assert (await reader.read()).endswith(b"done")
+        await serving
+    writer.close()
+    await writer.wait_closed()
+
+
+async def _refused(port: int) -> None:
+    """Return when nobody listens any more."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(LOOPBACK, port)
+        except OSError:
+            return
+        writer.close()
+        await asyncio.sleep(0.01)
+
+
+async def _no_app(_scope: object, _receive: object, _send: object) -> None:
+    raise AssertionError("nobody asks")
+
+
+async def test_port_that_is_taken_is_named() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(PortTaken, match=str(port)):
+            async with http_server(_no_app, host="127.0.0.1", port=port):
+                pass

@@ -1,0 +1,419 @@
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from redis.asyncio import Redis
+
+from services.backbone import names
+from services.backbone.queue import Books, Claim, EventQueue, EvictionAllowed, QueueError, refuse_eviction
+
+MUCH = 1_000_000
+
+
+@pytest.fixture
+async def redis(redis_server: Any) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_server.url) as client:
+        await client.flushdb()
+        yield client
+
+
+@pytest.fixture
+def queue(redis: Redis) -> EventQueue:
+    return EventQueue(redis, instance="one")
+
+
+def entries(count: int, *, begin: int = 0) -> list[bytes]:
+    return [b"entry %d" % number for number in range(begin, begin + count)]
+
+
+async def take(queue: EventQueue, limit: int = 3000) -> Claim:
+    claim = await queue.claim(limit=limit, max_bytes=MUCH, wait_s=0)
+    assert claim is not None
+    return claim
+
+
+async def end_leases(redis: Redis) -> None:
+    claims: Any = await redis.zrange(names.CLAIM_LEASES, 0, -1)
+    for claim in claims:
+        await redis.zadd(names.CLAIM_LEASES, {claim: 1})
+
+
+async def test_entries_come_in_the_order_they_were_pushed(queue: EventQueue) -> None:
+    await queue.push(entries(1000))
+    assert (await take(queue, limit=600)).entries == entries(600)
+    assert (await take(queue, limit=600)).entries == entries(400, begin=600)
+    assert await queue.claim(limit=1, max_bytes=MUCH, wait_s=0) is None
+
+
+async def test_any_bytes_survive(queue: EventQueue) -> None:
+    odd = [b"", b"\0", b"\xff\xfe", b"\r\n", bytes(range(256))]
+    await queue.push(odd)
+    assert (await take(queue)).entries == odd
+
+
+async def test_claim_ends_when_it_holds_enough_bytes(queue: EventQueue) -> None:
+    await queue.push([b"x" * 1000] * 2000)
+    assert len((await take_bytes(queue, 300_000)).entries) == 300
+
+
+async def test_one_large_entry_is_all_that_a_claim_goes_over_its_bytes(queue: EventQueue) -> None:
+    large = b"x" * 100_000
+    await queue.push([*entries(300), *[large] * 300])
+    claim = await take_bytes(queue, 250_000)
+    assert claim.entries[:300] == entries(300)
+    assert 250_000 <= sum(map(len, claim.entries)) < 350_000
+    claim = await take_bytes(queue, 250_000)
+    assert claim.entries == [large] * 3
+
+
+async def take_bytes(queue: EventQueue, max_bytes: int) -> Claim:
+    claim = await queue.claim(limit=2000, max_bytes=max_bytes, wait_s=0)
+    assert claim is not None
+    return claim
+
+
+async def test_lone_entry_is_claimed_as_soon_as_it_comes(queue: EventQueue, redis: Redis) -> None:
+    waiting = asyncio.create_task(queue.claim(limit=3000, max_bytes=MUCH, wait_s=10))
+    await wait_for_blocked_client(redis)
+    began = asyncio.get_running_loop().time()
+    await EventQueue(redis).push(entries(1))
+    claim = await waiting
+    assert claim is not None
+    assert claim.entries == entries(1)
+    assert asyncio.get_running_loop().time() - began < 0.5
+
+
+async def test_empty_queue_waits_no_longer_than_it_is_told(queue: EventQueue) -> None:
+    assert await queue.claim(limit=1, max_bytes=MUCH, wait_s=0.1) is None
+
+
+async def test_confirmed_claim_is_gone_and_in_the_ledger(queue: EventQueue, redis: Redis) -> None:
+    await queue.push(entries(10))
+    claim = await take(queue)
+    assert await queue.books() == Books(accepted=10, claimed=10)
+    assert await queue.confirm(claim, produced=8, dead=2)
+    assert await queue.books() == Books(accepted=10, produced=8, dead=2)
+    assert await redis.exists(claim.key) == 0
+
+
+async def test_claim_of_an_instance_that_died_comes_back_in_order(queue: EventQueue, redis: Redis) -> None:
+    await queue.push(entries(10))
+    dead = await take(queue, limit=6)
+    assert await queue.reclaim() == 0
+    await end_leases(redis)
+    assert await queue.reclaim() == 6
+    assert not await queue.confirm(dead, produced=6, dead=0)
+    assert (await take(EventQueue(redis, instance="two"))).entries == entries(10)
+    assert (await queue.books()).unaccounted == 0
+
+
+async def test_renewed_claim_is_not_taken_back(redis: Redis) -> None:
+    queue = EventQueue(redis, instance="one", lease_s=1)
+    await queue.push(entries(2))
+    kept, lost = await take(queue, limit=1), await take(queue, limit=1)
+    await end_leases(redis)
+    assert await queue.renew([kept])
+    assert await queue.reclaim() == 1
+    assert not await queue.renew([kept, lost])
+    assert await queue.renew([])
+    assert await queue.confirm(kept, produced=1, dead=0)
+
+
+async def test_leases_run_out_by_the_servers_clock(redis: Redis) -> None:
+    queue = EventQueue(redis, instance="one", lease_s=0.2)
+    await queue.push(entries(1))
+    await take(queue)
+    await asyncio.sleep(0.3)
+    assert await queue.reclaim() == 1
+
+
+async def test_given_back_claim_is_first_again(queue: EventQueue) -> None:
+    await queue.push(entries(5))
+    claim = await take(queue, limit=3)
+    assert await queue.give_back(claim) == 3
+    assert await queue.give_back(claim) == 0
+    assert (await take(queue)).entries == entries(5)
+
+
+async def test_a_claim_that_nobody_heard_of_is_no_part_of_another(queue: EventQueue, redis: Redis) -> None:
+    # It may reach Redis late, behind the one that was asked for instead: what it takes must not vanish with the
+    # confirmation of that one.
+    await queue.push(entries(8))
+    claim = await take(queue, limit=3)
+    unheard = await queue._take(limit=6, max_bytes=MUCH)
+    assert unheard.entries == entries(5, begin=3)
+    assert await queue.confirm(claim, produced=3, dead=0)
+    await end_leases(redis)
+    assert await queue.reclaim() == 5
+    assert (await take(queue)).entries == entries(5, begin=3)
+    assert (await queue.books()).unaccounted == 0
+
+
+async def test_a_redis_that_is_full_refuses_pushes_and_can_be_drained(queue: EventQueue, redis: Redis) -> None:
+    await queue.push(entries(600))
+    first = await take(queue, limit=100)
+    await redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(QueueError):
+            await queue.push(entries(1), pusher="a", number=1)
+        second = await take(queue, limit=300)
+        assert await queue.renew([first, second])
+        assert await queue.confirm(first, produced=100, dead=0)
+        assert await queue.give_back(second) == 300
+        dead = EventQueue(redis, instance="dead", lease_s=0.05)
+        assert (await take(dead)).entries == entries(500, begin=100)
+        back = 0
+        for _ in range(500):
+            back = back or await queue.reclaim()
+            await asyncio.sleep(0 if back else 0.01)
+        assert back == 500
+        assert (await take(queue)).entries == entries(500, begin=100)
+    finally:
+        await redis.config_set("maxmemory", 0)
+    assert (await queue.books()).unaccounted == 0
+
+
+async def test_waiting_moves_nothing(queue: EventQueue, redis: Redis) -> None:
+    # Else an instance that is frozen while it waits could take an entry under a lease that ran out meanwhile, and
+    # die with it where nobody looks.
+    waiting = asyncio.create_task(queue._anything_within(10))
+    await wait_for_blocked_client(redis)
+    await queue.push(entries(3))
+    assert await waiting
+    assert await redis.lrange(names.RAW_EVENTS_LIST, 0, -1) == entries(3)
+    assert await redis.zcard(names.CLAIM_LEASES) == 0
+    books = await queue.books()
+    assert (books.listed, books.claimed, books.unaccounted) == (3, 0, 0)
+
+
+async def test_all_who_wait_are_woken(redis: Redis) -> None:
+    waiting = [
+        asyncio.create_task(EventQueue(redis, instance=name).claim(limit=1, max_bytes=MUCH, wait_s=10))
+        for name in ("one", "two")
+    ]
+    await wait_for_blocked_client(redis, count=2)
+    await EventQueue(redis).push(entries(2))
+    claims = await asyncio.gather(*waiting)
+    assert sorted(claim.entries for claim in claims if claim) == [[entry] for entry in entries(2)]
+
+
+async def wait_for_blocked_client(redis: Redis, count: int = 1) -> None:
+    async with asyncio.timeout(5):
+        while (await redis.info("clients"))["blocked_clients"] < count:  # noqa: ASYNC110 - Redis tells when asked
+            await asyncio.sleep(0.005)
+
+
+async def test_every_entry_is_confirmed_once_whoever_dies(redis: Redis) -> None:
+    pushed, produced = entries(3000), Counter[bytes]()
+
+    async def push() -> None:
+        tracker = EventQueue(redis)
+        for begin in range(0, len(pushed), 50):
+            await tracker.push(pushed[begin : begin + 50])
+            await asyncio.sleep(0)
+
+    async def drain(name: str, chance: random.Random) -> None:
+        queue = EventQueue(redis, instance=name, lease_s=0.1)
+        while (books := await queue.books()).waiting or books.accepted < len(pushed):
+            assert books.unaccounted == 0
+            await queue.reclaim()
+            claim = await queue.claim(limit=chance.randint(1, 200), max_bytes=MUCH, wait_s=0.02)
+            if claim is None:
+                continue
+            fate = chance.random()
+            if fate < 0.2:  # dies: a new instance takes over
+                queue = EventQueue(redis, instance=f"{name}-{chance.random()}", lease_s=0.1)
+            elif fate < 0.3:
+                await queue.give_back(claim)
+            elif await queue.confirm(claim, produced=len(claim.entries), dead=0):
+                produced.update(claim.entries)
+
+    await redis.flushdb()
+    drains = (drain(f"drain-{seed}", random.Random(seed)) for seed in range(4))
+    await asyncio.gather(push(), *drains)
+    assert produced == Counter(pushed)
+    assert await EventQueue(redis).books() == Books(accepted=3000, produced=3000)
+
+
+async def test_a_numbered_push_is_taken_once(queue: EventQueue, redis: Redis) -> None:
+    assert await queue.push(entries(2), pusher="a", number=1)
+    assert not await queue.push(entries(2), pusher="a", number=1)
+    assert await queue.push(entries(1, begin=2), pusher="b", number=1)
+    assert await queue.push(entries(600, begin=3), pusher="a", number=7)
+    assert not await queue.push(entries(2), pusher="a", number=6)
+    assert (await take(queue)).entries == entries(603)
+    assert (await queue.books()).accepted == 603
+    assert 86_000 < await redis.ttl(names.pusher_key("a")) <= 86_400
+
+
+async def test_a_push_that_fails_has_not_taken_its_number(queue: EventQueue, redis: Redis) -> None:
+    await redis.set(names.RAW_EVENTS_LIST, "no list")
+    with pytest.raises(QueueError):
+        await queue.push(entries(2), pusher="a", number=1)
+    await redis.delete(names.RAW_EVENTS_LIST)
+    assert await queue.push(entries(2), pusher="a", number=1)
+    assert (await take(queue)).entries == entries(2)
+
+
+async def test_what_waits_can_be_looked_at_and_removed(queue: EventQueue) -> None:
+    await queue.push(entries(10))
+    assert [entry async for entry in queue.waiting(chunk=3)] == entries(10)
+    assert await queue.remove([b"entry 4", b"entry 7", b"not there"]) == 2
+    assert await queue.remove([]) == 0
+    assert b"entry 4" not in (await take(queue)).entries
+    books = await queue.books()
+    assert (books.accepted, books.claimed, books.forgotten, books.unaccounted) == (8, 8, 2, 0)
+
+
+async def test_a_claim_tells_how_many_devices_are_to_be_forgotten(queue: EventQueue) -> None:
+    await queue.push(entries(3))
+    assert (await take(queue, limit=1)).forgotten == 0
+    await queue.forget(b"digest")
+    await queue.forget(b"digest")
+    claim = await take(queue, limit=1)
+    assert claim.forgotten == 1
+    assert await queue.forgotten() == {b"digest"}
+    assert claim.key in await queue.claims()
+    assert await queue.confirm(claim, produced=0, dead=0, forgotten=1)
+    assert claim.key not in await queue.claims()
+    books = await queue.books()
+    assert (books.accepted, books.forgotten, books.unaccounted) == (2, 1, 0)
+
+
+async def test_a_dead_letter_is_put_back_once(queue: EventQueue) -> None:
+    await queue.push(entries(2))
+    await queue.confirm(await take(queue), produced=1, dead=1)
+    assert await queue.requeue(b"entry 1", letter=b"letter")
+    assert not await queue.requeue(b"entry 1", letter=b"letter")
+    assert await queue.requeued([b"letter", b"other"]) == [True, False]
+    assert await queue.requeued([]) == []
+    assert await queue.books() == Books(accepted=2, produced=1, dead=0, listed=1)
+
+
+async def test_a_redis_that_may_evict_is_refused(redis: Redis) -> None:
+    await refuse_eviction(redis)
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(EvictionAllowed, match="maxmemory-policy is allkeys-lru"):
+            await refuse_eviction(redis)
+    finally:
+        await redis.config_set("maxmemory-policy", "noeviction")
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Any sequence of steps of two instances: the list is as the model says, and the books balance after each step."""
+
+    call: Callable[[Any], Any]
+    redis: Redis
+
+    @initialize()
+    def begin(self) -> None:
+        self.call(self.redis.flushdb())
+        self.queues = [EventQueue(self.redis, instance=name, lease_s=3600) for name in ("one", "two")]
+        self.listed: list[bytes] = []
+        self.claims: list[tuple[EventQueue, Claim]] = []
+        self.lost: list[Claim] = []
+        self.pushed = self.produced = self.dead = self.forgotten = self.number = self.replayed = 0
+
+    @rule(count=st.integers(1, 700))
+    def push(self, count: int) -> None:
+        pushed = entries(count, begin=self.pushed)
+        self.number += 1
+        assert self.call(self.queues[0].push(pushed, pusher="tracker", number=self.number))
+        self.listed += pushed
+        self.pushed += count
+
+    @precondition(lambda self: self.number)
+    @rule(back=st.integers(0, 3))
+    def push_again(self, back: int) -> None:
+        number = max(1, self.number - back)
+        assert not self.call(self.queues[1].push([b"copy"], pusher="tracker", number=number))
+
+    @precondition(lambda self: self.dead)
+    @rule(again=st.booleans())
+    def replay(self, *, again: bool) -> None:
+        self.replayed += 1
+        entry, letter = b"replayed %d" % self.replayed, b"letter %d" % self.replayed
+        assert self.call(self.queues[0].requeue(entry, letter=letter))
+        if again:
+            assert not self.call(self.queues[1].requeue(entry, letter=letter))
+        self.listed.append(entry)
+        self.dead -= 1
+
+    @precondition(lambda self: self.listed)
+    @rule(which=st.integers(0))
+    def forget_waiting(self, which: int) -> None:
+        entry = self.listed.pop(which % len(self.listed))
+        assert self.call(self.queues[0].remove([entry, b"never there"])) == 1
+        self.forgotten += 1
+
+    @rule(who=st.integers(0, 1), limit=st.integers(1, 700))
+    def claim(self, who: int, limit: int) -> None:
+        claim = self.call(self.queues[who].claim(limit=limit, max_bytes=MUCH, wait_s=0))
+        assert (claim.entries if claim else []) == self.listed[:limit]
+        if claim:
+            self.claims.append((self.queues[who], claim))
+            del self.listed[:limit]
+
+    @precondition(lambda self: self.claims)
+    @rule(which=st.integers(0), share=st.floats(0, 1), drop=st.booleans())
+    def confirm(self, which: int, share: float, *, drop: bool) -> None:
+        queue, claim = self.claims.pop(which % len(self.claims))
+        dead = int(len(claim.entries) * share)
+        produced = len(claim.entries) - dead
+        forgotten = produced // 2 if drop else 0
+        assert self.call(queue.confirm(claim, produced=produced - forgotten, dead=dead, forgotten=forgotten))
+        self.produced += produced - forgotten
+        self.dead += dead
+        self.forgotten += forgotten
+
+    @precondition(lambda self: self.claims)
+    @rule(which=st.integers(0), by_lease=st.booleans())
+    def come_back(self, which: int, *, by_lease: bool) -> None:
+        queue, claim = self.claims.pop(which % len(self.claims))
+        if by_lease:
+            self.call(self.redis.zadd(names.CLAIM_LEASES, {claim.key: 1}))
+            returned = self.call(self.queues[0].reclaim())
+        else:
+            returned = self.call(queue.give_back(claim))
+        assert returned == len(claim.entries)
+        self.listed[:0] = claim.entries
+        self.lost.append(claim)
+
+    @precondition(lambda self: self.lost)
+    @rule()
+    def zombie_confirms(self) -> None:
+        claim = self.lost.pop()
+        assert not self.call(self.queues[0].confirm(claim, produced=len(claim.entries), dead=0))
+
+    @invariant()
+    def books_balance(self) -> None:
+        books = self.call(self.queues[0].books())
+        claimed = sum(len(claim.entries) for _, claim in self.claims)
+        accepted = self.pushed - self.forgotten
+        assert books == Books(accepted, self.produced, self.dead, len(self.listed), claimed, self.forgotten)
+        assert books.unaccounted == 0
+
+
+def test_any_sequence_of_steps_keeps_order_and_balance(redis_server: Any) -> None:
+    with asyncio.Runner() as runner:
+        client = Redis.from_url(redis_server.url)
+        machine = type("Machine", (QueueMachine,), {"call": staticmethod(runner.run), "redis": client})
+        few = settings(
+            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        )
+        run_state_machine_as_test(machine, settings=few)
+        runner.run(client.aclose())
