@@ -1,0 +1,199 @@
+"""EventQueue: the Redis list between tracker and kafkastore, its claims and its ledger.
+
+Delivery promise: an entry is in the list, or in exactly one claim, until it is confirmed; every move is one atomic step
+in Redis. The ledger is changed in the same steps, so at every instant, whoever is killed:
+
+    accepted = produced + dead + waiting        (waiting: in the list or in a claim)
+
+Pushes are numbered by their pusher, and a number is taken once: a push whose answer was lost can be sent again. What
+is forgotten on request leaves the books as if it had never come.
+
+A claim is a list of its own, named in a sorted set of leases whose scores are expiry times by the Redis server's clock:
+no client clock matters and no lock can stick. What an instance held when it died goes back to the head of the
+list, in its old order, once its lease has run out.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.backbone import names
+from services.backbone.queue import scripts
+
+QueueError = RedisError
+"""Raised by every method when Redis does not answer in time or answers with an error. What was asked may then have
+happened or not. Trying again is safe: a claim that went unheard comes back when its lease runs out."""
+
+_PUSHER_KEPT_S: Final = 86_400
+"""How long Redis remembers a pusher that is silent: what it can't confirm is sent again within that time."""
+_LETTERS_KEPT_MS: Final = 90 * 86_400_000
+"""How long a replayed dead letter is remembered: longer than its topic keeps it."""
+
+
+class Claim(NamedTuple):
+    """Entries that one instance has taken and not yet confirmed."""
+
+    key: str
+    entries: list[bytes]
+    forgotten: int = 0
+    """How many devices this Redis has been told to forget; see EventQueue.forgotten."""
+
+
+class Books(NamedTuple):
+    """The ledger of one Redis and what waits in it, read in one atomic step."""
+
+    accepted: int = 0
+    produced: int = 0
+    dead: int = 0
+    listed: int = 0
+    claimed: int = 0
+    forgotten: int = 0
+    """Entries dropped because their device was to be forgotten; they are not in `accepted` any more."""
+
+    @property
+    def waiting(self) -> int:
+        """Entries not yet produced: in the list or in a claim."""
+        return self.listed + self.claimed
+
+    @property
+    def unaccounted(self) -> int:
+        """What the books can't explain; anything but 0 is a bug."""
+        return self.accepted - self.produced - self.dead - self.waiting
+
+
+class EventQueue:
+    """The queue in one Redis server. `redis` must not decode responses."""
+
+    def __init__(self, redis: Redis, *, instance: str = "", lease_s: float = 15.0) -> None:
+        """Use `instance`, unique to this process, to name claims that hold for `lease_s` unless renewed.
+
+        A process that only pushes or reads the books needs neither.
+        """
+        self._redis = redis
+        self._instance = instance
+        self._lease_ms = int(lease_s * 1000)
+        self._claims_made = 0
+        self._push_script = redis.register_script(scripts.PUSH)
+        self._claim_script = redis.register_script(scripts.CLAIM)
+        self._confirm_script = redis.register_script(scripts.CONFIRM)
+        self._renew_script = redis.register_script(scripts.RENEW)
+        self._give_back_script = redis.register_script(scripts.GIVE_BACK)
+        self._books_script = redis.register_script(scripts.BOOKS)
+        self._remove_script = redis.register_script(scripts.REMOVE)
+        self._requeue_script = redis.register_script(scripts.REQUEUE)
+
+    async def push(self, entries: Sequence[bytes], *, pusher: str = "", number: int = 0) -> bool:
+        """Append entries to the list, all or none; when it returns, Redis has confirmed them.
+
+        With a `number`, from 1 on, it returns False and has no effect when Redis has taken this or a higher number of
+        this pusher: so a push whose answer was lost may be sent again, within a day, and is never there twice.
+        """
+        keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.pusher_key(pusher))
+        return bool(await self._push_script(keys=keys, args=(number, _PUSHER_KEPT_S, *entries)))
+
+    async def claim(self, *, limit: int, max_bytes: int, wait_s: float) -> Claim | None:
+        """Take up to `limit` entries off the head of the list; the one that reaches `max_bytes` is the last.
+
+        Waits up to `wait_s` for the first entry when the list is empty (0: does not wait) and returns at once with
+        what there is then: a lone event is never held back. None when nothing came.
+        """
+        claim = await self._take(limit=limit, max_bytes=max_bytes)
+        if not claim.entries and wait_s > 0 and await self._anything_within(wait_s):
+            claim = await self._take(limit=limit, max_bytes=max_bytes)
+        return claim if claim.entries else None
+
+    async def confirm(self, claim: Claim, *, produced: int, dead: int, forgotten: int = 0) -> bool:
+        """Remove a claim for good: `produced` of its entries are in Kafka, `dead` are in the dead letters.
+
+        `forgotten` were dropped on request and leave the books.
+
+        False when the lease had run out and the entries were taken back meanwhile: then they will be produced
+        again by whoever claims them, and the ledger counts them there.
+        """
+        keys = (claim.key, names.CLAIM_LEASES, names.LEDGER)
+        return bool(await self._confirm_script(keys=keys, args=(produced, dead, forgotten)))
+
+    async def renew(self, claims: Sequence[Claim]) -> bool:
+        """Extend the leases of claims still being worked on; False when any of them has been taken back."""
+        if not claims:
+            return True
+        keys = (names.CLAIM_LEASES, *(claim.key for claim in claims))
+        return int(await self._renew_script(keys=keys, args=(self._lease_ms,))) == len(claims)
+
+    async def give_back(self, claim: Claim) -> int:
+        """Put a claim's entries back at the head of the list, in order; returns how many."""
+        keys = (names.RAW_EVENTS_LIST, names.CLAIM_LEASES, claim.key)
+        return int(await self._give_back_script(keys=keys))
+
+    async def reclaim(self) -> int:
+        """Put back what instances held whose leases ran out; returns how many entries came back."""
+        return int(await self._give_back_script(keys=(names.RAW_EVENTS_LIST, names.CLAIM_LEASES)))
+
+    async def books(self) -> Books:
+        """Read the ledger and the lengths of list and claims in one atomic step."""
+        keys = (names.RAW_EVENTS_LIST, names.CLAIM_LEASES, names.LEDGER)
+        return Books(*await self._books_script(keys=keys))
+
+    async def claims(self) -> frozenset[str]:
+        """Return the keys of the claims that are held now."""
+        held: Any = await self._redis.zrange(names.CLAIM_LEASES, 0, -1)
+        return frozenset(key.decode() for key in held)
+
+    async def waiting(self, *, chunk: int = 1000) -> AsyncIterator[bytes]:
+        """Yield the entries of the list, from its head, and leave them there.
+
+        What is claimed meanwhile moves the rest up, so that entries may be passed over; none comes that is not there.
+        """
+        begin = 0
+        while True:
+            entries: Any = await self._redis.lrange(names.RAW_EVENTS_LIST, begin, begin + chunk - 1)
+            if not entries:
+                return
+            for entry in entries:
+                yield entry
+            begin += chunk
+
+    async def forget(self, device: bytes) -> None:
+        """Have entries of a device, named by its digest, dropped by whoever claims them from now on."""
+        await self._redis.sadd(names.FORGOTTEN_DEVICES, device)
+
+    async def forgotten(self) -> frozenset[bytes]:
+        """Return the digests of the devices whose entries are to be dropped. Their number is in each Claim."""
+        digests: Any = await self._redis.smembers(names.FORGOTTEN_DEVICES)
+        return frozenset(digests)
+
+    async def remove(self, entries: Sequence[bytes]) -> int:
+        """Take entries that are to be forgotten off the list; returns how many were still there."""
+        if not entries:
+            return 0
+        return int(await self._remove_script(keys=(names.RAW_EVENTS_LIST, names.LEDGER), args=entries))
+
+    async def requeue(self, entry: bytes, *, letter: bytes) -> bool:
+        """Put the entry of a dead letter, named by its digest, back into the list; False when it was put back before.
+
+        The ledger counts the entry as waiting again instead of dead.
+        """
+        keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.REPLAYED_LETTERS)
+        return bool(await self._requeue_script(keys=keys, args=(entry, letter, _LETTERS_KEPT_MS)))
+
+    async def requeued(self, letters: Sequence[bytes]) -> list[bool]:
+        """Tell of each dead letter, named by its digest, whether it was put back."""
+        if not letters:
+            return []
+        marks: Any = letters  # the client's types know text alone
+        return [score is not None for score in await self._redis.zmscore(names.REPLAYED_LETTERS, marks)]
+
+    async def _anything_within(self, wait_s: float) -> bool:
+        """Sleep in Redis until the list holds something. Moves the head onto itself: only a claim takes entries."""
+        head = await self._redis.blmove(names.RAW_EVENTS_LIST, names.RAW_EVENTS_LIST, wait_s, "LEFT", "LEFT")  # type: ignore[arg-type]  # Redis takes fractions
+        return head is not None
+
+    async def _take(self, *, limit: int, max_bytes: int) -> Claim:
+        # A key of its own for each question: one that is late, and heard by nobody, must not add to a claim in hand.
+        self._claims_made += 1
+        key = names.claim_list(self._instance, self._claims_made)
+        keys = (names.RAW_EVENTS_LIST, key, names.CLAIM_LEASES, names.FORGOTTEN_DEVICES)
+        forgotten, entries = await self._claim_script(keys=keys, args=(limit, max_bytes, self._lease_ms))
+        return Claim(key, entries, forgotten)

@@ -1,0 +1,126 @@
+"""The steps that Redis takes for the queue, each atomic: Lua, run by EventQueue, which says what they promise."""
+
+from typing import Final
+
+_CHUNK: Final = 256
+"""Entries moved at a time inside a script: Lua's unpack has a limit, and one at a time costs twice the time."""
+
+PUSH = """
+local list, ledger, pusher = KEYS[1], KEYS[2], KEYS[3]
+local number, kept_s, entries = tonumber(ARGV[1]), ARGV[2], #ARGV - 2
+if number > 0 and number <= tonumber(redis.call('GET', pusher) or 0) then return 0 end
+for first = 3, #ARGV, %(chunk)d do
+  redis.call('RPUSH', list, unpack(ARGV, first, math.min(first + %(chunk)d - 1, #ARGV)))
+end
+redis.call('HINCRBY', ledger, 'accepted', entries)
+if number > 0 then redis.call('SET', pusher, ARGV[1], 'EX', kept_s) end
+return 1
+""" % {"chunk": _CHUNK}  # noqa: UP031 - Lua is full of braces
+
+# Redis at its maxmemory refuses a script whose first write needs memory, and would then never be drained: where it
+# takes memory before it frees more, the first write is one that needs none and changes nothing.
+
+# The claim's key is new with each call: what one took whose answer was lost is no part of another, and comes back by
+# its lease. How many entries to look at next is guessed from the sizes so far; of these it takes those up to the limit,
+# the one that reaches it included.
+CLAIM = """
+local list, claim, leases, forgotten = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local limit, max_bytes, lease_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+redis.call('LTRIM', list, 0, -1)
+local entries, bytes = {}, 0
+local step = 1
+while #entries < limit and bytes < max_bytes do
+  local fitting = bytes > 0 and math.ceil((max_bytes - bytes) * #entries / bytes) or 1
+  local chunk = redis.call('LRANGE', list, 0, math.min(step, fitting, limit - #entries) - 1)
+  local taken = 0
+  while taken < #chunk and bytes < max_bytes do
+    taken = taken + 1
+    entries[#entries + 1] = chunk[taken]
+    bytes = bytes + #chunk[taken]
+  end
+  if taken == 0 then break end
+  redis.call('RPUSH', claim, unpack(chunk, 1, taken))
+  redis.call('LTRIM', list, taken, -1)
+  step = math.min(step * 2, %(chunk)d)
+end
+if #entries > 0 then
+  local now = redis.call('TIME')
+  redis.call('ZADD', leases, now[1] * 1000 + math.floor(now[2] / 1000) + lease_ms, claim)
+end
+return {redis.call('SCARD', forgotten), entries}
+""" % {"chunk": _CHUNK}  # noqa: UP031 - Lua is full of braces
+
+CONFIRM = """
+local claim, leases, ledger = KEYS[1], KEYS[2], KEYS[3]
+if redis.call('ZREM', leases, claim) == 0 then return 0 end
+redis.call('UNLINK', claim)
+redis.call('HINCRBY', ledger, 'produced', ARGV[1])
+redis.call('HINCRBY', ledger, 'dead', ARGV[2])
+if ARGV[3] ~= '0' then
+  redis.call('HINCRBY', ledger, 'accepted', -ARGV[3])
+  redis.call('HINCRBY', ledger, 'forgotten', ARGV[3])
+end
+return 1
+"""
+
+RENEW = """
+redis.call('ZREM', KEYS[1], '')
+local now = redis.call('TIME')
+local renewed = 0
+for i = 2, #KEYS do
+  if redis.call('ZSCORE', KEYS[1], KEYS[i]) then
+    redis.call('ZADD', KEYS[1], now[1] * 1000 + math.floor(now[2] / 1000) + tonumber(ARGV[1]), KEYS[i])
+    renewed = renewed + 1
+  end
+end
+return renewed
+"""
+
+# Moves whole claims back to the head of the list: those whose lease ran out, or the one that is named.
+GIVE_BACK = """
+local list, leases, named = KEYS[1], KEYS[2], KEYS[3]
+redis.call('ZREM', leases, '')
+local claims
+if named then
+  claims = redis.call('ZSCORE', leases, named) and {named} or {}
+else
+  local now = redis.call('TIME')
+  claims = redis.call('ZRANGEBYSCORE', leases, '-inf', now[1] * 1000 + math.floor(now[2] / 1000), 'LIMIT', 0, 16)
+end
+local moved = 0
+for _, claim in ipairs(claims) do
+  while redis.call('LMOVE', claim, list, 'RIGHT', 'LEFT') do moved = moved + 1 end
+  redis.call('ZREM', leases, claim)
+end
+return moved
+"""
+
+BOOKS = """
+local list, leases, ledger = KEYS[1], KEYS[2], KEYS[3]
+local claimed = 0
+for _, claim in ipairs(redis.call('ZRANGE', leases, 0, -1)) do claimed = claimed + redis.call('LLEN', claim) end
+local sums = redis.call('HMGET', ledger, 'accepted', 'produced', 'dead', 'forgotten')
+for i = 1, 4 do sums[i] = tonumber(sums[i] or 0) end
+return {sums[1], sums[2], sums[3], redis.call('LLEN', list), claimed, sums[4]}
+"""
+
+REMOVE = """
+local list, ledger = KEYS[1], KEYS[2]
+local removed = 0
+for _, entry in ipairs(ARGV) do removed = removed + redis.call('LREM', list, 1, entry) end
+redis.call('HINCRBY', ledger, 'accepted', -removed)
+redis.call('HINCRBY', ledger, 'forgotten', removed)
+return removed
+"""
+
+REQUEUE = """
+local list, ledger, replayed = KEYS[1], KEYS[2], KEYS[3]
+local entry, letter, kept_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local now = redis.call('TIME')
+local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', replayed, '-inf', now_ms - kept_ms)
+if redis.call('ZADD', replayed, 'NX', now_ms, letter) == 0 then return 0 end
+redis.call('RPUSH', list, entry)
+redis.call('HINCRBY', ledger, 'dead', -1)
+return 1
+"""
