@@ -1,0 +1,46 @@
+"""The tracker's rules, pure: from the bytes of a request to the events in it."""
+
+from services.tracker.core.address import Network, client_address
+from services.tracker.core.batch import Batch, Entry, read_batch
+from services.tracker.core.bodies import (
+    Body,
+    Malformed,
+    Refused,
+    TooLarge,
+    Unsupported,
+    params_of_body,
+)
+from services.tracker.core.request import (
+    Request,
+    Rules,
+    Sender,
+    client_id,
+    event_of_batch_entry,
+    event_of_request,
+    header_fields,
+    sender_of,
+    wants_image,
+)
+
+__all__ = [
+    "Batch",
+    "Body",
+    "Entry",
+    "Malformed",
+    "Network",
+    "Refused",
+    "Request",
+    "Rules",
+    "Sender",
+    "TooLarge",
+    "Unsupported",
+    "client_address",
+    "client_id",
+    "event_of_batch_entry",
+    "event_of_request",
+    "header_fields",
+    "params_of_body",
+    "read_batch",
+    "sender_of",
+    "wants_image",
+]

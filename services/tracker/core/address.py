@@ -1,0 +1,97 @@
+"""Who sent a request: the peer, or whom a trusted proxy names.
+
+A header is believed only when the peer is inside a trusted network, and a list of hops is read from the right: each hop
+was written by the one to its right, so what stands left of the first untrusted hop may be invented.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_MAX_HOPS = 32  # no real path is longer; a header of a hundred thousand hops must not cost a second
+_LONGEST_ADDRESS = 64  # an IPv6 address with a zone, brackets and a port; longer text is not looked at
+
+
+def client_address(peer: str | None, headers: Sequence[tuple[bytes, bytes]], trusted: Sequence[Network]) -> str:
+    """Return the client's address as canonical text; empty when nobody knows it.
+
+    `headers` have lower-case names. In this order: X-Push-IP (a proxy of this project's own), X-Forwarded-For and
+    Forwarded (RFC 7239) walked from the right past trusted hops, X-Real-IP, the peer. X-Forwarded-For goes before
+    Forwarded since most proxies write the former and let a client's own Forwarded pass. IPv4-mapped IPv6 becomes IPv4;
+    zones and ports are dropped. What is no address is passed over.
+    """
+    here = parse_address(peer or "")
+    if here is None:
+        return ""
+    if not trusted or not _inside(here, trusted):
+        return str(here)
+    address = (
+        _first(headers, b"x-push-ip")
+        or _walk(_hops(headers, b"x-forwarded-for"), trusted)
+        or _walk([_for_of(element) for element in _hops(headers, b"forwarded")], trusted)
+        or _first(headers, b"x-real-ip")
+        or here
+    )
+    return str(address)
+
+
+@lru_cache(maxsize=8192)
+def parse_address(text: str) -> Address | None:
+    """Read an address: IPv4 or IPv6, with or without quotes, brackets, port and zone. None when it is none."""
+    if len(text) > _LONGEST_ADDRESS:
+        return None
+    text = text.strip().strip('"').strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _inside(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _values(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
+    # Latin-1 reads any byte, and none beyond ASCII is part of an address.
+    return [value.decode("latin-1") for name, value in headers if name == wanted]
+
+
+def _first(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> Address | None:
+    values = _values(headers, wanted)
+    return parse_address(values[0]) if len(values) == 1 else None
+
+
+def _hops(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
+    """Return the last hops of a list header, the nearest first; lines repeated are one list (RFC 9110, 5.3)."""
+    return ",".join(_values(headers, wanted)).rsplit(",", _MAX_HOPS)[: -_MAX_HOPS - 1 : -1]
+
+
+def _walk(hops: Sequence[str], trusted: Sequence[Network]) -> Address | None:
+    """Return the first untrusted hop, or the last one named if all are trusted or the next one can't be read."""
+    address: Address | None = None
+    for hop in hops:
+        named = parse_address(hop)
+        if named is None:
+            break
+        address = named
+        if not _inside(named, trusted):
+            break
+    return address
+
+
+def _for_of(element: str) -> str:
+    """Return the `for` of one element of Forwarded; empty when it has none."""
+    for pair in element.split(";"):
+        name, _, value = pair.partition("=")
+        if name.strip().lower() == "for":
+            return value
+    return ""

@@ -1,0 +1,258 @@
+"""Bodies: how they are taken in within a limit, and the parameters in them.
+
+Parameters leave here as a query: pairs `key=value` with `&` between, of which only what would be misread (`&`, `=`,
+`+`, `%`, `#`, `;`, spaces and control characters) is percent-encoded. Other bytes stay as they are, so that text
+that is not ASCII does not grow threefold before it is measured against the limit.
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
+
+from services.backbone.events import InvalidEvent
+
+if TYPE_CHECKING:  # it is not there at run time
+    from python_multipart.multipart import MultipartCallbacks
+
+TEXT_PARAMETER: Final = "text"
+"""What a text body that is neither JSON nor pairs becomes."""
+
+_TO_ESCAPE: Final = re.compile(rb"[\x00-\x20%&+=#;\x7f]")
+_PAIRS: Final = re.compile(rb"[\w.~%$!*\[\]-]+=[^\s&]*(?:&[\w.~%$!*\[\]-]+=[^\s&]*)*&?")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_ESCAPE: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.", re.DOTALL
+)
+_LONE_SURROGATE_LENGTH: Final = len(rb"\ud800")
+_LONGEST_CONTENT_TYPE: Final = 1024
+# Members of one gzip body: each costs time, however little is in it, and an empty one has but 20 bytes.
+_MOST_GZIP_MEMBERS: Final = 64
+
+
+class Refused(InvalidEvent):
+    """A request, or an entry of a batch, that is not taken. The message may be shown to the client."""
+
+
+class Malformed(Refused):
+    """It can't be read."""
+
+
+class Unsupported(Refused):
+    """It is of a kind that is not read here."""
+
+
+class TooLarge(Refused):
+    """It is over a limit, which the message names together with its setting."""
+
+    def __init__(self, what: str, limit: int, setting: str, unit: str = "bytes") -> None:
+        super().__init__(f"{what} is over the limit of {limit} {unit} ({setting})")
+        self.limit = limit
+        self.setting = setting
+
+
+class Body:
+    """Takes in a body as it arrives and unpacks gzip on the way; never holds more than `limit` bytes."""
+
+    def __init__(self, encoding: bytes, *, limit: int, setting: str) -> None:
+        """Read a body of this Content-Encoding. Raises Unsupported."""
+        encoding = encoding.strip().lower()
+        if encoding not in (b"", b"identity", b"gzip", b"x-gzip"):
+            raise Unsupported("Content-Encoding can be gzip or identity")
+        self._inflate = zlib.decompressobj(wbits=31) if b"gzip" in encoding else None
+        self._members = 1
+        self._limit = limit
+        self._setting = setting
+        self._data = bytearray()
+        self._received = 0
+
+    def feed(self, chunk: bytes) -> int:
+        """Take the next bytes; returns how many were added to what is held. Raises TooLarge or Malformed."""
+        before = len(self._data)
+        self._received += len(chunk)
+        if self._received > self._limit:
+            raise self._too_large()
+        if self._inflate is None:
+            self._data += chunk
+        else:
+            self._unpack(chunk)
+        return len(self._data) - before
+
+    def finish(self) -> bytes:
+        """Return the whole body. Raises Malformed when its gzip is cut short."""
+        if self._inflate is not None and not self._inflate.eof and self._received:
+            raise Malformed("the gzip data ends too early")
+        return bytes(self._data)
+
+    def _unpack(self, chunk: bytes) -> None:
+        while chunk:
+            if self._inflate is None or self._inflate.eof:  # gzip allows one member after another
+                self._members += 1
+                if self._members > _MOST_GZIP_MEMBERS:
+                    raise Malformed(f"the gzip data has over {_MOST_GZIP_MEMBERS} members")
+                self._inflate = zlib.decompressobj(wbits=31)
+            try:
+                self._data += self._inflate.decompress(chunk, self._limit + 1 - len(self._data))
+            except zlib.error as error:
+                raise Malformed("the body is no gzip data") from error
+            if len(self._data) > self._limit:
+                raise self._too_large()
+            chunk = self._inflate.unconsumed_tail or self._inflate.unused_data
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge("the body", self._limit, self._setting)
+
+
+def params_of_body(content_type: bytes, body: bytes) -> bytes:
+    """Return the parameters of a single event's body as a query.
+
+    A form gives its pairs as they came, a multipart form its text fields, a JSON object its members; a text body (also
+    what sendBeacon sends, and a body without a type) is read as a JSON object, else as pairs, else it becomes
+    the parameter `text`. Raises Malformed or Unsupported.
+    """
+    kind, options = parse_options_header(content_type[:_LONGEST_CONTENT_TYPE])
+    kind = kind.strip().lower()
+    if kind == b"application/x-www-form-urlencoded":
+        return body.strip()
+    if kind == b"multipart/form-data":
+        return query_of(_multipart_fields(body, options.get(b"boundary", b"")))
+    if kind in (b"application/json", b"text/json") or kind.endswith(b"+json"):
+        return query_of_members(read_json_object(body)) if body.strip() else b""
+    if kind.startswith(b"text/") or kind in (b"", b"application/octet-stream"):
+        return _params_of_text(body.strip())
+    raise Unsupported("Content-Type can be a form (urlencoded or multipart), JSON or text")
+
+
+def read_json(data: bytes) -> Any:
+    """Decode JSON. Raises Malformed, with the place where it can tell.
+
+    Half a surrogate pair, which JavaScript writes when it cuts text in the middle of an emoji, becomes U+FFFD.
+    """
+    if _SURROGATE.search(data):
+        data = _ESCAPE.sub(_mend_surrogate, data)
+    try:
+        return msgspec.json.decode(data)
+    except RecursionError:
+        raise Malformed("the JSON is nested too deep") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise Malformed(f"not valid JSON: {error}") from error
+
+
+def read_json_object(data: bytes) -> dict[str, Any]:
+    """Decode a JSON object. Raises Malformed."""
+    value = read_json(data)
+    if not isinstance(value, dict):
+        raise Malformed("expected a JSON object; many events in one request go to /batch")
+    return value
+
+
+def query_of_members(members: dict[str, Any]) -> bytes:
+    """Write the members of a JSON object as a query; nested values as JSON text, null as an empty value.
+
+    Raises Malformed when a value is nested too deep.
+    """
+    return query_of((key, _text(value)) for key, value in members.items())
+
+
+def query_of(pairs: Iterable[tuple[str | bytes, str | bytes]]) -> bytes:
+    """Write pairs as a query."""
+    return b"&".join(b"%s=%s" % (_escape(key), _escape(value)) for key, value in pairs)
+
+
+def join_queries(*queries: bytes) -> bytes:
+    """Put one query after the other."""
+    return b"&".join(query for query in queries if query)
+
+
+def _escape(text: str | bytes) -> bytes:
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    return _TO_ESCAPE.sub(lambda match: b"%%%02X" % match[0][0], data)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        raise Malformed("the JSON is nested too deep") from None
+
+
+def _params_of_text(body: bytes) -> bytes:
+    if body.startswith(b"{"):
+        try:
+            return query_of_members(read_json_object(body))
+        except Malformed:
+            pass  # text that only begins like JSON is still text
+    if _PAIRS.fullmatch(body):
+        return body
+    return query_of([(TEXT_PARAMETER, body)]) if body else b""
+
+
+def _mend_surrogate(match: re.Match[bytes]) -> bytes:
+    escape = match[0]
+    return rb"\ufffd" if len(escape) == _LONE_SURROGATE_LENGTH else escape
+
+
+def _multipart_fields(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the text fields of a multipart form, in order; files are left out. Raises Malformed."""
+    if not boundary:
+        raise Malformed("not a valid multipart form: its Content-Type has no boundary")
+    parts = _Parts()
+    try:
+        parser = MultipartParser(boundary, parts.callbacks())
+        parser.write(body)
+    except FormParserError as error:
+        raise Malformed(f"not a valid multipart form: {error}") from error
+    if parser.state != MultipartState.END:
+        raise Malformed("not a valid multipart form: it ends too early")
+    return parts.fields
+
+
+class _Parts:
+    """Collects what the multipart parser finds."""
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self._name = bytearray()
+        self._value = bytearray()
+        self._disposition = b""
+
+    def callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._take_name,
+            "on_header_value": self._take_value,
+            "on_header_end": self._end_header,
+            "on_part_data": self._take_value,
+            "on_part_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        self._disposition = b""
+        self._name.clear()
+        self._value.clear()
+
+    def _take_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _take_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._name.clear()
+        self._value.clear()
+
+    def _end(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"name" in options and b"filename" not in options:
+            self.fields.append((options[b"name"], bytes(self._value)))

@@ -1,0 +1,8 @@
+"""The public port: HTTP requests in, answers out."""
+
+from services.tracker.routes.api import add_routes
+from services.tracker.routes.collector import Collector, Limits
+from services.tracker.routes.direct import DirectGets
+from services.tracker.routes.protocol import CollectorProtocol
+
+__all__ = ["Collector", "CollectorProtocol", "DirectGets", "Limits", "add_routes"]

@@ -1,0 +1,259 @@
+"""Collector: from a request to stored events, and to the answer that says so."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+from uuid_utils import uuid7
+
+from services.backbone.events import RawEvent, encode_raw
+from services.backbone.metrics import TrackerMetrics
+from services.tracker import core
+from services.tracker.routes import answers
+from services.tracker.store import EventStore, NotStored
+
+# From here on a batch is decoded in a thread, so that single events need not wait for it.
+_LARGE_BATCH_BYTES: Final = 65_536
+# How much of a refused body is still read, and how long: a client that is cut off while it sends never sees the answer.
+_LINGER_BYTES: Final = 4_194_304
+_LINGER_S: Final = 1.0
+
+_STATUS: Final[Mapping[type[core.Refused], tuple[int, str]]] = {
+    core.Malformed: (400, "malformed"),
+    core.TooLarge: (413, "too_large"),
+    core.Unsupported: (415, "unsupported"),
+}
+_EVENT_SIZE: Final = "MAX_EVENT_BYTES"
+_BATCH_SIZE: Final = "TRACKER_MAX_BATCH_BYTES"
+_BATCH_EVENTS: Final = "TRACKER_MAX_BATCH_EVENTS"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may hold and how long it may take."""
+
+    event_bytes: int
+    batch_bytes: int
+    batch_events: int
+    all_bodies_bytes: int
+    body_timeout_s: float
+
+
+class Result(msgspec.Struct, omit_defaults=True):
+    """What became of one entry of a batch."""
+
+    index: int
+    status: str
+    id: str = ""
+    reason: str = ""
+
+
+class BatchAnswer(msgspec.Struct):
+    """What became of a batch."""
+
+    status: str
+    stored: int
+    refused: int
+    results: list[Result]
+
+
+class _NotTaken(Exception):  # noqa: N818 - what happened
+    """A body that was not read to its end."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+
+
+class Collector:
+    """Answers the requests of the public port."""
+
+    def __init__(self, store: EventStore, rules: core.Rules, limits: Limits, metrics: TrackerMetrics) -> None:
+        self._store = store
+        self._rules = rules
+        self._limits = limits
+        self._metrics = metrics
+        self._held_bytes = 0
+
+    async def collect(self, request: Request) -> Response:
+        """Store the event of a GET, HEAD or POST."""
+        return await self._answering(request, self._collect)
+
+    def begin_get(self, received: core.Request, fields: Mapping[bytes, bytes]) -> asyncio.Future[None]:
+        """Hand the event of a GET without a body to the store; the future ends as EventStore.submit says.
+
+        Raises Refused and NotStored.
+        """
+        event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()))
+        return self._store.submit([self._encode(event)])
+
+    async def collect_batch(self, request: Request) -> Response:
+        """Store the events of a batch."""
+        return await self._answering(request, self._collect_batch)
+
+    async def preflight(self, request: Request) -> Response:
+        """Answer OPTIONS."""
+        requested = request.headers.get("access-control-request-headers", "").encode("latin-1")
+        return self._answer(request, 204, b"", extra=answers.preflight_headers(requested))
+
+    async def refuse_method(self, request: Request) -> Response:
+        """Answer a method that makes no event."""
+        body = answers.error("method", f"methods are {answers.METHODS}")
+        return self._answer(request, 405, body, extra=((b"allow", answers.METHODS.encode()),))
+
+    async def _collect(self, request: Request, received: core.Request, fields: Mapping[bytes, bytes]) -> Response:
+        params = b""
+        if request.method == "POST":
+            async with self._body(request, fields, self._limits.event_bytes, _EVENT_SIZE) as body:
+                params = core.params_of_body(fields.get(b"content-type", b""), body)
+        event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()), body_params=params)
+        await self._store.store([self._encode(event)])
+        if request.method != "POST" and core.wants_image(received.path, fields.get(b"accept", b"")):
+            return self._answer(request, 200, answers.GIF, content_type=b"image/gif")
+        return self._answer(request, 200, answers.OK)
+
+    async def _collect_batch(self, request: Request, received: core.Request, fields: Mapping[bytes, bytes]) -> Response:
+        async with self._body(request, fields, self._limits.batch_bytes, _BATCH_SIZE) as body:
+            if len(body) > _LARGE_BATCH_BYTES:
+                entries, results = await asyncio.to_thread(self._read_batch, received, fields, body)
+            else:
+                entries, results = self._read_batch(received, fields, body)
+            if entries:
+                await self._store.store(entries)
+        refused = len(results) - len(entries)
+        if refused:
+            self._metrics.refused.labels("entry").inc(refused)
+        return self._answer(request, 200, msgspec.json.encode(BatchAnswer("ok", len(entries), refused, results)))
+
+    def _read_batch(
+        self, received: core.Request, fields: Mapping[bytes, bytes], body: bytes
+    ) -> tuple[list[bytes], list[Result]]:
+        batch = core.read_batch(
+            fields.get(b"content-type", b""),
+            body,
+            received_at_ms=received.received_at_ms,
+            max_events=self._limits.batch_events,
+            setting=_BATCH_EVENTS,
+        )
+        sender = core.sender_of(received, fields, self._rules)
+        entries: list[bytes] = []
+        results: list[Result] = []
+        for index, entry in enumerate(batch.entries):
+            if isinstance(entry, core.Refused):
+                results.append(Result(index, "refused", reason=str(entry)))
+                continue
+            event, notes = core.event_of_batch_entry(
+                entry, sender, self._rules, received_at_ms=received.received_at_ms, new_id=str(uuid7())
+            )
+            encoded = encode_raw(event)
+            if len(encoded) > self._limits.event_bytes:
+                refusal = core.TooLarge("the event", self._limits.event_bytes, _EVENT_SIZE)
+                results.append(Result(index, "refused", event.id, str(refusal)))
+                continue
+            entries.append(encoded)
+            results.append(Result(index, "stored", event.id, "; ".join(notes)))
+        return entries, results
+
+    def _encode(self, event: RawEvent) -> bytes:
+        entry = encode_raw(event)
+        if len(entry) > self._limits.event_bytes:
+            raise core.TooLarge("the event", self._limits.event_bytes, _EVENT_SIZE)
+        return entry
+
+    async def _answering(
+        self,
+        request: Request,
+        collect: Callable[[Request, core.Request, Mapping[bytes, bytes]], Awaitable[Response]],
+    ) -> Response:
+        """Run a collection and turn each kind of failure into its answer."""
+        scope = request.scope
+        peer = scope["client"][0] if scope["client"] else None
+        now_ms = time.time_ns() // 1_000_000
+        received = core.Request(scope["raw_path"], scope["query_string"], scope["headers"], peer, now_ms)
+        try:
+            return await collect(request, received, core.header_fields(received.headers))
+        except core.Refused as refusal:
+            status, code = _STATUS[type(refusal)]
+            limit = {"limit": refusal.limit} if isinstance(refusal, core.TooLarge) else {}
+            return self._refusal(request, status, answers.error(code, str(refusal), **limit), code)
+        except _NotTaken as refusal:
+            return self._refusal(request, refusal.status, answers.error(refusal.code, str(refusal)), refusal.code)
+        except NotStored as error:
+            # Counted by the store, which knows how many events it were.
+            return self._answer(request, 503, answers.not_stored(error.reason), extra=(answers.RETRY_AFTER,))
+        except ClientDisconnect:
+            # Nobody is there to read it; 499 is what servers count such requests as.
+            return self._refusal(request, 499, b"", "gone")
+
+    @contextlib.asynccontextmanager
+    async def _body(
+        self, request: Request, fields: Mapping[bytes, bytes], limit: int, setting: str
+    ) -> AsyncIterator[bytes]:
+        """Read a body; while the block runs it counts as held."""
+        body = core.Body(fields.get(b"content-encoding", b""), limit=limit, setting=setting)
+        if int(fields.get(b"content-length", b"0")) > limit:
+            raise core.TooLarge("the body", limit, setting)
+        held = 0
+        try:
+            async with asyncio.timeout(self._limits.body_timeout_s):
+                async for chunk in request.stream():
+                    added = body.feed(chunk)
+                    held += added
+                    self._held_bytes += added
+                    if self._held_bytes > self._limits.all_bodies_bytes:
+                        raise _NotTaken(503, "overloaded", "too many bodies are being read; send it again")
+            yield body.finish()
+        except TimeoutError:
+            raise _NotTaken(408, "timeout", "the request took too long") from None
+        finally:
+            self._held_bytes -= held
+
+    def _refusal(self, request: Request, status: int, body: bytes, reason: str) -> Response:
+        self._metrics.refused.labels(reason).inc()
+        extra = (answers.RETRY_AFTER,) if status == 503 else ()  # noqa: PLR2004 - as the status line has it
+        return self._answer(request, status, body, extra=extra, kind=_Refusal)
+
+    def _answer(  # noqa: PLR0913 - the parts of an answer
+        self,
+        request: Request,
+        status: int,
+        body: bytes,
+        *,
+        content_type: bytes = b"application/json",
+        extra: tuple[tuple[bytes, bytes], ...] = (),
+        kind: type[Response] = Response,
+    ) -> Response:
+        method = request.method if request.method in answers.METHODS else "other"
+        self._metrics.requests.labels(method, str(status)).inc()
+        response = kind(body, status)
+        if body:
+            response.raw_headers.append((b"content-type", content_type))
+        response.raw_headers += [*answers.HEADERS, *extra]
+        return response
+
+
+class _Refusal(Response):
+    """An answer that may come before the request's body has ended: the connection is closed behind it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """Send the answer, then let the client finish for a moment: one that is cut off may never read it."""
+        headers = [*self.raw_headers, (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        drained = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                while drained < _LINGER_BYTES:
+                    message = await receive()
+                    drained += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        break
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

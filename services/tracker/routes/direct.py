@@ -1,0 +1,74 @@
+"""GETs answered straight from the parser: most requests are GETs without a body, and need nothing of a framework.
+
+The events and the answers are those of Collector.collect, byte for byte: the tests of the HTTP contract run against
+both paths. Whatever is not plain is left to the application: a body, HTTP/1.0, an event over the limit, a request that
+was sent before the answer to the one before it, a client that does not read.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from services.backbone.metrics import TrackerMetrics
+from services.tracker.routes import answers
+from services.tracker.routes.collector import Collector
+
+_NOT_BODYLESS: Final = frozenset((b"content-length", b"transfer-encoding", b"expect"))
+
+
+class DirectGet:
+    """One GET on its way to the store.
+
+    It stands where uvicorn keeps the request in hand, so that uvicorn's rules for pipelined requests, for closing and
+    for clients that leave hold for it as well.
+    """
+
+    __slots__ = ("disconnected", "keep_alive", "message_event", "more_body", "response_complete", "response_started")
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+        self.disconnected = False
+        self.more_body = False
+        self.response_started = False
+        self.response_complete = False
+        self.message_event = _NOBODY_WAITS
+
+
+class _NoEvent:
+    """Stands for the event by which uvicorn wakes an application that waits for a body."""
+
+    def set(self) -> None:
+        """Wake nobody."""
+
+
+_NOBODY_WAITS: Final = _NoEvent()
+
+
+class DirectGets:
+    """Takes GETs to the collector, and has their answers, whole, made once."""
+
+    def __init__(self, collector: Collector, metrics: TrackerMetrics) -> None:
+        self.begin = collector.begin_get
+        stored = (False, answers.OK, b"application/json"), (True, answers.GIF, b"image/gif")
+        self._stored: Mapping[tuple[bool, bool], bytes] = {
+            (image, keep_alive): answers.whole(200, body, content_type, keep_alive=keep_alive)
+            for image, body, content_type in stored
+            for keep_alive in (True, False)
+        }
+        self._metrics = metrics
+        self._answered_200 = metrics.requests.labels("GET", "200")
+
+    def stored(self, *, image: bool, keep_alive: bool) -> bytes:
+        """Count and return the answer that an event is stored."""
+        self._answered_200.inc()
+        return self._stored[image, keep_alive]
+
+    def not_stored(self, reason: str, *, keep_alive: bool) -> bytes:
+        """Count and return the answer that it is not, and when to try again."""
+        self._metrics.requests.labels("GET", "503").inc()
+        body = answers.not_stored(reason)
+        return answers.whole(503, body, b"application/json", answers.RETRY_AFTER, keep_alive=keep_alive)
+
+
+def is_bodyless(fields: Mapping[bytes, bytes]) -> bool:
+    """Tell whether a request's headers announce no body (RFC 9112, 6)."""
+    return _NOT_BODYLESS.isdisjoint(fields)

@@ -1,0 +1,273 @@
+"""The HTTP/1.1 protocol of the public port: uvicorn's, with bounds where it has none.
+
+uvicorn holds a request's head, however long, until it ends, and refuses targets over 64 KiB. Here a head is bounded in
+size and time, and connections in number, so that all heads together have a bound; a target may be as long as an
+event; and what is malformed is answered without a line in the log: on a public port that line would be anyone's to
+write.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from services.backbone.metrics import TrackerMetrics
+from services.tracker import core
+from services.tracker.routes import answers
+from services.tracker.routes.direct import DirectGet, DirectGets, is_bodyless
+from services.tracker.store import NotStored
+
+# How long a connection too many may take to begin a request: one that is answered before it sends may never read it.
+_OVERLOADED_S: Final = 1.0
+_CLOSE: Final = (b"connection", b"close")
+
+
+class CollectorProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(  # noqa: PLR0913 - what bounds a connection; bundling it would only hide it
+        self,
+        *args: Any,
+        max_event_bytes: int,
+        max_header_bytes: int,
+        head_timeout_s: float,
+        max_connections: int,
+        metrics: TrackerMetrics,
+        direct: DirectGets | None = None,
+        is_stopping: Callable[[], bool] = bool,
+        **kwargs: Any,
+    ) -> None:
+        """Answer plain GETs without the application when `direct` is given (see routes.direct).
+
+        While `is_stopping`, each answer says that the connection closes, so that clients and proxies have opened
+        others, elsewhere, before the port is gone.
+
+        Allow a head `max_event_bytes` + `max_header_bytes` in size, and `head_timeout_s` to come.
+
+        Beyond `max_connections` open ones a connection is answered 503 and closed.
+        """
+        super().__init__(*args, **kwargs)
+        self._max_event_bytes = max_event_bytes
+        self._max_head_bytes = max_event_bytes + max_header_bytes
+        self._head_timeout_s = head_timeout_s
+        self._max_connections = max_connections
+        self._metrics = metrics
+        self._direct = direct
+        self._is_stopping = is_stopping
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._overloaded = False
+        self._refusal: bytes | None = None
+        """The connection's last answer, to be sent when those to earlier requests are."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self._overloaded = len(self.connections) > self._max_connections
+        self._await_head(_OVERLOADED_S if self._overloaded else self._head_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._got_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; refuse the connection's next request when it is malformed or its head has no end."""
+        self._unset_keepalive_if_required()
+        if self._refusal is not None:
+            return
+        if self._overloaded:
+            self._refuse_overloaded()
+            return
+        # Set back by the callbacks below; so it counts what came since a head or a piece of a body ended. What follows
+        # a body may be trailers, which uvicorn would collect without end as well.
+        self._head_bytes += len(data)
+        if not self._parse(data):
+            return
+        if self._head_bytes > self._max_head_bytes:
+            self._refuse(413, answers.too_large("the request line and its headers", self._max_event_bytes))
+        elif self._head_bytes and self._head_timer is None:
+            self._await_head(self._head_timeout_s)
+
+    def _parse(self, data: bytes) -> bool:
+        """Feed the parser, whose callbacks follow below; False when what came is refused."""
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                if self.parser.get_method() == b"CONNECT":
+                    self._refuse(405, answers.error("method", f"methods are {answers.METHODS}"))
+                    return False
+                data = self._head_without_upgrade() + data[offer.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+            except httptools.HttpParserCallbackError:
+                raise  # our own fault, not the client's
+            except httptools.HttpParserError:
+                self._refuse(400, answers.error("malformed", "this is not HTTP/1.1"))
+                return False
+            else:
+                break
+        return True
+
+    def on_message_begin(self) -> None:
+        """Begin a request. What the application needs of it is made when it is known to need it."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_headers_complete(self) -> None:
+        """Answer a plain GET; hand any other request over, its target split by our own rule."""
+        self._got_head()
+        if self.parser.should_upgrade():
+            return  # data_received begins this request anew
+        path, query = split_target(self.url)
+        if self._direct is None or not self._answers_directly(self._direct, path, query):
+            self._hand_over(path, query)
+
+    def _answers_directly(self, direct: DirectGets, path: bytes, query: bytes) -> bool:
+        parser = self.parser
+        if (
+            parser.get_method() != b"GET"
+            or parser.get_http_version() != "1.1"
+            or not (self.cycle is None or self.cycle.response_complete)
+            or self.flow.write_paused
+            or self.client is None
+        ):
+            return False
+        fields = core.header_fields(self.headers)
+        if not is_bodyless(fields):
+            return False
+        received = core.Request(path, query, self.headers, self.client[0], time.time_ns() // 1_000_000)
+        get = DirectGet(keep_alive=parser.should_keep_alive() and not self._is_stopping())
+        try:
+            stored = direct.begin(received, fields)
+        except core.Refused:
+            return False  # the application says why
+        except NotStored as refusal:
+            self.cycle = get  # type: ignore[assignment]  # see DirectGet
+            self._answer(get, direct.not_stored(refusal.reason, keep_alive=get.keep_alive))
+            return True
+        self.cycle = get  # type: ignore[assignment]  # see DirectGet
+        image = core.wants_image(path, fields.get(b"accept", b""))
+
+        def answer(stored: asyncio.Future[None]) -> None:
+            try:
+                stored.result()
+                whole = direct.stored(image=image, keep_alive=get.keep_alive)
+            except NotStored as refusal:
+                whole = direct.not_stored(refusal.reason, keep_alive=get.keep_alive)
+            self._answer(get, whole)
+
+        stored.add_done_callback(answer)
+        return True
+
+    def _answer(self, get: DirectGet, whole: bytes) -> None:
+        get.response_complete = True
+        if get.disconnected or self.transport.is_closing():
+            return
+        self.transport.write(whole)
+        if not get.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _hand_over(self, path: bytes, query: bytes) -> None:
+        headers, expects = self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.headers, self.expect_100_continue = headers, expects
+        if self._is_stopping():
+            headers.append(_CLOSE)  # as if the client had asked for it: uvicorn's answer then says so
+        self.scope["headers"] = headers
+        self.url = b"/"  # what uvicorn's parser makes of the target is replaced below, before the request's task runs
+        super().on_headers_complete()
+        self.cycle.keep_alive = self.cycle.keep_alive and not self._is_stopping()
+        self.scope["raw_path"] = path
+        self.scope["path"] = path.decode("ascii", "replace")
+        self.scope["query_string"] = query
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        self._got_head()
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next pipelined request, or to the connection's last answer when there is none."""
+        last = not self.pipeline
+        super().on_response_complete()
+        if last:
+            self._send_refusal()
+
+    def _head_without_upgrade(self) -> bytes:
+        """Decline the offer to speak another protocol (RFC 9110, 7.8), which Java's client makes with each request.
+
+        The parser takes what follows such a head for that other protocol, so it gets the head again without the offer.
+        """
+        lines = [b"%s %s HTTP/1.1" % (self.parser.get_method(), self.url)]
+        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def _await_head(self, timeout_s: float) -> None:
+        self._head_timer = self.loop.call_later(timeout_s, self._give_up)
+
+    def _got_head(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _give_up(self) -> None:
+        if self._overloaded:
+            self._refuse_overloaded()
+        else:
+            self._refuse(408, answers.error("timeout", "the request took too long"))
+
+    def _refuse_overloaded(self) -> None:
+        self._metrics.refused.labels("overloaded").inc()
+        self._refuse(503, answers.error("overloaded", "too many connections; send it again"), answers.RETRY_AFTER)
+
+    def _refuse(self, status: int, body: bytes, *extra: tuple[bytes, bytes]) -> None:
+        """Answer what never became a request, after the answers to those before it, and close the connection."""
+        self._got_head()
+        if self._refusal is not None or self.transport.is_closing():
+            return
+        self._metrics.requests.labels("unknown", str(status)).inc()
+        lines = [b"HTTP/1.1 %d %s" % (status, answers.reason_phrase(status)), b"connection: close"]
+        headers = [*answers.HEADERS, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        lines += [b"%s: %s" % header for header in (*headers, *extra)]
+        self._refusal = b"\r\n".join(lines) + b"\r\n\r\n" + body
+        if self.cycle is None or self.cycle.response_complete:
+            self._send_refusal()
+        elif not self.cycle.more_body:
+            pass  # all before it have come whole and are being answered: on_response_complete sends it
+        elif self.pipeline:
+            self.pipeline.popleft()  # the newest, which never came whole: this is its answer
+        elif self.cycle.response_started:
+            self.transport.close()  # no second answer inside the first
+        else:
+            self._send_refusal()
+
+    def _send_refusal(self) -> None:
+        if self._refusal is not None and not self.transport.is_closing():
+            self.transport.write(self._refusal)
+            self.transport.close()
+
+
+def split_target(target: bytes) -> tuple[bytes, bytes]:
+    """Split a request target (RFC 9112, 3.2) into path and query; of an absolute one the authority is dropped.
+
+    The path always begins with `/`.
+    """
+    target = target.partition(b"#")[0]
+    path, _, query = target.partition(b"?")
+    if not path.startswith(b"/"):
+        scheme, separator, rest = path.partition(b"://")
+        path = b"/" + (rest.partition(b"/")[2] if separator and scheme.isalnum() else path)
+    return path, query

@@ -1,0 +1,348 @@
+"""EventStore: stores events in Redis, many requests in one push, and on disk while Redis does not confirm.
+
+Promise: when `store` returns, Redis has confirmed the entries, or they are synced in the spool and will be pushed, also
+by the next process. One push is in flight at a time; what arrives meanwhile rides on the next one, so the busier the
+tracker, the larger the pushes. There is no timer: a lone request is pushed at once.
+
+Copies are prevented by numbers (EventQueue.push). A push that was not confirmed may have happened all the same; it is
+spooled under the number that it was sent with, as the last of its pusher: from then on direct pushes go under another
+name, or theirs would make the spooled one look done. Pushes that go straight to the spool get numbers of its own.
+"""
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.backbone import names
+from services.backbone.logs import get_logger
+from services.backbone.metrics import TrackerMetrics
+from services.backbone.queue import EventQueue, EvictionAllowed, refuse_eviction
+from services.tracker.store.spool import NotSpooled, Spool
+
+log = get_logger(__name__)
+
+# One push is one transaction, and Redis serves nobody else meanwhile: some ten milliseconds of its time.
+_MAX_PUSH_EVENTS = 10_000
+_MAX_PUSH_BYTES = 8_388_608
+# How long to wait after a replay that failed: doubled each time, so that a Redis that comes back is soon seen and one
+# that is gone costs nothing.
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 0.5
+_CHECK_S = 1.0
+
+
+class NotStored(Exception):  # noqa: N818 - what happened, in two words
+    """The events were not confirmed. They may be stored all the same: send them again with their ids."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        """overloaded, stopping, redis, spool_full or spool_failed: the label of those counted as refused."""
+
+
+class _Waiting(NamedTuple):
+    entries: Sequence[bytes]
+    size: int
+    confirmed: asyncio.Future[None]
+
+
+class EventStore:
+    """Stores events in one Redis."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        metrics: TrackerMetrics,
+        *,
+        max_pending_events: int,
+        max_pending_bytes: int,
+        spool_after_s: float = 0.1,
+    ) -> None:
+        """`max_pending_*` bound what waits for the push in flight. The caller opens and closes `redis`.
+
+        With a spool, Redis has `spool_after_s` to confirm a push; without, as long as its client waits.
+        """
+        self._redis = redis
+        self._queue = EventQueue(redis)
+        self._metrics = metrics
+        self._max_pending_events = max_pending_events
+        self._max_pending_bytes = max_pending_bytes
+        self._spool_after_s = spool_after_s
+        self._spool: Spool | None = None
+        self._pending: deque[_Waiting] = deque()
+        self._pending_events = 0
+        self._pending_bytes = 0
+        self._pushing: asyncio.Task[None] | None = None
+        self._replaying: asyncio.Task[None] | None = None
+        self._closing = False
+        self._failing: type[Exception] | None = None
+        self._unwilling: Exception | None = None
+        """Why events go straight to the spool; None while they go to Redis."""
+        self._evicts_nothing = False
+        self._begin_pusher()
+        metrics.pending.set_function(lambda: self._pending_events)
+
+    async def open(self, open_spool: Callable[[], Spool] | None) -> None:
+        """Open the spool, if there is to be one, and begin to replay what it holds. A Redis that is away may be so.
+
+        Raises SpoolUnusable, and EvictionAllowed.
+        """
+        if open_spool is not None:
+            self._spool = await asyncio.to_thread(open_spool)
+        try:
+            await self._make_sure_nothing_is_evicted()
+        except (RedisError, OSError) as error:
+            self._tell_failing(error)
+            if self._spool is not None:
+                self._unwilling = error
+        self._begin_replaying()
+
+    def submit(self, entries: Sequence[bytes]) -> asyncio.Future[None]:
+        """Return a future that ends once Redis or the spool has all entries, in one atomic step, or with NotStored.
+
+        Raises NotStored at once when they can't even wait.
+        """
+        size = sum(map(len, entries))
+        if self._closing:
+            raise self._refused(len(entries), "stopping")
+        # Whatever fits into one request may always wait alone, or a large batch could never be stored.
+        if self._pending and (
+            self._pending_events + len(entries) > self._max_pending_events
+            or self._pending_bytes + size > self._max_pending_bytes
+        ):
+            raise self._refused(len(entries), "overloaded")
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append(_Waiting(entries, size, confirmed))
+        self._count_pending(len(entries), size)
+        if self._pushing is None:
+            self._begin_pushing()
+        return confirmed
+
+    async def store(self, entries: Sequence[bytes]) -> None:
+        """Return once Redis or the spool has all entries, in one atomic step. Raises NotStored."""
+        await self.submit(entries)
+
+    async def aclose(self) -> None:
+        """Refuse what comes from now on; return when all that waits is stored or refused. The spool stays as it is."""
+        self._closing = True
+        while self._pushing is not None:
+            await asyncio.wait([self._pushing])
+        if self._replaying is not None:
+            self._replaying.cancel()
+            await asyncio.wait([self._replaying])
+        if self._spool is not None:
+            spool, self._spool = self._spool, None
+            await spool.aclose()
+
+    async def check(self) -> str:
+        """Raise unless events can be stored: Redis takes writes, or the spool has room.
+
+        A Redis that is a replica, out of memory or out of disk takes none.
+        """
+        waiting = f"{self._pending_events} events waiting"
+        if self._spool is None:
+            await self._write_nothing()
+            return waiting
+        unwilling = self._unwilling
+        if unwilling is None:
+            try:
+                async with asyncio.timeout(_CHECK_S):
+                    await self._write_nothing()
+            except (RedisError, OSError) as error:
+                unwilling = error
+            else:
+                return f"{waiting}, {self._spool.entries} in the spool"
+        if isinstance(unwilling, EvictionAllowed):
+            raise unwilling
+        await self._spool.check()
+        return f"Redis does not confirm ({_text(unwilling)}); {self._spool.entries} events in the spool, which has room"
+
+    async def _write_nothing(self) -> None:
+        await self._make_sure_nothing_is_evicted()
+        await self._redis.hincrby(names.LEDGER, "accepted", 0)
+
+    async def _make_sure_nothing_is_evicted(self) -> None:
+        """Ask a Redis once, and again after it was away: it may be another one."""
+        if not self._evicts_nothing:
+            await refuse_eviction(self._redis)
+            self._evicts_nothing = True
+
+    def _begin_pushing(self) -> None:
+        self._pushing = asyncio.create_task(self._push_pending())
+        # A callback, since a task that is cancelled before it begins runs no line of its own.
+        self._pushing.add_done_callback(self._end_pushing)
+
+    async def _push_pending(self) -> None:
+        while self._pending:
+            await self._push(self._next_group())
+
+    def _end_pushing(self, pushing: asyncio.Task[None]) -> None:
+        self._pushing = None
+        if pushing.cancelled():
+            while self._pending:
+                self._refuse_unconfirmed(self._next_group())
+        elif self._pending:  # it came after the task's last look
+            self._begin_pushing()
+
+    def _next_group(self) -> list[_Waiting]:
+        """Take what waits, up to the size of one push and at least one request's."""
+        group: list[_Waiting] = []
+        events = size = 0
+        while self._pending:
+            waiting = self._pending[0]
+            events += len(waiting.entries)
+            size += waiting.size
+            if group and (events > _MAX_PUSH_EVENTS or size > _MAX_PUSH_BYTES):
+                break
+            group.append(self._pending.popleft())
+            self._count_pending(-len(waiting.entries), -waiting.size)
+        return group
+
+    async def _push(self, group: list[_Waiting]) -> None:
+        entries = [entry for waiting in group for entry in waiting.entries]
+        reason = "redis"
+        try:
+            await self._put(entries)
+        except NotSpooled as error:
+            reason = error.reason
+        except Exception as error:  # noqa: BLE001 - whatever it was, those who wait are told and the next push is tried
+            self._tell_failing(error)
+        else:
+            self._metrics.accepted.inc(len(entries))
+            for waiting in group:
+                if not waiting.confirmed.done():
+                    waiting.confirmed.set_result(None)
+        finally:
+            self._refuse_unconfirmed(group, reason)
+
+    async def _put(self, entries: list[bytes]) -> None:
+        """Return once Redis or the spool has the entries. Raises what Redis raised without a spool, else NotSpooled."""
+        if self._spool is None:
+            await self._push_directly(entries)
+            return
+        pusher, number = "", 0
+        if self._unwilling is None:
+            pusher, number = self._pusher, self._number + 1
+            try:
+                async with asyncio.timeout(self._spool_after_s):
+                    await self._push_directly(entries)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the spool has its own way to Redis
+                self._tell_failing(error)
+                self._unwilling = error
+                self._begin_pusher()
+            else:
+                return
+        try:
+            await self._spool.append(entries, pusher=pusher, number=number)
+        finally:
+            self._begin_replaying()
+        self._metrics.spooled.inc(len(entries))
+
+    async def _push_directly(self, entries: list[bytes]) -> None:
+        self._number += 1
+        begin = time.perf_counter()
+        try:
+            await self._make_sure_nothing_is_evicted()
+            await self._queue.push(entries, pusher=self._pusher, number=self._number)
+        except BaseException:  # the time limit is a cancellation
+            self._metrics.push_failures.inc()
+            self._evicts_nothing = False
+            raise
+        self._tell_working()
+        self._metrics.push_seconds.observe(time.perf_counter() - begin)
+        self._metrics.push_events.observe(len(entries))
+
+    def _begin_pusher(self) -> None:
+        self._pusher = uuid.uuid4().hex
+        self._number = 0
+
+    def _begin_replaying(self) -> None:
+        if self._spool is not None and self._replaying is None and self._is_replay_due(self._spool):
+            self._replaying = asyncio.create_task(self._replay(self._spool))
+            self._replaying.add_done_callback(self._end_replaying)
+
+    def _end_replaying(self, replaying: asyncio.Task[None]) -> None:
+        self._replaying = None
+        if not replaying.cancelled():  # something may have come after the task's last look
+            self._begin_replaying()
+
+    def _is_replay_due(self, spool: Spool) -> bool:
+        return not self._closing and (self._unwilling is not None or not spool.is_empty)
+
+    async def _replay(self, spool: Spool) -> None:
+        """Push what the spool holds, one record after the other, until nothing is left and Redis takes events."""
+        pause_s = _FIRST_PAUSE_S
+        while self._is_replay_due(spool):
+            try:
+                await self._replay_some(spool)
+                pause_s = _FIRST_PAUSE_S
+            except Exception as error:  # noqa: BLE001 - it is tried again for as long as this process lives
+                self._metrics.push_failures.inc()
+                self._evicts_nothing = False
+                self._tell_failing(error)
+                if self._unwilling is not None:
+                    self._unwilling = error
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _replay_some(self, spool: Spool) -> None:
+        if self._unwilling is not None:
+            # Asked before anything is read, so that a Redis that is away costs the requests no time of this process.
+            await self._write_nothing()
+        records = await spool.read()
+        if not records:
+            self._find_willing()
+        try:
+            for record in records:
+                push = record.push
+                await self._make_sure_nothing_is_evicted()
+                await self._queue.push(push.entries, pusher=push.pusher, number=push.number)
+                spool.settle(record)
+                self._metrics.replayed.inc(len(push.entries))
+                self._find_willing()
+        finally:
+            await spool.save_position()
+
+    def _find_willing(self) -> None:
+        self._unwilling = None
+        self._tell_working()
+
+    def _refuse_unconfirmed(self, group: list[_Waiting], reason: str = "redis") -> None:
+        for waiting in group:
+            if not waiting.confirmed.done():
+                waiting.confirmed.set_exception(self._refused(len(waiting.entries), reason))
+
+    def _count_pending(self, events: int, size: int) -> None:
+        self._pending_events += events
+        self._pending_bytes += size
+
+    def _refused(self, events: int, reason: str) -> NotStored:
+        self._metrics.refused.labels(reason).inc(events)
+        return NotStored(reason)
+
+    def _tell_failing(self, error: Exception) -> None:
+        """Log each kind of failure once until a push succeeds, not once a push."""
+        known = isinstance(error, RedisError | OSError | EvictionAllowed)
+        kind = RedisError if known else type(error)
+        if self._failing is kind:
+            return
+        self._failing = kind
+        if known:
+            log.warning("redis_does_not_confirm", error=_text(error))
+        else:
+            log.error("push_failed", exc_info=error)
+
+    def _tell_working(self) -> None:
+        if self._failing is not None:
+            self._failing = None
+            log.info("redis_confirms_again")
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,155 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.backbone.events import type_of_path
+from services.tracker.core.batch import Entry, read_batch
+from services.tracker.core.bodies import Malformed, Refused, TooLarge
+
+NOW_MS = 1_800_000_000_000
+
+
+def read(body: object, content_type: bytes = b"", max_events: int = 100) -> list[Entry | Refused]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read_batch(content_type, data, received_at_ms=NOW_MS, max_events=max_events, setting="MAX").entries
+
+
+def only(body: object) -> Entry:
+    [entry] = read([body])
+    assert isinstance(entry, Entry), entry
+    return entry
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [{"type": "a"}, {"type": "b"}],
+        {"events": [{"type": "a"}, {"type": "b"}]},
+        {"batch": [{"type": "a"}, {"event": "b"}], "sentAt": "x"},
+        b'{"type":"a"}\n\n{"type":"b"}\r\n',
+    ],
+)
+def test_every_shape_gives_its_entries(body: object) -> None:
+    assert [entry.path for entry in read(body) if isinstance(entry, Entry)] == [b"/a", b"/b"]
+
+
+def test_a_single_object_is_a_batch_of_one() -> None:
+    assert len(read({"type": "a"})) == 1
+    assert len(read(b'{"type":"a"}', b"application/x-ndjson")) == 1
+
+
+def test_a_bad_entry_stands_in_its_place() -> None:
+    entries = read(b'{"type":"a"}\n{"type":\n7\n{"params":{}}\n{"type":"e"}')
+    assert [isinstance(entry, Entry) for entry in entries] == [True, False, False, False, True]
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"1", b'"x"', b"[", b"{", b"\xff", b"[" * 100_000])
+def test_what_is_no_batch_is_malformed(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        read(body)
+
+
+def test_too_many_entries_are_refused_as_a_whole() -> None:
+    assert len(read([{"type": "a"}] * 100)) == 100
+    for body in ([{"type": "a"}] * 101, b"1\n" * 101):
+        with pytest.raises(TooLarge, match="100 events"):
+            read(body, b"application/x-ndjson" if isinstance(body, bytes) else b"")
+
+
+def test_a_segment_call_keeps_what_its_users_expect() -> None:
+    entry = only(
+        {
+            "type": "track",
+            "event": "Order Completed",
+            "messageId": "m-1",
+            "timestamp": "2026-01-01T01:00:00.500+01:00",
+            "userId": "u1",
+            "anonymousId": "a1",
+            "properties": {"total": 9.5},
+            "context": {"ip": "1.2.3.4"},
+        }
+    )
+    assert type_of_path(entry.path) == "Order Completed"
+    assert entry.query == b"total=9.5&userId=u1&anonymousId=a1"
+    assert entry.id == "m-1"
+    assert entry.client_time_ms == 1_767_225_600_500
+
+
+def test_other_segment_calls_have_their_own_type() -> None:
+    page = only({"type": "page", "name": "Home", "properties": {"url": "u"}})
+    assert (page.path, page.query) == (b"/page", b"url=u&name=Home")
+    assert only({"type": "identify", "traits": {"plan": "x"}}).query == b"plan=x"
+
+
+@pytest.mark.parametrize(
+    ("entry", "path"),
+    [
+        ({"path": "/a/b"}, b"/a/b"),
+        ({"path": "a/b?x=1"}, b"/a/b"),
+        ({"path": "/a/b", "type": "b"}, b"/a/b"),
+        ({"path": "/a/", "type": "b"}, b"/a/b"),
+        ({"path": "/ü x", "type": "c"}, b"/%C3%BC%20x/c"),
+        ({"type": "x/y.gif"}, b"/x%2Fy.gif.gif"),
+    ],
+)
+def test_the_last_segment_of_the_path_is_the_type(entry: object, path: bytes) -> None:
+    assert only(entry).path == path
+
+
+def test_the_clients_clock_is_corrected_by_its_skew() -> None:
+    [entry] = read({"sent_at": NOW_MS - 60_000, "events": [{"type": "a", "ts": NOW_MS - 61_000}]})
+    assert isinstance(entry, Entry)
+    assert entry.client_time_ms == NOW_MS - 1000
+
+
+@pytest.mark.parametrize("ts", ["yesterday", -1, True, 1e300, {}, "9" * 50])
+def test_a_bad_time_does_not_cost_the_event(ts: object) -> None:
+    entry = only({"type": "a", "ts": ts})
+    assert entry.client_time_ms is None
+    assert "ts passed over" in entry.notes[0]
+
+
+def test_a_bad_id_does_not_cost_the_event() -> None:
+    assert only({"type": "a", "id": {}}).notes
+    assert only({"type": "a", "id": 7}).id == "7"
+
+
+def test_params_may_be_a_query() -> None:
+    assert only({"type": "a", "params": "?x=1&x=2"}).query == b"x=1&x=2"
+
+
+@pytest.mark.parametrize(
+    "entry", [{"type": 7}, {"type": ""}, {"type": "a", "params": [1]}, {"type": "a", "path": 1}, 7]
+)
+def test_an_entry_without_sense_is_refused(entry: object) -> None:
+    assert isinstance(read([entry])[0], Refused)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(
+    ["type", "event", "params", "properties", "traits", "id", "messageId", "ts", "timestamp", "path", "userId", "name"]
+)
+
+
+@given(st.lists(st.dictionaries(KEYS, JSON_VALUES, max_size=5), max_size=5))
+def test_any_entry_is_read_or_refused(entries: list[object]) -> None:
+    assert len(read(entries)) == len(entries)
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"application/x-ndjson"]))
+def test_any_body_is_read_or_refused(body: bytes, content_type: bytes) -> None:
+    try:
+        read(body, content_type)
+    except Refused as refusal:
+        assert str(refusal)  # noqa: PT017 - some are batches
+
+
+@given(st.text(min_size=1).filter(lambda text: text != "track"), st.text())
+def test_the_type_is_always_the_last_segment(event_type: str, path: str) -> None:
+    assert type_of_path(only({"type": event_type, "path": path}).path) == event_type

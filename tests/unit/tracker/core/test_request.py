@@ -1,0 +1,156 @@
+import base64
+import json
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.backbone.events import decode_raw, encode_raw, type_of_path
+from services.tracker.core import (
+    Entry,
+    Request,
+    Rules,
+    client_id,
+    event_of_batch_entry,
+    event_of_request,
+    header_fields,
+    params_of_body,
+    sender_of,
+    wants_image,
+)
+from services.tracker.settings import Settings
+
+EXAMPLES = json.loads((Path(__file__).parents[3] / "examples" / "requests.json").read_text())
+PERSON = frozenset(name.encode() for name in Settings().person_parameters)
+RULES = Rules(trusted=(ip_network("10.0.0.0/8"),), person_parameters=PERSON, pod="10.1.2.3")
+CHROME_IMAGE = b"image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
+CHROME_PAGE = b"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
+FIREFOX_IMAGE = b"image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"
+
+
+def request(path: bytes = b"/a", query: bytes = b"", *headers: tuple[bytes, bytes]) -> Request:
+    return Request(path, query, headers, "8.8.8.8", 1_800_000_000_000)
+
+
+@pytest.mark.parametrize("sample", EXAMPLES["samples"], ids=lambda sample: sample["name"])
+def test_every_golden_sample_becomes_its_event(sample: dict[str, Any]) -> None:
+    given_request = sample["request"]
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in given_request["headers"]]
+    path, _, query = given_request["target"].encode().partition(b"?")
+    received = Request(path, query, headers, given_request["peer"], sample["event"]["received_at_ms"])
+    fields = header_fields(headers)
+    body = given_request.get("body", "").encode()
+    params = params_of_body(fields.get(b"content-type", b""), body) if given_request["method"] == "POST" else b""
+    rules = Rules(trusted=RULES.trusted, person_parameters=PERSON, pod=sample["event"]["pod"])
+    event = event_of_request(received, fields, rules, new_id=sample["event"]["id"], body_params=params)
+    expected = sample["event"]
+    for name in expected:
+        value = getattr(event, name)
+        assert (value.decode("latin-1") if isinstance(value, bytes) else value) == expected[name], name
+    assert type_of_path(event.path) == sample["type"]
+    assert base64.b64encode(encode_raw(event)).decode() == sample["entry"]
+
+
+@given(
+    path=st.binary(max_size=100).map(lambda tail: b"/" + tail),
+    query=st.binary(max_size=200),
+    headers=st.lists(
+        st.tuples(
+            st.sampled_from([b"host", b"user-agent", b"referer", b"dnt", b"sec-gpc", b"idempotency-key", b"forwarded"]),
+            st.binary(max_size=50) | st.just(b"1"),
+        )
+    ),
+    body=st.binary(max_size=50),
+)
+def test_any_request_becomes_an_event_that_decodes_back(
+    path: bytes, query: bytes, headers: list[tuple[bytes, bytes]], body: bytes
+) -> None:
+    received = Request(path, query, headers, "10.0.0.1", 1)
+    event = event_of_request(received, header_fields(headers), RULES, new_id="new", body_params=body)
+    assert decode_raw(encode_raw(event)) == event
+    assert event.path == path
+    assert event.opted_out or event.query.startswith(query)
+
+
+@pytest.mark.parametrize("name", [b"sec-gpc", b"dnt"])
+def test_who_opts_out_leaves_no_trace_of_the_person(name: bytes) -> None:
+    headers = (
+        (name, b"1"),
+        (b"user-agent", b"secret-agent"),
+        (b"referer", b"https://shop.example/p?uid=secret#secret"),
+    )
+    received = request(b"/a", b"di=secret&x=1&%75id=secret&userId=secret&y&B%59=secret&x=2", *headers)
+    event = event_of_request(received, header_fields(headers), RULES, new_id="new")
+    assert event.opted_out
+    assert (event.address, event.user_agent, event.query) == ("", b"", b"x=1&y&x=2")
+    assert event.referrer == b"https://shop.example/p"
+    assert b"secret" not in encode_raw(event)
+
+
+def test_an_opt_out_may_be_ignored_by_a_setting_and_0_is_none() -> None:
+    headers = ((b"dnt", b"1"),)
+    rules = Rules(honour_opt_out=False)
+    assert not sender_of(request(b"/a", b"", *headers), header_fields(headers), rules).opted_out
+    assert not sender_of(request(b"/a", b"", (b"dnt", b"0")), {b"dnt": b"0"}, RULES).opted_out
+
+
+@pytest.mark.parametrize(
+    ("text", "event_id"),
+    [
+        ("abc", "abc"),
+        ('"abc"', "abc"),
+        (" abc ", "abc"),
+        ("x" * 128, "x" * 128),
+        ("x" * 129, None),
+        ("", None),
+        ('""', None),
+        ("a\nb", None),
+        (chr(0xD800), None),
+        ("�", None),
+    ],
+)
+def test_only_short_printable_ids_are_taken(text: str, event_id: str | None) -> None:
+    assert client_id(text) == event_id
+
+
+def test_a_bad_id_is_replaced() -> None:
+    headers = ((b"idempotency-key", b"\xff\x00"),)
+    assert event_of_request(request(b"/a", b"", *headers), header_fields(headers), RULES, new_id="new").id == "new"
+
+
+def test_a_batch_entry_with_a_bad_id_is_kept_and_says_so() -> None:
+    sender = sender_of(request(), {}, RULES)
+    entry = Entry(b"/a", b"", "x" * 200, None)
+    event, notes = event_of_batch_entry(entry, sender, RULES, received_at_ms=1, new_id="new")
+    assert event.id == "new"
+    assert "id replaced" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "image"),
+    [
+        (b"/a.gif", b"", True),
+        (b"/a.PNG", b"application/json", True),
+        (b"/a.jpg", b"*/*", False),
+        (b"/a", b"", False),
+        (b"/a", b"*/*", False),
+        (b"/a", CHROME_IMAGE, True),
+        (b"/a", FIREFOX_IMAGE, True),
+        (b"/a", CHROME_PAGE, False),
+        (b"/a", b"image/gif", True),
+        (b"/a", b"application/json,image/gif", False),
+        (b"/a", b"image/gif;q=0", False),
+        (b"/a", b"image/gif;q=\xff,*/*;q=0.1", False),
+        (b"/a", b"image/gif;q=0.5, application/json;q=0.4", True),
+    ],
+)
+def test_an_image_is_answered_to_who_prefers_one(path: bytes, accept: bytes, image: bool) -> None:  # noqa: FBT001
+    assert wants_image(path, accept) is image
+
+
+@given(st.binary(max_size=600))
+def test_any_accept_header_is_answered(accept: bytes) -> None:
+    assert wants_image(b"/a", accept) in (True, False)

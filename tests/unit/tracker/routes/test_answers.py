@@ -1,0 +1,21 @@
+import pytest
+
+from services.tracker.routes import answers
+
+
+def test_the_image_is_a_gif_of_43_bytes() -> None:
+    assert len(answers.GIF) == 43
+    assert answers.GIF.startswith(b"GIF89a")
+
+
+@pytest.mark.parametrize(
+    ("requested", "allowed"),
+    [
+        (b"content-type, x-id", b"content-type, x-id"),
+        (b"", b"*"),
+        (b"a\r\nset-cookie: x", b"*"),
+        (b"x" * 2000, b"*"),
+    ],
+)
+def test_a_preflight_gets_back_the_names_that_it_asks_for(requested: bytes, allowed: bytes) -> None:
+    assert dict(answers.preflight_headers(requested))[b"access-control-allow-headers"] == allowed

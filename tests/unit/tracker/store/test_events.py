@@ -1,0 +1,377 @@
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry
+from redis.exceptions import RedisError
+
+from deploy.localstack.redis import RedisServer
+from services.backbone import names
+from services.backbone.metrics import TrackerMetrics
+from services.backbone.queue import EventQueue, EvictionAllowed, connect
+from services.tracker.store import EventStore, NotStored, Spool
+from services.tracker.store.spool import NotSpooled
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+async def store(clean_redis: RedisServer, registry: CollectorRegistry) -> AsyncIterator[EventStore]:
+    redis = connect(clean_redis.url, timeout_s=2)
+    yield EventStore(redis, TrackerMetrics(registry), max_pending_events=100, max_pending_bytes=10_000)
+    await redis.aclose()
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float:
+    return registry.get_sample_value(name, labels) or 0.0
+
+
+async def test_when_store_returns_redis_has_the_entries(store: EventStore) -> None:
+    await store.store([b"a", b"b"])
+    assert await store._redis.lrange(names.RAW_EVENTS_LIST, 0, -1) == [b"a", b"b"]
+    assert (await EventQueue(store._redis).books()).accepted == 2
+
+
+async def test_what_arrives_during_a_push_rides_on_the_next_one(store: EventStore, registry: CollectorRegistry) -> None:
+    first = asyncio.create_task(store.store([b"0"]))
+    await asyncio.sleep(0)  # the first push's task is made
+    await asyncio.sleep(0)  # and in flight
+    await asyncio.gather(first, *(store.store([b"%d" % number]) for number in range(1, 100)))
+    assert value(registry, "push_tracker_push_events_count") == 2
+    assert value(registry, "push_tracker_events_accepted_total") == 100
+    assert await store._redis.llen(names.RAW_EVENTS_LIST) == 100
+
+
+async def test_one_push_is_in_flight_at_a_time(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_flight, most = 0, 0
+
+    async def push(*_: object, **_numbered: object) -> None:
+        nonlocal in_flight, most
+        in_flight += 1
+        most = max(most, in_flight)
+        await asyncio.sleep(0.001)
+        in_flight -= 1
+
+    monkeypatch.setattr(EventQueue, "push", push)
+    for _ in range(5):
+        await asyncio.gather(*(store.store([b"x"]) for _ in range(20)))
+    assert most == 1
+
+
+async def test_beyond_the_bound_events_are_refused(store: EventStore, registry: CollectorRegistry) -> None:
+    results = await asyncio.gather(*(store.store([b"x"]) for _ in range(150)), return_exceptions=True)
+    refused = [result for result in results if isinstance(result, NotStored)]
+    assert [error.reason for error in refused] == ["overloaded"] * 50
+    assert value(registry, "push_tracker_events_refused_total", reason="overloaded") == 50
+    assert await store._redis.llen(names.RAW_EVENTS_LIST) == 100
+
+
+async def test_bytes_are_bounded_too_but_one_request_always_fits(store: EventStore) -> None:
+    await store.store([b"x" * 20_000])
+    results = await asyncio.gather(*(store.store([b"x" * 4000]) for _ in range(4)), return_exceptions=True)
+    assert sum(isinstance(result, NotStored) for result in results) == 2
+
+
+async def test_without_redis_everyone_in_the_push_is_told(registry: CollectorRegistry) -> None:
+    redis = connect("redis://127.0.0.1:1/0", timeout_s=0.5)
+    store = EventStore(redis, TrackerMetrics(registry), max_pending_events=100, max_pending_bytes=10_000)
+    results = await asyncio.gather(*(store.store([b"x"]) for _ in range(5)), return_exceptions=True)
+    assert [result.reason for result in results if isinstance(result, NotStored)] == ["redis"] * 5
+    assert value(registry, "push_tracker_events_refused_total", reason="redis") == 5
+    with pytest.raises(RedisError):
+        await store.check()
+    await redis.aclose()
+
+
+async def test_an_error_that_nobody_foresaw_is_told_to_everyone_and_logged(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push, pushes = EventQueue.push, 0
+
+    async def push_that_fails_twice(queue: EventQueue, entries: Sequence[bytes], **numbered: Any) -> None:
+        nonlocal pushes
+        pushes += 1
+        await asyncio.sleep(0)  # others come meanwhile and wait for the next push
+        if pushes < 3:
+            raise RuntimeError("no error of Redis")
+        await push(queue, entries, **numbered)
+
+    monkeypatch.setattr(EventQueue, "push", push_that_fails_twice)
+    first = asyncio.create_task(store.store([b"a"]))
+    await asyncio.sleep(0)  # its push is made
+    await asyncio.sleep(0)  # and in flight
+    with structlog.testing.capture_logs() as logs:
+        results = await asyncio.gather(first, store.store([b"b"]), return_exceptions=True)
+    assert [str(result) for result in results] == ["redis", "redis"]
+    assert [(line["event"], line["log_level"]) for line in logs] == [("push_failed", "error")]
+    await store.store([b"c"])
+    assert await store._redis.lrange(names.RAW_EVENTS_LIST, 0, -1) == [b"c"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_nobody_is_left_waiting_when_the_push_is_cancelled(
+    store: EventStore, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, *, begun: bool
+) -> None:
+    in_flight = asyncio.Event()
+
+    async def push_that_hangs(*_: object, **_numbered: object) -> None:
+        in_flight.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as hanging:
+        hanging.setattr(EventQueue, "push", push_that_hangs)
+        waiting = [asyncio.create_task(store.store([b"a"])), asyncio.create_task(store.store([b"b"]))]
+        await asyncio.sleep(0)  # the push's task is made
+        if begun:
+            await in_flight.wait()
+            waiting.append(asyncio.create_task(store.store([b"c"])))  # for the next push
+            await asyncio.sleep(0)
+        assert in_flight.is_set() == begun
+        assert store._pushing is not None
+        store._pushing.cancel()
+        async with asyncio.timeout(1):
+            results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [str(result) for result in results] == ["redis"] * len(waiting)
+    assert value(registry, "push_tracker_pending_events") == 0
+    await store.store([b"d"])
+
+
+async def test_a_client_that_leaves_takes_nobody_with_it(store: EventStore) -> None:
+    leaving, staying = asyncio.create_task(store.store([b"a"])), asyncio.create_task(store.store([b"b"]))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await staying
+    assert await store._redis.llen(names.RAW_EVENTS_LIST) == 2
+
+
+async def test_closing_flushes_and_then_refuses(store: EventStore) -> None:
+    waiting = asyncio.create_task(store.store([b"a"]))
+    await asyncio.sleep(0)
+    await store.aclose()
+    await waiting
+    with pytest.raises(NotStored, match="stopping"):
+        await store.store([b"b"])
+
+
+async def test_a_redis_that_takes_no_writes_is_not_ready(store: EventStore) -> None:
+    assert await store.check() == "0 events waiting"
+    await store._redis.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(RedisError, match="maxmemory"):
+            await store.check()
+        with pytest.raises(NotStored):
+            await store.store([b"x"])
+    finally:
+        await store._redis.config_set("maxmemory", "0")
+
+
+SPOOL_AFTER_S = 0.1
+
+
+class Scene:
+    """A store with a spool, and a Redis of its own that can be stopped."""
+
+    def __init__(self, server: RedisServer, directory: Path, registry: CollectorRegistry) -> None:
+        self.server = server
+        self.registry = registry
+        self.redis = connect(server.url, timeout_s=1)
+        self.metrics = TrackerMetrics(registry)
+        self.store = EventStore(
+            self.redis, self.metrics, max_pending_events=1000, max_pending_bytes=1_000_000, spool_after_s=SPOOL_AFTER_S
+        )
+        self._open_spool = partial(Spool.open, directory, self.metrics, max_bytes=1_048_576)
+
+    async def open(self) -> None:
+        await self.store.open(self._open_spool)
+
+    def value(self, name: str, **labels: str) -> float:
+        return value(self.registry, name, **labels)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - what is awaited has no event
+                await asyncio.sleep(0.01)
+
+    async def until_replayed(self) -> None:
+        await self.until(lambda: self.value("push_tracker_spool_events") == 0 and self.store._unwilling is None)
+
+    async def stored(self) -> list[bytes]:
+        entries: Any = await self.redis.lrange(names.RAW_EVENTS_LIST, 0, -1)
+        return list(entries)
+
+
+@pytest.fixture
+async def scene(tmp_path: Path, registry: CollectorRegistry) -> AsyncIterator[Scene]:
+    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+    server.start()
+    server.wait_ready()
+    scene = Scene(server, tmp_path / "spool", registry)
+    yield scene
+    await scene.store.aclose()
+    await scene.redis.aclose()
+    server.process.stop()
+
+
+async def test_with_redis_well_nothing_touches_the_disk(scene: Scene) -> None:
+    await scene.open()
+    await scene.store.store([b"a"])
+    assert await scene.store.check() == "0 events waiting, 0 in the spool"
+    assert scene.value("push_tracker_spool_bytes") == 0
+    assert scene.value("push_tracker_events_spooled_total") == 0
+
+
+async def test_what_redis_does_not_take_is_spooled_and_comes_in_order(scene: Scene) -> None:
+    await scene.open()
+    await scene.store.store([b"before"])
+    scene.server.process.stop()
+    for number in range(20):
+        await scene.store.store([b"%d" % number])
+    assert scene.value("push_tracker_spool_events") == 20
+    assert scene.value("push_tracker_events_accepted_total") == 21
+    assert "20 events in the spool, which has room" in await scene.store.check()
+    scene.server.start()
+    await scene.until_replayed()
+    await scene.store.store([b"after"])
+    assert await scene.stored() == [b"before", *(b"%d" % number for number in range(20)), b"after"]
+    assert (await EventQueue(scene.redis).books()).accepted == 22
+    assert scene.value("push_tracker_events_replayed_total") == 20
+    assert scene.value("push_tracker_push_failures_total") > 0
+
+
+async def test_a_push_whose_answer_was_lost_is_there_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis has it, the store does not know: it is spooled, more is pushed, and its replay is refused."""
+    await scene.open()
+    push = EventQueue.push
+
+    async def push_and_lose_the_answer(queue: EventQueue, entries: Sequence[bytes], **numbered: Any) -> bool:
+        await push(queue, entries, **numbered)
+        raise RedisError("lost")
+
+    await scene.store.store([b"a"])
+    for entry in (b"b", b"d"):
+        with monkeypatch.context() as losing:
+            losing.setattr(EventQueue, "push", push_and_lose_the_answer)
+            await scene.store.store([entry])
+        await scene.store.store([entry + b" next"])
+        await scene.until_replayed()
+    assert sorted(await scene.stored()) == [b"a", b"b", b"b next", b"d", b"d next"]
+    assert (await EventQueue(scene.redis).books()).accepted == 5
+
+
+async def test_direct_pushes_never_make_a_spooled_one_look_done(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push that never reached Redis waits in the spool while many later ones are pushed directly."""
+    await scene.open()
+    hold = asyncio.Event()
+    push, failing = EventQueue.push, True
+    lost: list[tuple[str, int]] = []
+
+    async def push_unless_lost(queue: EventQueue, entries: Sequence[bytes], *, pusher: str, number: int) -> bool:
+        if failing:
+            lost.append((pusher, number))
+            raise RedisError("away")
+        if (pusher, number) in lost and not hold.is_set():
+            raise RedisError("not yet")
+        return await push(queue, entries, pusher=pusher, number=number)
+
+    monkeypatch.setattr(EventQueue, "push", push_unless_lost)
+    await scene.store.store([b"waits"])
+    failing = False
+    scene.store._find_willing()  # as if another record had been replayed
+    for number in range(50):
+        await scene.store.store([b"%d" % number])
+    assert b"waits" not in await scene.stored()
+    hold.set()
+    await scene.until_replayed()
+    assert await scene.stored() == [*(b"%d" % number for number in range(50)), b"waits"]
+
+
+async def test_a_redis_that_hangs_holds_clients_up_once(scene: Scene) -> None:
+    await scene.open()
+    await scene.store.store([b"a"])
+    scene.server.process.send_signal(signal.SIGSTOP)
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    await scene.store.store([b"b"])
+    first_s, begin = loop.time() - begin, loop.time()
+    for number in range(10):
+        await scene.store.store([b"%d" % number])
+    rest_s = loop.time() - begin
+    assert "in the spool, which has room" in await scene.store.check()
+    scene.server.process.send_signal(signal.SIGCONT)
+    await scene.until_replayed()
+    assert first_s >= SPOOL_AFTER_S
+    assert rest_s < 1
+    assert await scene.stored() == [b"a", b"b", *(b"%d" % number for number in range(10))]
+
+
+async def test_a_full_spool_refuses_and_takes_again_when_it_was_replayed(scene: Scene) -> None:
+    await scene.open()
+    scene.server.process.stop()
+    stored = []
+    with pytest.raises(NotStored, match="spool_full"):  # noqa: PT012 - as many as fit
+        for number in range(30):
+            await scene.store.store([b"%02d" % number + b"x" * 100_000])
+            stored.append(b"%02d" % number)
+    assert scene.value("push_tracker_events_refused_total", reason="spool_full") == 1
+    await scene.store.store([b"small"])  # there is room for it still
+    while True:
+        try:
+            await scene.store.store([b"x" * 20_000])
+        except NotStored:
+            break
+    with pytest.raises(NotSpooled, match="the spool is full"):
+        await scene.store.check()
+    scene.server.start()
+    await scene.until_replayed()
+    assert (await scene.store.check()).endswith("0 in the spool")
+    assert [entry[:2] for entry in await scene.stored()][: len(stored)] == stored
+
+
+async def test_a_redis_that_evicts_ends_the_start(scene: Scene) -> None:
+    await scene.redis.config_set("maxmemory-policy", "allkeys-lru")
+    with pytest.raises(EvictionAllowed, match="allkeys-lru"):
+        await scene.open()
+
+
+async def test_a_redis_found_to_evict_later_gets_nothing_and_makes_it_not_ready(scene: Scene) -> None:
+    scene.server.process.stop()
+    await scene.open()
+    await scene.store.store([b"a"])
+    scene.server.process.command = tuple(
+        "allkeys-lru" if word == "noeviction" else word for word in scene.server.process.command
+    )
+    scene.server.start()
+    scene.server.wait_ready()
+    await scene.until(lambda: isinstance(scene.store._unwilling, EvictionAllowed))
+    with pytest.raises(EvictionAllowed):
+        await scene.store.check()
+    await scene.store.store([b"b"])
+    assert await scene.stored() == []
+    await scene.redis.config_set("maxmemory-policy", "noeviction")
+    await scene.until_replayed()
+    assert await scene.stored() == [b"a", b"b"]
+
+
+async def test_closing_leaves_the_spool_to_the_next(scene: Scene, tmp_path: Path) -> None:
+    scene.server.process.stop()
+    await scene.open()
+    waiting = [asyncio.create_task(scene.store.store([b"%d" % number])) for number in range(3)]
+    await asyncio.sleep(0)
+    await scene.store.aclose()
+    await asyncio.gather(*waiting)
+    scene.server.start()
+    scene.server.wait_ready()
+    following = Scene(scene.server, tmp_path / "spool", CollectorRegistry())
+    await following.open()
+    await following.until_replayed()
+    assert await following.stored() == [b"0", b"1", b"2"]
+    await following.store.aclose()
+    await following.redis.aclose()

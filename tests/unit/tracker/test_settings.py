@@ -1,0 +1,59 @@
+import pytest
+
+from services.backbone.settings import SettingsError
+from services.tracker.settings import Settings
+
+
+def test_an_empty_environment_is_enough_on_a_developers_machine() -> None:
+    settings = Settings.from_env({})
+    assert (settings.host, settings.port, settings.max_event_bytes) == ("127.0.0.1", 5222, 262_144)
+    assert settings.trusted_networks == ()
+    assert "di" in settings.person_parameters
+
+
+def test_lists_are_separated_by_commas() -> None:
+    settings = Settings.from_env({"TRUSTED_PROXIES": "10.0.0.0/8, ::1", "TRACKER_PERSON_PARAMETERS": "a, b,"})
+    assert [str(network) for network in settings.trusted_networks] == ["10.0.0.0/8", "::1/128"]
+    assert settings.person_parameters == ("a", "b")
+
+
+def test_all_faults_are_told_together_and_no_secret() -> None:
+    environ = {
+        "TRACKER_PORT": "http",
+        "REDIS_URL": "http://user:hunter2@redis",
+        "TRUSTED_PROXIES": "10.0.0.0/8,nonsense",
+        "MAX_EVENT_BYTES": "1",
+        "TRACKER_PUSH_TIMEOUT_S": "0",
+    }
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(environ)
+    message = str(caught.value)
+    assert all(f"  {name}: " in message for name in environ)
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    ("bound", "part", "size"),
+    [
+        ("TRACKER_MAX_BODY_BYTES", "TRACKER_MAX_BATCH_BYTES", 100_000_000),
+        ("TRACKER_MAX_BODY_BYTES", "MAX_EVENT_BYTES", 16_777_216),
+        ("TRACKER_MAX_PENDING_BYTES", "TRACKER_MAX_BATCH_BYTES", 100_000_000),
+        ("TRACKER_MAX_PENDING_EVENTS", "TRACKER_MAX_BATCH_EVENTS", 60_000),
+    ],
+)
+def test_a_request_that_is_allowed_fits_into_what_holds_all(bound: str, part: str, size: int) -> None:
+    environ = {"TRACKER_MAX_BODY_BYTES": "200000000", "TRACKER_MAX_PENDING_BYTES": "200000000", part: str(size)}
+    environ |= {"TRACKER_MAX_BATCH_BYTES": "1024"} if part == "MAX_EVENT_BYTES" else {}
+    Settings.from_env(environ | {bound: str(size)})
+    with pytest.raises(SettingsError, match=rf"settings: .*{bound} \({size - 1}\) must be at least {part} \({size}\)"):
+        Settings.from_env(environ | {bound: str(size - 1)})
+
+
+@pytest.mark.parametrize("url", ["redis://h:port/0", "redis://h:99999/0"])
+def test_a_malformed_redis_url_is_a_fault(url: str) -> None:
+    with pytest.raises(SettingsError, match="REDIS_URL"):
+        Settings.from_env({"REDIS_URL": url})
+
+
+def test_a_url_with_a_password_is_not_shown() -> None:
+    assert "hunter2" not in repr(Settings.from_env({"REDIS_URL": "redis://:hunter2@h:6379/0"}))
