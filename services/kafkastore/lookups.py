@@ -1,0 +1,260 @@
+"""What kafkastore looks up: where an address is, and what a user agent is. Neither lookup ever raises."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import maxminddb
+import ua_parser
+from user_agents.parsers import UserAgent, parse_browser, parse_device, parse_operating_system
+
+from services.backbone.events import UNKNOWN_PLACE, Device, Place
+from services.backbone.logs import get_logger
+from services.kafkastore.core.addresses import parse_address
+from services.kafkastore.core.devices import Agent, describe_device
+
+log = get_logger(__name__)
+
+_PLACES_KEPT = 65_536  # some 100 bytes each: visitors send several events
+_DEVICES_KEPT = 16_384  # at most a kilobyte each: browsers are few
+_LONGEST_AGENT = 1024  # real ones are under 500 bytes; bounds time and cache
+_PROBE = "8.8.8.8"
+
+_UNKNOWN = Place()
+
+
+class _FileState(NamedTuple):
+    """What tells one file at a path from the next."""
+
+    inode: int
+    modified_ns: int
+    size: int
+
+
+class _Database:
+    """The city database at one path."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.reader: maxminddb.Reader | None = None
+        self.fault = "not loaded yet"
+        self._seen: _FileState | None = None
+
+    def look(self) -> maxminddb.Reader | None:
+        """Open the file at the path if it is another one than at the last look; None when there is nothing new.
+
+        A missing file leaves the open database in use. May be called in a thread: changes no reader by itself.
+        """
+        try:
+            state = _state(self.path)
+            if state == self._seen:
+                return None
+            self._seen = state
+            reader = _open(self.path)
+            if _state(self.path) != state:
+                # It was written to while it was read: whatever was opened, the next look decides.
+                self._seen = None
+                reader.close()
+                return None
+        except (OSError, ValueError, maxminddb.InvalidDatabaseError) as error:
+            # ValueError: what the reader says of some malformed metadata.
+            fault = f"{type(error).__name__}: {error}" if not isinstance(error, FileNotFoundError) else "no such file"
+            if fault != self.fault:
+                log.warning("city_database_refused", path=str(self.path), reason=fault, kept=self.reader is not None)
+            self.fault = fault
+            return None
+        self.fault = ""
+        return reader
+
+
+class PlaceLookup:
+    """Where addresses are, by city databases in MaxMind's format. The first that knows an address answers.
+
+    Use it as a context manager. For one thread only, as the event loop is. Both layouts of records are read: MaxMind's
+    (`country.iso_code`, `city.names.en`) and the flat one of DB-IP's npm package (`country_code`, `city`).
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._databases = [_Database(path) for path in paths]
+        self.locate = lru_cache(_PLACES_KEPT)(self._find)
+
+    def __enter__(self) -> Self:
+        """Open the databases that are there."""
+        for database in self._databases:
+            self._use(database, database.look())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the databases."""
+        for database in self._databases:
+            if database.reader is not None:
+                database.reader.close()
+                database.reader = None
+        self.locate.cache_clear()
+
+    async def refresh(self) -> None:
+        """Open the databases that have a new file; what can't be opened leaves the old one in use."""
+        for database in self._databases:
+            self._use(database, await asyncio.to_thread(database.look))
+
+    @property
+    def loaded(self) -> bool:
+        """Whether any database is open."""
+        return any(database.reader is not None for database in self._databases)
+
+    def describe(self) -> str:
+        """Say what is open and what is not, for people."""
+        if not self._databases:
+            return "no city database (GEOIP_DATABASE is not set): every place is XX"
+        return "; ".join(_describe(database) for database in self._databases)
+
+    def _use(self, database: _Database, reader: maxminddb.Reader | None) -> None:
+        if reader is None:
+            return
+        old, database.reader = database.reader, reader
+        self.locate.cache_clear()
+        if old is not None:
+            old.close()
+        log.info("city_database_opened", path=str(database.path), type=reader.metadata().database_type)
+
+    def _find(self, text: str) -> Place:
+        address = parse_address(text)
+        if address is None:
+            return _UNKNOWN
+        for database in self._databases:
+            if database.reader is None:
+                continue
+            try:
+                record = database.reader.get(address)
+            except (ValueError, maxminddb.InvalidDatabaseError):
+                continue  # an IPv6 address and a database of IPv4, or a damaged part of the file
+            place = _place(record)
+            if place is not None:
+                return place
+        return _UNKNOWN
+
+
+class DeviceLookup:
+    """What the machines behind user agents are."""
+
+    def __init__(self) -> None:
+        self._classify = lru_cache(_DEVICES_KEPT)(_classify)
+
+    def classify(self, user_agent: bytes) -> Device:
+        """Say what the machine with this user agent is. Bytes that are not UTF-8 are passed over."""
+        return self._classify(user_agent[:_LONGEST_AGENT])
+
+    def warm_up(self) -> None:
+        """Load the library's rules now: they take a third of a second, which no batch should wait for."""
+        _classify(b"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")
+
+
+def _state(path: Path) -> _FileState:
+    stat = path.stat()
+    return _FileState(stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+def _open(path: Path) -> maxminddb.Reader:
+    """Open a database through a private copy that has no name.
+
+    The reader maps its file into memory: a file that is overwritten in place would change, or end, under it, and a page
+    that has gone kills the process (SIGBUS).
+    """
+    with tempfile.TemporaryDirectory(prefix="push-geoip-") as folder:
+        copy = Path(folder) / path.name
+        shutil.copyfile(path, copy)
+        reader = maxminddb.open_database(os.fspath(copy), maxminddb.MODE_AUTO)
+    try:
+        reader.get(_PROBE)
+    except ValueError:  # a database of IPv6 may say so
+        pass
+    except BaseException:
+        reader.close()
+        raise
+    return reader
+
+
+def _describe(database: _Database) -> str:
+    if database.reader is None:
+        return f"{database.path.name}: {database.fault}, its places are XX"
+    kept = f" (the new file is not used: {database.fault})" if database.fault else ""
+    return f"{database.path.name}: {database.reader.metadata().database_type}{kept}"
+
+
+def _place(record: Any) -> Place | None:
+    """Read a record of either layout; None when it names no country."""
+    if not isinstance(record, dict):
+        return None
+    country, city = record.get("country"), record.get("city")
+    if isinstance(country, dict):
+        country = country.get("iso_code")
+    elif not isinstance(country, str):
+        country = record.get("country_code")
+    if isinstance(city, dict):
+        names = city.get("names")
+        city = names.get("en") if isinstance(names, dict) else None
+    if not isinstance(country, str) or not country:
+        return None
+    return Place(country, city if isinstance(city, str) and city else UNKNOWN_PLACE)
+
+
+def _classify(user_agent: bytes) -> Device:
+    text = user_agent.decode("utf-8", "replace").strip()
+    if not text or text == "-":
+        return Device()
+    return describe_device(text, _read_agent(text))
+
+
+class _FoundAgent(UserAgent):  # type: ignore[misc]  # the library has no types
+    """A user agent with the library's judgements, read by the native matcher.
+
+    The constructor of the library goes through a part of ua-parser that knows only Python's regular expressions and
+    keeps nothing: 1.4 ms a user agent instead of 0.1 ms.
+    """
+
+    def __init__(self, text: str) -> None:
+        found = ua_parser.parse(text)
+        browser, system, device = found.user_agent, found.os, found.device
+        self.ua_string = text
+        self.browser = (
+            parse_browser(browser.family, browser.major, browser.minor, browser.patch)
+            if browser
+            else parse_browser("Other")
+        )
+        self.os = (
+            parse_operating_system(system.family, system.major, system.minor, system.patch)
+            if system
+            else parse_operating_system("Other")
+        )
+        self.device = (
+            parse_device(device.family, device.brand, device.model) if device else parse_device("Other", None, None)
+        )
+
+
+def _read_agent(text: str) -> Agent:
+    try:
+        found = _FoundAgent(text)
+        return Agent(
+            browser=_known(found.browser.family),
+            browser_version=found.browser.version_string,
+            platform=_known(found.os.family),
+            platform_version=found.os.version_string,
+            device_name=_known(found.device.family),
+            is_bot=found.is_bot,
+            is_tablet=found.is_tablet,
+            is_phone=found.is_mobile,
+            is_desktop=found.is_pc,
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        # The library turns what its rules match into numbers; what it can't is a user agent made to break it.
+        log.debug("user_agent_unreadable", error=type(error).__name__)
+        return Agent()
+
+
+def _known(family: str | None) -> str:
+    return "" if family is None or family == "Other" else family

@@ -1,0 +1,258 @@
+"""Drain: from one Redis to Kafka, batch by batch, each confirmed before the next is claimed."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from services.backbone import names
+from services.backbone.health import Heartbeat
+from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
+from services.backbone.logs import get_logger
+from services.backbone.metrics import KafkastoreMetrics
+from services.backbone.queue import Claim, EventQueue, QueueError
+from services.kafkastore.core.entries import DeadLetter, Message, dead_headers, dead_value
+from services.kafkastore.settings import Settings
+from services.kafkastore.worker.attempt import Attempt, GiveUp, pause_s
+
+log = get_logger(__name__)
+
+_CLAIM_WAIT_S = 1.0  # how long a drain sleeps in Redis; also how late it notices that it must stop
+_RECLAIM_EVERY_S = 5.0  # a third of the usual lease: what died is noticed at its lease's pace, not later
+_LOOP_LIMIT_S = 30.0  # above the longest honest turn: one attempt to produce and the pause after it
+_GIVE_BACK_S = 2.0  # a stop must not wait for a Redis that hangs
+_SLICE = 250  # entries prepared between two looks at the event loop, so that health answers meanwhile
+_DEAD_CUT_BYTES = 16_384  # what is kept of an entry that even the dead letters can't hold
+
+PrepareEntry = Callable[[bytes, int, frozenset[bytes]], Message | DeadLetter | None]
+"""Turns an entry, at a time in ms since 1970, into what is to be written; None when its device is among those that are
+to be forgotten. Never raises."""
+
+
+class _Prepared(NamedTuple):
+    """What a claim has become."""
+
+    records: list[Record]
+    origins: list[bytes]
+    """The entry behind each record."""
+    dead: list[DeadLetter]
+    forgotten: int
+    """Entries that are dropped because their device is to be forgotten."""
+
+
+class Drain:
+    """Takes batches from one Redis and ships them, one at a time: what waits, waits in Redis."""
+
+    def __init__(  # noqa: PLR0913 - what a drain works with; bundling them would only hide it
+        self,
+        queue: EventQueue,
+        producer: EventProducer,
+        prepare_entry: PrepareEntry,
+        settings: Settings,
+        metrics: KafkastoreMetrics,
+        *,
+        label: str,
+        approve_redis: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Drain `queue` into `producer`; `label` names the Redis in logs.
+
+        `approve_redis` raises what ends the process when this Redis must not be used. It is asked before the first
+        claim, and again whenever Redis was away: it may come back with other settings.
+        """
+        self._queue = queue
+        self._producer = producer
+        self._prepare_entry = prepare_entry
+        self._settings = settings
+        self._metrics = metrics
+        self._log = log.bind(redis=label)
+        self._approve_redis = approve_redis
+        self._approved = False
+        self._forgotten: frozenset[bytes] = frozenset()
+        self._reclaim_due_s = 0.0
+        # Below the time limit of the client, which is a third of the lease.
+        self._claim_wait_s = min(_CLAIM_WAIT_S, settings.lease_s / 6)
+        self.heartbeat = Heartbeat(limit_s=_LOOP_LIMIT_S)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Drain until `stop` is set; the batch in hand is finished, or given back when this task is cancelled."""
+        failures = 0
+        while not stop.is_set():
+            self.heartbeat.beat()
+            try:
+                if not self._approved:
+                    await self._approve_redis()
+                    self._approved = True
+                await self._reclaim_when_due()
+                claim = await self._queue.claim(
+                    limit=self._settings.batch_events, max_bytes=self._settings.batch_bytes, wait_s=self._claim_wait_s
+                )
+            except QueueError as error:
+                failures += 1
+                self._approved = False
+                self._forgotten = frozenset()  # it may come back without the last marks, and get as many others
+                self._log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}", failures=failures)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), pause_s(failures))
+                continue
+            failures = 0
+            if claim is not None:
+                await self._ship(claim, stop)
+
+    async def _reclaim_when_due(self) -> None:
+        """Take back what instances held that died. Only between batches, so that a drain never robs itself."""
+        now_s = time.monotonic()
+        if now_s < self._reclaim_due_s:
+            return
+        entries = await self._queue.reclaim()
+        self._reclaim_due_s = now_s + _RECLAIM_EVERY_S
+        if entries:
+            self._metrics.reclaimed.inc(entries)
+            self._log.warning("claims_taken_back", entries=entries)
+
+    async def _ship(self, claim: Claim, stop: asyncio.Event) -> None:
+        """Bring a claim's entries to Kafka and confirm the claim, or give it back."""
+        self._metrics.claimed.inc(len(claim.entries))
+        self._metrics.batch_events.observe(len(claim.entries))
+        attempt = Attempt(self._settings.hold_s, stop)
+        try:
+            async with self._lease_kept(claim, attempt):
+                await self._read_forgotten(claim, attempt)
+                records, origins, dead, forgotten = await self._prepare(claim.entries)
+                # The dead first: were their topic away, the events would be written again at each try.
+                await self._bury(dead, attempt)
+                too_large = await self._write(names.EVENTS_TOPIC, records, attempt)
+                unfit = [DeadLetter(origins[at], "produce", "record is too large for the topic") for at in too_large]
+                await self._bury(unfit, attempt)
+                dead += unfit
+                produced = len(records) - len(too_large)
+                await self._confirm(claim, produced=produced, dead=dead, forgotten=forgotten, attempt=attempt)
+        except (GiveUp, asyncio.CancelledError) as reason:
+            # When Redis does not hear it either, the lease runs out and the entries go back all the same.
+            with contextlib.suppress(QueueError, TimeoutError):
+                async with asyncio.timeout(_GIVE_BACK_S):
+                    entries = await self._queue.give_back(claim)
+                self._log.warning("claim_given_back", entries=entries, reason=str(reason) or "stopping")
+            if isinstance(reason, asyncio.CancelledError):
+                raise
+
+    async def _read_forgotten(self, claim: Claim, attempt: Attempt) -> None:
+        """Learn which devices are to be forgotten, if the claim tells of others than are known. Raises GiveUp.
+
+        The number is enough: devices are only ever added, and in the step of the claim they are counted.
+        """
+        while claim.forgotten != len(self._forgotten):
+            self.heartbeat.beat()
+            try:
+                self._forgotten = await self._queue.forgotten()
+            except QueueError as error:
+                self._log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}")
+                await attempt.pause()
+            else:
+                return
+
+    async def _prepare(self, entries: Sequence[bytes]) -> _Prepared:
+        """Enrich and encode; sorts out the entries that never become a record and those that are to be forgotten."""
+        records: list[Record] = []
+        origins: list[bytes] = []
+        dead: list[DeadLetter] = []
+        forgotten = 0
+        with self._metrics.enrich_seconds.time():
+            for begin in range(0, len(entries), _SLICE):
+                now_ms = _now_ms()
+                for entry in entries[begin : begin + _SLICE]:
+                    prepared = self._prepare_entry(entry, now_ms, self._forgotten)
+                    if prepared is None:
+                        forgotten += 1
+                    elif isinstance(prepared, DeadLetter):
+                        dead.append(prepared)
+                    else:
+                        records.append(Record(*prepared))
+                        origins.append(entry)
+                await asyncio.sleep(0)
+        return _Prepared(records, origins, dead, forgotten)
+
+    async def _bury(self, dead: Sequence[DeadLetter], attempt: Attempt) -> None:
+        """Write the dead letters; what is too large even for them is cut, and its reason says so."""
+        if not dead:
+            return
+        now_ms = _now_ms()
+
+        def record(letter: DeadLetter, value: bytes) -> Record:
+            return Record(value, None, dead_headers(letter, now_ms=now_ms, attempt=attempt.number), now_ms)
+
+        values = [dead_value(letter.entry, self._settings.ip_mode) for letter in dead]
+        records = [record(letter, value) for letter, value in zip(dead, values, strict=True)]
+        too_large = await self._write(names.DEAD_LETTER_TOPIC, records, attempt)
+        if too_large:
+            cut = [
+                record(
+                    dead[at]._replace(reason=f"{dead[at].reason} (cut from {len(values[at])} bytes)"),
+                    values[at][:_DEAD_CUT_BYTES],
+                )
+                for at in too_large
+            ]
+            if await self._write(names.DEAD_LETTER_TOPIC, cut, attempt):
+                raise GiveUp(f"{names.DEAD_LETTER_TOPIC} takes not even {_DEAD_CUT_BYTES} bytes")
+        for letter in dead:
+            self._log.warning("entry_dead", stage=letter.stage, reason=letter.reason, bytes=len(letter.entry))
+
+    async def _write(self, topic: str, records: Sequence[Record], attempt: Attempt) -> list[int]:
+        """Write records until Kafka has acknowledged them; returns those that are too large. Raises GiveUp."""
+        if not records:
+            return []
+        while True:
+            self.heartbeat.beat()
+            try:
+                with self._metrics.produce_seconds.time():
+                    return await self._producer.produce(topic, records)
+            except KafkaUnavailable as error:
+                self._metrics.ship_failures.inc()
+                self._log.warning("kafka_unavailable", attempt=attempt.number, error=str(error))
+                await attempt.pause()
+
+    async def _confirm(
+        self, claim: Claim, *, produced: int, dead: Sequence[DeadLetter], forgotten: int, attempt: Attempt
+    ) -> None:
+        unheard = False
+        while True:
+            self.heartbeat.beat()
+            try:
+                held = await self._queue.confirm(claim, produced=produced, dead=len(dead), forgotten=forgotten)
+                break
+            except QueueError as error:
+                # Kafka has the batch: keep trying, for what is given back now reaches Kafka twice.
+                unheard = True
+                self._log.warning("confirm_unheard", error=f"{type(error).__name__}: {error}")
+                await attempt.pause()
+        if not held and unheard:
+            self._log.warning("confirm_uncertain", entries=len(claim.entries))
+        elif not held:
+            self._metrics.lost_leases.inc()
+            self._log.warning("lease_lost", entries=len(claim.entries))
+        self._metrics.produced.inc(produced)
+        self._metrics.forgotten.inc(forgotten)
+        for letter in dead:
+            self._metrics.dead.labels(stage=letter.stage).inc()
+
+    @contextlib.asynccontextmanager
+    async def _lease_kept(self, claim: Claim, attempt: Attempt) -> AsyncIterator[None]:
+        """Renew the lease while the block runs. How long that can be is bounded by the attempt."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(self._settings.lease_s / 3)
+                with contextlib.suppress(QueueError):
+                    if not await self._queue.renew([claim]):
+                        attempt.lease_lost = True
+                        return
+
+        renewing = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            renewing.cancel()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

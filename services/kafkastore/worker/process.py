@@ -1,0 +1,158 @@
+"""Builds and runs the process."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import uuid
+from functools import partial
+
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from services.backbone.health import Check, Health, Heartbeat, create_internal_app
+from services.backbone.kafka import EventProducer
+from services.backbone.logs import get_logger
+from services.backbone.metrics import KafkastoreMetrics
+from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server
+from services.backbone.queue import EventQueue, EvictionAllowed, QueueError, connect, refuse_eviction
+from services.kafkastore.core.entries import DeadLetter, Message, prepare
+from services.kafkastore.lookups import DeviceLookup, PlaceLookup
+from services.kafkastore.settings import Settings
+from services.kafkastore.worker.drain import Drain
+
+log = get_logger(__name__)
+
+_REDIS_TIMEOUT_S = 5.0  # far above a slow claim; never above a third of the lease, which is renewed as often
+_PRODUCE_TIMEOUT_S = 10.0
+_STOP_GRACE_S = 4.0  # for the batch in flight; with what closes after it a stop takes under ten seconds
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Drain every Redis until `stop` is set.
+
+    Opened in the order in which each needs the one before: lookups, producer, Redis, and last the internal port, which
+    reports on all of them. Closed in reverse: drains first (finished, or their batch given back), so that nothing is in
+    flight when the clients close.
+
+    Ends the process with EX_CONFIG when a Redis may evict keys.
+    """
+    refused = ""
+    try:
+        await _run(settings, stop)
+    except* EvictionAllowed as group:
+        refused = "; ".join(map(str, group.exceptions))
+    if refused:
+        # All is closed by now: the other drains have given back what they had in hand.
+        fail(refused, EXIT_BAD_SETTINGS)
+
+
+async def _run(settings: Settings, stop: asyncio.Event) -> None:
+    registry = CollectorRegistry()
+    metrics = KafkastoreMetrics(registry)
+    devices = DeviceLookup()
+    devices.warm_up()
+    async with contextlib.AsyncExitStack() as opened:
+        places = opened.enter_context(PlaceLookup(settings.geoip_database))
+        producer = await opened.enter_async_context(EventProducer(settings, request_timeout_s=_PRODUCE_TIMEOUT_S))
+        instance = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+        def prepare_entry(entry: bytes, now_ms: int, forgotten: frozenset[bytes]) -> Message | DeadLetter | None:
+            return prepare(
+                entry,
+                now_ms=now_ms,
+                ip_mode=settings.ip_mode,
+                locate=places.locate,
+                classify=devices.classify,
+                forgotten=forgotten,
+            )
+
+        redis_timeout_s = min(_REDIS_TIMEOUT_S, settings.lease_s / 3)
+        queues: dict[str, EventQueue] = {}
+        drains: dict[str, Drain] = {}
+        checks = _checks(producer, places)
+        for server in settings.redis_servers:
+            client = connect(server.url, timeout_s=redis_timeout_s)
+            opened.push_async_callback(client.aclose)
+            queues[server.label] = queue = EventQueue(client, instance=instance, lease_s=settings.lease_s)
+            drains[server.label] = drain = Drain(
+                queue,
+                producer,
+                prepare_entry,
+                settings,
+                metrics,
+                label=server.label,
+                approve_redis=partial(_refuse_eviction, server.label, client),
+            )
+            checks |= _drain_checks(server.label, client, drain.heartbeat)
+
+        health = Health(checks)
+        app = create_internal_app(health, registry, refresh_metrics=partial(_read_books, metrics, queues, places))
+        await opened.enter_async_context(
+            http_server(app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
+        )
+        log.info("started", redis=list(queues), geoip=places.describe())
+        async with asyncio.TaskGroup() as tasks:
+            draining = [tasks.create_task(drain.run(stop)) for drain in drains.values()]
+            refreshing = tasks.create_task(_keep_fresh(places, settings.geoip_check_s))
+            await stop.wait()
+            health.stopping = True
+            _, unfinished = await asyncio.wait(draining, timeout=_STOP_GRACE_S)
+            for task in (*unfinished, refreshing):
+                task.cancel()
+
+
+async def _refuse_eviction(label: str, client: Redis) -> None:
+    """Raise EvictionAllowed, with the name of the Redis, unless it keeps what it has; QueueError when it is away."""
+    try:
+        await refuse_eviction(client)
+    except EvictionAllowed as refused:
+        log.error("redis_refused", redis=label, reason=str(refused))  # noqa: TRY400 - not a bug: no trace
+        raise EvictionAllowed(f"{label}: {refused}") from None
+
+
+def _checks(producer: EventProducer, places: PlaceLookup) -> dict[str, Check]:
+    """List what readiness asks of all drains together."""
+
+    async def kafka() -> str:
+        await producer.check()
+        return ""
+
+    async def geoip() -> str:
+        # Without a database events flow on, with XX: said, not refused.
+        return places.describe()
+
+    return {"kafka": kafka, "geoip": geoip}
+
+
+def _drain_checks(label: str, client: Redis, heartbeat: Heartbeat) -> dict[str, Check]:
+    """List what readiness asks of one Redis, and of the loop that drains it."""
+
+    async def redis() -> str:
+        await client.ping()
+        return ""
+
+    return {f"redis {label}": redis, f"drain {label}": heartbeat.check}
+
+
+async def _keep_fresh(places: PlaceLookup, every_s: float) -> None:
+    while True:
+        await asyncio.sleep(every_s)
+        await places.refresh()
+
+
+async def _read_books(metrics: KafkastoreMetrics, queues: dict[str, EventQueue], places: PlaceLookup) -> None:
+    """Bring the figures that live elsewhere into /metrics; a Redis that does not answer has none, not old ones."""
+    metrics.geoip_loaded.set(places.loaded)
+
+    async def read(label: str, queue: EventQueue) -> None:
+        try:
+            books = await asyncio.wait_for(queue.books(), _REDIS_TIMEOUT_S / 2)
+        except (QueueError, TimeoutError):
+            metrics.ledger.remove_by_labels({"redis": label})
+            return
+        figures = books._asdict() | {"waiting": books.waiting, "unaccounted": books.unaccounted}
+        for state, events in figures.items():
+            metrics.ledger.labels(redis=label, state=state).set(events)
+
+    await asyncio.gather(*(read(label, queue) for label, queue in queues.items()))

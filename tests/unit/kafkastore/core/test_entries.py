@@ -1,0 +1,246 @@
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.backbone import names
+from services.backbone.events import (
+    Device,
+    Event,
+    Place,
+    RawEvent,
+    decode_event,
+    decode_raw,
+    encode_raw,
+    split_event,
+    type_of_path,
+)
+from services.kafkastore.core.entries import DeadLetter, Message, dead_headers, dead_value, encode, enrich, prepare
+from services.kafkastore.core.forgetting import device_digest
+from services.kafkastore.settings import IpMode
+
+NOW_MS = 1_764_000_000_120
+SAMPLES: list[dict[str, Any]] = json.loads((Path(__file__).parents[3] / "examples/events.json").read_bytes())["samples"]
+# What the tracker's own tests hold its encoder to: the other end must read exactly those bytes.
+TRACKED: list[dict[str, Any]] = json.loads((Path(__file__).parents[3] / "examples/requests.json").read_bytes())[
+    "samples"
+]
+RAW = RawEvent(
+    id="e1",
+    received_at_ms=NOW_MS - 120,
+    address="83.149.9.216",
+    host=b"trk.example.org",
+    pod="10.1.2.3",
+    path=b"/offers/view.gif",
+    query=b"a=1",
+    user_agent=b"",
+    referrer=b"",
+)
+# What msgpack can carry: any text that is UTF-8, any bytes, 64-bit numbers.
+TEXT = st.text(st.characters(codec="utf-8"))
+RAW_EVENTS = st.builds(
+    RawEvent,
+    id=TEXT,
+    received_at_ms=st.integers(-(2**63), 2**64 - 1) | st.integers(NOW_MS - 10**6, NOW_MS + 10**6),
+    address=TEXT | st.ip_addresses().map(str),
+    host=st.binary(),
+    pod=TEXT,
+    path=st.binary(),
+    query=st.binary(),
+    user_agent=st.binary(),
+    referrer=st.binary(),
+    opted_out=st.booleans(),
+    client_time_ms=st.none() | st.integers(-(2**63), 2**64 - 1),
+)
+MODES = st.sampled_from(["truncated", "full", "none"])
+
+
+def prepared(entry: bytes, ip_mode: IpMode = "truncated") -> Message | DeadLetter:
+    outcome = prepare(
+        entry,
+        now_ms=NOW_MS,
+        ip_mode=ip_mode,
+        locate=lambda _: Place("DE", "Köln & Umland"),
+        classify=lambda _: Device("phone", "A B", "Android", "9"),
+    )
+    assert outcome is not None
+    return outcome
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=[sample["name"] for sample in SAMPLES])
+def test_every_golden_sample_becomes_exactly_its_record(sample: dict[str, Any]) -> None:
+    texts = {"id", "address", "pod"}
+    fields: dict[str, Any] = {
+        name: value.encode("latin-1") if isinstance(value, str) and name not in texts else value
+        for name, value in sample["raw"].items()
+    }
+    raw = RawEvent(**fields)
+    entry = bytes.fromhex(sample["entry"])
+    assert decode_raw(entry) == raw
+
+    message = prepare(
+        entry,
+        now_ms=sample["now_ms"],
+        ip_mode=sample["ip_mode"],
+        locate=lambda _: Place(**sample["place"]),
+        classify=lambda _: Device(**sample["device"]),
+    )
+
+    assert isinstance(message, Message)
+    assert message.value.decode() == sample["value"]
+    assert message.key == (None if sample["key"] is None else sample["key"].encode("latin-1"))
+    assert msgspec.to_builtins(decode_event(message.value)) == sample["event"]
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(RAW_EVENTS, MODES)
+def test_any_raw_event_becomes_an_event_that_reads_the_same_or_a_dead_letter(raw: RawEvent, ip_mode: IpMode) -> None:
+    message = prepared(encode_raw(raw), ip_mode)
+    if isinstance(message, DeadLetter):
+        assert message.stage == "enrich"
+        assert not 0 <= raw.received_at_ms < 2**53
+        return
+    event = enrich(
+        raw, Place("DE", "Köln & Umland"), Device("phone", "A B", "Android", "9"), now_ms=NOW_MS, ip_mode=ip_mode
+    )
+    assert decode_event(message.value) == event
+    assert event.type == type_of_path(raw.path)
+    assert event.queue_delay_ms >= 0
+    assert 0 <= message.timestamp_ms <= NOW_MS
+    assert len(message.key or b"") <= 256
+    assert len(split_event(message.value)) == 3
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.binary() | st.binary().map(lambda tail: b"\x01" + tail))
+def test_no_bytes_raise(entry: bytes) -> None:
+    outcome = prepared(entry)
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.entry == entry
+    assert outcome.stage == "decode"
+    assert len(dead_value(entry, "truncated")) == len(entry)
+    assert dead_value(entry, "full") == entry
+
+
+@pytest.mark.parametrize(
+    ("mode", "left", "pod"), [("truncated", b"83.149.9.000", b"10.1.2.0"), ("none", b"00.000.0.000", b"00.0.0.0")]
+)
+def test_an_entry_that_can_not_be_read_keeps_no_more_of_the_address_either(
+    mode: IpMode, left: bytes, pod: bytes
+) -> None:
+    # Of a version that this code does not know: what comes after its first byte is in order, and stays so.
+    entry = b"\x02" + encode_raw(RAW)[1:]
+    assert dead_value(entry, mode) == entry.replace(b"83.149.9.216", left).replace(b"10.1.2.3", pod)
+    assert decode_raw(b"\x01" + dead_value(entry, mode)[1:]).id == RAW.id
+
+
+def test_a_value_that_no_encoder_takes_is_dead_at_encoding() -> None:
+    outcome = prepare(
+        encode_raw(RAW), now_ms=NOW_MS, ip_mode="full", locate=lambda _: Place("\ud800"), classify=lambda _: Device()
+    )
+    assert isinstance(outcome, DeadLetter)
+    assert (outcome.stage, outcome.reason[:20]) == ("encode", "UnicodeEncodeError: ")
+
+
+def test_the_words_of_an_error_hold_no_address() -> None:
+    def broken(address: str) -> Place:
+        raise ValueError(f"{address} is not in 2a00:1450:4001:80e::/64")
+
+    outcome = prepare(encode_raw(RAW), now_ms=NOW_MS, ip_mode="truncated", locate=broken, classify=lambda _: Device())
+    assert outcome == DeadLetter(
+        encode_raw(RAW), "enrich", "ValueError: 83.149.9.000 is not in 2a00:1450:4001:000::/64"
+    )
+
+
+@pytest.mark.parametrize("query", [b"di=d-7", b"a=1&di=d%2D7&di=other", b"d%69=d-7"])
+def test_an_entry_of_a_forgotten_device_becomes_nothing(query: bytes) -> None:
+    def outcome(raw: RawEvent) -> Message | DeadLetter | None:
+        return prepare(
+            encode_raw(raw),
+            now_ms=NOW_MS,
+            ip_mode="full",
+            locate=lambda _: Place(),
+            classify=lambda _: Device(),
+            forgotten=frozenset((device_digest("d-7"),)),
+        )
+
+    assert outcome(msgspec.structs.replace(RAW, query=query)) is None
+    # Also one that would be dead otherwise.
+    assert outcome(msgspec.structs.replace(RAW, query=query, received_at_ms=-1)) is None
+    assert isinstance(outcome(RAW), Message)
+    assert isinstance(outcome(msgspec.structs.replace(RAW, query=b"di=other&di=d-7")), Message)
+
+
+def test_an_entry_with_text_that_is_not_utf8_is_dead() -> None:
+    entry = encode_raw(RAW).replace(b"\xa2e1", b"\xa2\xff\xfe")
+    outcome = prepared(entry)
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.stage == "decode"
+
+
+def test_a_lookup_that_breaks_on_an_entry_costs_only_that_entry() -> None:
+    def broken(_: bytes) -> Device:
+        raise RecursionError("deep")
+
+    outcome = prepare(encode_raw(RAW), now_ms=NOW_MS, ip_mode="full", locate=lambda _: Place(), classify=broken)
+    assert outcome == DeadLetter(encode_raw(RAW), "enrich", "RecursionError: deep")
+
+
+def event(**changes: Any) -> Event:
+    return msgspec.structs.replace(Event("view", "e1", NOW_MS, 0), **changes)
+
+
+@pytest.mark.parametrize(
+    ("params", "address", "key"),
+    [
+        ("di=abc&x=1", "53950900", b"abc"),
+        ("x=1&di=%C3%A9", "53950900", "é".encode()),
+        ("di=&x=1", "53950900", b"53950900"),
+        ("adi=7", "53950900", b"53950900"),
+        ("d%69=7", "", b"7"),
+        ("di=1&di=2", "", b"1"),
+        ("", "", None),
+        ("di=" + "x" * 300, "", b"x" * 256),
+    ],
+)
+def test_the_key_is_the_device_else_the_address_else_none(params: str, address: str, key: bytes | None) -> None:
+    assert encode(event(params=params, address=address), now_ms=NOW_MS).key == key
+
+
+def test_the_record_carries_the_id_the_format_and_the_time_of_receipt() -> None:
+    message = encode(event(id="é"), now_ms=NOW_MS + 5)
+    assert message.headers == ((names.HEADER_EVENT_ID, "é".encode()), (names.HEADER_FORMAT_VERSION, b"1"))
+    assert message.timestamp_ms == NOW_MS
+
+
+def test_a_record_is_never_of_the_future() -> None:
+    # A broker refuses the whole batch for it.
+    assert encode(event(received_at_ms=NOW_MS + 86_400_000), now_ms=NOW_MS).timestamp_ms == NOW_MS
+
+
+@pytest.mark.parametrize(("mode", "left"), [("truncated", "83.149.9.0"), ("none", ""), ("full", "83.149.9.216")])
+def test_a_dead_letter_keeps_no_more_of_the_address_than_the_topic(mode: IpMode, left: str) -> None:
+    kept = decode_raw(dead_value(encode_raw(RAW), mode))
+    assert kept == msgspec.structs.replace(RAW, address=left)
+
+
+def test_a_dead_letter_says_why_where_when_and_at_which_attempt() -> None:
+    headers = dict(dead_headers(DeadLetter(b"", "decode", "unknown \ud800"), now_ms=NOW_MS, attempt=3))
+    assert headers == {"reason": b"unknown ?", "stage": b"decode", "time": b"1764000000120", "attempt": b"3"}
+
+
+@pytest.mark.parametrize("sample", TRACKED, ids=lambda sample: sample["name"])
+def test_what_the_tracker_wrote_becomes_a_message(sample: dict[str, Any]) -> None:
+    entry = base64.b64decode(sample["entry"])
+    raw = decode_raw(entry)
+    assert raw.id == sample["event"]["id"]
+    assert raw.path.decode("latin-1") == sample["event"]["path"]
+    assert raw.query.decode("latin-1") == sample["event"]["query"]
+    message = prepared(entry)
+    assert isinstance(message, Message)
+    assert decode_event(message.value).type == sample["type"]

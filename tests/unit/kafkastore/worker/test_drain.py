@@ -1,0 +1,334 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from deploy.localstack.redis import RedisServer
+from services.backbone import names
+from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
+from services.backbone.metrics import KafkastoreMetrics
+from services.backbone.queue import Books, Claim, EventQueue, EvictionAllowed, refuse_eviction
+from services.kafkastore.core.entries import DeadLetter, Message
+from services.kafkastore.settings import Settings
+from services.kafkastore.worker.drain import Drain
+
+
+class ScriptedProducer(EventProducer):
+    """Keeps what it is given; fails or finds records too large as a test says."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.written: list[tuple[str, Record]] = []
+        self.failures_to_come = 0
+        self.limit_bytes = 1000
+
+    async def produce(self, topic: str, records: Sequence[Record]) -> list[int]:
+        await asyncio.sleep(0)
+        if self.failures_to_come:
+            self.failures_to_come -= 1
+            raise KafkaUnavailable("away")
+        too_large = [at for at, record in enumerate(records) if len(record.value) > self.limit_bytes]
+        self.written += [(topic, record) for at, record in enumerate(records) if at not in too_large]
+        return too_large
+
+    def values(self, topic: str) -> list[bytes]:
+        return [record.value for written_to, record in self.written if written_to == topic]
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(15):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.02)
+
+
+class Scene:
+    """A drain on a real Redis."""
+
+    def __init__(self, redis: Redis, **env: str) -> None:
+        settings = Settings.from_env({"KAFKASTORE_LEASE_S": "3", "IP_MODE": "full"} | env)
+        self.registry = CollectorRegistry()
+        self.queue = EventQueue(redis, instance="mine", lease_s=3.0)
+        self.other = EventQueue(redis, instance="other", lease_s=3.0)
+        self.producer = ScriptedProducer(settings)
+        self.drain = Drain(
+            self.queue,
+            self.producer,
+            prepare,
+            settings,
+            KafkastoreMetrics(self.registry),
+            label="here",
+            approve_redis=partial(refuse_eviction, redis),
+        )
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(f"push_kafkastore_{name}_total", labels) or 0.0
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        stop = asyncio.Event()
+        task = asyncio.create_task(self.drain.run(stop))
+        try:
+            yield task
+        finally:
+            stop.set()
+            await asyncio.wait([task], timeout=5.0)
+            assert task.done()
+
+    async def until_settled(self) -> None:
+        async def settled() -> bool:
+            books = await self.queue.books()
+            assert books.unaccounted == 0
+            return not books.waiting
+
+        await until(settled)
+
+
+def prepare(entry: bytes, now_ms: int, forgotten: frozenset[bytes]) -> Message | DeadLetter | None:
+    if entry in forgotten:
+        return None
+    if entry.startswith(b"poison"):
+        return DeadLetter(entry, "decode", "poison")
+    return Message(entry, None, (), now_ms)
+
+
+@pytest.fixture
+async def redis(clean_redis: RedisServer) -> AsyncIterator[Redis]:
+    async with Redis.from_url(clean_redis.url) as client:
+        yield client
+
+
+async def test_a_batch_that_kafka_refuses_is_tried_again_whole(redis: Redis) -> None:
+    scene = Scene(redis)
+    scene.producer.failures_to_come = 3
+    await scene.queue.push([b"a", b"poison", b"b"])
+    async with scene.running():
+        await scene.until_settled()
+    assert scene.producer.values(names.EVENTS_TOPIC) == [b"a", b"b"]
+    [(_, letter)] = [written for written in scene.producer.written if written[0] == names.DEAD_LETTER_TOPIC]
+    assert letter.value == b"poison"
+    assert dict(letter.headers)[names.HEADER_DEAD_ATTEMPT] == b"1"  # when it was found out, before the first try
+    books = await scene.queue.books()
+    assert (books.produced, books.dead) == (2, 1)
+    assert scene.metric("ship_failures") == 3
+    assert scene.metric("events_produced") == 2
+    assert scene.metric("events_dead", stage="decode") == 1
+
+
+async def test_dead_letters_are_acknowledged_before_the_claim_goes(redis: Redis) -> None:
+    scene = Scene(redis)
+    produce = scene.producer.produce
+    claimed: list[int] = []
+
+    async def looking(topic: str, records: Sequence[Record]) -> list[int]:
+        too_large = await produce(topic, records)
+        claimed.append((await scene.other.books()).claimed)
+        return too_large
+
+    scene.producer.produce = looking  # type: ignore[method-assign]
+    await scene.queue.push([b"poison"])
+    async with scene.running():
+        await scene.until_settled()
+    assert claimed == [1]
+
+
+async def test_a_record_too_large_for_the_topic_is_a_dead_letter_cut_when_it_must_be(redis: Redis) -> None:
+    scene = Scene(redis)
+    scene.producer.limit_bytes = 20_000
+    await scene.queue.push([b"x" * 30_000, b"a"])
+    async with scene.running():
+        await scene.until_settled()
+    assert scene.producer.values(names.EVENTS_TOPIC) == [b"a"]
+    [(_, letter)] = [written for written in scene.producer.written if written[0] == names.DEAD_LETTER_TOPIC]
+    assert letter.value == b"x" * 16_384
+    headers = dict(letter.headers)
+    assert headers[names.HEADER_DEAD_STAGE] == b"produce"
+    assert headers[names.HEADER_DEAD_REASON] == b"record is too large for the topic (cut from 30000 bytes)"
+
+
+async def test_a_batch_held_for_too_long_goes_back_to_the_list(redis: Redis) -> None:
+    scene = Scene(redis, KAFKASTORE_HOLD_S="0.3")
+    scene.producer.failures_to_come = 10_000
+    await scene.queue.push([b"a", b"b"])
+    returned = asyncio.Event()
+    give_back = scene.queue.give_back
+
+    async def watched(claim: Claim) -> int:
+        entries = await give_back(claim)
+        returned.set()
+        return entries
+
+    scene.queue.give_back = watched  # type: ignore[method-assign]
+    async with scene.running():
+        await asyncio.wait_for(returned.wait(), 5.0)
+    books = await scene.queue.books()
+    assert (books.waiting, books.unaccounted) == (2, 0)
+    scene.producer.failures_to_come = 0
+    async with scene.running():
+        await scene.until_settled()
+    assert scene.producer.values(names.EVENTS_TOPIC) == [b"a", b"b"]
+
+
+async def test_a_lease_lost_while_shipping_is_counted_and_the_books_balance(redis: Redis) -> None:
+    scene = Scene(redis)
+    robbed = False
+
+    async def rob() -> None:
+        claims: Any = await redis.zrange(names.CLAIM_LEASES, 0, -1)
+        await redis.zadd(names.CLAIM_LEASES, {claim.decode(): 1 for claim in claims})
+        assert await scene.other.reclaim() == 1
+
+    produce = scene.producer.produce
+
+    async def robbing(topic: str, records: Sequence[Record]) -> list[int]:
+        nonlocal robbed
+        if not robbed:
+            robbed = True
+            await rob()
+        return await produce(topic, records)
+
+    scene.producer.produce = robbing  # type: ignore[method-assign]
+    await scene.queue.push([b"a"])
+    async with scene.running():
+        await scene.until_settled()
+    assert scene.metric("leases_lost") == 1
+    assert scene.producer.values(names.EVENTS_TOPIC) == [b"a", b"a"]
+    books = await scene.queue.books()
+    assert (books.produced, books.unaccounted) == (1, 0)
+
+
+async def test_a_confirmation_that_went_unheard_is_repeated_and_loses_nothing(redis: Redis) -> None:
+    scene = Scene(redis)
+    confirm, failures = scene.queue.confirm, 2
+
+    async def unheard(claim: Claim, *, produced: int, dead: int, forgotten: int = 0) -> bool:
+        nonlocal failures
+        held = await confirm(claim, produced=produced, dead=dead, forgotten=forgotten)
+        if failures:
+            failures -= 1
+            raise RedisConnectionError
+        return held
+
+    scene.queue.confirm = unheard  # type: ignore[method-assign]
+    await scene.queue.push([b"a"])
+    async with scene.running():
+        await scene.until_settled()
+
+        async def heard() -> bool:
+            return scene.metric("events_produced") > 0
+
+        await until(heard)
+    assert scene.producer.values(names.EVENTS_TOPIC) == [b"a"]
+    assert scene.metric("leases_lost") == 0
+    assert (await scene.queue.books()).produced == 1
+
+
+async def test_what_a_dead_instance_held_is_taken_back(redis: Redis) -> None:
+    scene = Scene(redis)
+    await scene.queue.push([b"a", b"b"])
+    dead = EventQueue(redis, instance="dead", lease_s=0.05)
+    assert await dead.claim(limit=10, max_bytes=1000, wait_s=0) is not None
+    await asyncio.sleep(0.1)
+    async with scene.running():
+        await scene.until_settled()
+    assert scene.producer.values(names.EVENTS_TOPIC) == [b"a", b"b"]
+    assert scene.metric("events_reclaimed") == 2
+
+
+async def test_cancelled_at_work_it_gives_its_batch_back(redis: Redis) -> None:
+    scene = Scene(redis)
+    hanging = asyncio.Event()
+
+    async def hang(topic: str, records: Sequence[Record]) -> list[int]:
+        hanging.set()
+        await asyncio.Event().wait()
+        return [len(topic), len(records)]
+
+    scene.producer.produce = hang  # type: ignore[method-assign]
+    await scene.queue.push([b"a", b"b"])
+    async with scene.running() as task:
+        await asyncio.wait_for(hanging.wait(), 5.0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+    books = await scene.queue.books()
+    assert (books.listed, books.claimed) == (2, 0)
+
+
+async def test_a_claim_whose_answer_was_lost_does_not_swallow_a_later_one(redis: Redis) -> None:
+    # The entries of the first claim must come back by its lease, not vanish with the confirmation of the second.
+    scene = Scene(redis)
+    take, lost = scene.queue._take, False
+
+    async def losing(*, limit: int, max_bytes: int) -> Claim:
+        nonlocal lost
+        claim = await take(limit=limit, max_bytes=max_bytes)
+        if claim.entries and not lost:
+            lost = True
+            raise RedisConnectionError
+        return claim
+
+    scene.queue._take = losing  # type: ignore[method-assign]
+    await scene.queue.push([b"a"])
+    async with scene.running():
+
+        async def is_lost() -> bool:
+            return lost
+
+        await until(is_lost)
+        await scene.queue.push([b"b"])
+        await scene.until_settled()
+    assert sorted(scene.producer.values(names.EVENTS_TOPIC)) == [b"a", b"b"]
+    assert (await scene.queue.books()).produced == 2
+
+
+async def test_a_device_to_be_forgotten_is_dropped_from_the_next_claim_on_and_the_set_is_read_once(
+    redis: Redis,
+) -> None:
+    scene = Scene(redis)
+    forgotten, reads = scene.queue.forgotten, 0
+
+    async def counting() -> frozenset[bytes]:
+        nonlocal reads
+        reads += 1
+        if reads == 1:
+            raise RedisConnectionError
+        return await forgotten()
+
+    scene.queue.forgotten = counting  # type: ignore[method-assign]
+    await scene.queue.push([b"a", b"b"])
+    async with scene.running():
+        await scene.until_settled()
+        assert reads == 0
+        await scene.other.forget(b"a")
+        await scene.queue.push([b"a", b"c", b"poison", b"a"])
+        await scene.until_settled()
+        await scene.queue.push([b"a", b"d"])
+        await scene.until_settled()
+
+        async def counted() -> bool:
+            return scene.metric("events_forgotten") == 3
+
+        await until(counted)
+    assert reads == 2
+    assert scene.producer.values(names.EVENTS_TOPIC) == [b"a", b"b", b"c", b"d"]
+    assert await scene.queue.books() == Books(accepted=5, produced=4, dead=1, forgotten=3)
+
+
+async def test_nothing_is_claimed_from_a_redis_that_may_evict(redis: Redis) -> None:
+    scene = Scene(redis)
+    await scene.queue.push([b"a"])
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(EvictionAllowed):
+            await scene.drain.run(asyncio.Event())
+    finally:
+        await redis.config_set("maxmemory-policy", "noeviction")
+    assert (await scene.queue.books()).listed == 1
