@@ -1,0 +1,7 @@
+"""consumers: the statistics consumers; each is one process of its own that counts what the events say.
+
+Reads: the topic `events`. Writes: counters, their positions and their descriptions in Redis.
+Promise: each record of the topic is looked at exactly once, whoever is killed and however often partitions move, and of
+records with the same id one is counted, as far as the window of ids reaches: so each event counts once, also after a
+kafkastore was killed between produce and confirm. A record that is no event is counted as such and passed over.
+"""

@@ -1,0 +1,43 @@
+"""metadata_counter: where events came from and through which tracker."""
+
+from functools import lru_cache
+from typing import Final
+
+from services.backbone.counters import Description
+from services.backbone.events import UNKNOWN_PLACE, EncodedEvent, meta_text, meta_value, readable_address
+from services.consumers.core import LABEL_MAX_CHARS, Counts, cut_label
+
+DESCRIPTION: Final = Description(
+    name="metadata_counter",
+    description="Events by tracker pod, client address and country",
+    column_title="Origin",
+    legend={"(p)": "tracker pod", "(c)": "client address, as far as IP_MODE keeps it", "(l)": "location: country"},
+)
+
+NONE: Final = "none"
+"""The label of what an event does not have."""
+
+
+def count(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:  # noqa: ARG001 - the shape of all handlers
+    """Count one event three times: once a pod, once a client address, once a country."""
+    meta = event.meta
+    counts[_label("(p)", meta_value(meta, b"pod"))] += 1
+    counts[_label("(c)", meta_value(meta, b"ip"))] += 1
+    counts[_label("(l)", meta_value(meta, b"country"))] += 1
+
+
+def _label(mark: str, value: bytes | None) -> str:
+    if value is None or len(value) <= LABEL_MAX_CHARS:
+        return _short_label(mark, value)
+    return cut_label(f"{mark} {meta_text(value)}")
+
+
+# Pods and countries are few and visitors come back; long values stay out, so that the cache is small whatever comes.
+@lru_cache(maxsize=65536)
+def _short_label(mark: str, value: bytes | None) -> str:
+    text = meta_text(value) if value else ""
+    if mark == "(c)":
+        text = readable_address(text)
+    if mark == "(l)":
+        text = text or UNKNOWN_PLACE
+    return cut_label(f"{mark} {text or NONE}")

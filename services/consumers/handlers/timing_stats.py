@@ -1,0 +1,29 @@
+"""timing_stats: how long events take to get here."""
+
+from typing import Final
+
+from services.backbone.counters import Description
+from services.backbone.events import EncodedEvent, meta_value
+from services.backbone.histogram import TOTAL_LABEL, observe
+from services.consumers.core import Counts, whole_number
+
+DESCRIPTION: Final = Description(
+    name="timing_stats",
+    description="Milliseconds from receipt to this consumer, and in Redis: averages and percentiles",
+    column_title="Timing",
+    legend={
+        "tsavg": "average ms from receipt at the tracker to this consumer",
+        "klag": "average ms from receipt at the tracker to enrichment: the time in Redis",
+        "p50, p95, p99": "ms that so many percent of the events do not exceed",
+        TOTAL_LABEL: "events that this consumer has seen",
+    },
+    kind="histograms",
+)
+
+
+def count(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:
+    """Count one event, and put its two times into their histograms."""
+    received_at_ms = whole_number(meta_value(event.meta, b"ts"))
+    observe(counts, "tsavg", None if received_at_ms is None else seen_at_ms - received_at_ms)
+    observe(counts, "klag", whole_number(meta_value(event.meta, b"klag")))
+    counts[TOTAL_LABEL] += 1

@@ -1,0 +1,111 @@
+from collections.abc import Callable
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.backbone.events import FINGERPRINT_BYTES, EncodedEvent, readable_address
+from services.consumers.core import LABEL_MAX_CHARS, Counts, cut_label, fold, ids_at, whole_number
+from services.consumers.handlers import HANDLERS
+
+HEADER = (("v", b"1"), ("id", b"9"))
+
+
+def by_type(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:
+    counts[f"{event.type.decode()} at {seen_at_ms}"] += 1
+
+
+def test_records_that_are_no_events_are_counted_and_passed_over() -> None:
+    values = [b"a id=1 -", None, b"", b"one two", b"a b c d", b"b id=2 x=1", b"a x y"]
+    folded = fold([(value, ()) for value in values], by_type, seen_at_ms=7)
+    assert folded.counts == {"a at 7": 2, "b at 7": 1}
+    assert (folded.events, folded.invalid, folded.copies) == (3, 4, 0)
+
+
+def test_each_id_counts_once_in_a_batch() -> None:
+    records = [(b"a id=1 -", HEADER), (b"a id=2 -", HEADER), (b"b id=1 -", ()), (b"b id=2 -", ()), (b"c ts=1 -", ())]
+    folded = fold([*records, *records], by_type, seen_at_ms=7)
+    # The header says 9 of both first; the third and fourth have their ids in meta, the last has none.
+    assert folded.counts == {"a at 7": 1, "b at 7": 2, "c at 7": 2}
+    assert (folded.events, folded.invalid, folded.copies) == (5, 0, 5)
+    assert len(folded.ids) == 3 * FINGERPRINT_BYTES
+
+
+def test_known_ids_are_copies() -> None:
+    records = [(b"a id=%d -" % number, ()) for number in range(5)]
+    first = fold(records, by_type, seen_at_ms=7)
+    known = ids_at(first.ids, [0, 3, 4])
+    again = fold(records, by_type, seen_at_ms=7, known=known)
+    assert (again.events, again.copies) == (2, 3)
+    assert ids_at(again.ids, [0, 1]) == ids_at(first.ids, [1, 2])
+
+
+def test_records_that_are_no_events_have_no_id() -> None:
+    folded = fold([(b"one two", HEADER), (b"one two", HEADER), (b"a id=1 -", HEADER)], by_type, seen_at_ms=7)
+    assert (folded.events, folded.invalid, folded.copies) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("name", sorted(HANDLERS))
+@given(fields=st.tuples(*[st.binary(min_size=1).filter(lambda field: b" " not in field)] * 3), junk=st.binary())
+def test_no_record_makes_a_handler_raise(name: str, fields: tuple[bytes, ...], junk: bytes) -> None:
+    folded = fold([(b" ".join(fields), ()), (junk, ())], HANDLERS[name].count, seen_at_ms=1_700_000_000_000)
+    assert folded.events >= 1
+    assert folded.events + folded.invalid == 2
+    assert all(len(label) <= LABEL_MAX_CHARS for label in folded.counts)
+
+
+meta_of_anything = st.sampled_from([b"ts", b"klag", b"ip", b"pod", b"country"]).flatmap(
+    lambda key: st.binary(max_size=40).map(lambda value: key + b"=" + value.replace(b" ", b"+").replace(b"&", b""))
+)
+
+
+@pytest.mark.parametrize("name", sorted(HANDLERS))
+@given(meta=st.lists(meta_of_anything, min_size=1), params=st.binary(min_size=1).filter(lambda text: b" " not in text))
+def test_no_value_in_meta_or_params_makes_a_handler_raise(name: str, meta: list[bytes], params: bytes) -> None:
+    record = (b"offr " + b"&".join(meta) + b" action=preview&text=" + params, ())
+    assert fold([record], HANDLERS[name].count, seen_at_ms=0).events == 1
+
+
+@given(st.text())
+def test_labels_are_bounded(text: str) -> None:
+    label = cut_label(text)
+    assert len(label) <= LABEL_MAX_CHARS
+    assert label == text or (len(text) > LABEL_MAX_CHARS and label.endswith("…"))
+
+
+def hexadecimal(width: int) -> Callable[[int], str]:
+    return lambda number: f"{number:0{width}x}"
+
+
+@given(st.one_of(st.integers(0, 2**32 - 1).map(hexadecimal(8)), st.integers(0, 2**128 - 1).map(hexadecimal(32))))
+def test_addresses_read_as_people_write_them(digits: str) -> None:
+    address = ip_address(readable_address(digits))
+    assert int(address) == int(digits, 16)
+    assert address.version == (4 if len(digits) == 8 else 6)
+
+
+@pytest.mark.parametrize("text", ["", "zzzzzzzz", "c0a80001ff", "+c0a8000", "unknown"])
+def test_what_is_no_address_stays(text: str) -> None:
+    assert readable_address(text) in {text, "12.10.128.0"}
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        (b"0", 0),
+        (b"1700000000000", 1_700_000_000_000),
+        (b"-12", -12),
+        (None, None),
+        (b"", None),
+        (b"-", None),
+        (b"1_0", None),
+        (b"+5", None),
+        (b" 5", None),
+        (b"1.5", None),
+        (b"9" * 5000, None),
+        ("٣".encode(), None),
+    ],
+)
+def test_only_whole_numbers_are_numbers(text: bytes | None, number: int | None) -> None:
+    assert whole_number(text) == number

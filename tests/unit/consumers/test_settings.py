@@ -1,0 +1,25 @@
+import pytest
+
+from services.backbone.settings import SettingsError
+from services.consumers.settings import Settings
+
+
+def test_defaults_need_no_environment() -> None:
+    settings = Settings.from_env({})
+    assert (settings.max_labels, settings.poll_events) == (200_000, 5000)
+    assert settings.redis_url.get_secret_value() == "redis://127.0.0.1:6379/0"
+
+
+def test_all_faults_are_told_at_once_and_no_password() -> None:
+    environ = {
+        "COUNTERS_REDIS_URL": "http://:hunter2@redis",
+        "CONSUMERS_MAX_LABELS": "12",
+        "CONSUMERS_POLL_EVENTS": "many",
+        "CONSUMERS_GIVE_UP_S": "0",
+    }
+    with pytest.raises(SettingsError) as fault:
+        Settings.from_env(environ)
+    for variable in environ:
+        assert variable in str(fault.value)
+    assert "hunter2" not in str(fault.value)
+    assert "hunter2" not in repr(Settings.from_env({"COUNTERS_REDIS_URL": "redis://:hunter2@redis:6379/0"}))

@@ -1,0 +1,164 @@
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from aiokafka.structs import ConsumerRecord
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from deploy.localstack.redis import RedisServer
+from services.backbone.counters import CounterStore, Progress
+from services.backbone.kafka import Batch
+from services.backbone.metrics import ConsumerMetrics
+from services.consumers.handlers import HANDLERS
+from services.consumers.settings import Settings
+from services.consumers.worker import StatisticsConsumer
+
+
+class Member:
+    """Stands in for the Kafka client, which can't be made to fetch late on request."""
+
+    def __init__(self) -> None:
+        self.committed: dict[int, int] = {}
+        self.places = {0, 1}
+
+    def placed(self) -> set[int]:
+        return set(self.places)
+
+    def reposition(self, partitions: Iterable[int]) -> None:
+        self.places -= set(partitions)
+
+    async def end_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
+        return dict.fromkeys(partitions, 100)
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        self.committed = dict(offsets)
+
+
+def batch(partition: int, first: int, ids: Sequence[object]) -> Batch:
+    """Make a batch of events with these ids; None: without one."""
+    records = [
+        ConsumerRecord("events", partition, first + at, 0, 0, None, b"a id=%s -" % _encoded(id_), None, 0, 8, ())
+        for at, id_ in enumerate(ids)
+    ]
+    return Batch(first, first + len(ids), records)
+
+
+def _encoded(id_: object) -> bytes:
+    return b"" if id_ is None else str(id_).encode()
+
+
+async def test_lag_tools_are_told_what_was_counted_not_what_was_fetched(clean_redis: RedisServer) -> None:
+    registry = CollectorRegistry()
+    async with Redis.from_url(clean_redis.url, decode_responses=True) as redis:
+        store = CounterStore(redis)
+        await store.begin("event_counter", 0, at=10)
+        await store.begin("event_counter", 1, at=20)
+        settings = Settings.from_env({})
+        consumer = StatisticsConsumer(HANDLERS["event_counter"], settings, store, ConsumerMetrics(registry))
+        member: Any = Member()
+        assert await consumer._positions([0, 1]) == {0: 10, 1: 20}
+
+        # What a late fetch has taken meanwhile has not been handed to the loop yet, and is in no update.
+        await consumer._write(member, {0: batch(0, first=10, ids=range(5))})
+        await consumer._observe(member)
+        assert member.committed == {0: 15, 1: 20}
+        assert (
+            registry.get_sample_value("push_consumer_lag_events", {"consumer": "event_counter", "partition": "0"}) == 85
+        )
+
+        await consumer._write(member, {0: batch(0, first=15, ids=[5]), 1: batch(1, first=90, ids=[6])})
+        await consumer._observe(member)
+        assert member.committed == {0: 16}  # the other was refused, and waits for its place
+
+
+async def test_copies_are_dropped_told_and_moved_over(clean_redis: RedisServer) -> None:
+    registry = CollectorRegistry()
+    async with Redis.from_url(clean_redis.url, decode_responses=True) as redis:
+        store = CounterStore(redis)
+        for partition in (0, 1):
+            await store.begin("event_counter", partition, at=0)
+        settings = Settings.from_env({})
+        consumer = StatisticsConsumer(HANDLERS["event_counter"], settings, store, ConsumerMetrics(registry))
+        member: Any = Member()
+        await consumer._write(member, {0: batch(0, 0, [1, 2, 1, None, None])})
+        await consumer._write(member, {0: batch(0, 5, [3, 2, 4, None]), 1: batch(1, 0, [1, 4, 5, 5])})
+        assert await store.counts("event_counter") == {"a": 8}
+        progress = await store.progress("event_counter")
+        assert (progress.events, progress.copies) == (8, 5)
+        assert await store.positions("event_counter") == {0: 9, 1: 4}
+        await consumer._observe(member)
+        assert member.committed == {0: 9, 1: 4}
+    for name, value in {"counted": 8, "copies": 5, "invalid": 0}.items():
+        told = registry.get_sample_value(f"push_consumer_events_{name}_total", {"consumer": "event_counter"})
+        assert told == value, name
+
+
+# Which member writes, which partition, how many records; and whether another has counted them already, unheard.
+moves = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(1, 12), st.booleans()), max_size=20)
+topics = st.tuples(*[st.lists(st.one_of(st.none(), st.integers(0, 25)), max_size=30)] * 3)
+
+
+@given(topic=topics, moves=moves, window=st.integers(1, 30))
+@settings(max_examples=25, deadline=None)
+def test_whoever_writes_what_when_each_id_counts_once_within_the_window(
+    redis_server: RedisServer,
+    topic: Sequence[Sequence[int | None]],
+    moves: Sequence[tuple[int, int, int, bool]],
+    window: int,
+) -> None:
+    asyncio.run(_write_in_any_order(redis_server.url, topic, moves, window))
+
+
+class Window:
+    """The rule in its simplest form: two generations, and the order that ids were counted in."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._new, self._old = set[int](), set[int]()
+        self.counted: list[int] = []
+
+    def count(self, ids: Sequence[int | None]) -> int:
+        """Return how many of a batch are to be counted, and remember them."""
+        fresh = [id_ for id_ in dict.fromkeys(ids) if id_ is not None and id_ not in self._new | self._old]
+        assert not set(fresh) & set(self.counted[-self._size :]), "what was promised to be remembered is not"
+        if fresh and len(self._new) + len(fresh) > self._size:
+            self._new, self._old = set(), self._new
+        self._new |= set(fresh)
+        self.counted += fresh
+        return len(fresh) + ids.count(None)
+
+
+async def _write_in_any_order(
+    url: str, topic: Sequence[Sequence[int | None]], moves: Sequence[tuple[int, int, int, bool]], window: int
+) -> None:
+    """Write `topic` as the moves say and on to its end, beside the model."""
+    async with Redis.from_url(url, decode_responses=True) as redis:
+        await redis.flushdb()
+        store = CounterStore(redis)
+        for partition in range(len(topic)):
+            await store.begin("event_counter", partition, at=0)
+        config = Settings.from_env({}).model_copy(update={"id_window_events": window})
+        members = [
+            StatisticsConsumer(HANDLERS["event_counter"], config, store, ConsumerMetrics(CollectorRegistry()))
+            for _ in range(2)
+        ]
+        kafka: Any = Member()
+        model, expected = Window(window), 0
+        to_the_end = [(0, partition, 7, False) for partition in range(len(topic)) for _ in range(5)]
+        for who, partition, size, stale in [*moves, *to_the_end]:
+            first = (await store.positions("event_counter"))[partition]
+            ids = topic[partition][first : first + size]
+            if not ids:
+                continue
+            expected += model.count(ids)
+            await members[who]._write(kafka, {partition: batch(partition, first, ids)})
+            if stale:
+                await members[1 - who]._write(kafka, {partition: batch(partition, first, ids)})
+            assert (await store.progress("event_counter")).events == expected
+        positions = await store.positions("event_counter")
+        assert [positions[partition] for partition in range(len(topic))] == [len(part) for part in topic]
+        assert await store.progress("event_counter") == Progress(expected, copies=sum(map(len, topic)) - expected)
+        assert sum((await store.counts("event_counter")).values()) == expected
