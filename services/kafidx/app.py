@@ -1,0 +1,76 @@
+"""kafidx's process: opens Redis and two ports, and closes them in the reverse order."""
+
+import contextlib
+from asyncio import Event
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from services.backbone import names
+from services.backbone.health import Health, create_internal_app
+from services.backbone.logs import get_logger
+from services.backbone.metrics import KafidxMetrics
+from services.backbone.process import http_server
+from services.kafidx.routes import Guard, LiveSocket, Pages, add_pages
+from services.kafidx.settings import Settings
+from services.kafidx.store.counters import Counters
+from services.kafidx.store.dead import DeadLetters
+from services.kafidx.store.ends import TopicEnds
+from services.kafidx.store.topics import Topics
+
+log = get_logger(__name__)
+
+_REDIS_ANSWER_S = 3.0
+
+
+async def run(settings: Settings, stop: Event) -> None:
+    """Serve until `stop` is set.
+
+    Nothing is connected at the start: a kafidx that is up while Redis or Kafka is away says so on its pages. The
+    internal port opens first and closes last, to tell of it. At a stop the public port closes first, which ends the
+    sockets (browsers come back by themselves and go on where they were), then the readers that fed them.
+    """
+    registry = CollectorRegistry()
+    metrics = KafidxMetrics(registry)
+    redis = Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        decode_responses=True,
+        encoding_errors="replace",
+        socket_timeout=_REDIS_ANSWER_S,
+        socket_connect_timeout=_REDIS_ANSWER_S,
+    )
+    ends = TopicEnds(settings.bootstrap_servers, names.EVENTS_TOPIC)
+    dead_ends = TopicEnds(settings.bootstrap_servers, names.DEAD_LETTER_TOPIC)
+    topics = Topics(settings, metrics)
+    counters = Counters(redis, ends, stale_s=settings.stale_s)
+    public_app = create_app(settings, counters, DeadLetters(settings, dead_ends), topics, metrics)
+
+    async def check_kafka() -> str:
+        return f"partitions {len(await ends.get())}"
+
+    async def refresh_metrics() -> None:
+        topics.observe()
+
+    health = Health({"redis": counters.check, "kafka": check_kafka}, check_timeout_s=4.0)
+    internal_app = create_internal_app(health, registry, public_app=public_app, refresh_metrics=refresh_metrics)
+    async with (
+        contextlib.aclosing(redis),
+        http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0),
+        contextlib.aclosing(ends),
+        contextlib.aclosing(dead_ends),
+        contextlib.aclosing(topics),
+        http_server(Guard(public_app, settings, metrics.refused), host=settings.host, port=settings.port, drain_s=1.0),
+    ):
+        log.info("serving", host=settings.host, port=settings.port, internal_port=settings.internal_port)
+        await stop.wait()
+        health.stopping = True
+
+
+def create_app(
+    settings: Settings, counters: Counters, dead: DeadLetters, topics: Topics, metrics: KafidxMetrics
+) -> FastAPI:
+    """Build the application of the public port, to be put behind a Guard."""
+    app = FastAPI(title="Push kafidx", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    add_pages(app, Pages(counters, dead, topics), LiveSocket(topics, settings, metrics))
+    return app

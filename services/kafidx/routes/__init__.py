@@ -1,0 +1,7 @@
+"""The public port: pages, their data and the socket, behind one guard."""
+
+from services.kafidx.routes.access import Guard
+from services.kafidx.routes.pages import Pages, add_pages
+from services.kafidx.routes.socket import LiveSocket
+
+__all__ = ["Guard", "LiveSocket", "Pages", "add_pages"]

@@ -1,0 +1,170 @@
+"""The socket /kafidx/socket: a query in, frames out until either side leaves."""
+
+import asyncio
+import contextlib
+import time
+from typing import Any, Final
+
+import msgspec
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from services.backbone.kafka import KafkaUnavailable
+from services.backbone.logs import get_logger
+from services.backbone.metrics import KafidxMetrics
+from services.kafidx.core.events import Row
+from services.kafidx.core.faults import BadQuery
+from services.kafidx.core.positions import Start
+from services.kafidx.core.sessions import Sessions
+from services.kafidx.core.view import View, parse_view
+from services.kafidx.core.views import TooManyViews
+from services.kafidx.settings import Settings
+from services.kafidx.store.topics import Topics
+from services.kafidx.store.watcher import Watcher
+
+log = get_logger(__name__)
+
+BAD_QUERY: Final = 4400
+_TRY_LATER: Final = 1013
+_FAILED: Final = 1011
+_FIRST_MESSAGE_S: Final = 0.15
+"""How long a socket that names no offsets waits for a resume before it shows the first row."""
+_CLOSE_S: Final = 2.0
+
+_encode = msgspec.json.encode
+
+
+class _Resume(msgspec.Struct, tag_field="kind", tag="resume"):
+    positions: dict[int, int]
+
+
+class LiveSocket:
+    """Serves one socket after the other to watchers, each with a view of its own."""
+
+    def __init__(self, topics: Topics, settings: Settings, metrics: KafidxMetrics) -> None:
+        self._topics = topics
+        self._settings = settings
+        self._metrics = metrics
+        self._sessions = Sessions()
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Answer one upgrade, which has passed the guard."""
+        await socket.accept()
+        try:
+            view = parse_view(socket.url.query)
+            await self._show(socket, view)
+        except BadQuery as fault:
+            await self._refuse(socket, "query", fault.as_dict(), BAD_QUERY)
+        except TooManyViews:
+            reason = f"{self._settings.max_watchers} live views are open, which is as many as may be"
+            await self._refuse(socket, "watchers", {"parameter": None, "position": None, "reason": reason}, _TRY_LATER)
+        except KafkaUnavailable as error:
+            log.warning("watch_refused", error=str(error))
+            reason = "Kafka does not answer"
+            await self._refuse(socket, "kafka", {"parameter": None, "position": None, "reason": reason}, _TRY_LATER)
+        except WebSocketDisconnect:
+            pass
+
+    async def _show(self, socket: WebSocket, view: View) -> None:
+        topic = self._topics[view.topic]
+        watcher = await topic.watch(view.filter, self._start_of(view))
+        # Read beside the sending: a disconnect is heard while a frame waits for a peer that does not read.
+        first: asyncio.Future[Start | None] = asyncio.get_running_loop().create_future()
+        listening = asyncio.create_task(_listen(socket, first))
+        try:
+            await socket.send_text(self._hello(view, watcher))
+            resume = None if view.start and view.start.kind == "offset" else await _within(first, _FIRST_MESSAGE_S)
+            if resume is not None:
+                await topic.leave(watcher)
+                watcher = await topic.watch(view.filter, resume)
+                await socket.send_text(self._hello(view, watcher))
+            sending = asyncio.create_task(self._send(socket, watcher))
+            try:
+                await asyncio.wait({listening, sending}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+            if not sending.cancelled() and (error := sending.exception()) is not None:
+                raise error
+            if not listening.done():
+                await _close(socket, _FAILED)
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+            await topic.leave(watcher)
+            if view.session is not None:
+                self._sessions.remember(view.session, view.topic, watcher.resume_positions())
+
+    async def _send(self, socket: WebSocket, watcher: Watcher) -> None:
+        """Send frames until there are none any more, or the peer takes nothing for too long."""
+        async for frame in watcher.frames():
+            try:
+                async with asyncio.timeout(self._settings.stuck_s):
+                    await socket.send_text(frame)
+            except TimeoutError:
+                log.info("watcher_stuck", stuck_s=self._settings.stuck_s, dropped=watcher.queue.dropped)
+                return
+            except (WebSocketDisconnect, RuntimeError):
+                return  # the peer has left while a frame was on its way
+
+    def _start_of(self, view: View) -> Start:
+        if view.session is not None and view.reset:
+            self._sessions.forget(view.session, view.topic)
+        if view.start is not None:
+            return view.start
+        stopped_at = None if view.session is None else self._sessions.recall(view.session, view.topic)
+        return Start() if stopped_at is None else Start("offset", offsets=stopped_at)
+
+    def _hello(self, view: View, watcher: Watcher) -> str:
+        hello: dict[str, Any] = {
+            "kind": "hello",
+            "session": view.session,
+            "topic": view.topic,
+            "partitions": len(watcher.next),
+            "columns": list(Row.__struct_fields__),
+            "now": time.time_ns() // 1_000_000,
+            "positions": {str(p): at for p, at in sorted(watcher.resume_positions().items())},
+            "missed": watcher.missed,
+        }
+        return _encode(hello).decode()
+
+    async def _refuse(self, socket: WebSocket, kind: str, fault: dict[str, Any], code: int) -> None:
+        self._metrics.refused.labels(kind).inc()
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            await socket.send_text(_encode({"kind": "error", **fault}).decode())
+        await _close(socket, code, fault["reason"])
+
+
+async def _listen(socket: WebSocket, first: asyncio.Future[Start | None]) -> None:
+    """Read what the peer says until it leaves; only a resume as the first message means anything."""
+    try:
+        while True:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            if not first.done():
+                first.set_result(_resume(message.get("text") or message.get("bytes") or ""))
+    finally:
+        if not first.done():
+            first.set_result(None)
+
+
+def _resume(message: str | bytes) -> Start | None:
+    try:
+        positions = msgspec.json.decode(message, type=_Resume).positions
+    except (msgspec.MsgspecError, UnicodeError):
+        return None
+    return Start("offset", offsets={p: at for p, at in positions.items() if p >= 0 and 0 <= at < 2**63})
+
+
+async def _within(first: asyncio.Future[Start | None], limit_s: float) -> Start | None:
+    done, _ = await asyncio.wait({first}, timeout=limit_s)
+    return first.result() if done else None
+
+
+async def _close(socket: WebSocket, code: int, reason: str = "") -> None:
+    """Close; a peer that is gone, or that reads nothing, is left alone."""
+    if socket.application_state is not WebSocketState.CONNECTED:
+        return
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+        async with asyncio.timeout(_CLOSE_S):
+            await socket.close(code, reason.encode()[:120].decode(errors="ignore"))

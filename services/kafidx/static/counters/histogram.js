@@ -1,0 +1,118 @@
+// Draws the histograms of a counter of times: one chart a series, on a logarithmic scale, with marks at the percentiles.
+// Geometry is in attributes and colour in the style sheet: the page allows no inline style.
+const SVG = "http://www.w3.org/2000/svg";
+const WIDTH = 360; // about what it is on a page, so that texts keep their size
+const HEIGHT = 150;
+const BASE = 122; // where the bars stand
+const TOP = 44; // below the names of the three percentiles
+const NAME_WIDTH = 26;
+const LEFT = 8;
+const RIGHT = WIDTH - 8;
+const BARS_A_DECADE = 12;
+
+export async function drawHistograms() {
+  const place = document.querySelector("[data-histograms]");
+  if (!place) return;
+  const answer = await fetch(place.dataset.histograms, { headers: { accept: "application/json" } });
+  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+  const { histograms } = await answer.json();
+  place.replaceChildren(...(histograms ?? []).map(figure));
+}
+
+function figure(histogram) {
+  const element = document.createElement("figure");
+  const caption = document.createElement("figcaption");
+  const name = document.createElement("strong");
+  const bars = rebin(histogram.buckets);
+  name.textContent = histogram.series;
+  caption.append(name, ` ${describe(histogram)}`);
+  element.append(caption, chart(histogram, bars));
+  return element;
+}
+
+// The lower edges of the bars: equally far apart on a logarithmic axis, but never closer than the whole ms that are counted,
+// or the bars between 2 and 3 ms would seem to be missing.
+const EDGES = [
+  ...new Set(Array.from({ length: 9 * BARS_A_DECADE }, (_, step) => Math.round(10 ** (step / BARS_A_DECADE)))),
+];
+
+/** Sum the fine buckets into bars: `{from, to, count}` in ms, `to` not included; below 1 ms is one bar. */
+export function rebin(buckets) {
+  const counts = new Map();
+  for (const [lowest, , count] of buckets) {
+    const index = EDGES.findLastIndex((edge) => edge <= lowest);
+    counts.set(index, (counts.get(index) ?? 0) + count);
+  }
+  return [...counts]
+    .sort(([a], [b]) => a - b)
+    .map(([index, count]) => ({ from: EDGES[index] ?? 0, to: EDGES[index + 1], count }));
+}
+
+function chart(histogram, bars) {
+  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "histogram" });
+  const title = make("title", {});
+  title.textContent = `Histogram of ${histogram.series}: ${describe(histogram)}`;
+  svg.append(title);
+  const decades = Math.max(3, ...bars.map(({ to }) => Math.log10(to)));
+  const zero = 12; // the width of the bar of 0 ms, which has no place on a logarithmic axis
+  const highest = Math.max(1, ...bars.map(({ count }) => count));
+  const x = (ms) => (ms < 1 ? LEFT : LEFT + zero + (Math.log10(ms) / decades) * (RIGHT - LEFT - zero));
+
+  svg.append(make("line", { x1: LEFT, x2: RIGHT, y1: BASE + 0.5, y2: BASE + 0.5, class: "axis" }));
+  for (const { from, to, count } of bars) {
+    const height = Math.max(1, (count / highest) * (BASE - TOP));
+    const rect = make("rect", { x: x(from) + 0.5, y: BASE - height, width: x(to) - x(from) - 1, height, class: "bar" });
+    const tip = make("title", {});
+    tip.textContent = `${range(from, to)}: ${count.toLocaleString("en")}`;
+    rect.append(tip);
+    svg.append(rect);
+  }
+  for (let ms = 1; x(ms) <= RIGHT; ms *= 10) {
+    svg.append(make("line", { x1: x(ms), x2: x(ms), y1: BASE, y2: BASE + 4, class: "axis" }));
+    svg.append(label(x(ms), BASE + 17, duration(ms), "tick"));
+  }
+  // They are often close, so each name has a line of its own; near the edge it stands on the other side of its mark.
+  ["p50", "p95", "p99"].forEach((name, index) => {
+    if (!(histogram.values > 0) || !Number.isFinite(histogram[name])) return;
+    const place = x(histogram[name]);
+    const line = 12 + index * 13;
+    const fits = place + NAME_WIDTH < WIDTH;
+    svg.append(make("line", { x1: place, x2: place, y1: line - 9, y2: BASE, class: "mark" }));
+    svg.append(label(place + (fits ? 3 : -3), line, name, "mark-label", fits ? "start" : "end"));
+  });
+  return svg;
+}
+
+function describe({ values, average_ms: average, p50, p95, p99, negative, unknown }) {
+  const parts = [`${values.toLocaleString("en")} values`, `average ${duration(average)}`];
+  parts.push(`p50 ${duration(p50)}`, `p95 ${duration(p95)}`, `p99 ${duration(p99)}`);
+  if (negative > 0) parts.push(`${negative.toLocaleString("en")} below 0`);
+  if (unknown > 0) parts.push(`${unknown.toLocaleString("en")} without a time`);
+  return parts.join(" · ");
+}
+
+function range(from, to) {
+  return to - from <= 1 ? duration(from) : `${duration(from)} to under ${duration(to)}`;
+}
+
+/** ms as people say it: 12 ms, 1.5 s, 3 min. */
+export function duration(ms) {
+  if (ms < 1_000) return `${Math.round(ms * 10) / 10} ms`;
+  if (ms < 100_000) return `${Math.round(ms / 100) / 10} s`;
+  if (ms < 6_000_000) return `${Math.round(ms / 6_000) / 10} min`;
+  return `${Math.round(ms / 360_000) / 10} h`;
+}
+
+function label(x, y, text, name, anchor = "middle") {
+  const element = make("text", { x, y, class: name, "text-anchor": anchor });
+  element.textContent = text;
+  return element;
+}
+
+function make(tag, attributes) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    element.setAttribute(name, typeof value === "number" ? String(Math.round(value * 100) / 100) : value);
+  }
+  return element;
+}

@@ -1,0 +1,104 @@
+// Keeps the regions marked `data-live` fresh: the page is fetched again every two seconds and patched in place.
+// The server renders every state of the page, so there is one shape of it and one place that escapes text.
+import { tellTimes } from "../times.js";
+import { drawHistograms } from "./histogram.js";
+import { morph } from "./morph.js";
+
+const EVERY_MS = 2_000;
+const TYPING_MS = 250;
+const TIME_LIMIT_MS = 10_000;
+
+const status = document.querySelector("[data-refresh-status]");
+const toggle = document.querySelector("[data-refresh-toggle]");
+const search = document.querySelector("[data-search]");
+let running = true;
+let timer = 0;
+let round = 0;
+
+async function refresh() {
+  clearTimeout(timer);
+  const mine = (round += 1);
+  try {
+    const answer = await fetch(location.href, {
+      signal: AbortSignal.timeout(TIME_LIMIT_MS),
+      headers: { accept: "text/html" },
+    });
+    const text = await answer.text();
+    if (mine !== round) return; // a later one is under way: the reader has searched or sorted since
+    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    patch(new DOMParser().parseFromString(text, "text/html"));
+    await drawHistograms();
+    say("");
+  } catch (error) {
+    if (mine === round) say(`Not fresh: ${error.message}`);
+  }
+  if (mine === round && running) timer = setTimeout(whenVisible, EVERY_MS);
+}
+
+function whenVisible() {
+  if (document.hidden) document.addEventListener("visibilitychange", whenVisible, { once: true });
+  else refresh();
+}
+
+function patch(fresh) {
+  tellTimes(fresh, Date.now());
+  for (const region of document.querySelectorAll("[data-live]")) {
+    const counterpart = fresh.getElementById(region.id);
+    if (counterpart) morph(region, counterpart);
+  }
+}
+
+function say(text) {
+  if (status && status.textContent !== text) status.textContent = text;
+}
+
+// Sorting and paging are links, searching is a form: both work as they are, and without leaving the page where scripts run.
+function stay(url) {
+  history.pushState(null, "", url);
+  refresh();
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-stay]");
+  if (!link || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  stay(link.href);
+});
+
+if (search) {
+  let typing = 0;
+  const go = () => {
+    clearTimeout(typing);
+    const url = new URL(location.href);
+    if (search.elements.q.value) url.searchParams.set("q", search.elements.q.value);
+    else url.searchParams.delete("q");
+    url.searchParams.delete("page");
+    history.replaceState(null, "", url);
+    refresh();
+  };
+  search.addEventListener("submit", (event) => {
+    event.preventDefault();
+    go();
+  });
+  search.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(go, TYPING_MS);
+  });
+}
+
+addEventListener("popstate", () => {
+  if (search) search.elements.q.value = new URL(location.href).searchParams.get("q") ?? "";
+  refresh();
+});
+
+toggle?.addEventListener("click", () => {
+  running = !running;
+  toggle.textContent = running ? "Pause refresh" : "Resume refresh";
+  toggle.setAttribute("aria-pressed", String(!running));
+  clearTimeout(timer);
+  if (running) refresh();
+});
+
+tellTimes(document, Date.now());
+drawHistograms().catch((error) => say(`Not drawn: ${error.message}`));
+timer = setTimeout(whenVisible, EVERY_MS);

@@ -1,0 +1,152 @@
+// The filter form and the query of the URL: two forms of the same view, so that a view can be shared as a link.
+const LISTS = ["type", "country", "partition"]; // comma-separated in one field
+const POSITIONS = { end: "", beginning: "", last: "100", offset: "0:0", time: "" };
+export const FILTER_NAMES = ["topic", "type", "filter", "device", "country", "bot", "partition", "text", "where", "from"];
+
+export class Filters {
+  #form;
+  #conditions;
+  #template;
+  #count;
+  #errors;
+
+  constructor({ form, onApply }) {
+    this.#form = form;
+    this.#conditions = form.querySelector("[data-conditions]");
+    this.#template = form.querySelector("[data-condition-template]").content;
+    this.#count = document.querySelector("[data-filter-count]");
+    this.#errors = new Map([...form.querySelectorAll("[data-error-for]")].map((e) => [e.dataset.errorFor, e]));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      onApply(this.toQuery());
+    });
+    form.querySelector("[data-add-condition]").addEventListener("click", () => this.#addCondition("").focus());
+    form.querySelector("[data-reset-filters]").addEventListener("click", () => onApply(new URLSearchParams()));
+    form.elements.from_kind.addEventListener("change", () => this.#positionChosen());
+  }
+
+  /** The view as a query: only what differs from "everything, from now on". */
+  toQuery() {
+    const { elements } = this.#form;
+    const query = new URLSearchParams();
+    put(query, "topic", elements.topic.value);
+    for (const name of LISTS) put(query, name, words(elements[name].value).join(","));
+    const devices = [...this.#form.querySelectorAll("[name=device]:checked")].map((box) => box.value);
+    put(query, "device", devices.join(","));
+    put(query, "bot", elements.bot.value);
+    put(query, "text", elements.text.value);
+    for (const input of this.#conditions.querySelectorAll("[name=where]")) {
+      if (input.value.trim()) query.append("where", input.value.trim());
+    }
+    const kind = elements.from_kind.value;
+    if (kind === "beginning") query.set("from", kind);
+    else if (kind !== "end") query.set("from", `${kind}:${elements.from_value.value.trim()}`);
+    return query;
+  }
+
+  /** Fill the form from a query, old names included. */
+  show(query) {
+    const { elements } = this.#form;
+    elements.topic.value = query.get("topic") ?? "";
+    // The usual topic by its name, or one that there is not, which the server says.
+    if (elements.topic.selectedIndex < 0) elements.topic.value = "";
+    for (const name of LISTS) elements[name].value = query.getAll(name).join(",");
+    elements.type.value = [...query.getAll("type"), ...query.getAll("filter")].join(",");
+    const devices = query.getAll("device").flatMap((value) => value.split(","));
+    for (const box of this.#form.querySelectorAll("[name=device]")) box.checked = devices.includes(box.value);
+    elements.bot.value = query.get("bot") ?? "";
+    elements.text.value = query.get("text") ?? "";
+    this.#conditions.replaceChildren();
+    for (const condition of query.getAll("where")) this.#addCondition(condition);
+    const [kind, ...rest] = (query.get("from") ?? "end").split(":");
+    elements.from_kind.value = kind in POSITIONS ? kind : "end";
+    elements.from_value.value = rest.join(":");
+    elements.from_value.hidden = !takesValue(elements.from_kind.value);
+    this.clearError();
+    const active = [...query.keys()].filter((name) => FILTER_NAMES.includes(name) && name !== "from" && name !== "topic").length;
+    this.#count.textContent = active === 0 ? "" : `${active} active`;
+  }
+
+  focusText() {
+    this.#form.elements.text.focus();
+  }
+
+  /** Narrow the view to one type. */
+  only(type) {
+    // A comma separates types: a type that holds one is asked for by a condition.
+    const plain = !type.includes(",") && type.trim() === type;
+    if (plain) this.#form.elements.type.value = type;
+    else this.#addCondition(`type = ${type}`);
+    return this.toQuery();
+  }
+
+  clearError() {
+    for (const place of this.#errors.values()) place.textContent = "";
+    for (const field of this.#form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
+  }
+
+  /** Say what is wrong beside the field it is wrong in, and put the cursor where it begins. */
+  showError({ parameter, position, reason, value }) {
+    this.clearError();
+    const name = parameter === "filter" ? "type" : parameter;
+    const place = this.#errors.get(name) ?? this.#errors.get("");
+    const at = Number.isInteger(position) ? ` (at character ${position + 1})` : "";
+    place.textContent = this.#errors.has(name)
+      ? `${reason}${at}`
+      : `${parameter ? `${parameter}: ` : ""}${reason}${at}`;
+    const field = this.#fieldOf(name, value);
+    if (!field) return;
+    field.setAttribute("aria-invalid", "true");
+    field.focus();
+    if (!field.setSelectionRange || !Number.isInteger(position)) return;
+    // The server counts from the begin of the parameter; of `from`, the field holds only what follows the colon.
+    const begin = field.name === "from_value" ? position - this.#form.elements.from_kind.value.length - 1 : position;
+    field.setSelectionRange(Math.max(0, begin), field.value.length);
+  }
+
+  #fieldOf(name, value) {
+    if (name === "from")
+      return this.#form.elements[takesValue(this.#form.elements.from_kind.value) ? "from_value" : "from_kind"];
+    if (name === "where") {
+      const inputs = [...this.#conditions.querySelectorAll("[name=where]")];
+      return inputs.find((input) => input.value === value) ?? inputs[0];
+    }
+    const field = this.#form.elements[name];
+    return field instanceof RadioNodeList ? field[0] : field;
+  }
+
+  #addCondition(text) {
+    const condition = this.#template.cloneNode(true).firstElementChild;
+    const input = condition.querySelector("input");
+    input.value = text;
+    condition.querySelector("button").addEventListener("click", () => {
+      condition.remove();
+      this.#form.querySelector("[data-add-condition]").focus();
+    });
+    this.#conditions.append(condition);
+    return input;
+  }
+
+  #positionChosen() {
+    const { from_kind: kind, from_value: value } = this.#form.elements;
+    value.hidden = !takesValue(kind.value);
+    value.value =
+      kind.value === "time" ? new Date(Date.now() - 600_000).toISOString().slice(0, 19) + "Z" : POSITIONS[kind.value];
+    if (!value.hidden) value.focus();
+  }
+}
+
+function takesValue(kind) {
+  return kind !== "end" && kind !== "beginning";
+}
+
+function put(query, name, value) {
+  if (value) query.set(name, value);
+}
+
+function words(text) {
+  return text
+    .split(",")
+    .map((word) => word.trim())
+    .filter(Boolean);
+}

@@ -1,0 +1,37 @@
+// Single keys for the commands of the page. They can be switched off (in the help): speech input may type them by accident.
+const KEY = "kafidx-shortcuts";
+const ANSWERS_SPACE = "button, a, summary, input, select, textarea, pre";
+
+export function installShortcuts(commands, switchBox) {
+  switchBox.checked = read();
+  switchBox.addEventListener("change", () => write(switchBox.checked));
+  document.addEventListener("keydown", (event) => {
+    if (!switchBox.checked || event.altKey || event.ctrlKey || event.metaKey || event.defaultPrevented) return;
+    if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
+    const command = commands[event.key];
+    // What has the focus answers the space bar itself: it presses, ticks, opens or scrolls.
+    if (!command || (event.key === " " && event.target.closest(ANSWERS_SPACE))) return;
+    event.preventDefault();
+    command();
+  });
+}
+
+function isTyping(target) {
+  return target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]") !== null;
+}
+
+function read() {
+  try {
+    return localStorage.getItem(KEY) !== "off";
+  } catch {
+    return true; // storage may be forbidden
+  }
+}
+
+function write(on) {
+  try {
+    localStorage.setItem(KEY, on ? "on" : "off");
+  } catch {
+    // as above: it lasts as long as the page
+  }
+}

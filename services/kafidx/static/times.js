@@ -1,0 +1,39 @@
+// Times as people read them. What a cell shows is UTC, so that two people speak of the same moment; hover tells local time.
+const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+
+/** `12:34:56.789` UTC of ms since 1970; a dash for what is no time. */
+export function clockUtc(ms) {
+  return isTime(ms) ? new Date(ms).toISOString().slice(11, 23) : "–";
+}
+
+/** `2026-01-31T12:00:00.000Z` of ms since 1970; a dash for what is no time. */
+export function isoTime(ms) {
+  return isTime(ms) ? new Date(ms).toISOString() : "–";
+}
+
+export function localTime(ms) {
+  return isTime(ms) ? local.format(ms) : "";
+}
+
+/** `3 s ago`; rounded down, never negative: clocks differ a little. */
+export function ago(ms, nowMs) {
+  const seconds = Math.max(0, Math.floor((nowMs - ms) / 1000));
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86_400)} d ago`;
+}
+
+/** Say each `<time data-ms>` under `root` in words, with local time on hover. */
+export function tellTimes(root, nowMs) {
+  for (const element of root.querySelectorAll("time[data-ms]")) {
+    const ms = Number(element.dataset.ms);
+    element.textContent =
+      element.dataset.style === "ago" ? ago(ms, nowMs) : isoTime(ms).replace("T", " ");
+    element.title = localTime(ms);
+  }
+}
+
+function isTime(ms) {
+  return Number.isFinite(ms) && Math.abs(ms) <= 8.64e15; // what a Date can hold
+}

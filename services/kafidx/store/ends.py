@@ -1,0 +1,58 @@
+"""How far topics have come: asked at most once a second, however many pages are open."""
+
+import asyncio
+import contextlib
+import time
+from typing import Final
+
+from services.backbone.kafka import KafkaUnavailable, TopicOffsets
+
+_FRESH_S: Final = 1.0
+_LIMIT_S: Final = 3.0
+
+
+class TopicEnds:
+    """The end of each partition of one topic. Connects when it is first asked, and again after a failure."""
+
+    def __init__(self, bootstrap_servers: str, topic: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._topic = topic
+        self._offsets: TopicOffsets | None = None
+        self._ends: dict[int, int] = {}
+        self._asked_at_s = float("-inf")
+        self._failure: str | None = None
+        self._asking = asyncio.Lock()
+
+    async def get(self) -> dict[int, int]:
+        """Return the offset after the last record of each partition; at most a second old.
+
+        Raises KafkaUnavailable; who asks within a second of a failure is told that one, and waits for nothing.
+        """
+        async with self._asking:
+            if time.monotonic() - self._asked_at_s < _FRESH_S:
+                if self._failure is not None:
+                    raise KafkaUnavailable(self._failure)
+                return self._ends
+            try:
+                async with asyncio.timeout(_LIMIT_S):
+                    if self._offsets is None:
+                        self._offsets = await TopicOffsets(self._bootstrap_servers, self._topic).__aenter__()
+                    self._ends = await self._offsets.ends()
+            except TimeoutError as error:
+                self._failure = f"no answer within {_LIMIT_S} s"
+                raise KafkaUnavailable(self._failure) from error
+            except KafkaUnavailable as error:
+                self._failure = str(error)
+                raise
+            else:
+                self._failure = None
+            finally:
+                self._asked_at_s = time.monotonic()
+            return self._ends
+
+    async def aclose(self) -> None:
+        """Disconnect."""
+        offsets, self._offsets = self._offsets, None
+        if offsets is not None:
+            with contextlib.suppress(KafkaUnavailable):
+                await offsets.__aexit__()

@@ -1,0 +1,309 @@
+"""A topic: one reader of its live end for all watchers, and a reader of its own for who begins in the past.
+
+Nobody joins a group and nothing is committed. The reader of the live end is open while somebody watches, and for a
+while after, so that who comes back finds the events of the meantime.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from services.backbone import names
+from services.backbone.kafka import Batch, KafkaUnavailable, OffsetGone, TopicReader
+from services.backbone.logs import get_logger
+from services.backbone.metrics import KafidxMetrics
+from services.kafidx.core.activity import Activity
+from services.kafidx.core.events import LiveEvent, why_dead
+from services.kafidx.core.filters import Filter
+from services.kafidx.core.positions import Start, begin_of
+from services.kafidx.core.queue import RowQueue
+from services.kafidx.core.recent import Recent, in_order
+from services.kafidx.core.views import OpenViews
+from services.kafidx.settings import Settings
+from services.kafidx.store.record import SingleRecords
+from services.kafidx.store.watcher import Watcher
+
+log = get_logger(__name__)
+
+_POLL_S: Final = 0.5
+_GATHER_S: Final = 0.02
+"""Pause after a poll that brought something: at high rates it makes few large batches of many small ones."""
+_LINGER_S: Final = 15.0
+_PAST_POLL_EVENTS: Final = 500
+_JOIN_BYTES: Final = 1024  # what a row of the recent events is reckoned with before it is made
+_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class EventTopic:
+    """One topic, for any number of watchers."""
+
+    def __init__(self, settings: Settings, metrics: KafidxMetrics, topic: str, views: OpenViews) -> None:
+        """Make it without connecting; `views` counts the watchers of all topics."""
+        self._settings = settings
+        self._views = views
+        self._metrics = metrics
+        self._topic = topic
+        self._watchers: set[Watcher] = set()
+        self._live: set[Watcher] = set()
+        self._recent = Recent(max_bytes=settings.recent_bytes)
+        self._activity = Activity()
+        self._next: dict[int, int] = {}
+        self._reader: TopicReader | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._opening = asyncio.Lock()
+        self._records = SingleRecords(settings, topic)
+        self._coming = 0
+        self._away = False
+        """Whether Kafka has stopped to answer whoever reads the live end."""
+
+    @property
+    def watchers(self) -> frozenset[Watcher]:
+        """The views that are open."""
+        return frozenset(self._watchers)
+
+    async def watch(self, view: Filter, start: Start) -> Watcher:
+        """Open a view; `leave` it in any case. Raises TooManyViews, KafkaUnavailable."""
+        self._views.enter()
+        self._coming += 1
+        try:
+            reader = await self._open()
+            queue = RowQueue(max_rows=self._settings.queue_events, max_bytes=self._settings.queue_bytes)
+            watcher = Watcher(view, queue, self._metrics)
+            watcher.types = self._top_types
+            if start.kind == "end":
+                watcher.next = dict(self._next)
+                self._go_live(watcher)
+            else:
+                await self._place(watcher, start, reader)
+                if not self._join(watcher):
+                    watcher.catching_up = asyncio.create_task(self._catch_up(watcher))
+                    watcher.catching_up.add_done_callback(partial(_fail_with, [watcher]))
+        except BaseException:
+            self._views.leave()
+            raise
+        finally:
+            self._coming -= 1
+        self._watchers.add(watcher)
+        return watcher
+
+    async def leave(self, watcher: Watcher) -> None:
+        """Close a view; what waits for it is forgotten."""
+        if watcher in self._watchers:
+            self._watchers.discard(watcher)
+            self._views.leave()
+        self._live.discard(watcher)
+        if watcher.catching_up is not None:
+            watcher.catching_up.cancel()
+            await asyncio.gather(watcher.catching_up, return_exceptions=True)
+
+    async def event(self, partition: int, offset: int) -> dict[str, Any]:
+        """Read one whole event. Raises EventGone, KafkaUnavailable."""
+        # The reader of the live end knows the end better than some brokers tell it.
+        return await self._records.whole(partition, offset, end=self._next.get(partition, 0))
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of rows that wait for their watchers."""
+        return sum(watcher.queue.bytes for watcher in self._watchers)
+
+    def lag(self) -> dict[int, int]:
+        """Return, by partition, how many records the reader of the live end has not read yet."""
+        ends = self._ends()
+        return {partition: max(0, ends.get(partition, at) - at) for partition, at in self._next.items()}
+
+    async def aclose(self) -> None:
+        """Close every reader."""
+        for watcher in self.watchers:
+            await self.leave(watcher)
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    # The live end --------------------------------------------------------------------------------------------
+
+    async def _open(self) -> TopicReader:
+        """Return the reader of the live end, opened if it is not."""
+        async with self._opening:
+            if self._away:
+                raise KafkaUnavailable("the reader of the live end looks for the brokers")
+            if self._reader is None or self._reading is None or self._reading.done():
+                async with contextlib.AsyncExitStack() as stack:
+                    reader = await stack.enter_async_context(TopicReader(self._settings, self._topic))
+                    self._next = await reader.end_offsets()
+                    self._recent.restart(self._next)
+                    reader.seek(self._next)
+                    self._reader = reader
+                    self._reading = asyncio.create_task(self._read_on(reader, stack.pop_all()))
+                    self._reading.add_done_callback(partial(_fail_with, self._watchers))
+                log.info("live_end_opened", positions={str(p): at for p, at in self._next.items()})
+            return self._reader
+
+    async def _read_on(self, reader: TopicReader, stack: contextlib.AsyncExitStack) -> None:
+        """Read while somebody watches; when Kafka fails, say so, and go on where it stopped."""
+        failures = 0
+        try:
+            while True:
+                try:
+                    if self._away:
+                        reader = await stack.enter_async_context(TopicReader(self._settings, self._topic))
+                        reader.seek(self._next)
+                        self._reader, failures = reader, 0
+                        self._tell_away(away=False)
+                    await self._read(reader)
+                except KafkaUnavailable as error:
+                    log.warning("kafka_unavailable", error=str(error), failures=failures)
+                else:
+                    return
+                self._reader = None
+                self._tell_away(away=True)
+                await stack.aclose()
+                await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
+                failures += 1
+                if not self._watchers:
+                    return
+        finally:
+            self._reader, self._away = None, False
+            await stack.aclose()
+            log.info("live_end_closed")
+
+    def _tell_away(self, *, away: bool) -> None:
+        self._away = away
+        for watcher in self._live:
+            watcher.kafka_away = away
+
+    async def _read(self, reader: TopicReader) -> None:
+        idle_since_s = time.monotonic()
+        while True:
+            if self._watchers or self._coming:
+                idle_since_s = time.monotonic()
+            elif time.monotonic() - idle_since_s > _LINGER_S:
+                self._reader = None  # from here on, whoever comes opens a new one
+                return
+            try:
+                batches = await reader.poll(wait_s=_POLL_S)
+            except OffsetGone as gone:
+                await self._begin_again(reader, gone)
+                continue
+            if batches:
+                self._spread(batches)
+                await asyncio.sleep(_GATHER_S)
+
+    def _spread(self, batches: Mapping[int, Batch]) -> None:
+        events = _events(self._topic, batches)
+        positions = {partition: batch.next_offset for partition, batch in batches.items()}
+        self._next.update(positions)
+        self._activity.count((event.type for event in events), now_s=time.monotonic())
+        self._metrics.seen.inc(len(events))
+        for watcher in self._live:
+            watcher.offer(events, positions)
+        self._recent.add(events)
+
+    async def _begin_again(self, reader: TopicReader, gone: OffsetGone) -> None:
+        begins = await reader.begin_offsets()
+        for partition, position in gone.positions.items():
+            log.warning("offsets_gone", partition=partition, position=position, begin=begins[partition])
+            self._next[partition] = begins[partition]
+            for watcher in self._live:
+                watcher.skip_to(partition, begins[partition])
+        self._recent.restart(self._next)
+        reader.seek({partition: begins[partition] for partition in gone.positions})
+
+    def _ends(self) -> dict[int, int]:
+        return {} if self._reader is None else self._reader.ends_seen()
+
+    def _top_types(self) -> dict[str, int]:
+        return self._activity.top(now_s=time.monotonic())
+
+    # The past ------------------------------------------------------------------------------------------------
+
+    async def _place(self, watcher: Watcher, start: Start, reader: TopicReader) -> None:
+        begins, ends = await reader.begin_offsets(), await reader.end_offsets()
+        # The reader of the live end knows the end better than some brokers tell it.
+        ends = {partition: max(end, self._next.get(partition, 0)) for partition, end in ends.items()}
+        at_time = await reader.offsets_at(start.number) if start.kind == "time" else {}
+        watcher.next = begin_of(start, begins, ends, at_time)
+        wanted = start.offsets
+        watcher.missed = sum(max(0, begins[p] - at) for p, at in wanted.items() if p in begins)
+
+    def _go_live(self, watcher: Watcher) -> None:
+        watcher.ends = self._ends
+        watcher.kafka_away = self._away
+        self._live.add(watcher)
+
+    def _join(self, watcher: Watcher) -> bool:
+        """Let a watcher take part in the live end, without a gap or a repeat, if what is between is at hand.
+
+        Nothing here waits, so nothing comes in between.
+        """
+        if self._reading is None or self._reading.done():
+            return False  # nobody would read on
+        between = self._recent.since(watcher.next)
+        if between is None or not watcher.queue.takes(len(between), len(between) * _JOIN_BYTES):
+            return False
+        watcher.offer(between, self._next)
+        watcher.caught_up()
+        self._go_live(watcher)
+        return True
+
+    async def _catch_up(self, watcher: Watcher) -> None:
+        """Read the past at the pace of its watcher until it can join the live end."""
+        failures = 0
+        while True:
+            try:
+                async with TopicReader(self._settings, self._topic, max_poll_events=_PAST_POLL_EVENTS) as reader:
+                    reader.seek(watcher.next)
+                    watcher.ends = reader.ends_seen
+                    watcher.kafka_away, failures = False, 0
+                    await self._read_past(watcher, reader)
+            except KafkaUnavailable as error:
+                log.warning("kafka_unavailable", error=str(error), failures=failures)
+                watcher.kafka_away = True
+            else:
+                return
+            await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
+            failures += 1
+
+    async def _read_past(self, watcher: Watcher, reader: TopicReader) -> None:
+        while not self._join(watcher):
+            await watcher.wait_for_room()
+            try:
+                batches = await reader.poll(wait_s=_POLL_S)
+            except OffsetGone as gone:
+                begins = await reader.begin_offsets()
+                for partition in gone.positions:
+                    watcher.skip_to(partition, begins[partition])
+                reader.seek({partition: begins[partition] for partition in gone.positions})
+                continue
+            watcher.offer(_events(self._topic, batches), reader.positions())
+            await asyncio.sleep(0)  # several may be reading their pasts, and the live end goes on
+
+
+def _events(topic: str, batches: Mapping[int, Batch]) -> Sequence[LiveEvent]:
+    why = why_dead if topic == names.DEAD_LETTER_TOPIC else _not_dead
+    return in_order(
+        [
+            [
+                LiveEvent(topic, partition, r.offset, r.timestamp, r.value or b"", fault=why(r.headers))
+                for r in batch.records
+            ]
+            for partition, batch in batches.items()
+        ]
+    )
+
+
+def _not_dead(_: object) -> str:
+    return ""
+
+
+def _fail_with(watchers: Iterable[Watcher], task: asyncio.Task[None]) -> None:
+    """Pass the end of a reading task by an error on to those it read for."""
+    if task.cancelled():
+        return
+    error = task.exception()
+    if error is not None:
+        log.error("reading_failed", exc_info=error)
+        for watcher in tuple(watchers):
+            watcher.fail()

@@ -1,0 +1,145 @@
+"""One watcher: what it has been offered, what waits for it, and the frames that it is sent."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from services.backbone.metrics import KafidxMetrics
+from services.kafidx.core.events import LiveEvent
+from services.kafidx.core.filters import Filter
+from services.kafidx.core.queue import RowQueue
+
+STATS_EVERY_S: Final = 1.0
+_FRAME_ROWS: Final = 500
+_FRAME_BYTES: Final = 262_144
+"""A frame is on its way as a whole: with the queue's bytes, what a watcher that does not read costs."""
+
+_encode = msgspec.json.encode
+
+
+class Watcher:
+    """A live view of one socket. Events are offered to it; its frames are taken from it, by one task each."""
+
+    def __init__(self, view: Filter, queue: RowQueue, metrics: KafidxMetrics) -> None:
+        self._filter = view
+        self._metrics = metrics
+        self.queue = queue
+        self.next: dict[int, int] = {}
+        """The offset after the last one that was offered, by partition."""
+        self.seen = 0
+        self.missed = 0
+        """Offsets that the topic no longer held when they were wanted."""
+        self.kafka_away = False
+        """Whether whoever reads for this watcher gets no answer from Kafka."""
+        self.catching_up: asyncio.Task[None] | None = None
+        self.ends: Callable[[], Mapping[int, int]] = dict
+        """The ends of the partitions as whoever reads for this watcher knows them."""
+        self.types: Callable[[], Mapping[str, int]] = dict
+        self._caught_up_at: int | None = None
+        self._failed = False
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+
+    def offer(self, events: Sequence[LiveEvent], positions: Mapping[int, int]) -> None:
+        """Take events in order, up to `positions`; those that were offered before are passed over."""
+        new = self._new(events)
+        self.seen += len(new)
+        if not self._filter.shows_everything:
+            matches = self._filter.matches
+            new = [event for event in new if matches(event)]
+        if new:
+            rows = [event.waiting for event in new]
+            dropped = self.queue.put(rows, sum(len(row.row) for row in rows))
+            if dropped:
+                self._metrics.dropped.inc(dropped)
+            self._wake.set()
+        for partition, position in positions.items():
+            self.next[partition] = max(position, self.next.get(partition, 0))
+
+    def skip_to(self, partition: int, position: int) -> None:
+        """Go on elsewhere: the topic does not hold what was wanted."""
+        self.missed += max(0, position - self.next.get(partition, 0))
+        self.next[partition] = position
+
+    def caught_up(self) -> None:
+        """Say that what waits now is all of the past."""
+        self._caught_up_at = self.queue.matched
+        self._wake.set()
+
+    def resume_positions(self) -> dict[int, int]:
+        """Return the offsets from which a resume gives exactly what was not sent, nor dropped, nor passed over."""
+        return {**self.next, **self.queue.first_offsets()}
+
+    def fail(self) -> None:
+        """End the frames: whoever reads for this watcher has stopped, and nothing may be missed in silence."""
+        self._failed = True
+        self._wake.set()
+
+    async def wait_for_room(self) -> None:
+        """Return when a reader of the past may go on."""
+        while not self.queue.has_room():
+            self._room.clear()
+            await self._room.wait()
+
+    async def frames(self) -> AsyncIterator[str]:
+        """Yield what to send next, for ever: rows as they come, and the books every second.
+
+        Ends when nothing can come any more, because of a fault: a new watcher may go on at `resume_positions`.
+        """
+        stats_due_s = time.monotonic() + STATS_EVERY_S
+        seen_before, counted_at_s = self.seen, time.monotonic()
+        while not self._failed:
+            self._wake.clear()
+            if self.queue.queued and time.monotonic() < stats_due_s:
+                yield self._rows()
+            if self._caught_up_at is not None and self.queue.sent + self.queue.dropped >= self._caught_up_at:
+                self._caught_up_at = None
+                yield '{"kind":"caught_up"}'
+            now_s = time.monotonic()
+            if now_s >= stats_due_s:
+                rate = (self.seen - seen_before) / max(now_s - counted_at_s, 0.001)
+                seen_before, counted_at_s = self.seen, now_s
+                stats_due_s = now_s + STATS_EVERY_S
+                yield self._stats(round(rate, 1))
+            if not self.queue.queued:
+                try:
+                    async with asyncio.timeout(max(0.0, stats_due_s - time.monotonic())):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
+
+    def _new(self, events: Sequence[LiveEvent]) -> Sequence[LiveEvent]:
+        first: dict[int, int] = {}
+        for event in events:
+            first.setdefault(event.partition, event.offset)
+        if all(self.next.get(partition, 0) <= offset for partition, offset in first.items()):
+            return events
+        return [event for event in events if event.offset >= self.next.get(event.partition, 0)]
+
+    def _rows(self) -> str:
+        taken = self.queue.take(max_rows=_FRAME_ROWS, max_bytes=_FRAME_BYTES)
+        self._metrics.sent.inc(len(taken))
+        if self.queue.has_room():
+            self._room.set()
+        return '{"kind":"rows","rows":[' + b",".join([waiting.row for waiting in taken]).decode() + "]}"
+
+    def _stats(self, rate: float) -> str:
+        queue, ends = self.queue, self.ends()
+        frame: dict[str, Any] = {
+            "kind": "stats",
+            "seen": self.seen,
+            "matched": queue.matched,
+            "sent": queue.sent,
+            "dropped": queue.dropped,
+            "queued": queue.queued,
+            "missed": self.missed,
+            "away": self.kafka_away,
+            "lag": {str(p): max(0, ends.get(p, at) - at) for p, at in sorted(self.next.items())},
+            "rate": rate,
+            "types": self.types(),
+            "positions": {str(p): at for p, at in sorted(self.resume_positions().items())},
+        }
+        return _encode(frame).decode()

@@ -1,0 +1,87 @@
+"""A real Chromium (Debian's package) in front of a real kafidx. Tests are left out where there is no Chromium."""
+
+import io
+import shutil
+import subprocess
+import tarfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+from deploy.localstack import LocalStack
+from deploy.localstack.kafka import KafkaKind
+from tests.browser.stage import LocalStage
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = (
+    "--no-sandbox",  # containers have no user namespaces; the pages under test are our own
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+TIME_LIMIT_MS = 15_000
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"))
+
+
+@pytest.fixture(scope="module")
+def stack(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
+    """A stack of its own: what other tests put into the topic is not seen here."""
+    with LocalStack(kafka=kafka_kind) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def stage(stack: LocalStack) -> LocalStage:
+    stage = LocalStage(stack)
+    stack.wait_until_ready()
+    return stage
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """A page that must neither raise an error nor break its own security policy."""
+    page = await browser.new_page(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    page.set_default_timeout(TIME_LIMIT_MS)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
+    page.on("console", lambda message: faults.append(message.text) if "Security Policy" in message.text else None)
+    yield page
+    assert faults == []
+
+
+@pytest.fixture(scope="session")
+def axe_source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The text of axe-core, fetched from the npm registry at test time."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("axe-core comes by npm, which is not on this machine")
+    folder = tmp_path_factory.mktemp("axe")
+    packed = subprocess.run(
+        [npm, "pack", "--silent", "axe-core@4"], cwd=folder, capture_output=True, text=True, check=True, timeout=60
+    )
+    archive = (folder / packed.stdout.strip().splitlines()[-1]).read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        member = tar.extractfile("package/axe.min.js")
+        assert member is not None
+        return member.read().decode()

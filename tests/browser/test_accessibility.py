@@ -1,0 +1,120 @@
+"""No serious or critical finding of axe on any page, in either scheme, on a wide and on a narrow screen."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from deploy.localstack import LocalStack
+from deploy.localstack.kafka import KafkaKind
+from services.backbone import names
+from services.backbone.kafka import EventProducer, Record
+from services.backbone.settings import KafkaSettings
+from tests.browser.live_page import open_live, wait_for_sum
+from tests.browser.stage import Stage, numbered
+
+PATHS = (
+    "/",
+    "/consumers",
+    "/consumers/event_counter/page",
+    "/consumers/event_counter/page?q=nothing+has+this+name",
+    "/consumers/timing_stats/page",
+    "/dead",
+    "/no-such-page",
+)
+WIDE, NARROW = 1280, 390
+
+
+@pytest.fixture(scope="module")
+def stack(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
+    """A stack in which every page has something to show."""
+    with LocalStack(kafka=kafka_kind) as stack:
+        for name in ("event_counter", "timing_stats"):
+            stack.start_service("consumers", name)
+        yield stack
+
+
+@pytest.fixture
+async def filled(stack: LocalStack, stage: Stage) -> Stage:
+    """The stage after some events and letters."""
+    await stage.send(numbered(range(40)))
+    headers = (
+        (names.HEADER_DEAD_REASON, b"unknown entry version"),
+        (names.HEADER_DEAD_STAGE, b"decode"),
+        (names.HEADER_DEAD_TIME, b"1767225600000"),
+        (names.HEADER_DEAD_ATTEMPT, b"1"),
+    )
+    async with EventProducer(KafkaSettings.from_env(stack.environment())) as producer:
+        # Longer than its box, which the keyboard must be able to scroll; the second lets every broker tell the first.
+        await producer.produce(names.DEAD_LETTER_TOPIC, [Record(b"some bytes " * 500, None, headers)])
+        await producer.produce(names.DEAD_LETTER_TOPIC, [Record(b"\x07", None, headers)])
+    return stage
+
+
+async def serious_findings(page: Page, axe_source: str) -> list[tuple[str, Any]]:
+    await page.evaluate(axe_source)
+    findings = await page.evaluate("axe.run({resultTypes: ['violations']})")
+    return [
+        (violation["id"], [node["target"] for node in violation["nodes"]])
+        for violation in findings["violations"]
+        if violation["impact"] in {"serious", "critical"}
+    ]
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_every_page_is_accessible(
+    browser: Browser, filled: Stage, axe_source: str, scheme: Literal["light", "dark"], width: int
+) -> None:
+    page = await browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+    await page.goto(f"{filled.url}/consumers/event_counter/page")
+    await expect(page.locator("tbody th").first).to_have_text("view")
+    await page.goto(f"{filled.url}/consumers/timing_stats/page")
+    await expect(page.locator("svg.histogram")).to_have_count(2)
+    await page.goto(f"{filled.url}/dead")
+    await expect(page.locator(".letter pre").first).to_be_visible()
+    for path in PATHS:
+        await page.goto(filled.url + path)
+        assert await serious_findings(page, axe_source) == [], path
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} scrolls sideways"
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_live_page_is_accessible_in_all_its_states(
+    browser: Browser, stage: Stage, axe_source: str, scheme: Literal["light", "dark"], width: int
+) -> None:
+    page = await browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+    await open_live(page, stage.url)
+    await stage.send(numbered(range(40)), key=b"k")
+    await wait_for_sum(page, "shown", 40)
+    await page.keyboard.press("p")
+    assert await serious_findings(page, axe_source) == [], "paused"
+    await page.keyboard.press("l")
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("[data-detail] dl").first).to_be_visible()
+    assert await serious_findings(page, axe_source) == [], "an event is open"
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("?")
+    await expect(page.locator("[data-help]")).to_be_visible()
+    assert await serious_findings(page, axe_source) == [], "help is open"
+    await page.goto(f"{stage.url}/kafidx?where=klag+bad")
+    await expect(page.locator("#e-where")).not_to_be_empty()
+    assert await serious_findings(page, axe_source) == [], "a filter is wrong"
+
+
+async def test_the_scheme_follows_the_system_until_it_is_chosen(browser: Browser, stage: Stage) -> None:
+    page = await browser.new_page(color_scheme="dark")
+    await page.goto(stage.url)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = await page.evaluate(ground)
+    toggle = page.get_by_role("button", name="Theme")
+    await toggle.click()
+    await expect(toggle).to_have_text("Theme: light")
+    assert await page.evaluate(ground) != dark
+    await page.reload()
+    await expect(toggle).to_have_text("Theme: light")
+    await toggle.click()
+    assert await page.evaluate(ground) == dark

@@ -1,0 +1,325 @@
+"""The live page: nothing missed, nothing twice, and nothing that an event holds is run."""
+
+import asyncio
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from playwright.async_api import Page, WebSocketRoute, expect
+
+from deploy.localstack import LocalStack
+from deploy.localstack.kafka import KafkaKind
+from services.backbone import names
+from services.backbone.kafka import TopicReader
+from services.backbone.settings import KafkaSettings
+from tests.browser.live_page import exported, numbers, open_live, rows_of, wait_for_sum
+from tests.browser.relay import Relay
+from tests.browser.stage import Stage, event, numbered
+
+COLUMNS = {
+    "t": "topic", "p": "partition", "o": "offset", "ts": "received_ms", "klag": "klag_ms", "ip": "address",
+    "country": "country", "device": "device", "type": "type", "params": "params", "cut": "params_cut", "bad": "fault",
+}  # fmt: skip
+
+
+def in_order_by_partition(rows: list[dict[str, Any]]) -> bool:
+    latest: dict[int, int] = {}
+    for row in rows:
+        if row["o"] <= latest.get(row["p"], -1):
+            return False
+        latest[row["p"]] = row["o"]
+    return True
+
+
+async def test_an_event_appears_with_its_columns_newest_first(page: Page, stage: Stage) -> None:
+    await open_live(page, stage.url)
+    await stage.send([event("q=first", "offr")], key=b"k")
+    await wait_for_sum(page, "shown", 1)
+    await stage.send([event("q=second", "srch")], key=b"k")
+    await wait_for_sum(page, "shown", 2)
+    first_row = page.locator("[data-rows] .row").first
+    await expect(first_row.locator(".cell-type")).to_have_text("srch")
+    await expect(first_row.locator(".cell-params")).to_have_text("q=second")
+    await expect(first_row.locator(".cell-country")).to_have_text("DE")
+    await expect(first_row.locator(".cell-place")).to_have_text(re.compile(r"^events/\d+/\d+$"))
+
+
+async def test_what_came_during_a_pause_follows_once_each_in_order(page: Page, stage: Stage, tmp_path: Path) -> None:
+    await open_live(page, stage.url)
+    await stage.send(numbered(range(10)), key=b"one device")
+    await wait_for_sum(page, "shown", 10)
+    await page.keyboard.press("p")
+    await stage.send(numbered(range(10, 310)), key=b"one device")
+    await expect(page.locator("[data-held]")).to_have_text("300 new, 0 dropped")
+    await wait_for_sum(page, "shown", 10)
+    await page.keyboard.press("p")
+    await wait_for_sum(page, "shown", 310)
+    assert numbers(await rows_of(page, tmp_path)) == list(range(310))
+
+
+async def test_a_long_pause_says_how_many_it_dropped(page: Page, stage: Stage, tmp_path: Path) -> None:
+    await open_live(page, stage.url)
+    await page.keyboard.press("p")
+    await stage.send(numbered(range(10_100)), key=b"one device")
+    await expect(page.locator("[data-held]")).to_have_text("10,000 new, 100 dropped")
+    await page.keyboard.press("p")
+    await wait_for_sum(page, "shown", 10_000)
+    await wait_for_sum(page, "dropped", 100)
+    assert numbers(await rows_of(page, tmp_path)) == list(range(100, 10_100))
+
+
+async def test_a_cut_socket_continues_without_a_gap_or_a_repeat(page: Page, stage: Stage, tmp_path: Path) -> None:
+    async with Relay(stage.port) as relay:
+        await open_live(page, relay.url)
+        await stage.send(numbered(range(200)))
+        await wait_for_sum(page, "shown", 200)
+        relay.refusing = True
+        relay.cut()
+        await expect(page.locator(".state")).to_have_attribute("data-state", "waiting")
+        await stage.send(numbered(range(200, 500)))
+        relay.refusing = False
+        await wait_for_sum(page, "shown", 500)
+        await stage.send(numbered(range(500, 600)))
+        await wait_for_sum(page, "shown", 600)
+        rows = await rows_of(page, tmp_path)
+        assert sorted(numbers(rows)) == list(range(600))
+        assert in_order_by_partition(rows)
+
+
+async def test_a_cut_while_nothing_matches_misses_nothing_either(page: Page, stage: Stage, tmp_path: Path) -> None:
+    # No row has told the page where it is: only the server's stats have.
+    async with Relay(stage.port) as relay:
+        await open_live(page, relay.url, "?type=rare")
+        await stage.send(numbered(range(100), "common"))
+        await wait_for_sum(page, "seen", 100)
+        relay.refusing = True
+        relay.cut()
+        await expect(page.locator(".state")).to_have_attribute("data-state", "waiting")
+        await stage.send(numbered(range(8), "rare"))
+        relay.refusing = False
+        await wait_for_sum(page, "shown", 8)
+        assert sorted(numbers(await rows_of(page, tmp_path))) == list(range(8))
+
+
+async def test_a_cut_during_a_pause_is_made_up_for(page: Page, stage: Stage, tmp_path: Path) -> None:
+    async with Relay(stage.port) as relay:
+        await open_live(page, relay.url)
+        await page.keyboard.press("p")
+        await stage.send(numbered(range(50)), key=b"one device")
+        await expect(page.locator("[data-held]")).to_have_text("50 new, 0 dropped")
+        relay.cut()
+        await stage.send(numbered(range(50, 300)), key=b"one device")
+        await expect(page.locator("[data-held]")).to_have_text("300 new, 0 dropped")
+        await page.keyboard.press("p")
+        await wait_for_sum(page, "shown", 300)
+        assert numbers(await rows_of(page, tmp_path)) == list(range(300))
+
+
+INNER_MARK = re.compile(r"([;\t\r\n])'(?=(?:[^\S\t\r\n]|['\"])*[=+\-@|%\uff1d\uff0b\uff0d\uff20])")
+HOSTILE = '<script>window.hit=1</script><img src=x onerror="window.hit=1">\''
+OVERRIDE = "\u202egnp.exe"
+
+
+async def test_a_hostile_event_is_shown_as_text_and_runs_nothing(page: Page, stage: Stage) -> None:
+    await open_live(page, stage.url)
+    params = f"a={quote_plus(HOSTILE)}&b={quote_plus('=cmd()')}&c={quote_plus(OVERRIDE)}"
+    await stage.send([event(params, HOSTILE)])
+    await wait_for_sum(page, "shown", 1)
+    row = page.locator("[data-rows] .row").first
+    await expect(row.locator(".cell-type")).to_have_text(HOSTILE)
+    await row.click()
+    detail = page.locator("[data-detail]")
+    for shown in (HOSTILE, "=cmd()", OVERRIDE):
+        await expect(detail.locator("dd bdi").get_by_text(shown, exact=True).first).to_be_visible()
+    for place in (
+        row.locator(".cell-params bdi").first,
+        detail.locator("dd bdi").first,
+        detail.locator("[data-title]"),
+    ):
+        assert await place.evaluate("element => getComputedStyle(element).unicodeBidi") == "isolate"
+    assert await page.evaluate("document.querySelectorAll('main script, main img').length") == 0
+    assert await page.evaluate("window.hit") is None
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["a;=1", "a\t=1", "a;'=1", "=cmd()", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", " =1", "\uff1d1", "'quoted'", 'a,"b"'],
+)
+async def test_an_export_reads_back_and_holds_no_formula(page: Page, stage: Stage, tmp_path: Path, start: str) -> None:
+    await open_live(page, stage.url)
+    await stage.send([event("n=1&q=%2C%22", start), event("", "plain")], key=b"k")
+    await wait_for_sum(page, "shown", 2)
+    rows = await rows_of(page, tmp_path)
+    assert rows[0]["type"] == start
+    lines = list(csv.DictReader(io.StringIO(await exported(page, "csv", tmp_path), newline="")))
+    for row, line in zip(rows, lines, strict=True):
+        for field, column in COLUMNS.items():
+            if isinstance(row.get(field), str):
+                assert not re.match(r"\s*[=+\-@\uff1d]", line[column])
+                for part in re.split(r"[;\t\r\n]", line[column]):
+                    assert not re.match(r"\s*[=+\-@\uff1d]", part)
+                assert INNER_MARK.sub(r"\1", line[column].removeprefix("'")) == row[field]
+            elif row.get(field) is not None:
+                assert line[column] == str(row[field]).lower()
+
+
+async def test_rows_are_opened_and_left_with_the_keyboard(page: Page, stage: Stage) -> None:
+    await open_live(page, stage.url)
+    await stage.send(numbered(range(5)), key=b"k")
+    await wait_for_sum(page, "shown", 5)
+    await page.keyboard.press("l")
+    for key in ("Home", "ArrowDown", "ArrowDown", "Enter"):
+        await page.keyboard.press(key)
+    detail = page.locator("[data-detail]")
+    await expect(detail.locator("dl").first).to_contain_text("n2")
+    await expect(detail.locator("pre")).to_contain_text("klag=4")
+    await page.keyboard.press("Escape")
+    await expect(detail).to_be_hidden()
+    await expect(page.locator("[data-grid]")).to_be_focused()
+
+
+async def test_the_space_bar_ticks_a_device_and_pauses_elsewhere(page: Page, stage: Stage) -> None:
+    await open_live(page, stage.url)
+    phone, pause = page.get_by_label("phone"), page.locator("[data-pause]")
+    await phone.focus()
+    await page.keyboard.press("Space")
+    await expect(phone).to_be_checked()
+    await expect(pause).to_have_attribute("aria-pressed", "false")
+    await page.keyboard.press("l")
+    await page.keyboard.press("Space")
+    await expect(pause).to_have_attribute("aria-pressed", "true")
+
+
+async def test_skipping_to_the_content_leaves_the_view_as_it_is(page: Page, stage: Stage) -> None:
+    await open_live(page, stage.url)
+    await stage.send(numbered(range(5)), key=b"k")
+    await wait_for_sum(page, "shown", 5)
+    await page.locator(".skip").focus()
+    await page.keyboard.press("Enter")
+    await expect(page).to_have_url(re.compile("#main$"))
+    await stage.send(numbered(range(3)), key=b"k")
+    await wait_for_sum(page, "shown", 8)
+
+
+async def test_an_outage_is_told_and_leaves_the_filters_shut(page: Page, stage: Stage) -> None:
+    tries = 0
+
+    async def refuse(socket: WebSocketRoute) -> None:
+        nonlocal tries
+        tries += 1
+        socket.send(
+            json.dumps({"kind": "error", "parameter": None, "position": None, "reason": "Kafka does not answer"})
+        )
+        await socket.close(code=1013)
+
+    await open_live(page, stage.url)
+    await page.route_web_socket(re.compile("/kafidx/socket"), refuse)
+    await page.reload()
+    await expect(page.locator("[data-notice]")).to_have_text("Kafka does not answer")
+    await page.locator("[data-filter-panel] summary").click()
+    await expect(page.locator("[data-filters]")).to_be_hidden()
+    before = tries
+    async with asyncio.timeout(30):
+        while tries < before + 2:
+            await page.wait_for_timeout(100)
+    await expect(page.locator("[data-filters]")).to_be_hidden()
+
+
+async def test_the_list_keeps_a_bounded_number_of_rows_and_the_place_of_the_reader(page: Page, stage: Stage) -> None:
+    await open_live(page, stage.url)
+    await stage.send(numbered(range(3_000)), key=b"k")
+    await wait_for_sum(page, "shown", 3_000)
+    await page.keyboard.press("l")
+    await page.keyboard.press("Home")
+    for _ in range(6):
+        await page.keyboard.press("PageDown")
+    active = "document.querySelector('.row[aria-selected=true]')"
+    text = await page.evaluate(f"{active}.textContent")
+    top = await page.evaluate(f"{active}.getBoundingClientRect().top")
+    await stage.send(numbered(range(500)), key=b"k")
+    await wait_for_sum(page, "shown", 3_500)
+    assert await page.evaluate(f"{active}.textContent") == text
+    assert abs(await page.evaluate(f"{active}.getBoundingClientRect().top") - top) < 2
+    assert await page.locator("[data-rows] .row").count() < 200
+
+
+async def test_filters_are_in_the_url_and_come_back_from_it(page: Page, stage: Stage) -> None:
+    await open_live(page, stage.url)
+    await page.get_by_role("textbox", name="Types").fill("offr, srch")
+    await page.get_by_label("phone").check()
+    await page.get_by_role("button", name="Add condition").click()
+    await page.locator("[name=where]").fill("klag > 3")
+    await page.get_by_role("button", name="Apply").click()
+    await expect(page).to_have_url(re.compile(r"\?type=offr,srch&device=phone&where=klag\+%3E\+3$"))
+    await expect(page.locator(".state")).to_have_attribute("data-state", "open")
+    await stage.send([event("n=1"), event("n=2", "offr"), event("n=3", "srch")])
+    await wait_for_sum(page, "shown", 2)
+    await page.reload()
+    await expect(page.get_by_role("textbox", name="Types")).to_have_value("offr,srch")
+    await expect(page.get_by_label("phone")).to_be_checked()
+    await expect(page.locator("[name=where]")).to_have_value("klag > 3")
+    await page.go_back()
+    await expect(page.get_by_role("textbox", name="Types")).to_have_value("")
+
+
+async def test_a_bad_condition_is_explained_beside_it(page: Page, stage: Stage) -> None:
+    await open_live(page, stage.url)
+    await page.get_by_role("button", name="Add condition").click()
+    await page.locator("[name=where]").fill("klag bad 3")
+    await page.get_by_role("button", name="Apply").click()
+    for _ in ("from the socket", "from the page"):
+        await expect(page.locator("#e-where")).to_contain_text("character")
+        await expect(page.locator("[name=where]")).to_have_attribute("aria-invalid", "true")
+        await expect(page.locator(".state")).to_have_text("Refused")
+        await page.reload()
+
+
+async def test_a_gap_that_retention_has_made_is_in_sight(
+    page: Page, stack: LocalStack, stage: Stage, kafka_kind: KafkaKind
+) -> None:
+    if kafka_kind == "tansu":
+        pytest.skip("Tansu deletes no records")
+    await stage.send(numbered(range(30)), key=b"a key of one partition")
+    await open_live(page, stage.url, "?from=last:1")
+    await expect(page.locator("[data-missed]")).to_be_hidden()
+    admin = AIOKafkaAdminClient(bootstrap_servers=stack.bootstrap_servers)
+    await admin.start()
+    # The first offsets of each partition that has some.
+    async with TopicReader(KafkaSettings.from_env(stack.environment()), names.EVENTS_TOPIC) as reader:
+        gone = {partition: min(7, end) for partition, end in (await reader.end_offsets()).items()}
+    for partition, count in gone.items():
+        place = {TopicPartition(names.EVENTS_TOPIC, partition): RecordsToDelete(before_offset=count)}
+        await admin.delete_records(place)
+    await admin.close()
+    query = ",".join(f"{partition}:0" for partition in gone)
+    await open_live(page, stage.url, f"?from=offset:{query}")
+    missed = page.locator("[data-missed]")
+    await expect(missed).to_be_visible()
+    await expect(missed).to_have_text(str(sum(gone.values())))
+    await expect(page.locator(".sums")).to_contain_text("missed")
+
+
+async def test_clear_empties_the_list_and_the_stream_goes_on(page: Page, stage: Stage, tmp_path: Path) -> None:
+    await open_live(page, stage.url)
+    await stage.send(numbered(range(5)), key=b"k")
+    await wait_for_sum(page, "shown", 5)
+    await page.keyboard.press("c")
+    await expect(page.locator("[data-rows] .row")).to_have_count(0)
+    await stage.send(numbered([7]), key=b"k")
+    await wait_for_sum(page, "shown", 6)
+    assert numbers(await rows_of(page, tmp_path)) == [7]
+
+
+async def test_resetting_the_group_id_starts_over(page: Page, stage: Stage) -> None:
+    await stage.send(numbered(range(3), "unique-to-reset"), key=b"k")
+    await open_live(page, stage.url, "?type=unique-to-reset")
+    await wait_for_sum(page, "shown", 0)
+    await page.get_by_role("button", name="Reset group id").click()
+    await wait_for_sum(page, "shown", 3)

@@ -1,0 +1,95 @@
+"""The page and many watchers at once, at full load: all that kafidx promises of both, measured in one run.
+
+It prints what it measured (`pytest -s -m slow tests/browser/test_load_with_watchers.py`); tests/journey/kafidx_load.py
+names the variables that change the load.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from deploy.localstack import LocalStack
+from services.backbone.kafka import EventProducer
+from services.backbone.settings import KafkaSettings
+from tests.browser.live_page import open_live
+from tests.browser.measures import MAIN_THREAD, press_pause_now_and_then
+from tests.browser.stage import Stage
+from tests.journey.kafidx_load import (
+    MAX_STUCK_MB,
+    MB,
+    SECONDS,
+    STUCK,
+    WATCHERS,
+    MemoryOf,
+    Watcher,
+    assert_all_accounted_for,
+    assert_nothing_missed,
+    produce,
+    watching,
+)
+
+WARM_UP_S = 5.0
+LATE_S = 60.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SECONDS * 3 + 180)
+async def test_the_page_answers_while_many_watch_and_one_never_reads(
+    page: Page, stack: LocalStack, stage: Stage
+) -> None:
+    memory = MemoryOf(stack.service("kafidx").pid)
+    await page.add_init_script(MAIN_THREAD)
+    await open_live(page, stage.url)
+    async with (
+        EventProducer(KafkaSettings.from_env(stack.environment())) as producer,
+        contextlib.AsyncExitStack() as cleanup,
+    ):
+        sockets = [await cleanup.enter_async_context(watching(stage.url)) for _ in range(WATCHERS - STUCK)]
+        readers = [Watcher(ws) for ws in sockets]
+        tasks = [asyncio.create_task(reader.read()) for reader in readers]
+        # What the watchers that read, the page and the recent events take is there before: what is measured is what
+        # those cost that never read.
+        warm_up = await produce(producer, seconds=WARM_UP_S)
+        await asyncio.gather(*(reader.until(warm_up, limit_s=LATE_S) for reader in readers))
+        stuck = [await cleanup.enter_async_context(watching(stage.url, small_buffer=True)) for _ in range(STUCK)]
+        before, cpu_before_s, begun_s = memory.now(), memory.cpu_s(), time.monotonic()
+        looking = asyncio.create_task(memory.watch())
+        pausing = asyncio.create_task(press_pause_now_and_then(page, SECONDS))
+        count = await produce(producer)
+        took_s = time.monotonic() - begun_s
+        await pausing
+        await asyncio.gather(*(reader.until(warm_up + count, limit_s=LATE_S) for reader in readers))
+        cpu_s = memory.cpu_s() - cpu_before_s
+        await expect(page.locator("[data-shown]")).to_have_text(f"{warm_up + count:,}", timeout=LATE_S * 1000)
+        await expect(page.locator("[data-dropped]")).to_have_text("0")
+        looking.cancel()
+        late = [Watcher(ws) for ws in stuck]
+        tasks += [asyncio.create_task(reader.read()) for reader in late]
+        await asyncio.gather(*(reader.until(count, limit_s=LATE_S) for reader in late))
+        for task in tasks:
+            task.cancel()
+    measured: dict[str, Any] = await page.evaluate("measured()")
+    figures = {
+        "events": count,
+        "events_per_s": round(count / took_s),
+        "watchers": WATCHERS,
+        "of_them_never_reading": STUCK,
+        "rows_to_readers": sum(reader.rows for reader in readers),
+        "dropped_of_readers": sum(reader.books()["dropped"] for reader in readers),
+        "books_of_those_that_never_read": [reader.books() for reader in late],
+        "kafidx_cpu_cores": round(cpu_s / took_s, 2),
+        "kafidx_mb_before_peak": [round(size / MB, 1) for size in (before, memory.peak)],
+        "page": measured,
+    }
+    print("\n" + json.dumps(figures, indent=1))  # noqa: T201 - the figures are what this test is run for
+    assert_nothing_missed(readers, warm_up + count)
+    assert_all_accounted_for(late, count)
+    assert memory.peak - before < STUCK * MAX_STUCK_MB * MB
+    assert measured["longest_task_ms"] <= 200
+    assert measured["pause_slowest_ms"] <= 250
+    assert measured["most_rows"] <= 1_000

@@ -1,0 +1,38 @@
+import pytest
+
+from services.kafidx.routes.access import _host_of, _same_origin
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [("127.0.0.1:5031", "127.0.0.1"), ("localhost", "localhost"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")],
+)
+def test_a_host_header_is_split_from_its_port(host: str, name: str) -> None:
+    assert _host_of(host) == name
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://127.0.0.1:5031", "127.0.0.1:5031"),
+        ("https://kafidx.example.org", "kafidx.example.org"),
+        ("https://kafidx.example.org", "KAFIDX.example.org:443"),
+        ("http://kafidx.example.org:80", "kafidx.example.org"),
+    ],
+)
+def test_its_own_pages_are_of_the_same_origin(origin: str, host: str) -> None:
+    assert _same_origin(origin, host)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("null", "kafidx.example.org"),
+        ("", ""),
+        ("http://kafidx.example.org.evil.example", "kafidx.example.org"),
+        ("http://kafidx.example.org:81", "kafidx.example.org"),
+        ("file://kafidx.example.org", "kafidx.example.org"),
+    ],
+)
+def test_all_others_are_not(origin: str, host: str) -> None:
+    assert not _same_origin(origin, host)

@@ -1,0 +1,50 @@
+from typing import Any
+
+from services.backbone.counters import Description, Progress
+from services.kafidx.store.counters import Consumer, Counters
+
+STALE_S = 60.0
+NAMED = Description("event_counter", "Events by type", "Event type")
+NEVER: Any = None  # neither Redis nor Kafka is asked
+
+
+def a_store() -> Counters:
+    return Counters(NEVER, NEVER, stale_s=STALE_S)
+
+
+def state(
+    counters: Counters, *, counted: int, now_s: float, ends: dict[int, int] | None, received_s: float = 0.0
+) -> Consumer:
+    progress = Progress(counted, int(received_s * 1000))
+    return counters._state(NAMED, {"0": str(counted)}, progress, ends, now_s * 1000)
+
+
+def test_lag_is_what_the_topic_holds_and_was_not_counted() -> None:
+    assert state(a_store(), counted=30, now_s=0, ends={0: 50, 1: 7}).lag == 27
+
+
+def test_a_topic_that_seems_shorter_than_what_was_counted_is_no_lag() -> None:
+    assert state(a_store(), counted=30, now_s=0, ends={0: 20}).lag == 0
+
+
+def test_lag_is_unknown_while_kafka_is_away_and_nobody_is_stale() -> None:
+    card = state(a_store(), counted=30, now_s=10_000, ends=None)
+    assert (card.lag, card.stale) == (None, False)
+
+
+def test_who_is_behind_and_does_not_move_is_stale() -> None:
+    counters = a_store()
+    assert not state(counters, counted=30, now_s=100, ends={0: 50}, received_s=90).stale
+    assert not state(counters, counted=30, now_s=149, ends={0: 50}, received_s=90).stale
+    assert state(counters, counted=30, now_s=151, ends={0: 50}, received_s=90).stale
+
+
+def test_who_moves_is_not_stale_however_old_its_events_are() -> None:
+    counters = a_store()
+    cards = [state(counters, counted=10 + look, now_s=100 + 70 * look, ends={0: 50}, received_s=1) for look in range(4)]
+    assert [card.stale for card in cards] == [True, False, False, False]
+
+
+def test_who_has_counted_everything_is_not_stale() -> None:
+    counters = a_store()
+    assert not state(counters, counted=50, now_s=10_000, ends={0: 50}, received_s=1).stale
