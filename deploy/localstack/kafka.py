@@ -1,0 +1,107 @@
+"""A Kafka-protocol broker: Apache Kafka where Java and Maven are, Tansu from its wheel otherwise."""
+
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+from deploy.errors import OperatorError
+from deploy.localstack import apache, tansu
+from deploy.localstack.ports import LOOPBACK, free_port
+from deploy.localstack.processes import LocalProcess
+
+KafkaKind = Literal["apache", "tansu"]
+KafkaChoice = Literal["auto", "apache", "tansu"]
+
+_START_TIMEOUT_S = 60
+_METADATA, _METADATA_VERSION, _CORRELATION = 3, 1, 7
+
+
+def choose_kafka(choice: KafkaChoice, say: Callable[[str], object]) -> KafkaKind:
+    """Settle `auto`, and have Apache Kafka's jars ready when that is the choice.
+
+    With `apache`, what is missing is an error (apache.Unavailable); with `auto` it is said and Tansu is taken.
+    """
+    if choice not in get_args(KafkaChoice):
+        raise OperatorError(f"--kafka {choice}: it is one of {', '.join(get_args(KafkaChoice))}")
+    if choice == "tansu":
+        return "tansu"
+    try:
+        apache.ensure_jars(say)
+    except apache.Unavailable as reason:
+        if choice == "apache":
+            raise
+        say(f"Kafka: Tansu (in memory), since {reason}")
+        return "tansu"
+    return "apache"
+
+
+class KafkaBroker:
+    """One broker on loopback, without authentication, that creates no topic by itself (Apache) or on request (both)."""
+
+    def __init__(self, kind: KafkaKind, *, data: Path, log: Path) -> None:
+        self.kind = kind
+        self.port = free_port()
+        self.bootstrap_servers = f"{LOOPBACK}:{self.port}"
+        data.mkdir(parents=True, exist_ok=True)
+        flavour: _Flavour = apache if kind == "apache" else tansu
+        self.process = LocalProcess(
+            f"kafka ({kind})", flavour.command(self.port, data), log=log, env=flavour.environment(), cwd=data
+        )
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return "Apache Kafka" if self.kind == "apache" else "Tansu"
+
+    @property
+    def idempotence(self) -> bool:
+        """Whether it answers InitProducerId, which an idempotent producer needs (Tansu refuses it)."""
+        return self.kind == "apache"
+
+    def start(self) -> None:
+        """Start it; it keeps its port, and Apache Kafka its data, over restarts."""
+        self.process.start()
+
+    def wait_ready(self) -> None:
+        """Return when it names a broker and a controller to a client; raise ProcessFailed otherwise."""
+        self.process.wait_until(self.answers, timeout_s=_START_TIMEOUT_S)
+
+    def answers(self) -> bool:
+        """Whether a Kafka Metadata request is answered with at least one broker and a controller."""
+        try:
+            with socket.create_connection((LOOPBACK, self.port), timeout=2) as connection:
+                return _has_controller(_exchange(connection))
+        except (OSError, struct.error):
+            return False
+
+
+class _Flavour(Protocol):
+    """What apache.py and tansu.py have in common."""
+
+    def command(self, port: int, data: Path) -> list[str]: ...
+    def environment(self) -> dict[str, str]: ...
+
+
+def _exchange(connection: socket.socket) -> bytes:
+    """Ask for the metadata of no topic (version 1 of the request, which every broker knows) and return the answer."""
+    client = b"localstack"
+    request = struct.pack(">hhih", _METADATA, _METADATA_VERSION, _CORRELATION, len(client)) + client
+    request += struct.pack(">i", 0)
+    connection.sendall(struct.pack(">i", len(request)) + request)
+    with connection.makefile("rb") as stream:
+        (size,) = struct.unpack(">i", stream.read(4))
+        return stream.read(size)
+
+
+def _has_controller(answer: bytes) -> bool:
+    """Read `correlation, [id, host, port, rack], controller` as far as the controller's id."""
+    correlation, brokers = struct.unpack_from(">ii", answer)
+    at = 8
+    for _ in range(brokers):
+        at += 4
+        at += 2 + struct.unpack_from(">h", answer, at)[0] + 4
+        at += 2 + max(0, struct.unpack_from(">h", answer, at)[0])
+    (controller,) = struct.unpack_from(">i", answer, at)
+    return bool(correlation == _CORRELATION and brokers > 0 and controller >= 0)

@@ -1,0 +1,227 @@
+"""The local stack: Redis, a Kafka-protocol broker, and the services that a caller starts on them."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from deploy.geoip import bundled_database
+from deploy.localstack.interrupts import exit_on_signals, undisturbed
+from deploy.localstack.kafka import KafkaBroker, KafkaChoice, choose_kafka
+from deploy.localstack.ports import LOOPBACK, free_port
+from deploy.localstack.processes import LocalProcess
+from deploy.localstack.redis import RedisChoice, RedisServer
+from deploy.localstack.scratch import Scratch
+from deploy.localstack.services import ServiceProcess
+
+TOPIC_PARTITIONS = 4
+MAX_EVENT_BYTES = 262_144
+
+
+class LocalStack:
+    """Real servers on free loopback ports with data in a scratch folder. Use it as a context manager.
+
+    Entering starts Redis and the broker side by side, waits until both answer, and makes the topics. Leaving, for
+    whatever reason, stops the services in the reverse order of their start and then the servers, and removes the data;
+    logs stay in `log_directory`. Even when this process is killed, no process of the stack lives on.
+    """
+
+    def __init__(
+        self,
+        *,
+        kafka: KafkaChoice = "auto",
+        redis: RedisChoice = "auto",
+        keep_data: bool = False,
+        say: Callable[[str], object] = print,
+    ) -> None:
+        self._kafka_choice = kafka
+        self._redis_choice = redis
+        self._keep_data = keep_data
+        self._say = say
+        self._cleanup = contextlib.ExitStack()
+        self._services: dict[str, ServiceProcess] = {}
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as cleanup:
+            cleanup.enter_context(exit_on_signals())
+            kind = choose_kafka(self._kafka_choice, self._say)
+            self._scratch = Scratch(keep_data=self._keep_data)
+            cleanup.callback(self._scratch.close)
+            self.redis = self._redis_server("redis")
+            self.kafka = KafkaBroker(kind, data=self._scratch.data / "kafka", log=self._scratch.logs / "kafka.log")
+            # Nothing on these disks is wanted afterwards: a broker that takes its time to stop is not waited for long.
+            cleanup.callback(_stop_all, [self.redis.process, self.kafka.process])
+            self._say(f"starting Redis and {self.kafka.title}")
+            self.redis.start()
+            self.kafka.start()
+            self.redis.wait_ready()
+            self.kafka.wait_ready()
+            self.ensure_topics()
+            cleanup.callback(self._stop_services)
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            self._say(f"logs: {self.log_directory}")
+        with undisturbed():
+            self._cleanup.__exit__(kind, error, trace)
+
+    @property
+    def redis_url(self) -> str:
+        """The URL of the first Redis."""
+        return self.redis.url
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """The broker's host:port."""
+        return self.kafka.bootstrap_servers
+
+    @property
+    def kafka_idempotence(self) -> bool:
+        """Whether the broker takes idempotent producers."""
+        return self.kafka.idempotence
+
+    @property
+    def log_directory(self) -> Path:
+        """The folder with one log file a process."""
+        return self._scratch.logs
+
+    @property
+    def data_directory(self) -> Path:
+        """The folder with one folder of data a server; it goes with the stack."""
+        return self._scratch.data
+
+    @property
+    def services(self) -> tuple[ServiceProcess, ...]:
+        """The services in the order of their start."""
+        return tuple(self._services.values())
+
+    @property
+    def tracker_url(self) -> str:
+        """The public URL of the (last started) tracker, without a slash at the end."""
+        trackers = [service for service in self.services if service.name == "tracker"]
+        if not trackers:
+            raise LookupError("No tracker was started in this stack.")
+        return f"http://{LOOPBACK}:{trackers[-1].env['TRACKER_PORT']}"
+
+    @property
+    def kafidx_url(self) -> str:
+        """The public URL of kafidx, without a slash at the end."""
+        return f"http://{LOOPBACK}:{self.service('kafidx').env['KAFIDX_PORT']}"
+
+    def service(self, label: str) -> ServiceProcess:
+        """Return a started service by its label; raise KeyError when there is none."""
+        return self._services[label]
+
+    def start_service(
+        self,
+        name: str,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        label: str | None = None,
+        within: Sequence[str] = (),
+    ) -> ServiceProcess:
+        """Start `python -m services.<name> <arguments>` and return at once (see wait_until_ready).
+
+        `env` is added to environment(). The label is by default the name and arguments with dots between, and a
+        number when that one runs already.
+        """
+        base = label or ".".join((name, *arguments))
+        unique = base
+        number = 1
+        while unique in self._services:
+            number += 1
+            unique = f"{base}-{number}"
+        service = ServiceProcess(
+            name,
+            *arguments,
+            label=unique,
+            logs=self.log_directory,
+            env=self.environment() | dict(env or {}),
+            within=within,
+        )
+        self._services[unique] = service
+        service.start()
+        return service
+
+    def wait_until_ready(self) -> None:
+        """Return when every started service that still runs is ready; raise ProcessFailed for one that ended."""
+        for service in self.services:
+            service.wait_until_ready()
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment that services are given: where the servers are, free ports, logs for machines."""
+        return {
+            "REDIS_URL": self.redis_url,
+            "COUNTERS_REDIS_URL": self.redis_url,
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "KAFKA_IDEMPOTENCE": "on" if self.kafka_idempotence else "off",
+            "LOG_FORMAT": "json",
+            "MAX_EVENT_BYTES": str(MAX_EVENT_BYTES),
+            "TRUSTED_PROXIES": "127.0.0.0/8,::1/128",
+            "TRACKER_PORT": str(free_port()),
+            "KAFIDX_PORT": str(free_port()),
+            "GEOIP_DATABASE": str(bundled_database() or ""),
+        }
+
+    def start_redis(self, name: str) -> RedisServer:
+        """Start one more Redis and return it when it answers; it stops with the stack."""
+        server = self._redis_server(name)
+        self._cleanup.callback(server.process.stop)
+        server.start()
+        server.wait_ready()
+        return server
+
+    def ensure_topics(self) -> None:
+        """Make the topics that are missing, as after a restart of a broker that keeps nothing."""
+        # Imported on use: every command of the operators imports this module, and the Kafka client takes its time.
+        from services.backbone.kafka import ensure_topics  # noqa: PLC0415 - the reason is above
+
+        _run_apart(
+            lambda: asyncio.run(
+                ensure_topics(
+                    self.bootstrap_servers,
+                    partitions=TOPIC_PARTITIONS,
+                    replication=1,
+                    max_event_bytes=MAX_EVENT_BYTES,
+                )
+            )
+        )
+
+    def _redis_server(self, name: str) -> RedisServer:
+        data = self._scratch.data / name
+        return RedisServer(data=data, log=self.log_directory / f"{name}.log", choice=self._redis_choice, name=name)
+
+    def _stop_services(self) -> None:
+        _stop_all([service.process for service in reversed(self.services)])
+
+
+def _stop_all(processes: list[LocalProcess]) -> None:
+    """Stop them side by side: all are asked first, then each is waited for, and killed when it does not listen."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.stop()
+
+
+def _run_apart(work: Callable[[], None]) -> None:
+    """Run it in a thread of its own, since the caller may be inside an event loop."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread, below
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="localstack-topics")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
