@@ -1,0 +1,95 @@
+"""The demonstration: the whole system, synthetic visitors, and a table that lives until Ctrl-C."""
+
+import asyncio
+import time
+from collections import deque
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from deploy.localstack import LocalStack
+from deploy.localstack.interrupts import run_interruptible
+from deploy.localstack.kafka import KafkaChoice
+from deploy.status import Status, StatusReader, figure
+from deploy.system import endpoints_of, running_system
+from deploy.traffic import Tally, send, synthetic_visitors
+
+_REFRESH_S = 0.5
+_RATE_WINDOW = 6  # readings, of _REFRESH_S each
+
+
+def watch(*, kafka: KafkaChoice, rate: float | None) -> None:
+    """Run everything with synthetic visitors and a live table, until interrupted."""
+    console = Console()
+    with running_system(kafka=kafka, console=console) as stack:
+        _tell_addresses(stack, console)
+        run_interruptible(_watch(stack, rate, console))
+
+
+async def _watch(stack: LocalStack, rate: float | None, console: Console) -> None:
+    endpoints = endpoints_of(stack)
+    tally = Tally()
+    readings: deque[tuple[float, int]] = deque(maxlen=_RATE_WINDOW)
+    sending = asyncio.create_task(send(synthetic_visitors(), endpoints.tracker_url, tally=tally, rate=rate))
+    try:
+        async with StatusReader(endpoints) as reader:
+            with Live(console=console, auto_refresh=False) as live:
+                while not sending.done():
+                    status = await reader.read()
+                    readings.append((time.monotonic(), status.counted_by_all))
+                    top_types = await reader.top_types()
+                    table = _live_table(tally, status, _rate(readings), top_types)
+                    live.update(Group(table, *_troubles(stack, tally, status)), refresh=True)
+                    await asyncio.sleep(_REFRESH_S)
+        await sending
+    finally:
+        sending.cancel()
+        await asyncio.wait({sending})
+
+
+def _rate(readings: deque[tuple[float, int]]) -> float:
+    (first_s, first), (last_s, last) = readings[0], readings[-1]
+    return (last - first) / (last_s - first_s) if last_s > first_s else 0.0
+
+
+def _live_table(tally: Tally, status: Status, rate: float, top_types: dict[str, int]) -> Group:
+    pipeline = Table(box=None, padding=(0, 1, 0, 0))
+    lags = status.lag.values()
+    figures = {
+        "sent": tally.sent,
+        "accepted": status.books.accepted,
+        "waiting": status.books.waiting,
+        "produced": status.books.produced,
+        "dead": status.books.dead,
+        "counted": status.counted_by_all,
+        "lag": None if None in lags else max((lag for lag in lags if lag is not None), default=0),
+        "events/s": round(rate),
+    }
+    for title in figures:
+        pipeline.add_column(title, justify="right", min_width=8)
+    pipeline.add_row(*(figure(value) for value in figures.values()))
+    return Group(pipeline, Text("  ".join(f"{label} {count:,}" for label, count in top_types.items()), style="dim"))
+
+
+def _troubles(stack: LocalStack, tally: Tally, status: Status) -> list[Text]:
+    """Say what does not run, and what that does."""
+    ended = [f"{service.label} has ended; its log: {service.log}" for service in stack.services if not service.is_alive]
+    refused = [f"{count:,} requests not accepted: {reason}" for reason, count in tally.failures.items()]
+    kafka = [status.kafka_fault] if status.kafka_fault else []
+    return [Text(line, style="bold red") for line in (*ended, *refused, *kafka)]
+
+
+def _tell_addresses(stack: LocalStack, console: Console) -> None:
+    """Print what to open. Not in a table: an address must never be shortened."""
+    lines = {
+        "fire a pixel": f"{stack.tracker_url}/t/hello.gif?who=me",
+        "watch it in a browser": f"{stack.kafidx_url}/kafidx",
+        **{f"{service.label} (readyz, metrics)": service.internal_url for service in stack.services},
+        "logs": str(stack.log_directory),
+        "from another terminal": "python3 tasks.py status",
+    }
+    for title, value in lines.items():
+        console.print(Text(f"{title}: "), Text(value), soft_wrap=True, highlight=False)
+    console.print("Ctrl-C stops everything.", style="bold")

@@ -1,0 +1,129 @@
+"""The `.env` of an installation: made from `.env.template`, with secrets of its own."""
+
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+SECRET_MARK = "<generate>"  # noqa: S105 - marks the place of a secret in the template; is none
+_SECRET_BYTES = 32
+_ASSIGNMENT = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)")
+
+
+class Result(NamedTuple):
+    """What generating came to: names only, never values."""
+
+    written: bool
+    added: tuple[str, ...]
+    kept: tuple[str, ...]
+    secrets: int = 0
+    """How many of those added are new secrets."""
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """Read `NAME=value` lines; comments and everything else are passed over, and one pair of quotes is taken off."""
+    return {name: _unquoted(value) for name, value in _assignments(path.read_text(encoding="utf-8"))}
+
+
+def generate(
+    *,
+    yes: bool,
+    template: Path = ROOT / ".env.template",
+    target: Path = ROOT / ".env",
+    ask: Callable[[str], str] | None = None,
+) -> Result:
+    """Write `.env` from its template, readable by its owner alone.
+
+    An existing `.env` is kept value by value: with `yes` only variables that it lacks are added at its end; without,
+    the operator is asked whether to replace it, and "no" adds what is missing all the same. What is replaced stays
+    beside it as `.env.old`. No secret is ever lost or printed.
+    """
+    wanted = template.read_text(encoding="utf-8")
+    if not target.exists():
+        _write(target, _with_secrets(wanted))
+        return _result(list(_assignments(wanted)))
+    present = target.read_text(encoding="utf-8")
+    if not yes and _agrees(
+        (ask or _ask)(f"{target.name} exists. Replace it by the template, with new secrets where it has any? [y/N] ")
+    ):
+        _write(target.with_name(target.name + ".old"), present)
+        _write(target, _with_secrets(wanted))
+        return _result(list(_assignments(wanted)))
+    kept = tuple(name for name, _ in _assignments(present))
+    missing = [(name, value) for name, value in _assignments(wanted) if name not in kept]
+    if missing:
+        ending = "" if present.endswith("\n") or not present else "\n"
+        lines = "".join(_with_secrets(f"{name}={value}\n") for name, value in missing)
+        _write(target, present + ending + lines)
+    return _result(missing, kept=kept)
+
+
+def _result(added: list[tuple[str, str]], *, kept: tuple[str, ...] = ()) -> Result:
+    secret = sum(SECRET_MARK in value for _, value in added)
+    return Result(written=bool(added), added=tuple(name for name, _ in added), kept=kept, secrets=secret)
+
+
+def report(result: Result, target: str = ".env") -> str:
+    """Say in one line what was done."""
+    if not result.kept:
+        return f"{target} written: {len(result.added)} variables, {result.secrets} of them new secrets."
+    if not result.added:
+        return f"{target} kept as it is: it has all {len(result.kept)} variables."
+    return f"{target} kept ({len(result.kept)} variables); added {', '.join(result.added)}."
+
+
+def generate_and_tell(*, yes: bool) -> None:
+    """Generate `.env` of this clone and print what was done."""
+    print(report(generate(yes=yes)))
+
+
+def _assignments(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        found = _ASSIGNMENT.fullmatch(line.strip().removeprefix("export "))
+        if found:
+            yield found["name"], found["value"].strip()
+
+
+def _unquoted(value: str) -> str:
+    quoted = re.fullmatch(r"(['\"])(.*)\1", value)
+    return quoted[2] if quoted else value
+
+
+def _with_secrets(text: str) -> str:
+    """Put a secret of its own in the place of each mark that is in an assignment."""
+    lines = text.splitlines(keepends=True)
+    return "".join(_filled(line) if _ASSIGNMENT.match(line) else line for line in lines)
+
+
+def _filled(line: str) -> str:
+    while SECRET_MARK in line:
+        line = line.replace(SECRET_MARK, secrets.token_urlsafe(_SECRET_BYTES), 1)
+    return line
+
+
+def _ask(question: str) -> str:
+    """Ask on the terminal; nobody there to answer is an empty answer."""
+    try:
+        return input(question)
+    except EOFError:
+        return ""
+
+
+def _agrees(answer: str) -> bool:
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file in one step, so that an interruption leaves the old one; mode 600 from the first byte."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

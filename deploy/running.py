@@ -1,0 +1,73 @@
+"""Where the system runs that `inv send` and `inv status` talk to: a running demo, or what the environment says."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from deploy.dotenv import read_dotenv
+
+_ROOT = Path(__file__).parents[1]
+_VARIABLES = {"REDIS_URL", "KAFKASTORE_REDIS_URLS", "COUNTERS_REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "TRACKER_PORT"}
+_ANNOUNCEMENTS = _ROOT / ".cache" / "running"
+
+
+class Endpoints(NamedTuple):
+    """Where the parts of one running system listen."""
+
+    tracker_url: str
+    queue_urls: tuple[str, ...]
+    """The Redis servers that kafkastore drains."""
+    counters_url: str
+    """The Redis of the counters."""
+    bootstrap_servers: str
+
+
+@contextlib.contextmanager
+def announce(endpoints: Endpoints, *, folder: Path = _ANNOUNCEMENTS) -> Iterator[None]:
+    """Let other terminals find this system while the block runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{time.time_ns()}.json"
+    file.write_text(json.dumps({"pid": os.getpid(), "endpoints": endpoints}))
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def environment(environ: Mapping[str, str], *, dotenv: Path = _ROOT / ".env") -> dict[str, str]:
+    """Return the variables of `.env`, where there is one, under those of the shell; empty ones count as not set."""
+    written = read_dotenv(dotenv) if dotenv.exists() else {}
+    return {name: value for name, value in {**written, **environ}.items() if value}
+
+
+def find(environ: Mapping[str, str], *, folder: Path = _ANNOUNCEMENTS, dotenv: Path = _ROOT / ".env") -> Endpoints:
+    """Find the system to talk to: what the shell names, else a running demo, else what `.env` names, else defaults."""
+    demo = None if _VARIABLES & environ.keys() else _latest_announced(folder)
+    if demo is not None:
+        return demo
+    variables = environment(environ, dotenv=dotenv)
+    redis_url = variables.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+    return Endpoints(
+        tracker_url=f"http://127.0.0.1:{variables.get('TRACKER_PORT', '5222')}",
+        queue_urls=tuple(variables.get("KAFKASTORE_REDIS_URLS", redis_url).split(",")),
+        counters_url=variables.get("COUNTERS_REDIS_URL", "redis://127.0.0.1:6379/0"),
+        bootstrap_servers=variables.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
+    )
+
+
+def _latest_announced(folder: Path) -> Endpoints | None:
+    """Read the announcement of the latest system that is still alive; one killed hard leaves a stale file behind."""
+    for file in sorted(folder.glob("*.json"), reverse=True):
+        try:
+            announced = json.loads(file.read_text())
+            os.kill(announced["pid"], 0)
+            tracker_url, queue_urls, counters_url, bootstrap_servers = announced["endpoints"]
+        except (OSError, ValueError, KeyError):
+            file.unlink(missing_ok=True)
+        else:
+            return Endpoints(tracker_url, tuple(queue_urls), counters_url, bootstrap_servers)
+    return None

@@ -1,0 +1,290 @@
+"""The operators' commands: `python3 tasks.py <task>` anywhere, or `inv <task>` inside the virtual environment."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+if __name__ == "__main__":
+    from deploy.bootstrap import main
+
+    main(sys.argv[1:])
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from deploy import dotenv, locks, running
+from deploy.errors import OperatorError
+from deploy.localstack.kafka import KafkaChoice
+
+
+def _end_with(code: int) -> None:
+    if code:
+        raise Exit(code=code)
+
+
+def _path(text: str) -> Path:
+    """Read a path as the caller meant it: `python3 tasks.py` moves to the repository and keeps where it was called."""
+    return Path(os.environ.get("PUSH_DIRECTORY", "")) / Path(text).expanduser()
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """End with a sentence where an operator can act on it; other errors are ours, and show where they come from."""
+    try:
+        yield
+    except OperatorError as error:
+        raise Exit(str(error), code=1) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise Exit(f"{error.filename}: {error.strerror}", code=1) from None
+    except KeyboardInterrupt:
+        raise Exit(code=130) from None
+
+
+@task(
+    name="demo",
+    help={
+        "json": "with --once: the last line on standard output is one JSON object, all else goes to standard error",
+        "kafka": "the broker: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
+        "log": "with --once: the access log to replay, Combined Log Format, plain or gzip",
+        "once": "replay one log, wait until the books balance, print what came of it; exit code 0 if nothing was lost",
+        "rate": "without --once: synthetic requests a second",
+    },
+)
+def run_demo(  # one line of help each
+    _context: Context,
+    once: bool = False,
+    log: str = "",
+    json: bool = False,
+    kafka: KafkaChoice = "auto",
+    rate: str = "50",
+) -> None:
+    """Run the whole system on this machine, without containers, with visitors and a live table; Ctrl-C stops it."""
+    with _told_plainly():
+        if once != bool(log):
+            raise OperatorError("a replay takes both: demo --once --log FILE")
+        if once:
+            from deploy import replay
+
+            _end_with(replay.replay_once(_path(log), kafka=kafka, json_output=json).exit_code)
+        else:
+            from deploy import demo
+            from deploy.traffic import parse_rate
+
+            demo.watch(kafka=kafka, rate=parse_rate(rate))
+
+
+@task(
+    help={
+        "log": "the access log to replay, Combined Log Format, plain or gzip",
+        "rate": "requests a second (default: as fast as they are answered)",
+        "url": "the tracker (default: the demo that runs, else the port in .env)",
+    }
+)
+def send(_context: Context, log: str = "", rate: str = "", url: str = "") -> None:
+    """Replay an access log to a running tracker: each line is one GET, with its address, agent and referrer."""
+    from deploy import replay
+    from deploy.traffic import parse_rate
+
+    with _told_plainly():
+        if not log:
+            raise OperatorError("what is to be sent? send --log FILE")
+        target = url or running.find(os.environ).tracker_url
+        _end_with(replay.replay_log(_path(log), target, rate=parse_rate(rate)).exit_code)
+
+
+@task(name="status", help={"json": "one JSON object instead of tables"})
+def show_status(_context: Context, json: bool = False) -> None:
+    """Show the books of the running system, its counters, and how far they are behind."""
+    from deploy import status
+
+    with _told_plainly():
+        _end_with(asyncio.run(status.show(running.find(os.environ), json_output=json)))
+
+
+@task(
+    name="test",
+    help={
+        "keyword": "only tests whose names match, as pytest's -k",
+        "kafka": "the broker of the tests: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
+        "suite": "default (what is quick), broker (of these, what talks to the broker), slow, browser (needs chromium "
+        "and npm), chaos (needs nginx), endurance (what takes too long for CI), or all",
+    },
+)
+def run_tests(_context: Context, keyword: str = "", kafka: KafkaChoice = "auto", suite: str = "default") -> None:
+    """Run the tests on real servers that are started for them."""
+    from deploy import checks
+
+    with _told_plainly():
+        _end_with(checks.test(kafka=kafka, suite=suite, keyword=keyword))
+
+
+@task
+def check(_context: Context) -> None:
+    """Check format, lint, types, import contracts and locks; edits nothing."""
+    from deploy import checks
+
+    _end_with(checks.check())
+
+
+@task
+def fix(_context: Context) -> None:
+    """Let ruff format the code and repair what it can."""
+    from deploy import checks
+
+    _end_with(checks.fix())
+
+
+@task(help={"upgrade": "take the newest versions instead of keeping those that are locked"})
+def lock(_context: Context, upgrade: bool = False) -> None:
+    """Write the lock files anew from pyproject.toml."""
+    with _told_plainly():
+        locks.write_locks(upgrade=upgrade)
+
+
+@task(help={"yes": "ask nothing: keep an existing .env value by value and add what it lacks"})
+def generate(_context: Context, yes: bool = False) -> None:
+    """Write .env from .env.template; what it marks as a secret is generated."""
+    with _told_plainly():
+        dotenv.generate_and_tell(yes=yes)
+
+
+@task(
+    help={
+        "folder": "where the database goes (default: the user's cache)",
+        "source": "maxmind (needs MAXMIND_LICENSE_KEY), dbip, bundled, or auto: the first that can be had",
+    }
+)
+def fetch(_context: Context, folder: str = "", source: str = "auto") -> None:
+    """Get a city database for kafkastore and say what to put into .env."""
+    from deploy import geoip
+
+    with _told_plainly():
+        geoip.fetch(running.environment(os.environ), folder=_path(folder) if folder else None, source=source)
+
+
+@task(
+    name="run",
+    default=True,
+    help={
+        "json": "the last line on standard output is one JSON object, all else goes to standard error",
+        "kafka": "the broker: apache, tansu (which no fault ends), or auto (Apache Kafka where Java 17 and Maven are)",
+        "minutes": "how long faults are played; then the system has to come to rest",
+        "only": "only faults whose name holds this",
+        "rate": "requests a second",
+        "seed": "what the faults are drawn from (default: drawn itself, and told)",
+    },
+)
+def run_chaos(
+    _context: Context,
+    minutes: str = "2",
+    seed: str = "",
+    json: bool = False,
+    kafka: KafkaChoice = "auto",
+    rate: str = "60",
+    only: str = "",
+) -> None:
+    """Hurt a system of its own under load: kills, outages, cuts; exit code 0 if nothing that was answered is lost."""
+    with _told_plainly():
+        from deploy.chaos import run
+
+        asked = run.parse(minutes=minutes, seed=seed, rate=rate, only=only)
+        _end_with(run.run_chaos(asked, kafka=kafka, json_output=json).exit_code)
+
+
+@task(name="durability")
+def show_durability(_context: Context) -> None:
+    """Measure what Redis and Kafka lose of what they confirmed, at a kill and at a power cut (needs strace)."""
+    with _told_plainly():
+        from deploy.chaos import durability
+
+        durability.measure_and_tell()
+
+
+@task(
+    name="forget",
+    help={"id": "the device: what its events carry as the parameter di", "yes": "ask nothing"},
+)
+def forget_device(
+    _context: Context,
+    id: str = "",  # noqa: A002 - the name of the flag
+    yes: bool = False,
+) -> None:
+    """Forget a device: remove what waits or died of it, and drop what it sends from now on."""
+    from deploy import forget
+
+    with _told_plainly():
+        environ = running.environment(os.environ)
+        _end_with(forget.forget(running.find(os.environ), id, environ=environ, yes=yes))
+
+
+_LETTERS_MEANT = {
+    "reason": "only letters whose reason holds this text",
+    "since": "only letters from this time on: 2026-11-23T10:00:00Z, or how long ago (90s, 30m, 2h, 7d)",
+    "type": "only letters of events of exactly this type",
+    "until": "only letters before this time",
+}
+
+
+@task(
+    name="list",
+    help={
+        **_LETTERS_MEANT,
+        "json": "one JSON object instead of tables",
+        "limit": "how many, the newest ones (default 50; 0: all)",
+    },
+)
+def list_dead(
+    _context: Context,
+    since: str = "",
+    until: str = "",
+    reason: str = "",
+    type: str = "",  # noqa: A002 - the name of the flag
+    limit: int = 50,
+    json: bool = False,
+) -> None:
+    """Show the dead letters: what never became an event, and why."""
+    from deploy import dead, letters
+
+    with _told_plainly():
+        wanted = letters.parse_wanted(since=since, until=until, reason=reason, event_type=type)
+        _end_with(dead.show(running.find(os.environ), wanted, limit=limit, json_output=json))
+
+
+@task(
+    name="replay",
+    help={
+        **_LETTERS_MEANT,
+        "dry-run": "only say what would be put back",
+        "rate": "letters a second (default: as fast as Redis takes them)",
+    },
+)
+def replay_dead(
+    _context: Context,
+    since: str = "",
+    until: str = "",
+    reason: str = "",
+    type: str = "",  # noqa: A002 - the name of the flag
+    rate: str = "",
+    dry_run: bool = False,
+) -> None:
+    """Put dead letters back into the queue, once their cause is gone; each goes back once, whoever is interrupted."""
+    from deploy import dead, letters
+    from deploy.traffic import parse_rate
+
+    with _told_plainly():
+        wanted = letters.parse_wanted(since=since, until=until, reason=reason, event_type=type)
+        _end_with(dead.replay(running.find(os.environ), wanted, rate=parse_rate(rate), dry_run=dry_run))
+
+
+namespace = Collection(run_demo, send, show_status, forget_device, run_tests, check, fix, lock)
+namespace.add_collection(Collection("dotenv", generate))
+namespace.add_collection(Collection("geoip", fetch))
+namespace.add_collection(Collection("dead", list_dead, replay_dead))
+namespace.add_collection(Collection("chaos", run_chaos, show_durability))

@@ -1,0 +1,63 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from deploy.chaos.outcome import Outcome, outcome_table
+
+WELL = Outcome(
+    seed=7,
+    answered=100,
+    lost=0,
+    copies=3,
+    dead=1,
+    refused_503=5,
+    broken=2,
+    unexpected=0,
+    accepted=104,
+    produced=103,
+    waiting=0,
+    unaccounted=0,
+    unconfirmed=0,
+    unique=101,
+    counted=101,
+    drained=True,
+    longest_drain_s=1.5,
+    faults={"kill tracker": 2},
+    skipped={"clock step": "there is no faketime."},
+    died=(),
+    seconds=60.0,
+)
+
+
+def test_a_run_in_which_nothing_is_lost_ends_well() -> None:
+    assert (WELL.complaints, WELL.exit_code) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"lost": 2}, "2 answered events are lost"),
+        ({"unaccounted": -1}, "the books do not balance: -1 unaccounted for"),
+        ({"unconfirmed": 4}, "4 events are in the books and not in Kafka"),
+        ({"waiting": 1}, "1 events still wait"),
+        ({"drained": False}, "not everything came to rest in time"),
+        ({"counted": 100}, "event_counter counted 100, and the topic holds 101 ids"),
+        ({"counted": 104}, "event_counter counted 104, and the topic holds 101 ids"),
+        ({"unexpected": 1}, "1 answers were neither 2xx nor 503"),
+        ({"died": ("tracker-1 ended by itself",)}, "tracker-1 ended by itself"),
+    ],
+)
+def test_what_must_not_be_is_said_and_ends_with_one(change: dict[str, object], complaint: str) -> None:
+    outcome = WELL._replace(**change)  # type: ignore[arg-type]  # one field each
+    assert outcome.complaints == [complaint]
+    assert outcome.exit_code == 1
+
+
+def test_the_table_shows_every_figure_and_fault() -> None:
+    text = io.StringIO()
+    Console(file=text, width=100).print(outcome_table(WELL))
+    for name in WELL._fields:
+        assert name in text.getvalue()
+    assert "kill tracker: 2" in text.getvalue()
+    assert "clock step: there is no faketime." in text.getvalue()

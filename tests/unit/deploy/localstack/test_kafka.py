@@ -1,0 +1,38 @@
+import pytest
+
+from deploy.localstack import apache, kafka
+from deploy.localstack.kafka import KafkaBroker, choose_kafka
+from services.backbone.kafka import ensure_topics
+
+
+def test_auto_takes_tansu_and_says_why_when_apache_kafka_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    said: list[str] = []
+    assert choose_kafka("auto", said.append) == "tansu"
+    assert said == ["Kafka: Tansu (in memory), since Java 17 or newer is not installed."]
+
+
+def test_apache_asked_for_by_name_is_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(apache.Unavailable):
+        choose_kafka("apache", print)
+
+
+async def test_the_broker_answers_and_takes_topics_twice(kafka_broker: KafkaBroker) -> None:
+    assert kafka_broker.answers()
+    for _ in range(2):
+        await ensure_topics(kafka_broker.bootstrap_servers, partitions=4, replication=1, max_event_bytes=262_144)
+
+
+@pytest.mark.parametrize(
+    ("answer", "ready"),
+    [
+        ("00000007 00000001 00000001 0001 61 00002384 ffff 00000001", True),
+        ("00000007 00000001 00000001 0001 61 00002384 ffff ffffffff", False),
+        ("00000007 00000000 00000001", False),
+        ("00000008 00000001 00000001 0001 61 00002384 0001 62 00000001", False),
+    ],
+    ids=["ready", "no-controller-yet", "no-broker-yet", "not-our-answer"],
+)
+def test_ready_means_a_broker_and_a_controller(answer: str, *, ready: bool) -> None:
+    assert kafka._has_controller(bytes.fromhex(answer)) is ready

@@ -1,0 +1,50 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks import namespace
+
+ROOT = Path(__file__).parents[3]
+TASKS = namespace.task_names
+
+
+def push(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "tasks.py", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (["tset"], "Did you mean test?"),
+        (["dotenv.genrate"], "Did you mean dotenv.generate?"),
+        (["test", "--kafak=tansu"], "Did you mean --kafka?"),
+        (["xyzzy"], "`python3 tasks.py --list` names all tasks."),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_nearest_one(wrong: list[str], hint: str) -> None:
+    done = push(*wrong)
+    assert done.returncode != 0
+    assert hint in done.stderr + done.stdout
+
+
+def test_without_a_task_the_manual_is_shown_from_any_directory(tmp_path: Path) -> None:
+    done = push(cwd=tmp_path)
+    assert done.returncode == 0
+    for name in TASKS:
+        assert name in done.stdout
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_says_in_one_line_what_it_does(name: str) -> None:
+    assert re.fullmatch(r"[A-Z].{15,110}\.", str(namespace[name].__doc__).splitlines()[0])
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_parameter_says_what_it_is_for(name: str) -> None:
+    for argument in namespace[name].get_arguments():
+        assert argument.help, f"{name} --{argument.name}"

@@ -1,0 +1,67 @@
+import pytest
+
+from deploy.errors import OperatorError
+from deploy.letters import Outline, Wanted, parse_time, parse_wanted, readable_time
+
+NOW_MS = 1_764_000_000_000
+
+
+def outline(offset: int = 0, **changes: object) -> Outline:
+    letter = Outline(0, offset, NOW_MS, "decode", "malformed entry", "1", "view", "e1", 10, b"digest", b"content")
+    return letter._replace(**changes)  # type: ignore[arg-type]  # the fields that a test says
+
+
+@pytest.mark.parametrize(
+    ("text", "time_ms"),
+    [
+        ("90s", NOW_MS - 90_000),
+        ("30m", NOW_MS - 1_800_000),
+        ("2h", NOW_MS - 7_200_000),
+        ("7d", NOW_MS - 604_800_000),
+        ("2025-11-24T16:00:00Z", NOW_MS),
+        ("2025-11-24T17:00:00+01:00", NOW_MS),
+        ("2025-11-24T16:00:00.250Z", NOW_MS + 250),
+    ],
+)
+def test_a_time_is_a_moment_or_how_long_ago(text: str, time_ms: int) -> None:
+    assert parse_time("--since", text, now_ms=NOW_MS) == time_ms
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2025-11-24", "2025-11-24T16:00:00", "5", "-1h", "2w", "9999999999d"])
+def test_another_time_is_refused_with_what_would_do(text: str) -> None:
+    with pytest.raises(OperatorError, match=r"--until .*: it is a time as"):
+        parse_time("--until", text, now_ms=NOW_MS)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "meant"),
+    [
+        (Wanted(), True),
+        (Wanted(since_ms=NOW_MS), True),
+        (Wanted(since_ms=NOW_MS + 1), False),
+        (Wanted(until_ms=NOW_MS), False),
+        (Wanted(until_ms=NOW_MS + 1), True),
+        (Wanted(reason="formed"), True),
+        (Wanted(reason="too large"), False),
+        (Wanted(type="view"), True),
+        (Wanted(type="vie"), False),
+    ],
+)
+def test_letters_are_meant_by_time_part_of_the_reason_and_whole_type(wanted: Wanted, meant: bool) -> None:  # noqa: FBT001 - a case
+    assert wanted.has(outline()) is meant
+
+
+def test_flags_that_are_not_given_mean_all() -> None:
+    assert parse_wanted(since="", until="", reason="", event_type="") == Wanted()
+    wanted = parse_wanted(since="1h", until="10s", reason="r", event_type="t", now_ms=NOW_MS)
+    assert wanted == Wanted(NOW_MS - 3_600_000, NOW_MS - 10_000, "r", "t")
+
+
+def test_a_time_is_told_in_utc_and_one_that_no_calendar_has_as_a_number() -> None:
+    assert readable_time(NOW_MS) == "2025-11-24T16:00:00Z"
+    assert readable_time(2**62) == str(2**62)
+
+
+def test_a_letter_that_was_cut_is_known_by_the_end_of_its_reason() -> None:
+    assert outline(reason="record is too large for the topic (cut from 2000001 bytes)").is_cut
+    assert not outline(reason="(cut from 1 bytes) is what somebody sent").is_cut

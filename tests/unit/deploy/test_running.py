@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+
+from deploy.running import Endpoints, announce, environment, find
+
+DEMO = Endpoints(
+    "http://127.0.0.1:40001", ("redis://127.0.0.1:40002/0",), "redis://127.0.0.1:40002/0", "127.0.0.1:40003"
+)
+
+
+def test_a_running_system_is_found_until_it_ends(tmp_path: Path) -> None:
+    with announce(DEMO, folder=tmp_path):
+        assert find({}, folder=tmp_path, dotenv=tmp_path / ".env") == DEMO
+    assert find({}, folder=tmp_path, dotenv=tmp_path / ".env").bootstrap_servers == "127.0.0.1:9092"
+
+
+def test_the_latest_of_several_systems_is_found(tmp_path: Path) -> None:
+    later = DEMO._replace(tracker_url="http://127.0.0.1:40009")
+    with announce(DEMO, folder=tmp_path):
+        with announce(later, folder=tmp_path):
+            assert find({}, folder=tmp_path, dotenv=tmp_path / ".env") == later
+        assert find({}, folder=tmp_path, dotenv=tmp_path / ".env") == DEMO
+
+
+def test_a_stale_announcement_is_passed_over(tmp_path: Path) -> None:
+    beyond_any_pid = 2**22 + 1
+    (tmp_path / "1.json").write_text(json.dumps({"pid": beyond_any_pid, "endpoints": DEMO}))
+    (tmp_path / "2.json").write_text("cut sho")
+    assert find({}, folder=tmp_path, dotenv=tmp_path / ".env") != DEMO
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_shell_names_comes_first(tmp_path: Path) -> None:
+    with announce(DEMO, folder=tmp_path):
+        found = find(
+            {"REDIS_URL": "redis://r:1/0", "COUNTERS_REDIS_URL": "redis://c:1/0"},
+            folder=tmp_path,
+            dotenv=tmp_path / ".env",
+        )
+    assert found == Endpoints("http://127.0.0.1:5222", ("redis://r:1/0",), "redis://c:1/0", "127.0.0.1:9092")
+
+
+def test_dotenv_is_read_where_nothing_else_is_said(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(
+        "COUNTERS_REDIS_URL=redis://c:1/0\nKAFKASTORE_REDIS_URLS=redis://a:1/0,redis://b:1/0\nTRACKER_PORT=\n"
+    )
+    found = find({}, folder=tmp_path / "none", dotenv=dotenv)
+    assert found.queue_urls == ("redis://a:1/0", "redis://b:1/0")
+    assert found.counters_url == "redis://c:1/0"
+    assert found.tracker_url == "http://127.0.0.1:5222"
+
+
+def test_the_shell_wins_over_dotenv(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("A=from file\nB=from file\n")
+    assert environment({"A": "from shell", "B": ""}, dotenv=dotenv) == {"A": "from shell"}
