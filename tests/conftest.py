@@ -1,0 +1,98 @@
+"""Real servers for the tests: started on first use, one of each a session."""
+
+import gc
+import signal
+import uuid
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.localstack import LocalStack
+from deploy.localstack.kafka import KafkaBroker, KafkaKind, choose_kafka
+from deploy.localstack.redis import RedisServer
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kafka",
+        choices=("auto", "apache", "tansu"),
+        default="auto",
+        help="the broker that the tests run on: Apache Kafka, Tansu, or what the machine has",
+    )
+
+
+def pytest_configure() -> None:
+    # Whoever starts the tests in the background may have made them, and all their children, deaf to Ctrl-C.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "kafka_kind" in getattr(item, "fixturenames", ()):
+            item.add_marker("broker")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep the collector out of the parsing of sources: on Python 3.11 a finalizer in its midst breaks `ast.parse`."""
+    if call.excinfo is None:
+        return (yield)
+    gc.collect()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
+@pytest.fixture(scope="session")
+def kafka_kind(pytestconfig: pytest.Config) -> KafkaKind:
+    return choose_kafka(pytestconfig.getoption("--kafka"), print)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that all tests share; see `clean_redis`."""
+    folder = tmp_path_factory.mktemp("redis")
+    server = RedisServer(data=folder / "data", log=folder / "redis.log")
+    try:
+        server.start()
+        server.wait_ready()
+        yield server
+    finally:
+        server.process.stop()
+
+
+@pytest.fixture
+def clean_redis(redis_server: RedisServer) -> RedisServer:
+    """The shared Redis with nothing in it."""
+    redis_server.flush()
+    return redis_server
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(kafka_kind: KafkaKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A broker that all tests share, without topics: each test makes its own, see `unique_name`."""
+    folder: Path = tmp_path_factory.mktemp("kafka")
+    broker = KafkaBroker(kafka_kind, data=folder / "data", log=folder / "kafka.log")
+    try:
+        broker.start()
+        broker.wait_ready()
+        yield broker
+    finally:
+        broker.process.stop()
+
+
+@pytest.fixture
+def unique_name(request: pytest.FixtureRequest) -> str:
+    """A name for a topic, a group or a key that no other test uses."""
+    return f"{request.node.originalname or request.node.name}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="session")
+def local_stack(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
+    """A stack of its own with the topics made and no service started."""
+    with LocalStack(kafka=kafka_kind) as stack:
+        yield stack

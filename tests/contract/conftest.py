@@ -1,0 +1,31 @@
+"""Processes that the contract tests of one service share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.localstack.redis import RedisServer
+from tests.contract.kafkastore_bench import dead_letters, doom, events, kafkastore, queue, redis_beside_the_tracker
+from tests.contract.tracker_process import Tracker
+
+# Fixtures of the tests of kafkastore, which are found here.
+__all__ = ["dead_letters", "doom", "events", "kafkastore", "queue", "redis_beside_the_tracker"]
+
+
+@pytest.fixture(scope="module", params=["direct", "application"])
+def tracker_process(
+    request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Tracker]:
+    """A tracker that all tests of a file share (see `tracker`), once for each way in which it answers plain GETs."""
+    direct = "on" if request.param == "direct" else "off"
+    tracker = Tracker(redis_server.url, tmp_path_factory.mktemp("tracker"), TRACKER_DIRECT_GETS=direct)
+    yield tracker
+    assert tracker.end() == 0
+    assert tracker.problems() == []
+
+
+@pytest.fixture
+def tracker(tracker_process: Tracker) -> Tracker:
+    """The shared tracker with an empty Redis."""
+    tracker_process.redis.flushdb()
+    return tracker_process

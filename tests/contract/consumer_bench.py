@@ -1,0 +1,136 @@
+"""What the tests of the statistics consumers share: a Redis, a topic, events for it, and how far it reaches."""
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from redis.asyncio import Redis
+
+from deploy.localstack.kafka import KafkaBroker
+from deploy.localstack.redis import RedisServer
+from services.backbone import names
+from services.backbone.counters import CounterStore
+from services.backbone.events import Event, Place, encode_event
+from services.backbone.kafka import EventProducer, Record, ensure_topics
+from services.consumers.settings import Settings
+
+PARTITIONS = 3
+_QUIET_MS = 1000
+
+
+class Extent(NamedTuple):
+    """How far a topic reaches, by partition."""
+
+    begins: dict[int, int]
+    ends: dict[int, int]
+
+    @property
+    def end(self) -> int:
+        """The sum of the ends: it grows by one a record."""
+        return sum(self.ends.values())
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An empty Redis for counters, and a broker."""
+
+    environ: dict[str, str]
+    settings: Settings
+    redis: Redis
+    store: CounterStore
+    producer: EventProducer
+    has_tansu: bool
+
+    async def make_topics(self) -> None:
+        """Make the topics that `names` names now, unless they are there."""
+        size = self.settings.max_event_bytes
+        await ensure_topics(self.settings.bootstrap_servers, partitions=PARTITIONS, replication=1, max_event_bytes=size)
+
+    async def produce(self, batch: Sequence[Event]) -> None:
+        records = [
+            Record(
+                encode_event(event),
+                headers=((names.HEADER_EVENT_ID, event.id.encode()),),
+                timestamp_ms=event.received_at_ms,
+            )
+            for event in batch
+        ]
+        # Several calls, so that all partitions get some: one call puts all records without a key into one.
+        for part in range(2 * PARTITIONS):
+            assert await self.producer.produce(names.EVENTS_TOPIC, records[part :: 2 * PARTITIONS]) == []
+
+    async def extent(self, *, at_least: int = 0) -> Extent:
+        """Return how far the topic of events reaches; on Tansu, wait for it to reach `at_least` so far."""
+        client = AIOKafkaConsumer(
+            names.EVENTS_TOPIC, bootstrap_servers=self.settings.bootstrap_servers, enable_auto_commit=False
+        )
+        try:
+            await client.start()
+            partitions = client.assignment()
+            begins = await client.beginning_offsets(partitions)
+            ends = await client.end_offsets(partitions)
+            if self.has_tansu:
+                ends = await _read_on(client, ends, at_least)
+        finally:
+            await client.stop()
+        return Extent(
+            {partition.partition: begin for partition, begin in begins.items()},
+            {partition.partition: end for partition, end in ends.items()},
+        )
+
+
+async def _read_on(
+    client: AIOKafkaConsumer, ends: dict[TopicPartition, int], at_least: int
+) -> dict[TopicPartition, int]:
+    """Find the ends by reading: what Tansu says is short of all but one record of the last batch."""
+    for partition, end in ends.items():
+        client.seek(partition, end)
+    async with asyncio.timeout(30):
+        while await client.getmany(timeout_ms=_QUIET_MS) or sum(ends.values()) < at_least:
+            ends = {partition: await client.position(partition) for partition in ends}
+    return ends
+
+
+@contextlib.asynccontextmanager
+async def open_bench(redis_server: RedisServer, kafka_broker: KafkaBroker) -> AsyncIterator[Bench]:
+    environ = {
+        "COUNTERS_REDIS_URL": redis_server.url,
+        "KAFKA_BOOTSTRAP_SERVERS": kafka_broker.bootstrap_servers,
+        "KAFKA_IDEMPOTENCE": "on" if kafka_broker.idempotence else "off",
+        "CONSUMERS_POLL_EVENTS": "200",
+        "CONSUMERS_POLL_WAIT_S": "0.2",
+        "CONSUMERS_LAG_INTERVAL_S": "0.2",
+    }
+    settings = Settings.from_env(environ)
+    async with Redis.from_url(redis_server.url, decode_responses=True) as redis, EventProducer(settings) as producer:
+        await redis.flushdb()
+        yield Bench(environ, settings, redis, CounterStore(redis), producer, kafka_broker.kind == "tansu")
+
+
+def events(types: Sequence[str], *, count: int) -> list[Event]:
+    now_ms, token = time.time_ns() // 1_000_000, uuid.uuid4().hex[:8]
+    return [
+        Event(
+            type=types[number % len(types)],
+            id=f"{token}-{number}",
+            received_at_ms=now_ms - number % 50,
+            queue_delay_ms=number % 300,
+            pod=f"10.0.0.{number % 2}",
+            address=f"{0xC0000200 + number % 5:08x}",
+            place=Place("DE" if number % 3 else "AT", "somewhere"),
+            params=f"action=preview&text=sofa+{number % 4}" if types[number % len(types)] == "offr" else "",
+        )
+        for number in range(count)
+    ]
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], *, limit_s: float = 60.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not await condition():
+        assert time.monotonic() < deadline, "not within the time limit"
+        await asyncio.sleep(0.05)

@@ -1,0 +1,118 @@
+"""Who may look, and what nobody is told of."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aiohttp
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from services.backbone import names
+from services.backbone.kafka import EventConsumer, EventProducer
+from services.kafidx.settings import Settings
+from tests.contract.kafidx.serving import (
+    BAD_QUERY,
+    LOGIN,
+    PASSWORD,
+    REFUSED,
+    Kafidx,
+    Opened,
+    event,
+    produce,
+    serving,
+)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Basic"},
+        {"Authorization": "Basic !!"},
+        {"Authorization": "Basic " + base64.b64encode(b"kafidx:wrong").decode()},
+        {"Authorization": "Basic " + base64.b64encode(b"kafidx").decode()},
+        {"Authorization": "Bearer " + base64.b64encode(f"kafidx:{PASSWORD}".encode()).decode()},
+    ],
+)
+async def test_without_credentials_nothing_answers_and_no_reader_is_opened(
+    kafidx: Kafidx, opened: Opened, headers: dict[str, str]
+) -> None:
+    for path in (
+        "/",
+        "/kafidx",
+        "/kafidx/event?partition=0&offset=0",
+        "/consumers",
+        "/dead",
+        "/static/base.css",
+        "/no",
+    ):
+        status, _, answer = await kafidx.get(path, headers)
+        assert (status, answer["WWW-Authenticate"][:5]) == (REFUSED, "Basic")
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        async with kafidx.socket("from=beginning", headers):
+            pass
+    assert refused.value.status == REFUSED
+    assert opened.readers == 0
+
+
+async def test_a_page_of_another_site_can_not_open_the_socket(kafidx: Kafidx, opened: Opened) -> None:
+    for origin in ("http://evil.example", "null", "http://127.0.0.1"):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            async with kafidx.socket("", LOGIN | {"Origin": origin}):
+                pass
+        assert refused.value.status == 403
+    assert opened.readers == 0
+    async with kafidx.socket("", LOGIN | {"Origin": kafidx.url}) as socket:
+        await socket.frame("hello")
+
+
+@pytest.mark.usefixtures("own_topics")
+async def test_without_a_password_only_loopback_names_are_answered(environ: dict[str, str]) -> None:
+    async with serving(environ | {"KAFIDX_PASSWORD": ""}) as kafidx:
+        assert (await kafidx.get("/", {}))[0] == 200
+        assert (await kafidx.get("/", {"Host": "rebound.example"}))[0] == 403
+
+
+async def test_every_answer_forbids_what_pages_do_not_need(kafidx: Kafidx) -> None:
+    for path in ("/", "/kafidx", "/consumers", "/dead", "/no", "/static/base.css"):
+        _, _, headers = await kafidx.get(path)
+        assert "default-src 'none'; script-src 'self'" in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_a_production_group_named_in_the_url_is_refused_and_untouched(
+    kafidx: Kafidx, environ: dict[str, str], opened: Opened, producer: EventProducer, kafka_broker: Any
+) -> None:
+    if kafka_broker.kind == "tansu":
+        pytest.skip("Tansu's answer on the offsets of a group does not decode")
+    await produce(producer, [event(number) for number in range(30)])
+    settings = Settings.from_env(environ)
+    group = names.consumer_group("event_counter")
+
+    async def from_the_beginning(partitions: Sequence[int]) -> Mapping[int, int | None]:
+        return dict.fromkeys(partitions)
+
+    member = EventConsumer(settings, topic=names.EVENTS_TOPIC, group=group, positions=from_the_beginning)
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    await admin.start()
+
+    async def state() -> Any:
+        offsets = await admin.list_consumer_group_offsets(group)
+        (described,) = await admin.describe_consumer_groups([group])
+        return offsets, described.to_object()
+
+    try:
+        async with member:
+            await member.commit({0: 3})
+            before = await state()
+            async with kafidx.socket("gid=event_counter&from=beginning") as socket:
+                error = await socket.frame()
+                assert (error["kind"], error["parameter"], error["position"]) == ("error", "gid", 0)
+                assert await socket.closed() == BAD_QUERY
+            assert (await kafidx.get("/kafidx?gid=event_counter"))[0] == 400
+            assert await state() == before
+    finally:
+        await admin.close()
+    assert opened.readers == 0

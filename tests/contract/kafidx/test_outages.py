@@ -1,0 +1,76 @@
+"""What is said when Redis or Kafka is away."""
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from services.backbone.kafka import EventProducer
+from tests.contract.kafidx.serving import Kafidx, each_once_in_order, event, numbers, produce, serving
+
+
+class Frozen:
+    """A broker that can be made to stand still: it is there, and it answers nothing."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def freeze(self) -> None:
+        os.kill(self._pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self._pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def broker(kafka_broker: Any) -> Iterator[Frozen]:
+    frozen = Frozen(kafka_broker.process.pid)
+    yield frozen
+    frozen.thaw()
+
+
+async def test_pages_say_so_when_redis_or_kafka_is_away(environ: dict[str, str]) -> None:
+    away = environ | {"COUNTERS_REDIS_URL": "redis://127.0.0.1:1/0", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    async with serving(away) as kafidx:
+        for path, status in (
+            ("/", 200),
+            ("/kafidx", 200),
+            ("/consumers", 503),
+            ("/consumers/event_counter/page", 503),
+            ("/consumers/event_counter/data", 503),
+            ("/dead", 503),
+            ("/kafidx/event?partition=0&offset=0", 503),
+        ):
+            assert (await kafidx.get(path))[0] == status, path
+        assert "Redis does not answer" in (await kafidx.get("/"))[1]
+        async with kafidx.socket("from=end") as socket:
+            assert (await socket.frame())["reason"] == "Kafka does not answer"
+            assert await socket.closed() == 1013
+
+
+async def test_a_watcher_is_told_when_kafka_stops_to_answer_and_misses_nothing(
+    kafidx: Kafidx, producer: EventProducer, broker: Frozen
+) -> None:
+    async with kafidx.socket("from=end") as socket:
+        await socket.frame("hello")
+        await produce(producer, [event(number) for number in range(20)])
+        await socket.until(20)
+        assert not (await socket.frame("stats"))["away"]
+        broker.freeze()
+        for _ in range(20):
+            if (await socket.frame("stats"))["away"]:
+                break
+        else:
+            pytest.fail("nothing was said")
+        async with kafidx.socket("from=end") as late:
+            assert (await late.frame())["reason"] == "Kafka does not answer"
+        for _ in range(7):  # long enough for a new reader to fail as well
+            assert (await socket.frame("stats"))["away"]
+        broker.thaw()
+        await produce(producer, [event(number) for number in range(20, 40)])
+        rows = await socket.until(40)
+        assert not (await socket.frame("stats"))["away"]
+    assert sorted(numbers(rows)) == list(range(40))
+    each_once_in_order(rows)

@@ -1,0 +1,118 @@
+"""kafkastore that kills itself (SIGKILL) at a named point of its work: `python killed_kafkastore.py <point> <n>`.
+
+The n-th time that the process comes to the point it is gone, as by the kernel's hand: no `finally` runs. The service
+itself knows nothing of it; its methods are wrapped here, in this process alone.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, NoReturn
+
+from deploy.localstack.processes import LocalProcess
+from deploy.localstack.services import ServiceProcess
+from services.backbone import names
+from services.backbone.kafka import EventProducer, Record
+from services.backbone.queue import Claim, EventQueue
+from services.kafkastore.worker.drain import Drain
+
+Point = Literal["after_claim", "after_enrich", "part_of_send", "whole_send", "before_confirm"]
+POINTS: Final[tuple[Point, ...]] = ("after_claim", "after_enrich", "part_of_send", "whole_send", "before_confirm")
+
+_ROOT = Path(__file__).parents[2]
+
+
+class KilledKafkastore(ServiceProcess):
+    """A kafkastore process that is killed the `passing`-th time that it comes to `point`."""
+
+    def __init__(self, point: Point, passing: int, *, label: str, logs: Path, env: Mapping[str, str]) -> None:
+        super().__init__("kafkastore", label=label, logs=logs, env=env)
+        command = [sys.executable, __file__, point, str(passing)]
+        self.process = LocalProcess(label, command, log=logs / f"{label}.log", env=self.env, cwd=_ROOT)
+
+
+class _Countdown:
+    def __init__(self, passing: int) -> None:
+        self._left = passing
+
+    def reached(self) -> bool:
+        self._left -= 1
+        return self._left == 0
+
+
+def _die() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("killed")
+
+
+def _arm_claim(countdown: _Countdown) -> None:
+    claim = EventQueue.claim
+
+    async def armed(self: EventQueue, **options: Any) -> Claim | None:
+        claimed = await claim(self, **options)
+        if claimed is not None and countdown.reached():
+            _die()
+        return claimed
+
+    EventQueue.claim = armed  # type: ignore[method-assign]
+
+
+def _arm_enrich(countdown: _Countdown) -> None:
+    prepare = Drain._prepare
+
+    async def armed(self: Drain, *arguments: Any) -> Any:
+        prepared = await prepare(self, *arguments)
+        if countdown.reached():
+            _die()
+        return prepared
+
+    Drain._prepare = armed  # type: ignore[assignment, method-assign]
+
+
+def _arm_send(countdown: _Countdown, *, whole: bool) -> None:
+    produce = EventProducer.produce
+
+    async def armed(self: EventProducer, topic: str, records: Sequence[Record]) -> list[int]:
+        last = topic == names.EVENTS_TOPIC and countdown.reached()
+        if last and not whole:
+            records = records[: max(1, len(records) // 2)]
+        too_large = await produce(self, topic, records)
+        if last:
+            _die()
+        return too_large
+
+    EventProducer.produce = armed  # type: ignore[method-assign]
+
+
+def _arm_confirm(countdown: _Countdown) -> None:
+    confirm = EventQueue.confirm
+
+    async def armed(self: EventQueue, claim: Claim, **figures: Any) -> bool:
+        if countdown.reached():
+            _die()
+        return await confirm(self, claim, **figures)
+
+    EventQueue.confirm = armed  # type: ignore[method-assign]
+
+
+def _arm(point: str, passing: int) -> None:
+    countdown = _Countdown(passing)
+    if point == "after_claim":
+        _arm_claim(countdown)
+    elif point == "after_enrich":
+        _arm_enrich(countdown)
+    elif point in ("part_of_send", "whole_send"):
+        _arm_send(countdown, whole=point == "whole_send")
+    elif point == "before_confirm":
+        _arm_confirm(countdown)
+    else:
+        raise SystemExit(f"no such point: {point}; there are {', '.join(POINTS)}")
+
+
+if __name__ == "__main__":
+    from services.kafkastore.__main__ import main
+
+    _arm(sys.argv[1], int(sys.argv[2]))
+    main()

@@ -1,0 +1,322 @@
+"""The statistics consumers inside this process, on a real Redis and a real broker: exact whatever fails."""
+
+import asyncio
+import contextlib
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from deploy.localstack.kafka import KafkaBroker
+from deploy.localstack.redis import RedisServer
+from services.backbone import names
+from services.backbone.counters import CounterStore, IdWindow, Outcome, Progress, Update
+from services.backbone.events import Event, encode_event
+from services.backbone.histogram import TOTAL_LABEL, histograms
+from services.backbone.kafka import Record
+from services.backbone.metrics import ConsumerMetrics
+from services.consumers.handlers import HANDLERS
+from services.consumers.worker import StatisticsConsumer
+from tests.contract.consumer_bench import PARTITIONS, Bench, events, eventually, open_bench
+
+
+@pytest.fixture
+async def bench(
+    redis_server: RedisServer, kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Bench]:
+    """A bench with a topic and groups that no other test knows."""
+    token = uuid.uuid4().hex[:8]
+    monkeypatch.setattr(names, "EVENTS_TOPIC", f"events-{token}")
+    monkeypatch.setattr(names, "consumer_group", lambda consumer: f"{consumer}-{token}")
+    async with open_bench(redis_server, kafka_broker) as opened:
+        await opened.make_topics()
+        yield opened
+
+
+@contextlib.asynccontextmanager
+async def counting(
+    bench: Bench,
+    name: str = "event_counter",
+    *,
+    store: CounterStore | None = None,
+    registry: CollectorRegistry | None = None,
+) -> AsyncIterator[StatisticsConsumer]:
+    metrics = ConsumerMetrics(registry or CollectorRegistry())
+    consumer = StatisticsConsumer(HANDLERS[name], bench.settings, store or bench.store, metrics)
+    task = asyncio.create_task(consumer.count_forever())
+    try:
+        yield consumer
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def seen(bench: Bench, name: str = "event_counter", *, at_least: int) -> Callable[[], Awaitable[bool]]:
+    async def condition() -> bool:
+        return (await bench.store.progress(name)).events >= at_least
+
+    return condition
+
+
+async def test_sums_of_all_counters_equal_the_events_in_the_topic(bench: Bench) -> None:
+    await bench.produce(events(["open", "offr", "close"], count=900))
+    invalid = [Record(b"one two"), Record(b"a b c d"), Record(b"  "), Record(b"\xff")]
+    assert await bench.producer.produce(names.EVENTS_TOPIC, invalid) == []
+    async with contextlib.AsyncExitStack() as stack:
+        for name in HANDLERS:
+            await stack.enter_async_context(counting(bench, name))
+        for name in HANDLERS:
+            await eventually(seen(bench, name, at_least=900))
+
+        async def all_done() -> bool:
+            return all([(await bench.store.progress(name)).invalid == len(invalid) for name in HANDLERS])
+
+        await eventually(all_done)
+
+    assert await bench.store.counts("event_counter") == {"open": 300, "offr[preview]": 300, "close": 300}
+    origins = await bench.store.counts("metadata_counter")
+    for mark in ("(p)", "(c)", "(l)"):
+        assert sum(count for label, count in origins.items() if label.startswith(mark)) == 900
+    assert origins["(l) AT"] == 300
+    assert origins["(c) 192.0.2.3"] == 180
+    searched = await bench.store.counts("search_counter")
+    assert set(searched) == {f"sofa {number}" for number in range(4)}
+    assert sum(searched.values()) == 300
+    timing = await bench.store.counts("timing_stats")
+    assert timing[TOTAL_LABEL] == 900
+    assert {series: histogram.values for series, histogram in histograms(timing).items()} == {"klag": 900, "tsavg": 900}
+    assert histograms(timing)["klag"].average_ms == pytest.approx(149.5)
+    assert [description.name for description in await bench.store.descriptions()] == sorted(HANDLERS)
+    for name in HANDLERS:
+        progress = await bench.store.progress(name)
+        assert progress._replace(last_received_ms=0) == Progress(events=900, invalid=len(invalid))
+        assert sum((await bench.store.positions(name)).values()) == 900 + len(invalid)
+        assert abs(progress.last_received_ms - time.time() * 1000) < 60_000
+
+
+async def test_what_another_member_has_counted_is_not_counted_again(bench: Bench) -> None:
+    registry = CollectorRegistry()
+    async with counting(bench, registry=registry):
+        await bench.produce(events(["a"], count=300))
+        await eventually(seen(bench, at_least=300))
+        # Ahead of the consumer, unheard by it: as after a rebalance that it has not noticed yet.
+        positions = await bench.store.positions("event_counter")
+        moved = [
+            await bench.store.move_position("event_counter", p, expected=at, to=at + 10) for p, at in positions.items()
+        ]
+        assert all(moved)
+        await bench.produce(events(["b"], count=300))
+        await eventually(seen(bench, at_least=600 - 10 * PARTITIONS))
+    assert await bench.store.counts("event_counter") == {"a": 300, "b": 300 - 10 * PARTITIONS}
+    assert registry.get_sample_value("push_consumer_batches_refused_total", {"consumer": "event_counter"})
+
+
+async def test_counters_that_redis_forgot_are_counted_again_from_the_topic(bench: Bench) -> None:
+    async with counting(bench):
+        await bench.produce(events(["a", "b"], count=600))
+        await eventually(seen(bench, at_least=600))
+        await bench.redis.flushdb()
+        await bench.produce(events(["c"], count=60))
+        await eventually(seen(bench, at_least=660))
+    assert await bench.store.counts("event_counter") == {"a": 300, "b": 300, "c": 60}
+
+
+def passed(bench: Bench, count: int, name: str = "event_counter") -> Callable[[], Awaitable[bool]]:
+    async def condition() -> bool:
+        return (await bench.store.progress(name)).passed >= count
+
+    return condition
+
+
+async def test_copies_are_dropped_in_a_batch_across_batches_partitions_a_restart_and_a_rebalance(bench: Bench) -> None:
+    chance = random.Random(3)
+    first, second, third = (events(types, count=300) for types in (["a"], ["b"], ["c"]))
+
+    async def produce_shuffled(*batches: Sequence[Event]) -> None:
+        mixed = [event for batch in batches for event in batch]
+        chance.shuffle(mixed)
+        await bench.produce(mixed)
+
+    async with counting(bench):
+        await produce_shuffled(first, first)
+        await eventually(passed(bench, 600))
+        await produce_shuffled(first, second)
+        await eventually(passed(bench, 1200))
+    await produce_shuffled(first, second)
+    registries = [CollectorRegistry(), CollectorRegistry()]
+    async with counting(bench, registry=registries[0]) as one:
+        await eventually(passed(bench, 1800))
+        async with counting(bench, registry=registries[1]) as other:
+            # The partitions are shared now, so that the copies of what one counts come to the other as well.
+            await eventually(lambda: each_has_a_share(one, other))
+            for _ in range(3):
+                await produce_shuffled(first, second, third, third)
+            await eventually(passed(bench, 1800 + 3 * 1200))
+    assert await bench.store.counts("event_counter") == {"a": 300, "b": 300, "c": 300}
+    progress = await bench.store.progress("event_counter")
+    assert progress._replace(last_received_ms=0) == Progress(events=900, copies=4500)
+    assert sum((await bench.store.positions("event_counter")).values()) == progress.passed
+    consumer = {"consumer": "event_counter"}
+    told = [registry.get_sample_value("push_consumer_events_copies_total", consumer) for registry in registries]
+    assert all(told)
+    assert sum(share or 0 for share in told) == 600 * 2 // 2 + 3 * 1200 - 300
+
+
+async def each_has_a_share(*members: StatisticsConsumer) -> bool:
+    shares = [member._kafka.placed() if member._kafka else set() for member in members]
+    return all(shares) and sum(map(len, shares)) == PARTITIONS
+
+
+async def test_ids_are_known_by_the_header_or_by_meta_and_events_without_one_always_count(bench: Bench) -> None:
+    (event,) = events(["a"], count=1)
+    with_meta = Record(encode_event(event))
+    with_header = Record(b"b ts=1 -", headers=((names.HEADER_EVENT_ID, event.id.encode()),))
+    without = Record(b"c ts=1 -")
+    async with counting(bench):
+        await bench.producer.produce(names.EVENTS_TOPIC, [with_meta, without])
+        await eventually(passed(bench, 2))
+        await bench.producer.produce(names.EVENTS_TOPIC, [with_header, without, with_meta, without])
+        await eventually(passed(bench, 6))
+    assert await bench.store.counts("event_counter") == {"a": 1, "c": 3}
+    assert (await bench.store.progress("event_counter")).copies == 2
+
+
+async def test_all_counters_drop_the_same_copies(bench: Bench) -> None:
+    batch = events(["open", "offr"], count=300)
+    await bench.produce([*batch, *batch])
+    async with contextlib.AsyncExitStack() as stack:
+        for name in HANDLERS:
+            await stack.enter_async_context(counting(bench, name))
+        for name in HANDLERS:
+            await eventually(passed(bench, 600, name))
+    for name in HANDLERS:
+        progress = await bench.store.progress(name)
+        assert progress._replace(last_received_ms=0) == Progress(events=300, copies=300), name
+    assert sum((await bench.store.counts("search_counter")).values()) == 150
+    timing = await bench.store.counts("timing_stats")
+    assert {series: histogram.values for series, histogram in histograms(timing).items()} == {"klag": 300, "tsavg": 300}
+
+
+async def test_redis_that_forgot_ids_with_counts_counts_each_id_once_again(bench: Bench) -> None:
+    batch = events(["a", "b"], count=300)
+    async with counting(bench):
+        await bench.produce([*batch, *batch])
+        await eventually(passed(bench, 600))
+        await bench.redis.flushdb()
+        await bench.produce(batch)
+        await eventually(passed(bench, 900))
+    assert await bench.store.counts("event_counter") == {"a": 150, "b": 150}
+
+
+_WINDOW = IdWindow()
+
+
+class UnreliableStore(CounterStore):
+    """Loses the question, or the answer to it, of every third write."""
+
+    def __init__(self, redis: Redis, chance: random.Random) -> None:
+        super().__init__(redis)
+        self._chance = chance
+
+    async def apply(
+        self, counter: str, updates: Sequence[Update], *, max_labels: int, window: IdWindow = _WINDOW
+    ) -> Outcome:
+        fate = self._chance.choice(["question lost", "answer lost", "fine", "fine", "fine", "fine"])
+        if fate == "question lost":
+            raise RedisConnectionError(fate)
+        outcome = await super().apply(counter, updates, max_labels=max_labels, window=window)
+        if fate == "answer lost":
+            raise RedisConnectionError(fate)
+        return outcome
+
+
+async def test_writes_whose_question_or_answer_is_lost_change_no_sum(bench: Bench) -> None:
+    store = UnreliableStore(bench.redis, random.Random(7))
+    async with counting(bench, store=store):
+        for _ in range(5):
+            batch = events(["a", "b"], count=600)
+            await bench.produce([*batch, *batch[:100]])
+        await eventually(passed(bench, 3500))
+    assert await bench.store.counts("event_counter") == {"a": 1500, "b": 1500}
+    assert sum((await bench.store.positions("event_counter")).values()) == 3500
+
+
+async def test_redis_that_stays_away_ends_the_process_to_be_restarted(bench: Bench) -> None:
+    unreachable = Redis.from_url("redis://127.0.0.1:1/0", decode_responses=True)
+    impatient = bench.settings.model_copy(update={"give_up_s": 0.3})
+    consumer = StatisticsConsumer(
+        HANDLERS["event_counter"], impatient, CounterStore(unreachable), ConsumerMetrics(CollectorRegistry())
+    )
+    with pytest.raises(RedisConnectionError):
+        await asyncio.wait_for(consumer.count_forever(), timeout=30)
+    await unreachable.aclose()
+
+
+async def test_position_after_the_end_of_a_topic_made_anew_begins_at_its_beginning(bench: Bench) -> None:
+    if bench.has_tansu:
+        pytest.skip("Tansu answers a fetch after the end with nothing, where Kafka says that it is out of range")
+    await bench.produce(events(["a"], count=300))
+    for partition in range(PARTITIONS):
+        await bench.store.begin("event_counter", partition, at=1_000_000)
+    async with counting(bench):
+        await eventually(seen(bench, at_least=300))
+    assert await bench.store.counts("event_counter") == {"a": 300}
+    assert (await bench.store.progress("event_counter")).missed == 0
+
+
+async def test_offsets_that_retention_removed_are_missed_and_said(bench: Bench) -> None:
+    if bench.has_tansu:
+        pytest.skip("Tansu deletes no records")
+    await bench.produce(events(["a"], count=300))
+    for partition in range(PARTITIONS):
+        await bench.store.begin("event_counter", partition, at=0)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bench.settings.bootstrap_servers)
+    await admin.start()
+    before = {TopicPartition(names.EVENTS_TOPIC, p): RecordsToDelete(before_offset=20) for p in range(PARTITIONS)}
+    await admin.delete_records(before)
+    await admin.close()
+    registry = CollectorRegistry()
+    async with counting(bench, registry=registry):
+        await eventually(seen(bench, at_least=300 - 20 * PARTITIONS))
+    progress = await bench.store.progress("event_counter")
+    assert (progress.events, progress.missed) == (300 - 20 * PARTITIONS, 20 * PARTITIONS)
+    assert sum((await bench.store.positions("event_counter")).values()) == progress.events + progress.missed
+    missed = registry.get_sample_value("push_consumer_offsets_missed_total", {"consumer": "event_counter"})
+    assert missed == 20 * PARTITIONS
+
+
+async def test_lag_and_committed_positions_are_there_for_tools(bench: Bench) -> None:
+    registry = CollectorRegistry()
+    await bench.produce(events(["a"], count=300))
+
+    async def committed() -> int:
+        group = AIOKafkaConsumer(
+            bootstrap_servers=bench.settings.bootstrap_servers, group_id=names.consumer_group("event_counter")
+        )
+        await group.start()
+        offsets = [
+            await group.committed(TopicPartition(names.EVENTS_TOPIC, partition)) for partition in range(PARTITIONS)
+        ]
+        await group.stop()
+        return sum(offset or 0 for offset in offsets)
+
+    async def caught_up() -> bool:
+        return await committed() == 300
+
+    async def no_lag() -> bool:
+        labels = [{"consumer": "event_counter", "partition": str(partition)} for partition in range(PARTITIONS)]
+        return [registry.get_sample_value("push_consumer_lag_events", label) for label in labels] == [0, 0, 0]
+
+    async with counting(bench, registry=registry) as consumer:
+        await eventually(caught_up)
+        await eventually(no_lag)
+        assert await consumer.check_kafka() == f"partitions {list(range(PARTITIONS))}"
+        await consumer.heartbeat.check()

@@ -1,0 +1,112 @@
+"""kafkastore is killed, stopped, or left alone by its broker: nothing is lost."""
+
+import asyncio
+import signal
+import time
+
+from deploy.localstack import LocalStack
+from services.backbone.queue import EventQueue
+from tests.contract.kafkastore_bench import LEASE_S, Kafkastore, Topic, entries, readiness, settled, until
+
+
+async def test_killed_in_the_middle_nothing_is_lost(kafkastore: Kafkastore, queue: EventQueue, events: Topic) -> None:
+    batch = entries(12_000)
+    pushed = list(batch.values())
+    for at in range(0, len(pushed), 3000):
+        await queue.push(pushed[at : at + 3000])
+    kills = 0
+    for produced_before_kill in (1, 4000, 8000):
+        service = kafkastore(KAFKASTORE_BATCH_EVENTS="500")
+
+        async def well_on_its_way(enough: int = produced_before_kill) -> bool:
+            books = await queue.books()
+            assert books.unaccounted == 0
+            return (books.produced >= enough and books.claimed > 0) or books.waiting == 0
+
+        await until(well_on_its_way, "some are produced")
+        service.kill()
+        kills += (await queue.books()).waiting > 0
+    assert kills > 0
+    kafkastore()
+    await settled(queue, produced=12_000)
+    ids = await events.ids()
+    assert set(ids) == set(batch)
+    assert len(ids) < 12_000 + 500 * 4
+
+
+async def test_a_broker_that_hangs_holds_one_batch_and_loses_nothing(
+    local_stack: LocalStack, kafkastore: Kafkastore, queue: EventQueue, events: Topic
+) -> None:
+    service = kafkastore(KAFKASTORE_BATCH_EVENTS="100")
+    await asyncio.to_thread(service.wait_until_ready)
+    await queue.push(list(entries(1).values()))
+    await settled(queue, produced=1)
+    batch = entries(1000)
+    local_stack.kafka.process.send_signal(signal.SIGSTOP)
+    try:
+        await queue.push(list(batch.values()))
+
+        async def not_ready() -> bool:
+            body = await asyncio.to_thread(readiness, service)
+            return body["status"] == "not ready" and not body["checks"]["kafka"]["ok"]
+
+        await until(not_ready, "readiness tells of Kafka")
+        # Longer than the lease: it is renewed, so that nobody takes the batch back.
+        await asyncio.sleep(LEASE_S + 1.5)
+        books = await queue.books()
+        assert (books.produced, books.claimed, books.listed) == (1, 100, 900)
+        await queue.reclaim()
+        assert (await queue.books()).claimed == 100
+    finally:
+        local_stack.kafka.process.send_signal(signal.SIGCONT)
+    await settled(queue, produced=1001)
+    assert set(batch) <= set(await events.ids())
+
+    async def ready() -> bool:
+        return await asyncio.to_thread(service.is_ready)
+
+    await until(ready, "readiness is back")
+
+
+async def test_stopped_while_the_broker_hangs_it_gives_its_batch_back_and_exits_with_0(
+    local_stack: LocalStack, kafkastore: Kafkastore, queue: EventQueue
+) -> None:
+    service = kafkastore()
+    await asyncio.to_thread(service.wait_until_ready)
+    local_stack.kafka.process.send_signal(signal.SIGSTOP)
+    try:
+        await queue.push(list(entries(10).values()))
+
+        async def claimed() -> bool:
+            return (await queue.books()).claimed == 10
+
+        await until(claimed, "the batch is claimed")
+        begin = time.monotonic()
+        service.process.terminate()
+        assert await asyncio.to_thread(service.process.wait, timeout_s=10.0) == 0
+        assert time.monotonic() - begin < 10.0
+        books = await queue.books()
+        assert (books.listed, books.claimed, books.unaccounted) == (10, 0, 0)
+    finally:
+        local_stack.kafka.process.send_signal(signal.SIGCONT)
+
+
+async def test_stopped_at_work_it_loses_nothing_and_exits_with_0(
+    kafkastore: Kafkastore, queue: EventQueue, events: Topic
+) -> None:
+    batch = entries(6000)
+    await queue.push(list(batch.values()))
+    service = kafkastore(KAFKASTORE_BATCH_EVENTS="300")
+
+    async def begun() -> bool:
+        return (await queue.books()).produced > 0
+
+    await until(begun, "some are produced")
+    service.process.terminate()
+    assert await asyncio.to_thread(service.process.wait, timeout_s=10.0) == 0
+    books = await queue.books()
+    assert (books.claimed, books.unaccounted) == (0, 0)
+    assert len(await events.ids()) == books.produced
+    kafkastore()
+    await settled(queue, produced=6000)
+    assert sorted(await events.ids()) == sorted(batch)

@@ -1,0 +1,118 @@
+"""kafkastore is killed at each point of its work: every event is in Kafka, and nobody had to look after its claims."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.backbone.queue import EventQueue
+from tests.contract.kafkastore_bench import LEASE_S, Doom, Kafkastore, Topic, entries, settled, until
+from tests.contract.killed_kafkastore import POINTS, Point
+
+KILLS_A_POINT = 10
+FLOWS_AGAIN_S = 30.0
+PAUSE_S = 0.05
+
+
+log = logging.getLogger(__name__)
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_killed_there_it_loses_nothing(
+    point: Point, doom: Doom, kafkastore: Kafkastore, queue: EventQueue, events: Topic
+) -> None:
+    batch = entries(500)
+    await queue.push(list(batch.values()))
+    doomed = doom(point, 2, KAFKASTORE_LEASE_S=str(LEASE_S), KAFKASTORE_BATCH_EVENTS="100")
+    assert await asyncio.to_thread(doomed.process.wait, timeout_s=30.0) == -signal.SIGKILL
+    books = await queue.books()
+    assert (books.produced, books.claimed, books.listed, books.unaccounted) == (100, 100, 300, 0)
+    kafkastore()
+    await settled(queue, produced=500)
+    ids = await events.ids()
+    assert set(ids) == set(batch)
+    # What Kafka had of the batch in hand is there twice, and nothing else is.
+    assert len(ids) - 500 == {"part_of_send": 50, "whole_send": 100, "before_confirm": 100}.get(point, 0)
+
+
+@pytest.mark.endurance
+@pytest.mark.timeout(900)
+async def test_killed_fifty_times_under_load_it_loses_nothing_and_its_claims_flow_again(
+    doom: Doom, kafkastore: Kafkastore, queue: EventQueue, events: Topic
+) -> None:
+    # The lease is the usual one. One instance lives; beside it one after the other is killed.
+    survivor = kafkastore(KAFKASTORE_LEASE_S="15", KAFKASTORE_BATCH_EVENTS="50")
+    await asyncio.to_thread(survivor.wait_until_ready)
+    dice = random.Random(20_261_123)
+    points = [point for point in POINTS for _ in range(KILLS_A_POINT)]
+    dice.shuffle(points)
+    left_behind: dict[str, float] = {}
+    waited_s: list[float] = []
+    async with _load(queue) as pushed, _watch_claims(queue, left_behind, waited_s):
+        for point in points:
+            doomed = doom(point, dice.randint(1, 5), KAFKASTORE_LEASE_S="15", KAFKASTORE_BATCH_EVENTS="50")
+            assert await asyncio.to_thread(doomed.process.wait, timeout_s=60.0) == -signal.SIGKILL
+            died_at = time.monotonic()
+            left_behind |= {key: died_at for key in await queue.claims() if f"-{doomed.pid}-" in key}
+    await settled(queue, produced=len(pushed))
+    assert set(await events.ids()) == pushed
+    assert len(left_behind) == len(points)
+    assert max(waited_s) < FLOWS_AGAIN_S
+    log.info("%d kills, %d events, claims back after %.1f s", len(points), len(pushed), max(waited_s))
+
+
+@contextlib.asynccontextmanager
+async def _load(queue: EventQueue) -> AsyncIterator[set[str]]:
+    """Push all the time; more than one instance ships at once, so that there is something for each to claim."""
+    pushed: set[str] = set()
+
+    async def room() -> bool:
+        return (await queue.books()).listed < 400
+
+    async def push() -> None:
+        while True:
+            batch = entries(200)
+            pushed.update(batch)
+            await queue.push(list(batch.values()))
+            await until(room, "what was pushed is claimed")
+
+    pushing = asyncio.create_task(push())
+    try:
+        yield pushed
+    finally:
+        pushing.cancel()
+        await asyncio.wait([pushing])
+        if not pushing.cancelled():
+            pushing.result()
+
+
+@contextlib.asynccontextmanager
+async def _watch_claims(queue: EventQueue, left_behind: dict[str, float], waited_s: list[float]) -> AsyncIterator[None]:
+    """Note for each claim of a dead instance how long it took until it was taken back."""
+    seen: set[str] = set()
+
+    async def watch() -> None:
+        while True:
+            held = await queue.claims()
+            for key, died_at in list(left_behind.items()):
+                if key not in held and key not in seen:
+                    seen.add(key)
+                    waited_s.append(time.monotonic() - died_at)
+            await asyncio.sleep(PAUSE_S)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield
+
+        async def all_are_back() -> bool:
+            return len(seen) == len(left_behind)
+
+        await until(all_are_back, "the claims of the dead flow again", limit_s=FLOWS_AGAIN_S + 5)
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])

@@ -1,0 +1,101 @@
+"""kafkastore and the Redis servers that it drains: several, away, or set up so that they may lose events."""
+
+import asyncio
+import signal
+import uuid
+
+from redis.asyncio import Redis
+
+from deploy.localstack import LocalStack
+from deploy.localstack.redis import RedisServer
+from services.backbone.queue import EventQueue
+from tests.contract.kafkastore_bench import Kafkastore, Topic, entries, readiness, settled, until
+
+
+async def test_several_redis_servers_are_drained_by_one_process_and_one_that_is_away_stops_none(
+    local_stack: LocalStack,
+    redis_beside_the_tracker: RedisServer,
+    kafkastore: Kafkastore,
+    queue: EventQueue,
+    events: Topic,
+) -> None:
+    other = local_stack.start_redis(f"other-{uuid.uuid4().hex[:6]}")
+    urls = f"{redis_beside_the_tracker.url},{other.url}"
+    service = kafkastore(KAFKASTORE_REDIS_URLS=urls)
+    await asyncio.to_thread(service.wait_until_ready)
+    here, there = entries(30), entries(30)
+    async with Redis.from_url(other.url) as redis:
+        other_queue = EventQueue(redis)
+        await queue.push(list(here.values()))
+        await other_queue.push(list(there.values()))
+        await settled(queue, produced=30)
+        await settled(other_queue, produced=30)
+    assert sorted(await events.ids()) == sorted([*here, *there])
+    label = other.url.removeprefix("redis://")
+    metrics = await asyncio.to_thread(service.metrics)
+    assert f'push_ledger_events{{redis="{label}",state="produced"}} 30.0' in metrics
+    assert f'push_ledger_events{{redis="{label}",state="waiting"}} 0.0' in metrics
+    assert "push_kafkastore_geoip_loaded 1.0" in metrics
+
+    other.process.kill()
+    more = entries(30)
+    await queue.push(list(more.values()))
+    await settled(queue, produced=60)
+    body = await asyncio.to_thread(readiness, service)
+    assert not body["checks"][f"redis {label}"]["ok"]
+    assert f'redis="{label}"' not in await asyncio.to_thread(service.metrics)
+
+    other.start()
+    other.wait_ready()
+    async with Redis.from_url(other.url) as redis:
+        other_queue = EventQueue(redis)
+        await other_queue.push(list(entries(5).values()))
+
+        async def drained() -> bool:
+            books = await other_queue.books()
+            return books.waiting == 0 and books.unaccounted == 0
+
+        await until(drained, "the Redis that came back is drained")
+
+
+async def test_a_redis_that_may_evict_is_refused_at_the_start_and_nothing_is_claimed(
+    redis_beside_the_tracker: RedisServer, kafkastore: Kafkastore, queue: EventQueue
+) -> None:
+    await queue.push(list(entries(3).values()))
+    async with Redis.from_url(redis_beside_the_tracker.url) as redis:
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            service = kafkastore()
+            assert await asyncio.to_thread(service.process.wait, timeout_s=20.0) == 78
+        finally:
+            await redis.config_set("maxmemory-policy", "noeviction")
+    said = service.process.log_tail(40)
+    assert "maxmemory-policy is allkeys-lru" in said
+    assert redis_beside_the_tracker.url.removeprefix("redis://") in said
+    assert "Traceback" not in said
+    books = await queue.books()
+    assert (books.listed, books.claimed) == (3, 0)
+
+
+async def test_a_redis_that_comes_late_and_may_evict_is_refused_at_its_first_answer(
+    local_stack: LocalStack, kafkastore: Kafkastore
+) -> None:
+    late = local_stack.start_redis(f"late-{uuid.uuid4().hex[:6]}")
+    async with Redis.from_url(late.url) as redis:
+        await EventQueue(redis).push(list(entries(3).values()))
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+        late.process.send_signal(signal.SIGSTOP)
+        service = kafkastore(REDIS_URL=late.url)
+        try:
+
+            async def away() -> bool:
+                return await asyncio.to_thread(lambda: "redis_unavailable" in service.log.read_text())
+
+            await until(away, "it has met nobody")
+            assert service.is_alive
+        finally:
+            late.process.send_signal(signal.SIGCONT)
+        assert await asyncio.to_thread(service.process.wait, timeout_s=30.0) == 78
+        books = await EventQueue(redis).books()
+        assert (books.listed, books.claimed) == (3, 0)
+    late.process.stop()

@@ -1,0 +1,125 @@
+"""The bounds of the tracker: what is too large, too slow or too much is told so, and all else goes on."""
+
+import gzip
+import itertools
+import json
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deploy.localstack.redis import RedisServer
+from tests.contract.tracker_process import LIMIT, Answer, Tracker, read_answer, wait_until
+
+
+def test_an_event_up_to_the_limit_is_taken_and_beyond_it_refused_by_name(tracker: Tracker) -> None:
+    assert tracker.ask("GET", "/a?x=" + "y" * 8192).status == 200
+    assert tracker.ask("GET", "/a?x=" + "y" * (LIMIT - 300)).status == 200
+    assert tracker.ask("POST", "/a", body=b"x=" + b"y" * (LIMIT - 300)).status == 200
+    assert len(tracker.events()) == 3
+    chunks = [b"2000\r\n" + b"y" * 8192 + b"\r\n"] * 20
+    for answer in (
+        tracker.ask("GET", "/a?x=" + "y" * LIMIT),
+        tracker.ask("GET", "/a?x=" + "y" * 5 * LIMIT),
+        tracker.ask("POST", "/a", body=b"x=" + b"y" * LIMIT),
+        tracker.ask("POST", "/a", "Content-Length: 99999999999", "Expect: 100-continue"),
+        tracker.ask("POST", "/a", "Content-Encoding: gzip", body=gzip.compress(b"x" * 50 * LIMIT)),
+        tracker.send(b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", *chunks),
+    ):
+        assert answer.status == 413
+        told = json.loads(answer.body)
+        assert told["limit"] == LIMIT
+        assert "MAX_EVENT_BYTES" in told["detail"]
+    assert tracker.events() == []
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"GET /a HTTP/1.1\r\n", *[b"X: " + b"y" * 8000 + b"\r\n"] * 300],
+        [b"GET /a HTTP/1.1\r\nX: ", *[b"y" * 8000] * 300],
+        [b"GET /", *[b"y" * 8000] * 300],
+        [
+            b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+            *[b"X: " + b"y" * 8000 + b"\r\n"] * 300,
+        ],
+    ],
+    ids=["headers", "one header", "request line", "trailers"],
+)
+def test_a_head_without_end_is_cut_off(tracker: Tracker, pieces: list[bytes]) -> None:
+    assert tracker.send(*pieces).status == 413
+
+
+def test_a_slow_request_is_given_up(tracker: Tracker) -> None:
+    assert tracker.send(b"GET /a HTTP/1.1\r\n").status == 408
+    assert tracker.send(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na").status == 408
+
+
+def test_bodies_together_are_bounded(redis_server: RedisServer, tmp_path: Path) -> None:
+    limits = dict.fromkeys(("MAX_EVENT_BYTES", "TRACKER_MAX_BATCH_BYTES", "TRACKER_MAX_BODY_BYTES"), "2000")
+    tracker = Tracker(redis_server.url, tmp_path, **limits)
+    head = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1502\r\n\r\n"
+    with tracker.connect() as first:
+        first.sendall(head + b"x=" + b"y" * 1499)
+        # Taken until the tracker has read the first one's piece.
+        wait_until(lambda: tracker.send(head + b"x=" + b"y" * 1500).status == 503)
+        first.sendall(b"y")
+        assert read_answer(first).status == 200
+    assert tracker.send(head + b"x=" + b"y" * 1500).status == 200
+    assert tracker.end() == 0
+
+
+def test_connections_together_are_bounded(redis_server: RedisServer, tmp_path: Path) -> None:
+    tracker = Tracker(redis_server.url, tmp_path, TRACKER_MAX_CONNECTIONS="2")
+    with tracker.connect() as first, tracker.connect() as second:
+        for connection in (first, second):
+            connection.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert read_answer(connection).status == 200
+        answer = tracker.ask("GET", "/a")
+        assert (answer.status, answer.headers["retry-after"], answer.headers["connection"]) == (503, "2", "close")
+        assert json.loads(answer.body)["error"] == "overloaded"
+        with tracker.connect() as silent:
+            assert read_answer(silent).status == 503
+        assert tracker.metric('push_tracker_events_refused_total{reason="overloaded"}') == 2
+        first.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_answer(first).status == 200
+    wait_until(lambda: tracker.ask("GET", "/a").status == 200)
+    assert tracker.end() == 0
+
+
+def bomb() -> Iterator[bytes]:
+    """10 GB of zeros as gzip, 10 MB: blocks that stand alone, so that one is packed and sent again and again."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    block = packer.compress(bytes(1_048_576)) + packer.flush(zlib.Z_FULL_FLUSH)
+    assert len(block) * 10_000 < 12_000_000
+    yield b"\x1f\x8b\x08" + bytes(6) + b"\xff"
+    yield from itertools.repeat(block, 10_000)
+
+
+def throw_bomb(tracker: Tracker) -> Answer:
+    head = b"POST /batch HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return tracker.send(head, *(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in bomb()))
+
+
+def test_a_gzip_bomb_is_refused_in_little_memory_while_others_are_served(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    tracker = Tracker(redis_server.url, tmp_path)
+    process = psutil.Process(tracker.pid)
+    assert tracker.ask("POST", "/batch", body=b'[{"type":"a"}]').status == 200
+    before = process.memory_info().rss
+    with ThreadPoolExecutor() as clients:
+        bombs = [clients.submit(throw_bomb, tracker) for _ in range(4)]
+        others, most = 0, before
+        while not all(one.done() for one in bombs) or others < 20:
+            assert tracker.ask("GET", "/other").status == 200
+            others += 1
+            most = max(most, process.memory_info().rss)
+    for one in bombs:
+        assert one.result().status == 413
+        assert json.loads(one.result().body)["limit"] == 8_388_608
+    assert most - before < 50_000_000
+    assert tracker.end() == 0

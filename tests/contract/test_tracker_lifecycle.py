@@ -1,0 +1,220 @@
+"""The tracker and its Redis stopped, killed and started: what was answered 2xx is stored, whoever dies."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from deploy.localstack.ports import LOOPBACK, is_listening
+from deploy.localstack.redis import RedisServer
+from services.backbone import names
+from tests.contract.tracker_process import OK, Tracker, read_answer, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+    server.start()
+    server.wait_ready()
+    yield server
+    server.process.stop()
+
+
+def test_without_redis_nothing_is_answered_2xx_and_it_heals(own_redis: RedisServer, tmp_path: Path) -> None:
+    own_redis.process.stop()
+    tracker = Tracker(own_redis.url, tmp_path)
+    assert tracker.internal("/readyz") == 503
+    answer = tracker.ask("GET", "/a")
+    assert (answer.status, answer.headers["retry-after"]) == (503, "2")
+    own_redis.start()
+    wait_until(lambda: tracker.internal("/readyz") == 200)
+    assert tracker.ask("GET", "/b").status == 200
+    own_redis.process.send_signal(signal.SIGSTOP)
+    begin = time.monotonic()
+    assert tracker.ask("GET", "/c").status == 503
+    assert time.monotonic() - begin < 3
+    own_redis.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: tracker.ask("GET", "/d").status == 200)
+    assert b"/d" in [event.path for event in tracker.events()]
+    assert tracker.end() == 0
+
+
+@pytest.fixture
+def durable_redis(own_redis: RedisServer) -> RedisServer:
+    """A Redis that confirms what a kill of its process can't undo.
+
+    With `everysec` it may, while a sync is under way, confirm what it has not yet written even to the page cache.
+    """
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("appendfsync", "always")
+    return own_redis
+
+
+class Load:
+    """Clients that send events without pause, each again under its id until it is answered 2xx."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._port = tracker.port
+        self.answered: set[str] = set()
+        self.failures = 0
+
+    async def during(self, *disturbances: Callable[[], None]) -> None:
+        """Send before, during and after each of the disturbances."""
+        clients = [asyncio.create_task(self._client(number)) for number in range(20)]
+        try:
+            await self._answer(300)
+            for disturb in disturbances:
+                failures = self.failures
+                await asyncio.to_thread(disturb)
+                assert self.failures > failures, "nobody was sending"
+                await self._answer(300)
+        finally:
+            for client in clients:
+                client.cancel()
+            await asyncio.wait(clients)
+
+    async def _answer(self, more: int) -> None:
+        goal = len(self.answered) + more
+        await asyncio.to_thread(wait_until, lambda: len(self.answered) >= goal, 30)
+
+    async def _client(self, number: int) -> None:
+        ids = (f"{number}-{turn}" for turn in itertools.count())
+        event_id = next(ids)
+        while True:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                reader, writer = await asyncio.open_connection(LOOPBACK, self._port)
+                with contextlib.closing(writer):
+                    while await self._send(event_id, reader, writer):
+                        self.answered.add(event_id)
+                        event_id = next(ids)
+            self.failures += 1
+            await asyncio.sleep(0.02)
+
+    async def _send(self, event_id: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(b"GET /load HTTP/1.1\r\nHost: x\r\nIdempotency-Key: %s\r\n\r\n" % event_id.encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200 "):
+            return False
+        await reader.readexactly(len(OK))
+        return True
+
+
+def assert_all_answered_is_stored(load: Load, tracker: Tracker) -> None:
+    tracker.stop()
+    accepted = int(tracker.redis.hget(names.LEDGER, "accepted") or 0)
+    stored = [event.id for event in tracker.events()]
+    assert load.answered - set(stored) == set()
+    assert accepted == len(stored)
+
+
+async def test_what_was_answered_2xx_outlives_a_kill_of_the_tracker(clean_redis: RedisServer, tmp_path: Path) -> None:
+    tracker = Tracker(clean_redis.url, tmp_path)
+
+    def kill_and_restart() -> None:
+        tracker.kill()
+        tracker.restart()
+
+    load = Load(tracker)
+    await load.during(kill_and_restart, kill_and_restart)
+    assert_all_answered_is_stored(load, tracker)
+    assert tracker.end() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_fifty_kills_of_the_tracker_lose_nothing_that_was_answered(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    # Killed while Redis is well, while events go to the spool, and while the spool is replayed.
+    dice = random.Random(20_261_123)
+    tracker = Tracker(own_redis.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
+    states: Counter[str] = Counter()
+
+    def change_redis() -> str:
+        if own_redis.process.is_alive and dice.random() < 0.5:
+            own_redis.process.stop()
+        elif not own_redis.process.is_alive and dice.random() < 0.6:
+            own_redis.start()
+            own_redis.wait_ready()
+            return "comes back"
+        return "is well" if own_redis.process.is_alive else "is away"
+
+    def kill_and_restart() -> None:
+        states[change_redis()] += 1
+        time.sleep(dice.uniform(0.01, 0.5))
+        tracker.kill()
+        tracker.restart()
+
+    load = Load(tracker)
+    await load.during(*[kill_and_restart] * 50)
+    if not own_redis.process.is_alive:
+        own_redis.start()
+        own_redis.wait_ready()
+    await asyncio.to_thread(wait_until, lambda: tracker.metric("push_tracker_spool_events") == 0, 60)
+    sys.stdout.write(f"\nkilled while Redis {dict(states)}; {len(load.answered)} events were answered\n")
+    assert min(states[state] for state in ("is well", "is away", "comes back")) > 0
+    assert_all_answered_is_stored(load, tracker)
+    assert tracker.end() == 0
+
+
+async def test_what_was_answered_2xx_outlives_a_kill_of_redis(durable_redis: RedisServer, tmp_path: Path) -> None:
+    tracker = Tracker(durable_redis.url, tmp_path)
+
+    def kill_and_restart() -> None:
+        durable_redis.process.kill()
+        durable_redis.start()
+        durable_redis.wait_ready()
+
+    load = Load(tracker)
+    await load.during(kill_and_restart)
+    assert_all_answered_is_stored(load, tracker)
+    assert tracker.end() == 0
+
+
+@pytest.mark.parametrize("direct", ["on", "off"])
+def test_sigterm_finishes_what_is_in_flight(redis_server: RedisServer, tmp_path: Path, direct: str) -> None:
+    tracker = Tracker(redis_server.url, tmp_path, TRACKER_DIRECT_GETS=direct)
+    with tracker.connect() as connection:
+        connection.sendall(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nx")
+        tracker.process.terminate()
+        wait_until(lambda: tracker.internal("/readyz") == 503)
+        during = tracker.ask("GET", "/during-drain")
+        # So that whoever keeps connections open has opened others, elsewhere, before the port is gone.
+        assert (during.status, during.headers.get("connection")) == (200, "close")
+        wait_until(lambda: not is_listening(tracker.port))  # past the drain delay: only this connection is left
+        connection.sendall(b"=1")
+        assert read_answer(connection).status == 200
+    assert tracker.process.wait(timeout_s=10) == 0
+    assert {b"/slow", b"/during-drain"} <= {event.path for event in tracker.events()}
+    assert tracker.problems() == []
+    tracker.redis.close()
+
+
+def test_bad_settings_stop_it_with_one_message() -> None:
+    environ = {"TRACKER_PORT": "0", "REDIS_URL": "http://:hunter2@x", "TRUSTED_PROXIES": "x", "MAX_EVENT_BYTES": "many"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.tracker"],
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert ended.returncode == 78
+    assert all(f"{name}: " in ended.stderr for name in environ)
+    assert "hunter2" not in ended.stderr
+    assert "Traceback" not in ended.stderr

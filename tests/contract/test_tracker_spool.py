@@ -1,0 +1,275 @@
+"""The tracker without its Redis: events wait on disk, clients notice nothing, and what was answered comes once."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from deploy.localstack.ports import free_port
+from deploy.localstack.redis import RedisServer
+from services.backbone import names
+from tests.contract.tracker_load import Memory, PacedLoad
+from tests.contract.tracker_process import Tracker, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+    server.start()
+    server.wait_ready()
+    yield server
+    server.process.send_signal(signal.SIGCONT)
+    server.process.stop()
+
+
+@pytest.fixture
+def spooling(own_redis: RedisServer, tmp_path: Path) -> Iterator[Tracker]:
+    """A tracker with a spool."""
+    tracker = Tracker(own_redis.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
+    yield tracker
+    assert tracker.end() == 0
+
+
+def tell(figures: str) -> None:
+    """Show measured figures with -s or when a test fails."""
+    sys.stdout.write(f"\n{figures}\n")
+
+
+def waiting(tracker: Tracker) -> float:
+    return tracker.metric("push_tracker_spool_events")
+
+
+def assert_answered_once(answered: list[str], tracker: Tracker, *, unanswered: int = 0) -> list[str]:
+    """All that was answered is in the list, none twice; returns the ids in the list's order."""
+    accepted = int(tracker.redis.hget(names.LEDGER, "accepted") or 0)
+    stored = [event.id for event in tracker.events()]
+    copies = [event_id for event_id, times in Counter(stored).items() if times > 1]
+    tell(f"answered {len(answered)}, stored {len(stored)}, copies {len(copies)}")
+    assert set(answered) - set(stored) == set()
+    assert copies == []
+    assert accepted == len(stored)
+    assert len(stored) <= len(answered) + unanswered
+    return stored
+
+
+def holds(tracker: Tracker, events: int) -> bool:
+    return int(tracker.redis.llen(names.RAW_EVENTS_LIST)) >= events
+
+
+def is_stopped(redis: RedisServer) -> None:
+    redis.process.stop()
+
+
+def hangs(redis: RedisServer) -> None:
+    redis.process.send_signal(signal.SIGSTOP)
+
+
+def comes_back(redis: RedisServer) -> None:
+    if redis.process.is_alive:
+        redis.process.send_signal(signal.SIGCONT)
+    else:
+        redis.start()
+    redis.wait_ready()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "per_s", "limit_ms"),
+    # The short one runs beside anything; only the long one is a statement about speed.
+    [(8, 200, 500), pytest.param(60, 1000, 50, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
+)
+@pytest.mark.parametrize("goes_away", [is_stopped, hangs])
+async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fixtures and parameters
+    own_redis: RedisServer,
+    spooling: Tracker,
+    goes_away: Callable[[RedisServer], None],
+    seconds: int,
+    per_s: int,
+    limit_ms: float,
+) -> None:
+    load = PacedLoad(spooling, per_s=per_s)
+    figures = load.figures
+    await load.during(1)
+    figures.latencies_ms.clear()
+    async with Memory(spooling.pid) as memory:
+        await load.during(3)
+        p99_well = figures.quantile_ms(0.99)
+        figures.latencies_ms.clear()
+        await asyncio.to_thread(goes_away, own_redis)
+        await load.during(seconds)
+        p50, p99, most = figures.quantile_ms(0.5), figures.quantile_ms(0.99), max(figures.latencies_ms)
+        spooled = await asyncio.to_thread(waiting, spooling)
+        assert await asyncio.to_thread(spooling.internal, "/readyz") == 200
+        await asyncio.to_thread(comes_back, own_redis)
+        await load.during(2)
+        await asyncio.to_thread(wait_until, lambda: waiting(spooling) == 0, 60)
+    load.close()
+    tell(
+        f"{goes_away.__name__} for {seconds} s, {per_s}/s: {len(figures.answered)} answered, "
+        f"{len(figures.errors)} errors, {spooled:.0f} spooled, p50 {p50:.1f} ms, p99 {p99:.1f} ms "
+        f"(with Redis well {p99_well:.1f} ms), slowest {most:.0f} ms, memory {memory.grown_mb:+.1f} MB"
+    )
+    accepted = spooling.metric("push_tracker_events_accepted_total")
+    assert_answered_once(figures.answered, spooling)
+    assert figures.errors == []
+    assert accepted == len(figures.answered)
+    assert spooled > 0.8 * per_s * seconds
+    assert memory.grown_mb < 50
+    assert p99 < limit_ms
+
+
+def test_a_redis_that_never_was_there_is_no_hindrance(tmp_path: Path) -> None:
+    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+    tracker = Tracker(server.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
+    assert tracker.internal("/readyz") == 200
+    assert [tracker.ask("GET", f"/{number}").status for number in range(20)] == [200] * 20
+    assert waiting(tracker) == 20
+    tracker.stop()
+    tracker.start()
+    wait_until(lambda: tracker.internal("/readyz") == 200)
+    assert waiting(tracker) == 20
+    server.start()
+    server.wait_ready()
+    wait_until(lambda: waiting(tracker) == 0)
+    assert [event.path for event in tracker.events()] == [b"/%d" % number for number in range(20)]
+    assert tracker.metric("push_tracker_events_replayed_total") == 20
+    assert tracker.end() == 0
+    server.process.stop()
+
+
+async def test_what_was_answered_outlives_kills_while_it_is_spooled(own_redis: RedisServer, spooling: Tracker) -> None:
+    load = PacedLoad(spooling, per_s=500)
+    own_redis.process.stop()
+    for _ in range(3):
+        sending = asyncio.create_task(load.during(1.5))
+        await asyncio.sleep(1)
+        await asyncio.to_thread(spooling.kill)
+        await sending
+        load.close()
+        await asyncio.to_thread(spooling.restart)
+    answered = load.figures.answered
+    assert len(answered) > 100
+    assert waiting(spooling) >= len(answered)
+    own_redis.start()
+    own_redis.wait_ready()
+    await asyncio.to_thread(wait_until, lambda: waiting(spooling) == 0)
+    assert_answered_once(answered, spooling, unanswered=len(load.figures.errors))
+
+
+@pytest.mark.timeout(300)
+async def test_a_kill_while_the_spool_is_replayed_makes_no_copy(own_redis: RedisServer, spooling: Tracker) -> None:
+    load = PacedLoad(spooling, per_s=500)
+    own_redis.process.stop()
+    await load.during(4)
+    assert load.figures.errors == []
+    load.close()
+    spooling.stop()
+    own_redis.start()
+    own_redis.wait_ready()
+    total = len(load.figures.answered)
+    killed_within = 0
+    for part in (0.2, 0.4, 0.6):
+        spooling.start()
+        await asyncio.to_thread(wait_until, partial(holds, spooling, int(part * total)), 30)
+        spooling.kill()
+        killed_within += int(spooling.redis.llen(names.RAW_EVENTS_LIST)) < total
+    tell(f"killed {killed_within} times within the replay of {total} events")
+    assert killed_within >= 1
+    spooling.start()
+    await asyncio.to_thread(wait_until, lambda: spooling.internal("/readyz") == 200)
+    await asyncio.to_thread(wait_until, lambda: waiting(spooling) == 0)
+    stored_ids = assert_answered_once(load.figures.answered, spooling)
+    assert len(stored_ids) == total
+
+
+def test_two_trackers_share_a_directory_and_one_takes_over_from_the_other(
+    own_redis: RedisServer, spooling: Tracker, tmp_path: Path
+) -> None:
+    other = Tracker(own_redis.url, tmp_path / "other", TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
+    own_redis.process.stop()
+    assert spooling.ask("GET", "/one").status == 200
+    assert other.ask("GET", "/two").status == 200
+    other.kill()
+    spooling.restart()
+    assert waiting(spooling) == 2
+    own_redis.start()
+    own_redis.wait_ready()
+    wait_until(lambda: waiting(spooling) == 0)
+    assert sorted(event.path for event in spooling.events()) == [b"/one", b"/two"]
+    other.redis.close()
+
+
+def test_a_spool_that_is_full_is_told_and_heals(own_redis: RedisServer, tmp_path: Path) -> None:
+    tracker = Tracker(
+        own_redis.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"), TRACKER_SPOOL_BYTES="1048576"
+    )
+    own_redis.process.stop()
+    body = b"x=" + b"y" * 60_000
+    answers = [tracker.ask("POST", "/a", body=body) for _ in range(30)]
+    refused = [answer for answer in answers if answer.status != 200]
+    stored = len(answers) - len(refused)
+    assert stored >= 16
+    assert {(answer.status, answer.headers["retry-after"]) for answer in refused} == {(503, "2")}
+    assert b"spool_full" in refused[0].body
+    assert tracker.metric('push_tracker_events_refused_total{reason="spool_full"}') == len(refused)
+    assert tracker.internal("/readyz") == 503
+    assert tracker.internal("/livez") == 200
+    own_redis.start()
+    wait_until(lambda: waiting(tracker) == 0)
+    wait_until(lambda: tracker.internal("/readyz") == 200)
+    assert tracker.ask("POST", "/a", body=body).status == 200
+    assert len(tracker.events()) == stored + 1
+    assert tracker.end() == 0
+
+
+@pytest.mark.parametrize("goes_away", [is_stopped, hangs])
+def test_a_stop_while_redis_is_away_takes_less_than_ten_seconds(
+    own_redis: RedisServer, spooling: Tracker, goes_away: Callable[[RedisServer], None]
+) -> None:
+    assert spooling.ask("GET", "/before").status == 200
+    goes_away(own_redis)
+    assert spooling.ask("GET", "/during").status == 200
+    spooling.process.terminate()
+    assert spooling.process.wait(timeout_s=10) == 0
+    comes_back(own_redis)
+    spooling.restart()
+    wait_until(lambda: waiting(spooling) == 0)
+    assert [event.path for event in spooling.events()] == [b"/before", b"/during"]
+
+
+def test_a_redis_that_evicts_ends_the_start_with_the_reason(own_redis: RedisServer, tmp_path: Path) -> None:
+    tracker = Tracker(own_redis.url, tmp_path)
+    tracker.redis.config_set("maxmemory-policy", "allkeys-lru")
+    tracker.process.stop()
+    tracker.start()
+    assert tracker.process.wait(timeout_s=20) == 78
+    assert "maxmemory-policy is allkeys-lru" in tracker.log.read_text()
+    assert "Traceback" not in tracker.log.read_text()
+    tracker.redis.close()
+
+
+def test_a_spool_directory_that_cannot_be_used_ends_the_start_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.tracker"],
+        cwd=ROOT,
+        env={
+            "TRACKER_SPOOL_DIRECTORY": str(tmp_path / "file"),
+            "TRACKER_PORT": str(free_port()),
+            "INTERNAL_PORT": str(free_port()),
+        },
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert ended.returncode == 78
+    assert "TRACKER_SPOOL_DIRECTORY" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,127 @@
+"""Clients of a tracker that send at a steady rate, whatever becomes of the answers, and note what was answered when."""
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import Self
+
+import psutil
+
+from deploy.localstack.ports import LOOPBACK
+from tests.contract.tracker_process import OK, Tracker
+
+
+@dataclass
+class Figures:
+    """What came of it."""
+
+    answered: list[str] = field(default_factory=list)
+    """Ids answered 2xx, in the order of their answers."""
+    errors: list[str] = field(default_factory=list)
+    latencies_ms: list[float] = field(default_factory=list)
+
+    def quantile_ms(self, part: float) -> float:
+        ordered = sorted(self.latencies_ms)
+        return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+_MOST_CONNECTIONS = 200
+_LONGEST_IDLE_S = 2.0  # the tracker closes connections that were idle for five
+
+
+class PacedLoad:
+    """Sends `per_s` events a second over kept-alive connections, each with an id of its own.
+
+    Latency counts from when a request's time had come, also while it waits for a connection that is free.
+    """
+
+    def __init__(self, tracker: Tracker, *, per_s: int, name: str = "load") -> None:
+        self._tracker = tracker
+        self._per_s = per_s
+        self._name = name
+        self._free: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._room = asyncio.Semaphore(_MOST_CONNECTIONS)
+        self._sent = 0
+        self.figures = Figures()
+
+    async def during(self, seconds: float) -> None:
+        """Send for so long; return when all is answered."""
+        loop = asyncio.get_running_loop()
+        begin, sent = loop.time(), 0
+        requests: set[asyncio.Task[None]] = set()
+        while (elapsed := loop.time() - begin) < seconds:
+            due = int(elapsed * self._per_s)
+            while sent < due:
+                sent += 1
+                self._sent += 1
+                request = asyncio.create_task(self._request(f"{self._name}-{self._sent}"))
+                requests.add(request)
+                request.add_done_callback(requests.discard)
+            await asyncio.sleep(0.002)
+        if requests:
+            await asyncio.wait(requests)
+
+    def close(self) -> None:
+        for _, _, writer in self._free:
+            writer.close()
+        self._free.clear()
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._free:
+            since, reader, writer = self._free.pop()
+            if time.monotonic() - since < _LONGEST_IDLE_S and not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(LOOPBACK, self._tracker.port)
+
+    async def _request(self, event_id: str) -> None:
+        begin = time.perf_counter()
+        async with self._room:
+            if await self._send(event_id):
+                self.figures.latencies_ms.append(1000 * (time.perf_counter() - begin))
+                self.figures.answered.append(event_id)
+
+    async def _send(self, event_id: str) -> bool:
+        writer = None
+        try:
+            reader, writer = await self._connection()
+            writer.write(b"GET /load?di=d HTTP/1.1\r\nHost: x\r\nIdempotency-Key: %s\r\n\r\n" % event_id.encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200 "):
+                raise ConnectionRefusedError(head.split(b"\r\n")[0].decode())
+            await reader.readexactly(len(OK))
+        except (OSError, asyncio.IncompleteReadError) as error:
+            self.figures.errors.append(f"{type(error).__name__} {error}")
+            if writer is not None:
+                writer.close()
+            return False
+        self._free.append((time.monotonic(), reader, writer))
+        return True
+
+
+class Memory:
+    """The most memory that a process was seen to use while the block ran, above what it began with."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self.grown_mb = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._first = self._process.memory_info().rss
+        self._watching = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._note()
+        self._watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._watching
+
+    def _note(self) -> None:
+        self.grown_mb = max(self.grown_mb, (self._process.memory_info().rss - self._first) / 1e6)
+
+    async def _watch(self) -> None:
+        while True:
+            self._note()
+            await asyncio.sleep(0.05)

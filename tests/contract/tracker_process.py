@@ -1,0 +1,121 @@
+"""The tracker as a process that tests ask, kill and read back; what it stored is in its Redis."""
+
+import contextlib
+import re
+import socket
+import time
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+from typing import NamedTuple
+
+import redis
+
+from deploy.localstack.ports import LOOPBACK, free_port, is_listening
+from deploy.localstack.services import ServiceProcess
+from services.backbone import names
+from services.backbone.events import RawEvent, decode_raw
+
+LIMIT = 65_536
+OK = b'{"status":"ok"}'
+_START_S = 30
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Tracker(ServiceProcess):
+    """A tracker, started, and the Redis that it writes to."""
+
+    def __init__(self, redis_url: str, logs: Path, **environ: str) -> None:
+        self.port = free_port()
+        self.redis = redis.Redis.from_url(redis_url)
+        environ = {
+            "REDIS_URL": redis_url,
+            "TRACKER_PORT": str(self.port),
+            "TRUSTED_PROXIES": "127.0.0.0/8",
+            "TRACKER_DRAIN_S": "0.3",
+            "TRACKER_PUSH_TIMEOUT_S": "1",
+            "TRACKER_BODY_TIMEOUT_S": "2",
+            "MAX_EVENT_BYTES": str(LIMIT),
+            "LOG_FORMAT": "json",
+            **environ,
+        }
+        super().__init__("tracker", label="tracker", logs=logs, env=environ)
+        self.start()
+        self.process.wait_until(lambda: is_listening(self.port), timeout_s=_START_S)
+
+    def internal(self, path: str) -> int:
+        """Ask the internal port; the status, or 0 when nothing answers."""
+        try:
+            return self._get(path)[0]
+        except (OSError, HTTPException):
+            return 0
+
+    def metric(self, name: str) -> float:
+        found = re.search(rf"^{re.escape(name)} (\S+)$", self.metrics(), re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection((LOOPBACK, self.port), timeout=5)
+
+    def send(self, *pieces: bytes, method: str = "GET") -> Answer:
+        """Send bytes as they are; return the first answer that is not 100."""
+        with self.connect() as connection:
+            with contextlib.suppress(ConnectionError):  # the tracker may answer and close before all is sent
+                for piece in pieces:
+                    connection.sendall(piece)
+            return read_answer(connection, method)
+
+    def ask(self, method: str, target: str, *headers: str, body: bytes = b"") -> Answer:
+        lines = [f"{method} {target} HTTP/1.1", "Host: trk.example", *headers]
+        lines += [f"Content-Length: {len(body)}"] if body else []
+        return self.send("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body, method=method)
+
+    def events(self) -> list[RawEvent]:
+        """Take all stored events off the list."""
+        with self.redis.pipeline() as pipeline:
+            pipeline.lrange(names.RAW_EVENTS_LIST, 0, -1)
+            pipeline.delete(names.RAW_EVENTS_LIST)
+            entries = pipeline.execute()[0]
+        return [decode_raw(entry) for entry in entries]
+
+    def event(self) -> RawEvent:
+        [event] = self.events()
+        return event
+
+    def problems(self) -> list[str]:
+        levels = ('"level": "warning"', '"level": "error"', "Traceback")
+        return [line for line in self.log.read_text().splitlines() if any(level in line for level in levels)]
+
+    def end(self) -> int:
+        """Stop it as a container would be stopped; the exit code."""
+        self.redis.close()
+        self.process.stop(grace_s=12)
+        code = self.process.exit_code
+        assert code is not None
+        return code
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = 15) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.02)
+
+
+def read_answer(connection: socket.socket, method: str = "GET") -> Answer:
+    with connection.makefile("rb") as stream:
+        while True:
+            status = int(stream.readline().split(b" ")[1])
+            headers = {}
+            while (line := stream.readline().strip()) != b"":
+                name, _, value = line.decode("latin-1").partition(": ")
+                headers[name] = value
+            if status != 100:
+                break
+        size = 0 if method == "HEAD" else int(headers.get("content-length", "0"))
+        return Answer(status, headers, stream.read(size))

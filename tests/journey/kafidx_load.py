@@ -1,0 +1,153 @@
+"""What loads kafidx: events at a steady rate, watchers that read, and watchers that never do.
+
+KAFIDX_LOAD_RATE (events/s, 5000), KAFIDX_LOAD_SECONDS (60), KAFIDX_LOAD_WATCHERS (20) and KAFIDX_LOAD_STUCK (1, of
+them) change it.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import aiohttp
+import psutil
+
+from services.backbone import names
+from services.backbone.events import Device, Event, Place, encode_event
+from services.backbone.kafka import EventProducer, Record
+
+RATE = int(os.environ.get("KAFIDX_LOAD_RATE", "5000"))
+SECONDS = float(os.environ.get("KAFIDX_LOAD_SECONDS", "60"))
+WATCHERS = int(os.environ.get("KAFIDX_LOAD_WATCHERS", "20"))
+STUCK = int(os.environ.get("KAFIDX_LOAD_STUCK", "1"))
+MB = 1024 * 1024
+MAX_STUCK_MB = 20
+_STEP_S = 0.05
+_SAMPLE_S = 0.2
+
+
+class Watcher:
+    """A watcher that counts what it gets. Rows are not decoded: 20 of them would be the load, not kafidx."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        self._ws = ws
+        self.rows = 0
+        self.stats: dict[str, Any] = {}
+        self.unbalanced: list[dict[str, Any]] = []
+        """Each stats frame in which matched was not sent + dropped + queued."""
+
+    async def read(self) -> None:
+        async for message in self._ws:
+            if message.data.startswith('{"kind":"rows"'):
+                self.rows += message.data.count('{"t":"')
+            elif message.data.startswith('{"kind":"stats"'):
+                self.stats = json.loads(message.data)
+                if self.stats["matched"] != self.stats["sent"] + self.stats["dropped"] + self.stats["queued"]:
+                    self.unbalanced.append(self.stats)
+
+    async def until(self, count: int, *, limit_s: float) -> None:
+        """Return when the stats say that this many matched, and that all of it has come or was dropped."""
+        deadline_s = time.monotonic() + limit_s
+        while time.monotonic() < deadline_s and not self._has_all(count):  # noqa: ASYNC110 - not worth an event
+            await asyncio.sleep(0.1)
+
+    def books(self) -> dict[str, int]:
+        """Return the last books that were told, and how many rows came."""
+        return {name: self.stats.get(name, -1) for name in ("matched", "sent", "dropped", "queued")} | {
+            "rows": self.rows
+        }
+
+    def _has_all(self, count: int) -> bool:
+        stats = self.stats
+        return bool(stats) and stats["matched"] >= count and not stats["queued"] and stats["sent"] == self.rows
+
+
+class MemoryOf:
+    """The memory of a process, looked at five times a second."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self.peak = self.now()
+
+    def now(self) -> int:
+        """Return the resident bytes."""
+        resident: int = self._process.memory_info().rss
+        return resident
+
+    def cpu_s(self) -> float:
+        """Return the seconds of CPU that it has used."""
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
+
+    async def watch(self) -> None:
+        """Note the peak, for ever."""
+        while True:
+            self.peak = max(self.peak, self.now())
+            await asyncio.sleep(_SAMPLE_S)
+
+
+def payload(number: int) -> bytes:
+    # As a real one: some 300 bytes.
+    return encode_event(
+        Event(
+            type=("view", "click", "offr", "geo")[number % 4],
+            id=f"0199c0de-0000-7000-8000-{number:012d}",
+            received_at_ms=time.time_ns() // 1_000_000,
+            queue_delay_ms=3,
+            host="trk.example.org",
+            pod="10.0.0.7",
+            address="cb007100",
+            place=Place("DE", "Berlin"),
+            device=Device("phone", "Pixel 9", "Android", "16", "Chrome Mobile", "142.0"),
+            params=f"n={number}&di=device-{number % 500:04d}&lt=52.5200&lg=13.4050&q=city+bike&page=results",
+        )
+    )
+
+
+async def produce(producer: EventProducer, *, seconds: float = SECONDS) -> int:
+    """Write RATE events a second for so long; returns how many."""
+    sent, begun_s = 0, time.monotonic()
+    while (elapsed_s := time.monotonic() - begun_s) < seconds:
+        due = min(int((elapsed_s + _STEP_S) * RATE) - sent, RATE)
+        records = [Record(payload(number), key=b"%d" % (number % 500)) for number in range(sent, sent + due)]
+        assert await producer.produce(names.EVENTS_TOPIC, records) == []
+        sent += due
+        await asyncio.sleep(max(0.0, begun_s + sent / RATE - _STEP_S - time.monotonic()))
+    return sent
+
+
+@contextlib.asynccontextmanager
+async def watching(url: str, *, small_buffer: bool = False) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """Open a socket of the live end. With a small buffer, one that is not read is felt by kafidx sooner."""
+
+    def small(address: Any) -> socket.socket:
+        made = socket.socket(address[0], address[1], address[2])
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        return made
+
+    connector = aiohttp.TCPConnector(limit=0, socket_factory=small if small_buffer else None)
+    async with (
+        aiohttp.ClientSession(connector=connector) as http,
+        http.ws_connect(f"{url}/kafidx/socket?from=end", max_msg_size=0) as ws,
+    ):
+        assert json.loads((await ws.receive()).data)["kind"] == "hello"
+        yield ws
+
+
+def assert_nothing_missed(readers: Sequence[Watcher], count: int) -> None:
+    for reader in readers:
+        assert reader.books() == {"matched": count, "sent": count, "dropped": 0, "queued": 0, "rows": count}
+        assert reader.unbalanced == []
+
+
+def assert_all_accounted_for(late: Sequence[Watcher], count: int) -> None:
+    """Assert that who began to read only at the end was sent, or is told as dropped, each event."""
+    for reader in late:
+        books = reader.books()
+        assert (books["matched"], books["sent"]) == (count, reader.rows)
+        assert books["matched"] == books["sent"] + books["dropped"] + books["queued"]
+        assert reader.unbalanced == []

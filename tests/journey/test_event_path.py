@@ -1,0 +1,281 @@
+"""From a pixel to its count, on real servers and real processes, as operators run it."""
+
+import asyncio
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from redis.asyncio import Redis
+from rich.console import Console
+
+from deploy.localstack import LocalStack
+from deploy.localstack.kafka import KafkaKind
+from deploy.replay import Outcome, replay
+from deploy.running import Endpoints
+from deploy.status import StatusReader
+from deploy.system import STATISTICS_CONSUMERS, endpoints_of, running_system
+from deploy.traffic import Tally, TrackingRequest, send, synthetic_visitors
+from services.backbone import names
+from services.backbone.counters import CounterStore
+from services.backbone.histogram import TOTAL_LABEL
+from services.backbone.queue import EventQueue
+from tests.journey.lost_confirmation import LostConfirmation
+
+ROOT = Path(__file__).parents[2]
+SAMPLE_LOG = ROOT / "tests" / "examples" / "access.log"
+SAMPLE_LINES = 300
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def system(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
+    """The whole system, which these tests share: each looks at what it adds."""
+    with running_system(kafka=kafka_kind, console=QUIET) as stack:
+        yield stack
+
+
+@pytest.fixture
+def fresh_system(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
+    """The whole system, before its first event."""
+    with running_system(kafka=kafka_kind, console=QUIET) as stack:
+        yield stack
+
+
+async def counts_of(endpoints: Endpoints, counter: str) -> dict[str, int]:
+    async with Redis.from_url(endpoints.counters_url, decode_responses=True) as redis:
+        return await CounterStore(redis).counts(counter)
+
+
+def operator(*arguments: str, of: LocalStack | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a task as an operator would, with the environment of a running system where one is given."""
+    environ = os.environ | (of.services[0].env if of else {})
+    command = [sys.executable, "tasks.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_one_command_replays_a_log_and_the_books_balance(kafka_kind: KafkaKind) -> None:
+    finished = operator("demo", "--once", "--log", str(SAMPLE_LOG), "--json", "--kafka", kafka_kind)
+    assert finished.returncode == 0, finished.stderr
+    (line,) = finished.stdout.splitlines()
+    result = json.loads(line)
+    assert list(result) == ["sent", "accepted", "produced", "dead", "waiting", "counted", "lost", "seconds"]
+    assert [result[name] for name in ("sent", "accepted", "produced", "counted")] == [SAMPLE_LINES] * 4
+    assert [result[name] for name in ("dead", "waiting", "lost")] == [0, 0, 0]
+
+
+def test_killing_consumers_in_the_middle_changes_no_sum(fresh_system: LocalStack) -> None:
+    endpoints = endpoints_of(fresh_system)
+    events = 3000
+    dice = random.Random(11)
+
+    async def kill_and_restart() -> None:
+        for name in STATISTICS_CONSUMERS:
+            await asyncio.sleep(dice.uniform(0.1, 0.6))
+            process = fresh_system.service(f"consumers.{name}")
+            process.kill()
+            process.start()
+
+    async def run() -> Outcome:
+        killing = asyncio.create_task(kill_and_restart())
+        requests = list(islice(synthetic_visitors(), events))
+        outcome = await replay(endpoints, requests, total=events, console=QUIET, rate=1000)
+        await killing
+        return outcome
+
+    outcome = asyncio.run(run())
+    assert (outcome.sent, outcome.produced, outcome.lost) == (events, events, 0)
+    totals = asyncio.run(sums(endpoints))
+    assert totals == {"types": events, "pods": events, "places": events, "timed": events}
+
+
+@pytest.mark.timeout(180)
+def test_a_kafkastore_killed_before_it_has_confirmed_changes_no_sum(fresh_system: LocalStack) -> None:
+    endpoints = endpoints_of(fresh_system)
+    events = 2000
+    confirming = fresh_system.service("kafkastore")
+    confirming.stop()
+
+    async def kill_between_acknowledgement_and_confirmation(sending: "asyncio.Task[Outcome]") -> None:
+        async with Redis.from_url(endpoints.queue_urls[0]) as redis, asyncio.timeout(60):
+            while (await EventQueue(redis).books()).accepted < events // 2:
+                assert not sending.done()
+                await asyncio.sleep(0.05)
+        port = urlsplit(endpoints.queue_urls[0]).port
+        assert port is not None
+        async with LostConfirmation(port) as relay:
+            doomed = fresh_system.start_service("kafkastore", env={"REDIS_URL": relay.url}, label="doomed")
+            async with asyncio.timeout(60):
+                await relay.lost.wait()
+            await asyncio.to_thread(doomed.kill)
+        confirming.start()
+
+    async def run() -> Outcome:
+        requests = list(islice(synthetic_visitors(), events))
+        replaying = asyncio.create_task(replay(endpoints, requests, total=events, console=QUIET))
+        await kill_between_acknowledgement_and_confirmation(replaying)
+        return await replaying
+
+    outcome = asyncio.run(run())
+    assert (outcome.sent, outcome.produced, outcome.counted, outcome.lost) == (events, events, events, 0)
+
+    async def copies() -> set[int]:
+        """Wait until all consumers have passed all that is in the topic; how many copies each has dropped."""
+        async with StatusReader(endpoints) as reader, asyncio.timeout(60):
+            while True:
+                status = await reader.read()
+                if not any(status.lag.values()) and len({p.passed for p in status.counted.values()}) == 1:
+                    if fresh_system.kafka.kind == "apache":  # Tansu tells too low an end
+                        assert status.copies == status.passed_by_all - events
+                    return {progress.copies for progress in status.counted.values()}
+                await asyncio.sleep(0.1)
+
+    (dropped,) = asyncio.run(copies())
+    assert dropped > 0
+    totals = asyncio.run(sums(endpoints))
+    assert totals == {"types": events, "pods": events, "places": events, "timed": events}
+
+
+async def sums(endpoints: Endpoints) -> dict[str, int]:
+    """What each counter says of the number of events, by its own rule."""
+    types = await counts_of(endpoints, "event_counter")
+    metadata = await counts_of(endpoints, "metadata_counter")
+    timing = await counts_of(endpoints, "timing_stats")
+    return {
+        "types": sum(types.values()),
+        "pods": sum(count for label, count in metadata.items() if label.startswith("(p) ")),
+        "places": sum(count for label, count in metadata.items() if label.startswith("(l) ")),
+        "timed": timing[TOTAL_LABEL],
+    }
+
+
+def test_a_client_that_nobody_here_wrote_reads_the_topic(system: LocalStack) -> None:
+    kcat = shutil.which("kcat")
+    if kcat is None:
+        assert "CI" not in os.environ, "CI installs kcat"
+        pytest.skip("needs kcat (Debian package kcat)")
+    if system.kafka.kind == "tansu":
+        pytest.skip("kcat's library cannot read Tansu's list of API versions")
+    pixel = TrackingRequest("/t/hello.gif?who=kcat&x=%20", "79.192.0.17")
+    asyncio.run(send([pixel], system.tracker_url, tally=Tally()))
+    command = [kcat, "-b", system.bootstrap_servers, "-t", names.EVENTS_TOPIC, "-C", "-o", "beginning", "-u", "-f"]
+    with subprocess.Popen(
+        [*command, "%h %s\n"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as reader:
+        assert reader.stdout is not None
+        printed = next(line.rstrip("\n") for line in reader.stdout if "who=kcat" in line)
+        reader.terminate()
+    headers, event_type, meta, params = printed.split(" ")
+    assert "v=1" in headers
+    assert (event_type, params) == ("hello", "who=kcat&x=%20")
+    assert "&ip=4fc00000&country=DE&" in meta
+
+
+def status_of(system: LocalStack) -> dict[str, Any]:
+    finished = operator("status", "--json", of=system)
+    assert finished.returncode == 0, finished.stderr
+    status: dict[str, Any] = json.loads(finished.stdout)
+    return status
+
+
+def test_what_send_sends_status_shows(system: LocalStack) -> None:
+    before = status_of(system)
+    sent = operator("send", "--log", str(SAMPLE_LOG), of=system)
+    assert sent.returncode == 0, sent.stderr
+    assert "300 sent" in sent.stdout
+    assert "300 accepted" in sent.stdout
+
+    begun = time.monotonic()
+    while True:
+        status = status_of(system)
+        counted = {
+            name: counter["counted"] - before["counters"][name]["counted"]
+            for name, counter in status["counters"].items()
+        }
+        if counted == dict.fromkeys(STATISTICS_CONSUMERS, SAMPLE_LINES):
+            break
+        assert time.monotonic() - begun < 60, status
+    books = status["books"]
+    assert books["balanced"]
+    assert status["in_topic"] is not None
+    if system.kafka.kind == "apache":  # Tansu tells too low an end
+        assert status["in_topic"] == books["produced"]
+    assert books["accepted"] - before["books"]["accepted"] == SAMPLE_LINES
+    assert (books["dead"], books["waiting"]) == (0, 0)
+    assert f"accepted {books['accepted']:,} = produced" in operator("status", of=system).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("send", "--log", "nowhere.log"), "nowhere.log"),
+        (("demo", "--once"), "a replay takes both: demo --once --log FILE"),
+        (
+            ("send", "--log", "README.md", "--url", "http://127.0.0.1:9"),
+            "README.md, line 1: not in Combined Log Format",
+        ),
+        (("send",), "send --log FILE"),
+        (("send", "--log", str(SAMPLE_LOG), "--url", "http://127.0.0.1:9"), "no tracker answers at http://127.0.0.1:9"),
+        (("send", "--log", str(SAMPLE_LOG), "--url", "nonsense"), "--url nonsense"),
+        (("demo", "--kafka", "kafak"), "--kafka kafak: it is one of auto, apache, tansu"),
+        (("demo", "--rate", "abc"), "--rate abc: it is a number of requests a second"),
+        (
+            ("test", "--suite", "nope"),
+            "--suite nope: it is one of default, broker, slow, browser, chaos, endurance, all",
+        ),
+    ],
+)
+def test_wrong_use_gets_a_sentence(arguments: tuple[str, ...], message: str) -> None:
+    finished = operator(*arguments)
+    assert finished.returncode == 1
+    assert message in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_status_of_nothing_names_what_does_not_answer() -> None:
+    command = [sys.executable, "tasks.py", "status"]
+    nothing = {"REDIS_URL": "redis://:hunter2@127.0.0.1:9/0", "COUNTERS_REDIS_URL": "redis://127.0.0.1:9/0"}
+    environ = {"PATH": "/usr/bin:/bin", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9"} | nothing
+    finished = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert finished.returncode == 1
+    assert "Redis does not answer at redis://127.0.0.1:9/0" in finished.stderr
+    assert "Does it run?" in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_paths_are_the_callers(tmp_path: Path) -> None:
+    (tmp_path / "here.log").write_text("no log line\n")
+    command = [sys.executable, str(ROOT / "tasks.py"), "send", "--log", "here.log"]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert "here.log, line 1: not in Combined Log Format" in finished.stderr
+
+
+def test_status_shows_the_books_while_kafka_is_away(system: LocalStack) -> None:
+    environ = os.environ | system.services[0].env | {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9"}
+    command = [sys.executable, "tasks.py", "status"]
+    finished = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert finished.returncode == 1
+    assert "Kafka does not answer at 127.0.0.1:9" in finished.stdout
+    assert "balanced" in finished.stdout
+
+
+async def test_the_books_show_what_waits(system: LocalStack) -> None:
+    endpoints = endpoints_of(system)
+    tally = Tally()
+    async with StatusReader(endpoints) as reader:
+        system.service("kafkastore").stop()
+        before = (await reader.read()).books
+        await send(islice(synthetic_visitors(), 50), endpoints.tracker_url, tally=tally)
+        after = (await reader.read()).books
+        system.service("kafkastore").restart()
+    assert (tally.answered, after.accepted - before.accepted, after.waiting - before.waiting) == (50, 50, 50)
+    assert after.unaccounted == 0
