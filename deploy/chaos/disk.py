@@ -1,0 +1,62 @@
+"""A small disk that can be filled: a tmpfs that only one keeper process, and who enters its namespace, can see."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from deploy.localstack.processes import LocalProcess
+
+_START_S = 10
+_BLOCK = b"\0" * 65_536
+
+
+def can_mount() -> bool:
+    """Whether this user may mount a file system in a namespace of its own."""
+    if os.geteuid() != 0 or not (shutil.which("unshare") and shutil.which("nsenter")):
+        return False
+    probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "push", "/mnt"]
+    return subprocess.run(probe, capture_output=True, check=False, timeout=10).returncode == 0
+
+
+class SmallDisk:
+    """A tmpfs of `size` bytes at `place`, which the kernel takes away with its keeper: nothing can be left mounted."""
+
+    def __init__(self, place: Path, *, size: int, log: Path) -> None:
+        place.mkdir(parents=True, exist_ok=True)
+        self._place = place
+        script = 'mount -t tmpfs -o size="$1" push "$2" && touch "$2/mounted" && exec sleep infinity'
+        command = ["unshare", "--mount", "sh", "-c", script, "disk", str(size), str(place)]
+        self.keeper = LocalProcess("disk", command, log=log, env=os.environ, cwd=place)
+
+    def start(self) -> None:
+        """Mount it; raises ProcessFailed where that is not allowed."""
+        self.keeper.start()
+        self.keeper.wait_until((self._seen / "mounted").exists, timeout_s=_START_S)
+
+    def stop(self) -> None:
+        """Let it go, with what is on it."""
+        self.keeper.kill()
+
+    @property
+    def within(self) -> tuple[str, ...]:
+        """The command that becomes another one, which sees this disk at its place."""
+        return ("nsenter", "--mount", f"--target={self.keeper.pid}", f"--wd={Path.cwd()}")
+
+    @property
+    def _seen(self) -> Path:
+        """The disk as it is seen from here."""
+        return Path(f"/proc/{self.keeper.pid}/root") / self._place.relative_to("/")
+
+    def fill(self) -> None:
+        """Take every free byte."""
+        with (self._seen / "ballast").open("ab", buffering=0) as ballast:
+            while True:
+                try:
+                    ballast.write(_BLOCK)
+                except OSError:
+                    return
+
+    def free(self) -> None:
+        """Give back what `fill` took."""
+        (self._seen / "ballast").unlink(missing_ok=True)

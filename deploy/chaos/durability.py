@@ -1,0 +1,316 @@
+"""What is really lost of what was confirmed: measured by killing the server, and by watching its syncs.
+
+A kill of the process leaves the kernel's page cache as it is, so what was written is still there. A power cut does not:
+it may take what no sync had covered. That is not tried but computed: strace tells when each write was made and when
+each sync began and ended; at a random moment, what was written since the last sync that had ended began is at risk.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple, Protocol
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.table import Table
+
+from deploy.chaos import verify
+from deploy.chaos.timeline import AtRisk, Call, Sample, at_risk, parse_trace
+from deploy.errors import OperatorError
+from deploy.localstack.interrupts import run_interruptible
+from deploy.localstack.kafka import KafkaBroker
+from deploy.localstack.processes import LocalProcess
+from deploy.localstack.redis import RedisServer
+from services.backbone import names
+from services.backbone.kafka import EventProducer, KafkaUnavailable, Record, ensure_topics
+from services.backbone.settings import KafkaSettings
+
+_POLICIES = ("always", "everysec", "no")
+_KILLS = 3
+_MOMENTS = 20
+_WRITERS = 4
+_EVENTS_A_WRITE = 20
+_WRITES_PER_S = 100.0
+_EVENT_BYTES = 400
+_WRITE_S = 3.0
+_TRACED_S = 15.0
+_SAMPLE_S = 0.002
+_STRACE = (
+    *("strace", "-D", "-f", "--seccomp-bpf", "-y", "-ttt", "-T", "-s", "0"),
+    *("-e", "trace=fsync,fdatasync,write,writev,pwrite64", "-o"),
+)
+_LIST = "durability"
+
+
+class Row(NamedTuple):
+    """What one store, set in one way, may lose."""
+
+    store: str
+    confirmed: int
+    """Events confirmed before the kills, over all of them."""
+    lost_at_kill: int
+    at_risk: Sequence[AtRisk]
+    """What a power cut would take, at random moments."""
+
+
+class Store(Protocol):
+    """A server that events are written to."""
+
+    name: str
+    process: LocalProcess
+    pattern: str
+    """Which files hold events."""
+
+    async def start(self) -> None:
+        """Start it, on what it has; it answers when this returns."""
+
+    async def write(self, ids: Sequence[str]) -> None:
+        """Write events and return when it has confirmed them; raises OSError."""
+
+    async def read(self) -> set[str]:
+        """Return the ids that are there."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+
+
+class RedisStore:
+    """Redis with one of its policies for syncing the append-only file."""
+
+    pattern = "*.aof"
+
+    def __init__(self, policy: str, folder: Path) -> None:
+        self.name = f"Redis, appendfsync {policy}"
+        self._server = RedisServer(data=folder / "data", log=folder / "redis.log")
+        self._client: Redis = Redis.from_url(self._server.url)
+        self.process = self._server.process
+        self.process.command = (*self.process.command, "--appendfsync", policy)
+
+    async def start(self) -> None:
+        """Start it."""
+        await self._client.connection_pool.disconnect()  # those to a server that was killed
+        self.process.start()
+        await asyncio.to_thread(self._server.wait_ready)
+
+    async def write(self, ids: Sequence[str]) -> None:
+        """Append to a list."""
+        try:
+            await self._client.rpush(_LIST, *(_padded(event_id) for event_id in ids))
+        except RedisError as error:
+            raise ConnectionError from error
+
+    async def read(self) -> set[str]:
+        """Return the ids that are there."""
+        entries = await self._client.lrange(_LIST, 0, -1)
+        return {entry.partition(b" ")[0].decode() for entry in entries if isinstance(entry, bytes)}
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._client.aclose()
+
+
+class KafkaStore:
+    """Apache Kafka, one broker, acks=all, which syncs when the kernel wants to."""
+
+    name = "Kafka, acks=all, one replica"
+    pattern = f"{names.EVENTS_TOPIC}-*/*.log"
+
+    def __init__(self, folder: Path) -> None:
+        self._broker = KafkaBroker("apache", data=folder / "kafka", log=folder / "kafka.log")
+        self.process = self._broker.process
+        settings = {"KAFKA_BOOTSTRAP_SERVERS": self._broker.bootstrap_servers}
+        self._producer = EventProducer(KafkaSettings.from_env(settings))
+
+    async def start(self) -> None:
+        """Start it."""
+        self.process.start()
+        await asyncio.to_thread(self._broker.wait_ready)
+        await ensure_topics(self._broker.bootstrap_servers, partitions=1, replication=1, max_event_bytes=262_144)
+
+    async def write(self, ids: Sequence[str]) -> None:
+        """Produce."""
+        records = [Record(_padded(event_id), headers=((names.HEADER_EVENT_ID, event_id.encode()),)) for event_id in ids]
+        try:
+            await self._producer.produce(names.EVENTS_TOPIC, records)
+        except KafkaUnavailable as error:
+            raise ConnectionError from error
+
+    async def read(self) -> set[str]:
+        """Return the ids that are there."""
+        return set((await verify.read_topics(self._broker.bootstrap_servers)).records)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._producer.__aexit__()
+
+
+def measure_and_tell() -> None:
+    """Measure every store and print the table. Raises OperatorError where strace is missing."""
+    if shutil.which("strace") is None:
+        raise OperatorError("strace is not installed.")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="push-durability-") as folder:
+        makers: dict[str, Callable[[Path], Store]] = {policy: partial(RedisStore, policy) for policy in _POLICIES}
+        makers["kafka"] = KafkaStore
+        rows = []
+        for name, make in makers.items():
+            console.print(f"{name}: {_KILLS} kills under load, then {_TRACED_S:.0f} s under strace")
+            place = Path(folder) / name
+            place.mkdir()
+            rows.append(run_interruptible(measure(make, place)))
+    console.print(table(rows))
+    console.print(f"{_WRITES_PER_S * _EVENTS_A_WRITE:,.0f} events of {_EVENT_BYTES} bytes a second were offered.")
+    expire_s = int(Path("/proc/sys/vm/dirty_expire_centisecs").read_text()) / 100
+    console.print(
+        f"What nobody syncs, the kernel writes out once it is {expire_s:.0f} s old; that is not counted as safe."
+    )
+
+
+async def measure(make: Callable[[Path], Store], folder: Path) -> Row:
+    """Kill a store under load a few times, then watch its syncs; its data is in `folder`."""
+    store = make(folder / "kills")
+    confirmed: set[str] = set()
+    async with _stopping(store):
+        for _ in range(_KILLS):
+            await store.start()
+            writing = _Writing(store)
+            async with _written_by(writing):
+                await asyncio.sleep(_WRITE_S)
+                await asyncio.to_thread(store.process.kill)
+            confirmed |= writing.confirmed
+        await store.start()
+        lost = confirmed - await store.read()
+    watched = make(folder / "watched")
+    trace = folder / "trace"
+    watched.process.command = _traced(watched.process.command, trace)
+    async with _stopping(watched):
+        await watched.start()
+        writing = _Writing(watched)
+        with _sampling(writing) as samples:
+            async with _written_by(writing):
+                await asyncio.sleep(_TRACED_S)
+    return Row(store.name, len(confirmed), len(lost), look_at_random(samples, parse_trace(trace.read_text()), watched))
+
+
+def look_at_random(samples: Sequence[Sample], calls: Sequence[Call], store: Store) -> list[AtRisk]:
+    """Look at random moments; the first two seconds, before anything was synced, are left out."""
+    of_events = [call for call in calls if Path(call.path).match(store.pattern)]
+    dice = random.Random(0)  # noqa: S311 - nobody's secret
+    moments = [dice.uniform(samples[0].at_s + 2, samples[-1].at_s - 0.1) for _ in range(_MOMENTS)]
+    return [at_risk(samples, of_events, moment_s) for moment_s in moments]
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Lay the figures out."""
+    shown = Table(box=None)
+    shown.add_column("store")
+    titles = ("confirmed", "lost at SIGKILL", "lost at a power cut, median", "most", "oldest of them, median", "most")
+    for title in titles:
+        shown.add_column(title, justify="right")
+    for row in rows:
+        events, ages = [one.events for one in row.at_risk], [one.age_ms for one in row.at_risk]
+        shown.add_row(
+            row.store,
+            f"{row.confirmed:,}",
+            f"{row.lost_at_kill:,}",
+            f"{median(events):,.0f} events",
+            f"{max(events):,}",
+            f"{median(ages):,.0f} ms",
+            f"{max(ages):,.0f} ms",
+        )
+    return shown
+
+
+class _Writing:
+    """Writers that append without pause, at a rate, until the store is gone or the block is over."""
+
+    def __init__(self, store: Store) -> None:
+        self.confirmed: set[str] = set()
+        self._store = store
+        self._ending = False
+
+    def end(self) -> None:
+        """Write no more. Not a cancellation, which the Redis client loses at times on Python 3.11."""
+        self._ending = True
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as writers:
+            for _ in range(_WRITERS):
+                writers.create_task(self._write())
+
+    async def _write(self) -> None:
+        while not self._ending:
+            begun = time.monotonic()
+            ids = [uuid.uuid4().hex for _ in range(_EVENTS_A_WRITE)]
+            try:
+                await self._store.write(ids)
+            except OSError:
+                return
+            self.confirmed.update(ids)
+            await asyncio.sleep(max(0.0, _WRITERS / _WRITES_PER_S - (time.monotonic() - begun)))
+
+
+@contextlib.asynccontextmanager
+async def _written_by(writing: _Writing) -> AsyncIterator[None]:
+    task = asyncio.create_task(writing.run())
+    try:
+        yield
+    finally:
+        writing.end()
+        await task
+
+
+@contextlib.asynccontextmanager
+async def _stopping(store: Store) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await store.close()
+        await asyncio.to_thread(store.process.kill)
+
+
+@contextlib.contextmanager
+def _sampling(writing: _Writing) -> Iterator[list[Sample]]:
+    """Sample from a thread of its own, which the load does not delay; the last time when the block is over."""
+    samples: list[Sample] = []
+    over = threading.Event()
+
+    def sample() -> None:
+        ending = False
+        while not ending:
+            ending = over.wait(_SAMPLE_S)
+            samples.append(Sample(time.time(), len(writing.confirmed)))
+
+    thread = threading.Thread(target=sample, name="sampler")
+    thread.start()
+    try:
+        yield samples
+    finally:
+        over.set()
+        thread.join()
+
+
+def _traced(command: Sequence[str], trace: Path) -> tuple[str, ...]:
+    """Put strace before the server itself, not before what prepares it."""
+    words = list(command)
+    at = words.index("--then") + 1 if "--then" in words else 0
+    return (*words[:at], *_STRACE, str(trace), *words[at:])
+
+
+def _padded(event_id: str) -> bytes:
+    # Of bytes that nothing makes shorter: Kafka's batches are compressed.
+    filling = random.Random(event_id).randbytes(_EVENT_BYTES - len(event_id) - 1)  # noqa: S311 - only filling
+    return event_id.encode() + b" " + filling

@@ -1,0 +1,212 @@
+"""The load: clients that send events at a steady rate and remember which of them were answered 2xx.
+
+Written on plain sockets, since an HTTP library that sends a request again by itself would hide what this is to see.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from deploy.localstack.ports import LOOPBACK
+
+_LONGEST_DELAY_S = 0.5
+"""What could not be sent in its time is not sent all at once later: the schedule moves instead."""
+_PAUSE_AFTER_FAILURE_S = 0.05
+
+
+class Request(NamedTuple):
+    """One request and the ids of the events in it."""
+
+    message: bytes
+    ids: tuple[str, ...]
+
+
+class Tally:
+    """What came of the requests so far."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        """Requests, each attempt."""
+        self.answered: set[str] = set()
+        """Ids of the events that the system has promised to keep."""
+        self.refused = 0
+        """Answers 503."""
+        self.broken: Counter[str] = Counter()
+        """Attempts without an answer, by reason."""
+        self.other: Counter[str] = Counter()
+        """Answers that are neither 2xx nor 503, and entries of a batch that were not stored: there should be none."""
+        self.given_up = 0
+        """Requests that were never answered 2xx."""
+
+
+def requests(prefix: str, *, batch_every: int = 10, batch_events: int = 5) -> Iterator[Request]:
+    """Make requests without end: GETs with an Idempotency-Key, and each `batch_every`-th a POST /batch.
+
+    0 makes GETs only. Ids begin with `prefix`.
+    """
+    number = 0
+    while True:
+        number += 1
+        if batch_every and number % batch_every == 0:
+            yield batch(f"{prefix}-{number}-{entry}" for entry in range(batch_events))
+        else:
+            yield pixel(f"{prefix}-{number}")
+
+
+def pixel(event_id: str) -> Request:
+    """Make a GET of a pixel; one device in fifty, so that all partitions are used."""
+    device = sum(event_id.encode()) % 50
+    head = f"GET /t/chaos.gif?di=device-{device} HTTP/1.1\r\nHost: trk.example\r\nIdempotency-Key: {event_id}\r\n\r\n"
+    return Request(head.encode(), (event_id,))
+
+
+def batch(event_ids: Iterator[str]) -> Request:
+    """Make a POST /batch with one entry an id."""
+    ids = tuple(event_ids)
+    body = json.dumps({"events": [{"type": "chaos", "id": event_id, "params": {"di": event_id}} for event_id in ids]})
+    head = (
+        "POST /batch HTTP/1.1\r\nHost: trk.example\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return Request(head.encode() + body.encode(), ids)
+
+
+class Answer(NamedTuple):
+    """One HTTP answer."""
+
+    status: int
+    body: bytes
+    closes: bool
+    """Whether the server said that it will close the connection."""
+
+
+async def read_answer(reader: asyncio.StreamReader) -> Answer:
+    """Read one answer with a Content-Length.
+
+    Raises OSError or asyncio.IncompleteReadError when no whole one comes.
+    """
+    head = await reader.readuntil(b"\r\n\r\n")
+    status_line, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Answer(int(status_line.split(" ")[1]), body, headers.get("connection", "").lower() == "close")
+
+
+def stored_ids(request: Request, answer: Answer) -> set[str]:
+    """Return which of a request's events a 2xx answer promises to keep."""
+    if not request.message.startswith(b"POST /batch"):
+        return set(request.ids)
+    results = json.loads(answer.body)["results"]
+    return {result["id"] for result in results if result["status"] == "stored"}
+
+
+class Load:
+    """Sends `source` to trackers on `ports` of loopback at `rate` requests a second while `run` runs."""
+
+    def __init__(  # noqa: PLR0913 - how a load differs from another
+        self,
+        ports: Sequence[int],
+        source: Iterator[Request],
+        *,
+        rate: float,
+        connections: int = 16,
+        attempts: int = 3,
+        timeout_s: float = 5.0,
+    ) -> None:
+        """Keep `connections` open over all ports; a request that is not answered is sent again under its ids.
+
+        It gets `attempts`, each at the next port; an attempt is broken when it takes longer than `timeout_s`.
+        """
+        self.tally = Tally()
+        self._ports = ports
+        self._source = source
+        self._interval_s = 1 / rate
+        self._connections = connections
+        self._attempts = attempts
+        self._timeout_s = timeout_s
+        self._due_s = 0.0
+        self._ending = False
+
+    async def run(self) -> None:
+        """Send until `end` is called."""
+        self._due_s = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as clients:
+            for number in range(self._connections):
+                clients.create_task(self._client(number))
+
+    def end(self) -> None:
+        """Begin nothing new; `run` returns when what is in flight has been answered or given up."""
+        self._ending = True
+
+    async def _client(self, number: int) -> None:
+        connections = [_Connection(port) for port in self._ports]
+        try:
+            while not self._ending:
+                await self._wait_for_turn()
+                await self._deliver(next(self._source), connections, number)
+        finally:
+            for connection in connections:
+                connection.close()
+
+    async def _wait_for_turn(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._due_s = max(self._due_s + self._interval_s, now_s - _LONGEST_DELAY_S)
+        await asyncio.sleep(max(0.0, self._due_s - now_s))
+
+    async def _deliver(self, request: Request, connections: "list[_Connection]", first: int) -> None:
+        for attempt in range(self._attempts):
+            if await self._attempt(request, connections[(first + attempt) % len(connections)]):
+                return
+            await asyncio.sleep(_PAUSE_AFTER_FAILURE_S)
+        self.tally.given_up += 1
+
+    async def _attempt(self, request: Request, connection: "_Connection") -> bool:
+        """Send it once; whether all of it was answered for."""
+        tally = self.tally
+        tally.sent += 1
+        try:
+            answer = await asyncio.wait_for(connection.ask(request.message), self._timeout_s)
+        except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+            tally.broken[type(error).__name__] += 1
+            connection.close()
+            return False
+        if answer.status == 503:  # noqa: PLR2004 - as the status line has it
+            tally.refused += 1
+            return False
+        if not 200 <= answer.status < 300:  # noqa: PLR2004 - as above
+            tally.other[f"HTTP {answer.status}"] += 1
+            return False
+        stored = stored_ids(request, answer)
+        tally.answered |= stored
+        if len(stored) != len(request.ids):
+            tally.other["entry not stored"] += len(request.ids) - len(stored)
+        return True
+
+
+class _Connection:
+    """A connection that is kept open while the server lets it, and opened anew when needed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, message: bytes) -> Answer:
+        if self._streams is None or self._streams[0].at_eof():  # closed while idle: nothing was sent into it
+            self.close()
+            self._streams = await asyncio.open_connection(LOOPBACK, self._port)
+        reader, writer = self._streams
+        writer.write(message)
+        await writer.drain()
+        answer = await read_answer(reader)
+        if answer.closes:
+            self.close()
+        return answer
+
+    def close(self) -> None:
+        streams, self._streams = self._streams, None
+        if streams is not None:
+            with contextlib.suppress(OSError):
+                streams[1].transport.abort()

@@ -1,0 +1,127 @@
+"""Rolling restarts: one process after the other stops and starts behind a proxy that sends all requests on."""
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from deploy.chaos.load import Load, Request, Tally
+from deploy.errors import OperatorError
+from deploy.localstack.ports import LOOPBACK, free_port, is_listening
+from deploy.localstack.processes import LocalProcess
+from deploy.localstack.services import ServiceProcess
+
+_START_S = 10
+_STOP_S = 10
+"""How long a process may take to end after SIGTERM: what container platforms commonly give it."""
+
+# A request whose connection breaks is sent to the next tracker: by nginx's own rule only where sending it twice does no
+# harm, and what a tracker is sent twice under one id is counted once.
+_CONFIGURATION = """
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    upstream trackers {{
+{servers}
+        keepalive 32;
+    }}
+    server {{
+        listen {address};
+        location / {{
+            proxy_pass http://trackers;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+            proxy_next_upstream error timeout http_503{non_idempotent};
+        }}
+    }}
+}}
+"""
+
+
+class Proxy:
+    """nginx before several trackers, with connections that it keeps open to each. Use it as a context manager."""
+
+    def __init__(self, ports: Sequence[int], *, folder: Path, resend_posts: bool = True) -> None:
+        """Send what a tracker did not answer to another one; POSTs too with `resend_posts`."""
+        binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        if binary is None:
+            raise OperatorError("nginx is not installed.")
+        self.port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        # One failure must not make it shun a tracker for ten seconds: with all shunned it would answer 502 itself.
+        servers = "\n".join(f"        server {LOOPBACK}:{port} max_fails=0;" for port in ports)
+        text = _CONFIGURATION.format(
+            folder=folder,
+            servers=servers,
+            address=f"{LOOPBACK}:{self.port}",
+            non_idempotent=" non_idempotent" if resend_posts else "",
+        )
+        configuration = folder / "nginx.conf"
+        configuration.write_text(text)
+        command = [binary, "-c", str(configuration), "-e", str(folder / "error.log")]
+        self.process = LocalProcess("nginx", command, log=folder / "nginx.log", env=os.environ, cwd=folder)
+
+    def __enter__(self) -> Self:
+        """Start it; it listens when this returns."""
+        self.process.start()
+        self.process.wait_until(lambda: is_listening(self.port), timeout_s=_START_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self.process.stop()
+
+
+class Rolled(NamedTuple):
+    """What rolling restarts came to."""
+
+    tally: Tally
+    exit_codes: list[int]
+    longest_stop_s: float
+    seconds: float
+
+    @property
+    def client_errors(self) -> int:
+        """Attempts that a client saw fail."""
+        return self.tally.refused + self.tally.broken.total() + self.tally.other.total()
+
+
+async def roll(
+    services: Sequence[ServiceProcess], proxy: Proxy, source: Iterator[Request], *, restarts: int, rate: float
+) -> Rolled:
+    """Restart the services in turn, `restarts` times in all, while clients send `source` through the proxy.
+
+    Each is asked to stop, has ended by itself, and is ready again before the next one's turn. Raises ProcessFailed when
+    one takes too long for either.
+    """
+    load = Load([proxy.port], source, rate=rate, attempts=1)
+    codes: list[int] = []
+    stops_s: list[float] = []
+    begun = time.monotonic()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(load.run())
+        try:
+            for service in islice(cycle(services), restarts):
+                stop_begun = time.monotonic()
+                service.process.terminate()
+                codes.append(await asyncio.to_thread(service.process.wait, timeout_s=_STOP_S))
+                stops_s.append(time.monotonic() - stop_begun)
+                service.start()
+                await asyncio.to_thread(service.wait_until_ready)
+        finally:
+            load.end()
+    return Rolled(load.tally, codes, max(stops_s, default=0.0), time.monotonic() - begun)

@@ -1,0 +1,111 @@
+"""The verdict: every answered id is in Kafka, and the books balance by what /metrics says."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from services.backbone import names
+from services.backbone.events import InvalidEvent, decode_raw
+from services.backbone.kafka import TopicReader
+from services.backbone.settings import KafkaSettings
+
+_POLL_S = 1.0
+LEDGER_METRIC = "push_ledger_events"
+SPOOL_METRIC = "push_tracker_spool_events"
+
+
+class Ledger(NamedTuple):
+    """The books of the whole system as /metrics tells them."""
+
+    accepted: int
+    """What Redis took and what trackers keep on disk."""
+    produced: int
+    dead: int
+    waiting: int
+    """In the list, in claims and in spools."""
+
+    @property
+    def unaccounted(self) -> int:
+        """What the books can't explain; anything but 0 is a bug."""
+        return self.accepted - self.produced - self.dead - self.waiting
+
+
+def samples(text: str, metric: str) -> list[tuple[Mapping[str, str], float]]:
+    """Return labels and value of each sample of a gauge in Prometheus' text format."""
+    return [
+        (sample.labels, sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == metric
+    ]
+
+
+def ledger(kafkastore: str, trackers: Iterable[str]) -> Ledger | None:
+    """Add up the books from the /metrics of one kafkastore, which drains every Redis, and of all trackers.
+
+    None when the kafkastore could not read a Redis just then.
+    """
+    sums: Counter[str] = Counter()
+    for labels, value in samples(kafkastore, LEDGER_METRIC):
+        sums[labels["state"]] += int(value)
+    if not sums:
+        return None
+    spooled = sum(int(value) for text in trackers for _, value in samples(text, SPOOL_METRIC))
+    waiting = sums["waiting"] + spooled
+    return Ledger(sums["accepted"] + spooled, sums["produced"], sums["dead"], waiting)
+
+
+class Contents(NamedTuple):
+    """What the topics hold."""
+
+    records: Counter[str]
+    """Records in the topic of events, by event id."""
+    dead: Counter[str]
+    """Dead letters by event id; those that no id can be read from are under an empty one."""
+    without_reason: int
+    """Dead letters that do not say why."""
+
+    @property
+    def copies(self) -> int:
+        """Records beyond the first of each id."""
+        return self.records.total() - len(self.records)
+
+
+async def read_topics(bootstrap_servers: str) -> Contents:
+    """Read both topics from their beginnings to their present ends. Raises KafkaUnavailable."""
+    settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers})
+    records: Counter[str] = Counter()
+    for headers, _ in await _read(settings, names.EVENTS_TOPIC):
+        records[headers.get(names.HEADER_EVENT_ID, b"").decode()] += 1
+    dead: Counter[str] = Counter()
+    without_reason = 0
+    for headers, value in await _read(settings, names.DEAD_LETTER_TOPIC):
+        dead[_id_of(value)] += 1
+        without_reason += not headers.get(names.HEADER_DEAD_REASON)
+    return Contents(records, dead, without_reason)
+
+
+def lost(answered: AbstractSet[str], contents: Contents) -> set[str]:
+    """Return the answered ids that are neither in the topic of events nor in the dead letters."""
+    return answered - contents.records.keys() - contents.dead.keys()
+
+
+async def _read(settings: KafkaSettings, topic: str) -> list[tuple[dict[str, bytes], bytes]]:
+    found: list[tuple[dict[str, bytes], bytes]] = []
+    async with TopicReader(settings, topic) as reader:
+        ends = await reader.end_offsets()
+        reader.seek(await reader.begin_offsets())
+        while any(reader.positions()[partition] < end for partition, end in ends.items()):
+            for read in (await reader.poll(wait_s=_POLL_S)).values():
+                found += [(dict(record.headers), record.value or b"") for record in read.records]
+    return found
+
+
+def _id_of(entry: bytes) -> str:
+    try:
+        return decode_raw(entry).id
+    except InvalidEvent:
+        return ""

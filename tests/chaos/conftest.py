@@ -1,0 +1,16 @@
+"""A system that these tests hurt: one of its own for each test."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from deploy.chaos.system import ChaosSystem, running
+from deploy.localstack import LocalStack
+from deploy.localstack.kafka import KafkaKind
+
+
+@pytest.fixture
+async def system(kafka_kind: KafkaKind) -> AsyncIterator[ChaosSystem]:
+    with LocalStack(kafka=kafka_kind) as stack:
+        async with running(stack, clocks=False) as started:
+            yield started

@@ -1,0 +1,56 @@
+"""Kafka away for a minute under load: the backlog is in Redis, kafkastore's memory stays flat, and it catches up."""
+
+import asyncio
+import signal
+
+import pytest
+
+from deploy.chaos import verify
+from deploy.chaos.away import Away, measure
+from deploy.chaos.system import ChaosSystem
+
+MIB = 1024 * 1024
+RATE = 500
+
+
+async def assert_kept_and_caught_up(system: ChaosSystem, outcome: Away, *, away_s: float) -> None:
+    print(  # noqa: T201 - the figures are what this test is run for
+        f"memory {outcome.rss_before / MIB:.0f} -> at most {outcome.rss_most / MIB:.0f} MiB (two kafkastores), "
+        f"backlog {outcome.backlog:,}, caught up in {outcome.caught_up_s:.1f} s, "
+        f"live {outcome.live_rate:.0f}/s, catching up {outcome.catch_up_rate:.0f}/s"
+    )
+    assert await system.wait_until_drained(waiting=0, limit_s=60) is not None
+    contents = await verify.read_topics(system.stack.bootstrap_servers)
+    assert verify.lost(outcome.answered, contents) == set()
+    assert outcome.backlog > away_s * RATE / 2
+    assert outcome.rss_most - outcome.rss_before < 48 * MIB, "the backlog is in kafkastore, not in Redis"
+    assert outcome.catch_up_rate > 2 * outcome.live_rate
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_a_broker_that_hangs(system: ChaosSystem) -> None:
+    async def leave() -> None:
+        system.broker.send_signal(signal.SIGSTOP)
+
+    async def come_back() -> None:
+        system.broker.send_signal(signal.SIGCONT)
+
+    outcome = await measure(system, leave=leave, come_back=come_back, away_s=60, rate=RATE)
+    await assert_kept_and_caught_up(system, outcome, away_s=60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_a_broker_that_is_stopped(system: ChaosSystem) -> None:
+    async def leave() -> None:
+        await system.take_down(system.broker)
+
+    async def come_back() -> None:
+        system.broker.start()
+        await asyncio.to_thread(system.stack.kafka.wait_ready)
+
+    if system.stack.kafka.kind != "apache":
+        pytest.skip("Tansu keeps nothing over a restart")
+    outcome = await measure(system, leave=leave, come_back=come_back, away_s=60, rate=RATE)
+    await assert_kept_and_caught_up(system, outcome, away_s=60)
