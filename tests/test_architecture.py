@@ -1,0 +1,147 @@
+"""What the import contracts can't show: every service is complete, and names are written once."""
+
+import ast
+import importlib
+import re
+import tomllib
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from deploy.dotenv import read_dotenv
+from services.backbone import names
+from services.backbone.settings import PLACEHOLDER, EnvSettings
+
+ROOT = Path(__file__).parents[1]
+SERVICES = sorted(
+    directory.name
+    for directory in (ROOT / "services").iterdir()
+    if (directory / "__main__.py").exists() or (directory / "Dockerfile").exists()
+)
+PYTHON_SERVICES = [name for name in SERVICES if (ROOT / "services" / name / "__main__.py").exists()]
+SOURCES = sorted((ROOT / "services").rglob("*.py"))
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def template_variables() -> list[str]:
+    lines = (ROOT / ".env.template").read_text().splitlines()
+    return [match[1] for line in lines if (match := re.match(r"#?([A-Z][A-Z0-9_]*)=", line))]
+
+
+def settings_of(service: str) -> type[EnvSettings]:
+    settings: type = importlib.import_module(f"services.{service}.settings").Settings
+    assert issubclass(settings, EnvSettings)
+    return settings
+
+
+def settings_variables() -> set[str]:
+    return {variable for service in PYTHON_SERVICES for variable in settings_of(service).variables()}
+
+
+def deploy_variables() -> set[str]:
+    """Variables that the operators' tools read and no service does."""
+    return set(re.findall(r'environ(?:\.get\(|\[)"([A-Z][A-Z0-9_]*)"', _text_of_deploy())) & set(template_variables())
+
+
+def _text_of_deploy() -> str:
+    return "\n".join(path.read_text() for path in (ROOT / "deploy").rglob("*.py"))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_explains_itself(service: str) -> None:
+    assert (ROOT / "services" / service / "README.md").exists()
+    assert f"[{service}](" in (ROOT / "services" / "README.md").read_text(), "not in the table of services/README.md"
+
+
+@pytest.mark.parametrize("service", PYTHON_SERVICES)
+def test_every_package_begins_with_purpose_reads_writes_promise(service: str) -> None:
+    docstring = ast.get_docstring(ast.parse((ROOT / "services" / service / "__init__.py").read_text()))
+    assert docstring is not None
+    for word in ("Reads:", "Writes:", "Promise:"):
+        assert word in docstring
+
+
+@pytest.mark.parametrize("service", PYTHON_SERVICES)
+def test_every_service_has_an_extra_and_a_lock(service: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert service in project["optional-dependencies"]
+    assert (ROOT / "deploy" / "locks" / f"{service}.txt").exists()
+
+
+def test_every_setting_is_in_the_template_and_the_reverse() -> None:
+    variables = template_variables()
+    assert len(variables) == len(set(variables)), "a variable stands twice in .env.template"
+    assert set(variables) == settings_variables() | deploy_variables()
+
+
+@pytest.mark.parametrize("service", PYTHON_SERVICES)
+def test_the_template_holds_the_defaults(service: str) -> None:
+    settings = settings_of(service)
+    template = read_dotenv(ROOT / ".env.template")
+    # A secret has no default: where it belongs the template has a mark, which no service takes for a value.
+    values = {name: value for name, value in template.items() if value != PLACEHOLDER}
+    assert settings.from_env(values) == settings.from_env({})
+
+
+def test_every_variable_of_the_template_is_explained() -> None:
+    lines = (ROOT / ".env.template").read_text().splitlines()
+    for before, line in pairwise(lines):
+        if re.match(r"#?[A-Z][A-Z0-9_]*=", line):
+            assert before.startswith("# "), f"no comment right above {line}"
+
+
+def test_unit_tests_mirror_source_files() -> None:
+    for test in sorted((ROOT / "tests" / "unit").rglob("test_*.py")):
+        place = test.relative_to(ROOT / "tests" / "unit")
+        source = place.with_name(place.name.removeprefix("test_"))
+        homes = [ROOT / "services" / source, ROOT / source, ROOT / source.with_suffix("")]
+        homes.append(ROOT / "services" / source.with_suffix(""))
+        assert any(home.exists() for home in homes), f"{relative(test)} mirrors no source file"
+
+
+def _string_literals(path: Path) -> Iterator[tuple[int, str]]:
+    tree = ast.parse(path.read_text())
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.lineno, node.value
+
+
+def test_topics_and_keys_are_written_once() -> None:
+    constants = {
+        value
+        for name, value in vars(names).items()
+        if name.isupper() and isinstance(value, str) and not name.startswith("HEADER_")
+    }
+    prefixes = ("events:", "counters:")
+    for path in SOURCES:
+        if path.name == "names.py":
+            continue
+        for line, literal in _string_literals(path):
+            # "events" is also an English word: as a topic it is caught where it is handed to Kafka, by review.
+            named = literal in constants - {names.EVENTS_TOPIC} or literal.startswith(prefixes)
+            assert not named, f"{relative(path)}:{line}: {literal!r} belongs to backbone/names.py"
+
+
+def test_the_environment_is_read_in_main_only() -> None:
+    for path in SOURCES:
+        if path.name != "__main__.py":
+            assert not re.search(r"\bos\.environ\b|\bgetenv\b", path.read_text()), relative(path)
+
+
+def test_no_service_imports_deploy_or_tests() -> None:
+    for path in SOURCES:
+        assert not re.search(r"^\s*(?:from|import) (?:deploy|tests|tasks)\b", path.read_text(), re.MULTILINE), relative(
+            path
+        )

@@ -1,0 +1,51 @@
+"""What the READMEs say holds: links lead somewhere, and each command is one that something here runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+READMES = sorted(path for path in ROOT.rglob("README.md") if not {".venv", ".cache"} & set(path.parts))
+
+# Which test, or CI itself, runs each command that a README shows. The tracker's README has a test that runs all of its.
+RUN_BY = {
+    "python3 tasks.py demo": "tests/journey/test_interrupts.py",
+    "python3 tasks.py test": ".ci/run",
+    "python3 tasks.py demo --once --log access.log.gz --json": "tests/journey/test_fresh_clone.py",
+    "python3 tasks.py check": ".ci/run",
+    "python3 tasks.py fix": "tests/journey/test_fresh_clone.py",
+    "python3 tasks.py --list": "tests/journey/test_fresh_clone.py",
+    "python3 tasks.py dotenv.generate --yes": "tests/journey/test_fresh_clone.py",
+    "python3 tasks.py test --kafka tansu -k dotenv": "tests/journey/test_fresh_clone.py",
+    "python3 tasks.py lock": "tests/journey/test_fresh_clone.py",
+    "python3 tasks.py chaos --minutes 1.5 --seed 7 --json": "tests/chaos/test_chaos.py",
+    "python3 tasks.py dead.list --since 2h": "tests/contract/test_dead_letters.py",
+    'python3 tasks.py dead.replay --reason "too large" --dry-run': "tests/contract/test_dead_letters.py",
+    "python3 tasks.py forget --id DEVICE --yes": "tests/contract/test_forget.py",
+    "python -m services.consumers event_counter": "tests/contract/test_consumers.py",
+    "python -m services.kafidx": "tests/contract/kafidx/serving.py",
+}
+
+
+def name_of(readme: Path) -> str:
+    return str(readme.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("readme", READMES, ids=name_of)
+def test_links_lead_somewhere(readme: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", readme.read_text()):
+        if "://" not in target:
+            assert (readme.parent / target).exists(), f"{name_of(readme)} links to {target}"
+
+
+@pytest.mark.parametrize("readme", READMES, ids=name_of)
+def test_every_command_is_run_somewhere(readme: Path) -> None:
+    for block in re.findall(r"```sh\n(.*?)```", readme.read_text(), re.DOTALL):
+        for line in block.splitlines():
+            command = line.partition(" # ")[0].strip()
+            if not command or command.startswith(("#", "curl", "-", "|", "printf")):
+                continue
+            assert command in RUN_BY, f"{name_of(readme)}: nothing is said to run {command!r}"
+            task = re.sub(r"^python3? (tasks\.py|-m) ", "", command).split()[0]
+            assert task in (ROOT / RUN_BY[command]).read_text(), f"{RUN_BY[command]} does not run {task}"
