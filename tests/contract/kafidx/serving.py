@@ -78,12 +78,21 @@ class Socket:
                 if kind in (None, frame["kind"]):
                     return frame
 
+    async def rows_until(self, count: int, *, limit_s: float = 30.0) -> None:
+        """Read until so many rows came; say at once when they can't, because some were dropped."""
+        try:
+            async with asyncio.timeout(limit_s):
+                while len(self.rows) < count:
+                    frame = await self.frame()
+                    assert not frame.get("dropped"), f"{len(self.rows)} of {count} rows, {frame}"
+        except TimeoutError:
+            books = [frame for frame in self.frames if frame["kind"] == "stats"][-1:]
+            raise AssertionError(f"{len(self.rows)} of {count} rows after {limit_s} s, {books}") from None
+
     async def until(self, count: int, *, limit_s: float = 30.0) -> list[dict[str, Any]]:
         """Read until so many rows came, and the books that say so; rows in the order they came."""
-        async with asyncio.timeout(limit_s):
-            while len(self.rows) < count:
-                await self.frame()
-            stats = await self.frame("stats")
+        await self.rows_until(count, limit_s=limit_s)
+        stats = await self.frame("stats")
         assert stats["sent"] == len(self.rows)
         balanced(stats)
         return self.rows
