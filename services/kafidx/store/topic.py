@@ -29,7 +29,7 @@ from services.kafidx.store.watcher import Watcher
 log = get_logger(__name__)
 
 _POLL_S: Final = 0.5
-_GATHER_S: Final = 0.02
+_GATHER_S: Final = 0.01
 """Pause after a poll that brought something: at high rates it makes few large batches of many small ones."""
 _LINGER_S: Final = 15.0
 _PAST_POLL_EVENTS: Final = 500

@@ -7,8 +7,8 @@ const OVERSCAN = 6;
 const MAX_ROWS_IN_DOM = 1_000; // a bound that no screen reaches
 // Between two drawings the main thread is free for keys and clicks for this many times as long as a drawing takes, layout
 // and painting included: a fast machine draws each frame, a busy one seldom enough.
-const FREE_PER_DRAWING = 3;
-const MAX_MS_BETWEEN_DRAWS = 250;
+const FREE_PER_DRAWING = 1;
+const MAX_MS_BETWEEN_DRAWS = 100;
 const SMOOTHING = 0.3; // the share of the latest drawing in the average
 const DIRECTION_CONTROLS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
 
