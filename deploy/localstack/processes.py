@@ -1,5 +1,6 @@
 """One process of the local stack: started, waited for, stopped, and never left behind."""
 
+import contextlib
 import os
 import queue
 import signal
@@ -115,8 +116,18 @@ class LocalProcess:
             self._child.wait()
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send one signal, for example SIGSTOP to play a process that hangs."""
+        """Send one signal, for example SIGSTOP to play a process that hangs: then it hangs when this returns."""
         self._signal(number)
+        if number == signal.SIGSTOP:
+            self.wait_until(self._is_stopped, timeout_s=5)
+
+    def _is_stopped(self) -> bool:
+        # The kernel stops each thread when its turn comes; until then it may answer one more request.
+        states = []
+        for thread in Path(f"/proc/{self.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+                states.append((thread / "stat").read_text().rpartition(") ")[2][0])
+        return set(states) == {"T"}
 
     def _signal(self, number: signal.Signals) -> None:
         # The group id is the child's pid until it is reaped; a reaped leader with no group left is ProcessLookupError.
