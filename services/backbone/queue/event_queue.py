@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from services.backbone import names
 from services.backbone.queue import scripts
+from services.backbone.queue.wire import Wire
 
 QueueError = RedisError
 """Raised by every method when Redis does not answer in time or answers with an error. What was asked may then have
@@ -75,7 +76,7 @@ class EventQueue:
         self._instance = instance
         self._lease_ms = int(lease_s * 1000)
         self._claims_made = 0
-        self._push_script = redis.register_script(scripts.PUSH)
+        self._push_wire = Wire(redis, scripts.PUSH)
         self._claim_script = redis.register_script(scripts.CLAIM)
         self._confirm_script = redis.register_script(scripts.CONFIRM)
         self._renew_script = redis.register_script(scripts.RENEW)
@@ -91,7 +92,7 @@ class EventQueue:
         this pusher: so a push whose answer was lost may be sent again, within a day, and is never there twice.
         """
         keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.pusher_key(pusher))
-        return bool(await self._push_script(keys=keys, args=(number, _PUSHER_KEPT_S, *entries)))
+        return bool(await self._push_wire.run(keys, (number, _PUSHER_KEPT_S, *entries)))
 
     async def claim(self, *, limit: int, max_bytes: int, wait_s: float) -> Claim | None:
         """Take up to `limit` entries off the head of the list; the one that reaches `max_bytes` is the last.
