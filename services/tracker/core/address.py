@@ -23,11 +23,11 @@ def client_address(peer: str | None, headers: Sequence[tuple[bytes, bytes]], tru
     Forwarded since most proxies write the former and let a client's own Forwarded pass. IPv4-mapped IPv6 becomes IPv4;
     zones and ports are dropped. What is no address is passed over.
     """
+    if not trusted:
+        return canonical(peer or "")
     here = parse_address(peer or "")
-    if here is None:
-        return ""
-    if not trusted or not _inside(here, trusted):
-        return str(here)
+    if here is None or not _inside(here, trusted):
+        return canonical(peer or "")
     address = (
         _first(headers, b"x-push-ip")
         or _walk(_hops(headers, b"x-forwarded-for"), trusted)
@@ -54,6 +54,13 @@ def parse_address(text: str) -> Address | None:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
+
+
+@lru_cache(maxsize=8192)
+def canonical(text: str) -> str:
+    """Write an address as the standard library does; empty when it is none."""
+    address = parse_address(text)
+    return "" if address is None else str(address)
 
 
 def _inside(address: Address, networks: Sequence[Network]) -> bool:

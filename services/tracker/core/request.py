@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import unquote_to_bytes
+
+import msgspec
 
 from services.backbone.events import RawEvent
 from services.tracker.core.address import Network, client_address
@@ -29,7 +31,7 @@ class Rules:
     pod: str = ""
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """A request as it came, free of any framework."""
 
     path: bytes
@@ -41,7 +43,7 @@ class Request(NamedTuple):
     received_at_ms: int
 
 
-class Sender(NamedTuple):
+class Sender(msgspec.Struct, frozen=True, gc=False):
     """What all events of one request share."""
 
     address: str

@@ -17,7 +17,7 @@ from services.backbone.events import RawEvent, encode_raw
 from services.backbone.metrics import TrackerMetrics
 from services.tracker import core
 from services.tracker.routes import answers
-from services.tracker.store import EventStore, NotStored
+from services.tracker.store import EventStore, NotStored, Settle
 
 # From here on a batch is decoded in a thread, so that single events need not wait for it.
 _LARGE_BATCH_BYTES: Final = 65_536
@@ -87,13 +87,13 @@ class Collector:
         """Store the event of a GET, HEAD or POST."""
         return await self._answering(request, self._collect)
 
-    def begin_get(self, received: core.Request, fields: Mapping[bytes, bytes]) -> asyncio.Future[None]:
-        """Hand the event of a GET without a body to the store; the future ends as EventStore.submit says.
+    def begin_get(self, received: core.Request, fields: Mapping[bytes, bytes], settle: Settle) -> None:
+        """Hand the event of a GET without a body to the store, which tells `settle` (EventStore.submit).
 
         Raises Refused and NotStored.
         """
         event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()))
-        return self._store.submit([self._encode(event)])
+        self._store.submit([self._encode(event)], settle)
 
     async def collect_batch(self, request: Request) -> Response:
         """Store the events of a batch."""

@@ -11,26 +11,9 @@ from typing import Final
 from services.backbone.metrics import TrackerMetrics
 from services.tracker.routes import answers
 from services.tracker.routes.collector import Collector
+from services.tracker.store import NotStored
 
 _NOT_BODYLESS: Final = frozenset((b"content-length", b"transfer-encoding", b"expect"))
-
-
-class DirectGet:
-    """One GET on its way to the store.
-
-    It stands where uvicorn keeps the request in hand, so that uvicorn's rules for pipelined requests, for closing and
-    for clients that leave hold for it as well.
-    """
-
-    __slots__ = ("disconnected", "keep_alive", "message_event", "more_body", "response_complete", "response_started")
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        self.keep_alive = keep_alive
-        self.disconnected = False
-        self.more_body = False
-        self.response_started = False
-        self.response_complete = False
-        self.message_event = _NOBODY_WAITS
 
 
 class _NoEvent:
@@ -41,6 +24,26 @@ class _NoEvent:
 
 
 _NOBODY_WAITS: Final = _NoEvent()
+
+
+class DirectGet:
+    """One GET on its way to the store.
+
+    It stands where uvicorn keeps the request in hand, so that uvicorn's rules for pipelined requests, for closing and
+    for clients that leave hold for it as well.
+    """
+
+    __slots__ = ("disconnected", "keep_alive", "response_complete")
+
+    # What uvicorn asks of a request and is the same for all that have no body and are answered whole.
+    more_body: Final = False
+    response_started: Final = False
+    message_event: Final = _NOBODY_WAITS
+
+    def __init__(self, keep_alive: bool) -> None:  # noqa: FBT001 - built for each request: keywords cost time
+        self.keep_alive = keep_alive
+        self.disconnected = False
+        self.response_complete = False
 
 
 class DirectGets:
@@ -57,15 +60,13 @@ class DirectGets:
         self._metrics = metrics
         self._answered_200 = metrics.requests.labels("GET", "200")
 
-    def stored(self, *, image: bool, keep_alive: bool) -> bytes:
-        """Count and return the answer that an event is stored."""
-        self._answered_200.inc()
-        return self._stored[image, keep_alive]
-
-    def not_stored(self, reason: str, *, keep_alive: bool) -> bytes:
-        """Count and return the answer that it is not, and when to try again."""
+    def answer(self, refusal: NotStored | None, *, image: bool, keep_alive: bool) -> bytes:
+        """Count and return the answer that an event is stored, or that it is not and when to try again."""
+        if refusal is None:
+            self._answered_200.inc()
+            return self._stored[image, keep_alive]
         self._metrics.requests.labels("GET", "503").inc()
-        body = answers.not_stored(reason)
+        body = answers.not_stored(refusal.reason)
         return answers.whole(503, body, b"application/json", answers.RETRY_AFTER, keep_alive=keep_alive)
 
 

@@ -58,6 +58,8 @@ class CollectorProtocol(HttpToolsProtocol):
         self._direct = direct
         self._is_stopping = is_stopping
         self._head_timer: asyncio.TimerHandle | None = None
+        self._idle_since_s: float | None = None
+        """When the last answer was given, by the loop's clock; None while a request is on its way."""
         self._head_bytes = 0
         self._overloaded = False
         self._refusal: bytes | None = None
@@ -76,7 +78,7 @@ class CollectorProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; refuse the connection's next request when it is malformed or its head has no end."""
-        self._unset_keepalive_if_required()
+        self._idle_since_s = None
         if self._refusal is not None:
             return
         if self._overloaded:
@@ -141,27 +143,21 @@ class CollectorProtocol(HttpToolsProtocol):
         if not is_bodyless(fields):
             return False
         received = core.Request(path, query, self.headers, self.client[0], time.time_ns() // 1_000_000)
-        get = DirectGet(keep_alive=parser.should_keep_alive() and not self._is_stopping())
+        image = core.wants_image(path, fields.get(b"accept", b""))
+        get = DirectGet(parser.should_keep_alive() and not self._is_stopping())
+
+        def settle(refusal: NotStored | None) -> None:
+            self._answer(get, direct.answer(refusal, image=image, keep_alive=get.keep_alive))
+
         try:
-            stored = direct.begin(received, fields)
+            direct.begin(received, fields, settle)
         except core.Refused:
             return False  # the application says why
         except NotStored as refusal:
             self.cycle = get  # type: ignore[assignment]  # see DirectGet
-            self._answer(get, direct.not_stored(refusal.reason, keep_alive=get.keep_alive))
-            return True
-        self.cycle = get  # type: ignore[assignment]  # see DirectGet
-        image = core.wants_image(path, fields.get(b"accept", b""))
-
-        def answer(stored: asyncio.Future[None]) -> None:
-            try:
-                stored.result()
-                whole = direct.stored(image=image, keep_alive=get.keep_alive)
-            except NotStored as refusal:
-                whole = direct.not_stored(refusal.reason, keep_alive=get.keep_alive)
-            self._answer(get, whole)
-
-        stored.add_done_callback(answer)
+            settle(refusal)
+        else:
+            self.cycle = get  # type: ignore[assignment]  # see DirectGet
         return True
 
     def _answer(self, get: DirectGet, whole: bytes) -> None:
@@ -193,17 +189,44 @@ class CollectorProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End the request."""
+        """End the request; one that is answered directly has no body and ended with its head."""
+        if isinstance(self.cycle, DirectGet):
+            return
         self._got_head()
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on to the next pipelined request, or to the connection's last answer when there is none."""
-        last = not self.pipeline
-        super().on_response_complete()
-        if last:
-            self._send_refusal()
+        """Go on to the next pipelined request, or to the connection's last answer, or wait for another request.
+
+        As uvicorn has it, but for the timer that closes idle connections: uvicorn makes one an answer, which costs a
+        tenth of it. Here a connection has one, which looks, when its time is over, how long nothing came.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_whether_idle_in(self.timeout_keep_alive)
+        self._send_refusal()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection when it was idle for long enough, else look again when it may have been."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since_s is None:
+            return  # the answer to what has come makes a new timer
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._look_whether_idle_in(left_s)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _look_whether_idle_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def _head_without_upgrade(self) -> bytes:
         """Decline the offer to speak another protocol (RFC 9110, 7.8), which Java's client makes with each request.
