@@ -15,8 +15,11 @@ an object:
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
+
+import msgspec
 
 from services.backbone.events import InvalidEvent, path_of_type, type_of_path
 from services.tracker.core.bodies import (
@@ -35,13 +38,15 @@ _NDJSON_TYPES: Final = (
     b"application/x-jsonlines",
 )
 _LISTS: Final = ("events", "batch")
+_PARAMS: Final = ("params", "properties", "traits")
 _IDENTITY: Final = ("userId", "anonymousId", "name")
 _LATEST_MS: Final = 253_402_300_799_999  # the last millisecond of the year 9999
 _LONGEST_TIME: Final = 40
+_SHORT: Final = 128  # visitors choose types, and a cache must stay small
 _SAFE_IN_PATH: Final = "/:@!$&'()*+,;=-._~%"
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One event of a batch."""
 
     path: bytes
@@ -128,7 +133,7 @@ def _read_entry(value: object, skew_ms: int) -> Entry | Refused:
             query=_query(value),
             id=event_id,
             client_time_ms=client_time_ms,
-            notes=tuple(note for note in (id_note, time_note) if note),
+            notes=tuple(filter(None, (id_note, time_note))),
         )
     except Refused as refusal:
         return refusal
@@ -144,14 +149,19 @@ def _path(entry: Mapping[str, Any]) -> bytes:
         raise Malformed("type must be text")
     if not isinstance(path, str):
         raise Malformed("path must be text")
-    encoded = _encode_path(path)
+    encoded = _encode_path(path) if path else b""
     if not event_type:
         if not encoded:
             raise Malformed("type is missing")
         return encoded
     if encoded and type_of_path(encoded) == event_type:
         return encoded
-    return encoded.rstrip(b"/") + path_of_type(event_type)
+    made = _path_of_short_type(event_type) if len(event_type) <= _SHORT else path_of_type(event_type)
+    return encoded.rstrip(b"/") + made
+
+
+# Types are few and come over and over.
+_path_of_short_type = lru_cache(maxsize=4096)(path_of_type)
 
 
 def _encode_path(path: str) -> bytes:
@@ -162,13 +172,21 @@ def _encode_path(path: str) -> bytes:
 
 
 def _query(entry: Mapping[str, Any]) -> bytes:
-    params: object = next((entry[key] for key in ("params", "properties", "traits") if entry.get(key) is not None), {})
+    params = _params(entry)
     identity = query_of_members({key: entry[key] for key in _IDENTITY if entry.get(key) is not None})
-    if isinstance(params, str):
-        return join_queries(params.removeprefix("?").encode("utf-8", "replace"), identity)
-    if isinstance(params, dict):
-        return join_queries(query_of_members(params), identity)
-    raise Malformed("params must be an object or a query")
+    return join_queries(params, identity) if identity else params
+
+
+def _params(entry: Mapping[str, Any]) -> bytes:
+    for key in _PARAMS:
+        params = entry.get(key)
+        if isinstance(params, dict):
+            return query_of_members(params)
+        if isinstance(params, str):
+            return params.removeprefix("?").encode("utf-8", "replace")
+        if params is not None:
+            raise Malformed("params must be an object or a query")
+    return b""
 
 
 def _id(entry: Mapping[str, Any]) -> tuple[str | None, str]:

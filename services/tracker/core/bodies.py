@@ -9,6 +9,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -23,7 +24,9 @@ if TYPE_CHECKING:  # it is not there at run time
 TEXT_PARAMETER: Final = "text"
 """What a text body that is neither JSON nor pairs becomes."""
 
-_TO_ESCAPE: Final = re.compile(rb"[\x00-\x20%&+=#;\x7f]")
+_TO_ESCAPE: Final = re.compile(r"[\x00-\x20%&+=#;\x7f]")
+_TO_ESCAPE_IN_BYTES: Final = re.compile(_TO_ESCAPE.pattern.encode())
+_SHORT: Final = 64  # visitors choose names, and a cache must stay small
 _PAIRS: Final = re.compile(rb"[\w.~%$!*\[\]-]+=[^\s&]*(?:&[\w.~%$!*\[\]-]+=[^\s&]*)*&?")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPE: Final = re.compile(
@@ -156,12 +159,12 @@ def query_of_members(members: dict[str, Any]) -> bytes:
 
     Raises Malformed when a value is nested too deep.
     """
-    return query_of((key, _text(value)) for key, value in members.items())
+    return "&".join([f"{_key(key)}={_value(value)}" for key, value in members.items()]).encode("utf-8", "replace")
 
 
-def query_of(pairs: Iterable[tuple[str | bytes, str | bytes]]) -> bytes:
+def query_of(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Write pairs as a query."""
-    return b"&".join(b"%s=%s" % (_escape(key), _escape(value)) for key, value in pairs)
+    return b"&".join(b"%s=%s" % (_escape_bytes(key), _escape_bytes(value)) for key, value in pairs)
 
 
 def join_queries(*queries: bytes) -> bytes:
@@ -169,20 +172,34 @@ def join_queries(*queries: bytes) -> bytes:
     return b"&".join(query for query in queries if query)
 
 
-def _escape(text: str | bytes) -> bytes:
-    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
-    return _TO_ESCAPE.sub(lambda match: b"%%%02X" % match[0][0], data)
+def _escape_bytes(data: bytes) -> bytes:
+    return _TO_ESCAPE_IN_BYTES.sub(lambda match: b"%%%02X" % match[0][0], data)
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
+def _escape(text: str) -> str:
+    return _TO_ESCAPE.sub(lambda match: f"%{ord(match[0]):02X}", text)
+
+
+def _key(text: str) -> str:
+    return _escape_short(text) if len(text) <= _SHORT else _escape(text)
+
+
+def _value(value: Any) -> str:
+    """Write a value; the kinds that nearly all are of come first."""
+    if type(value) is str:
+        return _escape(value)
+    if type(value) is int:
+        return str(value)
     if value is None:
         return ""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return _escape(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     except RecursionError:
         raise Malformed("the JSON is nested too deep") from None
+
+
+# Names of parameters are few and come over and over.
+_escape_short = lru_cache(maxsize=4096)(_escape)
 
 
 def _params_of_text(body: bytes) -> bytes:
@@ -193,7 +210,7 @@ def _params_of_text(body: bytes) -> bytes:
             pass  # text that only begins like JSON is still text
     if _PAIRS.fullmatch(body):
         return body
-    return query_of([(TEXT_PARAMETER, body)]) if body else b""
+    return query_of([(TEXT_PARAMETER.encode(), body)]) if body else b""
 
 
 def _mend_surrogate(match: re.Match[bytes]) -> bytes:

@@ -14,6 +14,7 @@ from services.tracker.core.bodies import (
     Unsupported,
     params_of_body,
     query_of,
+    query_of_members,
     read_json,
 )
 
@@ -104,8 +105,19 @@ def test_any_body_gives_parameters_or_is_refused(content_type: bytes, body: byte
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.text())))
 def test_pairs_survive_the_query(pairs: list[tuple[str, str]]) -> None:
-    decoded = parse_qsl(query_of(pairs).decode("utf-8", "surrogateescape"), keep_blank_values=True)
-    assert decoded == pairs
+    written = query_of((key.encode(), value.encode()) for key, value in pairs)
+    assert parse_qsl(written.decode(), keep_blank_values=True) == pairs
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=100), st.text() | st.integers()))
+def test_members_survive_the_query(members: dict[str, str | int]) -> None:
+    decoded = parse_qsl(query_of_members(members).decode(), keep_blank_values=True)
+    assert decoded == [(key, str(value)) for key, value in members.items()]
+
+
+def test_values_that_are_no_text_are_written_as_json() -> None:
+    members = {"yes": True, "none": None, "part": 1e20, "list": [1, "a b"]}
+    assert query_of_members(members) == b'yes=true&none=&part=1e%2B20&list=[1,"a%20b"]'
 
 
 def test_members_that_a_json_decoder_could_trip_over_are_read() -> None:
