@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import sys
@@ -44,6 +45,7 @@ def run_until_stopped(
     130. An exception is logged and ends the process with 1, to be restarted.
     """
     configure_logging(service=service, level=settings.log_level, output=settings.log_format)
+    _calm_the_collector()
 
     async def supervise() -> None:
         stop = asyncio.Event()
@@ -67,6 +69,16 @@ def run_until_stopped(
         log.exception("stopped_by_error")
         sys.exit(1)
     log.info("stopped")
+
+
+def _calm_the_collector() -> None:
+    """Have cyclic garbage looked for less often: a tenth of a busy service's time went into looking at events in hand.
+
+    What is imported stays for ever and is not looked at again; what is looked for, cycles, hardly arises here.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 class PortTaken(OSError):  # noqa: N818 - what happened, in two words
