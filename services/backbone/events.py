@@ -176,6 +176,16 @@ class Event(msgspec.Struct, frozen=True):
     """The query as it came, with everything but printable ASCII percent-encoded; empty when there was none."""
 
 
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """What is to be written to a topic."""
+
+    value: bytes
+    key: bytes | None = None
+    """Records with one key keep their order, in one partition; without a key they go where it is cheapest."""
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int | None = None
+
+
 class EncodedEvent(NamedTuple):
     """The three fields of an event, split and not decoded: all that a reader of types needs."""
 

@@ -5,9 +5,10 @@ Delivery promise: `EventProducer.produce` returns once every record is acknowled
 `TopicReader` joins no group: whoever watches leaves no trace.
 """
 
+from services.backbone.events import Record
 from services.backbone.kafka.consumer import Batch, EventConsumer, Position
 from services.backbone.kafka.faults import KafkaUnavailable, OffsetGone
-from services.backbone.kafka.producer import EventProducer, Record
+from services.backbone.kafka.producer import EventProducer
 from services.backbone.kafka.reader import TopicReader
 from services.backbone.kafka.topics import TopicOffsets, delete_records, ensure_topics, max_record_bytes
 

@@ -13,6 +13,7 @@ from services.backbone.events import (
     InvalidEvent,
     Place,
     RawEvent,
+    Record,
     decode_raw,
     encode_event,
     encode_params,
@@ -34,15 +35,6 @@ _LONGEST_REASON: Final = 200
 _LAST_TIME_MS: Final = 2**53  # beyond it not every reader of the topic can hold the number
 
 
-class Message(NamedTuple):
-    """One record of the topic `events`, in the order of backbone.kafka.Record."""
-
-    value: bytes
-    key: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-    timestamp_ms: int
-
-
 class DeadLetter(NamedTuple):
     """An entry that will never be an event, with where and why it failed."""
 
@@ -59,7 +51,7 @@ def prepare(  # noqa: PLR0913 - what an event is made of, each by its name
     locate: Locate,
     classify: Classify,
     forgotten: frozenset[bytes] = frozenset(),
-) -> Message | DeadLetter | None:
+) -> Record | DeadLetter | None:
     """Turn an entry into the message that is to be written, at the time `now_ms`. Never raises.
 
     None when its device is one of the `forgotten` (their digests): then nothing of it is to be written anywhere.
@@ -103,9 +95,9 @@ def enrich(raw: RawEvent, place: Place, device: Device, *, now_ms: int, ip_mode:
     )
 
 
-def encode(event: Event, *, now_ms: int) -> Message:
+def encode(event: Event, *, now_ms: int) -> Record:
     """Encode an event as a record: value, key, headers, timestamp."""
-    return Message(
+    return Record(
         encode_event(event),
         partition_key(event),
         ((names.HEADER_EVENT_ID, event.id.encode()), (names.HEADER_FORMAT_VERSION, EVENT_FORMAT_VERSION)),

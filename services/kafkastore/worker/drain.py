@@ -1,10 +1,9 @@
-"""Drain: from one Redis to Kafka, batch by batch, each confirmed before the next is claimed."""
+"""Drain: from one Redis to Kafka, batch by batch; while one is shipped, the next is prepared."""
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
 
 from services.backbone import names
 from services.backbone.health import Heartbeat
@@ -12,37 +11,29 @@ from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
 from services.backbone.logs import get_logger
 from services.backbone.metrics import KafkastoreMetrics
 from services.backbone.queue import Claim, EventQueue, QueueError
-from services.kafkastore.core.entries import DeadLetter, Message, dead_headers, dead_value
+from services.kafkastore.core.entries import DeadLetter, dead_headers, dead_value
 from services.kafkastore.settings import Settings
 from services.kafkastore.worker.attempt import Attempt, GiveUp, pause_s
+from services.kafkastore.worker.batch import Batch, Prepared
 
 log = get_logger(__name__)
 
 _CLAIM_WAIT_S = 1.0  # how long a drain sleeps in Redis; also how late it notices that it must stop
 _RECLAIM_EVERY_S = 5.0  # a third of the usual lease: what died is noticed at its lease's pace, not later
 _LOOP_LIMIT_S = 30.0  # above the longest honest turn: one attempt to produce and the pause after it
-_GIVE_BACK_S = 2.0  # a stop must not wait for a Redis that hangs
 _SLICE = 250  # entries prepared between two looks at the event loop, so that health answers meanwhile
 _DEAD_CUT_BYTES = 16_384  # what is kept of an entry that even the dead letters can't hold
 
-PrepareEntry = Callable[[bytes, int, frozenset[bytes]], Message | DeadLetter | None]
+PrepareEntry = Callable[[bytes, int, frozenset[bytes]], Record | DeadLetter | None]
 """Turns an entry, at a time in ms since 1970, into what is to be written; None when its device is among those that are
 to be forgotten. Never raises."""
 
 
-class _Prepared(NamedTuple):
-    """What a claim has become."""
-
-    records: list[Record]
-    origins: list[bytes]
-    """The entry behind each record."""
-    dead: list[DeadLetter]
-    forgotten: int
-    """Entries that are dropped because their device is to be forgotten."""
-
-
 class Drain:
-    """Takes batches from one Redis and ships them, one at a time: what waits, waits in Redis."""
+    """Takes batches from one Redis and ships them, one at a time and in their order.
+
+    At most two are in hand, one on its way to Kafka and one behind it: what else waits, waits in Redis.
+    """
 
     def __init__(  # noqa: PLR0913 - what a drain works with; bundling them would only hide it
         self,
@@ -70,71 +61,110 @@ class Drain:
         self._approved = False
         self._forgotten: frozenset[bytes] = frozenset()
         self._reclaim_due_s = 0.0
+        self._failures = 0
         # Below the time limit of the client, which is a third of the lease.
         self._claim_wait_s = min(_CLAIM_WAIT_S, settings.lease_s / 6)
         self.heartbeat = Heartbeat(limit_s=_LOOP_LIMIT_S)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Drain until `stop` is set; the batch in hand is finished, or given back when this task is cancelled."""
-        failures = 0
-        while not stop.is_set():
-            self.heartbeat.beat()
-            try:
-                if not self._approved:
-                    await self._approve_redis()
-                    self._approved = True
-                await self._reclaim_when_due()
-                claim = await self._queue.claim(
-                    limit=self._settings.batch_events, max_bytes=self._settings.batch_bytes, wait_s=self._claim_wait_s
-                )
-            except QueueError as error:
-                failures += 1
-                self._approved = False
-                self._forgotten = frozenset()  # it may come back without the last marks, and get as many others
-                self._log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}", failures=failures)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), pause_s(failures))
-                continue
-            failures = 0
-            if claim is not None:
-                await self._ship(claim, stop)
+        """Drain until `stop` is set; what is in hand is finished, or given back when this task is cancelled."""
+        batch: Batch | None = None
+        while batch is not None or not stop.is_set():
+            if batch is None:
+                batch = await self._next(stop)
+            else:
+                batch = await self._ship_and_prepare(batch, stop)
+
+    async def _ship_and_prepare(self, batch: Batch, stop: asyncio.Event) -> Batch | None:
+        """Ship a batch; returns the next one, if that was prepared meanwhile.
+
+        It is when this one was full: then more waits, and the time that Kafka takes would be idle. When less waits, a
+        claim that is made later holds more.
+        """
+        ahead: asyncio.Task[Batch | None] | None = None
+        if self._is_full(batch) and not stop.is_set() and not self._is_reclaim_due():
+            ahead = asyncio.create_task(self._next(stop))
+        shipped = False
+        try:
+            await self._ship(batch)
+            shipped = True
+            return None if ahead is None else await ahead
+        except (GiveUp, asyncio.CancelledError) as reason:
+            following = await _ended(ahead)
+            # Each goes back to the head of the list: the newer one first, so that their order stays.
+            if following is not None:
+                await following.give_back(reason)
+            if not shipped:
+                await batch.give_back(reason)
+            if isinstance(reason, asyncio.CancelledError):
+                raise
+            return None
+
+    async def _next(self, stop: asyncio.Event) -> Batch | None:
+        """Claim and prepare a batch; None when nothing came, or Redis is away (then it has waited a little)."""
+        self.heartbeat.beat()
+        try:
+            if not self._approved:
+                await self._approve_redis()
+                self._approved = True
+            await self._reclaim_when_due()
+            claim = await self._queue.claim(
+                limit=self._settings.batch_events, max_bytes=self._settings.batch_bytes, wait_s=self._claim_wait_s
+            )
+        except QueueError as error:
+            self._failures += 1
+            self._approved = False
+            self._forgotten = frozenset()  # it may come back without the last marks, and get as many others
+            self._log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}", failures=self._failures)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause_s(self._failures))
+            return None
+        self._failures = 0
+        if claim is None:
+            return None
+        self._metrics.claimed.inc(len(claim.entries))
+        self._metrics.batch_events.observe(len(claim.entries))
+        batch = Batch(self._queue, claim, Attempt(self._settings.hold_s, stop), lease_s=self._settings.lease_s)
+        try:
+            await self._read_forgotten(claim, batch.attempt)
+            batch.prepared = await self._prepare(claim.entries)
+        except (GiveUp, asyncio.CancelledError) as reason:
+            await batch.give_back(reason)
+            if isinstance(reason, asyncio.CancelledError):
+                raise
+            return None
+        return batch
+
+    def _is_full(self, batch: Batch) -> bool:
+        entries = batch.entries
+        return len(entries) >= self._settings.batch_events or sum(map(len, entries)) >= self._settings.batch_bytes
+
+    def _is_reclaim_due(self) -> bool:
+        return time.monotonic() >= self._reclaim_due_s
 
     async def _reclaim_when_due(self) -> None:
-        """Take back what instances held that died. Only between batches, so that a drain never robs itself."""
-        now_s = time.monotonic()
-        if now_s < self._reclaim_due_s:
+        """Take back what instances held that died. Only while nothing is in hand, so that a drain never robs itself."""
+        if not self._is_reclaim_due():
             return
         entries = await self._queue.reclaim()
-        self._reclaim_due_s = now_s + _RECLAIM_EVERY_S
+        self._reclaim_due_s = time.monotonic() + _RECLAIM_EVERY_S
         if entries:
             self._metrics.reclaimed.inc(entries)
             self._log.warning("claims_taken_back", entries=entries)
 
-    async def _ship(self, claim: Claim, stop: asyncio.Event) -> None:
-        """Bring a claim's entries to Kafka and confirm the claim, or give it back."""
-        self._metrics.claimed.inc(len(claim.entries))
-        self._metrics.batch_events.observe(len(claim.entries))
-        attempt = Attempt(self._settings.hold_s, stop)
-        try:
-            async with self._lease_kept(claim, attempt):
-                await self._read_forgotten(claim, attempt)
-                records, origins, dead, forgotten = await self._prepare(claim.entries)
-                # The dead first: were their topic away, the events would be written again at each try.
-                await self._bury(dead, attempt)
-                too_large = await self._write(names.EVENTS_TOPIC, records, attempt)
-                unfit = [DeadLetter(origins[at], "produce", "record is too large for the topic") for at in too_large]
-                await self._bury(unfit, attempt)
-                dead += unfit
-                produced = len(records) - len(too_large)
-                await self._confirm(claim, produced=produced, dead=dead, forgotten=forgotten, attempt=attempt)
-        except (GiveUp, asyncio.CancelledError) as reason:
-            # When Redis does not hear it either, the lease runs out and the entries go back all the same.
-            with contextlib.suppress(QueueError, TimeoutError):
-                async with asyncio.timeout(_GIVE_BACK_S):
-                    entries = await self._queue.give_back(claim)
-                self._log.warning("claim_given_back", entries=entries, reason=str(reason) or "stopping")
-            if isinstance(reason, asyncio.CancelledError):
-                raise
+    async def _ship(self, batch: Batch) -> None:
+        """Bring a batch to Kafka and confirm its claim. Raises GiveUp."""
+        records, origins, dead, forgotten = batch.prepared
+        attempt = batch.attempt
+        # The dead first: were their topic away, the events would be written again at each try.
+        await self._bury(dead, attempt)
+        too_large = await self._write(names.EVENTS_TOPIC, records, attempt)
+        unfit = [DeadLetter(origins[at], "produce", "record is too large for the topic") for at in too_large]
+        await self._bury(unfit, attempt)
+        dead += unfit
+        produced = len(records) - len(too_large)
+        await self._confirm(batch.claim, produced=produced, dead=dead, forgotten=forgotten, attempt=attempt)
+        batch.end()
 
     async def _read_forgotten(self, claim: Claim, attempt: Attempt) -> None:
         """Learn which devices are to be forgotten, if the claim tells of others than are known. Raises GiveUp.
@@ -151,7 +181,7 @@ class Drain:
             else:
                 return
 
-    async def _prepare(self, entries: Sequence[bytes]) -> _Prepared:
+    async def _prepare(self, entries: Sequence[bytes]) -> Prepared:
         """Enrich and encode; sorts out the entries that never become a record and those that are to be forgotten."""
         records: list[Record] = []
         origins: list[bytes] = []
@@ -162,15 +192,15 @@ class Drain:
                 now_ms = _now_ms()
                 for entry in entries[begin : begin + _SLICE]:
                     prepared = self._prepare_entry(entry, now_ms, self._forgotten)
-                    if prepared is None:
-                        forgotten += 1
-                    elif isinstance(prepared, DeadLetter):
-                        dead.append(prepared)
-                    else:
-                        records.append(Record(*prepared))
+                    if isinstance(prepared, Record):
+                        records.append(prepared)
                         origins.append(entry)
+                    elif prepared is None:
+                        forgotten += 1
+                    else:
+                        dead.append(prepared)
                 await asyncio.sleep(0)
-        return _Prepared(records, origins, dead, forgotten)
+        return Prepared(records, origins, dead, forgotten)
 
     async def _bury(self, dead: Sequence[DeadLetter], attempt: Attempt) -> None:
         """Write the dead letters; what is too large even for them is cut, and its reason says so."""
@@ -235,23 +265,14 @@ class Drain:
         for letter in dead:
             self._metrics.dead.labels(stage=letter.stage).inc()
 
-    @contextlib.asynccontextmanager
-    async def _lease_kept(self, claim: Claim, attempt: Attempt) -> AsyncIterator[None]:
-        """Renew the lease while the block runs. How long that can be is bounded by the attempt."""
 
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(self._settings.lease_s / 3)
-                with contextlib.suppress(QueueError):
-                    if not await self._queue.renew([claim]):
-                        attempt.lease_lost = True
-                        return
-
-        renewing = asyncio.create_task(renew())
-        try:
-            yield
-        finally:
-            renewing.cancel()
+async def _ended(ahead: asyncio.Task[Batch | None] | None) -> Batch | None:
+    """Cancel the preparation of a batch; returns the batch when it was ready all the same."""
+    if ahead is None:
+        return None
+    ahead.cancel()
+    await asyncio.wait([ahead])
+    return None if ahead.cancelled() or ahead.exception() is not None else ahead.result()
 
 
 def _now_ms() -> int:

@@ -11,12 +11,12 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from services.backbone.health import Check, Health, Heartbeat, create_internal_app
-from services.backbone.kafka import EventProducer
+from services.backbone.kafka import EventProducer, Record
 from services.backbone.logs import get_logger
 from services.backbone.metrics import KafkastoreMetrics
 from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server
 from services.backbone.queue import EventQueue, EvictionAllowed, QueueError, connect, refuse_eviction
-from services.kafkastore.core.entries import DeadLetter, Message, prepare
+from services.kafkastore.core.entries import DeadLetter, prepare
 from services.kafkastore.lookups import DeviceLookup, PlaceLookup
 from services.kafkastore.settings import Settings
 from services.kafkastore.worker.drain import Drain
@@ -57,7 +57,7 @@ async def _run(settings: Settings, stop: asyncio.Event) -> None:
         producer = await opened.enter_async_context(EventProducer(settings, request_timeout_s=_PRODUCE_TIMEOUT_S))
         instance = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
-        def prepare_entry(entry: bytes, now_ms: int, forgotten: frozenset[bytes]) -> Message | DeadLetter | None:
+        def prepare_entry(entry: bytes, now_ms: int, forgotten: frozenset[bytes]) -> Record | DeadLetter | None:
             return prepare(
                 entry,
                 now_ms=now_ms,

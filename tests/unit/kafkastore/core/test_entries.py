@@ -14,13 +14,14 @@ from services.backbone.events import (
     Event,
     Place,
     RawEvent,
+    Record,
     decode_event,
     decode_raw,
     encode_raw,
     split_event,
     type_of_path,
 )
-from services.kafkastore.core.entries import DeadLetter, Message, dead_headers, dead_value, encode, enrich, prepare
+from services.kafkastore.core.entries import DeadLetter, dead_headers, dead_value, encode, enrich, prepare
 from services.kafkastore.core.forgetting import device_digest
 from services.kafkastore.settings import IpMode
 
@@ -60,7 +61,7 @@ RAW_EVENTS = st.builds(
 MODES = st.sampled_from(["truncated", "full", "none"])
 
 
-def prepared(entry: bytes, ip_mode: IpMode = "truncated") -> Message | DeadLetter:
+def prepared(entry: bytes, ip_mode: IpMode = "truncated") -> Record | DeadLetter:
     outcome = prepare(
         entry,
         now_ms=NOW_MS,
@@ -91,7 +92,7 @@ def test_every_golden_sample_becomes_exactly_its_record(sample: dict[str, Any]) 
         classify=lambda _: Device(**sample["device"]),
     )
 
-    assert isinstance(message, Message)
+    assert isinstance(message, Record)
     assert message.value.decode() == sample["value"]
     assert message.key == (None if sample["key"] is None else sample["key"].encode("latin-1"))
     assert msgspec.to_builtins(decode_event(message.value)) == sample["event"]
@@ -111,6 +112,7 @@ def test_any_raw_event_becomes_an_event_that_reads_the_same_or_a_dead_letter(raw
     assert decode_event(message.value) == event
     assert event.type == type_of_path(raw.path)
     assert event.queue_delay_ms >= 0
+    assert message.timestamp_ms is not None
     assert 0 <= message.timestamp_ms <= NOW_MS
     assert len(message.key or b"") <= 256
     assert len(split_event(message.value)) == 3
@@ -159,7 +161,7 @@ def test_the_words_of_an_error_hold_no_address() -> None:
 
 @pytest.mark.parametrize("query", [b"di=d-7", b"a=1&di=d%2D7&di=other", b"d%69=d-7"])
 def test_an_entry_of_a_forgotten_device_becomes_nothing(query: bytes) -> None:
-    def outcome(raw: RawEvent) -> Message | DeadLetter | None:
+    def outcome(raw: RawEvent) -> Record | DeadLetter | None:
         return prepare(
             encode_raw(raw),
             now_ms=NOW_MS,
@@ -172,8 +174,8 @@ def test_an_entry_of_a_forgotten_device_becomes_nothing(query: bytes) -> None:
     assert outcome(msgspec.structs.replace(RAW, query=query)) is None
     # Also one that would be dead otherwise.
     assert outcome(msgspec.structs.replace(RAW, query=query, received_at_ms=-1)) is None
-    assert isinstance(outcome(RAW), Message)
-    assert isinstance(outcome(msgspec.structs.replace(RAW, query=b"di=other&di=d-7")), Message)
+    assert isinstance(outcome(RAW), Record)
+    assert isinstance(outcome(msgspec.structs.replace(RAW, query=b"di=other&di=d-7")), Record)
 
 
 def test_an_entry_with_text_that_is_not_utf8_is_dead() -> None:
@@ -242,5 +244,5 @@ def test_what_the_tracker_wrote_becomes_a_message(sample: dict[str, Any]) -> Non
     assert raw.path.decode("latin-1") == sample["event"]["path"]
     assert raw.query.decode("latin-1") == sample["event"]["query"]
     message = prepared(entry)
-    assert isinstance(message, Message)
+    assert isinstance(message, Record)
     assert decode_event(message.value).type == sample["type"]

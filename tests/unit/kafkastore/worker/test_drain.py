@@ -1,5 +1,7 @@
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
@@ -14,8 +16,9 @@ from services.backbone import names
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
 from services.backbone.metrics import KafkastoreMetrics
 from services.backbone.queue import Books, Claim, EventQueue, EvictionAllowed, refuse_eviction
-from services.kafkastore.core.entries import DeadLetter, Message
+from services.kafkastore.core.entries import DeadLetter
 from services.kafkastore.settings import Settings
+from services.kafkastore.worker.batch import Batch
 from services.kafkastore.worker.drain import Drain
 
 
@@ -91,12 +94,12 @@ class Scene:
         await until(settled)
 
 
-def prepare(entry: bytes, now_ms: int, forgotten: frozenset[bytes]) -> Message | DeadLetter | None:
+def prepare(entry: bytes, now_ms: int, forgotten: frozenset[bytes]) -> Record | DeadLetter | None:
     if entry in forgotten:
         return None
     if entry.startswith(b"poison"):
         return DeadLetter(entry, "decode", "poison")
-    return Message(entry, None, (), now_ms)
+    return Record(entry, None, (), now_ms)
 
 
 @pytest.fixture
@@ -332,3 +335,55 @@ async def test_nothing_is_claimed_from_a_redis_that_may_evict(redis: Redis) -> N
     finally:
         await redis.config_set("maxmemory-policy", "noeviction")
     assert (await scene.queue.books()).listed == 1
+
+
+async def test_a_batch_is_gone_when_it_is_confirmed_without_the_collector(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The collector comes rarely, and whatever waits for it here holds thousands of events.
+    made: list[weakref.ref[Batch]] = []
+
+    class Watched(Batch):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr("services.kafkastore.worker.drain.Batch", Watched)
+    scene = Scene(redis, KAFKASTORE_BATCH_EVENTS="10")
+    await scene.queue.push([b"entry %d" % number for number in range(100)])
+    gc.collect()
+    gc.disable()
+    try:
+        async with scene.running():
+            await scene.until_settled()
+        assert len(made) == 10
+        assert [batch() for batch in made] == [None] * 10
+    finally:
+        gc.enable()
+
+
+async def test_batches_are_written_in_order_while_the_next_is_prepared(redis: Redis) -> None:
+    scene = Scene(redis, KAFKASTORE_BATCH_EVENTS="10")
+    scene.producer.failures_to_come = 3
+    entries = [b"entry %03d" % number for number in range(95)]
+    await scene.queue.push(entries)
+    async with scene.running():
+        await scene.until_settled()
+    assert scene.producer.values(names.EVENTS_TOPIC) == entries
+    assert scene.metric("events_claimed") == 95
+
+
+async def test_what_is_given_back_keeps_its_order(redis: Redis) -> None:
+    scene = Scene(redis, KAFKASTORE_BATCH_EVENTS="10")
+    scene.producer.failures_to_come = 1000
+    entries = [b"entry %03d" % number for number in range(35)]
+    await scene.queue.push(entries)
+    async with scene.running():
+
+        async def two_are_in_hand() -> bool:
+            return len(await scene.queue.claims()) == 2
+
+        await until(two_are_in_hand)
+    books = await scene.queue.books()
+    assert (books.waiting, books.claimed) == (35, 0)
+    assert [entry async for entry in scene.queue.waiting()] == entries

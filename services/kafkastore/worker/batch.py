@@ -1,0 +1,70 @@
+"""Batch: one claim in hand, from the claim until it is confirmed or given back."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from services.backbone.kafka import Record
+from services.backbone.logs import get_logger
+from services.backbone.queue import Claim, EventQueue, QueueError
+from services.kafkastore.core.entries import DeadLetter
+from services.kafkastore.worker.attempt import Attempt
+
+log = get_logger(__name__)
+
+_GIVE_BACK_S = 2.0  # a stop must not wait for a Redis that hangs
+
+
+class Prepared(NamedTuple):
+    """What a claim has become."""
+
+    records: list[Record]
+    origins: list[bytes]
+    """The entry behind each record."""
+    dead: list[DeadLetter]
+    forgotten: int
+    """Entries that are dropped because their device is to be forgotten."""
+
+
+class Batch:
+    """A claim in hand: its lease is renewed until it is ended. How long that can be is bounded by its attempt."""
+
+    def __init__(self, queue: EventQueue, claim: Claim, attempt: Attempt, *, lease_s: float) -> None:
+        """Begin to renew the lease."""
+        self.claim = claim
+        self.attempt = attempt
+        self.prepared = Prepared([], [], [], 0)
+        self._queue = queue
+        self._renewing: asyncio.Task[None] | None = asyncio.create_task(self._renew(lease_s / 3))
+
+    @property
+    def entries(self) -> Sequence[bytes]:
+        """The entries as they came from the queue."""
+        return self.claim.entries
+
+    def end(self) -> None:
+        """Let the lease run out. Nothing happens when it has been ended before."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            # The task knows this batch: were it known here for longer, both would stay until the collector comes.
+            self._renewing = None
+
+    async def give_back(self, reason: BaseException) -> None:
+        """Put the entries back at the head of the list.
+
+        When Redis does not hear it, the lease runs out and they go back all the same.
+        """
+        self.end()
+        with contextlib.suppress(QueueError, TimeoutError):
+            async with asyncio.timeout(_GIVE_BACK_S):
+                entries = await self._queue.give_back(self.claim)
+            log.warning("claim_given_back", entries=entries, reason=str(reason) or "stopping")
+
+    async def _renew(self, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            with contextlib.suppress(QueueError):
+                if not await self._queue.renew([self.claim]):
+                    self.attempt.lease_lost = True
+                    return
