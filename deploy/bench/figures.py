@@ -1,0 +1,145 @@
+"""What a bench finds out, and how it is told: rounds, medians, ratios to references, a table, a line of JSON."""
+
+import json
+import math
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One round of one contender. What a round does not measure is None."""
+
+    rate: float | None = None
+    """Events a second."""
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    p999_ms: float | None = None
+    lost: int = 0
+    """Events that were answered and are nowhere. A reference may lose some; what is measured must not."""
+    cpu_us_per_event: float | None = None
+    """User and system time of the process under test."""
+    rss_mb: float | None = None
+    """Resident memory of that process at the end of the round."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """What one bench found out. `as_json` is a promise to scripts."""
+
+    name: str
+    rate: float | None
+    p50_ms: float | None
+    p99_ms: float | None
+    p999_ms: float | None
+    lost: int
+    cpu_us_per_event: float | None
+    rss_mb: float | None
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    """Reference -> median rate of this over median rate of the reference, from the same run."""
+    failures: Sequence[str] = ()
+    """Why the run does not count, beside `lost`."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 when nothing was lost and nothing failed."""
+        return 1 if self.lost or self.failures else 0
+
+    def as_json(self) -> str:
+        """Write the figure as one line."""
+        fields = {name: value for name, value in asdict(self).items() if name not in ("p999_ms", "failures")}
+        return json.dumps(fields)
+
+
+def summed_up(name: str, rounds: Sequence[Round], references: Mapping[str, Sequence[Round]]) -> Figure:
+    """Take the medians of the rounds, the sum of what was lost, and the ratios to the references."""
+    rate = median([found.rate for found in rounds])
+    ratios = {}
+    for reference, its_rounds in references.items():
+        its_rate = median([found.rate for found in its_rounds])
+        if rate and its_rate:
+            ratios[reference] = round(rate / its_rate, 3)
+    return Figure(
+        name=name,
+        rate=_rounded(rate),
+        p50_ms=_rounded(median([found.p50_ms for found in rounds])),
+        p99_ms=_rounded(median([found.p99_ms for found in rounds])),
+        p999_ms=_rounded(median([found.p999_ms for found in rounds])),
+        lost=sum(found.lost for found in rounds),
+        cpu_us_per_event=_rounded(median([found.cpu_us_per_event for found in rounds])),
+        rss_mb=_rounded(max((found.rss_mb for found in rounds if found.rss_mb is not None), default=None)),
+        ratios=ratios,
+    )
+
+
+def median(values: Sequence[float | None]) -> float | None:
+    """Return the median of the values that are there; None when none is."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def quantile(ordered: Sequence[float], part: float) -> float | None:
+    """Return the value that `part` of an ordered sequence do not exceed; None of an empty one."""
+    return ordered[min(len(ordered), math.ceil(part * len(ordered))) - 1] if ordered else None
+
+
+def latency_round(latencies_s: Sequence[float], *, rate: float | None = None, lost: int = 0) -> Round:
+    """Make a round of the latencies that it saw."""
+    ordered = sorted(latencies_s)
+    p50, p99, p999 = (quantile(ordered, part) for part in (0.5, 0.99, 0.999))
+    as_ms = [None if found is None else 1000 * found for found in (p50, p99, p999)]
+    return Round(rate=rate, p50_ms=as_ms[0], p99_ms=as_ms[1], p999_ms=as_ms[2], lost=lost)
+
+
+def table(title: str, rows: Mapping[str, Sequence[Round]]) -> Table:
+    """Lay out the contenders of one bench: medians, with the range of rates between brackets."""
+    laid_out = Table(title=title, title_justify="left", box=None)
+    laid_out.add_column("median of rounds")
+    for column in ("events/s", "lowest-highest", "p50 ms", "p99 ms", "p99.9 ms", "CPU us/event", "memory MB", "lost"):
+        laid_out.add_column(column, justify="right")
+    for name, rounds in rows.items():
+        found = summed_up(name, rounds, {})
+        rates = sorted(each.rate for each in rounds if each.rate is not None)
+        laid_out.add_row(
+            name,
+            _text(found.rate, 0),
+            f"{rates[0]:,.0f}-{rates[-1]:,.0f}" if rates else "",
+            _text(found.p50_ms, 2),
+            _text(found.p99_ms, 2),
+            _text(found.p999_ms, 2),
+            _text(found.cpu_us_per_event, 1),
+            _text(found.rss_mb, 0),
+            f"{found.lost:,}",
+        )
+    return laid_out
+
+
+def tell(figure: Figure, tables: Sequence[Table], console: Console, *, json_output: bool) -> int:
+    """Print what came of a bench; return the exit code. With `json_output` the last line is the figure."""
+    for each in tables:
+        console.print(each)
+        console.print()
+    for reference, ratio in figure.ratios.items():
+        console.print(f"{figure.name} / {reference}: {ratio:.2f}")
+    if figure.lost:
+        console.print(f"LOST: {figure.lost:,} events that were answered are nowhere", style="bold red")
+    for failure in figure.failures:
+        console.print(failure, style="bold red")
+    if json_output:
+        sys.stdout.write(figure.as_json() + "\n")
+    return figure.exit_code
+
+
+def _rounded(value: float | None) -> float | None:
+    if value is None:
+        return None
+    return round(value, 0 if abs(value) >= 1000 else 3)  # noqa: PLR2004 - from here on digits behind the point are noise
+
+
+def _text(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"
