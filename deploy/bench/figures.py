@@ -3,11 +3,9 @@
 import json
 import math
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
-from rich.console import Console
 from rich.table import Table
 
 
@@ -42,17 +40,15 @@ class Figure:
     rss_mb: float | None
     ratios: Mapping[str, float] = field(default_factory=dict)
     """Reference -> median rate of this over median rate of the reference, from the same run."""
-    failures: Sequence[str] = ()
-    """Why the run does not count, beside `lost`."""
 
     @property
     def exit_code(self) -> int:
-        """0 when nothing was lost and nothing failed."""
-        return 1 if self.lost or self.failures else 0
+        """0 when nothing was lost."""
+        return 1 if self.lost else 0
 
     def as_json(self) -> str:
         """Write the figure as one line."""
-        fields = {name: value for name, value in asdict(self).items() if name not in ("p999_ms", "failures")}
+        fields = {name: value for name, value in asdict(self).items() if name != "p999_ms"}
         return json.dumps(fields)
 
 
@@ -96,12 +92,17 @@ def latency_round(latencies_s: Sequence[float], *, rate: float | None = None, lo
     return Round(rate=rate, p50_ms=as_ms[0], p99_ms=as_ms[1], p999_ms=as_ms[2], lost=lost)
 
 
+def with_lost(found: Round, lost: int) -> Round:
+    """Return the round with what was lost in it."""
+    return replace(found, lost=lost)
+
+
 def table(title: str, rows: Mapping[str, Sequence[Round]]) -> Table:
     """Lay out the contenders of one bench: medians, with the range of rates between brackets."""
     laid_out = Table(title=title, title_justify="left", box=None)
-    laid_out.add_column("median of rounds")
+    laid_out.add_column("median of rounds", no_wrap=True)
     for column in ("events/s", "lowest-highest", "p50 ms", "p99 ms", "p99.9 ms", "CPU us/event", "memory MB", "lost"):
-        laid_out.add_column(column, justify="right")
+        laid_out.add_column(column, justify="right", no_wrap=True)
     for name, rounds in rows.items():
         found = summed_up(name, rounds, {})
         rates = sorted(each.rate for each in rounds if each.rate is not None)
@@ -117,22 +118,6 @@ def table(title: str, rows: Mapping[str, Sequence[Round]]) -> Table:
             f"{found.lost:,}",
         )
     return laid_out
-
-
-def tell(figure: Figure, tables: Sequence[Table], console: Console, *, json_output: bool) -> int:
-    """Print what came of a bench; return the exit code. With `json_output` the last line is the figure."""
-    for each in tables:
-        console.print(each)
-        console.print()
-    for reference, ratio in figure.ratios.items():
-        console.print(f"{figure.name} / {reference}: {ratio:.2f}")
-    if figure.lost:
-        console.print(f"LOST: {figure.lost:,} events that were answered are nowhere", style="bold red")
-    for failure in figure.failures:
-        console.print(failure, style="bold red")
-    if json_output:
-        sys.stdout.write(figure.as_json() + "\n")
-    return figure.exit_code
 
 
 def _rounded(value: float | None) -> float | None:

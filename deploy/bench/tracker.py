@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from rich.console import Console
 
-from deploy.bench import figures, wrk
+from deploy.bench import figures, report, wrk
 from deploy.bench.client import Answers, Client
 from deploy.bench.figures import Round
 from deploy.bench.machine import Usage, divide
@@ -158,7 +157,7 @@ def _batch() -> bytes:
 
 def bench_tracker(effort: Effort, *, json_output: bool) -> int:
     """Measure GETs at full speed and, at half of that, their latency. Returns the exit code."""
-    console = Console(stderr=json_output)
+    output = report.console(json_output=json_output)
     with contextlib.ExitStack() as stack:
         arena = Arena(stack)
         tracker, nginx, first = arena.start_tracker(), arena.start_nginx(), arena.start_first_tracker()
@@ -167,9 +166,9 @@ def bench_tracker(effort: Effort, *, json_output: bool) -> int:
             NGINX: nginx.at_full_speed,
             FIRST_TRACKER: first.at_full_speed,
         }
-        full = in_turns(contenders, effort, console)
+        full = in_turns(contenders, effort, output)
         half = (figures.median([found.rate for found in full["tracker"]]) or 0.0) / 2
-        paced = in_turns({"tracker": partial(tracker.paced, half), NGINX: partial(nginx.paced, half)}, effort, console)
+        paced = in_turns({"tracker": partial(tracker.paced, half), NGINX: partial(nginx.paced, half)}, effort, output)
     speed = figures.summed_up("tracker", full["tracker"], {name: full[name] for name in (NGINX, FIRST_TRACKER)})
     at_half = figures.summed_up("tracker", paced["tracker"], {})
     found = replace(
@@ -183,19 +182,19 @@ def bench_tracker(effort: Effort, *, json_output: bool) -> int:
         figures.table(f"GET, {wrk.CONNECTIONS} connections, as fast as answered", full),
         figures.table(f"GET at half of that, {half:,.0f} a second at fixed times", paced),
     ]
-    return figures.tell(found, tables, console, json_output=json_output)
+    return report.report(found, tables, output, effort, json_output=json_output)
 
 
 def bench_batch(effort: Effort, *, json_output: bool) -> int:
     """Measure batches of 500 at full speed. Returns the exit code."""
-    console = Console(stderr=json_output)
+    output = report.console(json_output=json_output)
     with contextlib.ExitStack() as stack:
         arena = Arena(stack)
         contenders = {
             "batch": arena.start_tracker().batches,
             FIRST_TRACKER: arena.start_first_tracker().batches,
         }
-        rows = in_turns(contenders, effort, console)
+        rows = in_turns(contenders, effort, output)
     found = figures.summed_up("batch", rows["batch"], {FIRST_TRACKER: rows[FIRST_TRACKER]})
     title = f"POST /batch with {BATCH_ENTRIES} entries, {_BATCH_CONNECTIONS} connections, as fast as answered"
-    return figures.tell(found, [figures.table(title, rows)], console, json_output=json_output)
+    return report.report(found, [figures.table(title, rows)], output, effort, json_output=json_output)

@@ -57,10 +57,117 @@ def bench_kafkastore(
     with told_plainly():
         from deploy.bench import kafkastore
         from deploy.bench import rounds as turns
+        from deploy.bench.entries import EXAMPLE_LOG
 
         effort = turns.parse_effort(rounds=rounds, seconds=seconds, brief=brief)
-        lines = path(log) if log else kafkastore.EXAMPLE_LOG
+        lines = path(log) if log else EXAMPLE_LOG
         end_with(kafkastore.bench_kafkastore(effort, log=lines, kafka=kafka, json_output=json))
 
 
-namespace = Collection("bench", bench_tracker, bench_batch, bench_kafkastore)
+@task(
+    name="consumers",
+    help=_EFFORT
+    | _BROKER
+    | _LOG
+    | {"consumer": "which: event_counter, metadata_counter, search_counter, timing_stats"},
+)
+def bench_consumers(
+    _context: Context,
+    rounds: str = "5",
+    seconds: str = "5",
+    brief: bool = False,
+    json: bool = False,
+    log: str = "",
+    kafka: KafkaChoice = "auto",
+    consumer: str = "event_counter",
+) -> None:
+    """Measure a full topic counted, poll to counts and positions written, beside a consumer as written first."""
+    with told_plainly():
+        from deploy.bench import consumers
+        from deploy.bench import rounds as turns
+        from deploy.bench.entries import EXAMPLE_LOG
+
+        effort = turns.parse_effort(rounds=rounds, seconds=seconds, brief=brief)
+        lines = path(log) if log else EXAMPLE_LOG
+        end_with(consumers.bench_consumers(consumer, effort, log=lines, kafka=kafka, json_output=json))
+
+
+@task(name="pipeline", help=_EFFORT | _BROKER | _LOG)
+def bench_pipeline(
+    _context: Context,
+    rounds: str = "5",
+    seconds: str = "5",
+    brief: bool = False,
+    json: bool = False,
+    log: str = "",
+    kafka: KafkaChoice = "auto",
+) -> None:
+    """Measure the whole path: the highest rate without growing lag and, at half of it, answered to counted."""
+    with told_plainly():
+        from deploy.bench import pipeline
+        from deploy.bench import rounds as turns
+        from deploy.bench.entries import EXAMPLE_LOG
+
+        effort = turns.parse_effort(rounds=rounds, seconds=seconds, brief=brief)
+        lines = path(log) if log else EXAMPLE_LOG
+        end_with(pipeline.bench_pipeline(effort, log=lines, kafka=kafka, json_output=json))
+
+
+@task(name="kafidx", help=_EFFORT | _BROKER | _LOG)
+def bench_kafidx(
+    _context: Context,
+    rounds: str = "5",
+    seconds: str = "5",
+    brief: bool = False,
+    json: bool = False,
+    log: str = "",
+    kafka: KafkaChoice = "auto",
+) -> None:
+    """Measure rows to twenty watchers: what one costs, and how late it is, beside a live view as written first."""
+    with told_plainly():
+        from deploy.bench import kafidx
+        from deploy.bench import rounds as turns
+        from deploy.bench.entries import EXAMPLE_LOG
+
+        effort = turns.parse_effort(rounds=rounds, seconds=seconds, brief=brief)
+        lines = path(log) if log else EXAMPLE_LOG
+        end_with(kafidx.bench_kafidx(effort, log=lines, kafka=kafka, json_output=json))
+
+
+@task(
+    name="profile",
+    positional=["service"],
+    help={
+        "log": _LOG["log"],
+        "seconds": "how long to look, twice: for the table, and for the graph (default 5)",
+        "service": "tracker, kafkastore, consumers or kafidx",
+    },
+)
+def profile_service(_context: Context, service: str, seconds: str = "5", log: str = "") -> None:
+    """Write a flame graph of a service under the load of its bench, and say which functions take its time."""
+    with told_plainly():
+        from deploy.bench import profile
+
+        end_with(profile.profile(service, seconds=profile.parse_seconds(seconds), log=path(log) if log else None))
+
+
+@task(help={"record": "make the last figures the recorded ones (deploy/bench/recorded.json)"})
+def compare(_context: Context, record: bool = False) -> None:
+    """Compare the ratios of the last benches here with the recorded ones; exit code 1 when one fell by over 20 %."""
+    with told_plainly():
+        from deploy.bench import compare as comparing
+
+        end_with(comparing.compare(record=record))
+
+
+namespace = Collection(
+    "bench",
+    bench_tracker,
+    bench_batch,
+    bench_kafkastore,
+    bench_consumers,
+    bench_pipeline,
+    bench_kafidx,
+    profile_service,
+    compare,
+)

@@ -1,0 +1,112 @@
+"""bench.compare: the ratios of the last benches here against those that are recorded in the repository.
+
+Only ratios are compared: they come from one run on one machine, and so hold on another.
+"""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from deploy.bench.figures import Figure
+from deploy.errors import OperatorError
+
+LATEST = Path(__file__).parents[2] / ".cache" / "bench"
+"""One file a bench: the figure of its last run on this machine; what CI keeps."""
+RECORDED = Path(__file__).with_name("recorded.json")
+
+_WORSE = 0.8
+"""A ratio below this part of the recorded one is a regression: machines here are noisy by less."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One ratio, then and now."""
+
+    bench: str
+    reference: str
+    recorded: float
+    latest: float
+
+    @property
+    def part(self) -> float:
+        """What is left of the recorded ratio; over 1: it is better now."""
+        return self.latest / self.recorded
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether it fell by more than a fifth."""
+        return self.part < _WORSE
+
+
+def keep(figure: Figure, *, brief: bool, folder: Path = LATEST) -> None:
+    """Keep a figure as the last one of its bench on this machine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {
+        "figure": json.loads(figure.as_json()),
+        "brief": brief,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
+    }
+    (folder / f"{figure.name.replace(' ', '-')}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def compare(*, record: bool, latest: Path = LATEST, recorded: Path = RECORDED) -> int:
+    """Print then and now; returns 1 when a ratio fell by more than a fifth. With `record`, now becomes then."""
+    now = {name: kept for name, kept in _read_latest(latest) if not kept["brief"]}
+    if not now:
+        raise OperatorError("no bench has run here, or only with --brief: run bench.tracker and the others first")
+    if record:
+        then = _read_recorded(recorded)
+        recorded.write_text(json.dumps(then | now, indent=1, sort_keys=True) + "\n")
+        print(f"recorded: {', '.join(sorted(now))}")
+        return 0
+    changes = list(changes_between(_read_recorded(recorded), now))
+    Console().print(_table(changes))
+    missing = sorted(now.keys() - {change.bench for change in changes})
+    if missing:
+        print(f"not recorded yet: {', '.join(missing)}")
+    fallen = [change for change in changes if change.is_regression]
+    for change in fallen:
+        print(f"REGRESSION: {change.bench} / {change.reference}: {change.latest:.3f}, recorded {change.recorded:.3f}")
+    return 1 if fallen else 0
+
+
+def changes_between(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[Change]:
+    """Pair the ratios that both have."""
+    for name in sorted(then.keys() & now.keys()):
+        before, after = then[name]["figure"]["ratios"], now[name]["figure"]["ratios"]
+        for reference in before.keys() & after.keys():
+            yield Change(name, reference, before[reference], after[reference])
+
+
+def _read_latest(folder: Path) -> Iterable[tuple[str, Any]]:
+    for file in sorted(folder.glob("*.json")):
+        kept = json.loads(file.read_text())
+        yield kept["figure"]["name"], kept
+
+
+def _read_recorded(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text())) if file.exists() else {}
+
+
+def _table(changes: Iterable[Change]) -> Table:
+    table = Table(title="ratios to the references", title_justify="left", box=None)
+    for column in ("bench", "reference"):
+        table.add_column(column)
+    for column in ("recorded", "latest", "change"):
+        table.add_column(column, justify="right")
+    for change in changes:
+        style = "bold red" if change.is_regression else ""
+        difference = f"{100 * (change.part - 1):+.0f} %"
+        table.add_row(
+            change.bench, change.reference, f"{change.recorded:.3f}", f"{change.latest:.3f}", difference, style=style
+        )
+    return table

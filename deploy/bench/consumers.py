@@ -1,0 +1,123 @@
+"""bench.consumers: events that a statistics consumer counts, poll to counts and positions written."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from deploy.bench import figures, report
+from deploy.bench.entries import records
+from deploy.bench.figures import Round
+from deploy.bench.machine import Cores, Usage, divide
+from deploy.bench.references.first_consumer import COUNTED
+from deploy.bench.rounds import Effort, in_turns
+from deploy.bench.waiting import wait_until
+from deploy.errors import OperatorError
+from deploy.localstack import LocalStack
+from deploy.localstack.kafka import KafkaChoice
+from deploy.localstack.processes import LocalProcess
+from deploy.system import STATISTICS_CONSUMERS
+from deploy.traffic import TrackingRequest, read_log
+from services.backbone import names
+from services.backbone.kafka import EventProducer
+from services.backbone.settings import KafkaSettings
+
+FIRST_CONSUMER = "ZINCRBY for each event"
+
+_PER_SECOND = 60_000  # events in the topic for each second of a round: what is aimed at, at the least
+_FIRST_PER_SECOND = 1_500
+_PRODUCED_AT_ONCE = 5_000
+_ROOT = Path(__file__).parents[2]
+
+
+def bench_consumers(consumer: str, effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: bool) -> int:
+    """Measure one statistics consumer on a topic that is full already. Returns the exit code."""
+    if consumer not in STATISTICS_CONSUMERS:
+        raise OperatorError(f"--consumer {consumer}: it is one of {', '.join(STATISTICS_CONSUMERS)}")
+    output = report.console(json_output=json_output)
+    cores = divide()
+    requests = list(read_log(log))
+    with LocalStack(kafka=kafka, say=output.print) as stack:
+        arena = _Arena(stack, cores, consumer)
+        output.print(f"filling the topic with {int(_PER_SECOND * effort.seconds):,} events")
+        asyncio.run(arena.fill(requests, int(_PER_SECOND * effort.seconds)))
+        rows = in_turns({consumer: arena.count, FIRST_CONSUMER: arena.count_first}, effort, output)
+    found = figures.summed_up(f"consumers {consumer}", rows[consumer], {FIRST_CONSUMER: rows[FIRST_CONSUMER]})
+    title = f"{consumer} on a full topic, {len(requests):,} different lines over and over"
+    return report.report(found, [figures.table(title, rows)], output, effort, json_output=json_output)
+
+
+class _Arena:
+    """A full topic, and a Redis for counts; when it was emptied, a consumer begins where the topic does."""
+
+    def __init__(self, stack: LocalStack, cores: Cores, consumer: str) -> None:
+        self._stack = stack
+        self._cores = cores
+        self._consumer = consumer
+        self._redis = Redis.from_url(stack.redis_url)
+        self._filled = 0
+
+    async def fill(self, requests: list[TrackingRequest], count: int) -> None:
+        """Write events into the topic."""
+        database = self._stack.environment()["GEOIP_DATABASE"]
+        made = records(requests, count, database=Path(database) if database else None)
+        settings = KafkaSettings.from_env(self._stack.environment())
+        async with EventProducer(settings, request_timeout_s=60.0) as producer:
+            while part := list(islice(made, _PRODUCED_AT_ONCE)):
+                await producer.produce(names.EVENTS_TOPIC, part)
+                self._filled += len(part)
+
+    def count(self, seconds: float) -> Round:  # noqa: ARG002 - the topic's size says how long it takes
+        """Let a new process count the whole topic."""
+        self._redis.flushall()
+        service = self._stack.start_service("consumers", self._consumer, within=self._cores.within)
+        try:
+            found = self._measure(service.process, self._passed, self._filled)
+        finally:
+            service.stop()
+        counted = self._passed("events")
+        return figures.with_lost(found, self._filled - counted)
+
+    def count_first(self, seconds: float) -> Round:
+        """Let the consumer that one would write first count a part of it."""
+        self._redis.flushall()
+        where = [self._stack.redis_url, self._stack.bootstrap_servers]
+        process = LocalProcess(
+            "first-consumer",
+            [*self._cores.within, sys.executable, "-m", "deploy.bench.references.first_consumer", *where],
+            log=self._stack.log_directory / "first-consumer.log",
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            cwd=_ROOT,
+        )
+        process.start()
+        try:
+            return self._measure(process, self._counted_first, min(self._filled, int(_FIRST_PER_SECOND * seconds)))
+        finally:
+            process.stop()
+
+    def _measure(self, process: LocalProcess, counted: Callable[[], int], count: int) -> Round:
+        begin_s = wait_until(lambda: counted() > 0, process)
+        already = counted()
+        usage = Usage([process.pid])
+        end_s = wait_until(lambda: counted() >= count, process)
+        events = count - already
+        if events <= 0:
+            raise OperatorError("all was counted at once: give the rounds more --seconds")
+        return Round(
+            rate=events / (end_s - begin_s), cpu_us_per_event=1e6 * usage.cpu_s() / events, rss_mb=usage.rss_mb()
+        )
+
+    def _passed(self, *fields: str) -> int:
+        sums: Any = self._redis.hmget(
+            names.progress_key(self._consumer), list(fields or ("events", "invalid", "copies"))
+        )
+        return sum(int(each or 0) for each in sums)
+
+    def _counted_first(self) -> int:
+        counted: Any = self._redis.get(COUNTED)
+        return int(counted or 0)

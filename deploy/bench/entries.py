@@ -1,0 +1,53 @@
+"""Events for benches, made of the lines of an access log, each with an id of its own."""
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+
+from uuid_utils import uuid7
+
+from deploy.traffic import TrackingRequest
+from services.backbone.events import RawEvent, Record, encode_raw
+from services.backbone.logs import configure_logging
+from services.kafkastore.core.entries import prepare
+from services.kafkastore.lookups import DeviceLookup, PlaceLookup
+
+EXAMPLE_LOG = Path(__file__).parents[2] / "tests" / "examples" / "access.log"
+
+
+def entries(requests: Sequence[TrackingRequest], count: int) -> Iterator[bytes]:
+    """Make entries of the queue, as a tracker makes them of these requests, over and over."""
+    now_ms = time.time_ns() // 1_000_000
+    for request in islice(cycle(requests), count):
+        path, _, query = request.target.partition("?")
+        yield encode_raw(
+            RawEvent(
+                id=str(uuid7()),
+                received_at_ms=now_ms,
+                address=request.address,
+                host=b"trk.example.org",
+                pod="10.0.0.7",
+                path=path.encode(),
+                query=query.encode(),
+                user_agent=request.user_agent.encode(),
+                referrer=request.referrer.encode(),
+            )
+        )
+
+
+def records(requests: Sequence[TrackingRequest], count: int, *, database: Path | None) -> Iterator[Record]:
+    """Make records of the topic, as kafkastore makes them of those entries."""
+    configure_logging(service="bench", level="WARNING", output="text")  # its own standard output is for figures
+    devices = DeviceLookup()
+    with PlaceLookup([database] if database else []) as places:
+        for entry in entries(requests, count):
+            record = prepare(
+                entry,
+                now_ms=time.time_ns() // 1_000_000,
+                ip_mode="truncated",
+                locate=places.locate,
+                classify=devices.classify,
+            )
+            if isinstance(record, Record):
+                yield record

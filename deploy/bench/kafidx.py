@@ -1,0 +1,178 @@
+"""bench.kafidx: rows that reach the sockets of many watchers, and what a row costs.
+
+Events come at a fixed rate, as they do where people watch; so what is compared is how many rows one core can deliver:
+rows by the CPU time that they took.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from deploy.bench import figures, report
+from deploy.bench.entries import records
+from deploy.bench.figures import Round
+from deploy.bench.machine import Cores, Usage, divide
+from deploy.bench.rounds import Effort, in_turns
+from deploy.localstack import LocalStack
+from deploy.localstack.kafka import KafkaChoice
+from deploy.localstack.ports import LOOPBACK, free_port, is_listening
+from deploy.localstack.processes import LocalProcess
+from deploy.traffic import read_log
+from services.backbone import names
+from services.backbone.events import Record
+from services.backbone.kafka import EventProducer
+from services.backbone.settings import KafkaSettings
+
+FIRST_KAFIDX = "a consumer a socket, a message an event"
+
+_WATCHERS = 20
+_RATE = 500.0  # what the reference can do as well with so many watchers
+_STEP_S = 0.02
+_REST_S = 20.0
+_ROOT = Path(__file__).parents[2]
+_NUMBER = re.compile(r"bench-(\d+)")
+
+
+def bench_kafidx(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: bool) -> int:
+    """Measure twenty watchers at a fixed rate of events. Returns the exit code."""
+    output = report.console(json_output=json_output)
+    cores = divide()
+    with LocalStack(kafka=kafka, say=output.print) as stack, contextlib.ExitStack() as cleanup:
+        arena = _Arena(stack, cores, log)
+        contenders = {"kafidx": arena.start_kafidx(), FIRST_KAFIDX: arena.start_first(cleanup)}
+        rows = in_turns(contenders, effort, output)
+    found = figures.summed_up("kafidx", rows["kafidx"], {FIRST_KAFIDX: rows[FIRST_KAFIDX]})
+    title = f"{_WATCHERS} watchers, {_RATE:,.0f} events a second; the rate is that of rows a second of CPU time"
+    return report.report(found, [figures.table(title, rows)], output, effort, json_output=json_output)
+
+
+class _Arena:
+    def __init__(self, stack: LocalStack, cores: Cores, log: Path) -> None:
+        self._stack = stack
+        self._cores = cores
+        database = stack.environment()["GEOIP_DATABASE"]
+        requests = list(read_log(log))
+        self._records = list(records(requests, len(requests), database=Path(database) if database else None))
+        self._number = 0
+
+    def start_kafidx(self) -> Callable[[float], Round]:
+        """Start kafidx; return what does a round with it."""
+        service = self._stack.start_service("kafidx", within=self._cores.within)
+        service.wait_until_ready()
+        return lambda seconds: asyncio.run(self._round(service.pid, int(service.env["KAFIDX_PORT"]), seconds))
+
+    def start_first(self, cleanup: contextlib.ExitStack) -> Callable[[float], Round]:
+        """Start the live view that one would write first; return what does a round with it."""
+        port = free_port()
+        words = ["-m", "deploy.bench.references.first_kafidx", str(port), self._stack.bootstrap_servers]
+        process = LocalProcess(
+            "first-kafidx",
+            [*self._cores.within, sys.executable, *words],
+            log=self._stack.log_directory / "first-kafidx.log",
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            cwd=_ROOT,
+        )
+        cleanup.callback(process.stop)
+        process.start()
+        process.wait_until(lambda: is_listening(port), timeout_s=30)
+        return lambda seconds: asyncio.run(self._round(process.pid, port, seconds))
+
+    async def _round(self, pid: int, port: int, seconds: float) -> Round:
+        settings = KafkaSettings.from_env(self._stack.environment())
+        produced_s: dict[int, float] = {}
+        async with EventProducer(settings) as producer, contextlib.AsyncExitStack() as sockets:
+            watchers = [await sockets.enter_async_context(_watching(port, produced_s)) for _ in range(_WATCHERS)]
+            reading = [asyncio.create_task(watcher.read()) for watcher in watchers]
+            usage = Usage([pid])
+            await self._produce(producer, produced_s, seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REST_S):
+                    await asyncio.gather(*(watcher.has_seen(len(produced_s)) for watcher in watchers))
+            rows, cpu_s, rss_mb = sum(watcher.seen for watcher in watchers), usage.cpu_s(), usage.rss_mb()
+            for task in reading:
+                task.cancel()
+        latencies_s = [each for watcher in watchers for each in watcher.latencies_s]
+        return replace(
+            figures.latency_round(latencies_s, rate=rows / cpu_s, lost=_WATCHERS * len(produced_s) - rows),
+            cpu_us_per_event=1e6 * cpu_s / len(produced_s),
+            rss_mb=rss_mb,
+        )
+
+    async def _produce(self, producer: EventProducer, produced_s: dict[int, float], seconds: float) -> None:
+        begin_s = time.perf_counter()
+        first = self._number
+        while (elapsed_s := time.perf_counter() - begin_s) < seconds:
+            due = first + int(elapsed_s * _RATE) - self._number
+            numbers = range(self._number, self._number + due)
+            self._number += due
+            now_s = time.perf_counter()
+            produced_s.update(dict.fromkeys(numbers, now_s))
+            if due:
+                await producer.produce(names.EVENTS_TOPIC, [self._numbered(number) for number in numbers])
+            await asyncio.sleep(_STEP_S)
+
+    def _numbered(self, number: int) -> Record:
+        like = self._records[number % len(self._records)]
+        fields = like.value.rsplit(b" ", 1)[0]
+        return Record(fields + b" n=bench-%d" % number, like.key, like.headers, time.time_ns() // 1_000_000)
+
+
+class _Watcher:
+    """Counts the events that it is shown. Each is known by its number, however often it stands in a message."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, produced_s: dict[int, float]) -> None:
+        self._socket = socket
+        self._produced_s = produced_s
+        self._seen: set[int] = set()
+        self._came = asyncio.Event()
+        self._came = asyncio.Event()
+        self.latencies_s: list[float] = []
+        """From when an event was handed to the producer until it was here."""
+
+    @property
+    def seen(self) -> int:
+        """Events of this round that came."""
+        return len(self._seen)
+
+    async def has_seen(self, count: int) -> None:
+        """Return when so many events have come."""
+        while self.seen < count:
+            self._came.clear()
+            await self._came.wait()
+
+    async def has_seen(self, count: int) -> None:
+        """Return when so many events have come."""
+        while self.seen < count:
+            self._came.clear()
+            await self._came.wait()
+
+    async def read(self) -> None:
+        """Read until cancelled."""
+        async for message in self._socket:
+            now_s = time.perf_counter()
+            for text in _NUMBER.findall(str(message.data)):
+                number = int(text)
+                if number in self._produced_s and number not in self._seen:
+                    self._seen.add(number)
+                    self.latencies_s.append(now_s - self._produced_s[number])
+            self._came.set()
+            self._came.set()
+
+
+@contextlib.asynccontextmanager
+async def _watching(port: int, produced_s: dict[int, float]) -> AsyncIterator[_Watcher]:
+    url = f"http://{LOOPBACK}:{port}/kafidx/socket?from=end"
+    async with aiohttp.ClientSession() as http, http.ws_connect(url, max_msg_size=0) as socket:
+        first: Any = await socket.receive()
+        if '"hello"' not in str(first.data):
+            raise ConnectionError(f"the socket began with {first.data!r}")
+        yield _Watcher(socket, produced_s)

@@ -1,0 +1,82 @@
+"""Load from a process of its own, so that it takes no time from whoever watches: `python -m deploy.bench.load ...`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from deploy.bench.client import Client
+from deploy.errors import OperatorError
+from deploy.traffic import TrackingRequest, read_log
+
+_ROOT = Path(__file__).parents[2]
+_CONNECTIONS = 64
+
+
+class Loaded(NamedTuple):
+    """What the load came to."""
+
+    answered: int
+    refused: int
+    late_s: float
+    """The longest time that a request was sent after it was due."""
+    seconds: float
+
+
+class Load:
+    """Requests at a fixed rate from a process that runs beside."""
+
+    def __init__(self, port: int, log: Path, *, rate: float, seconds: float) -> None:
+        """Begin to send the lines of an access log, over and over."""
+        words = [str(port), str(log), str(rate), str(seconds)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "deploy.bench.load", *words],
+            cwd=_ROOT,
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        """Return the load; it runs."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, if it has not ended."""
+        self._process.kill()
+        self._process.communicate()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether requests are still being sent, or answers awaited."""
+        return self._process.poll() is None
+
+    def result(self) -> Loaded:
+        """Wait for its end. Raises OperatorError when it could not be done."""
+        said, complaint = self._process.communicate()
+        if self._process.returncode:
+            raise OperatorError(f"the load broke off: {complaint.strip().splitlines()[-1]}")
+        return Loaded(**json.loads(said))
+
+
+def request_bytes(request: TrackingRequest) -> bytes:
+    """Write a request as a proxy in front of the tracker would send it on."""
+    lines = [f"GET {request.target} HTTP/1.1", "Host: trk.example.org", f"X-Forwarded-For: {request.address}"]
+    lines += [f"User-Agent: {request.user_agent}"] if request.user_agent else []
+    lines += [f"Referer: {request.referrer}"] if request.referrer else []
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _main(port: str, log: str, rate: str, seconds: str) -> None:
+    requests = [request_bytes(request) for request in read_log(Path(log))]
+    with Client(int(port), connections=_CONNECTIONS) as client:
+        answers = client.at_fixed_rate(requests, rate=float(rate), seconds=float(seconds))
+    loaded = Loaded(answers.answered, answers.refused, answers.late_s, answers.seconds)
+    sys.stdout.write(json.dumps(loaded._asdict()))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:5])

@@ -1,0 +1,203 @@
+"""bench.pipeline: the whole path on this machine, from the answered pixel to the counted event."""
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from rich.console import Console
+from rich.table import Table
+
+from deploy.bench import figures, report
+from deploy.bench.figures import Round
+from deploy.bench.load import Load
+from deploy.bench.machine import Usage
+from deploy.bench.probes import COUNTER, Probes
+from deploy.bench.references.nginx import ConstantNginx
+from deploy.bench.rounds import Effort, in_turns
+from deploy.bench.tracker import NGINX, UnderLoad
+from deploy.errors import OperatorError
+from deploy.localstack import LocalStack
+from deploy.localstack.kafka import KafkaChoice
+from deploy.localstack.ports import is_listening
+from deploy.system import STATISTICS_CONSUMERS, running_system
+from services.backbone import names
+
+_FIRST_RATE = 500.0
+_FINER = 3  # halvings of the last step: an eighth of it is finer than the machine is steady
+_STEP_S = 8.0
+_GROWTH_S = 0.25  # what may wait more at the end of a step than in its middle, as seconds of its rate
+_MOST_WAITING_S = 2.0
+_LATE_S = 0.5  # a client that is later does not send the rate that it is said to
+_SETTLE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one rate came to."""
+
+    rate: float
+    sustained: bool
+    why: str
+    waiting: int
+    """Events accepted and not yet counted by all, at the end of it."""
+
+
+def bench_pipeline(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: bool) -> int:
+    """Find the highest rate that the path sustains, and at half of it how long events take. Returns the exit code."""
+    output = report.console(json_output=json_output)
+    with running_system(kafka=kafka, console=output) as stack:
+        path = _Path(stack, log)
+        if effort.is_brief:
+            steps, highest = [], 2 * _FIRST_RATE
+        else:
+            steps = path.find_highest(output)
+            highest = max((step.rate for step in steps if step.sustained), default=0.0)
+            if not highest:
+                raise OperatorError(f"not even {_FIRST_RATE:.0f} events a second are sustained: {steps[0].why}")
+        nginx = path.start_nginx()
+        rows = in_turns({"pipeline": lambda seconds: path.at(highest / 2, seconds), NGINX: nginx}, effort, output)
+        missing = path.missing()
+        services = _services_table(path.used)
+    found = figures.summed_up("pipeline", rows["pipeline"], {})
+    nginx_rate = figures.median([each.rate for each in rows[NGINX]]) or 1.0
+    found = replace(found, rate=highest, lost=found.lost + missing, ratios={NGINX: round(highest / nginx_rate, 4)})
+    title = f"answered to counted at {highest / 2:,.0f} events a second, half of the highest rate sustained"
+    tables = [_steps_table(steps), figures.table(title, rows), services]
+    return report.report(found, tables, output, effort, json_output=json_output)
+
+
+class _Path:
+    """The whole system under load, and what it makes of it."""
+
+    def __init__(self, stack: LocalStack, log: Path) -> None:
+        self._stack = stack
+        self._log = log
+        self._port = int(stack.service("tracker").env["TRACKER_PORT"])
+        self._redis = Redis.from_url(stack.redis_url)
+        self._answered = 0
+        self._rounds = 0
+        self.used: dict[str, tuple[float, float]] = {}
+        """Process -> cores and megabytes that it used in the last round."""
+
+    def find_highest(self, console: Console) -> list[Step]:
+        """Try rates: twice the last one until one is not sustained, then between the two."""
+        steps: list[Step] = []
+
+        def sustained(rate: float) -> bool:
+            step = self._try(rate)
+            steps.append(step)
+            console.print(f"{rate:8,.0f} events/s: {'sustained' if step.sustained else step.why}")
+            return step.sustained
+
+        lower, upper = 0.0, _FIRST_RATE
+        while sustained(upper):
+            lower, upper = upper, 2 * upper
+        for _ in range(_FINER if lower else 0):
+            middle = (lower + upper) / 2
+            lower, upper = (middle, upper) if sustained(middle) else (lower, middle)
+        return steps
+
+    def at(self, rate: float, seconds: float) -> Round:
+        """Load at a rate that is sustained, and follow single events among it."""
+        self._rounds += 1
+        probes = Probes(self._port, self._redis, name=f"probe-{self._rounds}")
+        pids = {service.label: service.pid for service in self._stack.services}
+        servers = {"redis": self._stack.redis.process.pid, "kafka": self._stack.kafka.process.pid}
+        usages = {name: Usage([pid]) for name, pid in {**pids, **servers}.items()}
+        begin_s = time.perf_counter()
+        with Load(self._port, self._log, rate=rate, seconds=seconds) as load:
+            while load.is_running:
+                probes.step()
+            loaded = load.result()
+        seconds_taken = time.perf_counter() - begin_s
+        self.used = {name: (usage.cpu_s() / seconds_taken, usage.rss_mb()) for name, usage in usages.items()}
+        cpu_s = sum(usage.cpu_s() for usage in usages.values())
+        limit_s = time.perf_counter() + _SETTLE_S
+        while probes.uncounted and time.perf_counter() < limit_s:
+            probes.step(send=False)
+        probes.close()
+        self._answered += loaded.answered + probes.sent
+        self._settle()
+        return replace(
+            figures.latency_round(
+                probes.latencies_s, rate=loaded.answered / loaded.seconds, lost=loaded.refused + probes.uncounted
+            ),
+            cpu_us_per_event=1e6 * cpu_s / loaded.answered,
+            rss_mb=sum(self.used[name][1] for name in pids),
+        )
+
+    def start_nginx(self) -> Any:
+        """Start nginx beside it, for a measure of the machine."""
+        nginx = ConstantNginx(self._stack.data_directory / "nginx")
+        nginx.start()
+        nginx.wait_until(lambda: is_listening(nginx.port), timeout_s=10)
+        return UnderLoad(nginx, nginx.port, lambda _answered: 0).at_full_speed
+
+    def missing(self) -> int:
+        """Count what was answered 200 and not counted by every consumer."""
+        return self._answered - min(self._counted().values())
+
+    def _try(self, rate: float) -> Step:
+        waiting: list[int] = []
+        with Load(self._port, self._log, rate=rate, seconds=_STEP_S) as load:
+            while load.is_running:
+                waiting.append(self._waiting())
+                time.sleep(0.05)
+            loaded = load.result()
+        self._answered += loaded.answered
+        third = len(waiting) // 3
+        middle, last = (statistics.median(part or [0]) for part in (waiting[third : 2 * third], waiting[2 * third :]))
+        why = ""
+        if loaded.refused:
+            why = f"{loaded.refused:,} requests were refused"
+        elif loaded.late_s > _LATE_S:
+            why = f"requests waited up to {loaded.late_s:.1f} s for a free connection"
+        elif last > middle + _GROWTH_S * rate or last > _MOST_WAITING_S * rate:
+            why = f"what waits grows: {middle:,.0f} events in the middle, {last:,.0f} at the end"
+        self._settle()
+        return Step(rate, sustained=not why, why=why, waiting=int(last))
+
+    def _waiting(self) -> int:
+        accepted: Any = self._redis.hget(names.LEDGER, "accepted")
+        return int(accepted or 0) - min(self._counted().values())
+
+    def _counted(self) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        for name in STATISTICS_CONSUMERS:
+            events: Any = self._redis.hget(names.progress_key(name), "events")
+            found[name] = int(events or 0)
+        return found
+
+    def _settle(self) -> None:
+        """Return when all that was accepted is counted. Raises OperatorError when it is not within a minute."""
+        limit_s = time.perf_counter() + _SETTLE_S
+        while self._waiting() > 0:
+            if time.perf_counter() > limit_s:
+                raise OperatorError(
+                    f"{self._waiting():,} events are not counted a minute after the load; see {COUNTER}"
+                )
+            time.sleep(0.05)
+
+
+def _steps_table(steps: list[Step]) -> Table:
+    table = Table(title="rates tried", title_justify="left", box=None)
+    table.add_column("events/s", justify="right")
+    table.add_column("waiting at the end", justify="right")
+    table.add_column("")
+    for step in steps:
+        table.add_row(f"{step.rate:,.0f}", f"{step.waiting:,}", "sustained" if step.sustained else step.why)
+    return table
+
+
+def _services_table(used: Mapping[str, tuple[float, float]]) -> Table:
+    table = Table(title="in the last round", title_justify="left", box=None)
+    table.add_column("process")
+    table.add_column("cores", justify="right")
+    table.add_column("memory MB", justify="right")
+    for name, (cores, megabytes) in used.items():
+        table.add_row(name, f"{cores:.2f}", f"{megabytes:,.0f}")
+    return table

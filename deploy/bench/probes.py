@@ -1,0 +1,67 @@
+"""Probes: single events among the load, each followed from its answer until it is counted."""
+
+import select
+import socket
+import time
+from typing import Any, Final
+
+from redis import Redis
+
+from deploy.errors import OperatorError
+from deploy.localstack.ports import LOOPBACK
+from services.backbone import names
+
+_PER_S: Final = 100.0
+_LOOK_S: Final = 0.002
+COUNTER: Final = "event_counter"
+
+
+class Probes:
+    """Sends an event of a type of its own a hundred times a second, and looks when the counter has it."""
+
+    def __init__(self, port: int, counters: Redis, *, name: str) -> None:
+        self._connection = socket.create_connection((LOOPBACK, port), timeout=10)
+        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._counters = counters
+        self._name = name
+        self._asked = ""
+        self._outstanding: dict[str, float] = {}
+        self._next_s = 0.0
+        self.sent = 0
+        self.latencies_s: list[float] = []
+        """From the answer until the count was seen: up to some two milliseconds late."""
+
+    def close(self) -> None:
+        """Send no more."""
+        self._connection.close()
+
+    @property
+    def uncounted(self) -> int:
+        """Probes that were answered and not yet seen counted, and one that waits for its answer."""
+        return len(self._outstanding) + bool(self._asked)
+
+    def step(self, *, send: bool = True) -> None:
+        """Do what is due, for two milliseconds or so; with `send` off only look."""
+        now_s = time.perf_counter()
+        if send and not self._asked and now_s >= self._next_s:
+            self._next_s = max(self._next_s + 1 / _PER_S, now_s)
+            self.sent += 1
+            self._asked = f"{self._name}-{self.sent}"
+            self._connection.sendall(f"GET /t/{self._asked} HTTP/1.1\r\nHost: trk.example.org\r\n\r\n".encode())
+        readable, _, _ = select.select([self._connection], [], [], _LOOK_S)
+        if readable and self._asked:
+            if not self._connection.recv(65_536).startswith(b"HTTP/1.1 200 "):
+                raise OperatorError("a probe was not taken")
+            self._outstanding[self._asked] = time.perf_counter()
+            self._asked = ""
+        self._look()
+
+    def _look(self) -> None:
+        if not self._outstanding:
+            return
+        labels = list(self._outstanding)
+        scores: Any = self._counters.zmscore(names.counts_key(COUNTER), labels)
+        now_s = time.perf_counter()
+        for label, score in zip(labels, scores, strict=True):
+            if score is not None:
+                self.latencies_s.append(now_s - self._outstanding.pop(label))

@@ -1,0 +1,23 @@
+"""Waits for a system under load: closely, and not for ever."""
+
+import time
+from collections.abc import Callable
+
+from deploy.errors import OperatorError
+from deploy.localstack.processes import LocalProcess
+
+_LOOK_S = 0.002
+_STALL_S = 60.0
+
+
+def wait_until(is_so: Callable[[], bool], process: LocalProcess) -> float:
+    """Return the time (time.perf_counter) at which it was so.
+
+    Raises OperatorError with the log's tail when the process has ended, or it is not so within a minute.
+    """
+    limit_s = time.perf_counter() + _STALL_S
+    while not is_so():
+        if not process.is_alive or time.perf_counter() > limit_s:
+            raise OperatorError(f"{process.name} does not get on with it.\n{process.log_tail()}")
+        time.sleep(_LOOK_S)
+    return time.perf_counter()

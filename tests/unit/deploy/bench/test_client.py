@@ -1,0 +1,96 @@
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.bench.client import Client
+from deploy.errors import OperatorError
+
+_REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Server:
+    """Answers each request after a delay; each `refuse`-th with 503, in two pieces."""
+
+    def __init__(self, *, delay_s: float = 0.0, refuse: int = 0, close_after: int = 0) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._delay_s, self._refuse, self._close_after = delay_s, refuse, close_after
+        self._lock = threading.Lock()
+        self.requests = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            while connection.recv(65_536):
+                with self._lock:
+                    self.requests += 1
+                    number = self.requests
+                if self._close_after and number >= self._close_after:
+                    return
+                time.sleep(self._delay_s)
+                status = b"503 Busy" if self._refuse and number % self._refuse == 0 else b"200 OK"
+                connection.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 4\r\n")
+                time.sleep(0.001)
+                connection.sendall(b"\r\nbody")
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def servers() -> Iterator[list[Server]]:
+    opened: list[Server] = []
+    yield opened
+    for server in opened:
+        server.close()
+
+
+def test_a_fixed_rate_is_kept_and_each_request_answered(servers: list[Server]) -> None:
+    servers.append(server := Server())
+    with Client(server.port, connections=8) as client:
+        answers = client.at_fixed_rate([_REQUEST], rate=200, seconds=0.5)
+    assert answers.answered == server.requests == 100
+    assert answers.seconds >= 0.49
+    assert answers.refused == 0
+
+
+def test_a_request_that_waits_for_a_connection_counts_from_when_it_was_due(servers: list[Server]) -> None:
+    servers.append(server := Server(delay_s=0.05))
+    with Client(server.port, connections=1) as client:
+        answers = client.at_fixed_rate([_REQUEST], rate=100, seconds=0.2)
+    # Twenty requests, each taking 50 ms on the one connection: the last was due at 0.19 s and is answered after 1 s.
+    assert answers.answered == 20
+    assert answers.latencies_s[-1] > 0.7
+    assert answers.late_s > 0.6
+
+
+def test_refusals_are_told_apart(servers: list[Server]) -> None:
+    servers.append(server := Server(refuse=4))
+    with Client(server.port, connections=2) as client:
+        answers = client.at_fixed_rate([_REQUEST], rate=200, seconds=0.2)
+    assert (answers.answered, answers.refused) == (30, 10)
+
+
+def test_at_full_speed_the_next_request_follows_the_answer(servers: list[Server]) -> None:
+    servers.append(server := Server(delay_s=0.01))
+    with Client(server.port, connections=4) as client:
+        answers = client.as_fast_as_answered([_REQUEST], seconds=0.3)
+    assert answers.answered == server.requests
+    assert 20 < answers.answered <= 4 * 31
+
+
+def test_a_server_that_closes_in_the_middle_is_an_error(servers: list[Server]) -> None:
+    servers.append(server := Server(close_after=5))
+    with Client(server.port, connections=2) as client, pytest.raises(OperatorError, match="closed a connection"):
+        client.at_fixed_rate([_REQUEST], rate=200, seconds=0.5)

@@ -1,0 +1,26 @@
+import pytest
+
+from deploy.bench.profile import parse_seconds, profile, read_stacks
+from deploy.errors import OperatorError
+
+
+def test_time_is_given_to_the_function_that_ran_and_to_those_that_called_it() -> None:
+    found = read_stacks(
+        "main (a.py:1);work (a.py:7) 3\nmain (a.py:2);work (a.py:9);inner (b.py:4) 5\nmain (a.py:3) 2\n"
+    )
+    assert found.samples == 10
+    assert dict(found.own) == {"work (a.py)": 3, "inner (b.py)": 5, "main (a.py)": 2}
+    assert (found.total["main (a.py)"], found.total["work (a.py)"]) == (10, 8)
+
+
+def test_recursion_counts_once() -> None:
+    assert read_stacks("f (a.py:1);f (a.py:1);f (a.py:1) 4").total["f (a.py)"] == 4
+
+
+def test_what_can_not_be_profiled_is_said_with_what_can() -> None:
+    with pytest.raises(OperatorError, match="tracker, kafkastore, consumers, kafidx"):
+        profile("nginx", seconds=5.0)
+    with pytest.raises(OperatorError, match="idle"):
+        read_stacks("")
+    with pytest.raises(OperatorError, match="1 to 60"):
+        parse_seconds("0")

@@ -1,0 +1,41 @@
+import http.server
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.bench import wrk
+from deploy.errors import OperatorError
+
+pytestmark = pytest.mark.slow  # a round of wrk is a second at the least
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(503 if self.path == "/busy" else 200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the signature that is overridden
+        pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_requests_and_their_rate_are_read(url: str) -> None:
+    ran = wrk.run(f"{url}/", seconds=1, connections=2)
+    assert ran.requests > 0
+    assert ran.rate == pytest.approx(ran.requests, rel=0.5)
+
+
+def test_an_answer_that_is_not_2xx_is_an_error_with_what_wrk_says(url: str) -> None:
+    with pytest.raises(OperatorError, match="Non-2xx"):
+        wrk.run(f"{url}/busy", seconds=1, connections=2)
