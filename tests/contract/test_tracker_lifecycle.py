@@ -1,8 +1,6 @@
 """The tracker and its Redis stopped, killed and started: what was answered 2xx is stored, whoever dies."""
 
 import asyncio
-import contextlib
-import itertools
 import os
 import random
 import signal
@@ -10,16 +8,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
-from deploy.localstack.ports import LOOPBACK, is_listening
+from deploy.localstack.ports import is_listening
 from deploy.localstack.redis import RedisServer
-from services.backbone import names
-from tests.contract.tracker_process import OK, Tracker, read_answer, wait_until
+from tests.contract.tracker_load import Load, assert_all_answered_is_stored
+from tests.contract.tracker_process import Tracker, read_answer, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,63 +59,6 @@ def durable_redis(own_redis: RedisServer) -> RedisServer:
     with redis.Redis.from_url(own_redis.url) as client:
         client.config_set("appendfsync", "always")
     return own_redis
-
-
-class Load:
-    """Clients that send events without pause, each again under its id until it is answered 2xx."""
-
-    def __init__(self, tracker: Tracker) -> None:
-        self._port = tracker.port
-        self.answered: set[str] = set()
-        self.failures = 0
-
-    async def during(self, *disturbances: Callable[[], None]) -> None:
-        """Send before, during and after each of the disturbances."""
-        clients = [asyncio.create_task(self._client(number)) for number in range(20)]
-        try:
-            await self._answer(300)
-            for disturb in disturbances:
-                failures = self.failures
-                await asyncio.to_thread(disturb)
-                assert self.failures > failures, "nobody was sending"
-                await self._answer(300)
-        finally:
-            for client in clients:
-                client.cancel()
-            await asyncio.wait(clients)
-
-    async def _answer(self, more: int) -> None:
-        goal = len(self.answered) + more
-        await asyncio.to_thread(wait_until, lambda: len(self.answered) >= goal, 30)
-
-    async def _client(self, number: int) -> None:
-        ids = (f"{number}-{turn}" for turn in itertools.count())
-        event_id = next(ids)
-        while True:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                reader, writer = await asyncio.open_connection(LOOPBACK, self._port)
-                with contextlib.closing(writer):
-                    while await self._send(event_id, reader, writer):
-                        self.answered.add(event_id)
-                        event_id = next(ids)
-            self.failures += 1
-            await asyncio.sleep(0.02)
-
-    async def _send(self, event_id: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        writer.write(b"GET /load HTTP/1.1\r\nHost: x\r\nIdempotency-Key: %s\r\n\r\n" % event_id.encode())
-        head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200 "):
-            return False
-        await reader.readexactly(len(OK))
-        return True
-
-
-def assert_all_answered_is_stored(load: Load, tracker: Tracker) -> None:
-    tracker.stop()
-    accepted = int(tracker.redis.hget(names.LEDGER, "accepted") or 0)
-    stored = [event.id for event in tracker.events()]
-    assert load.answered - set(stored) == set()
-    assert accepted == len(stored)
 
 
 async def test_what_was_answered_2xx_outlives_a_kill_of_the_tracker(clean_redis: RedisServer, tmp_path: Path) -> None:

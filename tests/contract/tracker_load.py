@@ -1,15 +1,18 @@
-"""Clients of a tracker that send at a steady rate, whatever becomes of the answers, and note what was answered when."""
+"""Clients of a tracker: some send at a steady rate and note what was answered when, some until it is answered."""
 
 import asyncio
 import contextlib
+import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
 import psutil
 
 from deploy.localstack.ports import LOOPBACK
-from tests.contract.tracker_process import OK, Tracker
+from services.backbone import names
+from tests.contract.tracker_process import OK, Tracker, wait_until
 
 
 @dataclass
@@ -125,3 +128,60 @@ class Memory:
         while True:
             self._note()
             await asyncio.sleep(0.05)
+
+
+class Load:
+    """Clients that send events without pause, each again under its id until it is answered 2xx."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._port = tracker.port
+        self.answered: set[str] = set()
+        self.failures = 0
+
+    async def during(self, *disturbances: Callable[[], None]) -> None:
+        """Send before, during and after each of the disturbances."""
+        clients = [asyncio.create_task(self._client(number)) for number in range(20)]
+        try:
+            await self._answer(300)
+            for disturb in disturbances:
+                failures = self.failures
+                await asyncio.to_thread(disturb)
+                assert self.failures > failures, "nobody was sending"
+                await self._answer(300)
+        finally:
+            for client in clients:
+                client.cancel()
+            await asyncio.wait(clients)
+
+    async def _answer(self, more: int) -> None:
+        goal = len(self.answered) + more
+        await asyncio.to_thread(wait_until, lambda: len(self.answered) >= goal, 30)
+
+    async def _client(self, number: int) -> None:
+        ids = (f"{number}-{turn}" for turn in itertools.count())
+        event_id = next(ids)
+        while True:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                reader, writer = await asyncio.open_connection(LOOPBACK, self._port)
+                with contextlib.closing(writer):
+                    while await self._send(event_id, reader, writer):
+                        self.answered.add(event_id)
+                        event_id = next(ids)
+            self.failures += 1
+            await asyncio.sleep(0.02)
+
+    async def _send(self, event_id: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(b"GET /load HTTP/1.1\r\nHost: x\r\nIdempotency-Key: %s\r\n\r\n" % event_id.encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200 "):
+            return False
+        await reader.readexactly(len(OK))
+        return True
+
+
+def assert_all_answered_is_stored(load: Load, tracker: Tracker) -> None:
+    tracker.stop()
+    accepted = int(tracker.redis.hget(names.LEDGER, "accepted") or 0)
+    stored = [event.id for event in tracker.events()]
+    assert load.answered - set(stored) == set()
+    assert accepted == len(stored)
