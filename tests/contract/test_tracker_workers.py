@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 import pytest
@@ -32,11 +33,25 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.process.stop()
 
 
-def start(redis: RedisServer, folder: Path, *, ready: bool = True, **environ: str) -> Tracker:
-    tracker = Tracker(redis.url, folder, TRACKER_WORKERS="2", **environ)
-    if ready:
+class Start(Protocol):
+    def __call__(self, redis: RedisServer, folder: Path, **environ: str) -> Tracker: ...
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts trackers of two workers, and leaves none behind whatever becomes of the test."""
+    started: list[Tracker] = []
+
+    def start(redis: RedisServer, folder: Path, **environ: str) -> Tracker:
+        tracker = Tracker(redis.url, folder, TRACKER_WORKERS="2", **environ)
+        started.append(tracker)
         tracker.wait_until_ready()
-    return tracker
+        return tracker
+
+    yield start
+    for tracker in started:
+        tracker.kill()
+        tracker.redis.close()
 
 
 def workers_of(tracker: Tracker) -> list[psutil.Process]:
@@ -70,7 +85,7 @@ def test_one_worker_is_the_process_itself(redis_server: RedisServer, tmp_path: P
     assert tracker.end() == 0
 
 
-def test_figures_are_sums_over_the_workers(clean_redis: RedisServer, tmp_path: Path) -> None:
+def test_figures_are_sums_over_the_workers(start: Start, clean_redis: RedisServer, tmp_path: Path) -> None:
     tracker = start(clean_redis, tmp_path)
     workers = workers_of(tracker)
     with contextlib.ExitStack() as stack:
@@ -100,7 +115,7 @@ def test_figures_are_sums_over_the_workers(clean_redis: RedisServer, tmp_path: P
 
 
 async def test_a_kill_of_a_worker_loses_nothing_that_was_answered_or_counted(
-    clean_redis: RedisServer, tmp_path: Path
+    start: Start, clean_redis: RedisServer, tmp_path: Path
 ) -> None:
     tracker = start(clean_redis, tmp_path)
     counted: list[float] = []
@@ -136,7 +151,7 @@ async def test_a_kill_of_a_worker_loses_nothing_that_was_answered_or_counted(
     assert counted == sorted(counted), "a counter went backwards"
 
 
-def test_readiness_names_the_worker_that_is_not(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_readiness_names_the_worker_that_is_not(start: Start, redis_server: RedisServer, tmp_path: Path) -> None:
     tracker = start(redis_server, tmp_path)
     second = workers_of(tracker)[1]
     second.suspend()
@@ -155,7 +170,7 @@ def test_readiness_names_the_worker_that_is_not(redis_server: RedisServer, tmp_p
 
 
 @pytest.mark.slow
-def test_a_worker_that_hangs_is_replaced(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_a_worker_that_hangs_is_replaced(start: Start, redis_server: RedisServer, tmp_path: Path) -> None:
     tracker = start(redis_server, tmp_path)
     hanging = workers_of(tracker)[0]
     hanging.suspend()
@@ -166,7 +181,9 @@ def test_a_worker_that_hangs_is_replaced(redis_server: RedisServer, tmp_path: Pa
     assert tracker.end() == 0
 
 
-async def test_a_stop_costs_clients_that_go_elsewhere_no_request(clean_redis: RedisServer, tmp_path: Path) -> None:
+async def test_a_stop_costs_clients_that_go_elsewhere_no_request(
+    start: Start, clean_redis: RedisServer, tmp_path: Path
+) -> None:
     trackers = [start(clean_redis, tmp_path / name) for name in ("one", "other")]
     answered = 0
     failed: list[str] = []
@@ -209,7 +226,7 @@ async def test_a_stop_costs_clients_that_go_elsewhere_no_request(clean_redis: Re
     trackers[0].redis.close()
 
 
-def test_sigterm_finishes_what_is_in_flight(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_sigterm_finishes_what_is_in_flight(start: Start, redis_server: RedisServer, tmp_path: Path) -> None:
     tracker = start(redis_server, tmp_path)
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(tracker.connect()) for _ in range(12)]
@@ -226,7 +243,7 @@ def test_sigterm_finishes_what_is_in_flight(redis_server: RedisServer, tmp_path:
     tracker.redis.close()
 
 
-def test_a_second_signal_ends_all_at_once(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_a_second_signal_ends_all_at_once(start: Start, redis_server: RedisServer, tmp_path: Path) -> None:
     tracker = start(redis_server, tmp_path, TRACKER_DRAIN_S="4")
     workers = workers_of(tracker)
     tracker.process.terminate()
@@ -239,7 +256,7 @@ def test_a_second_signal_ends_all_at_once(redis_server: RedisServer, tmp_path: P
     tracker.redis.close()
 
 
-def test_no_worker_outlives_the_supervisor(clean_redis: RedisServer, tmp_path: Path) -> None:
+def test_no_worker_outlives_the_supervisor(start: Start, clean_redis: RedisServer, tmp_path: Path) -> None:
     tracker = start(clean_redis, tmp_path)
     workers = workers_of(tracker)
     figures = Path(workers[0].cmdline()[-1])
@@ -253,7 +270,7 @@ def test_no_worker_outlives_the_supervisor(clean_redis: RedisServer, tmp_path: P
         for connection in connections:
             connection.sendall(b"=1")
             assert read_answer(connection).status == 200
-    wait_until(lambda: are_gone(workers))
+    wait_until(lambda: are_gone(workers), limit_s=40)
     assert workers_that(tracker, "supervisor_gone") == workers_that(tracker, "stopped") == ["1", "2"]
     assert len(tracker.events()) == 12
     assert not figures.exists()
@@ -272,7 +289,7 @@ def assert_ends_at_start(tracker: Tracker, code: int, message: str) -> None:
     tracker.redis.close()
 
 
-def test_a_port_that_is_taken_is_told_once(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_told_once(start: Start, redis_server: RedisServer, tmp_path: Path) -> None:
     tracker = start(redis_server, tmp_path)
     # By one that would share it, which must not get a part of the other's requests unnoticed.
     other = start(redis_server, tmp_path / "other")
@@ -285,7 +302,9 @@ def test_a_port_that_is_taken_is_told_once(redis_server: RedisServer, tmp_path: 
         assert_ends_at_start(other, 1, f"can't listen on 127.0.0.1:{tracker.port}: Address already in use")
 
 
-def test_what_no_worker_can_run_with_ends_all_with_the_reason(own_redis: RedisServer, tmp_path: Path) -> None:
+def test_what_no_worker_can_run_with_ends_all_with_the_reason(
+    start: Start, own_redis: RedisServer, tmp_path: Path
+) -> None:
     tracker = start(own_redis, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
     tracker.redis.config_set("maxmemory-policy", "allkeys-lru")
     tracker.stop()
@@ -298,7 +317,7 @@ def test_what_no_worker_can_run_with_ends_all_with_the_reason(own_redis: RedisSe
     assert_ends_at_start(tracker, 78, "TRACKER_SPOOL_BYTES (1500000) must be at least 2097152 for 2 TRACKER_WORKERS")
 
 
-def test_a_redis_that_never_was_there_is_no_hindrance(tmp_path: Path) -> None:
+def test_a_redis_that_never_was_there_is_no_hindrance(start: Start, tmp_path: Path) -> None:
     server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
     tracker = start(server, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
     paths = {f"/{number}" for number in range(60)}
