@@ -134,7 +134,6 @@ class _Watcher:
         self._produced_s = produced_s
         self._seen: set[int] = set()
         self._came = asyncio.Event()
-        self._came = asyncio.Event()
         self.latencies_s: list[float] = []
         """From when an event was handed to the producer until it was here."""
 
@@ -142,12 +141,6 @@ class _Watcher:
     def seen(self) -> int:
         """Events of this round that came."""
         return len(self._seen)
-
-    async def has_seen(self, count: int) -> None:
-        """Return when so many events have come."""
-        while self.seen < count:
-            self._came.clear()
-            await self._came.wait()
 
     async def has_seen(self, count: int) -> None:
         """Return when so many events have come."""
@@ -164,7 +157,6 @@ class _Watcher:
                 if number in self._produced_s and number not in self._seen:
                     self._seen.add(number)
                     self.latencies_s.append(now_s - self._produced_s[number])
-            self._came.set()
             self._came.set()
 
 
