@@ -85,14 +85,18 @@ class EventQueue:
         self._remove_script = redis.register_script(scripts.REMOVE)
         self._requeue_script = redis.register_script(scripts.REQUEUE)
 
-    async def push(self, entries: Sequence[bytes], *, pusher: str = "", number: int = 0) -> bool:
+    async def push(
+        self, entries: Sequence[bytes], *, pusher: str = "", number: int = 0, timeout_s: float | None = None
+    ) -> bool:
         """Append entries to the list, all or none; when it returns, Redis has confirmed them.
+
+        Gives up after `timeout_s`, or the client's own limit where that is shorter.
 
         With a `number`, from 1 on, it returns False and has no effect when Redis has taken this or a higher number of
         this pusher: so a push whose answer was lost may be sent again, within a day, and is never there twice.
         """
         keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.pusher_key(pusher))
-        return bool(await self._push_wire.run(keys, (number, _PUSHER_KEPT_S, *entries)))
+        return bool(await self._push_wire.run(keys, (number, _PUSHER_KEPT_S, *entries), timeout_s=timeout_s))
 
     async def claim(self, *, limit: int, max_bytes: int, wait_s: float) -> Claim | None:
         """Take up to `limit` entries off the head of the list; the one that reaches `max_bytes` is the last.

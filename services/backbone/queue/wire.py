@@ -31,20 +31,26 @@ class Wire:
         self._timeout_s: float | None = redis.connection_pool.connection_kwargs.get("socket_timeout")
         self._free: list[_Line] = []
 
-    async def run(self, keys: Sequence[str], args: Sequence[bytes | int]) -> Any:
-        """Run the script once and return its answer. Raises RedisError; the script may have run all the same."""
+    async def run(self, keys: Sequence[str], args: Sequence[bytes | int], *, timeout_s: float | None = None) -> Any:
+        """Run the script once and return its answer. Raises RedisError; the script may have run all the same.
+
+        Each step may take `timeout_s`, or the client's limit where that is shorter: connecting, where it must, and
+        the answer.
+        """
+        limits = [limit for limit in (timeout_s, self._timeout_s) if limit is not None]
+        limit_s = min(limits, default=None)
         command = hiredis.pack_command(("EVALSHA", self._sha, len(keys), *keys, *args))  # type: ignore[arg-type]  # its stub knows tuples of one
         try:
-            return await self._ask(command)
+            return await self._ask(command, limit_s)
         except NoScriptError:
             # A server that is new, or was restarted. Nothing has run.
             await self._redis.script_load(self._script)
-            return await self._ask(command)
+            return await self._ask(command, limit_s)
 
-    async def _ask(self, command: bytes) -> Any:
-        line = await self._take()
+    async def _ask(self, command: bytes, limit_s: float | None) -> Any:
+        line = await self._take(limit_s)
         try:
-            answer = await line.ask(command, self._timeout_s)
+            answer = await line.ask(command, limit_s)
         except BaseException:
             # Cut off in the middle, by a cancellation as well: what comes on it next is the answer to this.
             await self._discard(line)
@@ -58,17 +64,17 @@ class Wire:
             raise NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
         return answer
 
-    async def _take(self) -> "_Line":
+    async def _take(self, limit_s: float | None) -> "_Line":
         while self._free:
             line = self._free.pop()
             if line.is_open:
                 return line
             await self._discard(line)  # the server has closed it meanwhile
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(limit_s):
                 connection = await self._redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
         except TimeoutError as error:
-            raise RedisTimeoutError(f"no connection within {self._timeout_s} s") from error
+            raise RedisTimeoutError(f"no connection within {limit_s} s") from error
         return _Line(connection)
 
     async def _discard(self, line: "_Line") -> None:

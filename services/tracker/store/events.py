@@ -229,7 +229,8 @@ class EventStore:
         except Exception as error:  # noqa: BLE001 - whatever it was, those who wait are told and the next push is tried
             self._tell_failing(error)
         finally:
-            self._settle(group, reason)
+            # Not at once: first the next push is sent, so that Redis works on it while these are answered.
+            asyncio.get_running_loop().call_soon(self._settle, group, reason)
 
     async def _put(self, entries: list[bytes]) -> None:
         """Return once Redis or the spool has the entries. Raises what Redis raised without a spool, else NotSpooled."""
@@ -240,8 +241,7 @@ class EventStore:
         if self._unwilling is None:
             pusher, number = self._pusher, self._number + 1
             try:
-                async with asyncio.timeout(self._spool_after_s):
-                    await self._push_directly(entries)
+                await self._push_directly(entries, timeout_s=self._spool_after_s)
             except Exception as error:  # noqa: BLE001 - whatever it was, the spool has its own way to Redis
                 self._tell_failing(error)
                 self._unwilling = error
@@ -254,13 +254,13 @@ class EventStore:
             self._begin_replaying()
         self._metrics.spooled.inc(len(entries))
 
-    async def _push_directly(self, entries: list[bytes]) -> None:
+    async def _push_directly(self, entries: list[bytes], *, timeout_s: float | None = None) -> None:
         self._number += 1
         begin = time.perf_counter()
         try:
             await self._make_sure_nothing_is_evicted()
-            await self._queue.push(entries, pusher=self._pusher, number=self._number)
-        except BaseException:  # the time limit is a cancellation
+            await self._queue.push(entries, pusher=self._pusher, number=self._number, timeout_s=timeout_s)
+        except BaseException:  # a cancellation as well
             self._metrics.push_failures.inc()
             self._evicts_nothing = False
             raise

@@ -273,13 +273,15 @@ async def test_direct_pushes_never_make_a_spooled_one_look_done(scene: Scene, mo
     push, failing = EventQueue.push, True
     lost: list[tuple[str, int]] = []
 
-    async def push_unless_lost(queue: EventQueue, entries: Sequence[bytes], *, pusher: str, number: int) -> bool:
+    async def push_unless_lost(
+        queue: EventQueue, entries: Sequence[bytes], *, pusher: str, number: int, **limit: float | None
+    ) -> bool:
         if failing:
             lost.append((pusher, number))
             raise RedisError("away")
         if (pusher, number) in lost and not hold.is_set():
             raise RedisError("not yet")
-        return await push(queue, entries, pusher=pusher, number=number)
+        return await push(queue, entries, pusher=pusher, number=number, **limit)
 
     monkeypatch.setattr(EventQueue, "push", push_unless_lost)
     await scene.store.store([b"waits"])
