@@ -49,6 +49,7 @@ class EventConsumer:
         self._max_poll_events = max_poll_events
         self._ask_positions = positions
         self._assignments = 0  # counts them, to tell whether one came during a question
+        self._rebalancing = False  # the client tells the old assignment until it has the new one
         self._next: dict[int, int] = {}  # the offset that the next batch begins at, of each partition that has a place
         self._holes: dict[int, int] = {}  # where records were missing, once; a second time they are really not there
         self._pending: asyncio.Task[dict[int, Batch]] | None = None
@@ -67,7 +68,7 @@ class EventConsumer:
 
     async def __aenter__(self) -> Self:
         """Connect, join, and wait for the first assignment. Raises KafkaUnavailable."""
-        self._client.subscribe([self._topic], listener=_Listener(self._forget_places))
+        self._client.subscribe([self._topic], listener=_Listener(self._rebalance))
         try:
             await self._client.start()
         except (KafkaError, OSError) as error:
@@ -111,7 +112,9 @@ class EventConsumer:
             self._holes.pop(partition, None)
 
     def assigned(self) -> set[int]:
-        """Return the partitions that this member has now."""
+        """Return the partitions that this member has now: none from the begin of a rebalance to its end."""
+        if self._rebalancing:
+            return set()
         return {tp.partition for tp in self._client.assignment()}
 
     def placed(self) -> set[int]:
@@ -122,6 +125,11 @@ class EventConsumer:
         """Tell the group the next offset of each partition. Raises KafkaUnavailable, also during a rebalance."""
         if not offsets:
             return
+        if self._rebalancing:
+            # It would reach the broker after this member has joined anew, as a commit of the generation before. The
+            # client takes the refusal for a reason to join once more: if it leads the group, all members rebalance
+            # again, during which it would commit again, and so on without end.
+            raise KafkaUnavailable("the group is rebalancing")
         places = {TopicPartition(self._topic, part): at for part, at in offsets.items()}
         # A task that goes on when this one is cancelled or out of time: a commit that is cancelled leaves its request
         # behind in the client, and when that fails, as at the end of a membership, asyncio logs an error nobody saw.
@@ -177,7 +185,8 @@ class EventConsumer:
             self._client.seek(TopicPartition(self._topic, partition), offset)
             self._next[partition] = offset
 
-    def _forget_places(self) -> None:
+    def _rebalance(self, *, ended: bool) -> None:
+        self._rebalancing = not ended
         self._assignments += 1
         self._next.clear()
         self._holes.clear()
@@ -217,13 +226,13 @@ class EventConsumer:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
-    """Forgets the places, and holes, of all partitions at each rebalance, so that they are asked for again."""
+    """Tells when a rebalance begins and when it has ended: places, and holes, of all partitions are asked for again."""
 
-    def __init__(self, forget_places: Callable[[], None]) -> None:
-        self._forget_places = forget_places
+    def __init__(self, rebalance: Callable[..., None]) -> None:
+        self._rebalance = rebalance
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - the client's signature
-        self._forget_places()
+        self._rebalance(ended=False)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # noqa: ARG002 - the client's signature
-        self._forget_places()
+        self._rebalance(ended=True)

@@ -1,10 +1,13 @@
 import asyncio
+import contextlib
 import random
 import signal
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.partitioner import DefaultPartitioner
 
@@ -211,6 +214,49 @@ async def test_a_position_that_the_topic_does_not_hold_is_told(
         with pytest.raises(OffsetGone) as gone:
             await poll_on()
     assert gone.value.positions == {0: 10**9}
+
+
+async def commit_on(member: EventConsumer) -> None:
+    """Poll, and commit after each poll: what a worker does, only more often."""
+    while True:
+        await member.poll(wait_s=0.05)
+        with contextlib.suppress(KafkaUnavailable):
+            await member.commit(dict.fromkeys(member.placed(), 0))
+
+
+@pytest.mark.slow
+async def test_a_group_comes_to_rest_when_one_hears_late_of_a_rebalance_while_the_leader_commits(
+    settings: KafkaSettings, unique_name: str
+) -> None:
+    hears_after_s = 3.0  # our members ask every 2 s whether the group rebalances
+    slow = AIOKafkaConsumer(
+        TOPIC,
+        bootstrap_servers=settings.bootstrap_servers,
+        group_id=unique_name,
+        enable_auto_commit=False,
+        heartbeat_interval_ms=int(hears_after_s * 1000),
+    )
+    async with contextlib.AsyncExitStack() as stack, asyncio.timeout(60):
+        leader = await stack.enter_async_context(consumer_from(settings, unique_name, {}))
+        committing = [asyncio.create_task(commit_on(leader))]
+        await slow.start()
+        stack.push_async_callback(slow.stop)
+        last = await stack.enter_async_context(consumer_from(settings, unique_name, {}))
+        committing.append(asyncio.create_task(commit_on(last)))
+        for task in committing:
+            stack.callback(task.cancel)
+
+        def places() -> list[set[int]]:
+            return [leader.placed(), last.placed(), {tp.partition for tp in slow.assignment()}]
+
+        # At rest: all partitions are with one member each, for longer than it takes to hear of a rebalance.
+        since, before = time.monotonic(), places()
+        while time.monotonic() < since + 1.5 * hears_after_s:
+            await asyncio.sleep(0.05)
+            now = places()
+            if now != before or sorted(at for place in now for at in place) != list(range(PARTITIONS)):
+                since, before = time.monotonic(), now
+        assert not any(task.done() for task in committing)
 
 
 # TopicReader -------------------------------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from services.backbone.kafka import EventConsumer
+from services.backbone.kafka import EventConsumer, KafkaUnavailable
 from services.backbone.settings import KafkaSettings
 
 FIRST = 5  # where the partition goes on
@@ -45,7 +46,7 @@ async def test_a_hole_seen_twice_at_one_place_is_one_of_the_topic(consumer: Even
 
 async def test_a_hole_seen_before_an_assignment_is_looked_at_again(consumer: EventConsumer) -> None:
     assert fetched(consumer, 8) is None
-    consumer._forget_places()
+    consumer._rebalance(ended=True)
     assert fetched(consumer, 8) is None
     assert fetched(consumer, 8) == (FIRST, 9)
 
@@ -65,3 +66,17 @@ async def test_records_from_before_the_place_are_no_hole(consumer: EventConsumer
 
 async def test_records_of_a_partition_without_a_place_are_dropped(consumer: EventConsumer) -> None:
     assert consumer._batch(0, [record(5)]) is None
+
+
+async def test_a_member_has_no_partitions_and_commits_nothing_while_its_group_rebalances(
+    consumer: EventConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the client tells, as it does on until it has the new assignment.
+    monkeypatch.setattr(consumer._client, "assignment", lambda: {TopicPartition("events", 0)})
+    assert consumer.assigned() == {0}
+    consumer._rebalance(ended=False)
+    assert consumer.assigned() == set()
+    with pytest.raises(KafkaUnavailable, match="rebalancing"):
+        await consumer.commit({0: FIRST})
+    consumer._rebalance(ended=True)
+    assert consumer.assigned() == {0}
