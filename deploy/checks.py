@@ -46,7 +46,8 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str) -> int:
     selections = {
         "default": ["-m", "not slow and not browser and not chaos and not endurance"],
         "broker": ["-m", "broker and not slow and not browser and not chaos and not endurance"],
-        "slow": ["-m", "slow and not browser and not chaos and not endurance"],
+        "slow": ["-m", "slow and not measures and not browser and not chaos and not endurance"],
+        "measures": ["-m", "measures"],
         "browser": ["-m", "browser"],
         "chaos": ["-m", "chaos"],
         "endurance": ["-m", "endurance"],

@@ -28,6 +28,7 @@ async def assert_kept_and_caught_up(system: ChaosSystem, outcome: Away, *, away_
 
 
 @pytest.mark.slow
+@pytest.mark.measures
 @pytest.mark.timeout(400)
 async def test_a_broker_that_hangs(system: ChaosSystem) -> None:
     async def leave() -> None:
@@ -41,6 +42,7 @@ async def test_a_broker_that_hangs(system: ChaosSystem) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measures
 @pytest.mark.timeout(400)
 async def test_a_broker_that_is_stopped(system: ChaosSystem) -> None:
     async def leave() -> None:

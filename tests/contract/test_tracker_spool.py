@@ -83,7 +83,10 @@ def comes_back(redis: RedisServer) -> None:
 @pytest.mark.parametrize(
     ("seconds", "per_s", "limit_ms"),
     # The short one runs beside anything; only the long one is a statement about speed.
-    [(8, 200, 500), pytest.param(60, 1000, 50, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
+    [
+        (8, 200, 500),
+        pytest.param(60, 1000, 50, marks=[pytest.mark.slow, pytest.mark.measures, pytest.mark.timeout(600)]),
+    ],
 )
 @pytest.mark.parametrize("goes_away", [is_stopped, hangs])
 async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fixtures and parameters

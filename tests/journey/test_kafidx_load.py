@@ -30,7 +30,7 @@ from tests.journey.kafidx_load import (
     watching,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS * 3 + 120)]
+pytestmark = [pytest.mark.slow, pytest.mark.measures, pytest.mark.timeout(SECONDS * 3 + 120)]
 
 
 @pytest.fixture

@@ -29,9 +29,8 @@ def test_tests_on_a_broker_that_cannot_run_say_so_and_run_nothing(
 
 
 def test_an_unknown_suite_is_told_before_anything_starts() -> None:
-    with pytest.raises(
-        OperatorError, match="--suite nope: it is one of default, broker, slow, browser, chaos, endurance, all"
-    ):
+    known = "default, broker, slow, measures, browser, chaos, endurance, all"
+    with pytest.raises(OperatorError, match=f"--suite nope: it is one of {known}"):
         checks.test(kafka="tansu", suite="nope", keyword="")
 
 
@@ -39,7 +38,8 @@ def test_an_unknown_suite_is_told_before_anything_starts() -> None:
     ("suite", "expected"),
     [
         ("default", ["-m", "not slow and not browser and not chaos and not endurance"]),
-        ("slow", ["-m", "slow and not browser and not chaos and not endurance"]),
+        ("slow", ["-m", "slow and not measures and not browser and not chaos and not endurance"]),
+        ("measures", ["-m", "measures"]),
         ("chaos", ["-m", "chaos"]),
         ("browser", ["-m", "browser"]),
         ("all", []),
