@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from deploy.localstack import LocalStack
@@ -23,6 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
+    # No example has a time limit of its own, since other suites may run at the same time; each test has one.
+    hypothesis.settings.register_profile("push", deadline=None)
+    hypothesis.settings.load_profile("push")
     # Whoever starts the tests in the background may have made them, and all their children, deaf to Ctrl-C.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
