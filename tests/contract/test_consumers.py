@@ -219,6 +219,26 @@ async def churn(members: Members, chance: random.Random, *, moves: int) -> list[
     return history
 
 
+# Before those that kill: what they may do to a group on Tansu, it keeps.
+async def test_process_is_ready_when_it_counts_and_stops_at_once_with_0(bench: Bench, members: Members) -> None:
+    before = await begin_at_the_end(bench)
+    books = Books(bench, members, before, before.ends)
+    member = members.start()
+
+    async def ready() -> bool:
+        return await asyncio.to_thread(member.is_ready)
+
+    assert not await ready()
+    await eventually(ready)
+    await books.send(30)
+    await books.wait_until_counted()
+    assert await ready()
+
+    began = time.monotonic()
+    assert await asyncio.to_thread(members.end, member, signal.SIGTERM) == 0
+    assert time.monotonic() - began < 5.0
+
+
 @pytest.mark.parametrize(
     "seed_and_moves",
     [(1, 3), pytest.param((2, 9), marks=pytest.mark.slow), pytest.param((3, 9), marks=pytest.mark.slow)],
@@ -265,25 +285,6 @@ async def test_member_that_was_frozen_past_its_session_counts_nothing_twice(benc
     frozen.process.send_signal(signal.SIGCONT)
     await books.send(3000)
     await books.settle()
-
-
-async def test_process_is_ready_when_it_counts_and_stops_at_once_with_0(bench: Bench, members: Members) -> None:
-    before = await begin_at_the_end(bench)
-    books = Books(bench, members, before, before.ends)
-    member = members.start()
-
-    async def ready() -> bool:
-        return await asyncio.to_thread(member.is_ready)
-
-    assert not await ready()
-    await eventually(ready)
-    await books.send(30)
-    await books.wait_until_counted()
-    assert await ready()
-
-    began = time.monotonic()
-    assert await asyncio.to_thread(members.end, member, signal.SIGTERM) == 0
-    assert time.monotonic() - began < 5.0
 
 
 async def begin_at_the_end(bench: Bench) -> Extent:
