@@ -23,6 +23,10 @@ RUN_BY = {
     "python3 tasks.py dead.list --since 2h": "tests/contract/test_dead_letters.py",
     'python3 tasks.py dead.replay --reason "too large" --dry-run': "tests/contract/test_dead_letters.py",
     "python3 tasks.py forget --id DEVICE --yes": "tests/contract/test_forget.py",
+    **{
+        f"python3 tasks.py bench.{bench}": "tests/journey/test_benches.py"
+        for bench in ("tracker", "batch", "kafkastore", "consumers", "pipeline", "kafidx", "profile tracker", "compare")
+    },
     "python -m services.consumers event_counter": "tests/contract/test_consumers.py",
     "python -m services.kafidx": "tests/contract/kafidx/serving.py",
 }
@@ -48,4 +52,5 @@ def test_every_command_is_run_somewhere(readme: Path) -> None:
                 continue
             assert command in RUN_BY, f"{name_of(readme)}: nothing is said to run {command!r}"
             task = re.sub(r"^python3? (tasks\.py|-m) ", "", command).split()[0]
-            assert task in (ROOT / RUN_BY[command]).read_text(), f"{RUN_BY[command]} does not run {task}"
+            runner = (ROOT / RUN_BY[command]).read_text()
+            assert task.removeprefix("bench.") in runner, f"{RUN_BY[command]} does not run {task}"

@@ -51,22 +51,23 @@ def bench_pipeline(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output
     output = report.console(json_output=json_output)
     with running_system(kafka=kafka, console=output) as stack:
         path = _Path(stack, log)
-        if effort.is_brief:
-            steps, highest = [], 2 * _FIRST_RATE
-        else:
-            steps = path.find_highest(output)
-            highest = max((step.rate for step in steps if step.sustained), default=0.0)
-            if not highest:
-                raise OperatorError(f"not even {_FIRST_RATE:.0f} events a second are sustained: {steps[0].why}")
+        steps = [] if effort.is_brief else path.find_highest(output)
+        highest = max((step.rate for step in steps if step.sustained), default=0.0)
+        if steps and not highest:
+            raise OperatorError(f"not even {_FIRST_RATE:.0f} events a second are sustained: {steps[0].why}")
+        rate = highest / 2 or _FIRST_RATE
         nginx = path.start_nginx()
-        rows = in_turns({"pipeline": lambda seconds: path.at(highest / 2, seconds), NGINX: nginx}, effort, output)
+        rows = in_turns({"pipeline": lambda seconds: path.at(rate, seconds), NGINX: nginx}, effort, output)
         missing = path.missing()
         services = _services_table(path.used)
+    # Briefly nothing is sought, and the rate is only the one that was sent.
+    reached = [Round(rate=highest)] if highest else rows["pipeline"]
+    speed = figures.summed_up("pipeline", reached, {NGINX: rows[NGINX]})
     found = figures.summed_up("pipeline", rows["pipeline"], {})
-    nginx_rate = figures.median([each.rate for each in rows[NGINX]]) or 1.0
-    found = replace(found, rate=highest, lost=found.lost + missing, ratios={NGINX: round(highest / nginx_rate, 4)})
-    title = f"answered to counted at {highest / 2:,.0f} events a second, half of the highest rate sustained"
-    tables = [_steps_table(steps), figures.table(title, rows), services]
+    found = replace(found, rate=speed.rate, ratios=speed.ratios, lost=found.lost + missing)
+    half = ", half of the highest rate sustained" if highest else ""
+    tables = [_steps_table(steps)] if steps else []
+    tables += [figures.table(f"answered to counted at {rate:,.0f} events a second{half}", rows), services]
     return report.report(found, tables, output, effort, json_output=json_output)
 
 

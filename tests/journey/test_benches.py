@@ -1,0 +1,54 @@
+"""Each bench, briefly: it runs, it tells what it promises, and nothing is lost. What it measures is told, not judged."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.localstack.kafka import KafkaKind
+
+ROOT = Path(__file__).parents[2]
+KEYS = ["name", "rate", "p50_ms", "p99_ms", "lost", "cpu_us_per_event", "rss_mb", "ratios"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.measures, pytest.mark.timeout(240)]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "deploy.cli", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=220)
+
+
+@pytest.mark.parametrize("bench", ["tracker", "batch", "kafkastore", "consumers", "pipeline", "kafidx"])
+def test_a_brief_bench_tells_what_it_promises_and_loses_nothing(
+    bench: str, kafka_kind: KafkaKind, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broker = [] if bench in ("tracker", "batch") else ["--kafka", kafka_kind]
+    done = run(f"bench.{bench}", "--brief", "--json", *broker)
+    assert done.returncode == 0, done.stdout + done.stderr
+    last = done.stdout.splitlines()[-1]
+    figure = json.loads(last)
+    assert list(figure) == KEYS
+    assert figure["lost"] == 0
+    assert figure["rate"] > 0
+    assert figure["cpu_us_per_event"] > 0
+    assert all(ratio > 0 for ratio in figure["ratios"].values())
+    assert figure["ratios"]
+    kept = json.loads((ROOT / ".cache" / "bench" / f"{figure['name'].replace(' ', '-')}.json").read_text())
+    assert kept["figure"] == figure
+    with capsys.disabled():
+        print(f"\n{last}")  # noqa: T201 - what CI keeps
+
+
+def test_a_profile_names_the_functions_and_draws_the_graph() -> None:
+    done = run("bench.profile", "tracker", "--seconds", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "services/tracker/routes/protocol.py" in done.stdout
+    assert "<svg" in (ROOT / ".cache" / "profiles" / "tracker.svg").read_text()
+
+
+def test_compare_takes_no_brief_figure_for_a_measurement() -> None:
+    done = run("bench.compare")
+    # Where somebody has measured in this clone, there is something to compare; else it says what to run.
+    assert "ratios to the references" in done.stdout or "only with --brief" in done.stderr, done.stdout + done.stderr
