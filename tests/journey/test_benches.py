@@ -1,4 +1,4 @@
-"""Each bench, briefly: it runs, it tells what it promises, and nothing is lost. What it measures is told, not judged."""
+"""Each bench, briefly: it runs, tells what it promises, and nothing is lost. Its figures are told, not judged."""
 
 import json
 import subprocess
