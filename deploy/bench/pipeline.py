@@ -1,5 +1,6 @@
 """bench.pipeline: the whole path on this machine, from the answered pixel to the counted event."""
 
+import contextlib
 import statistics
 import time
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from deploy.bench.load import Load
 from deploy.bench.machine import Usage
 from deploy.bench.probes import COUNTER, Probes
 from deploy.bench.references.nginx import ConstantNginx
-from deploy.bench.rounds import Effort, in_turns
+from deploy.bench.rounds import Contender, Effort, in_turns
 from deploy.bench.tracker import NGINX, UnderLoad
 from deploy.errors import OperatorError
 from deploy.localstack import LocalStack
@@ -49,14 +50,14 @@ class Step:
 def bench_pipeline(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: bool) -> int:
     """Find the highest rate that the path sustains, and at half of it how long events take. Returns the exit code."""
     output = report.console(json_output=json_output)
-    with running_system(kafka=kafka, console=output) as stack:
+    with running_system(kafka=kafka, console=output) as stack, contextlib.ExitStack() as cleanup:
         path = _Path(stack, log)
         steps = [] if effort.is_brief else path.find_highest(output)
         highest = max((step.rate for step in steps if step.sustained), default=0.0)
         if steps and not highest:
             raise OperatorError(f"not even {_FIRST_RATE:.0f} events a second are sustained: {steps[0].why}")
         rate = highest / 2 or _FIRST_RATE
-        nginx = path.start_nginx()
+        nginx = path.start_nginx(cleanup)
         rows = in_turns({"pipeline": lambda seconds: path.at(rate, seconds), NGINX: nginx}, effort, output)
         missing = path.missing()
         services = _services_table(path.used)
@@ -131,9 +132,10 @@ class _Path:
             rss_mb=sum(self.used[name][1] for name in pids),
         )
 
-    def start_nginx(self) -> Any:
+    def start_nginx(self, cleanup: contextlib.ExitStack) -> Contender:
         """Start nginx beside it, for a measure of the machine."""
         nginx = ConstantNginx(self._stack.data_directory / "nginx")
+        cleanup.callback(nginx.stop)
         nginx.start()
         nginx.wait_until(lambda: is_listening(nginx.port), timeout_s=10)
         return UnderLoad(nginx, nginx.port, lambda _answered: 0).at_full_speed

@@ -10,7 +10,7 @@ from deploy.localstack.processes import LocalProcess
 
 _CONFIGURATION = """
 daemon off;
-worker_processes 1;
+master_process off; # one process, which nothing outlives
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
 events {{ worker_connections 1024; }}
