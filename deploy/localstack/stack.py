@@ -181,18 +181,10 @@ class LocalStack:
     def ensure_topics(self) -> None:
         """Make the topics that are missing, as after a restart of a broker that keeps nothing."""
         # Imported on use: every command of the operators imports this module, and the Kafka client takes its time.
-        from services.backbone.kafka import ensure_topics  # noqa: PLC0415 - the reason is above
+        from services.backbone.kafka import ensure_topics, topic_plans  # noqa: PLC0415 - the reason is above
 
-        _run_apart(
-            lambda: asyncio.run(
-                ensure_topics(
-                    self.bootstrap_servers,
-                    partitions=TOPIC_PARTITIONS,
-                    replication=1,
-                    max_event_bytes=MAX_EVENT_BYTES,
-                )
-            )
-        )
+        plans = topic_plans(partitions=TOPIC_PARTITIONS, replication=1, max_event_bytes=MAX_EVENT_BYTES)
+        _run_apart(lambda: asyncio.run(ensure_topics(self.bootstrap_servers, plans)))
 
     def _redis_server(self, name: str) -> RedisServer:
         data = self._scratch.data / name

@@ -12,7 +12,7 @@ import uvicorn
 import uvloop
 
 from services.backbone.logs import configure_logging, get_logger
-from services.backbone.settings import EnvSettings, ProcessSettings, SettingsError
+from services.backbone.settings import EnvSettings, LogSettings, SettingsError
 
 log = get_logger(__name__)
 
@@ -36,7 +36,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def run_until_stopped(
-    main: Callable[[asyncio.Event], Awaitable[None]], settings: ProcessSettings, *, service: str
+    main: Callable[[asyncio.Event], Awaitable[None]], settings: LogSettings, *, service: str
 ) -> None:
     """Run `main` until it returns; SIGTERM and SIGINT set the event that it is given.
 
