@@ -24,6 +24,7 @@ RUN_BY = {
     'python3 tasks.py dead.replay --reason "too large" --dry-run': "tests/contract/test_dead_letters.py",
     "python3 tasks.py forget --id DEVICE --yes": "tests/contract/test_forget.py",
     "python -m services.consumers event_counter": "tests/contract/test_consumers.py",
+    "python -m services.canary": "tests/contract/test_canary.py",
     "python -m services.kafidx": "tests/contract/kafidx/serving.py",
 }
 
