@@ -25,6 +25,7 @@ RUN_BY = {
     "python3 tasks.py forget --id DEVICE --yes": "tests/contract/test_forget.py",
     "python -m services.consumers event_counter": "tests/contract/test_consumers.py",
     "python -m services.topics": "tests/unit/topics/test_worker.py",
+    "python -m services.canary": "tests/contract/test_canary.py",
     "python -m services.kafidx": "tests/contract/kafidx/serving.py",
 }
 
