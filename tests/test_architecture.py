@@ -44,8 +44,10 @@ def settings_variables() -> set[str]:
 
 
 def deploy_variables() -> set[str]:
-    """Variables that the operators' tools read and no service does."""
-    return set(re.findall(r'environ(?:\.get\(|\[)"([A-Z][A-Z0-9_]*)"', _text_of_deploy())) & set(template_variables())
+    """Variables that the operators' tools or the compose files read and no service does."""
+    tools = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z][A-Z0-9_]*)"', _text_of_deploy())) & set(template_variables())
+    files = (path.read_text() for path in (ROOT / "docker-compose").glob("*.yml"))
+    return tools.union(*(re.findall(r"\$\{([A-Z][A-Z0-9_]*)", text) for text in files))
 
 
 def _text_of_deploy() -> str:
