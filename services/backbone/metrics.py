@@ -11,6 +11,19 @@ _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 _BATCH_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 
 
+class HealthMetrics:
+    """What every process tells of its own state, asked when metrics are read."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.ready = Gauge("push_ready", "1 when /readyz says yes, else 0", registry=registry)
+        self.check_ok = Gauge(
+            "push_check_ok",
+            "1 when a check of readiness passed, else 0: which dependency, or which loop, is not well",
+            ("check",),
+            registry=registry,
+        )
+
+
 class TrackerMetrics:
     """What the tracker counts."""
 
@@ -29,6 +42,8 @@ class TrackerMetrics:
         self.refused = Counter(
             "push_tracker_events_refused", "Events not stored, by reason", ("reason",), registry=registry
         )
+        for reason in ("overloaded", "stopping", "redis", "spool_full", "spool_failed"):
+            self.refused.labels(reason)  # there from the start, so that the first one is seen as an increase
         self.push_seconds = Histogram(
             "push_tracker_push_seconds",
             "Time of one push to Redis",
@@ -63,6 +78,9 @@ class TrackerMetrics:
             "push_tracker_spool_events", "Events in the spool that Redis has not confirmed", registry=registry
         )
         self.spool_bytes = Gauge("push_tracker_spool_bytes", "Size of the spool", registry=registry)
+        self.spool_limit_bytes = Gauge(
+            "push_tracker_spool_limit_bytes", "The most that the spool may hold; 0 without a spool", registry=registry
+        )
         self.spool_torn = Counter(
             "push_tracker_spool_torn",
             "Records at the end of a segment whose writing a crash cut off: none was answered 2xx",
@@ -89,6 +107,8 @@ class KafkastoreMetrics:
             ("stage",),
             registry=registry,
         )
+        for stage in ("decode", "enrich", "encode", "produce"):
+            self.dead.labels(stage)  # there from the start, so that the first one is seen as an increase
         self.forgotten = Counter(
             "push_kafkastore_events_forgotten",
             "Entries dropped because their device is to be forgotten",
@@ -179,6 +199,12 @@ class ConsumerMetrics:
             buckets=_LATENCY_BUCKETS_S,
             registry=registry,
         )
+
+    def begin(self, consumer: str) -> None:
+        """Export zeros for this consumer, so that the first of each is seen as an increase."""
+        for counter in (self.counted, self.invalid, self.copies, self.refused_batches, self.missed):
+            counter.labels(consumer)
+        self.batch_seconds.labels(consumer)
 
 
 class KafidxMetrics:

@@ -1,4 +1,4 @@
-"""The canary on the whole path: seen at every stage while all is well, late at the right stage when a part is gone."""
+"""Processes of `python -m services.canary`: seen at every stage while all is well, late at the right one when a part is gone."""
 
 import re
 import time
