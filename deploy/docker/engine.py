@@ -33,6 +33,8 @@ class State:
     """starting, healthy or unhealthy; empty for one without a health check."""
     exit_code: int
     restarts: int
+    started: str
+    """When, as the engine writes it: another time is another start."""
 
     @property
     def is_up(self) -> bool:
@@ -154,6 +156,7 @@ def _state(row: Mapping[str, Any]) -> State:
         health=state.get("Health", {}).get("Status", ""),
         exit_code=state["ExitCode"],
         restarts=row["RestartCount"],
+        started=state["StartedAt"],
     )
 
 

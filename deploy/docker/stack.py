@@ -16,7 +16,8 @@ from deploy.errors import OperatorError
 VISITORS = "visitors"
 _PROFILES = {"observability", "load"}
 _POLL_S = 0.5
-_LOG_LINES = 15
+_LOG_LINES = 12
+_LOG_WIDTH = 300
 _START_TIMEOUT_S = 300
 _PAGES = {"tracker": "/t/hello.gif?who=me", "kafidx": "/kafidx"}
 
@@ -161,6 +162,8 @@ def _bring_up(names: Sequence[str], *, profiles: Sequence[str], timeout_s: float
     command = engine.compose(*chosen, "up", "--detach", "--no-build", *names)
     begun = time.monotonic()
     told: dict[str, str] = {}
+    # What ran before and is at fault may be about to be replaced, or to heal with what is started now.
+    earlier = {state.started for state in engine.states().values()}
     # Compose starts one after the other as far as each may; how far they are is asked and told meanwhile.
     with subprocess.Popen(
         command, cwd=engine.FILES, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -172,10 +175,11 @@ def _bring_up(names: Sequence[str], *, profiles: Sequence[str], timeout_s: float
                 _tell_changes(names, present, told, time.monotonic() - begun)
                 if ended == 0 and all(name in present and present[name].is_up for name in names):
                     break
-                if ended or any(present[name].fault for name in names if name in present):
-                    raise _failure("did not come up", names, present, starting)
+                fresh = {name: present[name] for name in names if name in present and present[name].started not in earlier}
+                if ended or any(state.fault for state in fresh.values()):
+                    raise _failure("did not come up", fresh, starting)
                 if time.monotonic() - begun > timeout_s:
-                    raise _failure(f"not all is healthy after {timeout_s:.0f} s", names, present, starting)
+                    raise _failure(f"not all is healthy after {timeout_s:.0f} s", present, starting)
                 time.sleep(_POLL_S)
         except BaseException:
             starting.terminate()
@@ -193,21 +197,18 @@ def _tell_changes(
             print(f"{elapsed_s:5.0f} s  {name}: {state or 'removed'}", flush=True)
 
 
-def _failure(
-    what: str, names: Iterable[str], present: Mapping[str, engine.State], starting: subprocess.Popen[str]
-) -> OperatorError:
-    """Say which containers are at fault, with the end of what each wrote; else what Compose complained of."""
-    waiting = {name: present[name] for name in names if name in present and not present[name].is_up}
+def _failure(what: str, candidates: Mapping[str, engine.State], starting: subprocess.Popen[str]) -> OperatorError:
+    """Say which containers are at fault, with the end of what each wrote, and what Compose complains of."""
+    waiting = {name: state for name, state in candidates.items() if not state.is_up}
     faulty = {name: state for name, state in waiting.items() if state.fault}
     # Those that only wait for one that is at fault have nothing to tell.
     blamed = faulty or {name: state for name, state in waiting.items() if state.status != "created"}
     paragraphs = [
         f"{name} {state.fault or f'is {state}'}; its last lines:\n{_log_tail(state)}" for name, state in blamed.items()
     ]
-    if not paragraphs:
-        starting.terminate()
-        said, _ = starting.communicate(timeout=60)
-        paragraphs = [said.strip()]
+    if starting.poll():
+        said = (starting.stdout.read() if starting.stdout else "").strip().splitlines()
+        paragraphs.append("Compose says: " + (said[-1].strip() if said else "nothing"))
     return OperatorError("\n\n".join([f"{what}:", *paragraphs]))
 
 
@@ -216,4 +217,4 @@ def _log_tail(state: engine.State) -> str:
         ["docker", "logs", "--tail", str(_LOG_LINES), state.id],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
     )  # fmt: skip
-    return "\n".join("    " + line for line in done.stdout.splitlines()) or "    (it has written nothing)"
+    return "\n".join("    " + line[:_LOG_WIDTH] for line in done.stdout.splitlines()) or "    (it has written nothing)"
