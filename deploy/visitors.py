@@ -1,4 +1,4 @@
-"""Synthetic visitors in a container: `python -m deploy.visitors` sends the demo's traffic to a tracker until it is stopped."""
+"""Synthetic visitors in a container: `python -m deploy.visitors` sends the demo's traffic until it is stopped."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ async def visit(url: str, rate: float | None) -> None:
     stopping = asyncio.create_task(stop.wait())
     try:
         while not stop.is_set() and not sending.done():
-            _ALIVE.touch()
+            _ALIVE.touch()  # noqa: ASYNC240 - in memory
             await asyncio.wait({sending, stopping}, timeout=_TELL_S, return_when=asyncio.FIRST_COMPLETED)
             _tell(tally)
     finally:

@@ -33,8 +33,6 @@ class State:
     """starting, healthy or unhealthy; empty for one without a health check."""
     exit_code: int
     restarts: int
-    started: str
-    """When, as the engine writes it: another time is another start."""
 
     @property
     def is_up(self) -> bool:
@@ -46,12 +44,13 @@ class State:
     @property
     def fault(self) -> str:
         """Why it will not come up by itself; empty while it still may."""
-        if self.health == "unhealthy":
+        # The engine calls unhealthy what has just ended, too, and starts it again.
+        if self.health == "unhealthy" and self.status == "running":
             return "is unhealthy"
         if not self.health and self.status == "exited" and self.exit_code:
             return f"ended with exit code {self.exit_code}"
         if self.restarts >= _CRASH_LOOP and not self.is_up:
-            return f"ends again and again ({self.restarts} restarts)"
+            return f"ends again and again (exit code {self.exit_code}, {self.restarts} restarts)"
         return ""
 
     def __str__(self) -> str:
@@ -72,12 +71,15 @@ def require_engine() -> None:
         where = os.environ.get("DOCKER_HOST", "the default socket")
         said = (engine.stderr.strip().splitlines() or ["it says nothing"])[-1]
         raise OperatorError(
-            f"The Docker engine does not answer at {where}: {said}\nStart it (systemctl start docker), or join its group."
+            f"The Docker engine does not answer at {where}: {said}\n"
+            "Start it (systemctl start docker), or join its group."
         )
     compose = _asked("docker", "compose", "version", "--short")
     found = re.match(r"v?(\d+)\.(\d+)", compose.stdout.strip())
     if compose.returncode != 0 or found is None:
-        raise OperatorError("Docker's Compose plugin is missing: install docker-compose-plugin, or Debian's docker-compose")
+        raise OperatorError(
+            "Docker's Compose plugin is missing: install docker-compose-plugin, or Debian's docker-compose"
+        )
     if (int(found[1]), int(found[2])) < _OLDEST_COMPOSE:
         wanted = ".".join(map(str, _OLDEST_COMPOSE))
         raise OperatorError(f"Docker Compose {compose.stdout.strip()} is too old: {wanted} or newer is needed")
@@ -156,7 +158,6 @@ def _state(row: Mapping[str, Any]) -> State:
         health=state.get("Health", {}).get("Status", ""),
         exit_code=state["ExitCode"],
         restarts=row["RestartCount"],
-        started=state["StartedAt"],
     )
 
 

@@ -20,7 +20,9 @@ def version() -> str:
     environ = engine.environment()
     wanted = environ.get("PUSH_VERSION", _DEFAULT_VERSION)
     if not _VERSION.fullmatch(wanted):
-        raise OperatorError(f"PUSH_VERSION={wanted}: a tag has letters, digits, dots, dashes and underscores, 128 at most")
+        raise OperatorError(
+            f"PUSH_VERSION={wanted}: a tag has letters, digits, dots, dashes and underscores, 128 at most"
+        )
     return wanted
 
 
@@ -32,13 +34,14 @@ def reference(image: str) -> str:
 def build(service: str) -> None:
     """Build the image of one service, or all of them side by side. Raises OperatorError."""
     wanted = _wanted(service)
+    named = ", ".join(reference(image) for image in wanted)  # before anything is asked: a tag may be impossible
     engine.require_engine()
     begun = time.monotonic()
-    print(f"building {', '.join(reference(image) for image in wanted)}", flush=True)
+    print(f"building {named}", flush=True)
     arguments = {"BASE_IMAGE": catalog.load().images["python"], "REVISION": _revision()}
     words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-    # Compose builds what it is told of in parallel, and the stages that images share once. Names and tags are all that it
-    # reads of the settings, so the template will do where there is no .env yet.
+    # Compose builds what it is told of in parallel, and the stages that images share once. Names and tags are all that
+    # it reads of the settings, so the template will do where there is no .env yet.
     dotenv = engine.DOTENV if engine.DOTENV.exists() else engine.TEMPLATE
     command = engine.compose("build", *words, *wanted.values(), dotenv=dotenv)
     engine.run(command, failed="the images could not be built", extra={"PUSH_VERSION": version()})
@@ -55,7 +58,9 @@ def push(registry: str, service: str) -> None:
     if not where:
         raise OperatorError("Which registry? --registry HOST[/FOLDER], or IMAGE_REGISTRY in .env")
     if not _REGISTRY.fullmatch(where):
-        raise OperatorError(f"{where!r} is no registry: it is a host, perhaps with a port and a folder, without https://")
+        raise OperatorError(
+            f"{where!r} is no registry: it is a host, perhaps with a port and a folder, without https://"
+        )
     wanted = _wanted(service)
     engine.require_engine()
     missing = [reference(image) for image in wanted if not engine.has_image(reference(image))]
@@ -70,7 +75,7 @@ def push(registry: str, service: str) -> None:
 
 def _wanted(service: str) -> dict[str, str]:
     """Return the images that are asked for, each with a container of the compose files that runs it."""
-    containers = catalog.load().containers.values()
+    containers = list(catalog.load().containers.values())
     # Several containers may run one image: the first stands for it.
     every = {found.service: found.name for found in reversed(containers) if found.service} | {OPERATOR: OPERATOR}
     if not service:

@@ -1,5 +1,6 @@
 """The compose files brought up until everything is healthy, looked into, and brought down until nothing is left."""
 
+import math
 import os
 import shlex
 import subprocess
@@ -19,6 +20,7 @@ _POLL_S = 0.5
 _LOG_LINES = 12
 _LOG_WIDTH = 300
 _START_TIMEOUT_S = 300
+_HEAL_S = 20.0
 _PAGES = {"tracker": "/t/hello.gif?who=me", "kafidx": "/kafidx"}
 
 
@@ -161,30 +163,42 @@ def _bring_up(names: Sequence[str], *, profiles: Sequence[str], timeout_s: float
     chosen = [word for profile in profiles for word in ("--profile", profile)]
     command = engine.compose(*chosen, "up", "--detach", "--no-build", *names)
     begun = time.monotonic()
-    told: dict[str, str] = {}
-    # What ran before and is at fault may be about to be replaced, or to heal with what is started now.
-    earlier = {state.started for state in engine.states().values()}
-    # Compose starts one after the other as far as each may; how far they are is asked and told meanwhile.
+    # What was there before and is at fault may be about to be replaced, or heal with what is started now.
+    earlier = {state.id for state in engine.states().values()}
     with subprocess.Popen(
         command, cwd=engine.FILES, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as starting:
         try:
-            while True:
-                ended = starting.poll()
-                present = engine.states()
-                _tell_changes(names, present, told, time.monotonic() - begun)
-                if ended == 0 and all(name in present and present[name].is_up for name in names):
-                    break
-                fresh = {name: present[name] for name in names if name in present and present[name].started not in earlier}
-                if ended or any(state.fault for state in fresh.values()):
-                    raise _failure("did not come up", fresh, starting)
-                if time.monotonic() - begun > timeout_s:
-                    raise _failure(f"not all is healthy after {timeout_s:.0f} s", present, starting)
-                time.sleep(_POLL_S)
+            _wait_until_up(starting, names, earlier=earlier, timeout_s=timeout_s)
         except BaseException:
             starting.terminate()
             raise
     print(f"everything is healthy after {time.monotonic() - begun:.0f} s", flush=True)
+
+
+def _wait_until_up(
+    starting: subprocess.Popen[str], names: Sequence[str], *, earlier: set[str], timeout_s: float
+) -> None:
+    """Tell how far each is while Compose starts them in order; raise OperatorError as soon as it can't succeed."""
+    begun = time.monotonic()
+    all_started_s = math.inf
+    told: dict[str, str] = {}
+    while True:
+        ended = starting.poll()
+        present = engine.states()
+        _tell_changes(names, present, told, time.monotonic() - begun)
+        if ended == 0 and all(name in present and present[name].is_up for name in names):
+            return
+        if ended is not None:
+            all_started_s = min(all_started_s, time.monotonic())
+        had_time = time.monotonic() - all_started_s > _HEAL_S
+        known = {name: present[name] for name in names if name in present}
+        judged = {name: state for name, state in known.items() if had_time or state.id not in earlier}
+        if ended or any(state.fault for state in judged.values()):
+            raise _failure("did not come up", judged, starting)
+        if time.monotonic() - begun > timeout_s:
+            raise _failure(f"not all is healthy after {timeout_s:.0f} s", known, starting)
+        time.sleep(_POLL_S)
 
 
 def _tell_changes(

@@ -202,7 +202,7 @@ def _stop_all(processes: list[LocalProcess]) -> None:
         process.stop()
 
 
-def _run_apart(work: Callable[[], None]) -> None:
+def _run_apart(work: Callable[[], object]) -> None:
     """Run it in a thread of its own, since the caller may be inside an event loop."""
     failures: list[BaseException] = []
 

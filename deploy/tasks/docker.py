@@ -106,6 +106,4 @@ def run_inside(_context: Context, command: str = "") -> None:
 
 collection = Collection("docker")
 collection.add_collection(Collection("images", build_images, push_images))
-collection.add_collection(
-    Collection("compose", create_periphery, spin_up, spin_down, open_urls, show_logs, run_inside)
-)
+collection.add_collection(Collection("compose", create_periphery, spin_up, spin_down, open_urls, show_logs, run_inside))

@@ -46,7 +46,7 @@ class TopicPlan:
     """Kafka's own topic settings, by their names there."""
 
 
-def topic_plans(
+def topic_plans(  # noqa: PLR0913 - one a setting, by name
     *,
     partitions: int,
     replication: int,
