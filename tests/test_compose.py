@@ -26,7 +26,7 @@ REPLACED = {"command", "entrypoint", "test"}
 
 
 def merged(below: Any, above: Any, key: str = "") -> Any:
-    """Merge as Compose does for `extends`; tests/system compares what the real one makes of it."""
+    """Merge as Compose does for `extends`; tests/system looks at what the real one makes of it."""
     if isinstance(below, Mapping) and isinstance(above, Mapping):
         return {name: merged(below[name], above[name], name) if name in below and name in above else
                 (above if name in above else below)[name] for name in [*below, *(set(above) - set(below))]}  # fmt: skip

@@ -6,10 +6,11 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.system.platform import ROOT, STANDINS, Platform, copy_of_the_tree
+from tests.system.platform import ROOT, STANDINS, Platform, copy_of_the_tree, free_port
 
 
 def _answers(docker_host: str) -> bool:
@@ -44,3 +45,24 @@ def platform(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     found.task("docker.compose.spin-down", "--yes")
     yield found
     found.task("docker.compose.spin-down", "--yes")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """A real image registry on loopback: Debian's, unpacked and not installed."""
+    (tmp_path / "deb").mkdir()
+    download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "docker-registry"]
+    if subprocess.run(download, cwd=tmp_path / "deb", check=False).returncode != 0:
+        pytest.skip("Debian's docker-registry can't be had")
+    [package] = (tmp_path / "deb").iterdir()
+    subprocess.run(["dpkg", "-x", package, tmp_path], check=True)
+    address = f"127.0.0.1:{free_port()}"
+    (tmp_path / "config.yml").write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/images}}}}\nhttp: {{addr: '{address}'}}\n"
+    )
+    command: list[str | Path] = [tmp_path / "usr/bin/docker-registry", "serve", tmp_path / "config.yml"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as serving:
+        try:
+            yield address
+        finally:
+            serving.terminate()

@@ -73,6 +73,10 @@ class Platform:
         assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
         return done.stdout
 
+    def compose(self, *words: str) -> str:
+        files = self.tree / "docker-compose"
+        return self.docker("compose", "--project-directory", str(files), "--env-file", str(self.tree / ".env"), *words)
+
     def containers(self) -> dict[str, Any]:
         """What the engine knows of each container, by its name in the compose files."""
         ids = self.docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
