@@ -218,6 +218,8 @@ class KafidxMetrics:
             ("reason",),
             registry=registry,
         )
+        for reason in ("credentials", "origin", "query", "watchers", "kafka"):
+            self.refused.labels(reason)
         self.seen = Counter("push_kafidx_events_seen", "Events read from the live end of the topic", registry=registry)
         self.sent = Counter("push_kafidx_rows_sent", "Rows handed to sockets, over all watchers", registry=registry)
         self.dropped = Counter(

@@ -1,4 +1,4 @@
-"""Processes of `python -m services.canary`: seen at every stage while all is well, late at the right one when a part is gone."""
+"""Processes of `python -m services.canary`: seen at every stage while all is well, else late at the right one."""
 
 import re
 import time
