@@ -34,6 +34,8 @@ class TrackerMetrics:
             ("method", "status"),
             registry=registry,
         )
+        for method in ("GET", "POST"):
+            self.requests.labels(method, "500")  # there from the start, so that the first one is seen as an increase
         self.accepted = Counter(
             "push_tracker_events_accepted",
             "Events answered 2xx: Redis has confirmed them, or they are synced in the spool",
