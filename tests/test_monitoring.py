@@ -37,8 +37,9 @@ RECORDED = {rule["record"] for rule in rules("recording.yml")}
 def exported() -> set[str]:
     """Every sample name that some service exports."""
     names: set[str] = set()
-    for kind in vars(declared).values():
-        if inspect.isclass(kind) and kind.__module__ == declared.__name__:
+    kinds: list[Any] = [kind for kind in vars(declared).values() if inspect.isclass(kind)]
+    for kind in kinds:
+        if kind.__module__ == declared.__name__:
             registry = CollectorRegistry()
             kind(registry)
             names |= _samples(registry)

@@ -21,7 +21,7 @@ RUN_BY = {
     "python3 tasks.py test --kafka tansu -k dotenv": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py lock": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py chaos --minutes 1.5 --seed 7 --json": "tests/chaos/test_chaos.py",
-    "python3 tasks.py status": "tests/journey/test_event_path.py",
+    "python3 tasks.py status": "tests/contract/test_canary.py",
     "python3 tasks.py dead.list --since 2h": "tests/contract/test_dead_letters.py",
     'python3 tasks.py dead.replay --reason "too large" --dry-run': "tests/contract/test_dead_letters.py",
     "python3 tasks.py forget --id DEVICE --yes": "tests/contract/test_forget.py",
