@@ -86,8 +86,8 @@ def create_internal_app(
 ) -> FastAPI:
     """Build the application of the internal port: /livez, /readyz, /metrics, and /openapi.json of the public one.
 
-    `refresh_metrics` is awaited before metrics are read, for figures that live elsewhere. Readiness is asked then too, so
-    that metrics say which dependency is away; and the process itself is in them: its start, memory, files and CPU time.
+    `refresh_metrics` is awaited before metrics are read, for figures that live elsewhere. Readiness is asked then too,
+    so that metrics say which dependency is away. The process itself is in them: its start, memory, files and CPU time.
     """
     app = FastAPI(openapi_url=None)
     health_metrics = HealthMetrics(registry)

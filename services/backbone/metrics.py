@@ -34,6 +34,8 @@ class TrackerMetrics:
             ("method", "status"),
             registry=registry,
         )
+        for method in ("GET", "POST"):
+            self.requests.labels(method, "500")  # there from the start, so that the first one is seen as an increase
         self.accepted = Counter(
             "push_tracker_events_accepted",
             "Events answered 2xx: Redis has confirmed them, or they are synced in the spool",
@@ -218,6 +220,8 @@ class KafidxMetrics:
             ("reason",),
             registry=registry,
         )
+        for reason in ("credentials", "origin", "query", "watchers", "kafka"):
+            self.refused.labels(reason)
         self.seen = Counter("push_kafidx_events_seen", "Events read from the live end of the topic", registry=registry)
         self.sent = Counter("push_kafidx_rows_sent", "Rows handed to sockets, over all watchers", registry=registry)
         self.dropped = Counter(

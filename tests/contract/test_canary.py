@@ -1,8 +1,13 @@
-"""Processes of `python -m services.canary`: seen at every stage while all is well, late at the right one when a part is gone."""
+"""Processes of `python -m services.canary`: seen at every stage while all is well, else late at the right one."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +15,7 @@ from deploy.localstack import LocalStack
 from deploy.localstack.kafka import KafkaKind
 from deploy.localstack.services import ServiceProcess
 
+ROOT = Path(__file__).parents[2]
 STAGES = ("answered", "topic", "counted")
 CANARY = {"CANARY_INTERVAL_S": "0.3", "CANARY_LATE_S": "3"}
 
@@ -66,6 +72,16 @@ def test_a_canary_is_seen_at_every_stage(stack: LocalStack) -> None:
     assert 0 < answered <= topic <= counted < 3
     for stage in STAGES:
         assert abs(value(canary, "push_canary_last_success_timestamp_seconds", stage) - time.time()) < 10
+
+
+def test_canaries_are_events_like_any_other(stack: LocalStack) -> None:
+    comes_through(stack.service("canary"))
+    where = {name: stack.environment()[name] for name in ("REDIS_URL", "COUNTERS_REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS")}
+    command = [sys.executable, "tasks.py", "status", "--json"]
+    shown = subprocess.run(command, cwd=ROOT, env={**os.environ, **where}, capture_output=True, text=True, check=True)
+    status = json.loads(shown.stdout.splitlines()[-1])
+    assert status["top_types"]["canary"] > 0
+    assert status["books"]["balanced"]
 
 
 def test_a_stopped_consumer_is_the_stage_counted(stack: LocalStack) -> None:

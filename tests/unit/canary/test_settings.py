@@ -15,7 +15,8 @@ def test_a_slash_at_the_end_of_the_url_is_no_part_of_the_path() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["tracker:5222", "ftp://tracker", "http://", "http://tracker:port", "http://u:secret@tracker", "http://t?x=1"]
+    "url",
+    ["tracker:5222", "ftp://tracker", "http://", "http://tracker:port", "http://u:secret@tracker", "http://t?x=1"],
 )
 def test_malformed_url_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(SettingsError, match="CANARY_TRACKER_URL") as refused:
