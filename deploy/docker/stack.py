@@ -215,8 +215,9 @@ def _failure(what: str, candidates: Mapping[str, engine.State], starting: subpro
     """Say which containers are at fault, with the end of what each wrote, and what Compose complains of."""
     waiting = {name: state for name, state in candidates.items() if not state.is_up}
     faulty = {name: state for name, state in waiting.items() if state.fault}
-    # Those that only wait for one that is at fault have nothing to tell.
-    blamed = faulty or {name: state for name, state in waiting.items() if state.status != "created"}
+    # Those that only wait, for one that is at fault or for what Compose could not do, have nothing to tell.
+    late = {} if starting.poll() else {name: state for name, state in waiting.items() if state.status != "created"}
+    blamed = faulty or late
     paragraphs = [
         f"{name} {state.fault or f'is {state}'}; its last lines:\n{_log_tail(state)}" for name, state in blamed.items()
     ]

@@ -1,6 +1,7 @@
 """The platform from outside: a copy of the tree, the operators' tasks, the published ports, the engine's own word."""
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -98,8 +99,8 @@ class Platform:
     async def kafidx(self) -> AsyncIterator["Kafidx"]:
         lines = (line.partition("=") for line in (self.tree / ".env").read_text().splitlines())
         password = {name: value for name, _, value in lines}["KAFIDX_PASSWORD"]
-        login = aiohttp.BasicAuth("kafidx", password)
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{self.ports['kafidx']}", auth=login) as http:
+        login = {"Authorization": "Basic " + base64.b64encode(f"kafidx:{password}".encode()).decode()}
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{self.ports['kafidx']}", headers=login) as http:
             yield Kafidx(http)
 
 

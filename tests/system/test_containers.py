@@ -1,10 +1,12 @@
 """From images to a pixel that is counted, and through the death of every container; in an operator's order."""
 
+import asyncio
 import contextlib
 import json
 import os
 import re
 import signal
+import socket
 import time
 import tomllib
 from typing import Any
@@ -86,6 +88,17 @@ def test_a_container_that_can_not_run_is_named_with_its_last_words(platform: Pla
     assert "tracker is" not in said
 
 
+def test_a_port_that_is_taken_is_told(platform: Platform) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        said = platform.task("docker.compose.spin-up", fails=True, TRACKER_PORT=port)
+    [reason] = [line for line in said.splitlines() if line.startswith("Compose says: ")]
+    assert port in reason
+    assert "its last lines" not in said
+
+
 def test_everything_comes_up_healthy(platform: Platform) -> None:
     said = platform.task("docker.compose.spin-up", "--profile", "load", VISITORS_RATE="5")
     assert "everything is healthy" in said
@@ -151,12 +164,13 @@ def test_who_has_no_business_with_a_store_does_not_even_find_it(
 
 
 async def test_a_pixel_is_seen_live_and_counted(platform: Platform) -> None:
-    async with platform.kafidx() as kafidx, kafidx.live("filter=type:first") as frame:
+    async with platform.kafidx() as kafidx, kafidx.live("filter=first") as frame:
         assert (await frame())["kind"] == "hello"
         async with Visitors(platform.tracker_url, "first") as visitors:
             rows: list[dict[str, Any]] = []
-            while len(rows) < 5:
-                rows += (await frame()).get("rows", [])
+            async with asyncio.timeout(60):
+                while len(rows) < 5:
+                    rows += (await frame()).get("rows", [])
         assert {row["type"] for row in rows} == {"first"}
         await until(
             lambda: _counted(platform, "first", len(visitors.answered)), "counted exactly once each", limit_s=30
