@@ -44,13 +44,14 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str) -> int:
     settled here, before the first test, so that a first fetch of Apache Kafka counts against no test's time limit.
     """
     selections = {
-        "default": ["-m", "not slow and not browser and not chaos and not endurance"],
-        "broker": ["-m", "broker and not slow and not browser and not chaos and not endurance"],
-        "slow": ["-m", "slow and not measures and not browser and not chaos and not endurance"],
+        "default": ["-m", "not slow and not browser and not chaos and not endurance and not system"],
+        "broker": ["-m", "broker and not slow and not browser and not chaos and not endurance and not system"],
+        "slow": ["-m", "slow and not measures and not browser and not chaos and not endurance and not system"],
         "measures": ["-m", "measures"],
         "browser": ["-m", "browser"],
         "chaos": ["-m", "chaos"],
         "endurance": ["-m", "endurance"],
+        "system": ["-m", "system"],
         "all": [],
     }
     if suite not in selections:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy import catalog
 from deploy.dotenv import read_dotenv
 from services.backbone import names
 from services.backbone.settings import PLACEHOLDER, EnvSettings
@@ -44,8 +45,10 @@ def settings_variables() -> set[str]:
 
 
 def deploy_variables() -> set[str]:
-    """Variables that the operators' tools read and no service does."""
-    return set(re.findall(r'environ(?:\.get\(|\[)"([A-Z][A-Z0-9_]*)"', _text_of_deploy())) & set(template_variables())
+    """Variables that the operators' tools or the compose files read and no service does."""
+    tools = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z][A-Z0-9_]*)"', _text_of_deploy())) & set(template_variables())
+    files = (path.read_text() for path in (ROOT / "docker-compose").glob("*.yml"))
+    return tools.union(*(re.findall(r"\$\{([A-Z][A-Z0-9_]*)", text) for text in files))
 
 
 def _text_of_deploy() -> str:
@@ -71,6 +74,21 @@ def test_every_service_has_an_extra_and_a_lock(service: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert service in project["optional-dependencies"]
     assert (ROOT / "deploy" / "locks" / f"{service}.txt").exists()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_runs_in_a_container_that_has_a_compose_file(service: str) -> None:
+    containers = [row.name for row in catalog.load().containers.values() if row.service == service]
+    assert containers, "not in deploy/catalog.toml"
+    for container in containers:
+        assert (ROOT / "docker-compose" / f"{container}.yml").exists()
+
+
+def test_system_tests_know_the_platform_from_outside_only() -> None:
+    for path in sorted((ROOT / "tests" / "system").glob("*.py")):
+        assert not re.search(r"^\s*(?:from|import) (?:services|deploy)\b", path.read_text(), re.MULTILINE), relative(
+            path
+        )
 
 
 def test_every_setting_is_in_the_template_and_the_reverse() -> None:

@@ -1,4 +1,4 @@
-"""The operators' tasks in groups, a module each; `tasks.py` puts them together. What all of them do alike is here."""
+"""The operators' tasks by group, and what all of them share: paths as typed, plain errors, exit codes."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from deploy.errors import OperatorError
 
 
 def end_with(code: int) -> None:
-    """End the task with an exit code."""
+    """End the command with this exit code, unless it is 0."""
     if code:
         raise Exit(code=code)
 

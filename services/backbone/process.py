@@ -13,7 +13,7 @@ import uvicorn
 import uvloop
 
 from services.backbone.logs import configure_logging, get_logger
-from services.backbone.settings import EnvSettings, ProcessSettings, SettingsError
+from services.backbone.settings import EnvSettings, LogSettings, SettingsError
 
 log = get_logger(__name__)
 
@@ -38,7 +38,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 def run_until_stopped(
     main: Callable[[asyncio.Event], Awaitable[None]],
-    settings: ProcessSettings,
+    settings: LogSettings,
     *,
     service: str,
     log_fields: Mapping[str, int | str] | None = None,

@@ -10,7 +10,15 @@ from services.backbone.kafka.consumer import Batch, EventConsumer, Position
 from services.backbone.kafka.faults import KafkaUnavailable, OffsetGone
 from services.backbone.kafka.producer import EventProducer
 from services.backbone.kafka.reader import TopicReader
-from services.backbone.kafka.topics import TopicOffsets, delete_records, ensure_topics, max_record_bytes
+from services.backbone.kafka.topics import (
+    TopicOffsets,
+    TopicPlan,
+    delete_records,
+    ensure_topics,
+    max_record_bytes,
+    topic_differences,
+    topic_plans,
+)
 
 __all__ = [
     "Batch",
@@ -21,8 +29,11 @@ __all__ = [
     "Position",
     "Record",
     "TopicOffsets",
+    "TopicPlan",
     "TopicReader",
     "delete_records",
     "ensure_topics",
     "max_record_bytes",
+    "topic_differences",
+    "topic_plans",
 ]

@@ -59,7 +59,7 @@ class Batch:
         with contextlib.suppress(QueueError, TimeoutError):
             async with asyncio.timeout(_GIVE_BACK_S):
                 entries = await self._queue.give_back(self.claim)
-            log.warning("claim_given_back", entries=entries, reason=str(reason) or "stopping")
+            log.warning("claim_given_back", claim=self.claim.key, entries=entries, reason=str(reason) or "stopping")
 
     async def _renew(self, every_s: float) -> None:
         while True:

@@ -29,7 +29,7 @@ def test_tests_on_a_broker_that_cannot_run_say_so_and_run_nothing(
 
 
 def test_an_unknown_suite_is_told_before_anything_starts() -> None:
-    known = "default, broker, slow, measures, browser, chaos, endurance, all"
+    known = "default, broker, slow, measures, browser, chaos, endurance, system, all"
     with pytest.raises(OperatorError, match=f"--suite nope: it is one of {known}"):
         checks.test(kafka="tansu", suite="nope", keyword="")
 
@@ -37,11 +37,12 @@ def test_an_unknown_suite_is_told_before_anything_starts() -> None:
 @pytest.mark.parametrize(
     ("suite", "expected"),
     [
-        ("default", ["-m", "not slow and not browser and not chaos and not endurance"]),
-        ("slow", ["-m", "slow and not measures and not browser and not chaos and not endurance"]),
+        ("default", ["-m", "not slow and not browser and not chaos and not endurance and not system"]),
+        ("slow", ["-m", "slow and not measures and not browser and not chaos and not endurance and not system"]),
         ("measures", ["-m", "measures"]),
         ("chaos", ["-m", "chaos"]),
         ("browser", ["-m", "browser"]),
+        ("system", ["-m", "system"]),
         ("all", []),
     ],
 )
