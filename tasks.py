@@ -3,9 +3,6 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 if __name__ == "__main__":
     from deploy.bootstrap import main
@@ -14,37 +11,12 @@ if __name__ == "__main__":
 
 from invoke.collection import Collection
 from invoke.context import Context
-from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from deploy import dotenv, locks, running
 from deploy.errors import OperatorError
 from deploy.localstack.kafka import KafkaChoice
-
-
-def _end_with(code: int) -> None:
-    if code:
-        raise Exit(code=code)
-
-
-def _path(text: str) -> Path:
-    """Read a path as the caller meant it: `python3 tasks.py` moves to the repository and keeps where it was called."""
-    return Path(os.environ.get("PUSH_DIRECTORY", "")) / Path(text).expanduser()
-
-
-@contextmanager
-def _told_plainly() -> Iterator[None]:
-    """End with a sentence where an operator can act on it; other errors are ours, and show where they come from."""
-    try:
-        yield
-    except OperatorError as error:
-        raise Exit(str(error), code=1) from None
-    except OSError as error:
-        if error.filename is None:
-            raise
-        raise Exit(f"{error.filename}: {error.strerror}", code=1) from None
-    except KeyboardInterrupt:
-        raise Exit(code=130) from None
+from deploy.tasks import cloud, end_with, kubernetes, minikube, path, told_plainly
 
 
 @task(
@@ -66,13 +38,13 @@ def run_demo(  # one line of help each
     rate: str = "50",
 ) -> None:
     """Run the whole system on this machine, without containers, with visitors and a live table; Ctrl-C stops it."""
-    with _told_plainly():
+    with told_plainly():
         if once != bool(log):
             raise OperatorError("a replay takes both: demo --once --log FILE")
         if once:
             from deploy import replay
 
-            _end_with(replay.replay_once(_path(log), kafka=kafka, json_output=json).exit_code)
+            end_with(replay.replay_once(path(log), kafka=kafka, json_output=json).exit_code)
         else:
             from deploy import demo
             from deploy.traffic import parse_rate
@@ -92,11 +64,11 @@ def send(_context: Context, log: str = "", rate: str = "", url: str = "") -> Non
     from deploy import replay
     from deploy.traffic import parse_rate
 
-    with _told_plainly():
+    with told_plainly():
         if not log:
             raise OperatorError("what is to be sent? send --log FILE")
         target = url or running.find(os.environ).tracker_url
-        _end_with(replay.replay_log(_path(log), target, rate=parse_rate(rate)).exit_code)
+        end_with(replay.replay_log(path(log), target, rate=parse_rate(rate)).exit_code)
 
 
 @task(name="status", help={"json": "one JSON object instead of tables"})
@@ -104,8 +76,8 @@ def show_status(_context: Context, json: bool = False) -> None:
     """Show the books of the running system, its counters, and how far they are behind."""
     from deploy import status
 
-    with _told_plainly():
-        _end_with(asyncio.run(status.show(running.find(os.environ), json_output=json)))
+    with told_plainly():
+        end_with(asyncio.run(status.show(running.find(os.environ), json_output=json)))
 
 
 @task(
@@ -121,8 +93,8 @@ def run_tests(_context: Context, keyword: str = "", kafka: KafkaChoice = "auto",
     """Run the tests on real servers that are started for them."""
     from deploy import checks
 
-    with _told_plainly():
-        _end_with(checks.test(kafka=kafka, suite=suite, keyword=keyword))
+    with told_plainly():
+        end_with(checks.test(kafka=kafka, suite=suite, keyword=keyword))
 
 
 @task
@@ -130,7 +102,7 @@ def check(_context: Context) -> None:
     """Check format, lint, types, import contracts and locks; edits nothing."""
     from deploy import checks
 
-    _end_with(checks.check())
+    end_with(checks.check())
 
 
 @task
@@ -138,20 +110,20 @@ def fix(_context: Context) -> None:
     """Let ruff format the code and repair what it can."""
     from deploy import checks
 
-    _end_with(checks.fix())
+    end_with(checks.fix())
 
 
 @task(help={"upgrade": "take the newest versions instead of keeping those that are locked"})
 def lock(_context: Context, upgrade: bool = False) -> None:
     """Write the lock files anew from pyproject.toml."""
-    with _told_plainly():
+    with told_plainly():
         locks.write_locks(upgrade=upgrade)
 
 
 @task(help={"yes": "ask nothing: keep an existing .env value by value and add what it lacks"})
 def generate(_context: Context, yes: bool = False) -> None:
     """Write .env from .env.template; what it marks as a secret is generated."""
-    with _told_plainly():
+    with told_plainly():
         dotenv.generate_and_tell(yes=yes)
 
 
@@ -165,8 +137,8 @@ def fetch(_context: Context, folder: str = "", source: str = "auto") -> None:
     """Get a city database for kafkastore and say what to put into .env."""
     from deploy import geoip
 
-    with _told_plainly():
-        geoip.fetch(running.environment(os.environ), folder=_path(folder) if folder else None, source=source)
+    with told_plainly():
+        geoip.fetch(running.environment(os.environ), folder=path(folder) if folder else None, source=source)
 
 
 @task(
@@ -191,17 +163,17 @@ def run_chaos(
     only: str = "",
 ) -> None:
     """Hurt a system of its own under load: kills, outages, cuts; exit code 0 if nothing that was answered is lost."""
-    with _told_plainly():
+    with told_plainly():
         from deploy.chaos import run
 
         asked = run.parse(minutes=minutes, seed=seed, rate=rate, only=only)
-        _end_with(run.run_chaos(asked, kafka=kafka, json_output=json).exit_code)
+        end_with(run.run_chaos(asked, kafka=kafka, json_output=json).exit_code)
 
 
 @task(name="durability")
 def show_durability(_context: Context) -> None:
     """Measure what Redis and Kafka lose of what they confirmed, at a kill and at a power cut (needs strace)."""
-    with _told_plainly():
+    with told_plainly():
         from deploy.chaos import durability
 
         durability.measure_and_tell()
@@ -219,9 +191,9 @@ def forget_device(
     """Forget a device: remove what waits or died of it, and drop what it sends from now on."""
     from deploy import forget
 
-    with _told_plainly():
+    with told_plainly():
         environ = running.environment(os.environ)
-        _end_with(forget.forget(running.find(os.environ), id, environ=environ, yes=yes))
+        end_with(forget.forget(running.find(os.environ), id, environ=environ, yes=yes))
 
 
 _LETTERS_MEANT = {
@@ -252,9 +224,9 @@ def list_dead(
     """Show the dead letters: what never became an event, and why."""
     from deploy import dead, letters
 
-    with _told_plainly():
+    with told_plainly():
         wanted = letters.parse_wanted(since=since, until=until, reason=reason, event_type=type)
-        _end_with(dead.show(running.find(os.environ), wanted, limit=limit, json_output=json))
+        end_with(dead.show(running.find(os.environ), wanted, limit=limit, json_output=json))
 
 
 @task(
@@ -278,9 +250,9 @@ def replay_dead(
     from deploy import dead, letters
     from deploy.traffic import parse_rate
 
-    with _told_plainly():
+    with told_plainly():
         wanted = letters.parse_wanted(since=since, until=until, reason=reason, event_type=type)
-        _end_with(dead.replay(running.find(os.environ), wanted, rate=parse_rate(rate), dry_run=dry_run))
+        end_with(dead.replay(running.find(os.environ), wanted, rate=parse_rate(rate), dry_run=dry_run))
 
 
 namespace = Collection(run_demo, send, show_status, forget_device, run_tests, check, fix, lock)
@@ -288,3 +260,7 @@ namespace.add_collection(Collection("dotenv", generate))
 namespace.add_collection(Collection("geoip", fetch))
 namespace.add_collection(Collection("dead", list_dead, replay_dead))
 namespace.add_collection(Collection("chaos", run_chaos, show_durability))
+namespace.add_collection(kubernetes.collection)
+namespace.add_collection(minikube.collection)
+namespace.add_collection(cloud.collection)
+namespace.add_collection(cloud.former_name)

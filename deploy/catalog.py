@@ -63,7 +63,9 @@ def load(path: Path = CATALOG) -> Catalog:
             raise OperatorError(f"{path.name}: {found.name} wants the image {found.image!r}, which is not in [images]")
         unknown = set(found.reaches) - containers.keys()
         if unknown:
-            raise OperatorError(f"{path.name}: {found.name} reaches {', '.join(sorted(unknown))}, which is no container")
+            raise OperatorError(
+                f"{path.name}: {found.name} reaches {', '.join(sorted(unknown))}, which is no container"
+            )
     return Catalog(containers, images)
 
 

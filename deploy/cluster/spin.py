@@ -1,0 +1,187 @@
+"""Spinning up and down: an overlay is applied in order, waited for, and taken away again."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.cluster import overlay, rollouts
+from deploy.cluster.api import Api, Manifest, Refused, reference, title
+from deploy.errors import OperatorError
+
+Tell = Callable[[str], None]
+_LOOK_EVERY_S = 1.0
+_UNPROCESSABLE = 422
+_KEPT_KINDS = ("Namespace", "Secret")
+_BOOKKEEPING = ("resourceVersion", "managedFields")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long to wait."""
+
+    timeout_s: float = 600.0
+    """For all that was applied to be ready."""
+    fault_s: float = 30.0
+    """For a fault to heal: a registry that stumbles, a service that ends until its store is there."""
+
+
+@dataclass
+class _Watched:
+    """One workload that is waited for."""
+
+    manifest: Manifest
+    told: str = ""
+    fault: str = ""
+    fault_since_s: float = 0.0
+    done: bool = field(default=False)
+
+
+def up(api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience = Patience()) -> None:
+    """Apply an overlay and wait until all of it is ready. What is as it should be already is not changed.
+
+    Raises OperatorError with the reason when the cluster refuses something, or when a workload does not get ready.
+    """
+    namespace = overlay.namespace(manifests)
+    tell(f"{len(manifests)} objects for namespace {namespace} of {api.context}")
+    _require_secrets(api, manifests, namespace)
+    for manifest in manifests:
+        tell(f"{_applied(api, manifest):<9} {title(manifest)}")
+    _wait(api, [_Watched(found) for found in manifests if found["kind"] in overlay.WORKLOADS], tell, patience)
+    tell("all ready")
+
+
+def down(
+    api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience = Patience(), *, volumes: bool
+) -> None:
+    """Delete what an overlay made, the last first; the namespace, the secrets and the volumes stay.
+
+    With `volumes` the claims of its StatefulSets go too, and with them all data.
+    """
+    namespace = overlay.namespace(manifests)
+    gone = [found for found in reversed(manifests) if found["kind"] not in _KEPT_KINDS]
+    for manifest in gone:
+        if api.delete(manifest):
+            tell(f"deleted   {title(manifest)}")
+    # ConfigMaps of earlier settings have other names; they are known by what all of them carry.
+    for left in api.list("v1", "ConfigMap", namespace, labels="app.kubernetes.io/part-of=push"):
+        api.delete(reference("v1", "ConfigMap", left["metadata"]["name"], namespace))
+        tell(f"deleted   ConfigMap {left['metadata']['name']}")
+    deadline_s = time.monotonic() + patience.timeout_s
+    while pods := api.list("v1", "Pod", namespace, labels="app.kubernetes.io/part-of=push"):
+        if time.monotonic() > deadline_s:
+            raise OperatorError(f"{len(pods)} pods have not ended: {', '.join(_names(pods))}")
+        time.sleep(min(_LOOK_EVERY_S, patience.fault_s))
+    claims = api.list("v1", "PersistentVolumeClaim", namespace, labels="app.kubernetes.io/part-of=push")
+    for claim in claims if volumes else ():
+        api.delete(reference("v1", "PersistentVolumeClaim", claim["metadata"]["name"], namespace))
+        tell(f"deleted   PersistentVolumeClaim {claim['metadata']['name']}")
+    if claims and not volumes:
+        tell(f"kept      {len(claims)} volumes: {', '.join(_names(claims))} (--volumes deletes them)")
+
+
+def _applied(api: Api, manifest: Manifest) -> str:
+    """Apply one manifest; say in a word what that did."""
+    before = api.get(manifest)
+    try:
+        after = api.apply(manifest)
+    except Refused as refused:
+        if refused.status != _UNPROCESSABLE or manifest["kind"] != "Job" or before is None:
+            raise
+        # A Job can't be altered. It is done, or about to be done anew.
+        api.delete(manifest)
+        _wait_until_gone(api, manifest)
+        api.apply(manifest)
+        return "replaced"
+    if before is None:
+        return "created"
+    return "unchanged" if _as_told(before) == _as_told(after) else "changed"
+
+
+def _as_told(found: Manifest) -> dict[str, Any]:
+    """Return an object without what the cluster itself writes into it, meanwhile or because it was asked."""
+    metadata = {key: value for key, value in found["metadata"].items() if key not in _BOOKKEEPING}
+    return {**{key: value for key, value in found.items() if key != "status"}, "metadata": metadata}
+
+
+def _wait_until_gone(api: Api, manifest: Manifest, within_s: float = 60.0) -> None:
+    deadline_s = time.monotonic() + within_s
+    while api.get(manifest) is not None:
+        if time.monotonic() > deadline_s:
+            raise OperatorError(f"{title(manifest)} was deleted {within_s:.0f} s ago and is still there")
+        time.sleep(0.2)
+
+
+def _require_secrets(api: Api, manifests: Sequence[Manifest], namespace: str) -> None:
+    """Raise OperatorError unless every key is there that a container can't start without."""
+    for name, keys in sorted(overlay.secret_keys(manifests).items()):
+        found = api.get(reference("v1", "Secret", name, namespace)) or {}
+        missing = keys - found.get("data", {}).keys()
+        if missing:
+            raise OperatorError(
+                f"the Secret {name} in namespace {namespace} lacks {', '.join(sorted(missing))}: "
+                "run `inv kubernetes.secrets.load`"
+            )
+
+
+def _wait(api: Api, watched: Sequence[_Watched], tell: Tell, patience: Patience) -> None:
+    deadline_s = time.monotonic() + patience.timeout_s
+    while True:
+        for each in watched:
+            if not each.done:
+                _look(api, each, tell, patience)
+        waiting = [each for each in watched if not each.done]
+        if not waiting:
+            return
+        if time.monotonic() > deadline_s:
+            late = ", ".join(f"{title(each.manifest)} ({each.fault or each.told or 'nothing yet'})" for each in waiting)
+            raise OperatorError(f"not ready after {patience.timeout_s:.0f} s: {late}")
+        time.sleep(min(_LOOK_EVERY_S, patience.fault_s / 2))
+
+
+def _look(api: Api, each: _Watched, tell: Tell, patience: Patience) -> None:
+    """Tell how far a workload has come when that has changed. Raises OperatorError when its fault does not heal."""
+    workload = api.get(each.manifest)
+    if workload is None:
+        raise OperatorError(f"{title(each.manifest)} has gone while it was waited for")
+    progress = rollouts.progress(workload)
+    each.done = progress.done
+    if str(progress) != each.told:
+        each.told = str(progress)
+        tell(f"{'ready' if each.done else 'waiting':<9} {title(each.manifest)} {progress}")
+    if each.done:
+        return
+    fault = rollouts.fault(workload, _pods_of(api, workload), _events_of(api, workload))
+    now_s = time.monotonic()
+    if not fault or not each.fault:
+        each.fault_since_s = now_s
+    if fault and fault != each.fault:
+        tell(f"trouble   {title(each.manifest)}: {fault}")
+    each.fault = fault
+    if fault and now_s - each.fault_since_s >= patience.fault_s:
+        raise OperatorError(f"{title(each.manifest)} does not get ready: {fault}")
+
+
+def _pods_of(api: Api, workload: Manifest) -> list[dict[str, Any]]:
+    labels = (
+        workload["spec"].get("selector", {}).get("matchLabels") or workload["spec"]["template"]["metadata"]["labels"]
+    )
+    namespace = workload["metadata"]["namespace"]
+    return api.list(
+        "v1", "Pod", namespace, labels=",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+    )
+
+
+def _events_of(api: Api, workload: Manifest) -> list[dict[str, Any]]:
+    events = api.list("v1", "Event", workload["metadata"]["namespace"])
+    involved = (workload["kind"], workload["metadata"]["name"])
+    return [found for found in events if _involved(found) == involved]
+
+
+def _involved(event: Manifest) -> tuple[str, str]:
+    about = event.get("involvedObject", {})
+    return about.get("kind", ""), about.get("name", "")
+
+
+def _names(found: Sequence[Manifest]) -> list[str]:
+    return sorted(each["metadata"]["name"] for each in found)
