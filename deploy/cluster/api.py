@@ -10,12 +10,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+import yaml
+from kubernetes import config
 from kubernetes.client import ApiClient, ApiException
 from kubernetes.client import Configuration as ClientConfiguration
 from urllib3.exceptions import HTTPError
 
 from deploy.errors import OperatorError
-from kubernetes import config
 
 Manifest = Mapping[str, Any]
 FIELD_MANAGER = "push"
@@ -156,7 +157,13 @@ class Api:
         return self._kinds[version, kind]
 
     def _request(self, question: _Question) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self._raw(question))
+        content = self._raw(question)
+        try:
+            answer = json.loads(content)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise OperatorError(f"{self._host()} answered what no API server does: is the address right?")
         return answer
 
     def _raw(self, question: _Question) -> bytes:
@@ -203,7 +210,7 @@ def connect(context: str = "", environ: Mapping[str, str] = os.environ) -> Api:
         config.load_kube_config(  # type: ignore[no-untyped-call]
             paths, context=context or None, client_configuration=client_configuration
         )
-    except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as error:
+    except (config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError, KeyError) as error:
         raise OperatorError(f"the kubeconfig at {paths} can't be used: {_plain(error)}") from error
     client_configuration.retries = False
     name = context or (current or {}).get("name") or (contexts[0]["name"] if contexts else "?")

@@ -53,7 +53,7 @@ class Cluster:
             ("--cluster", self.name, r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"),
             ("--namespace", self.namespace, r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"),
             ("--domain", self.domain, r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"),
-            ("--registry", self.registry, r"([a-z0-9][-a-z0-9._:/]*[a-z0-9])?"),
+            ("--registry", self.registry, r"([a-z0-9][-a-z0-9.]*(:\d+)?(/[a-z0-9][-a-z0-9._]*)*)?"),
             ("--tag", self.version, r"[A-Za-z0-9_][-A-Za-z0-9_.]{0,127}"),
             ("--email", self.email, r"(\S+@\S+\.\S+)?"),
         ):
@@ -97,14 +97,16 @@ def hosts(known: catalog.Catalog, domain: str) -> dict[str, list[str]]:
 def generate(cluster: Cluster, directory: Path, known: catalog.Catalog | None = None) -> list[Path]:
     """Write the overlay into a directory of its own; return the files. Raises OperatorError."""
     kustomization = directory / "kustomization.yaml"
+    files = _files(cluster, directory, known or catalog.load())
     if directory.exists() and any(directory.iterdir()):
         if not kustomization.exists() or not kustomization.read_text(encoding="utf-8").startswith(_WRITTEN_BY):
             raise OperatorError(f"{directory} is not empty and was not written by cloud.generate")
         for old in directory.glob("*.yaml"):
-            old.unlink()
+            if old.read_text(encoding="utf-8").startswith(_WRITTEN_BY):
+                old.unlink()
     directory.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, documents in _files(cluster, directory, known or catalog.load()).items():
+    for name, documents in files.items():
         path = directory / name
         text = yaml.safe_dump_all(documents, sort_keys=False, default_flow_style=False, width=120)
         path.write_text(_WRITTEN_BY + text, encoding="utf-8")
@@ -115,6 +117,7 @@ def generate(cluster: Cluster, directory: Path, known: catalog.Catalog | None = 
 def _files(cluster: Cluster, directory: Path, known: catalog.Catalog) -> dict[str, list[Any]]:
     """Make every file of the overlay, in the order in which its kinds are applied."""
     base = overlay.build(KUBERNETES / "base")
+    _require_known_volumes(cluster, base)
     metadata = {"name": cluster.namespace, "labels": _namespace_labels()}
     new = {
         "namespace.yaml": [{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}],
@@ -192,7 +195,6 @@ def _workloads(cluster: Cluster, base: Sequence[Manifest], kind: str) -> Iterato
                 for claim in workload["spec"]["volumeClaimTemplates"]
             ]
         yield _patch(workload["apiVersion"], kind, name, spec=spec)
-    _require_known_volumes(cluster, base)
 
 
 def _sized(claim: Manifest, size: str) -> Manifest:

@@ -19,6 +19,8 @@ OVERLAYS = ROOT / "kubernetes" / "overlays"
 _ORDER = (
     "Namespace",
     "ServiceAccount",
+    "Role",
+    "RoleBinding",
     "Secret",
     "ConfigMap",
     "Service",

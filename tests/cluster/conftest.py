@@ -1,12 +1,15 @@
 """A cluster of its own for each test, and what an operator needs to talk to it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deploy.cluster import api, overlay
 from deploy.cluster.api import Api, Manifest
+from deploy.cluster.generate import KUBERNETES, Cluster, generate
 from deploy.cluster.spin import Patience
 from tests.cluster.api_server import ApiServer
 from tests.cluster.state import State
@@ -27,6 +30,44 @@ def kubeconfig(cluster: ApiServer, tmp_path: Path) -> Path:
 def client(kubeconfig: Path) -> Iterator[Api]:
     with api.connect(environ={"KUBECONFIG": str(kubeconfig)}) as connected:
         yield connected
+
+
+BUILDS = ("local", "cloud", "ingress", "observability", "generated-gateway", "generated-ingress")
+
+
+@pytest.fixture(scope="session")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Manifest]]:
+    """Every overlay, every component on the base, and what is generated with either way in."""
+    folder = tmp_path_factory.mktemp("overlays")
+    for component in ("ingress", "observability"):
+        kustomization = {
+            "namespace": "push",
+            "resources": [relative(KUBERNETES / "base", folder / component)],
+            "components": [
+                relative(KUBERNETES / "components" / name, folder / component)
+                for name in ("network-policies", component)
+            ],
+        }
+        (folder / component).mkdir()
+        (folder / component / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    for entry in ("gateway", "ingress"):
+        asked = Cluster(
+            name="berlin",
+            domain="push.example.com",
+            version="1.2.3",
+            entry=entry,
+            gateway_class="nginx",
+            namespace="push-berlin",
+            registry="registry.example.com/team",
+            observability=True,
+        )
+        generate(asked, folder / f"generated-{entry}")
+    own = {name: folder / name for name in BUILDS[2:]}
+    return {name: overlay.build(own.get(name) or overlay.find(name)) for name in BUILDS}
+
+
+def relative(target: Path, directory: Path) -> str:
+    return os.path.relpath(target, directory)
 
 
 @pytest.fixture(scope="session")

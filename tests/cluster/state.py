@@ -31,6 +31,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
     },
     "apps/v1": {"Deployment": ("deployments", True), "StatefulSet": ("statefulsets", True)},
     "batch/v1": {"Job": ("jobs", True)},
+    "rbac.authorization.k8s.io/v1": {"Role": ("roles", True), "RoleBinding": ("rolebindings", True)},
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "autoscaling/v2": {"HorizontalPodAutoscaler": ("horizontalpodautoscalers", True)},
     "networking.k8s.io/v1": {"NetworkPolicy": ("networkpolicies", True), "Ingress": ("ingresses", True)},
