@@ -61,11 +61,9 @@ def load(path: Path = CATALOG) -> Catalog:
             raise OperatorError(f"{path.name}: {found.name} needs either a service or an image")
         if found.image and found.image not in images:
             raise OperatorError(f"{path.name}: {found.name} wants the image {found.image!r}, which is not in [images]")
-        unknown = set(found.reaches) - containers.keys()
+        unknown = ", ".join(sorted(set(found.reaches) - containers.keys()))
         if unknown:
-            raise OperatorError(
-                f"{path.name}: {found.name} reaches {', '.join(sorted(unknown))}, which is no container"
-            )
+            raise OperatorError(f"{path.name}: {found.name} reaches {unknown}, which is no container")
     return Catalog(containers, images)
 
 

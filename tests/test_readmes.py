@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 READMES = sorted(path for path in ROOT.rglob("README.md") if not {".venv", ".cache"} & set(path.parts))
+READMES.append(ROOT / "deploy" / "runbooks.md")
 
 # Which test, or CI itself, runs each command that a README shows. The tracker's README has a test that runs all of its.
 RUN_BY = {
@@ -20,10 +21,12 @@ RUN_BY = {
     "python3 tasks.py test --kafka tansu -k dotenv": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py lock": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py chaos --minutes 1.5 --seed 7 --json": "tests/chaos/test_chaos.py",
+    "python3 tasks.py status": "tests/contract/test_canary.py",
     "python3 tasks.py dead.list --since 2h": "tests/contract/test_dead_letters.py",
     'python3 tasks.py dead.replay --reason "too large" --dry-run': "tests/contract/test_dead_letters.py",
     "python3 tasks.py forget --id DEVICE --yes": "tests/contract/test_forget.py",
     "python -m services.consumers event_counter": "tests/contract/test_consumers.py",
+    "python -m services.canary": "tests/contract/test_canary.py",
     "python -m services.kafidx": "tests/contract/kafidx/serving.py",
 }
 

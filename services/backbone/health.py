@@ -6,12 +6,17 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+
+from services.backbone.metrics import HealthMetrics
 
 Check = Callable[[], Awaitable[str]]
 """Returns a detail worth showing (may be empty), or raises: then the process is not ready and the error says why."""
 
 Refresh = Callable[[], Awaitable[None]]
+
+_SCRAPE_LIMIT_S = 2.5
+"""What all checks may take when metrics are read: less than a scraper waits, also where checks may take longer."""
 
 
 class Health:
@@ -26,19 +31,27 @@ class Health:
         self.stopping = False
         """Set at SIGTERM: not ready from then on, so that no new work is sent here."""
 
-    async def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Return whether to send work here, and why."""
-        results = await asyncio.gather(*(self._run(check) for check in self._checks.values()))
+    async def readiness(self, *, limit_s: float = float("inf")) -> tuple[bool, dict[str, Any]]:
+        """Return whether to send work here, and why. A check that takes over `limit_s` counts as failed as well."""
+        timeout_s = min(limit_s, self._check_timeout_s)
+        results = await asyncio.gather(*(self._run(check, timeout_s) for check in self._checks.values()))
         details = {name: {"ok": ok, "detail": detail} for name, (ok, detail) in zip(self._checks, results, strict=True)}
         ready = not (self.starting or self.stopping) and all(ok for ok, _ in results)
         status = "stopping" if self.stopping else "starting" if self.starting else "ready" if ready else "not ready"
         return ready, {"status": status, "checks": details}
 
-    async def _run(self, check: Check) -> tuple[bool, str]:
+    async def observe(self, metrics: HealthMetrics) -> None:
+        """Ask all checks, and enter what they say."""
+        ready, body = await self.readiness(limit_s=_SCRAPE_LIMIT_S)
+        metrics.ready.set(ready)
+        for name, answer in body["checks"].items():
+            metrics.check_ok.labels(name).set(answer["ok"])
+
+    async def _run(self, check: Check, timeout_s: float) -> tuple[bool, str]:
         try:
-            return True, await asyncio.wait_for(check(), self._check_timeout_s)
+            return True, await asyncio.wait_for(check(), timeout_s)
         except TimeoutError:
-            return False, f"no answer within {self._check_timeout_s} s"
+            return False, f"no answer within {timeout_s} s"
         except Exception as error:  # noqa: BLE001 - whatever a check raises is its answer
             return False, f"{type(error).__name__}: {error}"
 
@@ -73,9 +86,12 @@ def create_internal_app(
 ) -> FastAPI:
     """Build the application of the internal port: /livez, /readyz, /metrics, and /openapi.json of the public one.
 
-    `refresh_metrics` is awaited before metrics are read, for figures that live elsewhere.
+    `refresh_metrics` is awaited before metrics are read, for figures that live elsewhere. Readiness is asked then too,
+    so that metrics say which dependency is away. The process itself is in them: its start, memory, files and CPU time.
     """
     app = FastAPI(openapi_url=None)
+    health_metrics = HealthMetrics(registry)
+    ProcessCollector(registry=registry)
 
     @app.get("/livez")
     async def livez() -> dict[str, str]:
@@ -88,8 +104,7 @@ def create_internal_app(
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        if refresh_metrics is not None:
-            await refresh_metrics()
+        await asyncio.gather(health.observe(health_metrics), refresh_metrics() if refresh_metrics else _nothing())
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     if public_app is not None:
@@ -100,3 +115,7 @@ def create_internal_app(
             return openapi()
 
     return app
+
+
+async def _nothing() -> None:
+    pass

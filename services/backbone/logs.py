@@ -61,6 +61,8 @@ def configure_logging(*, service: str, level: str, output: Literal["auto", "json
                 "aiokafka": {"level": "CRITICAL" if level != "DEBUG" else "DEBUG"},
                 # It warns of each malformed form: on a public port that line would be anyone's to write.
                 "python_multipart": {"level": "CRITICAL"},
+                # It says each request, which would be a line an event.
+                "httpx": {"level": "WARNING" if level == "INFO" else level},
                 # The server says for each port that it starts and stops, which ours say once for the process.
                 "uvicorn": {"level": "WARNING" if level == "INFO" else level},
             },

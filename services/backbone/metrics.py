@@ -11,6 +11,19 @@ _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 _BATCH_BUCKETS = (1, 3, 10, 30, 100, 300, 1000, 3000, 10000)
 
 
+class HealthMetrics:
+    """What every process tells of its own state, asked when metrics are read."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.ready = Gauge("push_ready", "1 when /readyz says yes, else 0", registry=registry)
+        self.check_ok = Gauge(
+            "push_check_ok",
+            "1 when a check of readiness passed, else 0: which dependency, or which loop, is not well",
+            ("check",),
+            registry=registry,
+        )
+
+
 class TrackerMetrics:
     """What the tracker counts."""
 
@@ -21,6 +34,8 @@ class TrackerMetrics:
             ("method", "status"),
             registry=registry,
         )
+        for method in ("GET", "POST"):
+            self.requests.labels(method, "500")  # there from the start, so that the first one is seen as an increase
         self.accepted = Counter(
             "push_tracker_events_accepted",
             "Events answered 2xx: Redis has confirmed them, or they are synced in the spool",
@@ -29,6 +44,8 @@ class TrackerMetrics:
         self.refused = Counter(
             "push_tracker_events_refused", "Events not stored, by reason", ("reason",), registry=registry
         )
+        for reason in ("overloaded", "stopping", "redis", "spool_full", "spool_failed"):
+            self.refused.labels(reason)  # there from the start, so that the first one is seen as an increase
         self.push_seconds = Histogram(
             "push_tracker_push_seconds",
             "Time of one push to Redis",
@@ -63,6 +80,9 @@ class TrackerMetrics:
             "push_tracker_spool_events", "Events in the spool that Redis has not confirmed", registry=registry
         )
         self.spool_bytes = Gauge("push_tracker_spool_bytes", "Size of the spool", registry=registry)
+        self.spool_limit_bytes = Gauge(
+            "push_tracker_spool_limit_bytes", "The most that the spool may hold; 0 without a spool", registry=registry
+        )
         self.spool_torn = Counter(
             "push_tracker_spool_torn",
             "Records at the end of a segment whose writing a crash cut off: none was answered 2xx",
@@ -89,6 +109,8 @@ class KafkastoreMetrics:
             ("stage",),
             registry=registry,
         )
+        for stage in ("decode", "enrich", "encode", "produce"):
+            self.dead.labels(stage)  # there from the start, so that the first one is seen as an increase
         self.forgotten = Counter(
             "push_kafkastore_events_forgotten",
             "Entries dropped because their device is to be forgotten",
@@ -180,6 +202,12 @@ class ConsumerMetrics:
             registry=registry,
         )
 
+    def begin(self, consumer: str) -> None:
+        """Export zeros for this consumer, so that the first of each is seen as an increase."""
+        for counter in (self.counted, self.invalid, self.copies, self.refused_batches, self.missed):
+            counter.labels(consumer)
+        self.batch_seconds.labels(consumer)
+
 
 class KafidxMetrics:
     """What kafidx counts."""
@@ -192,6 +220,8 @@ class KafidxMetrics:
             ("reason",),
             registry=registry,
         )
+        for reason in ("credentials", "origin", "query", "watchers", "kafka"):
+            self.refused.labels(reason)
         self.seen = Counter("push_kafidx_events_seen", "Events read from the live end of the topic", registry=registry)
         self.sent = Counter("push_kafidx_rows_sent", "Rows handed to sockets, over all watchers", registry=registry)
         self.dropped = Counter(
@@ -208,3 +238,39 @@ class KafidxMetrics:
             ("partition",),
             registry=registry,
         )
+
+
+class CanaryMetrics:
+    """What the canary sees of the whole path. Stages: answered (2xx), topic (a reader got it), counted."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.sent = Counter("push_canary_events_sent", "Canaries sent to the tracker", registry=registry)
+        self.seen = Counter(
+            "push_canary_events_seen", "Canaries that reached a stage in time", ("stage",), registry=registry
+        )
+        self.late = Counter(
+            "push_canary_events_late",
+            "Canaries that were not counted in time, by the first stage that they did not reach",
+            ("stage",),
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "push_canary_stage_seconds",
+            "Time from sending a canary until it reached a stage",
+            ("stage",),
+            buckets=(*_LATENCY_BUCKETS_S, 10.0, 30.0, 60.0),
+            registry=registry,
+        )
+        self.last_success = Gauge(
+            "push_canary_last_success_timestamp_seconds",
+            "When a canary last reached a stage, in seconds since 1970; absent before the first",
+            ("stage",),
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "push_canary_in_flight_events", "Canaries sent, not counted and not late yet", registry=registry
+        )
+        for stage in ("answered", "topic", "counted"):
+            # There from the start, so that the first of each is seen as an increase.
+            for metric in (self.seen, self.late, self.stage_seconds):
+                metric.labels(stage)

@@ -84,6 +84,7 @@ class StatisticsConsumer:
         self._settings = settings
         self._store = store
         self._metrics = metrics
+        metrics.begin(self._name)
         self._window = IdWindow(settings.id_window_s, settings.id_window_events)
         self._kafka: EventConsumer | None = None
         self._counted: dict[int, int] = {}

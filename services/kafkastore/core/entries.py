@@ -140,6 +140,15 @@ def dead_value(entry: bytes, ip_mode: IpMode) -> bytes:
     return encode_raw(msgspec.structs.replace(raw, address=mask_text(raw.address, ip_mode)))
 
 
+def id_of(entry: bytes, ip_mode: IpMode) -> str:
+    """Return an entry's event id for a log, without what looks like an address; empty when it can't be read."""
+    try:
+        raw = decode_raw(entry)
+    except InvalidEvent:
+        return ""
+    return mask_lookalikes(raw.id.encode("utf-8", "replace"), ip_mode).decode()
+
+
 def dead_headers(letter: DeadLetter, *, now_ms: int, attempt: int) -> tuple[tuple[str, bytes], ...]:
     """Write the headers of a dead letter: why, where, when (ms since 1970), at which attempt to ship its batch."""
     return (

@@ -12,7 +12,7 @@ from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
 from services.backbone.logs import get_logger
 from services.backbone.metrics import KafkastoreMetrics
 from services.backbone.queue import Claim, EventQueue, QueueError
-from services.kafkastore.core.entries import DeadLetter, Message, dead_headers, dead_value
+from services.kafkastore.core.entries import DeadLetter, Message, dead_headers, dead_value, id_of
 from services.kafkastore.settings import Settings
 from services.kafkastore.worker.attempt import Attempt, GiveUp, pause_s
 
@@ -132,7 +132,9 @@ class Drain:
             with contextlib.suppress(QueueError, TimeoutError):
                 async with asyncio.timeout(_GIVE_BACK_S):
                     entries = await self._queue.give_back(claim)
-                self._log.warning("claim_given_back", entries=entries, reason=str(reason) or "stopping")
+                self._log.warning(
+                    "claim_given_back", claim=claim.key, entries=entries, reason=str(reason) or "stopping"
+                )
             if isinstance(reason, asyncio.CancelledError):
                 raise
 
@@ -195,7 +197,13 @@ class Drain:
             if await self._write(names.DEAD_LETTER_TOPIC, cut, attempt):
                 raise GiveUp(f"{names.DEAD_LETTER_TOPIC} takes not even {_DEAD_CUT_BYTES} bytes")
         for letter in dead:
-            self._log.warning("entry_dead", stage=letter.stage, reason=letter.reason, bytes=len(letter.entry))
+            self._log.warning(
+                "entry_dead",
+                id=id_of(letter.entry, self._settings.ip_mode),
+                stage=letter.stage,
+                reason=letter.reason,
+                bytes=len(letter.entry),
+            )
 
     async def _write(self, topic: str, records: Sequence[Record], attempt: Attempt) -> list[int]:
         """Write records until Kafka has acknowledged them; returns those that are too large. Raises GiveUp."""
@@ -223,13 +231,13 @@ class Drain:
             except QueueError as error:
                 # Kafka has the batch: keep trying, for what is given back now reaches Kafka twice.
                 unheard = True
-                self._log.warning("confirm_unheard", error=f"{type(error).__name__}: {error}")
+                self._log.warning("confirm_unheard", claim=claim.key, error=f"{type(error).__name__}: {error}")
                 await attempt.pause()
         if not held and unheard:
-            self._log.warning("confirm_uncertain", entries=len(claim.entries))
+            self._log.warning("confirm_uncertain", claim=claim.key, entries=len(claim.entries))
         elif not held:
             self._metrics.lost_leases.inc()
-            self._log.warning("lease_lost", entries=len(claim.entries))
+            self._log.warning("lease_lost", claim=claim.key, entries=len(claim.entries))
         self._metrics.produced.inc(produced)
         self._metrics.forgotten.inc(forgotten)
         for letter in dead:

@@ -14,10 +14,13 @@ from starlette.types import Receive, Scope, Send
 from uuid_utils import uuid7
 
 from services.backbone.events import RawEvent, encode_raw
+from services.backbone.logs import get_logger
 from services.backbone.metrics import TrackerMetrics
 from services.tracker import core
 from services.tracker.routes import answers
 from services.tracker.store import EventStore, NotStored
+
+log = get_logger(__name__)
 
 # From here on a batch is decoded in a thread, so that single events need not wait for it.
 _LARGE_BATCH_BYTES: Final = 65_536
@@ -192,6 +195,10 @@ class Collector:
         except ClientDisconnect:
             # Nobody is there to read it; 499 is what servers count such requests as.
             return self._refusal(request, 499, b"", "gone")
+        except Exception:
+            # A bug, for nothing that a client sends may come to this. With the id the client's side can find it too.
+            log.exception("request_failed", id=_id_of(received))
+            return self._answer(request, 500, answers.error("bug", "this should not have happened; send it again"))
 
     @contextlib.asynccontextmanager
     async def _body(
@@ -238,6 +245,12 @@ class Collector:
             response.raw_headers.append((b"content-type", content_type))
         response.raw_headers += [*answers.HEADERS, *extra]
         return response
+
+
+def _id_of(received: core.Request) -> str:
+    """Return the id that the client gave, if any: an event of its own may not have been made yet."""
+    given = core.header_fields(received.headers).get(b"idempotency-key", b"")
+    return core.client_id(given.decode("utf-8", "replace")) or ""
 
 
 class _Refusal(Response):

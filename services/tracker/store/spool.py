@@ -71,6 +71,7 @@ class Spool:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         metrics.spool_events.set_function(lambda: self.entries)
         metrics.spool_bytes.set_function(lambda: self.size)
+        metrics.spool_limit_bytes.set(max_bytes)
 
     @classmethod
     def open(cls, directory: Path, metrics: TrackerMetrics, *, max_bytes: int) -> Self:

@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge
 from starlette.routing import Route
 
+from services.backbone import health as health_module
 from services.backbone.health import Health, Heartbeat, create_internal_app
 
 
@@ -105,7 +106,25 @@ def test_only_servers_show_an_interface_description() -> None:
     def paths(app: FastAPI) -> set[str]:
         return {route.path for route in app.routes if isinstance(route, Route)}
 
-    registry = CollectorRegistry()
-    worker = create_internal_app(Health({}), registry)
-    server = create_internal_app(Health({}), registry, public_app=FastAPI(title="public"))
+    worker = create_internal_app(Health({}), CollectorRegistry())
+    server = create_internal_app(Health({}), CollectorRegistry(), public_app=FastAPI(title="public"))
     assert paths(server) - paths(worker) == {"/openapi.json"}
+
+
+async def test_metrics_name_the_dependency_that_is_away_and_the_process() -> None:
+    registry = CollectorRegistry()
+    app = create_internal_app(Health({"redis": fine, "kafka": broken}), registry)
+    status, body = await get(app, "/metrics")
+    assert status == 200
+    assert b'push_check_ok{check="redis"} 1.0' in body
+    assert b'push_check_ok{check="kafka"} 0.0' in body
+    assert b"push_ready 0.0" in body
+    assert b"process_start_time_seconds " in body
+
+
+async def test_metrics_come_in_time_although_a_check_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_module, "_SCRAPE_LIMIT_S", 0.05)
+    app = create_internal_app(Health({"kafka": silent}, check_timeout_s=60.0), CollectorRegistry())
+    async with asyncio.timeout(5):
+        _, body = await get(app, "/metrics")
+    assert b'push_check_ok{check="kafka"} 0.0' in body

@@ -20,7 +20,16 @@ from services.backbone.events import (
     split_event,
     type_of_path,
 )
-from services.kafkastore.core.entries import DeadLetter, Message, dead_headers, dead_value, encode, enrich, prepare
+from services.kafkastore.core.entries import (
+    DeadLetter,
+    Message,
+    dead_headers,
+    dead_value,
+    encode,
+    enrich,
+    id_of,
+    prepare,
+)
 from services.kafkastore.core.forgetting import device_digest
 from services.kafkastore.settings import IpMode
 
@@ -244,3 +253,15 @@ def test_what_the_tracker_wrote_becomes_a_message(sample: dict[str, Any]) -> Non
     message = prepared(entry)
     assert isinstance(message, Message)
     assert decode_event(message.value).type == sample["type"]
+
+
+def test_a_log_gets_an_entrys_id_and_no_address_in_it() -> None:
+    assert id_of(encode_raw(RAW), "truncated") == "e1"
+    named = msgspec.structs.replace(RAW, id="from 83.149.9.216")
+    assert id_of(encode_raw(named), "truncated") == "from 83.149.9.000"
+    assert id_of(encode_raw(named), "full") == "from 83.149.9.216"
+
+
+@given(st.binary())
+def test_an_entry_that_can_not_be_read_has_no_id(entry: bytes) -> None:
+    assert id_of(entry, "truncated") == ""

@@ -5,12 +5,14 @@ from functools import partial
 from typing import Any
 
 import pytest
+import structlog
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from deploy.localstack.redis import RedisServer
 from services.backbone import names
+from services.backbone.events import RawEvent, encode_raw
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
 from services.backbone.metrics import KafkastoreMetrics
 from services.backbone.queue import Books, Claim, EventQueue, EvictionAllowed, refuse_eviction
@@ -94,7 +96,7 @@ class Scene:
 def prepare(entry: bytes, now_ms: int, forgotten: frozenset[bytes]) -> Message | DeadLetter | None:
     if entry in forgotten:
         return None
-    if entry.startswith(b"poison"):
+    if b"poison" in entry:
         return DeadLetter(entry, "decode", "poison")
     return Message(entry, None, (), now_ms)
 
@@ -332,3 +334,17 @@ async def test_nothing_is_claimed_from_a_redis_that_may_evict(redis: Redis) -> N
     finally:
         await redis.config_set("maxmemory-policy", "noeviction")
     assert (await scene.queue.books()).listed == 1
+
+
+async def test_each_dead_letter_is_said_with_its_id_and_nothing_of_its_person(redis: Redis) -> None:
+    scene = Scene(redis, IP_MODE="truncated")
+    person = {"address": "198.51.100.7", "query": b"di=device-9", "user_agent": b"agent", "referrer": b"page"}
+    doomed = RawEvent(id="0199-e1", received_at_ms=1, host=b"h", pod="p", path=b"/poison", **person)  # type: ignore[arg-type]  # as they are
+    with structlog.testing.capture_logs() as logs:
+        await scene.queue.push([encode_raw(doomed), b"poison"])
+        async with scene.running():
+            await scene.until_settled()
+    said = [line for line in logs if line["event"] == "entry_dead"]
+    assert [line["id"] for line in said] == ["0199-e1", ""]
+    for secret in ("198.51.100", "device-9", "agent", "page"):
+        assert secret not in str(said)

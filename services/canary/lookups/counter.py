@@ -1,0 +1,34 @@
+"""CounterPositions: how far one counter has come, as the Redis of the counters says."""
+
+from collections.abc import Mapping
+
+from redis.asyncio import Redis
+
+from services.backbone.counters import CounterStore
+
+_ANSWER_S = 2.0
+
+
+class CounterPositions:
+    """The positions of one counter. They change in the same step as its counts: what lies before them was counted."""
+
+    def __init__(self, url: str, counter: str) -> None:
+        """Make it without connecting."""
+        self._redis = Redis.from_url(
+            url, decode_responses=True, socket_timeout=_ANSWER_S, socket_connect_timeout=_ANSWER_S
+        )
+        self._store = CounterStore(self._redis)
+        self._counter = counter
+
+    async def get(self) -> Mapping[int, int]:
+        """Return the next offset to count, by partition. Raises CounterStoreError, or OSError."""
+        return await self._store.positions(self._counter)
+
+    async def check(self) -> str:
+        """Raise unless Redis answers."""
+        await self._redis.ping()
+        return ""
+
+    async def aclose(self) -> None:
+        """Disconnect."""
+        await self._redis.aclose()

@@ -1,0 +1,157 @@
+"""The canary's process: one loop sends, one reads the topic, one asks the counter; each waits for nobody else."""
+
+import asyncio
+import contextlib
+import itertools
+import time
+import uuid
+
+from prometheus_client import CollectorRegistry
+
+from services.backbone.counters import CounterStoreError
+from services.backbone.health import Health, Heartbeat, create_internal_app
+from services.backbone.kafka import KafkaUnavailable
+from services.backbone.logs import get_logger
+from services.backbone.metrics import CanaryMetrics
+from services.backbone.process import http_server
+from services.canary.core import Arrival, Flights, device_of
+from services.canary.lookups import CounterPositions, NotAnswered, TopicWatch, TrackerDoor
+from services.canary.lookups.topic import Found
+from services.canary.settings import Settings
+
+log = get_logger(__name__)
+
+_COUNTER_POLL_S = 0.05  # how exact "counted" is timed; asked only while a canary is in the topic and not counted
+_LATE_LOOK_S = 1.0
+_PAUSE_S = 1.0  # before Kafka or Redis is tried again
+_HEARTBEAT_SLACK_S = 10.0
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Send canaries until `stop` is set.
+
+    The internal port opens first, to tell of all that is away; then the loops run side by side. At a stop nothing needs
+    to be finished: a canary in flight is an event like any other, and nobody asks for it any more.
+    """
+    registry = CollectorRegistry()
+    counter = CounterPositions(settings.redis_url.get_secret_value(), settings.counter)
+    topic = TopicWatch(settings, back_s=settings.late_s)
+    door = TrackerDoor(settings.tracker_url, timeout_s=settings.interval_s)
+    canary = Canary(settings, door, topic, counter, CanaryMetrics(registry))
+    # Not the tracker: that it is away is what the canary is there to tell. Kafka and Redis are what it sees by.
+    health = Health({"loop": canary.heartbeat.check, "kafka": canary.check_kafka, "redis": counter.check})
+    app = create_internal_app(health, registry)
+    async with (
+        contextlib.aclosing(counter),
+        http_server(app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0),
+        door,
+    ):
+        log.info("started", tracker=settings.tracker_url, counter=settings.counter)
+        flying = asyncio.create_task(canary.fly())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({flying, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        health.stopping = topic.stopping = True
+        stopping.cancel()
+        flying.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await flying  # raises what ended it, if that was not this stop
+
+
+class Canary:
+    """Sends one canary after the other and tells how far each has come."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        door: TrackerDoor,
+        topic: TopicWatch,
+        counter: CounterPositions,
+        metrics: CanaryMetrics,
+    ) -> None:
+        self.heartbeat = Heartbeat(limit_s=2 * settings.interval_s + _HEARTBEAT_SLACK_S)
+        self._settings = settings
+        self._door = door
+        self._topic = topic
+        self._counter = counter
+        self._metrics = metrics
+        self._flights = Flights(late_s=settings.late_s)
+        self._found = asyncio.Event()
+        metrics.in_flight.set_function(lambda: len(self._flights))
+
+    async def check_kafka(self) -> str:
+        """Raise unless the topic is being read."""
+        if self._topic.failure:
+            raise KafkaUnavailable(self._topic.failure)
+        return ""
+
+    async def fly(self) -> None:
+        """Send, look and tell until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send_on())
+            tasks.create_task(self._follow_topic())
+            tasks.create_task(self._follow_counter())
+            tasks.create_task(self._tell_late())
+
+    async def _send_on(self) -> None:
+        """Send one canary an interval; one that is answered late delays the next, so that never two wait."""
+        due_s = time.monotonic()
+        for number in itertools.count():
+            self.heartbeat.beat()
+            await self._send(str(uuid.uuid4()), device_of(number))
+            due_s = max(due_s + self._settings.interval_s, time.monotonic())
+            await asyncio.sleep(due_s - time.monotonic())
+
+    async def _send(self, canary: str, device: str) -> None:
+        self._flights.sent(canary, now_s=time.monotonic())
+        self._metrics.sent.inc()
+        try:
+            async with asyncio.timeout(self._settings.interval_s):
+                await self._door.send(canary, device)
+        except NotAnswered as error:
+            self._flights.not_answered(canary, str(error))
+        except TimeoutError:
+            self._flights.not_answered(canary, f"no answer within {self._settings.interval_s} s")
+        else:
+            self._tell(self._flights.answered(canary, now_s=time.monotonic()))
+
+    async def _follow_topic(self) -> None:
+        while not self._topic.stopping:
+            try:
+                await self._topic.follow(self._flights.__contains__, self._take_found)
+            except KafkaUnavailable as error:
+                log.debug("kafka_unavailable", error=str(error))  # what follows from it is said by each late canary
+                await asyncio.sleep(_PAUSE_S)
+
+    def _take_found(self, found: Found) -> None:
+        self._tell(
+            self._flights.found(found.id, partition=found.partition, offset=found.offset, now_s=time.monotonic())
+        )
+        self._found.set()
+
+    async def _follow_counter(self) -> None:
+        while True:
+            await self._found.wait()
+            self._found.clear()
+            while self._flights.uncounted:
+                try:
+                    positions = await self._counter.get()
+                except (CounterStoreError, OSError) as error:
+                    log.debug("redis_unavailable", error=f"{type(error).__name__}: {error}")
+                    await asyncio.sleep(_PAUSE_S)
+                else:
+                    self._tell(self._flights.counted(positions, now_s=time.monotonic()))
+                    await asyncio.sleep(_COUNTER_POLL_S)
+
+    async def _tell_late(self) -> None:
+        while True:
+            await asyncio.sleep(min(_LATE_LOOK_S, self._settings.late_s / 4))
+            for late in self._flights.take_late(now_s=time.monotonic()):
+                self._metrics.late.labels(late.stage).inc()
+                log.warning("canary_late", id=late.id, stage=late.stage, late_s=self._settings.late_s, said=late.detail)
+
+    def _tell(self, arrivals: list[Arrival]) -> None:
+        for arrival in arrivals:
+            self._metrics.seen.labels(arrival.stage).inc()
+            self._metrics.stage_seconds.labels(arrival.stage).observe(arrival.seconds)
+            self._metrics.last_success.labels(arrival.stage).set_to_current_time()
+            log.debug("canary_seen", id=arrival.id, stage=arrival.stage, seconds=round(arrival.seconds, 3))

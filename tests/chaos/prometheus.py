@@ -1,0 +1,113 @@
+"""A real Prometheus with the rules that ship, told where the processes of a local stack listen."""
+
+import json
+import os
+import shutil
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.localstack import LocalStack
+from deploy.localstack.ports import LOOPBACK, free_port
+from deploy.localstack.processes import LocalProcess
+
+MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
+
+
+def jobs_of(stack: LocalStack) -> dict[str, str]:
+    """Return host:port of each process by the name of its container in the catalog."""
+    return {
+        service.label.removeprefix("consumers.").replace("_", "-"): service.internal_url.removeprefix("http://")
+        for service in stack.services
+    }
+
+
+def config_for(targets: Mapping[str, str]) -> dict[str, Any]:
+    """Return compose's configuration with these addresses in place of the names of containers."""
+    config: dict[str, Any] = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    config["rule_files"] = [str(MONITORING / "rules" / "*.yml")]
+    for job in config["scrape_configs"]:
+        del job["dns_sd_configs"]
+        job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
+    return config
+
+
+class Prometheus:
+    """One Prometheus on loopback."""
+
+    def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
+        binary = shutil.which("prometheus")
+        assert binary is not None, "needs the prometheus binary (Debian's package of that name)"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(dict(config)))
+        port = free_port()
+        self.url = f"http://{LOOPBACK}:{port}"
+        command = [
+            binary,
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address={LOOPBACK}:{port}",
+            "--log.level=warn",
+        ]
+        log = folder / "prometheus.log"
+        self.process = LocalProcess("prometheus", command, log=log, env=os.environ, cwd=folder)
+
+    def start(self) -> None:
+        """Start it and return when it takes queries."""
+        self.process.start()
+        self.process.wait_until(self._is_ready, timeout_s=30)
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=2):  # noqa: S310 - http, on loopback
+                return True
+        except OSError:
+            return False
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the samples of an instant query, each with its labels in `metric`."""
+        answer = self._get("query", query=expression)
+        found = answer["result"]
+        assert isinstance(found, list), f"{expression}: {answer['resultType']}"
+        return found
+
+    def firing(self) -> set[str]:
+        """Return the names of the alerts that fire now."""
+        return {alert["labels"]["alertname"] for alert in self._get("alerts")["alerts"] if alert["state"] == "firing"}
+
+    def recording_rules(self) -> dict[str, str]:
+        """Return the state of each recording rule by its name: ok, or what is wrong."""
+        groups = self._get("rules")["groups"]
+        rules = [rule for group in groups for rule in group["rules"]]
+        return {rule["name"]: rule.get("lastError") or rule["health"] for rule in rules if rule["type"] == "recording"}
+
+    def wait_for(self, expected: set[str], *, limit_s: float, only: set[str]) -> float:
+        """Wait until exactly the `expected` alerts fire; return the seconds. One that is not in `only` is a failure."""
+        begun = time.monotonic()
+        while True:
+            firing = self.firing()
+            assert firing <= only, f"after {time.monotonic() - begun:.0f} s {sorted(firing - only)} fires as well"
+            if firing == expected:
+                return time.monotonic() - begun
+            waited_s = time.monotonic() - begun
+            assert waited_s < limit_s, f"{sorted(expected ^ firing)} after {waited_s:.0f} s: {self.causes()}"
+            time.sleep(0.5)
+
+    def causes(self) -> dict[str, str]:
+        """Return what the rules take for broken, for a failure's message."""
+        return {sample["metric"]["cause"]: sample["value"][1] for sample in self.query("push:cause:active")}
+
+    def _get(self, endpoint: str, **parameters: str) -> dict[str, Any]:
+        url = f"{self.url}/api/v1/{endpoint}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - http, on loopback
+                data: dict[str, Any] = json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{parameters}: {error.read().decode()}") from None
+        return data

@@ -1,0 +1,176 @@
+"""Each thing that breaks fires its own alert within a minute, no other one, and no longer once it is mended.
+
+A real Prometheus with the rules that ship watches every service of a real system, which has visitors all the time.
+"""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+
+from deploy.localstack import LocalStack
+from deploy.localstack.kafka import KafkaBroker, KafkaKind
+from deploy.localstack.redis import RedisServer
+from deploy.localstack.services import ServiceProcess
+from deploy.system import STATISTICS_CONSUMERS
+from tests.chaos.prometheus import MONITORING, Prometheus, config_for, jobs_of
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+
+FIRES_WITHIN_S = 60
+CLEARS_WITHIN_S = 60
+BROKEN_S = 70
+QUIET_S = 40
+"""How long nothing may fire once all is mended: longer than any alert waits."""
+FILLED_S = 65
+"""How long it takes until rates over a minute are full."""
+TARGETS = (
+    "/offr?action=preview&text=jazz&di=d1",
+    "/open.gif?di=d2",
+    "/srch?action=search&kw=sofa&di=d3",
+    "/geo?di=d4&lt=52.5&lg=13.4",
+)
+
+
+class Watched(NamedTuple):
+    """A system, and the Prometheus that watches it."""
+
+    stack: LocalStack
+    counters_redis: RedisServer
+    prometheus: Prometheus
+
+
+@contextlib.contextmanager
+def visitors(tracker_url: str, *, every_s: float = 0.05) -> Iterator[None]:
+    """Send events while the block runs; what goes wrong with one is its visitor's bad luck."""
+    address = urlsplit(tracker_url)
+    stop = threading.Event()
+
+    def visit() -> None:
+        number = 0
+        while not stop.wait(every_s):
+            connection = HTTPConnection(str(address.hostname), address.port, timeout=5)
+            with contextlib.suppress(OSError, HTTPException):
+                connection.request("GET", TARGETS[number % len(TARGETS)])
+                connection.getresponse().read()
+            connection.close()
+            number += 1
+
+    thread = threading.Thread(target=visit, name="visitors")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def watched(kafka_kind: KafkaKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    with LocalStack(kafka=kafka_kind) as stack:
+        # As in production, the counters have a Redis of their own: each of the two can be away alone.
+        counters_redis = stack.start_redis("counters-redis")
+        env = {
+            "COUNTERS_REDIS_URL": counters_redis.url,
+            "TRACKER_SPOOL_DIRECTORY": str(stack.data_directory / "spool"),
+        }
+        stack.start_service("tracker", env=env)
+        stack.start_service("kafkastore", env=env)
+        for name in STATISTICS_CONSUMERS:
+            stack.start_service("consumers", name, env=env)
+        stack.start_service("kafidx", env=env)
+        stack.start_service("canary", env=env | {"CANARY_TRACKER_URL": stack.tracker_url})
+        stack.wait_until_ready()
+        prometheus = Prometheus(config_for(jobs_of(stack)), tmp_path_factory.mktemp("prometheus"))
+        prometheus.start()
+        try:
+            with visitors(stack.tracker_url):
+                time.sleep(FILLED_S)
+                yield Watched(stack, counters_redis, prometheus)
+        finally:
+            prometheus.process.stop()
+
+
+def test_all_is_well_every_rule_has_a_value_and_no_panel_is_empty(watched: Watched) -> None:
+    prometheus = watched.prometheus
+    up = {sample["metric"]["job"]: sample["value"][1] for sample in prometheus.query("up")}
+    assert up == dict.fromkeys(jobs_of(watched.stack), "1")
+    assert prometheus.firing() == set()
+    rules = prometheus.recording_rules()
+    assert rules == dict.fromkeys(rules, "ok")
+    assert [name for name in rules if not prometheus.query(name)] == []
+
+    empty = []
+    for panel in json.loads((MONITORING / "dashboards" / "pipeline.json").read_text())["panels"]:
+        for target in panel.get("targets", ()):
+            expression = target["expr"].replace("$__rate_interval", "1m")
+            if not prometheus.query(expression):
+                empty.append((panel["title"], expression))
+    assert empty == []
+
+
+def fires_alone(watched: Watched, alert: str, broken: contextlib.AbstractContextManager[None]) -> None:
+    """Break, wait for the alert, mend, wait until nothing fires; no other alert may fire at any time."""
+    prometheus = watched.prometheus
+    stays(prometheus, set(), until_s=time.monotonic() + 1)
+    begun_s = time.monotonic()
+    with broken:
+        fired_s = prometheus.wait_for({alert}, limit_s=FIRES_WITHIN_S, only={alert})
+        # What follows from it (late canaries, queues that grow, consumers that stand still) shows by then.
+        stays(prometheus, {alert}, until_s=begun_s + BROKEN_S)
+        mended_s = time.monotonic()
+    back_s = time.monotonic() - mended_s
+    cleared_s = prometheus.wait_for(set(), limit_s=CLEARS_WITHIN_S, only={alert})
+    stays(prometheus, set(), until_s=time.monotonic() + QUIET_S)
+    print(  # noqa: T201 - the figures are what this test is run for
+        f"{alert}: fires {fired_s:.0f} s after the break; back in {back_s:.0f} s, cleared {cleared_s:.0f} s after that"
+    )
+
+
+def stays(prometheus: Prometheus, expected: set[str], *, until_s: float) -> None:
+    while time.monotonic() < until_s:
+        prometheus.wait_for(expected, limit_s=1, only=expected)
+        time.sleep(1)
+
+
+@contextlib.contextmanager
+def away(server: RedisServer | KafkaBroker) -> Iterator[None]:
+    server.process.stop()
+    try:
+        yield
+    finally:
+        server.start()
+        server.wait_ready()
+
+
+@contextlib.contextmanager
+def stopped(service: ServiceProcess) -> Iterator[None]:
+    service.stop()
+    try:
+        yield
+    finally:
+        service.restart()
+
+
+def test_the_queues_redis_away(watched: Watched) -> None:
+    fires_alone(watched, "QueueRedisAway", away(watched.stack.redis))
+
+
+def test_the_counters_redis_away(watched: Watched) -> None:
+    fires_alone(watched, "CountersRedisAway", away(watched.counters_redis))
+
+
+def test_kafka_away(watched: Watched) -> None:
+    if watched.stack.kafka.kind != "apache":
+        pytest.skip("Tansu keeps nothing over a restart")
+    fires_alone(watched, "KafkaAway", away(watched.stack.kafka))
+
+
+def test_kafkastore_down(watched: Watched) -> None:
+    fires_alone(watched, "ServiceDown", stopped(watched.stack.service("kafkastore")))

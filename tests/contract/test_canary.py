@@ -1,0 +1,121 @@
+"""Processes of `python -m services.canary`: seen at every stage while all is well, else late at the right one."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.localstack import LocalStack
+from deploy.localstack.kafka import KafkaKind
+from deploy.localstack.services import ServiceProcess
+
+ROOT = Path(__file__).parents[2]
+STAGES = ("answered", "topic", "counted")
+CANARY = {"CANARY_INTERVAL_S": "0.3", "CANARY_LATE_S": "3"}
+
+
+@pytest.fixture(scope="module")
+def stack(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
+    with LocalStack(kafka=kafka_kind) as started:
+        started.start_service("tracker")
+        started.start_service("kafkastore")
+        started.start_service("consumers", "event_counter")
+        started.wait_until_ready()
+        started.start_service("canary", env=CANARY | {"CANARY_TRACKER_URL": started.tracker_url})
+        started.wait_until_ready()
+        yield started
+
+
+def value(canary: ServiceProcess, metric: str, stage: str) -> float:
+    found = re.search(rf'^{metric}\{{stage="{stage}"\}} (\S+)$', canary.metrics(), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def seen(canary: ServiceProcess, stage: str) -> float:
+    return value(canary, "push_canary_events_seen_total", stage)
+
+
+def late(canary: ServiceProcess) -> dict[str, float]:
+    return {stage: value(canary, "push_canary_events_late_total", stage) for stage in STAGES}
+
+
+def eventually(condition: Callable[[], bool], *, limit_s: float = 30.0) -> None:
+    until_s = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < until_s, "it did not come to that in time"
+        time.sleep(0.1)
+
+
+def grows(canary: ServiceProcess, stage: str) -> Callable[[], bool]:
+    before = late(canary)[stage]
+    return lambda: late(canary)[stage] >= before + 2
+
+
+def comes_through(canary: ServiceProcess) -> None:
+    before = seen(canary, "counted")
+    eventually(lambda: seen(canary, "counted") >= before + 2)
+
+
+def test_a_canary_is_seen_at_every_stage(stack: LocalStack) -> None:
+    canary = stack.service("canary")
+    eventually(lambda: all(seen(canary, stage) >= 3 for stage in STAGES))
+    answered, topic, counted = (
+        value(canary, "push_canary_stage_seconds_sum", stage) / value(canary, "push_canary_stage_seconds_count", stage)
+        for stage in STAGES
+    )
+    assert 0 < answered <= topic <= counted < 3
+    for stage in STAGES:
+        assert abs(value(canary, "push_canary_last_success_timestamp_seconds", stage) - time.time()) < 10
+
+
+def test_canaries_are_events_like_any_other(stack: LocalStack) -> None:
+    comes_through(stack.service("canary"))
+    where = {name: stack.environment()[name] for name in ("REDIS_URL", "COUNTERS_REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS")}
+    command = [sys.executable, "tasks.py", "status", "--json"]
+    shown = subprocess.run(command, cwd=ROOT, env={**os.environ, **where}, capture_output=True, text=True, check=True)
+    status = json.loads(shown.stdout.splitlines()[-1])
+    assert status["top_types"]["canary"] > 0
+    assert status["books"]["balanced"]
+
+
+def test_a_stopped_consumer_is_the_stage_counted(stack: LocalStack) -> None:
+    canary, consumer = stack.service("canary"), stack.service("consumers.event_counter")
+    comes_through(canary)
+    others = {stage: late(canary)[stage] for stage in ("answered", "topic")}
+    consumer.stop()
+    eventually(grows(canary, "counted"))
+    assert {stage: late(canary)[stage] for stage in ("answered", "topic")} == others
+    consumer.restart()
+    comes_through(canary)
+
+
+def test_a_stopped_kafkastore_is_the_stage_topic_and_one_line_each(stack: LocalStack) -> None:
+    canary, kafkastore = stack.service("canary"), stack.service("kafkastore")
+    comes_through(canary)
+    kafkastore.stop()
+    eventually(grows(canary, "topic"))
+    said = [line for line in canary.log.read_text().splitlines() if "canary_late" in line]
+    assert len(said) <= sum(late(canary).values())
+    ids = [found[1] for line in said if (found := re.search(r'"id": ?"([0-9a-f-]{36})"', line))]
+    assert len(ids) == len(set(ids)) == len(said), "each is said once, with its id"
+    kafkastore.restart()
+    comes_through(canary)
+
+
+def test_a_stopped_tracker_is_the_stage_answered_and_nothing_piles_up(stack: LocalStack) -> None:
+    canary, tracker = stack.service("canary"), stack.service("tracker")
+    comes_through(canary)
+    tracker.stop()
+    eventually(grows(canary, "answered"))
+    found = re.search(r"^push_canary_in_flight_events (\S+)$", canary.metrics(), re.MULTILINE)
+    assert found is not None
+    assert float(found[1]) <= 3 / 0.3 + 1
+    assert canary.is_ready(), "that the tracker is away is its message, not its fault"
+    tracker.restart()
+    comes_through(canary)

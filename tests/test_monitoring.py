@@ -1,0 +1,221 @@
+"""The monitoring files fit the services: metrics that are exported, containers that exist, a runbook for each alert."""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from deploy import catalog
+from services.backbone import metrics as declared
+
+ROOT = Path(__file__).parents[1]
+MONITORING = ROOT / "deploy" / "monitoring"
+RUNBOOKS = (ROOT / "deploy" / "runbooks.md").read_text()
+DASHBOARD: dict[str, Any] = json.loads((MONITORING / "dashboards" / "pipeline.json").read_text())
+# A worker or a server: what is there all the time and has an internal port. A job ends by itself, a store is not ours.
+WATCHED = [c for c in catalog.load().containers.values() if c.service and c.kind in ("server", "worker")]
+# What Prometheus itself adds.
+OWN = {"up", "ALERTS"}
+SEVERITIES = {"page", "warning"}
+
+
+def rules(file: str) -> list[dict[str, Any]]:
+    groups = yaml.safe_load((MONITORING / "rules" / file).read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+ALERTS = rules("alerts.yml")
+RECORDED = {rule["record"] for rule in rules("recording.yml")}
+
+
+def exported() -> set[str]:
+    """Every sample name that some service exports."""
+    names: set[str] = set()
+    kinds: list[Any] = [kind for kind in vars(declared).values() if inspect.isclass(kind)]
+    for kind in kinds:
+        if kind.__module__ == declared.__name__:
+            registry = CollectorRegistry()
+            kind(registry)
+            names |= _samples(registry)
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return names | _samples(registry)
+
+
+def _samples(registry: CollectorRegistry) -> set[str]:
+    # A metric with labels has no samples before its first one: its kind says which there will be.
+    suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
+    return {family.name + suffix for family in registry.collect() for suffix in suffixes[family.type]}
+
+
+def names_in(expression: str) -> set[str]:
+    """Every metric and recorded series that an expression reads."""
+    bare = re.sub(r'"[^"]*"', "", expression)
+    bare = re.sub(r"\b(by|on|without)\s*\([^)]*\)", "", bare)
+    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]", "", bare)
+    words = set(re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*", bare))
+    return {word for word in words if word in OWN or word.startswith(("push", "process_"))}
+
+
+def panels() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every panel with the title of the row that it is in."""
+    row = ""
+    for panel in DASHBOARD["panels"]:
+        if panel["type"] == "row":
+            row = panel["title"]
+        else:
+            yield row, panel
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    """Every query of rules and dashboard, with where it stands."""
+    for rule in (*rules("recording.yml"), *ALERTS):
+        yield rule.get("alert") or rule["record"], rule["expr"]
+    for row, panel in panels():
+        for target in panel["targets"]:
+            yield f"{row}: {panel['title']}", target["expr"]
+
+
+def anchors() -> set[str]:
+    return {title.lower() for title in re.findall(r"^### (\w+)$", RUNBOOKS, re.MULTILINE)}
+
+
+def test_every_query_reads_what_is_exported_or_recorded() -> None:
+    known = exported() | RECORDED | OWN
+    for place, expression in queries():
+        assert names_in(expression), f"{place} reads nothing"
+        assert names_in(expression) <= known, f"{place} reads {names_in(expression) - known}"
+
+
+def test_every_metric_that_the_runbooks_name_is_exported() -> None:
+    named = set(re.findall(r"`(push_[a-z0-9_]+)", RUNBOOKS))
+    assert named
+    assert named <= exported()
+
+
+def test_every_event_that_the_runbooks_name_is_logged() -> None:
+    sources = "\n".join(path.read_text() for path in (ROOT / "services").rglob("*.py"))
+    known = set(re.findall(r'"([a-z]+(?:_[a-z]+)+)"', sources))
+    named = {name for name in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", RUNBOOKS) if not name.startswith("push_")}
+    assert named
+    assert named <= known, named - known
+
+
+def test_every_setting_that_the_runbooks_name_exists() -> None:
+    template = (ROOT / ".env.template").read_text()
+    for name in re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)`", RUNBOOKS):
+        assert f"\n{name}=" in template, name
+
+
+def test_every_panel_that_the_runbooks_name_is_on_the_dashboard() -> None:
+    titles = {panel["title"] for _, panel in panels()} | {DASHBOARD["title"]}
+    for named in re.findall(r'"([A-Z][^"]+?)"', RUNBOOKS.replace('"Push: the pipeline"', "")):
+        assert any(title.startswith(named) for title in titles), named
+
+
+def test_every_alert_says_how_bad_it_is_what_it_is_and_what_to_do() -> None:
+    assert len(ALERTS) == len({alert["alert"] for alert in ALERTS}) >= 10
+    for alert in ALERTS:
+        annotations = alert["annotations"]
+        assert alert["labels"]["severity"] in SEVERITIES, alert["alert"]
+        assert annotations["summary"], alert["alert"]
+        assert annotations["description"].endswith("."), alert["alert"]
+        assert annotations["runbook_url"] == f"deploy/runbooks.md#{alert['alert'].lower()}"
+
+
+def test_every_alert_has_a_runbook_and_the_reverse() -> None:
+    assert anchors() == {alert["alert"].lower() for alert in ALERTS}
+
+
+@pytest.mark.parametrize("alert", [alert["alert"] for alert in ALERTS])
+def test_every_runbook_says_the_same_four_things(alert: str) -> None:
+    section = re.split(r"^#+ ", RUNBOOKS.partition(f"### {alert}\n")[2], flags=re.MULTILINE)[0]
+    for what in ("**Means**", "**Visitors see**", "**Look at**", "**Do**"):
+        assert f"- {what} " in section, what
+
+
+def test_an_alert_fires_within_a_minute_of_its_cause() -> None:
+    config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["global"]
+    seen_s = sum(int(config[interval].removesuffix("s")) for interval in ("scrape_interval", "evaluation_interval"))
+    for alert in ALERTS:
+        assert seen_s + int(alert["for"].removesuffix("s")) < 60, alert["alert"]
+
+
+def test_prometheus_watches_every_container_of_a_service() -> None:
+    jobs = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
+    assert [job["job_name"] for job in jobs] == [container.name for container in WATCHED]
+    for job in jobs:
+        [found] = job["dns_sd_configs"]
+        assert found["names"] == [job["job_name"]]
+        assert found["port"] == catalog.INTERNAL_PORT
+        assert job["relabel_configs"] == [
+            {"target_label": "pod", "replacement": catalog.load().pod_of(job["job_name"])}
+        ]
+    assert set(catalog.load().containers["prometheus"].reaches) == {container.name for container in WATCHED}
+
+
+def test_every_container_of_a_service_is_missed_when_it_is_down() -> None:
+    [down] = [alert["expr"] for alert in ALERTS if alert["alert"] == "ServiceDown"]
+    [restarts] = [alert["expr"] for alert in ALERTS if alert["alert"] == "ServiceRestarting"]
+    for container in WATCHED:
+        assert f'absent(up{{job="{container.name}"}})' in down
+        for expression in (down, restarts):
+            [jobs] = re.findall(r'job=~"([^"]*)"', expression)
+            assert container.name in jobs.split("|")
+
+
+def test_the_dashboard_has_a_row_for_every_service() -> None:
+    rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
+    assert rows == ["Pipeline", *dict.fromkeys(container.service for container in WATCHED)]
+    assert {row for row, _ in panels()} == set(rows), "a row without a panel"
+
+
+def test_the_dashboard_shows_every_metric_of_ours() -> None:
+    shown: set[str] = set()
+    for _, expression in queries():
+        shown |= names_in(expression)
+    ours = {name for name in exported() if name.startswith("push_")}
+    missing = {re.sub(r"_(sum|count|bucket)$", "", name) for name in ours} - {
+        re.sub(r"_(sum|count|bucket)$", "", name) for name in shown
+    }
+    assert not missing
+
+
+def test_the_dashboard_can_be_provisioned_anywhere() -> None:
+    text = json.dumps(DASHBOARD)
+    assert DASHBOARD["uid"] == "push-pipeline"
+    assert "://" not in text, "a host has no place in it"
+    datasource = yaml.safe_load((MONITORING / "grafana" / "datasources" / "prometheus.yml").read_text())["datasources"]
+    assert {found["uid"] for found in datasource} == set(re.findall(r'"type": "prometheus", "uid": "([^"]+)"', text))
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids))
+
+
+def test_panels_lie_side_by_side_and_say_their_units() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24, panel["title"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, f"{panel['title']} lies on another panel"
+        taken |= cells
+        if panel["type"] in ("timeseries", "stat"):
+            assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+
+
+def test_the_config_maps_hold_every_file() -> None:
+    kustomization = yaml.safe_load((MONITORING / "kustomization.yaml").read_text())
+    held = {file.partition("=")[2] or file for made in kustomization["configMapGenerator"] for file in made["files"]}
+    # compose's own configuration, and what tries the rules, have no place in Kubernetes.
+    files = {str(path.relative_to(MONITORING)) for path in MONITORING.rglob("*.*") if path.is_file()}
+    assert held == files - {"kustomization.yaml", "prometheus.yml", "tests/scenarios.yml"}

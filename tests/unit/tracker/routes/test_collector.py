@@ -1,0 +1,53 @@
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import structlog
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from services.backbone.metrics import TrackerMetrics
+from services.tracker.core import Rules
+from services.tracker.routes import Collector, Limits, add_routes
+from services.tracker.store import EventStore
+
+RULES = Rules(trusted=(), honour_opt_out=True, person_parameters=frozenset(), pod="10.0.0.7")
+LIMITS = Limits(event_bytes=1024, batch_bytes=1024, batch_events=10, all_bodies_bytes=4096, body_timeout_s=5.0)
+
+
+class BrokenStore(EventStore):
+    """Meets a bug at every event."""
+
+    def __init__(self, metrics: TrackerMetrics) -> None:
+        super().__init__(Redis(), metrics, max_pending_events=1, max_pending_bytes=1)
+
+    def submit(self, entries: Sequence[bytes]) -> asyncio.Future[None]:  # noqa: ARG002 - the store's signature
+        raise ZeroDivisionError("a bug")
+
+
+async def ask(registry: CollectorRegistry, method: str, **headers: str) -> tuple[httpx.Response, list[Any]]:
+    metrics = TrackerMetrics(registry)
+    app = FastAPI(redirect_slashes=False)
+    add_routes(app, Collector(BrokenStore(metrics), RULES, LIMITS, metrics))
+    with structlog.testing.capture_logs() as logs:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tracker") as client:
+            answer = await client.request(method, "/open?di=device-9", headers=headers)
+    return answer, logs
+
+
+async def test_a_bug_is_answered_500_counted_and_said_once_with_the_clients_id() -> None:
+    registry = CollectorRegistry()
+    answer, logs = await ask(registry, "POST", **{"Idempotency-Key": "order-17"})
+    assert answer.status_code == 500
+    assert answer.json()["error"] == "bug"
+    [said] = logs
+    assert (said["event"], said["log_level"], said["id"]) == ("request_failed", "error", "order-17")
+    assert "device-9" not in str(said)
+    assert registry.get_sample_value("push_tracker_requests_total", {"method": "POST", "status": "500"}) == 1
+
+
+async def test_without_an_id_of_the_client_there_is_none() -> None:
+    _, [said] = await ask(CollectorRegistry(), "GET")
+    assert said["id"] == ""
