@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy import catalog
 from deploy.dotenv import read_dotenv
 from services.backbone import names
 from services.backbone.settings import PLACEHOLDER, EnvSettings
@@ -71,6 +72,18 @@ def test_every_service_has_an_extra_and_a_lock(service: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert service in project["optional-dependencies"]
     assert (ROOT / "deploy" / "locks" / f"{service}.txt").exists()
+
+
+def test_every_service_has_a_manifest() -> None:
+    for container in catalog.load().containers.values():
+        if container.service not in SERVICES:
+            continue
+        place = ROOT / "kubernetes" / "base"
+        homes = [place / container.service, place / catalog.load().pod_of(container.name)]
+        texts = [path.read_text() for home in homes for path in home.glob("*.yaml")]
+        assert any(f"push/{container.service}" in text for text in texts), f"no manifest runs {container.name}"
+        assert any(f"name: {container.name}\n" in text for text in texts), f"no manifest runs {container.name}"
+    assert set(SERVICES) <= {container.service for container in catalog.load().containers.values()}
 
 
 def test_every_setting_is_in_the_template_and_the_reverse() -> None:

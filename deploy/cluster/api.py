@@ -104,11 +104,13 @@ class Api:
                 return None
             raise
 
-    def delete(self, manifest: Manifest) -> bool:
-        """Delete an object, and what it owns behind it; False when there is none."""
+    def delete(self, manifest: Manifest, *, orphan: bool = False) -> bool:
+        """Delete an object, and what it owns behind it unless that is to be an orphan; False when there is none."""
         url = self._kind(manifest).url(manifest["metadata"]["name"], namespace_of(manifest))
         try:
-            self._request(_Question("DELETE", url, manifest, {"propagationPolicy": "Background"}))
+            self._request(
+                _Question("DELETE", url, manifest, {"propagationPolicy": "Orphan" if orphan else "Background"})
+            )
         except Refused as refused:
             if refused.status == _NOT_FOUND:
                 return False

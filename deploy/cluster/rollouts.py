@@ -32,7 +32,7 @@ class Progress(NamedTuple):
 
     def __str__(self) -> str:
         """Say it for people."""
-        behind = "" if self.updated >= self.wanted else f", {self.updated} of the new kind"
+        behind = "" if self.updated >= self.ready else f", {self.updated} of the new kind"
         return f"{self.ready}/{self.wanted}{behind}"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from deploy.cluster import overlay, rollouts
+from deploy.cluster import overlay, rollouts, volumes
 from deploy.cluster.api import Api, Manifest, Refused, reference, title
 from deploy.errors import OperatorError
 
@@ -46,17 +46,17 @@ def up(api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience =
     tell(f"{len(manifests)} objects for namespace {namespace} of {api.context}")
     _require_secrets(api, manifests, namespace)
     for manifest in manifests:
-        tell(f"{_applied(api, manifest):<9} {title(manifest)}")
+        tell(f"{_applied(api, manifest, tell):<9} {title(manifest)}")
     _wait(api, [_Watched(found) for found in manifests if found["kind"] in overlay.WORKLOADS], tell, patience)
     tell("all ready")
 
 
 def down(
-    api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience = Patience(), *, volumes: bool
+    api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience = Patience(), *, with_volumes: bool
 ) -> None:
     """Delete what an overlay made, the last first; the namespace, the secrets and the volumes stay.
 
-    With `volumes` the claims of its StatefulSets go too, and with them all data.
+    `with_volumes`: the claims of its StatefulSets go too, and with them all data.
     """
     namespace = overlay.namespace(manifests)
     gone = [found for found in reversed(manifests) if found["kind"] not in _KEPT_KINDS]
@@ -73,16 +73,21 @@ def down(
             raise OperatorError(f"{len(pods)} pods have not ended: {', '.join(_names(pods))}")
         time.sleep(min(_LOOK_EVERY_S, patience.fault_s))
     claims = api.list("v1", "PersistentVolumeClaim", namespace, labels="app.kubernetes.io/part-of=push")
-    for claim in claims if volumes else ():
+    for claim in claims if with_volumes else ():
         api.delete(reference("v1", "PersistentVolumeClaim", claim["metadata"]["name"], namespace))
         tell(f"deleted   PersistentVolumeClaim {claim['metadata']['name']}")
-    if claims and not volumes:
+    if claims and not with_volumes:
         tell(f"kept      {len(claims)} volumes: {', '.join(_names(claims))} (--volumes deletes them)")
 
 
-def _applied(api: Api, manifest: Manifest) -> str:
+def _applied(api: Api, manifest: Manifest, tell: Tell) -> str:
     """Apply one manifest; say in a word what that did."""
     before = api.get(manifest)
+    if before is not None and manifest["kind"] == "StatefulSet":
+        sizes = volumes.grown(before, manifest)
+        if sizes:
+            tell(f"growing   {', '.join(volumes.grow(api, manifest, sizes))}")
+            return "anew"
     try:
         after = api.apply(manifest)
     except Refused as refused:

@@ -110,7 +110,7 @@ def spin_down(
 
         manifests = overlays.build(overlays.find(overlay, path(overlay)))
         with api.connect(context) as cluster:
-            spin.down(cluster, manifests, print, spin.Patience(timeout_s=timeout), volumes=volumes)
+            spin.down(cluster, manifests, print, spin.Patience(timeout_s=timeout), with_volumes=volumes)
 
 
 @task(name="ps", help={"namespace": _NAMESPACE, "context": _CONTEXT})

@@ -135,11 +135,11 @@ class _Handler(BaseHTTPRequestHandler):
         key = Key(version, plural, namespace, name)
         return self.api.state.apply(key, yaml.safe_load(body), query["fieldManager"], dry_run="dryRun" in query)
 
-    def _delete(self, path: str, _query: dict[str, str], _body: bytes) -> Object:
+    def _delete(self, path: str, query: dict[str, str], _body: bytes) -> Object:
         version, rest = _version(path.strip("/").split("/"))
         namespace, plural, name = _place(rest)
         self._permit(plural)
-        self.api.state.delete(Key(version, plural, namespace, name))
+        self.api.state.delete(Key(version, plural, namespace, name), orphan=query.get("propagationPolicy") == "Orphan")
         return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
 
     def _log(self, pod: Key, query: dict[str, str]) -> bytes:

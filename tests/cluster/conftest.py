@@ -3,10 +3,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from deploy import catalog
 from deploy.cluster import api, overlay
 from deploy.cluster.api import Api, Manifest
 from deploy.cluster.generate import KUBERNETES, Cluster, generate
@@ -40,7 +42,8 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Manifest]
     """Every overlay, every component on the base, and what is generated with either way in."""
     folder = tmp_path_factory.mktemp("overlays")
     for component in ("ingress", "observability"):
-        kustomization = {
+        kustomization: dict[str, Any] = {
+            "images": [{"name": f"push/{service}", "newTag": "dev"} for service in catalog.load().services],
             "namespace": "push",
             "resources": [relative(KUBERNETES / "base", folder / component)],
             "components": [

@@ -79,6 +79,8 @@ class State:
     ready_after_s: float = 0.1
     unpullable: set[str] = field(default_factory=set)
     """Images that no registry has."""
+    expandable: bool = True
+    """Whether volumes can grow."""
     crashing: set[str] = field(default_factory=set)
     """Containers that end again and again."""
     objects: dict[Key, Object] = field(default_factory=dict)
@@ -120,6 +122,9 @@ class State:
         self._advance()
         self._validate(key, wanted)
         live = self.objects.get(key)
+        if live is not None and key.plural == "persistentvolumeclaims" and not self.expandable:
+            message = "only dynamically provisioned pvc can be resized and the storageclass must support resize"
+            raise Refusal(403, "Forbidden", message)
         previous = self._applied.get((key, manager), {})
         merged = _merged(live or {}, previous, wanted)
         if live is not None:
@@ -136,7 +141,7 @@ class State:
         self.log.append(f"apply {key.plural}/{key.name}")
         return self.objects[key]
 
-    def delete(self, key: Key) -> None:
+    def delete(self, key: Key, *, orphan: bool) -> None:
         found = self.get(key)
         self.log.append(f"delete {key.plural}/{key.name}")
         if key.plural in ("pods", "namespaces"):
@@ -148,6 +153,8 @@ class State:
                     self._remove(inner)
             return
         self._remove(key)
+        if orphan:
+            return
         for pod in [each for each, found in self.objects.items() if self._owner(each) == (key.plural, key.name)]:
             self.objects[pod]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
             self._made_s[pod] = time.monotonic()

@@ -11,6 +11,7 @@ from deploy.cluster.api import Api, Manifest
 from deploy.cluster.spin import Patience
 from deploy.errors import OperatorError
 from tests.cluster.api_server import ApiServer
+from tests.cluster.state import Key
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_down_leaves_the_namespace_the_secrets_and_the_volumes(
 ) -> None:
     spin.up(prepared, local, print, impatient)
     told: list[str] = []
-    spin.down(prepared, local, told.append, impatient, volumes=False)
+    spin.down(prepared, local, told.append, impatient, with_volumes=False)
     assert {key.plural for key in cluster.state.objects} == {"namespaces", "secrets", "persistentvolumeclaims"}
     assert told[-1].startswith("kept      4 volumes: data-counters-redis-0, data-kafka-0, redis-tracker-0, spool-")
 
@@ -69,7 +70,7 @@ def test_down_with_volumes_leaves_the_namespace_and_the_secrets(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     spin.up(prepared, local, print, impatient)
-    spin.down(prepared, local, print, impatient, volumes=True)
+    spin.down(prepared, local, print, impatient, with_volumes=True)
     assert {key.plural for key in cluster.state.objects} == {"namespaces", "secrets"}
 
 
@@ -121,9 +122,47 @@ def test_a_crash_loop_tells_the_exit_code(
 def test_what_can_not_be_changed_is_refused(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
     spin.up(prepared, local, print, impatient)
     manifests, broken = altered(local, "StatefulSet", "kafka")
-    broken["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] = "99Gi"
-    with pytest.raises(OperatorError, match=r"can't apply StatefulSet kafka: .*volumeClaimTemplates.*immutable"):
+    broken["spec"]["podManagementPolicy"] = "OrderedReady"
+    with pytest.raises(OperatorError, match=r"can't apply StatefulSet kafka: .*podManagementPolicy.*immutable"):
         spin.up(prepared, manifests, print, impatient)
+
+
+def resized(manifests: list[Manifest], size: str) -> list[Any]:
+    copied, kafka = altered(manifests, "StatefulSet", "kafka")
+    kafka["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] = size
+    return copied
+
+
+def test_volumes_grow_around_the_running_pods(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    spin.up(prepared, local, print, impatient)
+    pod = Key("v1", "pods", "push", "kafka-0")
+    uid = cluster.state.objects[pod]["metadata"]["uid"]
+    told: list[str] = []
+    spin.up(prepared, resized(local, "12Gi"), told.append, impatient)
+    assert "growing   data-kafka-0 to 12Gi" in told
+    assert "ready     StatefulSet kafka 1/1" in told
+    claim = cluster.state.objects[Key("v1", "persistentvolumeclaims", "push", "data-kafka-0")]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "12Gi"
+    assert cluster.state.objects[pod]["metadata"]["uid"] == uid
+
+
+def test_a_volume_is_not_made_smaller(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
+    spin.up(prepared, local, print, impatient)
+    with pytest.raises(OperatorError, match="StatefulSet kafka: volume data has 6Gi and can't shrink to 2Gi"):
+        spin.up(prepared, resized(local, "2Gi"), print, impatient)
+
+
+def test_storage_that_can_not_grow_is_told_before_anything_is_touched(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    spin.up(prepared, local, print, impatient)
+    cluster.state.log.clear()
+    cluster.state.expandable = False
+    with pytest.raises(OperatorError, match=r"PersistentVolumeClaim data-kafka-0: .*must support resize"):
+        spin.up(prepared, resized(local, "12Gi"), print, impatient)
+    assert not [line for line in cluster.state.log if line.startswith("delete")]
 
 
 def test_a_job_that_has_changed_is_done_anew(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
