@@ -14,6 +14,7 @@ import yaml
 
 from tests.cluster.state import Key, Object, Refusal, State
 
+_SHORT = {"PersistentVolumeClaim": ["pvc"]}
 _VERBS = ["create", "delete", "get", "list", "patch", "watch"]
 
 
@@ -124,12 +125,14 @@ class _Handler(BaseHTTPRequestHandler):
         return {"kind": f"{kind}List", "apiVersion": version, "metadata": {"resourceVersion": "1"}, "items": items}
 
     def _patch(self, path: str, query: dict[str, str], body: bytes) -> Object:
-        if self.headers["Content-Type"] != "application/apply-patch+yaml":
-            raise Refusal(415, "UnsupportedMediaType", "only server-side apply is served here")
         version, rest = _version(path.strip("/").split("/"))
         namespace, plural, name = _place(rest)
         self.api.state.kind_of(version, plural)
         self._permit(plural)
+        if self.headers["Content-Type"] == "application/strategic-merge-patch+json":
+            return self.api.state.patch(Key(version, plural, namespace, name), json.loads(body))
+        if self.headers["Content-Type"] != "application/apply-patch+yaml":
+            raise Refusal(415, "UnsupportedMediaType", "this kind of patch is not served here")
         if not query.get("fieldManager"):
             raise Refusal(400, "BadRequest", "fieldManager is required for apply patch")
         key = Key(version, plural, namespace, name)
@@ -186,7 +189,14 @@ def _resources(state: State, version: str) -> Object:
     if version not in state.kinds:
         raise Refusal(404, "NotFound", "the server could not find the requested resource")
     resources = [
-        {"name": plural, "singularName": kind.lower(), "namespaced": namespaced, "kind": kind, "verbs": _VERBS}
+        {
+            "name": plural,
+            "singularName": kind.lower(),
+            "namespaced": namespaced,
+            "kind": kind,
+            "verbs": _VERBS,
+            "shortNames": _SHORT.get(kind, []),
+        }
         for kind, (plural, namespaced) in state.kinds[version].items()
     ]
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources}

@@ -132,13 +132,16 @@ class State:
         if dry_run:
             return merged
         self._applied[key, manager] = copy.deepcopy(wanted)
+        self.log.append(f"apply {key.plural}/{key.name}")
         if live is None:
             self._create(key, merged)
-        elif _without_status(live) != _without_status(merged):
-            if live.get("spec") != merged.get("spec"):
-                merged["metadata"]["generation"] = live["metadata"].get("generation", 1) + 1
-            self._write(key, merged)
-        self.log.append(f"apply {key.plural}/{key.name}")
+        else:
+            self._change(key, merged)
+        return self.objects[key]
+
+    def patch(self, key: Key, change: Object) -> Object:
+        """Merge maps; good enough for the annotations that kubectl changes so."""
+        self._change(key, _merged(self.get(key), {}, change))
         return self.objects[key]
 
     def delete(self, key: Key, *, orphan: bool) -> None:
@@ -176,6 +179,14 @@ class State:
             del made["metadata"]["generation"]
         self._made_s[key] = time.monotonic()
         self._write(key, made)
+
+    def _change(self, key: Key, changed: Object) -> None:
+        live = self.objects[key]
+        if _without_status(live) == _without_status(changed):
+            return
+        if live.get("spec") != changed.get("spec"):
+            changed["metadata"]["generation"] = live["metadata"].get("generation", 1) + 1
+        self._write(key, changed)
 
     def _write(self, key: Key, found: Object) -> None:
         found["metadata"]["resourceVersion"] = str(next(self._versions))
