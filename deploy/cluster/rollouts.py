@@ -82,7 +82,13 @@ def pod_fault(pod: Manifest) -> str:
             ended = f" (exit code {last['exitCode']})" if "exitCode" in last else ""
             told = waiting.get("message", "")
             return f"container {container['name']}: {_WAITING_FAULTS[reason]} ({reason}): {told}{ended}".rstrip(": ")
-    for condition in status.get("conditions", ()):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"no node takes it: {condition.get('message', '')}"
+    return ""
+
+
+def unscheduled(pods: Sequence[Manifest]) -> str:
+    """Say which pod waits for a node; empty when none does. Where nodes come by need, waiting cures it."""
+    for pod in pods:
+        for condition in pod.get("status", {}).get("conditions", ()):
+            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                return f"pod {pod['metadata']['name']}: no node takes it: {condition.get('message', '')}"
     return ""

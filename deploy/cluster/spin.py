@@ -32,9 +32,10 @@ class _Watched:
 
     manifest: Manifest
     told: str = ""
-    fault: str = ""
-    fault_since_s: float = 0.0
-    done: bool = field(default=False)
+    trouble: str = ""
+    """What keeps it now; a fault of them ends the wait when it does not heal."""
+    fault_since_s: float = field(default_factory=time.monotonic)
+    done: bool = False
 
 
 def up(api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience = Patience()) -> None:
@@ -139,7 +140,9 @@ def _wait(api: Api, watched: Sequence[_Watched], tell: Tell, patience: Patience)
         if not waiting:
             return
         if time.monotonic() > deadline_s:
-            late = ", ".join(f"{title(each.manifest)} ({each.fault or each.told or 'nothing yet'})" for each in waiting)
+            late = ", ".join(
+                f"{title(each.manifest)} ({each.trouble or each.told or 'nothing yet'})" for each in waiting
+            )
             raise OperatorError(f"not ready after {patience.timeout_s:.0f} s: {late}")
         time.sleep(min(_LOOK_EVERY_S, patience.fault_s / 2))
 
@@ -156,13 +159,15 @@ def _look(api: Api, each: _Watched, tell: Tell, patience: Patience) -> None:
         tell(f"{'ready' if each.done else 'waiting':<9} {title(each.manifest)} {progress}")
     if each.done:
         return
-    fault = rollouts.fault(workload, _pods_of(api, workload), _events_of(api, workload))
+    pods = _pods_of(api, workload)
+    fault = rollouts.fault(workload, pods, _events_of(api, workload))
     now_s = time.monotonic()
-    if not fault or not each.fault:
+    if not fault:
         each.fault_since_s = now_s
-    if fault and fault != each.fault:
-        tell(f"trouble   {title(each.manifest)}: {fault}")
-    each.fault = fault
+    trouble = fault or rollouts.unscheduled(pods)
+    if trouble and trouble != each.trouble:
+        tell(f"trouble   {title(each.manifest)}: {trouble}")
+    each.trouble = trouble
     if fault and now_s - each.fault_since_s >= patience.fault_s:
         raise OperatorError(f"{title(each.manifest)} does not get ready: {fault}")
 

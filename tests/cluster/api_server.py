@@ -1,7 +1,9 @@
 """A small Kubernetes API server for the tests, on loopback: what our tasks and kubectl need of one, over real HTTP."""
 
+import copy
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -85,6 +87,9 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[-1] for name, values in parse_qs(split.query).items()}
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length)
+        if query.get("watch") in ("1", "true"):
+            self._watch(split.path, query)
+            return
         try:
             with self.api.lock:
                 status, answer = 200, act(split.path, query, body)
@@ -98,6 +103,37 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def _watch(self, path: str, query: dict[str, str]) -> None:
+        """Tell what changes from now on, a JSON object a line, until the client has heard enough or time is up."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        seen: dict[str, Object] = {}
+        begun = False
+        begun_s = time.monotonic()
+        while time.monotonic() - begun_s < min(20.0, float(query.get("timeoutSeconds", "20"))):
+            with self.api.lock:
+                answer = self._get(path, query, b"")
+                assert isinstance(answer, dict)
+                now: dict[str, Object] = {found["metadata"]["uid"]: found for found in answer["items"]}
+                events = [{"type": "DELETED", "object": seen[gone]} for gone in seen.keys() - now.keys()]
+                for uid, found in now.items():
+                    if uid not in seen:
+                        events.append({"type": "ADDED", "object": found})
+                    elif seen[uid]["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
+                        events.append({"type": "MODIFIED", "object": found})
+                if not begun and query.get("sendInitialEvents") == "true":
+                    events.append({"type": "BOOKMARK", "object": _all_told(answer)})
+                seen, begun = copy.deepcopy(now), True
+            try:
+                self.wfile.write("".join(json.dumps(event) + "\n" for event in events).encode())
+                self.wfile.flush()
+            except OSError:
+                return
+            time.sleep(0.05)
 
     def _get(self, path: str, query: dict[str, str], _body: bytes) -> Object | bytes:
         state = self.api.state
@@ -122,6 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
         if plural == "pods" and version != "v1":
             return {"kind": "List", "apiVersion": version, "items": _usage(state, namespace)}
         items = state.list(version, plural, namespace, labels)
+        if wanted := query.get("fieldSelector", "").removeprefix("metadata.name="):
+            items = [found for found in items if found["metadata"]["name"] == wanted]
         return {"kind": f"{kind}List", "apiVersion": version, "metadata": {"resourceVersion": "1"}, "items": items}
 
     def _patch(self, path: str, query: dict[str, str], body: bytes) -> Object:
@@ -142,8 +180,10 @@ class _Handler(BaseHTTPRequestHandler):
         version, rest = _version(path.strip("/").split("/"))
         namespace, plural, name = _place(rest)
         self._permit(plural)
-        self.api.state.delete(Key(version, plural, namespace, name), orphan=query.get("propagationPolicy") == "Orphan")
-        return {"kind": "Status", "apiVersion": "v1", "status": "Success"}
+        orphan = query.get("propagationPolicy") == "Orphan"
+        uid = self.api.state.delete(Key(version, plural, namespace, name), orphan=orphan)
+        details = {"name": name, "kind": plural, "uid": uid}
+        return {"kind": "Status", "apiVersion": "v1", "status": "Success", "details": details}
 
     def _log(self, pod: Key, query: dict[str, str]) -> bytes:
         self.api.state.get(pod)
@@ -153,6 +193,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _permit(self, plural: str) -> None:
         if plural in self.api.forbidden:
             raise Refusal(403, "Forbidden", f'User "test" cannot touch resource "{plural}"')
+
+
+def _all_told(answer: Object) -> Object:
+    """Return what says that a watch has told all there was at its beginning."""
+    metadata = {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}
+    return {"apiVersion": answer["apiVersion"], "kind": answer["kind"].removesuffix("List"), "metadata": metadata}
 
 
 def _version(parts: list[str]) -> tuple[str, list[str]]:

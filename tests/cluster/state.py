@@ -144,8 +144,10 @@ class State:
         self._change(key, _merged(self.get(key), {}, change))
         return self.objects[key]
 
-    def delete(self, key: Key, *, orphan: bool) -> None:
+    def delete(self, key: Key, *, orphan: bool) -> str:
+        """Delete an object, or tell it to end; return its uid, by which a client knows it from its successor."""
         found = self.get(key)
+        uid = str(found["metadata"]["uid"])
         self.log.append(f"delete {key.plural}/{key.name}")
         if key.plural in ("pods", "namespaces"):
             # These end in a while, and say so.
@@ -154,13 +156,14 @@ class State:
             if key.plural == "namespaces":
                 for inner in [each for each in self.objects if each.namespace == key.name]:
                     self._remove(inner)
-            return
+            return uid
         self._remove(key)
         if orphan:
-            return
+            return uid
         for pod in [each for each, found in self.objects.items() if self._owner(each) == (key.plural, key.name)]:
             self.objects[pod]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
             self._made_s[pod] = time.monotonic()
+        return uid
 
     # what happens inside -----------------------------------------------------------------------------------
 
@@ -246,6 +249,7 @@ class State:
                 "replicas": replicas,
                 "updatedReplicas": replicas,
                 "readyReplicas": ready,
+                "availableReplicas": ready,
             }
         if workload.get("status") != status:
             workload["status"] = status

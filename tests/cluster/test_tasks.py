@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deploy.cluster import overlay
 from tests.cluster.api_server import ApiServer
@@ -41,6 +42,7 @@ def kubectl(environ: dict[str, str]) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_from_an_empty_cluster_to_a_running_system_and_back(inv: Run, cluster: ApiServer, dotenv: Path) -> None:
     for words in (
         "kubernetes.namespace.create",
@@ -130,6 +132,26 @@ def test_one_kubectl_command_applies_what_was_generated(
     assert {key.plural for key in changed} <= {"pods", "statefulsets", "deployments", "jobs"}, "only their status"
     assert kubectl("delete", "--ignore-not-found", "--wait=false", "-k", place).returncode == 0
     assert {key.plural for key in cluster.state.objects} <= {"pods", "namespaces", "persistentvolumeclaims"}
+
+
+def test_kubectl_waits_for_a_rollout(kubectl: Run, cluster: ApiServer, tmp_path: Path) -> None:
+    labels = {"app": "a"}
+    pod = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}}
+    workload = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "a", "namespace": "default"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": pod},
+    }
+    manifest = tmp_path / "manifests.yaml"
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
+    manifest.write_text(yaml.safe_dump_all([namespace, workload]))
+    cluster.state.ready_after_s = 1.0
+    assert kubectl("apply", "--server-side", "-f", str(manifest)).returncode == 0
+    done = kubectl("rollout", "status", "deployment/a", "--timeout=20s")
+    assert done.returncode == 0, done.stderr
+    assert "0 of 2 updated replicas are available" in done.stdout
+    assert 'deployment "a" successfully rolled out' in done.stdout
 
 
 def test_kubectl_is_told_of_a_field_that_is_none(kubectl: Run, tmp_path: Path, cluster: ApiServer) -> None:

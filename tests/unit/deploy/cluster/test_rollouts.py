@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from deploy.cluster.rollouts import Progress, fault, pod_fault, progress
+from deploy.cluster.rollouts import Progress, fault, pod_fault, progress, unscheduled
 
 
 def workload(kind: str = "Deployment", *, wanted: int = 2, **status: Any) -> dict[str, Any]:
@@ -62,9 +62,10 @@ def test_what_a_stateful_set_could_not_make_is_told_by_its_events() -> None:
 
 def test_a_pod_that_no_node_takes_says_why() -> None:
     condition = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: insufficient memory"}
-    assert pod_fault({"status": {"conditions": [condition]}}) == (
-        "no node takes it: 0/1 nodes are available: insufficient memory"
-    )
+    pod = {"metadata": {"name": "a-0"}, "status": {"conditions": [condition]}}
+    assert unscheduled([pod]) == "pod a-0: no node takes it: 0/1 nodes are available: insufficient memory"
+    assert not pod_fault(pod), "a node may come"
+    assert not unscheduled([])
 
 
 def test_a_sidecar_that_does_not_start_is_told_by_name() -> None:
