@@ -44,12 +44,13 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str) -> int:
     settled here, before the first test, so that a first fetch of Apache Kafka counts against no test's time limit.
     """
     selections = {
-        "default": ["-m", "not slow and not browser and not chaos and not endurance"],
-        "broker": ["-m", "broker and not slow and not browser and not chaos and not endurance"],
-        "slow": ["-m", "slow and not browser and not chaos and not endurance"],
+        "default": ["-m", "not slow and not browser and not chaos and not endurance and not system"],
+        "broker": ["-m", "broker and not slow and not browser and not chaos and not endurance and not system"],
+        "slow": ["-m", "slow and not browser and not chaos and not endurance and not system"],
         "browser": ["-m", "browser"],
         "chaos": ["-m", "chaos"],
         "endurance": ["-m", "endurance"],
+        "system": ["-m", "system"],
         "all": [],
     }
     if suite not in selections:

@@ -45,8 +45,10 @@ def settings_variables() -> set[str]:
 
 
 def deploy_variables() -> set[str]:
-    """Variables that the operators' tools read and no service does."""
-    return set(re.findall(r'environ(?:\.get\(|\[)"([A-Z][A-Z0-9_]*)"', _text_of_deploy())) & set(template_variables())
+    """Variables that the operators' tools or the compose files read and no service does."""
+    tools = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z][A-Z0-9_]*)"', _text_of_deploy())) & set(template_variables())
+    files = (path.read_text() for path in (ROOT / "docker-compose").glob("*.yml"))
+    return tools.union(*(re.findall(r"\$\{([A-Z][A-Z0-9_]*)", text) for text in files))
 
 
 def _text_of_deploy() -> str:
@@ -74,16 +76,30 @@ def test_every_service_has_an_extra_and_a_lock(service: str) -> None:
     assert (ROOT / "deploy" / "locks" / f"{service}.txt").exists()
 
 
-def test_every_service_has_a_manifest() -> None:
-    for container in catalog.load().containers.values():
-        if container.service not in SERVICES:
-            continue
-        place = ROOT / "kubernetes" / "base"
-        homes = [place / container.service, place / catalog.load().pod_of(container.name)]
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_has_a_manifest(service: str) -> None:
+    rows = [row for row in catalog.load().containers.values() if row.service == service]
+    assert rows, "not in deploy/catalog.toml"
+    for row in rows:
+        homes = [ROOT / "kubernetes" / "base" / home for home in (service, catalog.load().pod_of(row.name))]
         texts = [path.read_text() for home in homes for path in home.glob("*.yaml")]
-        assert any(f"push/{container.service}" in text for text in texts), f"no manifest runs {container.name}"
-        assert any(f"name: {container.name}\n" in text for text in texts), f"no manifest runs {container.name}"
-    assert set(SERVICES) <= {container.service for container in catalog.load().containers.values()}
+        assert any(f"image: push/{service}\n" in text or f"value: push/{service}\n" in text for text in texts)
+        assert any(f"name: {row.name}\n" in text for text in texts), f"no manifest runs {row.name}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_runs_in_a_container_that_has_a_compose_file(service: str) -> None:
+    containers = [row.name for row in catalog.load().containers.values() if row.service == service]
+    assert containers, "not in deploy/catalog.toml"
+    for container in containers:
+        assert (ROOT / "docker-compose" / f"{container}.yml").exists()
+
+
+def test_system_tests_know_the_platform_from_outside_only() -> None:
+    for path in sorted((ROOT / "tests" / "system").glob("*.py")):
+        assert not re.search(r"^\s*(?:from|import) (?:services|deploy)\b", path.read_text(), re.MULTILINE), relative(
+            path
+        )
 
 
 def test_every_setting_is_in_the_template_and_the_reverse() -> None:

@@ -33,7 +33,7 @@ from deploy.localstack.kafka import KafkaBroker
 from deploy.localstack.processes import LocalProcess
 from deploy.localstack.redis import RedisServer
 from services.backbone import names
-from services.backbone.kafka import EventProducer, KafkaUnavailable, Record, ensure_topics
+from services.backbone.kafka import EventProducer, KafkaUnavailable, Record, ensure_topics, topic_plans
 from services.backbone.settings import KafkaSettings
 
 _POLICIES = ("always", "everysec", "no")
@@ -137,7 +137,8 @@ class KafkaStore:
         """Start it."""
         self.process.start()
         await asyncio.to_thread(self._broker.wait_ready)
-        await ensure_topics(self._broker.bootstrap_servers, partitions=1, replication=1, max_event_bytes=262_144)
+        plans = topic_plans(partitions=1, replication=1, max_event_bytes=262_144)
+        await ensure_topics(self._broker.bootstrap_servers, plans)
 
     async def write(self, ids: Sequence[str]) -> None:
         """Produce."""

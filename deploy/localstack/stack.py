@@ -181,18 +181,10 @@ class LocalStack:
     def ensure_topics(self) -> None:
         """Make the topics that are missing, as after a restart of a broker that keeps nothing."""
         # Imported on use: every command of the operators imports this module, and the Kafka client takes its time.
-        from services.backbone.kafka import ensure_topics  # noqa: PLC0415 - the reason is above
+        from services.backbone.kafka import ensure_topics, topic_plans  # noqa: PLC0415 - the reason is above
 
-        _run_apart(
-            lambda: asyncio.run(
-                ensure_topics(
-                    self.bootstrap_servers,
-                    partitions=TOPIC_PARTITIONS,
-                    replication=1,
-                    max_event_bytes=MAX_EVENT_BYTES,
-                )
-            )
-        )
+        plans = topic_plans(partitions=TOPIC_PARTITIONS, replication=1, max_event_bytes=MAX_EVENT_BYTES)
+        _run_apart(lambda: asyncio.run(ensure_topics(self.bootstrap_servers, plans)))
 
     def _redis_server(self, name: str) -> RedisServer:
         data = self._scratch.data / name
@@ -210,7 +202,7 @@ def _stop_all(processes: list[LocalProcess]) -> None:
         process.stop()
 
 
-def _run_apart(work: Callable[[], None]) -> None:
+def _run_apart(work: Callable[[], object]) -> None:
     """Run it in a thread of its own, since the caller may be inside an event loop."""
     failures: list[BaseException] = []
 

@@ -12,7 +12,7 @@ import uvicorn
 import uvloop
 
 from services.backbone.logs import configure_logging, get_logger
-from services.backbone.settings import EnvSettings, ProcessSettings, SettingsError
+from services.backbone.settings import EnvSettings, LogSettings, SettingsError
 
 log = get_logger(__name__)
 
@@ -35,9 +35,7 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def run_until_stopped(
-    main: Callable[[asyncio.Event], Awaitable[None]], settings: ProcessSettings, *, service: str
-) -> None:
+def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]], settings: LogSettings, *, service: str) -> None:
     """Run `main` until it returns; SIGTERM and SIGINT set the event that it is given.
 
     `main` closes what it opened and returns: the exit code is then 0. A second signal ends the process at once with

@@ -109,12 +109,17 @@ class EnvSettings(BaseModel):
         return self
 
 
-class ProcessSettings(EnvSettings):
-    """What every process has: its log and its internal port."""
+class LogSettings(EnvSettings):
+    """How a process logs."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="LOG_LEVEL")
     log_format: Literal["auto", "json", "text"] = Field("auto", alias="LOG_FORMAT")
     """auto: readable lines on a terminal, JSON elsewhere."""
+
+
+class ProcessSettings(LogSettings):
+    """What every process that goes on until it is stopped has: its log and its internal port."""
+
     internal_host: str = Field("127.0.0.1", alias="INTERNAL_HOST")
     internal_port: Port = Field(9464, alias="INTERNAL_PORT")
     """Health, readiness and metrics; never reachable from outside."""

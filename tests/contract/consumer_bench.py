@@ -16,7 +16,7 @@ from deploy.localstack.redis import RedisServer
 from services.backbone import names
 from services.backbone.counters import CounterStore
 from services.backbone.events import Event, Place, encode_event
-from services.backbone.kafka import EventProducer, Record, ensure_topics
+from services.backbone.kafka import EventProducer, Record, ensure_topics, topic_plans
 from services.consumers.settings import Settings
 
 PARTITIONS = 3
@@ -49,7 +49,8 @@ class Bench:
     async def make_topics(self) -> None:
         """Make the topics that `names` names now, unless they are there."""
         size = self.settings.max_event_bytes
-        await ensure_topics(self.settings.bootstrap_servers, partitions=PARTITIONS, replication=1, max_event_bytes=size)
+        plans = topic_plans(partitions=PARTITIONS, replication=1, max_event_bytes=size)
+        await ensure_topics(self.settings.bootstrap_servers, plans)
 
     async def produce(self, batch: Sequence[Event]) -> None:
         records = [

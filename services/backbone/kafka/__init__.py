@@ -9,7 +9,15 @@ from services.backbone.kafka.consumer import Batch, EventConsumer, Position
 from services.backbone.kafka.faults import KafkaUnavailable, OffsetGone
 from services.backbone.kafka.producer import EventProducer, Record
 from services.backbone.kafka.reader import TopicReader
-from services.backbone.kafka.topics import TopicOffsets, delete_records, ensure_topics, max_record_bytes
+from services.backbone.kafka.topics import (
+    TopicOffsets,
+    TopicPlan,
+    delete_records,
+    ensure_topics,
+    max_record_bytes,
+    topic_differences,
+    topic_plans,
+)
 
 __all__ = [
     "Batch",
@@ -20,8 +28,11 @@ __all__ = [
     "Position",
     "Record",
     "TopicOffsets",
+    "TopicPlan",
     "TopicReader",
     "delete_records",
     "ensure_topics",
     "max_record_bytes",
+    "topic_differences",
+    "topic_plans",
 ]

@@ -1,11 +1,13 @@
 """The topics: their limits, their making, and how far they have come."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     IncompatibleBrokerVersion,
     KafkaError,
@@ -20,7 +22,9 @@ from services.backbone.kafka.faults import KafkaUnavailable, answer_in_time, una
 BATCH_OVERHEAD_BYTES: Final = 64 * 1024
 """Room for record and batch headers, record keys, and the fields that enrichment adds."""
 _MIN_BATCH_BYTES: Final = 1_000_000  # large enough that a full claim is a few batches a partition, not hundreds
-_WEEK_MS: Final = 7 * 24 * 3600 * 1000
+_DAY_S: Final = 24 * 3600
+_SEGMENTS: Final = 4
+_MIN_SEGMENT_BYTES: Final = 1_048_576  # the least that Kafka takes
 
 
 def max_record_bytes(max_event_bytes: int) -> int:
@@ -31,27 +35,101 @@ def max_record_bytes(max_event_bytes: int) -> int:
     return max(_MIN_BATCH_BYTES, 3 * max_event_bytes + BATCH_OVERHEAD_BYTES)
 
 
-async def ensure_topics(bootstrap_servers: str, *, partitions: int, replication: int, max_event_bytes: int) -> None:
-    """Create the topics that are missing; existing ones stay as they are. Raises KafkaUnavailable."""
-    limits = {"max.message.bytes": str(max_record_bytes(max_event_bytes)), "retention.ms": str(_WEEK_MS)}
+@dataclass(frozen=True, kw_only=True)
+class TopicPlan:
+    """A topic as it is wanted."""
+
+    name: str
+    partitions: int
+    replication: int
+    settings: Mapping[str, str]
+    """Kafka's own topic settings, by their names there."""
+
+
+def topic_plans(  # noqa: PLR0913 - one a setting, by name
+    *,
+    partitions: int,
+    replication: int,
+    max_event_bytes: int,
+    retention_s: float = 7 * _DAY_S,
+    dead_retention_s: float = 28 * _DAY_S,
+    retention_bytes: int = -1,
+) -> tuple[TopicPlan, TopicPlan]:
+    """Return how the topics of events and of dead letters are to be made.
+
+    `retention_bytes` is for each partition; -1 is no bound. Of several copies all but one must confirm a write, so that
+    one broker may be away.
+    """
+    record_bytes = max_record_bytes(max_event_bytes)
+    limits = {
+        "max.message.bytes": str(record_bytes),
+        "retention.bytes": str(retention_bytes),
+        "min.insync.replicas": str(max(1, replication - 1)),
+    }
+    if retention_bytes > 0:
+        # Only closed segments are removed: with a few in each partition the bound is kept, not passed by a segment.
+        limits["segment.bytes"] = str(max(retention_bytes // _SEGMENTS, record_bytes, _MIN_SEGMENT_BYTES))
     # A dead letter holds the original bytes and must be there long after the events around it.
+    return (
+        _plan(names.EVENTS_TOPIC, partitions, replication, limits, retention_s),
+        _plan(names.DEAD_LETTER_TOPIC, 1, replication, limits, dead_retention_s),
+    )
+
+
+def _plan(name: str, partitions: int, replication: int, limits: Mapping[str, str], retention_s: float) -> TopicPlan:
+    settings = {**limits, "retention.ms": str(round(retention_s * 1000))}
+    return TopicPlan(name=name, partitions=partitions, replication=replication, settings=settings)
+
+
+async def ensure_topics(bootstrap_servers: str, plans: Iterable[TopicPlan]) -> tuple[str, ...]:
+    """Create the topics that are missing and return their names; existing ones stay as they are.
+
+    Raises KafkaUnavailable, also when the brokers are too few for the replication.
+    """
     wanted = [
-        NewTopic(names.EVENTS_TOPIC, partitions, replication, topic_configs=limits),
-        NewTopic(
-            names.DEAD_LETTER_TOPIC,
-            1,
-            replication,
-            topic_configs={**limits, "retention.ms": str(4 * _WEEK_MS)},
-        ),
+        NewTopic(plan.name, plan.partitions, plan.replication, topic_configs=dict(plan.settings)) for plan in plans
     ]
     try:
         async with _admin(bootstrap_servers) as admin:
             answer = await admin.create_topics(wanted)
     except (KafkaError, OSError) as error:
         raise unavailable(error) from error
+    created: list[str] = []
     for topic, code, *_ in answer.topic_errors:
-        if code not in (0, TopicAlreadyExistsError.errno):
+        if code == 0:
+            created.append(topic)
+        elif code != TopicAlreadyExistsError.errno:
             raise KafkaUnavailable(f"topic {topic} could not be made: {for_code(code).__name__}")
+    return tuple(created)
+
+
+async def topic_differences(bootstrap_servers: str, plans: Sequence[TopicPlan]) -> list[str]:
+    """Say what of existing topics is not as it is wanted, a sentence each. Raises KafkaUnavailable."""
+    resources = [ConfigResource(ConfigResourceType.TOPIC, plan.name, dict(plan.settings)) for plan in plans]
+    async with answer_in_time(), _admin(bootstrap_servers) as admin:
+        described = {topic["topic"]: topic for topic in await admin.describe_topics([plan.name for plan in plans])}
+        answers = await admin.describe_configs(resources)
+    has: dict[str, dict[str, str]] = {}
+    for answer in answers:
+        for code, _message, _kind, name, entries in answer.resources:
+            if code:
+                raise KafkaUnavailable(f"the settings of topic {name} could not be read: {for_code(code).__name__}")
+            has[name] = {setting: value for setting, value, *_ in entries}
+    found: list[str] = []
+    for plan in plans:
+        partitions = described[plan.name]["partitions"]
+        copies = min((len(partition["replicas"]) for partition in partitions), default=0)
+        compared = {
+            "partitions": (len(partitions), plan.partitions),
+            "replication": (copies, plan.replication),
+            **{setting: (has[plan.name].get(setting), value) for setting, value in plan.settings.items()},
+        }
+        found += [
+            f"{plan.name}: {what} is {is_}, wanted {wanted}"
+            for what, (is_, wanted) in compared.items()
+            if is_ != wanted
+        ]
+    return found
 
 
 async def delete_records(bootstrap_servers: str, topic: str, before: Mapping[int, int]) -> bool:

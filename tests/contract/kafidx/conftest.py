@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from deploy.localstack.ports import free_port
 from services.backbone import names
-from services.backbone.kafka import EventProducer, TopicReader, ensure_topics
+from services.backbone.kafka import EventProducer, TopicReader, ensure_topics, topic_plans
 from services.kafidx.settings import Settings
 from services.kafidx.store import record as record_module
 from services.kafidx.store import topic as topic_module
@@ -47,9 +47,8 @@ async def own_topics(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -
     token = uuid.uuid4().hex[:8]
     monkeypatch.setattr(names, "EVENTS_TOPIC", f"events-{token}")
     monkeypatch.setattr(names, "DEAD_LETTER_TOPIC", f"dead-{token}")
-    await ensure_topics(
-        environ["KAFKA_BOOTSTRAP_SERVERS"], partitions=PARTITIONS, replication=1, max_event_bytes=262_144
-    )
+    plans = topic_plans(partitions=PARTITIONS, replication=1, max_event_bytes=262_144)
+    await ensure_topics(environ["KAFKA_BOOTSTRAP_SERVERS"], plans)
 
 
 @pytest.fixture

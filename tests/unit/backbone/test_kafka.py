@@ -23,6 +23,7 @@ from services.backbone.kafka import (
     TopicReader,
     ensure_topics,
     max_record_bytes,
+    topic_plans,
 )
 from services.backbone.settings import KafkaSettings
 
@@ -135,7 +136,7 @@ async def test_a_cluster_that_is_not_there_is_told_and_leaves_nothing_running() 
             await producer.check()
         assert len(asyncio.all_tasks()) == before
     with pytest.raises(KafkaUnavailable):
-        await ensure_topics(settings.bootstrap_servers, partitions=1, replication=1, max_event_bytes=1024)
+        await ensure_topics(settings.bootstrap_servers, topic_plans(partitions=1, replication=1, max_event_bytes=1024))
 
 
 async def test_tasks_that_share_a_producer_share_its_connection(producer: EventProducer, unique_name: str) -> None:

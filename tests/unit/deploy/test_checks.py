@@ -30,7 +30,7 @@ def test_tests_on_a_broker_that_cannot_run_say_so_and_run_nothing(
 
 def test_an_unknown_suite_is_told_before_anything_starts() -> None:
     with pytest.raises(
-        OperatorError, match="--suite nope: it is one of default, broker, slow, browser, chaos, endurance, all"
+        OperatorError, match="--suite nope: it is one of default, broker, slow, browser, chaos, endurance, system, all"
     ):
         checks.test(kafka="tansu", suite="nope", keyword="")
 
@@ -38,10 +38,11 @@ def test_an_unknown_suite_is_told_before_anything_starts() -> None:
 @pytest.mark.parametrize(
     ("suite", "expected"),
     [
-        ("default", ["-m", "not slow and not browser and not chaos and not endurance"]),
-        ("slow", ["-m", "slow and not browser and not chaos and not endurance"]),
+        ("default", ["-m", "not slow and not browser and not chaos and not endurance and not system"]),
+        ("slow", ["-m", "slow and not browser and not chaos and not endurance and not system"]),
         ("chaos", ["-m", "chaos"]),
         ("browser", ["-m", "browser"]),
+        ("system", ["-m", "system"]),
         ("all", []),
     ],
 )

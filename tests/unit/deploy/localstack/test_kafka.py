@@ -2,7 +2,7 @@ import pytest
 
 from deploy.localstack import apache, kafka
 from deploy.localstack.kafka import KafkaBroker, choose_kafka
-from services.backbone.kafka import ensure_topics
+from services.backbone.kafka import ensure_topics, topic_plans
 
 
 def test_auto_takes_tansu_and_says_why_when_apache_kafka_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,8 +20,9 @@ def test_apache_asked_for_by_name_is_never_replaced(monkeypatch: pytest.MonkeyPa
 
 async def test_the_broker_answers_and_takes_topics_twice(kafka_broker: KafkaBroker) -> None:
     assert kafka_broker.answers()
+    plans = topic_plans(partitions=4, replication=1, max_event_bytes=262_144)
     for _ in range(2):
-        await ensure_topics(kafka_broker.bootstrap_servers, partitions=4, replication=1, max_event_bytes=262_144)
+        await ensure_topics(kafka_broker.bootstrap_servers, plans)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""The tasks docker.images.* and docker.compose.*: Push in containers, on one machine."""
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import task
+
+from deploy.tasks import end_with, told_plainly
+
+
+@task(name="build", help={"service": "only this service's image (default: all, side by side)"})
+def build_images(_context: Context, service: str = "") -> None:
+    """Build the images of the services, tagged with PUSH_VERSION."""
+    from deploy.docker import images
+
+    with told_plainly():
+        images.build(service)
+
+
+@task(
+    name="push",
+    help={
+        "registry": "where to: host[:port][/folder] (default: IMAGE_REGISTRY)",
+        "service": "only this service's image (default: all)",
+    },
+)
+def push_images(_context: Context, registry: str = "", service: str = "") -> None:
+    """Push the images to a registry."""
+    from deploy.docker import images
+
+    with told_plainly():
+        images.push(registry, service)
+
+
+@task
+def create_periphery(_context: Context) -> None:
+    """Start what the services need: networks, volumes, data stores, Kafka topics."""
+    from deploy.docker import stack
+
+    with told_plainly():
+        stack.create_periphery()
+
+
+@task(
+    iterable=["profile"],
+    help={
+        "build": "build the images first",
+        "profile": "also start: observability (Prometheus, Grafana) or load (synthetic visitors); may be given twice",
+        "timeout": "seconds until what is not healthy counts as failed",
+    },
+)
+def spin_up(_context: Context, profile: list[str], build: bool = False, timeout: int = 300) -> None:
+    """Start everything, and return when all of it is healthy."""
+    from deploy.docker import stack
+
+    with told_plainly():
+        stack.spin_up(build=build, profiles=profile, timeout_s=timeout)
+
+
+@task(
+    help={
+        "keep-data": "keep the volumes: events, counters, positions",
+        "yes": "remove the data without asking",
+    }
+)
+def spin_down(_context: Context, keep_data: bool = False, yes: bool = False) -> None:
+    """Stop everything and leave nothing: containers, networks and, after a question, data."""
+    from deploy.docker import stack
+
+    with told_plainly():
+        stack.spin_down(keep_data=keep_data, yes=yes)
+
+
+@task(help={"only-print": "open no browser, also in a desktop session"})
+def open_urls(_context: Context, only_print: bool = False) -> None:
+    """Show where the pages are, and open them."""
+    from deploy.docker import stack
+
+    with told_plainly():
+        stack.open_urls(only_print=only_print)
+
+
+@task(
+    name="logs",
+    help={
+        "follow": "go on with what is written from now on, until Ctrl-C",
+        "service": "only this container's",
+        "since": "only from then on: 2026-11-23T10:00:00Z, or how long ago (90s, 30m, 2h)",
+    },
+)
+def show_logs(_context: Context, service: str = "", follow: bool = False, since: str = "") -> None:
+    """Show what the containers have written."""
+    from deploy.docker import stack
+
+    with told_plainly():
+        stack.show_logs(service, follow=follow, since=since)
+
+
+@task(name="run", help={"command": 'the task and its flags: "status --json", "dead.list", "forget --id DEVICE --yes"'})
+def run_inside(_context: Context, command: str = "") -> None:
+    """Run a task (status, dead.*, forget) in a container that reaches the stores."""
+    from deploy.docker import stack
+
+    with told_plainly():
+        end_with(stack.run_inside(command))
+
+
+collection = Collection("docker")
+collection.add_collection(Collection("images", build_images, push_images))
+collection.add_collection(Collection("compose", create_periphery, spin_up, spin_down, open_urls, show_logs, run_inside))

@@ -1,0 +1,60 @@
+"""Synthetic visitors in a container: `python -m deploy.visitors` sends the demo's traffic until it is stopped."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from deploy.errors import OperatorError
+from deploy.traffic import Tally, parse_rate, send, synthetic_visitors
+
+_DEFAULT_RATE = "50"
+_TELL_S = 10.0
+_ALIVE = Path(tempfile.gettempdir()) / "visitors"  # the container's health check looks how old it is
+
+
+async def visit(url: str, rate: float | None) -> None:
+    """Send until SIGTERM or SIGINT, and tell every ten seconds, a JSON line each, what came of it."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    tally = Tally()
+    # The time is the seed: visitors that are started again are not taken for copies of the earlier ones.
+    sending = asyncio.create_task(send(synthetic_visitors(seed=time.time_ns()), url, tally=tally, rate=rate))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        while not stop.is_set() and not sending.done():
+            _ALIVE.touch()
+            await asyncio.wait({sending, stopping}, timeout=_TELL_S, return_when=asyncio.FIRST_COMPLETED)
+            _tell(tally)
+    finally:
+        for task in (sending, stopping):
+            task.cancel()
+        await asyncio.wait({sending, stopping})
+    if not stop.is_set():
+        sending.result()  # it never ends by itself: this raises what ended it
+
+
+def _tell(tally: Tally) -> None:
+    line = {"event": "visited", "sent": tally.sent, "answered": tally.answered, "failures": dict(tally.failures)}
+    print(json.dumps(line), file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Read the environment and go on until stopped."""
+    environ = {name: value for name, value in os.environ.items() if value}
+    try:
+        rate = parse_rate(environ.get("VISITORS_RATE", _DEFAULT_RATE))
+        url = environ["VISITORS_TRACKER_URL"]
+    except (OperatorError, KeyError) as error:
+        print(f"VISITORS_RATE and VISITORS_TRACKER_URL are needed: {error}", file=sys.stderr)
+        sys.exit(78)
+    asyncio.run(visit(url, rate))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""Make the topics: `python -m services.topics`."""
+
+import os
+from functools import partial
+
+from services.backbone.process import load_settings, run_until_stopped
+from services.topics.settings import Settings
+from services.topics.worker import run
+
+if __name__ == "__main__":
+    settings = load_settings(Settings, os.environ)
+    run_until_stopped(partial(run, settings), settings, service="topics")

@@ -1,0 +1,68 @@
+"""A real Docker engine with stand-in base images, and the platform on it; at the end nothing is left but its caches."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.platform import ROOT, STANDINS, Platform, copy_of_the_tree, free_port
+
+
+def _answers(docker_host: str) -> bool:
+    return subprocess.run(["docker", "-H", docker_host, "info"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture(scope="session")
+def docker_host() -> Iterator[str]:
+    """The engine of the stand-ins, started if it does not run, and then stopped at the end."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        pytest.skip("needs root on a Debian machine, for a Docker engine of its own")
+    tool = [str(STANDINS / "containers")]
+    state = os.environ.get("CONTAINERS_STATE", "/var/tmp/containers-here")  # noqa: S108 - the tool's own default
+    ran_before = shutil.which("docker") is not None and _answers(f"unix://{state}/docker.sock")
+    said = subprocess.run([*tool, "up"], capture_output=True, text=True, check=False)
+    if said.returncode != 0:
+        pytest.skip(f"no Docker engine can be started here: {said.stderr.strip().splitlines()[-1:]}")
+    images = tomllib.loads((ROOT / "deploy" / "catalog.toml").read_text())["images"]
+    # No stand-in for grafana: nothing in Debian is one. It is the one container that is not started here.
+    wanted = [images[name] for name in ("python", "valkey", "kafka", "prometheus")]
+    subprocess.run([*tool, "images", *wanted], env={**os.environ, "PYTHON": sys.executable}, check=True)
+    yield f"unix://{state}/docker.sock"
+    if not ran_before:
+        subprocess.run([*tool, "down"], check=True)
+
+
+@pytest.fixture(scope="session")
+def platform(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A copy of the tree with its settings and no image of this version, and no container before or after."""
+    found = Platform(copy_of_the_tree(tmp_path_factory.mktemp("system") / "push"), docker_host)
+    found.task("dotenv.generate", "--yes")
+    found.task("docker.compose.spin-down", "--yes")
+    yield found
+    found.task("docker.compose.spin-down", "--yes")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """A real image registry on loopback: Debian's, unpacked and not installed."""
+    (tmp_path / "deb").mkdir()
+    download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "docker-registry"]
+    if subprocess.run(download, cwd=tmp_path / "deb", check=False).returncode != 0:
+        pytest.skip("Debian's docker-registry can't be had")
+    [package] = (tmp_path / "deb").iterdir()
+    subprocess.run(["dpkg", "-x", package, tmp_path], check=True)
+    address = f"127.0.0.1:{free_port()}"
+    (tmp_path / "config.yml").write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/images}}}}\nhttp: {{addr: '{address}'}}\n"
+    )
+    command: list[str | Path] = [tmp_path / "usr/bin/docker-registry", "serve", tmp_path / "config.yml"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as serving:
+        try:
+            yield address
+        finally:
+            serving.terminate()

@@ -1,0 +1,187 @@
+"""The platform from outside: a copy of the tree, the operators' tasks, the published ports, the engine's own word."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+ROOT = Path(__file__).parents[2]
+STANDINS = Path(__file__).parent / "standins"
+PROJECT = "push-system"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def copy_of_the_tree(folder: Path) -> Path:
+    """What is in the repository or about to be: nothing else that a developer's tree holds beside it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+class Platform:
+    """A copy of the tree, driven by its tasks on one engine."""
+
+    def __init__(self, tree: Path, docker_host: str) -> None:
+        self.tree = tree
+        self.ports = {name: free_port() for name in ("tracker", "kafidx")}
+        files = (tree / "docker-compose" / "compose.yml", tree / "tests/system/standins/build-network.yml")
+        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TZ")}
+        self.environ = kept | {
+            "DOCKER_HOST": docker_host,
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "COMPOSE_FILE": ":".join(map(str, files)),
+            "TRACKER_PORT": str(self.ports["tracker"]),
+            "KAFIDX_PORT": str(self.ports["kafidx"]),
+            "PUSH_VERSION": "system",
+        }
+
+    def task(self, *words: str, fails: bool = False, timeout_s: float = 300, **environ: str) -> str:
+        """Run `python3 tasks.py <words>` in the copy; return what it printed. It must succeed, or fail if so told."""
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.cli", *words],
+            cwd=self.tree, env={**self.environ, **environ}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=timeout_s, check=False,
+        )  # fmt: skip
+        said = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, f"{' '.join(words)}: exit code {done.returncode}\n{said[-6000:]}"
+        return said
+
+    def docker(self, *words: str) -> str:
+        done = subprocess.run(["docker", *words], env=self.environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
+        return done.stdout
+
+    def compose(self, *words: str) -> str:
+        files = self.tree / "docker-compose"
+        return self.docker("compose", "--project-directory", str(files), "--env-file", str(self.tree / ".env"), *words)
+
+    def containers(self) -> dict[str, Any]:
+        """What the engine knows of each container, by its name in the compose files."""
+        ids = self.docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
+        rows = json.loads(self.docker("inspect", *ids)) if ids else []
+        return {row["Config"]["Labels"]["com.docker.compose.service"]: row for row in rows}
+
+    def left(self) -> str:
+        of_project = ("--filter", f"label=com.docker.compose.project={PROJECT}")
+        return "".join(
+            self.docker(*words, *of_project)
+            for words in (("ps", "-aq"), ("network", "ls", "-q"), ("volume", "ls", "-q"))
+        )
+
+    @property
+    def tracker_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['tracker']}"
+
+    @contextlib.asynccontextmanager
+    async def kafidx(self) -> AsyncIterator["Kafidx"]:
+        lines = (line.partition("=") for line in (self.tree / ".env").read_text().splitlines())
+        password = {name: value for name, _, value in lines}["KAFIDX_PASSWORD"]
+        login = {"Authorization": "Basic " + base64.b64encode(f"kafidx:{password}".encode()).decode()}
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{self.ports['kafidx']}", headers=login) as http:
+            yield Kafidx(http)
+
+
+class Kafidx:
+    """kafidx, as a developer's browser that knows the password sees it."""
+
+    def __init__(self, http: aiohttp.ClientSession) -> None:
+        self._http = http
+
+    async def counts(self, counter: str) -> dict[str, int]:
+        """The counter's rows; nothing while kafidx or its Redis is away."""
+        try:
+            async with self._http.get(f"/consumers/{counter}/data", timeout=aiohttp.ClientTimeout(10)) as answer:
+                table = await answer.json() if answer.ok else {"rows": []}
+        except (aiohttp.ClientError, TimeoutError):
+            return {}
+        return {row["label"]: row["count"] for row in table["rows"]}
+
+    @contextlib.asynccontextmanager
+    async def live(self, query: str) -> AsyncIterator[Callable[[], Awaitable[dict[str, Any]]]]:
+        """The live view: yields what returns the next frame."""
+        async with self._http.ws_connect(f"/kafidx/socket?{query}", max_msg_size=0) as socket_:
+
+            async def frame() -> dict[str, Any]:
+                found: dict[str, Any] = await socket_.receive_json(timeout=30)
+                return found
+
+            yield frame
+
+
+class Visitors:
+    """Sends events of one type, each under an id of its own, and again under the same id until it is answered 2xx."""
+
+    def __init__(self, url: str, event_type: str, *, rate: float = 60) -> None:
+        self._url = url
+        self._type = event_type
+        self._pause_s = 1 / rate
+        self._stopped = asyncio.Event()
+        self.answered: dict[str, float] = {}
+        """When each id was answered."""
+        self.broken = 0
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+        self._sending = asyncio.create_task(self._send_on())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stopped.set()
+        try:
+            await asyncio.wait_for(self._sending, 60)
+        finally:
+            await self._http.close()
+
+    async def _send_on(self) -> None:
+        async with asyncio.TaskGroup() as requests:
+            number = 0
+            while not self._stopped.is_set():
+                requests.create_task(self._send(f"{self._type}-{number}"))
+                number += 1
+                await asyncio.sleep(self._pause_s)
+
+    async def _send(self, event_id: str) -> None:
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with self._http.get(
+                    f"{self._url}/system/{self._type}.gif?n=1", headers={"Idempotency-Key": event_id}
+                ) as answer:
+                    if answer.ok:
+                        self.answered[event_id] = time.monotonic()
+                        return
+            self.broken += 1
+            await asyncio.sleep(0.2)
+
+
+async def until(condition: Callable[[], Awaitable[object]], what: str, *, limit_s: float) -> None:
+    """Return when the condition holds; fail with what it last said otherwise."""
+    last: object = None
+    try:
+        async with asyncio.timeout(limit_s):
+            while not (last := await condition()):  # noqa: ASYNC110 - what is waited for is elsewhere
+                await asyncio.sleep(0.25)  # nobody tells: it is asked again
+    except TimeoutError:
+        raise AssertionError(f"not within {limit_s} s: {what} (last: {last})") from None

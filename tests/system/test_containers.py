@@ -1,0 +1,304 @@
+"""From images to a pixel that is counted, and through the death of every container; in an operator's order."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.system.platform import ROOT, Platform, Visitors, until
+
+CATALOG = tomllib.loads((ROOT / "deploy" / "catalog.toml").read_text())["containers"]
+STARTED = [name for name, row in CATALOG.items() if not row.get("profile")]
+GOES_ON = [name for name in STARTED if CATALOG[name]["kind"] != "job"]
+COUNTERS = {"event_counter": 1, "metadata_counter": 3, "timing_stats": 1}
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
+
+
+# Images -----------------------------------------------------------------------------------------------------------
+
+
+def test_without_images_nothing_starts_and_what_makes_them_is_named(platform: Platform) -> None:
+    said = platform.task("docker.compose.spin-up", fails=True, PUSH_VERSION="never-built")
+    assert "not built yet: push/canary:never-built, push/consumers:never-built" in said
+    assert "docker.images.build" in said
+    assert platform.containers() == {}
+
+
+def test_images_are_built(platform: Platform) -> None:
+    said = platform.task("docker.images.build", timeout_s=390)
+    services = {row["service"] for row in CATALOG.values() if "service" in row}
+    for service in services | {"operator"}:
+        assert f"push/{service}:system" in said
+
+
+def test_an_image_holds_its_service_and_what_all_share_and_runs_as_nobody_in_particular(platform: Platform) -> None:
+    [image] = json.loads(platform.docker("image", "inspect", "push/kafidx:system"))
+    assert image["Config"]["User"] == "10001:10001"
+    assert image["Config"]["StopSignal"] == "SIGTERM"
+    assert image["Config"]["Labels"]["org.opencontainers.image.version"] == "system"
+    listing = platform.docker(
+        "run", "--rm", "--entrypoint", "ls", "push/kafidx:system", "/opt/push", "/opt/push/services"
+    )
+    assert set(listing.split()) == {
+        "/opt/push:", "services", "venv", "/opt/push/services:", "__init__.py", "__pycache__", "backbone", "kafidx",
+    }  # fmt: skip
+
+
+async def test_an_image_is_pushed_to_a_registry(platform: Platform, registry: str, tmp_path: Path) -> None:
+    async with aiohttp.ClientSession(f"http://{registry}") as http:
+
+        async def answers() -> bool:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with http.get("/v2/") as answer:
+                    return answer.ok
+            return False
+
+        await until(answers, "the registry answers", limit_s=20)
+        # An image with nothing in it will do: what is tagged is pushed, and a whole one takes its time.
+        (tmp_path / "nothing.tar").write_bytes(bytes(10_240))
+        platform.docker("import", str(tmp_path / "nothing.tar"), "push/topics:empty")
+        target = f"{registry}/team/push/topics:empty"
+        said = platform.task(
+            "docker.images.push", "--service", "topics", "--registry", f"{registry}/team", PUSH_VERSION="empty"
+        )
+        assert f"1 of 1: {target}" in said
+        async with http.get("/v2/team/push/topics/tags/list") as answer:
+            assert (await answer.json())["tags"] == ["empty"]
+    platform.docker("rmi", target, "push/topics:empty")
+
+
+# Up ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_periphery_is_stores_and_topics(platform: Platform) -> None:
+    platform.task("docker.compose.create-periphery")
+    present = platform.containers()
+    assert set(present) == {"tracker-redis", "counters-redis", "kafka", "topics"}
+    assert present["topics"]["State"]["ExitCode"] == 0
+
+
+def test_a_container_that_can_not_run_is_named_with_its_last_words(platform: Platform) -> None:
+    said = platform.task("docker.compose.spin-up", fails=True, KAFKASTORE_LEASE_S="1")
+    assert "kafkastore ends again and again" in said
+    assert "KAFKASTORE_LEASE_S: Input should be greater than or equal to 3" in said
+    assert "tracker is" not in said
+
+
+def test_a_port_that_is_taken_is_told(platform: Platform) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        said = platform.task("docker.compose.spin-up", fails=True, TRACKER_PORT=port)
+    [reason] = [line for line in said.splitlines() if line.startswith("Compose says: ")]
+    assert port in reason
+    assert "its last lines" not in said
+
+
+def test_everything_comes_up_healthy(platform: Platform) -> None:
+    said = platform.task("docker.compose.spin-up", "--profile", "load", VISITORS_RATE="5")
+    assert "everything is healthy" in said
+    present = platform.containers()
+    assert set(present) == {*STARTED, "visitors"}
+    for name in (*GOES_ON, "visitors"):
+        assert present[name]["State"]["Health"]["Status"] == "healthy", name
+    assert f"tracker: {platform.tracker_url}" in said
+
+
+def test_every_container_is_confined(platform: Platform) -> None:
+    for name, row in platform.containers().items():
+        host = row["HostConfig"]
+        assert host["ReadonlyRootfs"], name
+        assert host["CapDrop"] == ["ALL"], name
+        assert not host["CapAdd"], name
+        assert "no-new-privileges:true" in host["SecurityOpt"], name
+        assert not host["Privileged"], name
+        assert host["Memory"] > 0, name
+        assert host["PidsLimit"] > 0, name
+        assert row["Config"]["User"].split(":")[0].isdecimal(), name
+        pid = row["State"]["Pid"]
+        if pid:
+            [uids] = [line for line in _proc(pid, "status") if line.startswith("Uid:")]
+            assert "0" not in uids.split()[1:], f"{name} runs as root"
+            [effective] = [line for line in _proc(pid, "status") if line.startswith("CapEff:")]
+            assert int(effective.split()[1], 16) == 0, name
+
+
+def test_only_published_ports_are_on_this_machine_and_on_loopback(platform: Platform) -> None:
+    published = {
+        name: [(place["HostIp"], int(place["HostPort"])) for places in ports.values() for place in places or ()]
+        for name, row in platform.containers().items()
+        if any((ports := row["NetworkSettings"]["Ports"]).values())
+    }
+    assert published == {name: [("127.0.0.1", port)] for name, port in platform.ports.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "reached"),
+    [
+        ("tracker", "tracker-redis", True),
+        ("tracker", "kafka", False),
+        ("tracker", "counters-redis", False),
+        ("kafidx", "tracker-redis", False),
+        ("canary", "tracker", True),
+        ("kafkastore", "counters-redis", False),
+    ],
+)
+def test_who_has_no_business_with_a_store_does_not_even_find_it(
+    platform: Platform,
+    name: str,
+    target: str,
+    reached: bool,  # noqa: FBT001 - a column of the table above
+) -> None:
+    program = f"import socket; socket.create_connection(({target!r}, {CATALOG[target]['port']}), 3); print('there')"
+    shell = f'python -c "{program}" 2>/dev/null || echo away'
+    said = platform.docker("exec", platform.containers()[name]["Id"], "sh", "-c", shell)
+    assert said.strip() == ("there" if reached else "away")
+
+
+# The journey ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_pixel_is_seen_live_and_counted(platform: Platform) -> None:
+    async with platform.kafidx() as kafidx, kafidx.live("filter=first") as frame:
+        assert (await frame())["kind"] == "hello"
+        async with Visitors(platform.tracker_url, "first") as visitors:
+            rows: list[dict[str, Any]] = []
+            async with asyncio.timeout(60):
+                while len(rows) < 5:
+                    rows += (await frame()).get("rows", [])
+        assert {row["type"] for row in rows} == {"first"}
+        await until(
+            lambda: _counted(platform, "first", len(visitors.answered)), "counted exactly once each", limit_s=30
+        )
+
+
+async def test_synthetic_visitors_are_counted_by_every_consumer(platform: Platform) -> None:
+    async def all_counted() -> bool:
+        async with platform.kafidx() as kafidx:
+            return all([await kafidx.counts(counter) for counter in ("search_counter", *COUNTERS)])
+
+    await until(all_counted, "each counter has rows", limit_s=60)
+
+
+async def test_prometheus_is_answered_by_every_internal_port(platform: Platform) -> None:
+    # By its name and not by its profile, which Grafana has too: there is no stand-in for that.
+    platform.compose("up", "--detach", "--no-build", "--no-deps", "prometheus")
+
+    async def up() -> set[str]:
+        query = ("promtool", "query", "instant", "http://127.0.0.1:9090", "up == 1")
+        with contextlib.suppress(AssertionError):  # it does not answer yet
+            said = platform.docker("exec", platform.containers()["prometheus"]["Id"], *query)
+            return set(re.findall(r'job="([^"]+)"', said))
+        return set()
+
+    async def all_up() -> bool:
+        return await up() == set(CATALOG["prometheus"]["reaches"])
+
+    await until(all_up, "every target is up", limit_s=60)
+    platform.compose("rm", "--stop", "--force", "prometheus")
+
+
+def test_the_operators_tasks_run_inside(platform: Platform) -> None:
+    status = json.loads(platform.task("docker.compose.run", "--command", "status --json").splitlines()[-1])
+    assert status["books"]["balanced"]
+    assert status["kafka"] == "ok"
+    assert set(status["counters"]) == {*COUNTERS, "search_counter"}
+    assert platform.task("docker.compose.run", "--command", "forget --id device-001 --yes")
+
+
+def test_logs_and_addresses_are_told(platform: Platform) -> None:
+    assert "topics_ready" in platform.task("docker.compose.logs", "--service", "topics", "--since", "1h")
+    assert "it is one of canary, counters-redis" in platform.task("docker.compose.logs", "--service", "x", fails=True)
+    assert f"tracker: {platform.tracker_url}/" in platform.task("docker.compose.open-urls", "--only-print")
+
+
+# The death of every container -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GOES_ON)
+async def test_a_killed_container_heals_and_nothing_that_was_answered_is_lost(platform: Platform, name: str) -> None:
+    event_type = f"kill-{name}"
+    before = platform.containers()[name]
+    async with Visitors(platform.tracker_url, event_type) as visitors:
+        await until(lambda: _answered(visitors, 30), "visitors are answered", limit_s=20)
+        killed_s = time.monotonic()
+        # As the kernel would: `docker kill` is a stop on purpose, after which nothing is started again.
+        os.kill(before["State"]["Pid"], signal.SIGKILL)
+
+        async def healed() -> bool:
+            state = platform.containers()[name]
+            restarted: bool = state["RestartCount"] > before["RestartCount"]
+            return restarted and state["State"]["Health"]["Status"] == "healthy"
+
+        await until(healed, f"{name} is healthy again", limit_s=90)
+        healed_s = time.monotonic()
+        await until(lambda: _answered_after(visitors, healed_s, 30), "visitors are answered again", limit_s=20)
+    if name != "tracker":
+        # Others may die: visitors are answered meanwhile, and see nothing of it.
+        assert visitors.broken == 0
+        assert sum(killed_s < at < healed_s for at in visitors.answered.values()) > 0
+    await until(
+        lambda: _counted(platform, event_type, len(visitors.answered)), "each event is counted exactly once", limit_s=60
+    )
+
+
+async def _answered(visitors: Visitors, count: int) -> bool:
+    return len(visitors.answered) >= count
+
+
+async def _answered_after(visitors: Visitors, moment_s: float, count: int) -> bool:
+    return sum(at > moment_s for at in visitors.answered.values()) >= count
+
+
+async def _counted(platform: Platform, event_type: str, count: int) -> bool:
+    async with platform.kafidx() as kafidx:
+        found = (await kafidx.counts("event_counter")).get(event_type, 0)
+    assert found <= count, f"{found} counted of {count} sent"
+    return found == count
+
+
+def _proc(pid: int, file: str) -> list[str]:
+    with open(f"/proc/{pid}/{file}", encoding="utf-8") as lines:  # noqa: PTH123 - a file of the kernel's
+        return lines.read().splitlines()
+
+
+# Down -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_books_balance_after_all_of_it(platform: Platform) -> None:
+    status = json.loads(platform.task("docker.compose.run", "--command", "status --json").splitlines()[-1])
+    assert status["books"]["balanced"]
+    assert status["books"]["dead"] == 0
+
+
+async def test_data_can_be_kept_over_a_spin_down(platform: Platform) -> None:
+    async with platform.kafidx() as kafidx:
+        before = (await kafidx.counts("event_counter"))["first"]
+    platform.task("docker.compose.spin-down", "--keep-data")
+    assert platform.containers() == {}
+    platform.task("docker.compose.spin-up")
+    async with platform.kafidx() as kafidx:
+        assert (await kafidx.counts("event_counter"))["first"] == before
+
+
+def test_data_is_not_removed_unasked(platform: Platform) -> None:
+    said = platform.task("docker.compose.spin-down", fails=True)
+    assert "nothing was stopped or removed" in said
+    assert set(platform.containers()) == set(STARTED)
+
+
+def test_nothing_is_left(platform: Platform) -> None:
+    platform.task("docker.compose.spin-down", "--yes")
+    assert platform.left() == ""

@@ -1,0 +1,56 @@
+"""What deploy/Dockerfile promises; tests/system builds it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from deploy import catalog
+
+ROOT = Path(__file__).parents[1]
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+
+
+def stages() -> dict[str, str]:
+    found = re.findall(r"^FROM \S+ AS (\w+)\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    return dict(found)
+
+
+def test_hadolint_finds_nothing() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [hadolint, "--format", "json", ROOT / "deploy" / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert json.loads(done.stdout) == []
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_base_image_is_the_catalogs() -> None:
+    assert re.findall(r"^ARG BASE_IMAGE=(.*)$", DOCKERFILE, re.MULTILINE) == [catalog.load().images["python"]]
+    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) == {"${BASE_IMAGE}", "runtime"}
+
+
+def test_an_image_is_made_of_its_lock_backbone_and_its_service() -> None:
+    copied = [
+        source
+        for stage in ("dependencies", "application")
+        for source in re.findall(r"^COPY (\S+)", stages()[stage], re.MULTILINE)
+    ]
+    assert copied == [
+        "deploy/locks/${SERVICE}.txt", "services/__init__.py", "services/backbone", "services/${SERVICE}",
+    ]  # fmt: skip
+    assert re.findall(r"^COPY (--\S+)", stages()["service"], re.MULTILINE) == ["--from=application"]
+    assert "--require-hashes" in stages()["dependencies"]
+
+
+def test_it_runs_as_nobody_in_particular_and_writes_no_bytecode() -> None:
+    assert re.search(r"^USER 10001:10001$", stages()["runtime"], re.MULTILINE)
+    assert re.search(r"^STOPSIGNAL SIGTERM$", stages()["runtime"], re.MULTILINE)
+    assert "PYTHONDONTWRITEBYTECODE=1" in stages()["runtime"]
+
+
+def test_nothing_of_a_developers_tree_gets_into_a_build() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*"
+    assert {line for line in lines if line.startswith("!")} == {"!deploy", "!services", "!tasks.py", "!pyproject.toml"}

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+from deploy.docker import engine
+from deploy.docker.engine import State
+from deploy.errors import OperatorError
+
+
+def fake_docker(folder: Path, monkeypatch: pytest.MonkeyPatch, **answers: str) -> None:
+    """A `docker` that answers as it is told: by the words of the command, exit code 0; anything else fails."""
+    cases = "".join(f"  '{words.replace('_', ' ')}'*) echo '{answer}' ;;\n" for words, answer in answers.items())
+    script = folder / "docker"
+    script.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}  *) echo "it is away" >&2; exit 1 ;;\nesac\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def state(*, status: str = "running", health: str = "healthy", exit_code: int = 0, restarts: int = 0) -> State:
+    return State(id="x", status=status, health=health, exit_code=exit_code, restarts=restarts)
+
+
+def test_a_machine_without_docker_is_told_where_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(OperatorError, match="Docker is not installed: https://"):
+        engine.require_engine()
+
+
+def test_an_engine_that_is_away_is_told_with_its_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_docker(tmp_path, monkeypatch)
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    with pytest.raises(OperatorError, match=r"does not answer at unix:///nowhere\.sock: it is away\nStart it"):
+        engine.require_engine()
+
+
+def test_a_missing_compose_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_docker(tmp_path, monkeypatch, version="28.0")
+    with pytest.raises(OperatorError, match="Compose plugin is missing: install docker-compose-plugin"):
+        engine.require_engine()
+
+
+def test_a_compose_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_docker(tmp_path, monkeypatch, version="28.0", compose_version="v2.19.1")
+    with pytest.raises(OperatorError, match=r"Docker Compose v2\.19\.1 is too old: 2\.20 or newer is needed"):
+        engine.require_engine()
+
+
+@pytest.mark.parametrize("found", ["2.20.0", "v2.26.1-4", "5.0.0"])
+def test_engine_and_compose_are_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: str) -> None:
+    fake_docker(tmp_path, monkeypatch, version="28.0", compose_version=found)
+    engine.require_engine()
+
+
+def test_a_missing_dotenv_is_told_with_what_makes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(engine, "DOTENV", tmp_path / ".env")
+    with pytest.raises(OperatorError, match=r"There is no \.env.*dotenv\.generate makes it"):
+        engine.require_dotenv()
+
+
+@pytest.mark.parametrize(
+    ("found", "is_up", "fault"),
+    [
+        (state(), True, ""),
+        (state(health="starting"), False, ""),
+        (state(health="unhealthy"), False, "is unhealthy"),
+        # Ended a moment ago and about to be started again: that may heal.
+        (state(status="restarting", health="unhealthy", exit_code=137, restarts=1), False, ""),
+        (
+            state(status="restarting", health="unhealthy", exit_code=78, restarts=3),
+            False,
+            "ends again and again (exit code 78, 3 restarts)",
+        ),
+        (state(restarts=9), True, ""),
+        (state(status="exited", health=""), True, ""),
+        (state(status="exited", health="", exit_code=1), False, "ended with exit code 1"),
+        (state(status="running", health=""), False, ""),
+        (state(status="created", health=""), False, ""),
+    ],
+)
+def test_what_the_engine_says_is_up_or_may_come_up_or_is_at_fault(found: State, is_up: bool, fault: str) -> None:  # noqa: FBT001
+    assert found.is_up == is_up
+    assert found.fault == fault

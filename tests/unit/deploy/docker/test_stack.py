@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from deploy.docker import engine, stack
+from deploy.errors import OperatorError
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "require_engine", lambda: None)
+    monkeypatch.setattr(engine, "states", dict)
+
+
+def test_an_unknown_profile_is_told_with_those_there_are() -> None:
+    with pytest.raises(OperatorError, match="--profile nope: it is one of load, observability"):
+        stack.spin_up(build=False, profiles=["nope"])
+
+
+def test_a_missing_dotenv_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(engine, "require_engine", lambda: None)
+    monkeypatch.setattr(engine, "DOTENV", tmp_path / ".env")
+    with pytest.raises(OperatorError, match=r"dotenv\.generate makes it"):
+        stack.spin_up(build=True, profiles=[])
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_without_containers_there_are_no_logs_and_no_addresses() -> None:
+    with pytest.raises(OperatorError, match=r"nothing runs.*spin-up starts it"):
+        stack.show_logs("", follow=False, since="")
+    with pytest.raises(OperatorError, match=r"nothing runs here: docker\.compose\.spin-up starts it"):
+        stack.open_urls(only_print=True)
+
+
+def test_a_run_wants_a_task() -> None:
+    with pytest.raises(OperatorError, match="which task"):
+        stack.run_inside("")
+
+
+@pytest.mark.parametrize(("answer", "removed"), [("y", True), ("yes", True), ("", False), ("no", False)])
+def test_data_is_removed_only_when_the_answer_is_yes(
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    removed: bool,  # noqa: FBT001
+) -> None:
+    ran: list[list[str]] = []
+    there = ["volume push_kafka", "volume push_tracker-redis"]
+    monkeypatch.setattr(engine, "require_engine", lambda: None)
+    monkeypatch.setattr(engine, "left_over", lambda *, volumes: [] if ran or not volumes else there)
+    monkeypatch.setattr(engine, "run", lambda command, **_: ran.append(command))
+
+    def ask(question: str) -> str:
+        assert "2 volumes" in question
+        return answer
+
+    if removed:
+        stack.spin_down(keep_data=False, yes=False, ask=ask)
+        assert "--volumes" in ran[0]
+    else:
+        with pytest.raises(OperatorError, match="nothing was stopped or removed"):
+            stack.spin_down(keep_data=False, yes=False, ask=ask)
+        assert ran == []
+
+
+def test_what_is_left_all_the_same_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "require_engine", lambda: None)
+    monkeypatch.setattr(engine, "run", lambda *_, **__: None)
+    monkeypatch.setattr(engine, "left_over", lambda *, volumes: ["network push_app"] if volumes else [])
+    with pytest.raises(OperatorError, match="still there: network push_app"):
+        stack.spin_down(keep_data=False, yes=True)
+
+
+def test_kept_data_is_not_asked_for_and_not_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(engine, "require_engine", lambda: None)
+    monkeypatch.setattr(engine, "run", lambda command, **_: ran.append(command))
+    monkeypatch.setattr(engine, "left_over", lambda *, volumes: ["volume push_kafka"] if volumes else [])
+    stack.spin_down(keep_data=True, yes=False)
+    assert "--volumes" not in ran[0]
