@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from deploy.errors import OperatorError
 Manifest = Mapping[str, Any]
 FIELD_MANAGER = "push"
 _CONNECT_S = 5.0
+_GONE_S = 60.0
 _ANSWER_S = 30.0  # the API server itself gives up on a webhook after as long
 
 _NOT_FOUND = 404
@@ -116,6 +118,16 @@ class Api:
                 return False
             raise
         return True
+
+    def replace(self, manifest: Manifest, *, orphan: bool = False) -> None:
+        """Delete an object, wait until it is gone, and make it anew: what can't be changed changes so."""
+        self.delete(manifest, orphan=orphan)
+        deadline_s = time.monotonic() + _GONE_S
+        while self.get(manifest) is not None:
+            if time.monotonic() > deadline_s:
+                raise OperatorError(f"{title(manifest)} was deleted {_GONE_S:.0f} s ago and is still there")
+            time.sleep(0.1)
+        self.apply(manifest)
 
     def list(self, api_version: str, kind: str, namespace: str, *, labels: str = "") -> list[dict[str, Any]]:
         """List the objects of a kind in a namespace, those with these labels alone."""

@@ -55,6 +55,12 @@ def progress(workload: Manifest) -> Progress:
     return Progress(status.get("readyReplicas", 0), wanted, updated)
 
 
+def has_failed(job: Manifest) -> bool:
+    """Whether a Job has given up."""
+    conditions = job.get("status", {}).get("conditions", ())
+    return any(found["type"] == "Failed" and found["status"] == "True" for found in conditions)
+
+
 def fault(workload: Manifest, pods: Sequence[Manifest], events: Sequence[Manifest] = ()) -> str:
     """Say what keeps a workload; empty when nothing does that waiting would not cure."""
     for condition in workload.get("status", {}).get("conditions", ()):

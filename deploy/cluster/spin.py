@@ -13,6 +13,8 @@ Tell = Callable[[str], None]
 _LOOK_EVERY_S = 1.0
 _UNPROCESSABLE = 422
 _KEPT_KINDS = ("Namespace", "Secret")
+_RUNNING_KINDS = (*overlay.WORKLOADS, "HorizontalPodAutoscaler", "ScaledObject")
+_OURS = "app.kubernetes.io/part-of=push"
 _BOOKKEEPING = ("resourceVersion", "managedFields")
 
 
@@ -61,24 +63,47 @@ def down(
     """
     namespace = overlay.namespace(manifests)
     gone = [found for found in reversed(manifests) if found["kind"] not in _KEPT_KINDS]
-    for manifest in gone:
+    # The stores last: trackers bring what they hold to Kafka before they end.
+    first = [found for found in gone if found["kind"] in _RUNNING_KINDS and not _is_store(found)]
+    _delete(api, first, tell)
+    _wait_until_ended(api, namespace, patience, stores=False)
+    _delete(api, [found for found in gone if found not in first], tell)
+    # ConfigMaps of earlier settings have other names; they are known by what all of them carry.
+    _delete(api, [_of(found, "ConfigMap") for found in api.list("v1", "ConfigMap", namespace, labels=_OURS)], tell)
+    _wait_until_ended(api, namespace, patience, stores=True)
+    claims = [
+        _of(found, "PersistentVolumeClaim")
+        for found in api.list("v1", "PersistentVolumeClaim", namespace, labels=_OURS)
+    ]
+    if with_volumes:
+        _delete(api, claims, tell)
+    elif claims:
+        tell(f"kept      {len(claims)} volumes: {', '.join(_names(claims))} (--volumes deletes them)")
+
+
+def _delete(api: Api, manifests: Sequence[Manifest], tell: Tell) -> None:
+    for manifest in manifests:
         if api.delete(manifest):
             tell(f"deleted   {title(manifest)}")
-    # ConfigMaps of earlier settings have other names; they are known by what all of them carry.
-    for left in api.list("v1", "ConfigMap", namespace, labels="app.kubernetes.io/part-of=push"):
-        api.delete(reference("v1", "ConfigMap", left["metadata"]["name"], namespace))
-        tell(f"deleted   ConfigMap {left['metadata']['name']}")
+
+
+def _wait_until_ended(api: Api, namespace: str, patience: Patience, *, stores: bool) -> None:
+    """Wait until no pod is left, those of the stores too or only the others."""
+    wanted = _OURS if stores else f"{_OURS},app.kubernetes.io/component!=store"
     deadline_s = time.monotonic() + patience.timeout_s
-    while pods := api.list("v1", "Pod", namespace, labels="app.kubernetes.io/part-of=push"):
+    while pods := api.list("v1", "Pod", namespace, labels=wanted):
         if time.monotonic() > deadline_s:
             raise OperatorError(f"{len(pods)} pods have not ended: {', '.join(_names(pods))}")
         time.sleep(min(_LOOK_EVERY_S, patience.fault_s))
-    claims = api.list("v1", "PersistentVolumeClaim", namespace, labels="app.kubernetes.io/part-of=push")
-    for claim in claims if with_volumes else ():
-        api.delete(reference("v1", "PersistentVolumeClaim", claim["metadata"]["name"], namespace))
-        tell(f"deleted   PersistentVolumeClaim {claim['metadata']['name']}")
-    if claims and not with_volumes:
-        tell(f"kept      {len(claims)} volumes: {', '.join(_names(claims))} (--volumes deletes them)")
+
+
+def _is_store(manifest: Manifest) -> bool:
+    labels: dict[str, str] = manifest["metadata"].get("labels", {})
+    return labels.get("app.kubernetes.io/component") == "store"
+
+
+def _of(found: Manifest, kind: str) -> Manifest:
+    return reference("v1", kind, found["metadata"]["name"], found["metadata"]["namespace"])
 
 
 def _applied(api: Api, manifest: Manifest, tell: Tell) -> str:
@@ -89,15 +114,15 @@ def _applied(api: Api, manifest: Manifest, tell: Tell) -> str:
         if sizes:
             tell(f"growing   {', '.join(volumes.grow(api, manifest, sizes))}")
             return "anew"
+    if before is not None and manifest["kind"] == "Job" and rollouts.has_failed(before):
+        api.replace(manifest)
+        return "replaced"
     try:
         after = api.apply(manifest)
     except Refused as refused:
         if refused.status != _UNPROCESSABLE or manifest["kind"] != "Job" or before is None:
             raise
-        # A Job can't be altered. It is done, or about to be done anew.
-        api.delete(manifest)
-        _wait_until_gone(api, manifest)
-        api.apply(manifest)
+        api.replace(manifest)  # a Job can't be altered
         return "replaced"
     if before is None:
         return "created"
@@ -108,14 +133,6 @@ def _as_told(found: Manifest) -> dict[str, Any]:
     """Return an object without what the cluster itself writes into it, meanwhile or because it was asked."""
     metadata = {key: value for key, value in found["metadata"].items() if key not in _BOOKKEEPING}
     return {**{key: value for key, value in found.items() if key != "status"}, "metadata": metadata}
-
-
-def _wait_until_gone(api: Api, manifest: Manifest, within_s: float = 60.0) -> None:
-    deadline_s = time.monotonic() + within_s
-    while api.get(manifest) is not None:
-        if time.monotonic() > deadline_s:
-            raise OperatorError(f"{title(manifest)} was deleted {within_s:.0f} s ago and is still there")
-        time.sleep(0.2)
 
 
 def _require_secrets(api: Api, manifests: Sequence[Manifest], namespace: str) -> None:

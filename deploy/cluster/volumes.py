@@ -39,8 +39,7 @@ def grow(api: Api, wanted: Manifest, sizes: dict[str, str]) -> list[str]:
     ]
     for claim, size in claims:
         api.apply(_claim(claim, size))
-    api.delete(wanted, orphan=True)
-    api.apply(wanted)
+    api.replace(wanted, orphan=True)
     return [f"{claim['metadata']['name']} to {size}" for claim, size in claims]
 
 

@@ -154,10 +154,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._permit(plural)
         if name:
             return state.get(Key(version, plural, namespace, name))
-        labels = dict(each.split("=", 1) for each in query.get("labelSelector", "").split(",") if each)
         if plural == "pods" and version != "v1":
             return {"kind": "List", "apiVersion": version, "items": _usage(state, namespace)}
-        items = state.list(version, plural, namespace, labels)
+        items = state.list(version, plural, namespace, query.get("labelSelector", ""))
         if wanted := query.get("fieldSelector", "").removeprefix("metadata.name="):
             items = [found for found in items if found["metadata"]["name"] == wanted]
         return {"kind": f"{kind}List", "apiVersion": version, "metadata": {"resourceVersion": "1"}, "items": items}
@@ -275,5 +274,5 @@ def _usage(state: State, namespace: str) -> list[Object]:
                 for found in pod["spec"]["containers"]
             ],
         }
-        for pod in state.list("v1", "pods", namespace, {})
+        for pod in state.list("v1", "pods", namespace, "")
     ]

@@ -108,14 +108,14 @@ class State:
             raise Refusal(404, "NotFound", f'{key.plural} "{key.name}" not found')
         return self.objects[key]
 
-    def list(self, version: str, plural: str, namespace: str, labels: dict[str, str]) -> list[Object]:
+    def list(self, version: str, plural: str, namespace: str, labels: str) -> list[Object]:
         self._advance()
         return [
             found
             for key, found in sorted(self.objects.items())
             if (key.version, key.plural) == (version, plural)
             and namespace in ("", key.namespace)
-            and labels.items() <= found["metadata"].get("labels", {}).items()
+            and all(_matches(wanted, found["metadata"].get("labels", {})) for wanted in labels.split(",") if wanted)
         ]
 
     def apply(self, key: Key, wanted: Object, manager: str, *, dry_run: bool) -> Object:
@@ -149,7 +149,7 @@ class State:
         found = self.get(key)
         uid = str(found["metadata"]["uid"])
         self.log.append(f"delete {key.plural}/{key.name}")
-        if key.plural in ("pods", "namespaces"):
+        if key.plural in ("pods", "namespaces") or orphan:
             # These end in a while, and say so.
             found["metadata"].setdefault("deletionTimestamp", "2026-01-01T00:00:00Z")
             self._made_s[key] = time.monotonic()
@@ -158,8 +158,6 @@ class State:
                     self._remove(inner)
             return uid
         self._remove(key)
-        if orphan:
-            return uid
         for pod in [each for each, found in self.objects.items() if self._owner(each) == (key.plural, key.name)]:
             self.objects[pod]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
             self._made_s[pod] = time.monotonic()
@@ -211,7 +209,7 @@ class State:
             if "deletionTimestamp" in found["metadata"] and now_s - self._made_s[key] > self.ready_after_s:
                 self._remove(key)
         for key, found in list(self.objects.items()):
-            if key.plural in ("deployments", "statefulsets", "jobs"):
+            if key.plural in ("deployments", "statefulsets", "jobs") and "deletionTimestamp" not in found["metadata"]:
                 self._control(key, found)
 
     def _control(self, key: Key, workload: Object) -> None:
@@ -243,6 +241,9 @@ class State:
         ready = sum(_is_ready(self.objects[pod]) for pod in pods)
         if key.plural == "jobs":
             status: Object = {"succeeded": ready}
+            gave_up = bool(workload.get("status", {}).get("conditions"))
+            if gave_up or any(found["name"] in self.crashing for found in template["spec"]["containers"]):
+                status["conditions"] = [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]
         else:
             status = {
                 "observedGeneration": workload["metadata"]["generation"],
@@ -303,6 +304,14 @@ class State:
         if container["name"] in self.crashing:
             return "CrashLoopBackOff", "back-off 10s restarting failed container"
         return "", ""
+
+
+def _matches(wanted: str, labels: dict[str, str]) -> bool:
+    name, unequal, value = wanted.partition("!=")
+    if unequal:
+        return labels.get(name) != value
+    name, _, value = wanted.partition("=")
+    return labels.get(name) == value
 
 
 @cache

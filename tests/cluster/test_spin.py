@@ -175,6 +175,33 @@ def test_a_job_that_has_changed_is_done_anew(prepared: Api, local: list[Manifest
     assert "ready     Job topics 1/1" in told
 
 
+def test_a_job_that_has_given_up_is_tried_anew(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    cluster.state.crashing.add("topics")
+    with pytest.raises(OperatorError, match="Job topics does not get ready: BackoffLimitExceeded"):
+        spin.up(prepared, local, print, impatient)
+    cluster.state.crashing.clear()
+    told: list[str] = []
+    spin.up(prepared, local, told.append, impatient)
+    assert "replaced  Job topics" in told
+
+
+def test_stores_go_after_what_brings_its_events_to_them(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    spin.up(prepared, local, print, impatient)
+    cluster.state.ready_after_s = 0.5  # and as long a pod takes to end
+    seen: list[set[str]] = []
+
+    def tell(line: str) -> None:
+        if line == "deleted   StatefulSet kafka":
+            seen.append({key.name for key in cluster.state.objects if key.plural == "pods"})
+
+    spin.down(prepared, local, tell, impatient, with_volumes=False)
+    assert seen == [{"kafka-0", "counters-redis-0"}]
+
+
 def test_what_does_not_get_ready_in_time_is_told(prepared: Api, cluster: ApiServer, local: list[Manifest]) -> None:
     cluster.state.ready_after_s = 60
     with pytest.raises(OperatorError, match=r"not ready after 0 s: .*StatefulSet kafka \(0/1\)"):
