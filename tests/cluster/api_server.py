@@ -1,7 +1,10 @@
 """A small Kubernetes API server for the tests, on loopback: what our tasks and kubectl need of one, over real HTTP."""
 
+import base64
 import copy
 import json
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ import yaml
 
 from tests.cluster.state import Key, Object, Refusal, State
 
+TOKEN = "of-the-operator"
 _SHORT = {"PersistentVolumeClaim": ["pvc"]}
 _VERBS = ["create", "delete", "get", "list", "patch", "watch"]
 
@@ -23,18 +27,24 @@ _VERBS = ["create", "delete", "get", "list", "patch", "watch"]
 class ApiServer:
     """A server that runs until it is left; `state` is the cluster behind it."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, certificate: Path) -> None:
+        """Serve with the certificate, and its key, in one file; kubeconfigs trust it alone."""
         self.state = state
+        self._certificate = certificate.read_bytes()
         self.forbidden: set[str] = set()
         """Plurals that the client may not touch."""
         self.lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._http.daemon_threads = True
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        # Hands are shaken in the thread of the connection: one that never begins holds nobody up.
+        self._http.socket = context.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}"
+        return f"https://127.0.0.1:{self._http.server_port}"
 
     @contextmanager
     def running(self) -> Iterator["ApiServer"]:
@@ -53,13 +63,31 @@ class ApiServer:
                     "apiVersion": "v1",
                     "kind": "Config",
                     "current-context": "test",
-                    "clusters": [{"name": "test", "cluster": {"server": self.url}}],
-                    "users": [{"name": "test", "user": {"token": "a-token"}}],
+                    "clusters": [
+                        {
+                            "name": "test",
+                            "cluster": {
+                                "server": self.url,
+                                "certificate-authority-data": base64.b64encode(self._certificate).decode(),
+                            },
+                        }
+                    ],
+                    "users": [{"name": "test", "user": {"token": TOKEN}}],
                     "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
                 }
             )
         )
         return path
+
+
+def make_certificate(folder: Path) -> Path:
+    """Make a certificate for loopback that signs itself, with its key in the same file."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", *made, *files], check=True, capture_output=True, timeout=30)
+    certificate.write_bytes(certificate.read_bytes() + key.read_bytes())
+    return certificate
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -87,6 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[-1] for name, values in parse_qs(split.query).items()}
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length)
+        if self.headers["Authorization"] != f"Bearer {TOKEN}":
+            self._say(401, {"kind": "Status", "message": "Unauthorized", "reason": "Unauthorized", "code": 401})
+            return
         if query.get("watch") in ("1", "true"):
             self._watch(split.path, query)
             return
@@ -95,11 +126,15 @@ class _Handler(BaseHTTPRequestHandler):
                 status, answer = 200, act(split.path, query, body)
                 content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         except Refusal as refusal:
-            status = refusal.status
-            answer = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": str(refusal)}
-            content = json.dumps({**answer, "reason": refusal.reason, "code": status}).encode()
+            told = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": str(refusal)}
+            self._say(refusal.status, {**told, "reason": refusal.reason, "code": refusal.status})
+        else:
+            self._say(status, content)
+
+    def _say(self, status: int, answer: Object | bytes) -> None:
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "text/plain" if isinstance(answer, bytes) else "application/json")
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

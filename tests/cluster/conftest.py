@@ -13,13 +13,18 @@ from deploy.cluster import api, overlay
 from deploy.cluster.api import Api, Manifest
 from deploy.cluster.generate import KUBERNETES, Cluster, generate
 from deploy.cluster.spin import Patience
-from tests.cluster.api_server import ApiServer
+from tests.cluster.api_server import ApiServer, make_certificate
 from tests.cluster.state import State
 
 
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
 @pytest.fixture
-def cluster() -> Iterator[ApiServer]:
-    with ApiServer(State()).running() as server:
+def cluster(certificate: Path) -> Iterator[ApiServer]:
+    with ApiServer(State(), certificate).running() as server:
         yield server
 
 

@@ -1,15 +1,17 @@
 """What an operator is told when there is no cluster to talk to, or it does not talk to him."""
 
+import base64
 import socket
 import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deploy.cluster import api
 from deploy.cluster.api import reference
 from deploy.errors import OperatorError
-from tests.cluster.api_server import ApiServer
+from tests.cluster.api_server import TOKEN, ApiServer, make_certificate
 
 NAMESPACE = reference("v1", "Namespace", "push")
 
@@ -79,6 +81,29 @@ def test_what_answers_and_is_no_api_server_is_told(cluster: ApiServer, tmp_path:
         ):
             client.get(NAMESPACE)
         thread.join()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_told(
+    kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = make_certificate(tmp_path_factory.mktemp("other")).read_bytes()
+    described = yaml.safe_load(kubeconfig.read_text())
+    described["clusters"][0]["cluster"]["certificate-authority-data"] = base64.b64encode(other).decode()
+    kubeconfig.write_text(yaml.safe_dump(described))
+    with (
+        api.connect(environ={"KUBECONFIG": str(kubeconfig)}) as client,
+        pytest.raises(OperatorError, match="certificate verify failed"),
+    ):
+        client.get(NAMESPACE)
+
+
+def test_credentials_that_are_not_known_are_told(kubeconfig: Path) -> None:
+    kubeconfig.write_text(kubeconfig.read_text().replace(TOKEN, "of-nobody"))
+    with (
+        api.connect(environ={"KUBECONFIG": str(kubeconfig)}) as client,
+        pytest.raises(OperatorError, match="can't read Namespace push: the cluster does not know these credentials"),
+    ):
+        client.get(NAMESPACE)
 
 
 def test_a_dry_run_changes_nothing(client: api.Api, cluster: ApiServer) -> None:
