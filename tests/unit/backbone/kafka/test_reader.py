@@ -18,7 +18,7 @@ async def test_a_client_that_swallows_cancellations_is_not_waited_for() -> None:
         return 7
 
     begun_s = time.monotonic()
-    with pytest.raises(KafkaUnavailable, match="no answer within 0.05 s"):
+    with pytest.raises(KafkaUnavailable, match="no answer within"):
         await reader._answered(deaf(), limit_s=0.05)
     assert time.monotonic() - begun_s < 5
     back.set()
