@@ -114,7 +114,7 @@ def show_status(_context: Context, json: bool = False) -> None:
         "keyword": "only tests whose names match, as pytest's -k",
         "kafka": "the broker of the tests: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
         "suite": "default (what is quick), broker (of these, what talks to the broker), slow, browser (needs chromium "
-        "and npm), chaos (needs nginx), endurance (what takes too long for CI), or all",
+        "and npm), chaos (needs nginx and Prometheus), endurance (what takes too long for CI), or all",
     },
 )
 def run_tests(_context: Context, keyword: str = "", kafka: KafkaChoice = "auto", suite: str = "default") -> None:
