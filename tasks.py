@@ -86,7 +86,8 @@ def show_status(_context: Context, json: bool = False) -> None:
         "keyword": "only tests whose names match, as pytest's -k",
         "kafka": "the broker of the tests: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
         "suite": "default (what is quick), broker (of these, what talks to the broker), slow, browser (needs chromium "
-        "and npm), chaos (needs nginx), system (Docker; needs root), endurance (what takes too long for CI), or all",
+        "and npm), chaos (needs nginx and Prometheus), system (Docker; needs root), endurance (what takes too long for "
+        "CI), or all",
     },
 )
 def run_tests(_context: Context, keyword: str = "", kafka: KafkaChoice = "auto", suite: str = "default") -> None:
