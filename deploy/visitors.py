@@ -23,7 +23,7 @@ async def visit(url: str, rate: float | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     tally = Tally()
-    # The time is the seed: visitors that are started again are not taken for copies of the earlier ones.
+    # The time is the seed: another start is other traffic.
     sending = asyncio.create_task(send(synthetic_visitors(seed=time.time_ns()), url, tally=tally, rate=rate))
     stopping = asyncio.create_task(stop.wait())
     try:

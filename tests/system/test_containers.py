@@ -288,7 +288,7 @@ async def test_data_can_be_kept_over_a_spin_down(platform: Platform) -> None:
         before = (await kafidx.counts("event_counter"))["first"]
     platform.task("docker.compose.spin-down", "--keep-data")
     assert platform.containers() == {}
-    platform.task("docker.compose.spin-up")
+    platform.task("docker.compose.spin-up", "--build")
     async with platform.kafidx() as kafidx:
         assert (await kafidx.counts("event_counter"))["first"] == before
 
