@@ -30,7 +30,8 @@ class ApiServer:
     def __init__(self, state: State, certificate: Path) -> None:
         """Serve with the certificate, and its key, in one file; kubeconfigs trust it alone."""
         self.state = state
-        self._certificate = certificate.read_bytes()
+        public, _, _ = certificate.read_bytes().partition(b"-----BEGIN PRIVATE")
+        self._authority = base64.b64encode(public).decode()
         self.forbidden: set[str] = set()
         """Plurals that the client may not touch."""
         self.lock = threading.Lock()
@@ -57,26 +58,17 @@ class ApiServer:
             self._thread.join()
 
     def write_kubeconfig(self, path: Path) -> Path:
-        path.write_text(
-            yaml.safe_dump(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "current-context": "test",
-                    "clusters": [
-                        {
-                            "name": "test",
-                            "cluster": {
-                                "server": self.url,
-                                "certificate-authority-data": base64.b64encode(self._certificate).decode(),
-                            },
-                        }
-                    ],
-                    "users": [{"name": "test", "user": {"token": TOKEN}}],
-                    "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-                }
-            )
-        )
+        described = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [
+                {"name": "test", "cluster": {"server": self.url, "certificate-authority-data": self._authority}}
+            ],
+            "users": [{"name": "test", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        }
+        path.write_text(yaml.safe_dump(described))
         return path
 
 
