@@ -54,7 +54,7 @@ class Cluster:
             ("--namespace", self.namespace, r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"),
             ("--domain", self.domain, r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"),
             ("--registry", self.registry, r"([a-z0-9][-a-z0-9.]*(:\d+)?(/[a-z0-9][-a-z0-9._]*)*)?"),
-            ("--tag", self.version, r"[A-Za-z0-9_][-A-Za-z0-9_.]{0,127}"),
+            ("--tag", self.version, r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"),  # it is a label too
             ("--email", self.email, r"(\S+@\S+\.\S+)?"),
         ):
             if not re.fullmatch(pattern, value):
@@ -81,8 +81,8 @@ class Cluster:
         if self.entry == "gateway" and not self.gateway_class:
             raise OperatorError("which class of gateway? --gateway-class NAME (`kubectl get gatewayclass` lists them)")
         least, most = self.trackers
-        if not 1 <= least <= most:
-            raise OperatorError(f"--trackers {least}:{most}: it is LEAST:MOST, from 1 on")
+        if not 2 <= least <= most:  # noqa: PLR2004 - one could not be replaced without a pause
+            raise OperatorError(f"--trackers {least}:{most}: it is LEAST:MOST, from 2 on")
 
 
 def hosts(known: catalog.Catalog, domain: str) -> dict[str, list[str]]:

@@ -116,6 +116,8 @@ def test_no_secret_is_in_what_is_written(tmp_path: Path) -> None:
         ({"pull_policy": "Sometimes"}, "--pull-policy Sometimes"),
         ({"gateway_class": ""}, "which class of gateway"),
         ({"trackers": (3, 2)}, "--trackers 3:2"),
+        ({"trackers": (1, 2)}, "from 2 on"),
+        ({"version": "1" * 64}, "--tag 1"),
         ({"trusted_proxies": "10.0.0.0/33"}, "--trusted-proxies"),
         ({"volumes": {"kafka/data": "big"}}, "--volumes kafka/data=big"),
     ],
