@@ -16,7 +16,7 @@ from invoke.tasks import task
 from deploy import dotenv, locks, running
 from deploy.errors import OperatorError
 from deploy.localstack.kafka import KafkaChoice
-from deploy.tasks import bench, docker, end_with, path, told_plainly
+from deploy.tasks import bench, cloud, docker, end_with, kubernetes, minikube, path, told_plainly
 
 
 @task(
@@ -86,8 +86,8 @@ def show_status(_context: Context, json: bool = False) -> None:
         "keyword": "only tests whose names match, as pytest's -k",
         "kafka": "the broker of the tests: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
         "suite": "default (what is quick), broker (of these, what talks to the broker), slow, measures (slow too, and "
-        "wants the machine for itself), browser (needs chromium and npm), chaos (needs nginx), system (Docker; needs "
-        "root), endurance (what takes too long for CI), or all",
+        "wants the machine for itself), browser (needs chromium and npm), chaos (needs nginx and Prometheus), system "
+        "(Docker; needs root), endurance (what takes too long for CI), or all",
     },
 )
 def run_tests(_context: Context, keyword: str = "", kafka: KafkaChoice = "auto", suite: str = "default") -> None:
@@ -263,3 +263,7 @@ namespace.add_collection(Collection("geoip", fetch))
 namespace.add_collection(Collection("dead", list_dead, replay_dead))
 namespace.add_collection(Collection("chaos", run_chaos, show_durability))
 namespace.add_collection(docker.collection)
+namespace.add_collection(kubernetes.collection)
+namespace.add_collection(minikube.collection)
+namespace.add_collection(cloud.collection)
+namespace.add_collection(cloud.former_name)

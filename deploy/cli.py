@@ -33,14 +33,15 @@ class PushProgram(Program):
         return f" Did you mean {nearest[0]}?" if nearest else " `python3 tasks.py --list` names all tasks."
 
 
-def _version() -> str:
+def version() -> str:
+    """Return the version of this clone."""
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 
 def main() -> None:
     """Run the tasks named on the command line, from any working directory."""
     os.chdir(ROOT)
-    PushProgram(name="push", version=_version(), binary="python3 tasks.py", binary_names=["tasks.py", "inv"]).run(
+    PushProgram(name="push", version=version(), binary="python3 tasks.py", binary_names=["tasks.py", "inv"]).run(
         ["tasks.py", *sys.argv[1:]]
     )
 

@@ -16,7 +16,8 @@ STATISTICS_CONSUMERS = ("event_counter", "metadata_counter", "search_counter", "
 TRACKER_PORT = 5222
 KAFIDX_PORT = 5031
 PROCESSES = (("tracker",), ("kafkastore",), *(("consumers", name) for name in STATISTICS_CONSUMERS), ("kafidx",))
-"""What `python -m services.<...>` runs; a new service joins with a row here."""
+"""What `python -m services.<...>` runs; a new service joins with a row here. Not the canary: what it sends would
+be counted among what a replay sent."""
 
 
 @contextmanager

@@ -77,6 +77,17 @@ def test_every_service_has_an_extra_and_a_lock(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_every_service_has_a_manifest(service: str) -> None:
+    rows = [row for row in catalog.load().containers.values() if row.service == service]
+    assert rows, "not in deploy/catalog.toml"
+    for row in rows:
+        homes = [ROOT / "kubernetes" / "base" / home for home in (service, catalog.load().pod_of(row.name))]
+        texts = [path.read_text() for home in homes for path in home.glob("*.yaml")]
+        assert any(f"image: push/{service}\n" in text or f"value: push/{service}\n" in text for text in texts)
+        assert any(f"name: {row.name}\n" in text for text in texts), f"no manifest runs {row.name}"
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_every_service_runs_in_a_container_that_has_a_compose_file(service: str) -> None:
     containers = [row.name for row in catalog.load().containers.values() if row.service == service]
     assert containers, "not in deploy/catalog.toml"

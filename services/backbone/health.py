@@ -26,32 +26,43 @@ class Health:
         """Readiness runs all `checks` at once; one that takes over `check_timeout_s` counts as failed."""
         self._checks = checks
         self._check_timeout_s = check_timeout_s
+        self._asked: dict[str, asyncio.Task[tuple[bool, str]]] = {}
+        """Checks that metrics have asked and that have not answered yet."""
         self.starting = False
         """Set by a process that answers here before it can take work, until it can."""
         self.stopping = False
         """Set at SIGTERM: not ready from then on, so that no new work is sent here."""
 
-    async def readiness(self, *, limit_s: float = float("inf")) -> tuple[bool, dict[str, Any]]:
-        """Return whether to send work here, and why. A check that takes over `limit_s` counts as failed as well."""
-        timeout_s = min(limit_s, self._check_timeout_s)
-        results = await asyncio.gather(*(self._run(check, timeout_s) for check in self._checks.values()))
+    async def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Return whether to send work here, and why."""
+        results = await asyncio.gather(*(self._run(check) for check in self._checks.values()))
         details = {name: {"ok": ok, "detail": detail} for name, (ok, detail) in zip(self._checks, results, strict=True)}
         ready = not (self.starting or self.stopping) and all(ok for ok, _ in results)
         status = "stopping" if self.stopping else "starting" if self.starting else "ready" if ready else "not ready"
         return ready, {"status": status, "checks": details}
 
     async def observe(self, metrics: HealthMetrics) -> None:
-        """Ask all checks, and enter what they say."""
-        ready, body = await self.readiness(limit_s=_SCRAPE_LIMIT_S)
-        metrics.ready.set(ready)
-        for name, answer in body["checks"].items():
-            metrics.check_ok.labels(name).set(answer["ok"])
+        """Ask all checks, and enter what they say; one that has not answered in time counts as failed.
 
-    async def _run(self, check: Check, timeout_s: float) -> tuple[bool, str]:
+        That one is left to answer in its own time, and is not asked again before it has.
+        """
+        for name, check in self._checks.items():
+            if name not in self._asked:
+                self._asked[name] = asyncio.create_task(self._run(check))
+        asked = dict(self._asked)
+        if asked:
+            await asyncio.wait(asked.values(), timeout=_SCRAPE_LIMIT_S)
+        passed = {name: asking.done() and asking.result()[0] for name, asking in asked.items()}
+        self._asked = {name: asking for name, asking in self._asked.items() if not asking.done()}
+        for name, ok in passed.items():
+            metrics.check_ok.labels(name).set(ok)
+        metrics.ready.set(all(passed.values()) and not (self.starting or self.stopping))
+
+    async def _run(self, check: Check) -> tuple[bool, str]:
         try:
-            return True, await asyncio.wait_for(check(), timeout_s)
+            return True, await asyncio.wait_for(check(), self._check_timeout_s)
         except TimeoutError:
-            return False, f"no answer within {timeout_s} s"
+            return False, f"no answer within {self._check_timeout_s} s"
         except Exception as error:  # noqa: BLE001 - whatever a check raises is its answer
             return False, f"{type(error).__name__}: {error}"
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from aiokafka.errors import KafkaError
 
-_ANSWER_LIMIT_S = 5.0  # for questions that a cluster answers from memory, and commits
+ANSWER_LIMIT_S = 5.0  # for questions that a cluster answers from memory, and commits
 
 
 class KafkaUnavailable(Exception):  # noqa: N818 - a state of the world, not a fault of ours
@@ -31,9 +31,9 @@ def unavailable(error: Exception) -> KafkaUnavailable:
 async def answer_in_time() -> AsyncIterator[None]:
     """Turn what the client raises, and an answer that does not come, into KafkaUnavailable."""
     try:
-        async with asyncio.timeout(_ANSWER_LIMIT_S):
+        async with asyncio.timeout(ANSWER_LIMIT_S):
             yield
     except TimeoutError as error:
-        raise KafkaUnavailable(f"no answer within {_ANSWER_LIMIT_S} s") from error
+        raise KafkaUnavailable(f"no answer within {ANSWER_LIMIT_S} s") from error
     except (KafkaError, OSError) as error:
         raise unavailable(error) from error

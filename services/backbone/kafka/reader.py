@@ -3,15 +3,23 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Coroutine, Mapping
+from typing import Any, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from services.backbone.kafka.consumer import Batch
-from services.backbone.kafka.faults import KafkaUnavailable, OffsetGone, answer_in_time, unavailable
+from services.backbone.kafka.faults import (
+    ANSWER_LIMIT_S,
+    KafkaUnavailable,
+    OffsetGone,
+    answer_in_time,
+    unavailable,
+)
 from services.backbone.settings import KafkaSettings
+
+_Answer = TypeVar("_Answer")
 
 _FETCH_BYTES = 262_144
 """What is fetched ahead of each partition: bounds a reader's memory. A larger record comes all the same, alone."""
@@ -73,20 +81,17 @@ class TopicReader:
 
     async def begin_offsets(self) -> dict[int, int]:
         """Return the first offset that the topic holds of each partition. Raises KafkaUnavailable."""
-        async with answer_in_time():
-            begins = await self._client.beginning_offsets(self._partitions)
+        begins = await _answered(self._client.beginning_offsets(self._partitions))
         return {tp.partition: offset for tp, offset in sorted(begins.items())}
 
     async def end_offsets(self) -> dict[int, int]:
         """Return the offset after the last record of each partition. Raises KafkaUnavailable."""
-        async with answer_in_time():
-            ends = await self._client.end_offsets(self._partitions)
+        ends = await _answered(self._client.end_offsets(self._partitions))
         return {tp.partition: offset for tp, offset in sorted(ends.items())}
 
     async def offsets_at(self, time_ms: int) -> dict[int, int]:
         """Return, by partition, the first offset whose record is not older; none where all are. KafkaUnavailable."""
-        async with answer_in_time():
-            found = await self._client.offsets_for_times(dict.fromkeys(self._partitions, time_ms))
+        found = await _answered(self._client.offsets_for_times(dict.fromkeys(self._partitions, time_ms)))
         return {tp.partition: at.offset for tp, at in sorted(found.items()) if at is not None}
 
     def seek(self, offsets: Mapping[int, int]) -> None:
@@ -148,5 +153,24 @@ class TopicReader:
             self._heard_s = time.monotonic()
 
     async def _close(self) -> None:
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            await asyncio.wait_for(self._client.stop(), timeout=2.0)
+        with contextlib.suppress(KafkaUnavailable):
+            await _answered(self._client.stop(), limit_s=2.0)
+
+
+async def _answered(question: Coroutine[Any, Any, _Answer], *, limit_s: float = ANSWER_LIMIT_S) -> _Answer:
+    """Return the client's answer. Raises KafkaUnavailable, also when it has not come within the limit.
+
+    The client swallows cancellations while it looks for a broker that is gone, so who waits for a cancelled question
+    waits as long as the client does. Here nobody does.
+    """
+    asking = asyncio.ensure_future(question)
+    asking.add_done_callback(lambda done: done.cancelled() or done.exception())  # heard, also when nobody asks any more
+    try:
+        await asyncio.wait({asking}, timeout=limit_s)
+        if not asking.done():
+            raise KafkaUnavailable(f"no answer within {limit_s} s")
+        return asking.result()
+    except (KafkaError, OSError) as error:
+        raise unavailable(error) from error
+    finally:
+        asking.cancel()

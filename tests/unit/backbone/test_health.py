@@ -124,7 +124,29 @@ async def test_metrics_name_the_dependency_that_is_away_and_the_process() -> Non
 
 async def test_metrics_come_in_time_although_a_check_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health_module, "_SCRAPE_LIMIT_S", 0.05)
-    app = create_internal_app(Health({"kafka": silent}, check_timeout_s=60.0), CollectorRegistry())
-    async with asyncio.timeout(5):
-        _, body = await get(app, "/metrics")
-    assert b'push_check_ok{check="kafka"} 0.0' in body
+    answer, asked = asyncio.Event(), 0
+
+    async def slow() -> str:
+        nonlocal asked
+        asked += 1
+        await answer.wait()
+        return ""
+
+    app = create_internal_app(Health({"kafka": slow}, check_timeout_s=60.0), CollectorRegistry())
+    for _ in range(2):
+        async with asyncio.timeout(5):
+            _, body = await get(app, "/metrics")
+        assert b'push_check_ok{check="kafka"} 0.0' in body
+        assert b"push_ready 0.0" in body
+    assert asked == 1, "who has not answered is not asked again"
+    answer.set()
+    _, body = await get(app, "/metrics")
+    assert b'push_check_ok{check="kafka"} 1.0' in body
+
+
+async def test_a_process_that_stops_is_not_ready_in_its_metrics_either() -> None:
+    health = Health({})
+    app = create_internal_app(health, CollectorRegistry())
+    assert b"push_ready 1.0" in (await get(app, "/metrics"))[1]
+    health.stopping = True
+    assert b"push_ready 0.0" in (await get(app, "/metrics"))[1]

@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parents[4]
 MONITORING = ROOT / "deploy" / "monitoring"
 SCENARIOS: dict[str, Any] = yaml.safe_load((MONITORING / "tests" / "scenarios.yml").read_text())
-BEFORE, BROKEN = "4m55s", "6m"
+BEFORE, BROKEN = "1m55s", "3m"
 
 pytestmark = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (Debian's package prometheus)")
 

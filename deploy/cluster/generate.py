@@ -1,0 +1,290 @@
+"""Generating an overlay for one cluster: what differs from the base, a file a kind, the same bytes each time.
+
+It is built on `kubernetes/base` and its components and changes none of them; it holds no secret and may be committed.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+from deploy import catalog
+from deploy.cluster import overlay
+from deploy.cluster.api import Manifest
+from deploy.errors import OperatorError
+
+KUBERNETES = overlay.ROOT / "kubernetes"
+_WRITTEN_BY = "# Written by `inv cloud.generate`, which writes it anew: change its flags, not this file.\n"
+_RESERVED = ("local", "cloud")
+
+Entry = Literal["gateway", "ingress"]
+PullPolicy = Literal["IfNotPresent", "Always", "Never"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What one cluster is told. Raises OperatorError for what no cluster can be told."""
+
+    name: str
+    domain: str
+    namespace: str = "push"
+    registry: str = ""
+    """What comes before push/<service> in the names of our images; empty: the container engine's own default."""
+    version: str
+    pull_policy: PullPolicy = "IfNotPresent"
+    entry: Entry = "gateway"
+    gateway_class: str = ""
+    email: str = ""
+    """Where the certificate's authority writes to."""
+    trackers: tuple[int, int] = (2, 10)
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    """Sizes by `<StatefulSet>/<volume>`; those that are not named stay as they are in the base."""
+    trusted_proxies: str = ""
+    observability: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what the API server, or an authority, would refuse much later."""
+        for flag, value, pattern in (
+            ("--cluster", self.name, r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"),
+            ("--namespace", self.namespace, r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"),
+            ("--domain", self.domain, r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"),
+            ("--registry", self.registry, r"([a-z0-9][-a-z0-9.]*(:\d+)?(/[a-z0-9][-a-z0-9._]*)*)?"),
+            ("--tag", self.version, r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"),  # it is a label too
+            ("--email", self.email, r"(\S+@\S+\.\S+)?"),
+        ):
+            if not re.fullmatch(pattern, value):
+                raise OperatorError(f"{flag} {value or '(empty)'}: that is none")
+        self._require_known_words()
+        for network in filter(None, self.trusted_proxies.split(",")):
+            try:
+                ip_network(network.strip(), strict=False)
+            except ValueError:
+                raise OperatorError(f"--trusted-proxies {network}: that is no network; write 10.0.0.0/8") from None
+        for volume, size in self.volumes.items():
+            if not re.fullmatch(r"[1-9][0-9]*(Mi|Gi|Ti)", size):
+                raise OperatorError(f"--volumes {volume}={size}: a size is written like 40Gi")
+
+    def _require_known_words(self) -> None:
+        if self.name in _RESERVED:
+            raise OperatorError(f"--cluster {self.name}: that name is taken by an overlay of this repository")
+        for flag, given, known in (
+            ("--pull-policy", self.pull_policy, get_args(PullPolicy)),
+            ("--entry", self.entry, get_args(Entry)),
+        ):
+            if given not in known:
+                raise OperatorError(f"{flag} {given}: it is one of {', '.join(known)}")
+        if self.entry == "gateway" and not self.gateway_class:
+            raise OperatorError("which class of gateway? --gateway-class NAME (`kubectl get gatewayclass` lists them)")
+        least, most = self.trackers
+        if not 2 <= least <= most:  # noqa: PLR2004 - one could not be replaced without a pause
+            raise OperatorError(f"--trackers {least}:{most}: it is LEAST:MOST, from 2 on")
+
+
+def hosts(known: catalog.Catalog, domain: str) -> dict[str, list[str]]:
+    """Return the public names of each container that has any; the bare domain is the website's."""
+    return {
+        name: [f"{host}.{domain}" for host in found.host] + ([domain] if "www" in found.host else [])
+        for name, found in known.containers.items()
+        if found.host
+    }
+
+
+def generate(cluster: Cluster, directory: Path, known: catalog.Catalog | None = None) -> list[Path]:
+    """Write the overlay into a directory of its own; return the files. Raises OperatorError."""
+    kustomization = directory / "kustomization.yaml"
+    files = _files(cluster, directory, known or catalog.load())
+    if directory.exists() and any(directory.iterdir()):
+        if not kustomization.exists() or not kustomization.read_text(encoding="utf-8").startswith(_WRITTEN_BY):
+            raise OperatorError(f"{directory} is not empty and was not written by cloud.generate")
+        for old in directory.glob("*.yaml"):
+            if old.read_text(encoding="utf-8").startswith(_WRITTEN_BY):
+                old.unlink()
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, documents in files.items():
+        path = directory / name
+        text = yaml.safe_dump_all(documents, sort_keys=False, default_flow_style=False, width=120)
+        path.write_text(_WRITTEN_BY + text, encoding="utf-8")
+        written.append(path)
+    return written
+
+
+def _files(cluster: Cluster, directory: Path, known: catalog.Catalog) -> dict[str, list[Any]]:
+    """Make every file of the overlay, in the order in which its kinds are applied."""
+    base = overlay.build(KUBERNETES / "base")
+    _require_known_volumes(cluster, base)
+    metadata = {"name": cluster.namespace, "labels": _namespace_labels()}
+    new = {
+        "namespace.yaml": [{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}],
+        # Its values come by kubernetes.secrets.load: who applies this overlay neither has them nor takes them away.
+        "secret.yaml": [_secret(name) for name in sorted(overlay.secret_keys(base))],
+    }
+    entry = _gateway(cluster, known) if cluster.entry == "gateway" else _ingress(cluster, known)
+    changed = {
+        "configmap.yaml": [
+            _patch("v1", "ConfigMap", "push-settings", data={"TRUSTED_PROXIES": cluster.trusted_proxies})
+        ],
+        "statefulset.yaml": list(_workloads(cluster, base, "StatefulSet")),
+        "deployment.yaml": list(_workloads(cluster, base, "Deployment")),
+        "job.yaml": list(_workloads(cluster, base, "Job")),
+        "horizontalpodautoscaler.yaml": [
+            _patch(
+                "autoscaling/v2",
+                "HorizontalPodAutoscaler",
+                "tracker",
+                spec={"minReplicas": cluster.trackers[0], "maxReplicas": cluster.trackers[1]},
+            )
+        ],
+        **entry,
+    }
+    kustomization = _kustomization(cluster, directory, known, new=list(new), changed=list(changed))
+    return {"kustomization.yaml": [kustomization], **new, **changed}
+
+
+def _kustomization(
+    cluster: Cluster, directory: Path, known: catalog.Catalog, *, new: Sequence[str], changed: Sequence[str]
+) -> dict[str, Any]:
+    components = ["network-policies", cluster.entry, "keda", *(["observability"] if cluster.observability else [])]
+    prefix = f"{cluster.registry}/" if cluster.registry else ""
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": cluster.namespace,
+        "labels": [{"pairs": {"app.kubernetes.io/version": cluster.version}}],
+        "resources": [*new, _relative(KUBERNETES / "base", directory)],
+        "components": [_relative(KUBERNETES / "components" / name, directory) for name in components],
+        "images": [
+            {"name": f"push/{service}", "newName": f"{prefix}push/{service}", "newTag": cluster.version}
+            for service in sorted(known.services)
+        ],
+        "patches": [
+            *({"path": name} for name in changed),
+            # The lag is asked for from another namespace, so by the full name.
+            {
+                "target": {"kind": "ScaledObject"},
+                "patch": "- op: replace\n  path: /spec/triggers/0/metadata/bootstrapServers\n"
+                f"  value: kafka.{cluster.namespace}.svc:9092\n",
+            },
+        ],
+    }
+
+
+def _workloads(cluster: Cluster, base: Sequence[Manifest], kind: str) -> Iterator[dict[str, Any]]:
+    """Say of each workload of a kind what this cluster wants: pull policy, replicas where nothing scales it, sizes."""
+    for workload in base:
+        if workload["kind"] != kind:
+            continue
+        name, template = workload["metadata"]["name"], workload["spec"]["template"]["spec"]
+        pod = {
+            part: [{"name": found["name"], "imagePullPolicy": cluster.pull_policy} for found in template[part]]
+            for part in ("initContainers", "containers")
+            if template.get(part)
+        }
+        spec: dict[str, Any] = {"template": {"spec": pod}}
+        if "replicas" in workload["spec"]:
+            spec = {"replicas": workload["spec"]["replicas"], **spec}
+        if "volumeClaimTemplates" in workload["spec"]:
+            # A list without keys for a patch: it is there as a whole.
+            spec["volumeClaimTemplates"] = [
+                _sized(claim, cluster.volumes.get(f"{name}/{claim['metadata']['name']}", ""))
+                for claim in workload["spec"]["volumeClaimTemplates"]
+            ]
+        yield _patch(workload["apiVersion"], kind, name, spec=spec)
+
+
+def _sized(claim: Manifest, size: str) -> Manifest:
+    storage = size or claim["spec"]["resources"]["requests"]["storage"]
+    return {**claim, "spec": {**claim["spec"], "resources": {"requests": {"storage": storage}}}}
+
+
+def _require_known_volumes(cluster: Cluster, base: Sequence[Manifest]) -> None:
+    known = {
+        f"{workload['metadata']['name']}/{claim['metadata']['name']}"
+        for workload in base
+        for claim in workload.get("spec", {}).get("volumeClaimTemplates", ())
+    }
+    if unknown := sorted(set(cluster.volumes) - known):
+        raise OperatorError(f"--volumes {', '.join(unknown)}: there are {', '.join(sorted(known))}")
+
+
+def _gateway(cluster: Cluster, known: catalog.Catalog) -> dict[str, list[Any]]:
+    version = "gateway.networking.k8s.io/v1"
+    routes = [
+        _patch(version, "HTTPRoute", name, spec={"hostnames": names})
+        for name, names in hosts(known, cluster.domain).items()
+    ]
+    gateway = _patch(version, "Gateway", "push", spec={"gatewayClassName": cluster.gateway_class})
+    return {**_certificate(cluster, known), "gateway.yaml": [gateway], "httproute.yaml": routes}
+
+
+def _ingress(cluster: Cluster, known: catalog.Catalog) -> dict[str, list[Any]]:
+    ingresses = []
+    for name, names in hosts(known, cluster.domain).items():
+        backend = {"service": {"name": name, "port": {"name": "http"}}}
+        paths = {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}
+        rules = [{"host": host, "http": paths} for host in names]
+        spec = {"tls": [{"secretName": "push-tls", "hosts": names}], "rules": rules}
+        ingresses.append(_patch("networking.k8s.io/v1", "Ingress", name, spec=spec))
+    return {**_certificate(cluster, known), "ingress.yaml": ingresses}
+
+
+def _certificate(cluster: Cluster, known: catalog.Catalog) -> dict[str, list[Any]]:
+    version = "cert-manager.io/v1"
+    names = [name for each in hosts(known, cluster.domain).values() for name in each]
+    email = cluster.email or f"hostmaster@{cluster.domain}"
+    return {
+        "issuer.yaml": [_patch(version, "Issuer", "push", spec={"acme": {"email": email}})],
+        "certificate.yaml": [_patch(version, "Certificate", "push", spec={"dnsNames": names})],
+    }
+
+
+def _patch(api_version: str, kind: str, name: str, **fields: Any) -> dict[str, Any]:
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, **fields}
+
+
+def _secret(name: str) -> dict[str, Any]:
+    labels = {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "push"}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": labels}, "type": "Opaque"}
+
+
+def _namespace_labels() -> dict[str, str]:
+    modes = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+    return {"app.kubernetes.io/part-of": "push", **modes}
+
+
+def _relative(target: Path, directory: Path) -> str:
+    return Path(os.path.relpath(target.resolve(), directory.resolve())).as_posix()
+
+
+def parse_trackers(text: str) -> tuple[int, int]:
+    """Read LEAST:MOST. Raises OperatorError."""
+    found = re.fullmatch(r"(\d{1,4}):(\d{1,4})", text)
+    if not found:
+        raise OperatorError(f"--trackers {text}: it is LEAST:MOST, like 2:10")
+    return int(found[1]), int(found[2])
+
+
+def parse_volumes(text: str) -> dict[str, str]:
+    """Read kafka/data=100Gi,tracker/spool=8Gi. Raises OperatorError."""
+    sizes = {}
+    for each in filter(None, text.split(",")):
+        volume, equals, size = each.partition("=")
+        if not equals:
+            raise OperatorError(f"--volumes {each}: it is STATEFULSET/VOLUME=SIZE, like kafka/data=100Gi")
+        sizes[volume.strip()] = size.strip()
+    return sizes
+
+
+def generate_and_tell(cluster: Cluster, directory: Path | None) -> None:
+    """Generate the overlay and print what was written, and what to do with it."""
+    place = directory or overlay.OVERLAYS / cluster.name
+    for written in generate(cluster, place):
+        print(f"wrote     {written.name}")
+    name = cluster.name if directory is None else str(place)
+    print(f"in {place}. Next: inv kubernetes.namespace.create, .secrets.load and .spin.up, each --overlay {name}")
+    print(f"or, with the secrets loaded: kubectl apply --server-side -k {place}")

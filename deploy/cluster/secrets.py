@@ -1,0 +1,70 @@
+"""Secrets: from `.env` into the cluster, by name. No value is ever printed, logged or handed over as an argument."""
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy.cluster import overlay
+from deploy.cluster.api import Api, Manifest, Refused, reference
+from deploy.cluster.spin import Tell
+from deploy.dotenv import SECRET_MARK, read_dotenv
+from deploy.errors import OperatorError
+
+# Of its own, so that an overlay that is applied never takes keys away.
+_MANAGER = "push-secrets"
+_LABELS = {"app.kubernetes.io/part-of": "push", "app.kubernetes.io/component": "secret"}
+
+
+def load(api: Api, manifests: Sequence[Manifest], dotenv: Path, tell: Tell) -> None:
+    """Write the Secrets that an overlay's containers refer to: those variables of `.env`, and no others.
+
+    Raises OperatorError when one of them is missing, before anything is written.
+    """
+    wanted = overlay.secret_keys(manifests)
+    if not wanted:
+        raise OperatorError("no container of this overlay takes a secret")
+    if not dotenv.exists():
+        raise OperatorError(f"there is no {dotenv}: `inv dotenv.generate` makes it")
+    values = read_dotenv(dotenv)
+    keys = sorted({key for named in wanted.values() for key in named})
+    missing = [key for key in keys if values.get(key, "") in ("", SECRET_MARK)]
+    if missing:
+        raise OperatorError(f"{dotenv.name} has no {', '.join(missing)}: `inv dotenv.generate` adds what is missing")
+    for name, named in sorted(wanted.items()):
+        data = {key: base64.b64encode(values[key].encode()).decode() for key in sorted(named)}
+        try:
+            api.apply(_secret(name, overlay.namespace(manifests)) | {"data": data}, manager=_MANAGER)
+        except Refused as refused:
+            # What the server says of a Secret may quote it.
+            raise OperatorError(_told(name, refused)) from None
+        tell(f"Secret {name}: {', '.join(data)}")
+
+
+def show(api: Api, namespace: str, tell: Tell) -> None:
+    """Tell which Secrets of Push there are, and the names of what they hold."""
+    found = api.list("v1", "Secret", namespace, labels="app.kubernetes.io/part-of=push")
+    if not found:
+        tell(f"namespace {namespace} has no secrets of Push: `inv kubernetes.secrets.load` writes them")
+    for secret in found:
+        tell(f"Secret {secret['metadata']['name']}: {', '.join(sorted(secret.get('data', {}))) or 'empty'}")
+
+
+def delete(api: Api, namespace: str, tell: Tell) -> None:
+    """Delete the Secrets of Push. What runs keeps what it was started with."""
+    found = api.list("v1", "Secret", namespace, labels="app.kubernetes.io/part-of=push")
+    for secret in found:
+        api.delete(reference("v1", "Secret", secret["metadata"]["name"], namespace))
+        tell(f"deleted   Secret {secret['metadata']['name']}")
+    if not found:
+        tell(f"namespace {namespace} has no secrets of Push")
+
+
+def _secret(name: str, namespace: str) -> dict[str, object]:
+    metadata = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": name, **_LABELS}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"}
+
+
+def _told(name: str, refused: Refused) -> str:
+    not_found, forbidden = 404, 403
+    why = {not_found: "there is no such namespace: `inv kubernetes.namespace.create` makes it", forbidden: "forbidden"}
+    return f"can't write Secret {name}: {why.get(refused.status, f'the API server refused it ({refused.reason})')}"

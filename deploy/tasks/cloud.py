@@ -1,0 +1,74 @@
+"""`inv cloud.generate`: an overlay for a cluster of one's own. `inv stackpoint.generate.yaml` is its former name."""
+
+from typing import Any, cast
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import Task, task
+
+from deploy.tasks import path, told_plainly
+
+_HELP = {
+    "cluster": "a name for the cluster: the overlay is kubernetes/overlays/<name>",
+    "domain": "the domain under which the public hosts are (trk.<domain> ...)",
+    "email": "where the certificate's authority writes to (default: hostmaster@<domain>)",
+    "entry": "gateway (Gateway API) or ingress",
+    "gateway-class": "with --entry gateway: the class of gateway that the cluster has",
+    "namespace": "the namespace of the installation",
+    "observability": "with Prometheus and Grafana",
+    "output": "the directory to write to (default: kubernetes/overlays/<cluster>)",
+    "pull-policy": "IfNotPresent, Always or Never",
+    "registry": "what comes before push/<service> in the names of the images",
+    "tag": "the version of the images (default: that of this clone)",
+    "trackers": "LEAST:MOST trackers",
+    "trusted-proxies": "the networks (CIDR, with commas between) of the balancers in front of the trackers",
+    "volumes": "sizes, as kafka/data=100Gi,tracker/spool=8Gi",
+}
+
+
+def _generate(
+    _context: Context,
+    domain: str = "",
+    cluster: str = "",
+    namespace: str = "push",
+    registry: str = "",
+    tag: str = "",
+    pull_policy: str = "IfNotPresent",
+    entry: str = "gateway",
+    gateway_class: str = "",
+    email: str = "",
+    trackers: str = "2:10",
+    volumes: str = "",
+    trusted_proxies: str = "",
+    output: str = "",
+    observability: bool = False,
+) -> None:
+    """Write an overlay for a cluster: hosts, TLS, registry, replicas and volumes; the same bytes each time."""
+    with told_plainly():
+        from deploy.cli import version
+        from deploy.cluster import generate as generating
+
+        wanted = generating.Cluster(
+            name=cluster,
+            domain=domain,
+            namespace=namespace,
+            registry=registry,
+            version=tag or version(),
+            pull_policy=cast("Any", pull_policy),
+            entry=cast("Any", entry),
+            gateway_class=gateway_class,
+            email=email,
+            trackers=generating.parse_trackers(trackers),
+            volumes=generating.parse_volumes(volumes),
+            trusted_proxies=trusted_proxies,
+            observability=observability,
+        )
+        generating.generate_and_tell(wanted, path(output) if output else None)
+
+
+generate: Task[Any] = task(name="generate", help=_HELP)(_generate)
+generate_as_before: Task[Any] = task(name="yaml", help=_HELP)(_generate)
+
+collection = Collection("cloud", generate)
+former_name = Collection("stackpoint")
+former_name.add_collection(Collection("generate", generate_as_before))

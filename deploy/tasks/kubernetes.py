@@ -1,0 +1,169 @@
+"""`inv kubernetes...`: what an operator does with a cluster, by the current context of the kubeconfig."""
+
+import os
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import task
+
+from deploy.tasks import path, told_plainly
+
+_OVERLAY = "local, cloud, the name of one that cloud.generate wrote, or the path of a directory"
+_CONTEXT = "the context of the kubeconfig (default: the current one)"
+_NAMESPACE = "the namespace of the installation"
+
+
+@task(name="create", help={"overlay": _OVERLAY, "context": _CONTEXT})
+def create_namespace(_context: Context, overlay: str = "local", context: str = "") -> None:
+    """Make the namespace that an overlay is about, with its Pod Security labels."""
+    with told_plainly():
+        from deploy.cluster import api, namespaces
+        from deploy.cluster import overlay as overlays
+
+        with api.connect(context) as cluster:
+            namespaces.create(cluster, overlays.build(overlays.find(overlay, path(overlay))), print)
+
+
+@task(name="delete", help={"namespace": _NAMESPACE, "context": _CONTEXT, "yes": "ask nothing"})
+def delete_namespace(_context: Context, namespace: str = "push", context: str = "", yes: bool = False) -> None:
+    """Delete a namespace with everything in it: workloads, secrets, volumes and their data."""
+    with told_plainly():
+        from deploy.cluster import api, namespaces
+
+        with api.connect(context) as cluster:
+            namespaces.delete(cluster, namespace, print, ask=None if yes else input)
+
+
+@task(
+    name="load",
+    help={"overlay": _OVERLAY, "context": _CONTEXT, "dotenv": "the file that holds the values (default: .env)"},
+)
+def load_secrets(_context: Context, overlay: str = "local", context: str = "", dotenv: str = "") -> None:
+    """Write the secrets that an overlay's containers take from .env into the cluster, and nothing else of it."""
+    with told_plainly():
+        from deploy.cluster import api, secrets
+        from deploy.cluster import overlay as overlays
+
+        source = path(dotenv) if dotenv else overlays.ROOT / ".env"
+        with api.connect(context) as cluster:
+            secrets.load(cluster, overlays.build(overlays.find(overlay, path(overlay))), source, print)
+
+
+@task(name="show", help={"namespace": _NAMESPACE, "context": _CONTEXT})
+def show_secrets(_context: Context, namespace: str = "push", context: str = "") -> None:
+    """Show the names of what the cluster's secrets hold, never the values."""
+    with told_plainly():
+        from deploy.cluster import api, secrets
+
+        with api.connect(context) as cluster:
+            secrets.show(cluster, namespace, print)
+
+
+@task(name="delete", help={"namespace": _NAMESPACE, "context": _CONTEXT})
+def delete_secrets(_context: Context, namespace: str = "push", context: str = "") -> None:
+    """Delete the secrets of Push from the cluster."""
+    with told_plainly():
+        from deploy.cluster import api, secrets
+
+        with api.connect(context) as cluster:
+            secrets.delete(cluster, namespace, print)
+
+
+@task(
+    name="up",
+    help={
+        "overlay": _OVERLAY,
+        "context": _CONTEXT,
+        "timeout": "seconds for everything to be ready",
+        "patience": "seconds for a fault, such as an image that can't be pulled, to heal",
+    },
+)
+def spin_up(
+    _context: Context, overlay: str = "local", context: str = "", timeout: float = 600.0, patience: float = 30.0
+) -> None:
+    """Apply an overlay in order and wait until all of it is ready, or say why it does not get ready."""
+    with told_plainly():
+        from deploy.cluster import api, spin
+        from deploy.cluster import overlay as overlays
+
+        manifests = overlays.build(overlays.find(overlay, path(overlay)))
+        with api.connect(context) as cluster:
+            spin.up(cluster, manifests, print, spin.Patience(timeout_s=timeout, fault_s=patience))
+
+
+@task(
+    name="down",
+    help={
+        "overlay": _OVERLAY,
+        "context": _CONTEXT,
+        "timeout": "seconds for the pods to end: trackers drain their lists first",
+        "volumes": "delete the volumes too, and with them all data",
+    },
+)
+def spin_down(
+    _context: Context, overlay: str = "local", context: str = "", timeout: float = 300.0, volumes: bool = False
+) -> None:
+    """Delete what an overlay made; its namespace, its secrets and, unless told, its volumes stay."""
+    with told_plainly():
+        from deploy.cluster import api, spin
+        from deploy.cluster import overlay as overlays
+
+        manifests = overlays.build(overlays.find(overlay, path(overlay)))
+        with api.connect(context) as cluster:
+            spin.down(cluster, manifests, print, spin.Patience(timeout_s=timeout), with_volumes=volumes)
+
+
+@task(name="ps", help={"namespace": _NAMESPACE, "context": _CONTEXT})
+def show_pods(_context: Context, namespace: str = "push", context: str = "") -> None:
+    """Show the pods: what is ready, what is wrong, how often it was started."""
+    with told_plainly():
+        from rich.console import Console
+
+        from deploy.cluster import api, looks
+
+        with api.connect(context) as cluster:
+            Console(width=_width()).print(looks.pods(cluster, namespace))
+
+
+@task(
+    name="logs",
+    help={
+        "container": "a container of deploy/catalog.toml, as tracker or event-counter",
+        "context": _CONTEXT,
+        "namespace": _NAMESPACE,
+        "tail": "lines of each pod",
+    },
+)
+def show_logs(
+    _context: Context, container: str = "tracker", namespace: str = "push", context: str = "", tail: int = 50
+) -> None:
+    """Show the last lines of a container, of every pod that has it."""
+    with told_plainly():
+        from deploy.cluster import api, looks
+
+        with api.connect(context) as cluster:
+            for line in looks.logs(cluster, namespace, container=container, tail=tail):
+                print(line)
+
+
+@task(name="resources", help={"namespace": _NAMESPACE, "context": _CONTEXT})
+def show_resources(_context: Context, namespace: str = "push", context: str = "") -> None:
+    """Show what each container asks for, may use, and uses now where metrics-server tells it."""
+    with told_plainly():
+        from rich.console import Console
+
+        from deploy.cluster import api, looks
+
+        with api.connect(context) as cluster:
+            Console(width=_width()).print(looks.resources(cluster, namespace))
+
+
+def _width() -> int | None:
+    """Return a width for tables that are not for a terminal: piped ones keep a line a row."""
+    return None if os.isatty(1) else 160
+
+
+collection = Collection("kubernetes", show_pods, show_logs, show_resources)
+collection.add_collection(Collection("namespace", create_namespace, delete_namespace))
+collection.add_collection(Collection("secrets", load_secrets, show_secrets, delete_secrets))
+collection.add_collection(Collection("spin", spin_up, spin_down))

@@ -1,0 +1,95 @@
+"""A cluster of its own for each test, and what an operator needs to talk to it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy import catalog
+from deploy.cluster import api, overlay
+from deploy.cluster.api import Api, Manifest
+from deploy.cluster.generate import KUBERNETES, Cluster, generate
+from deploy.cluster.spin import Patience
+from tests.cluster.api_server import ApiServer, make_certificate
+from tests.cluster.state import State
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture
+def cluster(certificate: Path) -> Iterator[ApiServer]:
+    with ApiServer(State(), certificate).running() as server:
+        yield server
+
+
+@pytest.fixture
+def kubeconfig(cluster: ApiServer, tmp_path: Path) -> Path:
+    return cluster.write_kubeconfig(tmp_path / "kubeconfig")
+
+
+@pytest.fixture
+def client(kubeconfig: Path) -> Iterator[Api]:
+    with api.connect(environ={"KUBECONFIG": str(kubeconfig)}) as connected:
+        yield connected
+
+
+BUILDS = ("local", "cloud", "ingress", "observability", "generated-gateway", "generated-ingress")
+
+
+@pytest.fixture(scope="session")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Manifest]]:
+    """Every overlay, every component on the base, and what is generated with either way in."""
+    folder = tmp_path_factory.mktemp("overlays")
+    for component in ("ingress", "observability"):
+        kustomization: dict[str, Any] = {
+            "images": [{"name": f"push/{service}", "newTag": "dev"} for service in catalog.load().services],
+            "namespace": "push",
+            "resources": [relative(KUBERNETES / "base", folder / component)],
+            "components": [
+                relative(KUBERNETES / "components" / name, folder / component)
+                for name in ("network-policies", component)
+            ],
+        }
+        (folder / component).mkdir()
+        (folder / component / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    for entry in ("gateway", "ingress"):
+        asked = Cluster(
+            name="berlin",
+            domain="push.example.com",
+            version="1.2.3",
+            entry=entry,
+            gateway_class="nginx",
+            namespace="push-berlin",
+            registry="registry.example.com/team",
+            observability=True,
+        )
+        generate(asked, folder / f"generated-{entry}")
+    own = {name: folder / name for name in BUILDS[2:]}
+    return {name: overlay.build(own.get(name) or overlay.find(name)) for name in BUILDS}
+
+
+def relative(target: Path, directory: Path) -> str:
+    return os.path.relpath(target, directory)
+
+
+@pytest.fixture(scope="session")
+def local() -> list[Manifest]:
+    return overlay.build(overlay.find("local"))
+
+
+@pytest.fixture
+def dotenv(tmp_path: Path) -> Path:
+    path = tmp_path / ".env"
+    path.write_text("KAFIDX_PASSWORD=not-to-be-seen\nKAFKA_BOOTSTRAP_SERVERS=127.0.0.1:9092\nOTHER=value\n")
+    return path
+
+
+@pytest.fixture
+def impatient() -> Patience:
+    return Patience(timeout_s=20, fault_s=0.4)

@@ -1,0 +1,141 @@
+"""cloud.generate: the same bytes each time, what was asked for and nothing else, and nothing of anybody's lost."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy import catalog
+from deploy.cluster import overlay
+from deploy.cluster.api import Manifest
+from deploy.cluster.generate import Cluster, generate, hosts, parse_trackers, parse_volumes
+from deploy.errors import OperatorError
+
+BERLIN = Cluster(name="berlin", domain="push.example.com", version="1.2.3", gateway_class="nginx")
+
+
+def read(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+
+
+def found(manifests: list[Manifest], kind: str, name: str) -> Any:
+    return next(each for each in manifests if (each["kind"], each["metadata"]["name"]) == (kind, name))
+
+
+def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
+    generate(BERLIN, tmp_path / "a")
+    first = read(tmp_path / "a")
+    generate(BERLIN, tmp_path / "a")
+    assert read(tmp_path / "a") == first
+    generate(BERLIN, tmp_path / "b")
+    assert read(tmp_path / "b") == first
+
+
+def test_it_writes_a_file_a_kind(tmp_path: Path) -> None:
+    written = [path.name for path in generate(BERLIN, tmp_path / "a")]
+    assert written[:5] == ["kustomization.yaml", "namespace.yaml", "secret.yaml", "configmap.yaml", "statefulset.yaml"]
+    assert {"deployment.yaml", "job.yaml", "gateway.yaml", "httproute.yaml", "certificate.yaml"} <= set(written)
+    generate(dataclasses.replace(BERLIN, entry="ingress"), tmp_path / "a")
+    assert "ingress.yaml" in read(tmp_path / "a")
+    assert "httproute.yaml" not in read(tmp_path / "a"), "what is no longer wanted goes"
+
+
+def test_what_was_asked_for_is_in_the_build(tmp_path: Path) -> None:
+    asked = dataclasses.replace(
+        BERLIN,
+        namespace="push-berlin",
+        registry="registry.example.com/team",
+        pull_policy="Always",
+        trackers=(3, 30),
+        volumes={"kafka/data": "100Gi", "tracker/spool": "8Gi"},
+        trusted_proxies="10.0.0.0/8",
+        email="me@example.com",
+    )
+    generate(asked, tmp_path / "a")
+    built = overlay.build(tmp_path / "a")
+    assert overlay.namespace(built) == "push-berlin"
+    tracker = found(built, "StatefulSet", "tracker")
+    images = [each["image"] for each in overlay.containers(tracker["spec"]["template"])]
+    assert "registry.example.com/team/push/tracker:1.2.3" in images
+    for workload in built:
+        template = overlay.pod_template(workload)
+        for container in overlay.containers(template) if template else ():
+            assert container["imagePullPolicy"] == "Always"
+    scaler = found(built, "HorizontalPodAutoscaler", "tracker")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (3, 30)
+    sizes = {
+        f"{name}/{claim['metadata']['name']}": claim["spec"]["resources"]["requests"]["storage"]
+        for name in ("kafka", "tracker")
+        for claim in found(built, "StatefulSet", name)["spec"]["volumeClaimTemplates"]
+    }
+    assert sizes == {"kafka/data": "100Gi", "tracker/spool": "8Gi", "tracker/redis": "4Gi"}
+    assert any(each["kind"] == "ConfigMap" and "10.0.0.0/8" in each["data"].values() for each in built)
+    assert found(built, "Issuer", "push")["spec"]["acme"]["email"] == "me@example.com"
+    assert found(built, "Gateway", "push")["spec"]["gatewayClassName"] == "nginx"
+
+
+def test_a_service_of_the_catalog_gets_its_hosts_and_the_website_the_bare_domain() -> None:
+    website = catalog.Container(name="website", kind="server", service="website", port=5123, host=("www", "www1"))
+    tracker = catalog.Container(name="tracker", kind="server", service="tracker", port=5222, host=("trk",))
+    worker = catalog.Container(name="worker", kind="worker", service="worker")
+    known = catalog.Catalog({each.name: each for each in (website, tracker, worker)}, {})
+    assert hosts(known, "example.com") == {
+        "website": ["www.example.com", "www1.example.com", "example.com"],
+        "tracker": ["trk.example.com"],
+    }
+
+
+def test_what_somebody_else_wrote_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "notes.yaml").write_text("mine")
+    with pytest.raises(OperatorError, match=r"is not empty and was not written by cloud.generate"):
+        generate(BERLIN, tmp_path)
+    assert read(tmp_path) == {"notes.yaml": b"mine"}
+
+
+def test_no_secret_is_in_what_is_written(tmp_path: Path) -> None:
+    generate(BERLIN, tmp_path / "a")
+    secret = yaml.safe_load((tmp_path / "a" / "secret.yaml").read_text())
+    assert secret.keys() == {"apiVersion", "kind", "metadata", "type"}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"domain": "nodot"}, "--domain nodot"),
+        ({"domain": ""}, r"--domain \(empty\)"),
+        ({"domain": "-a.example.com"}, "--domain"),
+        ({"name": "Berlin"}, "--cluster Berlin"),
+        ({"name": "cloud"}, "--cluster cloud: that name is taken"),
+        ({"namespace": "a.b"}, "--namespace a.b"),
+        ({"registry": "https://r"}, "--registry"),
+        ({"version": "a b"}, "--tag a b"),
+        ({"email": "nobody"}, "--email nobody"),
+        ({"entry": "door"}, "--entry door: it is one of gateway, ingress"),
+        ({"pull_policy": "Sometimes"}, "--pull-policy Sometimes"),
+        ({"gateway_class": ""}, "which class of gateway"),
+        ({"trackers": (3, 2)}, "--trackers 3:2"),
+        ({"trackers": (1, 2)}, "from 2 on"),
+        ({"version": "1" * 64}, "--tag 1"),
+        ({"trusted_proxies": "10.0.0.0/33"}, "--trusted-proxies"),
+        ({"volumes": {"kafka/data": "big"}}, "--volumes kafka/data=big"),
+    ],
+)
+def test_what_no_cluster_can_be_told_is_refused_at_once(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(OperatorError, match=told):
+        dataclasses.replace(BERLIN, **change)
+
+
+def test_an_unknown_volume_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match=r"--volumes kafka/dta: there are .*kafka/data"):
+        generate(dataclasses.replace(BERLIN, volumes={"kafka/dta": "1Gi"}), tmp_path / "a")
+
+
+def test_flags_are_read_or_refused() -> None:
+    assert parse_trackers("2:10") == (2, 10)
+    assert parse_volumes("kafka/data=1Gi, tracker/spool=2Gi") == {"kafka/data": "1Gi", "tracker/spool": "2Gi"}
+    with pytest.raises(OperatorError, match="LEAST:MOST"):
+        parse_trackers("2")
+    with pytest.raises(OperatorError, match="STATEFULSET/VOLUME=SIZE"):
+        parse_volumes("kafka")

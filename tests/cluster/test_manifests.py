@@ -1,0 +1,346 @@
+"""What no schema sees: that manifests fit together, and fit the catalog, the services' settings and each other."""
+
+import importlib
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import catalog
+from deploy.cluster import overlay
+from deploy.cluster.api import Manifest, title
+from services.backbone.settings import EnvSettings
+from tests.cluster.conftest import BUILDS
+from tests.cluster.policies import allowed
+
+ROOT = Path(__file__).parents[2]
+CATALOG = catalog.load()
+PARTITIONS = 12
+
+pytestmark = pytest.mark.parametrize("build", BUILDS)
+
+
+@pytest.fixture
+def manifests(builds: dict[str, list[Manifest]], build: str) -> list[Manifest]:
+    return builds[build]
+
+
+def workloads(manifests: list[Manifest]) -> Iterator[tuple[Manifest, dict[str, Any]]]:
+    for manifest in manifests:
+        template = overlay.pod_template(manifest)
+        if template is not None:
+            yield manifest, template
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest["kind"] in kinds]
+
+
+def names(manifests: list[Manifest], kind: str) -> set[str]:
+    return {manifest["metadata"]["name"] for manifest in of_kind(manifests, kind)}
+
+
+def labels_of(template: dict[str, Any]) -> dict[str, str]:
+    labels: dict[str, str] = template["metadata"]["labels"]
+    return labels
+
+
+def wanted_containers(manifests: list[Manifest]) -> list[catalog.Container]:
+    """Return the containers of the catalog that this build must have: a profile's only with its component."""
+    has_profile = "prometheus" in names(manifests, "StatefulSet")
+    return [found for found in CATALOG.containers.values() if not found.profile or has_profile]
+
+
+def replicas_at_least(manifests: list[Manifest], workload: Manifest) -> int:
+    for scaler in of_kind(manifests, "HorizontalPodAutoscaler", "ScaledObject"):
+        if scaler["spec"]["scaleTargetRef"]["name"] == workload["metadata"]["name"]:
+            return int(scaler["spec"].get("minReplicas") or scaler["spec"]["minReplicaCount"])
+    return int(workload["spec"].get("replicas", 1))
+
+
+def test_every_container_of_the_catalog_runs_in_its_pod(manifests: list[Manifest]) -> None:
+    running = {
+        container["name"]: workload["metadata"]["name"]
+        for workload, template in workloads(manifests)
+        for container in overlay.containers(template)
+    }
+    assert running == {found.name: CATALOG.pod_of(found.name) for found in wanted_containers(manifests)}
+
+
+def test_images_are_the_catalogs_pins_or_our_own(manifests: list[Manifest], build: str) -> None:
+    for _, template in workloads(manifests):
+        for container in overlay.containers(template):
+            row = CATALOG.containers[container["name"]]
+            name, _, tag = container["image"].rpartition(":")
+            if row.image:
+                assert container["image"] == CATALOG.images[row.image]
+            else:
+                assert name.removeprefix("registry.example.com/team/") == f"push/{row.service}"
+                version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+                assert tag == "1.2.3" if build.startswith("generated") else {"cloud": version}.get(build, "dev")
+
+
+def test_arguments_are_the_catalogs(manifests: list[Manifest]) -> None:
+    for _, template in workloads(manifests):
+        for container in overlay.containers(template):
+            row = CATALOG.containers[container["name"]]
+            if row.service:
+                assert tuple(container.get("args", ())) == row.arguments
+
+
+def test_selectors_match_their_own_pods_and_no_others(manifests: list[Manifest]) -> None:
+    templates = {title(workload): labels_of(template) for workload, template in workloads(manifests)}
+    for workload, template in workloads(manifests):
+        selector = workload["spec"].get("selector", {}).get("matchLabels")
+        if workload["kind"] == "Job":
+            continue
+        assert selector.items() <= labels_of(template).items()
+        assert [name for name, labels in templates.items() if selector.items() <= labels.items()] == [title(workload)]
+        assert not {"app.kubernetes.io/version", "app.kubernetes.io/managed-by"} & selector.keys()
+
+
+def test_every_object_has_the_recommended_labels(manifests: list[Manifest], build: str) -> None:
+    for manifest, template in workloads(manifests):
+        for labels in (manifest["metadata"]["labels"], labels_of(template)):
+            for name in ("name", "instance", "component", "part-of"):
+                assert f"app.kubernetes.io/{name}" in labels, title(manifest)
+    if build in ("local", "cloud", "generated-gateway", "generated-ingress"):
+        for manifest in manifests:
+            assert "app.kubernetes.io/part-of" in manifest["metadata"].get("labels", {}), title(manifest)
+            assert manifest["kind"] == "Namespace" or "app.kubernetes.io/version" in manifest["metadata"]["labels"]
+
+
+def test_no_version_is_in_a_volume_claim_or_a_pod(manifests: list[Manifest]) -> None:
+    # The one can't be changed; the other would restart Kafka for each release of ours.
+    for workload, template in workloads(manifests):
+        claims = workload["spec"].get("volumeClaimTemplates", ())
+        for labels in (labels_of(template), *(claim["metadata"].get("labels", {}) for claim in claims)):
+            assert "app.kubernetes.io/version" not in labels
+
+
+def test_services_lead_to_ports_of_pods(manifests: list[Manifest]) -> None:
+    for service in of_kind(manifests, "Service"):
+        selector = service["spec"]["selector"]
+        pods = [template for _, template in workloads(manifests) if selector.items() <= labels_of(template).items()]
+        assert len(pods) == 1, title(service)
+        ports = {port["name"] for found in overlay.containers(pods[0]) for port in found.get("ports", ())}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports, title(service)
+
+
+def test_a_server_is_reached_at_the_catalogs_port(manifests: list[Manifest]) -> None:
+    services = {found["metadata"]["name"]: found["spec"]["ports"] for found in of_kind(manifests, "Service")}
+    for row in wanted_containers(manifests):
+        if row.port and row.name != "tracker-redis":  # on its pod's loopback
+            assert row.port in [port["port"] for port in services[row.name]]
+
+
+def test_probes_name_ports_that_are_there(manifests: list[Manifest]) -> None:
+    for workload, template in workloads(manifests):
+        for container in overlay.containers(template):
+            ports = {port["name"] for port in container.get("ports", ())}
+            probes = {name: probe for name, probe in container.items() if name.endswith("Probe")}
+            if workload["kind"] != "Job":
+                assert {"startupProbe", "livenessProbe"} <= probes.keys(), container["name"]
+            for probe in probes.values():
+                action = probe.get("httpGet") or probe.get("tcpSocket") or {}
+                assert action.get("port", "") in {*ports, ""}, container["name"]
+
+
+def test_our_services_are_asked_for_liveness_and_readiness(manifests: list[Manifest]) -> None:
+    for workload, template in workloads(manifests):
+        for container in template["spec"]["containers"]:
+            if CATALOG.containers[container["name"]].service and workload["kind"] != "Job":
+                assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "internal"}
+                assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "internal"}
+
+
+def test_references_lead_somewhere(manifests: list[Manifest]) -> None:
+    maps, accounts, services = (names(manifests, kind) for kind in ("ConfigMap", "ServiceAccount", "Service"))
+    for workload, template in workloads(manifests):
+        assert template["spec"]["serviceAccountName"] in accounts
+        assert workload["spec"].get("serviceName", "kafka") in services
+        volumes = {volume["name"]: volume for volume in template["spec"].get("volumes", ())}
+        claims = {claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", ())}
+        for volume in volumes.values():
+            assert volume.get("configMap", {"name": next(iter(maps))})["name"] in maps
+        for container in overlay.containers(template):
+            for source in container.get("envFrom", ()):
+                assert source["configMapRef"]["name"] in maps
+            for mount in container.get("volumeMounts", ()):
+                assert mount["name"] in {*volumes, *claims}
+    assert overlay.secret_keys(manifests).keys() <= {"push-secrets"}
+
+
+def test_a_secret_is_only_referred_to(manifests: list[Manifest]) -> None:
+    template = (ROOT / ".env.template").read_text()
+    secret = {line.split("=")[0] for line in template.splitlines() if line.endswith("=<generate>")}
+    assert "KAFIDX_PASSWORD" in secret
+    for manifest in of_kind(manifests, "ConfigMap"):
+        assert not secret & manifest["data"].keys()
+    for manifest in of_kind(manifests, "Secret"):
+        assert not {"data", "stringData"} & manifest.keys()
+    for _, pod in workloads(manifests):
+        for container in overlay.containers(pod):
+            for variable in container.get("env", ()):
+                assert variable["name"] not in secret or "valueFrom" in variable
+
+
+def test_every_variable_is_one_of_its_service(manifests: list[Manifest]) -> None:
+    maps = {found["metadata"]["name"]: found["data"] for found in of_kind(manifests, "ConfigMap")}
+    common = next(data for name, data in maps.items() if name.startswith("push-settings"))
+    known: dict[str, type[EnvSettings]] = {
+        service: importlib.import_module(f"services.{service}.settings").Settings
+        for service in CATALOG.services
+        if (ROOT / "services" / service / "settings.py").exists()
+    }
+    anywhere = {name for settings in known.values() for name in settings.variables()}
+    assert common.keys() <= anywhere
+    for _, template in workloads(manifests):
+        for container in overlay.containers(template):
+            settings = known.get(CATALOG.containers[container["name"]].service)
+            if settings is None:
+                continue
+            own = {variable["name"]: variable for variable in container.get("env", ())}
+            assert own.keys() <= set(settings.variables()), container["name"]
+            # And they make valid settings together, whatever the secrets and the pod's address are.
+            values = {name: variable.get("value", "10.0.0.1") for name, variable in own.items()}
+            settings.from_env({**common, **values})
+
+
+def test_budgets_fit_replicas(manifests: list[Manifest]) -> None:
+    budgets = {found["metadata"]["name"]: found["spec"] for found in of_kind(manifests, "PodDisruptionBudget")}
+    for workload, template in workloads(manifests):
+        name = workload["metadata"]["name"]
+        if replicas_at_least(manifests, workload) < 2:
+            assert name not in budgets
+        else:
+            budget = budgets.pop(name)
+            assert budget["maxUnavailable"] == 1
+            assert budget["selector"]["matchLabels"].items() <= labels_of(template).items()
+            assert template["spec"]["topologySpreadConstraints"], name
+    assert not budgets, "budgets for nobody"
+
+
+def test_what_scales_is_within_bounds(manifests: list[Manifest]) -> None:
+    targets = {(found["kind"], found["metadata"]["name"]): found for found, _ in workloads(manifests)}
+    for scaler in of_kind(manifests, "HorizontalPodAutoscaler"):
+        target = scaler["spec"]["scaleTargetRef"]
+        assert "replicas" not in targets[target["kind"], target["name"]]["spec"], "each apply would undo the scaling"
+        assert 2 <= scaler["spec"]["minReplicas"] < scaler["spec"]["maxReplicas"]
+    for scaler in of_kind(manifests, "ScaledObject"):
+        name = scaler["spec"]["scaleTargetRef"]["name"]
+        assert "replicas" not in targets["Deployment", name]["spec"]
+        assert 1 <= scaler["spec"]["minReplicaCount"] < scaler["spec"]["maxReplicaCount"] <= PARTITIONS
+        (trigger,) = scaler["spec"]["triggers"]
+        assert [trigger["metadata"]["consumerGroup"]] == list(CATALOG.containers[name].arguments)
+        assert trigger["metadata"]["bootstrapServers"] == f"kafka.{overlay.namespace(manifests)}.svc:9092"
+
+
+def test_every_container_is_bounded_and_locked_down(manifests: list[Manifest]) -> None:
+    for workload, template in workloads(manifests):
+        spec = template["spec"]
+        reads_the_api = workload["metadata"]["name"] == "prometheus"
+        assert spec["automountServiceAccountToken"] is reads_the_api
+        assert spec["securityContext"]["runAsNonRoot"]
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        assert not any("hostPath" in volume for volume in spec.get("volumes", ()))
+        for container in overlay.containers(template):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert {"cpu", "memory"} == container["resources"]["requests"].keys()
+            assert {"memory"} == container["resources"]["limits"].keys()
+
+
+def test_namespaces_are_restricted(manifests: list[Manifest], build: str) -> None:
+    found = of_kind(manifests, "Namespace")
+    assert len(found) == (0 if build in ("ingress", "observability") else 1)
+    for namespace in found:
+        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_policies_allow_exactly_the_catalogs_edges(manifests: list[Manifest]) -> None:
+    pods = {workload["metadata"]["name"]: template for workload, template in workloads(manifests)}
+    wanted = {("kafka", "kafka", 9092), ("kafka", "kafka", 9093)}
+    for row in wanted_containers(manifests):
+        for target in row.reaches:
+            pair = (CATALOG.pod_of(row.name), CATALOG.pod_of(target))
+            if pair[0] == pair[1]:
+                continue  # on the pod's loopback, where no policy is asked
+            if row.name == "prometheus":
+                wanted.add((*pair, 9465 if target == "kafkastore" else catalog.INTERNAL_PORT))
+            else:
+                wanted.add((*pair, CATALOG.containers[target].port))
+    assert allowed(of_kind(manifests, "NetworkPolicy"), pods) == wanted
+
+
+def test_public_hosts_are_the_catalogs(manifests: list[Manifest], build: str) -> None:
+    domain = {"cloud": "example.org", "ingress": "example.org"}.get(build, "push.example.com")
+    wanted = {row.name: [f"{host}.{domain}" for host in row.host] for row in CATALOG.containers.values() if row.host}
+    if build in ("local", "observability"):
+        assert not of_kind(manifests, "HTTPRoute", "Ingress")
+        return
+    if build in ("ingress", "generated-ingress"):
+        routes = {
+            found["metadata"]["name"]: [rule["host"] for rule in found["spec"]["rules"]]
+            for found in of_kind(manifests, "Ingress")
+        }
+        assert not any("annotations" in found["metadata"] for found in of_kind(manifests, "Ingress"))
+        for found in of_kind(manifests, "Ingress"):
+            assert found["spec"]["tls"][0]["hosts"] == routes[found["metadata"]["name"]]
+            for rule in found["spec"]["rules"]:
+                backend = rule["http"]["paths"][0]["backend"]["service"]
+                assert backend == {"name": found["metadata"]["name"], "port": {"name": "http"}}
+    else:
+        routes = {
+            found["metadata"]["name"]: found["spec"]["hostnames"]
+            for found in of_kind(manifests, "HTTPRoute")
+            if found["metadata"]["name"] != "redirect"
+        }
+        for found in of_kind(manifests, "HTTPRoute"):
+            for rule in found["spec"]["rules"]:
+                for backend in rule.get("backendRefs", ()):
+                    assert backend["port"] == CATALOG.containers[backend["name"]].port
+    assert routes == wanted
+    (certificate,) = of_kind(manifests, "Certificate")
+    assert certificate["spec"]["dnsNames"] == [host for hosts in wanted.values() for host in hosts]
+
+
+def test_the_trackers_sidecars_start_before_it_and_end_after_it(manifests: list[Manifest]) -> None:
+    tracker = next(template for workload, template in workloads(manifests) if workload["metadata"]["name"] == "tracker")
+    sidecars = tracker["spec"]["initContainers"]
+    assert [found["name"] for found in sidecars] == ["tracker-redis", "kafkastore"]
+    assert {found["restartPolicy"] for found in sidecars} == {"Always"}
+    command = sidecars[1]["lifecycle"]["preStop"]["exec"]["command"]
+    assert command[:4] == ["python", "-m", "services.kafkastore", "wait-until-drained"]
+    drain_s = int(command[command.index("--seconds") + 1])
+    port = int(command[command.index("--until-closed") + 1])
+    assert port in [found["containerPort"] for found in tracker["spec"]["containers"][0]["ports"]]
+    # What kafkastore and Redis need after the drain: ten seconds, and a file to be written.
+    assert tracker["spec"]["terminationGracePeriodSeconds"] >= drain_s + 20
+
+
+def test_kafka_keeps_what_it_confirmed(manifests: list[Manifest]) -> None:
+    kafka = next(found for found, _ in workloads(manifests) if found["metadata"]["name"] == "kafka")
+    settings = next(
+        found["data"] for found in of_kind(manifests, "ConfigMap") if found["metadata"]["name"].startswith("kafka-")
+    )
+    nodes = kafka["spec"]["replicas"]
+    voters = settings["KAFKA_CONTROLLER_QUORUM_VOTERS"].split(",")
+    assert voters == [f"{node}@kafka-{node}.kafka:9093" for node in range(nodes)]
+    assert settings["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == settings["KAFKA_UNCLEAN_LEADER_ELECTION_ENABLE"] == "false"
+    copies, in_sync = int(settings["KAFKA_DEFAULT_REPLICATION_FACTOR"]), int(settings["KAFKA_MIN_INSYNC_REPLICAS"])
+    assert (copies, in_sync) == ((3, 2) if nodes == 3 else (1, 1))
+    topics = next(template for found, template in workloads(manifests) if found["kind"] == "Job")
+    variables = {found["name"]: found["value"] for found in topics["spec"]["containers"][0]["env"]}
+    assert (variables["TOPICS_PARTITIONS"], variables["TOPICS_REPLICATION"]) == (str(PARTITIONS), str(copies))
+    # Twelve partitions, the dead letters, and a segment of each that is not closed yet, on each node that has a copy.
+    kept = (PARTITIONS + 1) * int(variables["TOPICS_RETENTION_BYTES"])
+    volume = kafka["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
+    assert kept * copies / nodes <= 0.7 * int(re.sub("Gi$", "", volume)) * 2**30

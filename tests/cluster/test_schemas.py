@@ -1,0 +1,110 @@
+"""Every manifest is valid at the oldest and the newest Kubernetes that is supported, and by the operators' types."""
+
+import json
+import shutil
+import subprocess
+import warnings
+from functools import cache
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+
+from deploy.cluster import overlay
+from deploy.cluster.api import Manifest, title
+from tests.cluster.conftest import BUILDS
+from tests.cluster.state import OPERATORS
+
+OLDEST, NEWEST = "1.34", "1.37"
+
+# The npm packages that hold the types of kinds that Kubernetes itself does not have.
+TYPES = {
+    "gateway.networking.k8s.io/v1": "gateway-api",
+    "cert-manager.io/v1": "cert-manager",
+    "keda.sh/v1alpha1": "keda",
+}
+PACKAGES = (
+    "@kubernetes-models/gateway-api@2.0.0",
+    "@kubernetes-models/cert-manager@6.0.0",
+    "@kubernetes-models/keda@2.0.0",
+    "typescript@5",
+)
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("build", BUILDS)
+def test_manifests_are_valid(builds: dict[str, list[Manifest]], build: str, version: str) -> None:
+    faults = []
+    with warnings.catch_warnings():
+        # An API version that is on its way out is a warning there.
+        warnings.simplefilter("error")
+        for manifest in builds[build]:
+            if manifest["apiVersion"] in OPERATORS:
+                continue
+            if fault := fault_of(json.dumps(manifest), version):
+                faults.append(f"{title(manifest)}: {fault}")
+    assert faults == []
+
+
+@cache
+def fault_of(manifest: str, version: str) -> str:
+    try:
+        kubernetes_validate.validate(json.loads(manifest), version, strict=True)
+    except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError, Warning) as error:
+        return str(error)
+    return ""
+
+
+def test_a_wrong_manifest_is_found(local: list[Manifest]) -> None:
+    kafidx = next(found for found in local if title(found) == "Deployment kafidx")
+    with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
+        kubernetes_validate.validate({**kafidx, "spec": {**kafidx["spec"], "replica": 1}}, NEWEST, strict=True)
+
+
+@pytest.fixture(scope="session")
+def types(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The operators' types and a TypeScript compiler, from the npm registry; kept between runs."""
+    npm = shutil.which("npm")
+    assert npm is not None, "npm fetches the operators' types: install it"
+    folder = overlay.ROOT / ".cache" / "operator-types"
+    wanted = json.dumps({"private": True, "type": "module", "dependencies": list(PACKAGES)})
+    done = folder / "packages.json"
+    if not done.exists() or done.read_text() != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "package.json").write_text('{"private": true, "type": "module"}')
+        command = [npm, "install", "--silent", "--no-audit", "--no-fund", *PACKAGES]
+        subprocess.run(command, cwd=folder, check=True, timeout=110)
+        done.write_text(wanted)
+    place = tmp_path_factory.mktemp("types")
+    (place / "node_modules").symlink_to(folder / "node_modules")
+    return place
+
+
+def typed(manifests: list[Manifest], place: Path) -> str:
+    """Let the compiler hold manifests against their types: it knows every field; return what it says."""
+    lines = []
+    for number, manifest in enumerate(manifests):
+        version, kind = manifest["apiVersion"], manifest["kind"]
+        path = f"@kubernetes-models/{TYPES[version]}/{version}/{kind}"
+        lines.append(f'import type {{ I{kind} as T{number} }} from "{path}";')
+        lines.append(f"export const m{number}: T{number} = {json.dumps(manifest)};")
+    (place / "manifests.ts").write_text("\n".join(lines))
+    compiler = ["node_modules/.bin/tsc", "--noEmit", "--strict", "--skipLibCheck", "--target", "es2022"]
+    options = ["--module", "esnext", "--moduleResolution", "bundler", "--preserveSymlinks", "manifests.ts"]
+    return subprocess.run([*compiler, *options], cwd=place, capture_output=True, text=True, check=False).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", ["cloud", "ingress", "generated-gateway", "generated-ingress"])
+def test_what_belongs_to_operators_is_valid(builds: dict[str, list[Manifest]], build: str, types: Path) -> None:
+    found = [manifest for manifest in builds[build] if manifest["apiVersion"] in TYPES]
+    assert found
+    assert typed(found, types) == ""
+
+
+@pytest.mark.slow
+def test_a_field_that_no_operator_knows_is_found(builds: dict[str, list[Manifest]], types: Path) -> None:
+    scaled = next(found for found in builds["cloud"] if found["kind"] == "ScaledObject")
+    told = typed([{**scaled, "spec": {**scaled["spec"], "maxReplicas": 3}}], types)
+    assert "'\"maxReplicas\"' does not exist" in told

@@ -1,0 +1,118 @@
+"""kubernetes.secrets and kubernetes.namespace: what is written, what is told, and what never is."""
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from deploy.cluster import namespaces, secrets
+from deploy.cluster.api import Api, Manifest
+from deploy.errors import OperatorError
+from tests.cluster.api_server import ApiServer
+from tests.cluster.state import Key
+
+SECRET = Key("v1", "secrets", "push", "push-secrets")
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def inside(client: Api, local: list[Manifest]) -> Api:
+    namespaces.create(client, local, print)
+    return client
+
+
+def test_only_what_containers_take_is_loaded(
+    inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path, told: list[str]
+) -> None:
+    secrets.load(inside, local, dotenv, told.append)
+    assert cluster.state.objects[SECRET]["data"] == {"KAFIDX_PASSWORD": base64.b64encode(b"not-to-be-seen").decode()}
+    assert told == ["Secret push-secrets: KAFIDX_PASSWORD"]
+
+
+def test_a_missing_key_is_named_and_nothing_is_written(
+    inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path
+) -> None:
+    for text in ("OTHER=1\n", "KAFIDX_PASSWORD=\n", "KAFIDX_PASSWORD=<generate>\n"):
+        dotenv.write_text(text)
+        with pytest.raises(OperatorError, match=r"\.env has no KAFIDX_PASSWORD: `inv dotenv.generate`"):
+            secrets.load(inside, local, dotenv, print)
+    assert SECRET not in cluster.state.objects
+
+
+def test_without_a_dotenv_it_is_told_what_makes_one(inside: Api, local: list[Manifest], tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match=r"there is no .*nowhere: `inv dotenv.generate` makes it"):
+        secrets.load(inside, local, tmp_path / "nowhere", print)
+
+
+def test_without_a_namespace_it_is_told_what_makes_one(client: Api, local: list[Manifest], dotenv: Path) -> None:
+    with pytest.raises(OperatorError, match=r"`inv kubernetes.namespace.create` makes it"):
+        secrets.load(client, local, dotenv, print)
+
+
+def test_what_the_server_says_of_a_secret_is_not_repeated(
+    inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path
+) -> None:
+    cluster.forbidden.add("secrets")
+    with pytest.raises(OperatorError) as raised:
+        secrets.load(inside, local, dotenv, print)
+    assert str(raised.value) == "can't write Secret push-secrets: forbidden"
+
+
+def test_names_are_shown_and_values_never(inside: Api, local: list[Manifest], dotenv: Path, told: list[str]) -> None:
+    secrets.show(inside, "push", told.append)
+    assert told.pop() == "namespace push has no secrets of Push: `inv kubernetes.secrets.load` writes them"
+    secrets.load(inside, local, dotenv, print)
+    secrets.show(inside, "push", told.append)
+    assert told == ["Secret push-secrets: KAFIDX_PASSWORD"]
+
+
+def test_a_secret_that_is_applied_without_values_keeps_them(
+    inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path
+) -> None:
+    secrets.load(inside, local, dotenv, print)
+    empty = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "push-secrets", "namespace": "push"}}
+    inside.apply(empty)
+    inside.apply(empty)
+    assert cluster.state.objects[SECRET]["data"]
+
+
+def test_deleting_leaves_none(inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path) -> None:
+    secrets.load(inside, local, dotenv, print)
+    secrets.delete(inside, "push", print)
+    assert SECRET not in cluster.state.objects
+
+
+def test_a_namespace_is_made_restricted_and_made_once(
+    client: Api, cluster: ApiServer, local: list[Manifest], told: list[str]
+) -> None:
+    namespaces.create(client, local, told.append)
+    namespaces.create(client, local, told.append)
+    assert told == ["Namespace push created", "Namespace push was there"]
+    found = cluster.state.objects[Key("v1", "namespaces", "", "push")]
+    assert found["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_a_namespace_goes_with_all_that_is_in_it(
+    inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path, told: list[str]
+) -> None:
+    secrets.load(inside, local, dotenv, print)
+    namespaces.delete(inside, "push", told.append, ask=None)
+    assert cluster.state.objects == {}
+    namespaces.delete(inside, "push", told.append, ask=None)
+    assert told == ["deleted   Namespace push", "there is no namespace push"]
+
+
+@pytest.mark.parametrize("answer", ["yes", "", "pushy"])
+def test_a_namespace_stays_unless_its_name_is_given(inside: Api, cluster: ApiServer, answer: str) -> None:
+    with pytest.raises(OperatorError, match="nothing deleted"):
+        namespaces.delete(inside, "push", print, ask=lambda _: answer)
+    assert Key("v1", "namespaces", "", "push") in cluster.state.objects
+
+
+def test_a_namespace_goes_when_its_name_is_given(inside: Api, cluster: ApiServer) -> None:
+    namespaces.delete(inside, "push", print, ask=lambda _: "push")
+    assert cluster.state.objects == {}

@@ -1,0 +1,225 @@
+"""kubernetes.spin against a real HTTP server: everything comes up in order, once, and goes again."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.cluster import namespaces, secrets, spin
+from deploy.cluster.api import Api, Manifest
+from deploy.cluster.spin import Patience
+from deploy.errors import OperatorError
+from tests.cluster.api_server import ApiServer
+from tests.cluster.state import Key
+
+
+@pytest.fixture
+def prepared(client: Api, local: list[Manifest], dotenv: Path) -> Api:
+    namespaces.create(client, local, print)
+    secrets.load(client, local, dotenv, print)
+    return client
+
+
+def altered(manifests: list[Manifest], kind: str, name: str) -> tuple[list[Any], Any]:
+    """Return a copy of the manifests, and in it the one that is about to be broken."""
+    copied: list[Any] = copy.deepcopy(manifests)
+    return copied, next(each for each in copied if (each["kind"], each["metadata"]["name"]) == (kind, name))
+
+
+def resource_versions(cluster: ApiServer) -> dict[Any, str]:
+    return {key: found["metadata"]["resourceVersion"] for key, found in cluster.state.objects.items()}
+
+
+def test_all_comes_up_in_order(prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience) -> None:
+    told: list[str] = []
+    spin.up(prepared, local, told.append, impatient)
+    applied = [line.split()[1].split("/")[0] for line in cluster.state.log if line.startswith("apply")]
+    first = {plural: applied.index(plural) for plural in applied}
+    assert (
+        first["namespaces"] < first["configmaps"] < first["services"] < first["networkpolicies"] < first["statefulsets"]
+    )
+    assert first["statefulsets"] < first["deployments"] < first["jobs"]
+    assert "created   StatefulSet tracker" in told
+    assert "ready     StatefulSet tracker 1/1" in told
+    assert told[-1] == "all ready"
+
+
+def test_a_second_run_changes_nothing(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    spin.up(prepared, local, print, impatient)
+    before = resource_versions(cluster)
+    told: list[str] = []
+    spin.up(prepared, local, told.append, impatient)
+    assert resource_versions(cluster) == before
+    assert [line for line in told if line.startswith(("created", "changed", "replaced"))] == []
+
+
+def test_down_leaves_the_namespace_the_secrets_and_the_volumes(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    spin.up(prepared, local, print, impatient)
+    told: list[str] = []
+    spin.down(prepared, local, told.append, impatient, with_volumes=False)
+    assert {key.plural for key in cluster.state.objects} == {"namespaces", "secrets", "persistentvolumeclaims"}
+    assert told[-1].startswith("kept      4 volumes: data-counters-redis-0, data-kafka-0, redis-tracker-0, spool-")
+
+
+def test_down_with_volumes_leaves_the_namespace_and_the_secrets(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    spin.up(prepared, local, print, impatient)
+    spin.down(prepared, local, print, impatient, with_volumes=True)
+    assert {key.plural for key in cluster.state.objects} == {"namespaces", "secrets"}
+
+
+def test_nothing_is_applied_while_a_secret_is_missing(client: Api, cluster: ApiServer, local: list[Manifest]) -> None:
+    namespaces.create(client, local, print)
+    with pytest.raises(OperatorError, match="Secret push-secrets in namespace push lacks KAFIDX_PASSWORD"):
+        spin.up(client, local, print)
+    assert {key.plural for key in cluster.state.objects} == {"namespaces"}
+
+
+def test_an_unknown_field_is_refused_by_name(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
+    manifests, broken = altered(local, "Deployment", "kafidx")
+    broken["spec"]["template"]["spec"]["restartPolice"] = "Always"
+    with pytest.raises(OperatorError, match=r"can't apply Deployment kafidx: .* unknown field .*restartPolice"):
+        spin.up(prepared, manifests, print, impatient)
+
+
+def test_a_wrong_type_is_refused_with_its_place(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
+    manifests, broken = altered(local, "Deployment", "kafidx")
+    broken["spec"]["replicas"] = "one"
+    with pytest.raises(OperatorError, match=r"can't apply Deployment kafidx: .*spec.replicas: 'one' is not of type"):
+        spin.up(prepared, manifests, print, impatient)
+
+
+def test_a_missing_reference_is_named(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
+    manifests, broken = altered(local, "Deployment", "kafidx")
+    container = broken["spec"]["template"]["spec"]["containers"][0]
+    container["envFrom"] = [{"configMapRef": {"name": "nowhere"}}]
+    with pytest.raises(OperatorError, match=r'Deployment kafidx does not get ready: .*configmap "nowhere" not found'):
+        spin.up(prepared, manifests, print, impatient)
+
+
+def test_an_image_that_can_not_be_pulled_is_named(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    cluster.state.unpullable.add("push/kafkastore:dev")
+    with pytest.raises(OperatorError, match=r"StatefulSet tracker .*container kafkastore: its image can't be pulled"):
+        spin.up(prepared, local, print, impatient)
+
+
+def test_a_crash_loop_tells_the_exit_code(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    cluster.state.crashing.add("timing-stats")
+    with pytest.raises(OperatorError, match=r"timing-stats: it ends again and again .*\(exit code 78\)"):
+        spin.up(prepared, local, print, impatient)
+
+
+def test_what_can_not_be_changed_is_refused(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
+    spin.up(prepared, local, print, impatient)
+    manifests, broken = altered(local, "StatefulSet", "kafka")
+    broken["spec"]["podManagementPolicy"] = "OrderedReady"
+    with pytest.raises(OperatorError, match=r"can't apply StatefulSet kafka: .*podManagementPolicy.*immutable"):
+        spin.up(prepared, manifests, print, impatient)
+
+
+def resized(manifests: list[Manifest], size: str) -> list[Any]:
+    copied, kafka = altered(manifests, "StatefulSet", "kafka")
+    kafka["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] = size
+    return copied
+
+
+def test_volumes_grow_around_the_running_pods(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    spin.up(prepared, local, print, impatient)
+    pod = Key("v1", "pods", "push", "kafka-0")
+    uid = cluster.state.objects[pod]["metadata"]["uid"]
+    told: list[str] = []
+    spin.up(prepared, resized(local, "12Gi"), told.append, impatient)
+    assert "growing   data-kafka-0 to 12Gi" in told
+    assert "ready     StatefulSet kafka 1/1" in told
+    claim = cluster.state.objects[Key("v1", "persistentvolumeclaims", "push", "data-kafka-0")]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "12Gi"
+    assert cluster.state.objects[pod]["metadata"]["uid"] == uid
+
+
+def test_a_volume_is_not_made_smaller(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
+    spin.up(prepared, local, print, impatient)
+    with pytest.raises(OperatorError, match="StatefulSet kafka: volume data has 6Gi and can't shrink to 2Gi"):
+        spin.up(prepared, resized(local, "2Gi"), print, impatient)
+
+
+def test_storage_that_can_not_grow_is_told_before_anything_is_touched(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    spin.up(prepared, local, print, impatient)
+    cluster.state.log.clear()
+    cluster.state.expandable = False
+    with pytest.raises(OperatorError, match=r"PersistentVolumeClaim data-kafka-0: .*must support resize"):
+        spin.up(prepared, resized(local, "12Gi"), print, impatient)
+    assert not [line for line in cluster.state.log if line.startswith("delete")]
+
+
+def test_a_job_that_has_changed_is_done_anew(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
+    spin.up(prepared, local, print, impatient)
+    manifests, job = altered(local, "Job", "topics")
+    job["spec"]["template"]["spec"]["containers"][0]["image"] = "push/topics:next"
+    told: list[str] = []
+    spin.up(prepared, manifests, told.append, impatient)
+    assert "replaced  Job topics" in told
+    assert "ready     Job topics 1/1" in told
+
+
+def test_a_job_that_has_given_up_is_tried_anew(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    cluster.state.crashing.add("topics")
+    with pytest.raises(OperatorError, match="Job topics does not get ready: BackoffLimitExceeded"):
+        spin.up(prepared, local, print, impatient)
+    cluster.state.crashing.clear()
+    told: list[str] = []
+    spin.up(prepared, local, told.append, impatient)
+    assert "replaced  Job topics" in told
+
+
+def test_stores_go_after_what_brings_its_events_to_them(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    spin.up(prepared, local, print, impatient)
+    cluster.state.ready_after_s = 0.5  # and as long a pod takes to end
+    seen: list[set[str]] = []
+
+    def tell(line: str) -> None:
+        if line == "deleted   StatefulSet kafka":
+            seen.append({key.name for key in cluster.state.objects if key.plural == "pods"})
+
+    spin.down(prepared, local, tell, impatient, with_volumes=False)
+    assert seen == [{"kafka-0", "counters-redis-0"}]
+
+
+def test_what_does_not_get_ready_in_time_is_told(prepared: Api, cluster: ApiServer, local: list[Manifest]) -> None:
+    cluster.state.ready_after_s = 60
+    with pytest.raises(OperatorError, match=r"not ready after 0 s: .*StatefulSet kafka \(0/1\)"):
+        spin.up(prepared, local, print, Patience(timeout_s=0.3, fault_s=0.2))
+
+
+def test_a_kind_that_the_cluster_does_not_know_says_what_to_install(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    cluster.state.operators = False
+    route = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "a"}}
+    with pytest.raises(OperatorError, match=r"the cluster knows no HTTPRoute .* install the Gateway API first"):
+        spin.up(prepared, [*local, {**route, "metadata": {"name": "a", "namespace": "push"}}], print, impatient)
+
+
+def test_what_the_operator_may_not_do_is_told(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    cluster.forbidden.add("networkpolicies")
+    with pytest.raises(OperatorError, match=r"NetworkPolicy .*: forbidden: .*cannot touch"):
+        spin.up(prepared, local, print, impatient)

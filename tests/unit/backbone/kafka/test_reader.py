@@ -1,0 +1,36 @@
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from services.backbone.kafka import KafkaUnavailable, reader
+
+
+async def test_a_client_that_swallows_cancellations_is_not_waited_for() -> None:
+    back = asyncio.Event()
+
+    async def deaf() -> int:
+        """As the client while it looks for a broker that is gone."""
+        while not back.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await back.wait()
+        return 7
+
+    begun_s = time.monotonic()
+    with pytest.raises(KafkaUnavailable, match="no answer within"):
+        await reader._answered(deaf(), limit_s=0.05)
+    assert time.monotonic() - begun_s < 5
+    back.set()
+
+
+async def test_an_answer_and_an_error_are_passed_on() -> None:
+    async def answer() -> int:
+        return 7
+
+    async def fail() -> int:
+        raise ConnectionResetError("gone")
+
+    assert await reader._answered(answer()) == 7
+    with pytest.raises(KafkaUnavailable, match="gone"):
+        await reader._answered(fail())
