@@ -169,6 +169,9 @@ async def _answered(question: Coroutine[Any, Any, _Answer], *, limit_s: float = 
         await asyncio.wait({asking}, timeout=limit_s)
         if not asking.done():
             raise KafkaUnavailable(f"no answer within {limit_s} s")
+        if asking.cancelled():
+            # By the client itself, as it ends its own tasks; raised here it would look as if our caller were cancelled.
+            raise KafkaUnavailable("the client has given the question up")
         return asking.result()
     except (KafkaError, OSError) as error:
         raise unavailable(error) from error

@@ -34,3 +34,11 @@ async def test_an_answer_and_an_error_are_passed_on() -> None:
     assert await reader._answered(answer()) == 7
     with pytest.raises(KafkaUnavailable, match="gone"):
         await reader._answered(fail())
+
+
+async def test_what_the_client_cancels_itself_is_no_cancellation_of_whoever_asks() -> None:
+    async def given_up() -> int:
+        raise asyncio.CancelledError
+
+    with pytest.raises(KafkaUnavailable, match="given the question up"):
+        await reader._answered(given_up())
