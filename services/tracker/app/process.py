@@ -11,7 +11,7 @@ from functools import partial
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from services.backbone.health import Health, create_internal_app
+from services.backbone.health import Health, create_internal_app, description_of
 from services.backbone.logs import get_logger
 from services.backbone.metrics import TrackerMetrics
 from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server
@@ -97,7 +97,7 @@ async def _work(settings: Settings, stop: asyncio.Event, place: Place) -> None:
 def _tell_by_http(
     settings: Settings, health: Health, registry: CollectorRegistry, public_app: FastAPI
 ) -> AbstractAsyncContextManager[None]:
-    internal_app = create_internal_app(health, registry, public_app=public_app)
+    internal_app = create_internal_app(health, registry, describe=description_of(public_app))
     return http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
 
 

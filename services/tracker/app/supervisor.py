@@ -5,13 +5,11 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from fastapi import FastAPI
-from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
 
 from services.backbone.health import Health, create_internal_app
@@ -182,9 +180,11 @@ async def supervise(settings: Settings, stop: asyncio.Event) -> None:
             check_timeout_s=_ANSWER_S + _READINESS_S + 0.5,
         )
         internal_app = create_internal_app(
-            health, registry, refresh_metrics=partial(_refresh, workers, figures, metrics)
+            health,
+            registry,
+            describe=partial(_describe, workers),
+            refresh_metrics=partial(_refresh, workers, figures, metrics),
         )
-        _add_openapi(internal_app, workers)
         async with (
             http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0),
             _running(workers) as running,
@@ -224,12 +224,9 @@ async def _refresh(workers: Sequence[Worker], figures: Figures, metrics: Tracker
     figures.take_gauges([gauge for gauges in answered for gauge in gauges])
 
 
-def _add_openapi(internal_app: FastAPI, workers: Sequence[Worker]) -> None:
+async def _describe(workers: Sequence[Worker]) -> Mapping[str, Any] | None:
     """Let any worker describe the public port, which all serve alike."""
-
-    @internal_app.get("/openapi.json")
-    async def openapi() -> JSONResponse:
-        for worker in workers:
-            with contextlib.suppress(Unanswered):
-                return JSONResponse(await worker.openapi())
-        return JSONResponse({"detail": "no worker answers"}, status_code=503)
+    for worker in workers:
+        with contextlib.suppress(Unanswered):
+            return await worker.openapi()
+    return None

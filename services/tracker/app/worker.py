@@ -6,13 +6,12 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any
 
 import msgspec
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from services.backbone.health import Health
+from services.backbone.health import Health, description_of
 from services.backbone.logs import get_logger
 from services.tracker.app.channel import Answering, Answers
 from services.tracker.app.figures import gauges_of, remove_figures
@@ -46,13 +45,10 @@ async def tell_supervisor(
     async def alive() -> None:
         """Answer that the loop turns."""
 
-    async def openapi() -> dict[str, Any]:
-        return public_app.openapi()
-
     answers: Answers = {
         ALIVE: alive,
         GAUGES: partial(gauges_of, registry),
-        OPENAPI: openapi,
+        OPENAPI: description_of(public_app),
         READINESS: partial(readiness_of, health),
     }
 

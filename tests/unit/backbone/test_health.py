@@ -3,10 +3,11 @@ import asyncio
 import pytest
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge
+from starlette.applications import Starlette
 from starlette.routing import Route
 
 from services.backbone import health as health_module
-from services.backbone.health import Health, Heartbeat, create_internal_app
+from services.backbone.health import Health, Heartbeat, create_internal_app, description_of
 
 
 async def fine() -> str:
@@ -22,7 +23,7 @@ async def silent() -> str:
     return ""
 
 
-async def get(app: FastAPI, path: str) -> tuple[int, bytes]:
+async def get(app: Starlette, path: str) -> tuple[int, bytes]:
     """One request, without a server."""
     sent: list[dict[str, object]] = []
 
@@ -103,11 +104,11 @@ async def test_internal_port_answers_life_readiness_and_metrics() -> None:
 
 
 def test_only_servers_show_an_interface_description() -> None:
-    def paths(app: FastAPI) -> set[str]:
+    def paths(app: Starlette) -> set[str]:
         return {route.path for route in app.routes if isinstance(route, Route)}
 
     worker = create_internal_app(Health({}), CollectorRegistry())
-    server = create_internal_app(Health({}), CollectorRegistry(), public_app=FastAPI(title="public"))
+    server = create_internal_app(Health({}), CollectorRegistry(), describe=description_of(FastAPI(title="public")))
     assert paths(server) - paths(worker) == {"/openapi.json"}
 
 

@@ -1,4 +1,3 @@
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from redis.asyncio import Redis
 from services.backbone.metrics import TrackerMetrics
 from services.tracker.core import Rules
 from services.tracker.routes import Collector, Limits, add_routes
-from services.tracker.store import EventStore
+from services.tracker.store import EventStore, Settle
 
 RULES = Rules(trusted=(), honour_opt_out=True, person_parameters=frozenset(), pod="10.0.0.7")
 LIMITS = Limits(event_bytes=1024, batch_bytes=1024, batch_events=10, all_bodies_bytes=4096, body_timeout_s=5.0)
@@ -23,7 +22,7 @@ class BrokenStore(EventStore):
     def __init__(self, metrics: TrackerMetrics) -> None:
         super().__init__(Redis(), metrics, max_pending_events=1, max_pending_bytes=1)
 
-    def submit(self, entries: Sequence[bytes]) -> asyncio.Future[None]:  # noqa: ARG002 - the store's signature
+    def submit(self, entries: Sequence[bytes], settle: Settle) -> None:  # noqa: ARG002 - the store's signature
         raise ZeroDivisionError("a bug")
 
 
