@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 from services.backbone.logs import configure_logging
@@ -16,9 +17,9 @@ from services.kafkastore.worker.drained import wait_until_drained
 from services.kafkastore.worker.process import run
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Read the environment and run until stopped, or wait until all is drained."""
-    asked = _parser().parse_args(sys.argv[1:])
+    asked = _parser().parse_args(arguments)
     settings = load_settings(Settings, os.environ)
     if asked.command is None:
         run_until_stopped(partial(run, settings), settings, service="kafkastore")
@@ -38,4 +39,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

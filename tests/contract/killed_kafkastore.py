@@ -115,4 +115,4 @@ if __name__ == "__main__":
     from services.kafkastore.__main__ import main
 
     _arm(sys.argv[1], int(sys.argv[2]))
-    main()
+    main([])

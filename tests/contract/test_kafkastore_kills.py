@@ -31,13 +31,21 @@ async def test_killed_there_it_loses_nothing(
     doomed = doom(point, 2, KAFKASTORE_LEASE_S=str(LEASE_S), KAFKASTORE_BATCH_EVENTS="100")
     assert await asyncio.to_thread(doomed.process.wait, timeout_s=30.0) == -signal.SIGKILL
     books = await queue.books()
-    assert (books.produced, books.claimed, books.listed, books.unaccounted) == (100, 100, 300, 0)
+    assert books.unaccounted == 0
+    # Two batches are in hand at most: when the second one is claimed and enriched, the first is on its way to Kafka.
+    before_it_is_sent = point in ("after_claim", "after_enrich")
+    assert books.produced in ((0, 100) if before_it_is_sent else (100,))
+    assert books.claimed in (100, 200)
     kafkastore()
     await settled(queue, produced=500)
     ids = await events.ids()
     assert set(ids) == set(batch)
-    # What Kafka had of the batch in hand is there twice, and nothing else is.
-    assert len(ids) - 500 == {"part_of_send": 50, "whole_send": 100, "before_confirm": 100}.get(point, 0)
+    # What Kafka had of a batch that was not confirmed is there twice, and nothing else is.
+    copies = len(ids) - 500
+    if before_it_is_sent:
+        assert copies <= 100 - books.produced
+    else:
+        assert copies == {"part_of_send": 50, "whole_send": 100, "before_confirm": 100}[point]
 
 
 @pytest.mark.endurance

@@ -230,7 +230,7 @@ def test_what_send_sends_status_shows(system: LocalStack) -> None:
         (("demo", "--rate", "abc"), "--rate abc: it is a number of requests a second"),
         (
             ("test", "--suite", "nope"),
-            "--suite nope: it is one of default, broker, slow, browser, chaos, endurance, all",
+            "--suite nope: it is one of default, broker, slow, measures, browser, chaos, endurance, system, all",
         ),
     ],
 )

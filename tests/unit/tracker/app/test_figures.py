@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[4]
 # A process of its own, as a worker is: where values are kept is global to a process.
 WORKER = """
 import asyncio, os, signal
+spool = ("events", "bytes", "limit_bytes")
 from prometheus_client import CollectorRegistry
 from services.backbone.metrics import TrackerMetrics
 from services.tracker.app.figures import count_in_files, gauges_of
@@ -26,7 +27,7 @@ metrics.push_events.observe({accepted})
 metrics.pending.set_function(lambda: 5)
 gauges = {{gauge.name: gauge.value for gauge in asyncio.run(gauges_of(registry))}}
 assert gauges["push_tracker_pending_events"] == 5, gauges
-assert len(gauges) == 3, gauges
+assert set(gauges) == {{"push_tracker_pending_events", *("push_tracker_spool_" + of for of in spool)}}, gauges
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
