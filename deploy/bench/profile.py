@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-from rich.console import Console
 from rich.table import Table
 
+from deploy.bench import report
 from deploy.errors import OperatorError
 
 BENCHES = ("tracker", "kafkastore", "consumers", "kafidx")
@@ -25,6 +25,8 @@ _WARM_S = 1.5
 _SAMPLES_PER_S = 250
 _SHOWN = 15
 _LINE = re.compile(r":\d+\)$")
+_IDLE = frozenset(["_worker (concurrent/futures/thread.py)"])
+"""A thread of a pool that waits for work, which py-spy takes for busy."""
 
 
 class Profile(NamedTuple):
@@ -41,7 +43,7 @@ def profile(service: str, *, seconds: float, log: Path | None = None) -> int:
     """Run the bench of a service, look at its process meanwhile, and say where its time goes. Returns the exit code."""
     if service not in BENCHES:
         raise OperatorError(f"bench.profile {service}: it is one of {', '.join(BENCHES)}")
-    console = Console()
+    output = report.console(json_output=False)
     _PROFILES.mkdir(parents=True, exist_ok=True)
     svg = _PROFILES / f"{service}.svg"
     lines = ["--log", str(log)] if log and service != "tracker" else []
@@ -61,8 +63,8 @@ def profile(service: str, *, seconds: float, log: Path | None = None) -> int:
     finally:
         bench.terminate()
         bench.communicate()
-    console.print(_table(service, found))
-    console.print(f"flame graph: {svg.relative_to(_ROOT)}")
+    output.print(_table(service, found))
+    output.print(f"flame graph: {svg.relative_to(_ROOT)}")
     return 0
 
 
@@ -85,6 +87,8 @@ def read_stacks(text: str) -> Profile:
         stack, _, number = line.rpartition(" ")
         frames = [_LINE.sub(")", frame) for frame in stack.split(";")]
         samples = int(number)
+        if frames[-1] in _IDLE:
+            continue
         own[frames[-1]] += samples
         for frame in set(frames):
             total[frame] += samples

@@ -13,6 +13,11 @@ def test_time_is_given_to_the_function_that_ran_and_to_those_that_called_it() ->
     assert (found.total["main (a.py)"], found.total["work (a.py)"]) == (10, 8)
 
 
+def test_a_thread_that_waits_for_work_is_not_counted() -> None:
+    found = read_stacks("main (a.py:1) 3\nrun (t.py:5);_worker (concurrent/futures/thread.py:81) 7\n")
+    assert (found.samples, dict(found.own)) == (3, {"main (a.py)": 3})
+
+
 def test_recursion_counts_once() -> None:
     assert read_stacks("f (a.py:1);f (a.py:1);f (a.py:1) 4").total["f (a.py)"] == 4
 
