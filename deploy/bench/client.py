@@ -78,7 +78,7 @@ class Client:
                 while more and free and (due_s is None or due_s[number] <= now_s):
                     connection = free.popleft()
                     due = now_s if due_s is None else due_s[number]
-                    connection.send(requests[number % len(requests)])
+                    connection.sendall(requests[number % len(requests)])
                     asked[connection.fileno()] = (connection, due)
                     number += 1
                     found.late_s = max(found.late_s, now_s - due)

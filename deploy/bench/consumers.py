@@ -81,7 +81,7 @@ class _Arena:
         finally:
             service.stop()
         counted = self._passed("events")
-        return figures.with_lost(found, self._filled - counted)
+        return figures.with_lost(found, abs(self._filled - counted))  # counted twice is as wrong
 
     def count_first(self, seconds: float) -> Round:
         """Let the consumer that one would write first count a part of it."""

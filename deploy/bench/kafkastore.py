@@ -65,7 +65,7 @@ class _Arena:
             cpu_us, rss_mb = 1e6 * usage.cpu_s() / count, usage.rss_mb()
         finally:
             service.stop()
-        lost = count - self._settled("produced")
+        lost = abs(count - self._settled("produced"))
         if self._stack.kafka.kind == "apache":  # Tansu tells the ends of a topic too low
             lost = max(lost, count - (self._in_topic() - before))
         return Round(rate=count / (end_s - begin_s), lost=lost, cpu_us_per_event=cpu_us, rss_mb=rss_mb)

@@ -117,13 +117,13 @@ class _Path:
             loaded = load.result()
         seconds_taken = time.perf_counter() - begin_s
         self.used = {name: (usage.cpu_s() / seconds_taken, usage.rss_mb()) for name, usage in usages.items()}
-        cpu_s = sum(usage.cpu_s() for usage in usages.values())
         limit_s = time.perf_counter() + _SETTLE_S
         while probes.uncounted and time.perf_counter() < limit_s:
             probes.step(send=False)
         probes.close()
         self._answered += loaded.answered + probes.sent
         self._settle()
+        cpu_s = sum(usage.cpu_s() for usage in usages.values())  # of all processes, Redis and Kafka too
         return replace(
             figures.latency_round(
                 probes.latencies_s, rate=loaded.answered / loaded.seconds, lost=loaded.refused + probes.uncounted

@@ -47,7 +47,7 @@ def profile(service: str, *, seconds: float, log: Path | None = None) -> int:
     _PROFILES.mkdir(parents=True, exist_ok=True)
     svg = _PROFILES / f"{service}.svg"
     lines = ["--log", str(log)] if log and service != "tracker" else []
-    words = [f"bench.{service}", "--rounds", "1", "--seconds", str(max(10.0, 4 * seconds)), *lines]
+    words = [f"bench.{service}", "--rounds", "1", "--seconds", str(max(10.0, 8 * seconds)), *lines]
     bench = subprocess.Popen(
         [sys.executable, "-m", "deploy.cli", *words],
         cwd=_ROOT,

@@ -3,6 +3,7 @@
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 
 
 def connect(url: str, *, timeout_s: float) -> Redis:
@@ -11,7 +12,14 @@ def connect(url: str, *, timeout_s: float) -> Redis:
     Each command takes `timeout_s` at most and is never sent again unseen: a push whose answer was lost may have
     happened, and would be stored twice.
     """
-    return Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0))
+    return Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        # What some servers announce of their maintenance would come between answers.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+    )
 
 
 class EvictionAllowed(Exception):  # noqa: N818 - what is wrong, in two words

@@ -44,7 +44,11 @@ class Wire:
             return await self._ask(command, limit_s)
         except NoScriptError:
             # A server that is new, or was restarted. Nothing has run.
-            await self._redis.script_load(self._script)
+            try:
+                async with asyncio.timeout(limit_s):
+                    await self._redis.script_load(self._script)
+            except TimeoutError as error:
+                raise _no_answer(limit_s) from error
             return await self._ask(command, limit_s)
 
     async def _ask(self, command: bytes, limit_s: float | None) -> Any:
@@ -52,7 +56,9 @@ class Wire:
         try:
             answer = await line.ask(command, limit_s)
         except BaseException:
-            # Cut off in the middle, by a cancellation as well: what comes on it next is the answer to this.
+            # Cut off in the middle, by a cancellation as well: what comes on it next is the answer to this. And what
+            # was not sent yet is not to reach a Redis that wakes up.
+            line.cut()
             await self._discard(line)
             raise
         if len(self._free) < _MOST_KEPT:
@@ -99,6 +105,10 @@ class _Line(asyncio.Protocol):
         """Whether a question can be asked, as far as is known here."""
         return not self._transport.is_closing()
 
+    def cut(self) -> None:
+        """Close it at once; what was not sent is not sent any more."""
+        self._transport.abort()
+
     async def ask(self, command: bytes, timeout_s: float | None) -> Any:
         """Send a packed command and return what Redis answers. Raises RedisError when it does not."""
         waiting = self._waiting = self._loop.create_future()
@@ -112,14 +122,20 @@ class _Line(asyncio.Protocol):
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Take an answer, or a part of it."""
+        """Take an answer, or a part of it. What a server says of its own accord (RESP3) is passed over."""
         self._reader.feed(data)
         try:
-            answer = self._reader.gets()
+            while (answer := self._reader.gets()) is not False:
+                if not isinstance(answer, hiredis.PushNotification):
+                    self._take(answer)
         except hiredis.ProtocolError as error:
             self._fail(RedisConnectionError(f"not an answer: {error}"))
-            return
-        if answer is not False and self._waiting is not None and not self._waiting.done():
+            self.cut()
+
+    def _take(self, answer: Any) -> None:
+        if self._waiting is None or self._waiting.done():
+            self.cut()  # nobody has asked: from here on each question would get the answer to another one
+        else:
             self._waiting.set_result(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -132,5 +148,5 @@ class _Line(asyncio.Protocol):
             self._waiting.set_exception(error)
 
 
-def _no_answer(timeout_s: float) -> RedisTimeoutError:
+def _no_answer(timeout_s: float | None) -> RedisTimeoutError:
     return RedisTimeoutError(f"no answer within {timeout_s} s")

@@ -13,7 +13,7 @@ from services.kafkastore.worker.attempt import Attempt
 
 log = get_logger(__name__)
 
-_GIVE_BACK_S = 2.0  # a stop must not wait for a Redis that hangs
+_GIVE_BACK_S = 1.0  # a stop must not wait for a Redis that hangs; two batches may be in hand
 
 
 class Prepared(NamedTuple):

@@ -99,6 +99,12 @@ class Drain:
             if isinstance(reason, asyncio.CancelledError):
                 raise
             return None
+        except BaseException as bug:
+            following = await _ended(ahead)
+            if following is not None:
+                await following.give_back(bug)
+            batch.end()
+            raise
 
     async def _next(self, stop: asyncio.Event) -> Batch | None:
         """Claim and prepare a batch; None when nothing came, or Redis is away (then it has waited a little)."""

@@ -195,10 +195,8 @@ class Collector:
         except ClientDisconnect:
             # Nobody is there to read it; 499 is what servers count such requests as.
             return self._refusal(request, 499, b"", "gone")
-        except Exception:
-            # A bug, for nothing that a client sends may come to this. With the id the client's side can find it too.
-            log.exception("request_failed", id=_id_of(received))
-            return self._answer(request, 500, answers.error("bug", "this should not have happened; send it again"))
+        except Exception as bug:  # noqa: BLE001 - it is logged, counted and answered
+            return self._answer(request, 500, tell_bug(bug, received))
 
     @contextlib.asynccontextmanager
     async def _body(
@@ -245,6 +243,15 @@ class Collector:
             response.raw_headers.append((b"content-type", content_type))
         response.raw_headers += [*answers.HEADERS, *extra]
         return response
+
+
+def tell_bug(bug: Exception, received: core.Request) -> bytes:
+    """Log a bug, for nothing that a client sends may come to this; returns the answer's body.
+
+    With the client's id, if it gave one, so that its side can find it too.
+    """
+    log.error("request_failed", id=_id_of(received), exc_info=bug)
+    return answers.error("bug", "this should not have happened; send it again")
 
 
 def _id_of(received: core.Request) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from services.backbone.metrics import TrackerMetrics
+from services.tracker import core
 from services.tracker.routes import answers
-from services.tracker.routes.collector import Collector
+from services.tracker.routes.collector import Collector, tell_bug
 from services.tracker.store import NotStored
 
 _NOT_BODYLESS: Final = frozenset((b"content-length", b"transfer-encoding", b"expect"))
@@ -68,6 +69,12 @@ class DirectGets:
         self._metrics.requests.labels("GET", "503").inc()
         body = answers.not_stored(refusal.reason)
         return answers.whole(503, body, b"application/json", answers.RETRY_AFTER, keep_alive=keep_alive)
+
+    def failed(self, bug: Exception, received: core.Request, *, keep_alive: bool) -> bytes:
+        """Log and count a bug, and return its answer."""
+        body = tell_bug(bug, received)
+        self._metrics.requests.labels("GET", "500").inc()
+        return answers.whole(500, body, b"application/json", keep_alive=keep_alive)
 
 
 def is_bodyless(fields: Mapping[bytes, bytes]) -> bool:

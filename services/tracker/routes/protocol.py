@@ -156,6 +156,9 @@ class CollectorProtocol(HttpToolsProtocol):
         except NotStored as refusal:
             self.cycle = get  # type: ignore[assignment]  # see DirectGet
             settle(refusal)
+        except Exception as bug:  # noqa: BLE001 - it is logged, counted and answered
+            self.cycle = get  # type: ignore[assignment]  # see DirectGet
+            self._answer(get, direct.failed(bug, received, keep_alive=get.keep_alive))
         else:
             self.cycle = get  # type: ignore[assignment]  # see DirectGet
         return True

@@ -258,7 +258,9 @@ class EventStore:
         self._number += 1
         begin = time.perf_counter()
         try:
-            await self._make_sure_nothing_is_evicted()
+            if not self._evicts_nothing:
+                async with asyncio.timeout(timeout_s):
+                    await self._make_sure_nothing_is_evicted()
             await self._queue.push(entries, pusher=self._pusher, number=self._number, timeout_s=timeout_s)
         except BaseException:  # a cancellation as well
             self._metrics.push_failures.inc()

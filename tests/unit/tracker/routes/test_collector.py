@@ -1,15 +1,19 @@
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import httpx
+import pytest
 import structlog
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from deploy.localstack.ports import LOOPBACK, free_port
 from services.backbone.metrics import TrackerMetrics
+from services.backbone.process import http_server
 from services.tracker.core import Rules
-from services.tracker.routes import Collector, Limits, add_routes
+from services.tracker.routes import Collector, CollectorProtocol, DirectGets, Limits, add_routes
 from services.tracker.store import EventStore, Settle
 
 RULES = Rules(trusted=(), honour_opt_out=True, person_parameters=frozenset(), pod="10.0.0.7")
@@ -26,25 +30,42 @@ class BrokenStore(EventStore):
         raise ZeroDivisionError("a bug")
 
 
-async def ask(registry: CollectorRegistry, method: str, **headers: str) -> tuple[httpx.Response, list[Any]]:
+async def ask(
+    registry: CollectorRegistry, method: str, *, directly: bool = False, **headers: str
+) -> tuple[httpx.Response, list[Any]]:
     metrics = TrackerMetrics(registry)
     app = FastAPI(redirect_slashes=False)
-    add_routes(app, Collector(BrokenStore(metrics), RULES, LIMITS, metrics))
+    collector = Collector(BrokenStore(metrics), RULES, LIMITS, metrics)
+    add_routes(app, collector)
+    protocol = partial(
+        CollectorProtocol,
+        max_event_bytes=1024,
+        max_header_bytes=1024,
+        head_timeout_s=5.0,
+        max_connections=10,
+        metrics=metrics,
+        direct=DirectGets(collector, metrics) if directly else None,
+    )
+    port = free_port()
     with structlog.testing.capture_logs() as logs:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tracker") as client:
+        async with (
+            http_server(app, host=LOOPBACK, port=port, protocol=protocol),
+            httpx.AsyncClient(base_url=f"http://{LOOPBACK}:{port}") as client,
+        ):
             answer = await client.request(method, "/open?di=device-9", headers=headers)
     return answer, logs
 
 
-async def test_a_bug_is_answered_500_counted_and_said_once_with_the_clients_id() -> None:
+@pytest.mark.parametrize(("method", "directly"), [("POST", False), ("GET", False), ("GET", True)])
+async def test_a_bug_is_answered_500_counted_and_said_once_with_the_clients_id(method: str, *, directly: bool) -> None:
     registry = CollectorRegistry()
-    answer, logs = await ask(registry, "POST", **{"Idempotency-Key": "order-17"})
+    answer, logs = await ask(registry, method, directly=directly, **{"Idempotency-Key": "order-17"})
     assert answer.status_code == 500
     assert answer.json()["error"] == "bug"
     [said] = logs
     assert (said["event"], said["log_level"], said["id"]) == ("request_failed", "error", "order-17")
     assert "device-9" not in str(said)
-    assert registry.get_sample_value("push_tracker_requests_total", {"method": "POST", "status": "500"}) == 1
+    assert registry.get_sample_value("push_tracker_requests_total", {"method": method, "status": "500"}) == 1
 
 
 async def test_without_an_id_of_the_client_there_is_none() -> None:

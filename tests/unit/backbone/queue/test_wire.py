@@ -1,0 +1,157 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from deploy.localstack.ports import LOOPBACK
+from deploy.localstack.redis import RedisServer
+from services.backbone.queue import connect
+from services.backbone.queue.wire import Wire
+
+ECHO = "return ARGV[1]"
+COUNT = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
+SLOW = "local s = redis.call('TIME')[1] repeat until redis.call('TIME')[1] - s >= 2 return ARGV[1]"
+
+
+@pytest.fixture
+async def redis(clean_redis: RedisServer) -> AsyncIterator[Redis]:
+    async with connect(clean_redis.url, timeout_s=5.0) as client:
+        yield client
+
+
+def in_use(redis: Redis) -> int:
+    return len(redis.connection_pool._in_use_connections)
+
+
+async def test_a_script_runs_with_its_keys_and_arguments_as_they_are(redis: Redis) -> None:
+    odd = bytes(range(256)) * 1000
+    assert await Wire(redis, ECHO).run([], [odd]) == odd
+    wire = Wire(redis, COUNT)
+    assert [await wire.run(["n"], [2]) for _ in range(3)] == [2, 4, 6]
+
+
+async def test_a_server_that_has_forgotten_the_script_is_told_again(redis: Redis) -> None:
+    wire = Wire(redis, COUNT)
+    await wire.run(["n"], [1])
+    await redis.script_flush()
+    assert await wire.run(["n"], [1]) == 2
+
+
+async def test_an_error_is_raised_and_the_next_run_is_well(redis: Redis) -> None:
+    wire = Wire(redis, COUNT)
+    await redis.set("n", "text")
+    with pytest.raises(ResponseError, match="not an integer"):
+        await wire.run(["n"], [1])
+    assert await wire.run(["m"], [1]) == 1
+
+
+async def test_a_connection_that_the_server_closed_is_replaced(redis: Redis) -> None:
+    wire = Wire(redis, COUNT)
+    await wire.run(["n"], [1])
+    await redis.client_kill_filter(_type="normal", skipme=True)
+    await asyncio.sleep(0.05)  # until the end of the connection has come
+    assert await wire.run(["n"], [1]) == 2
+
+
+async def test_an_answer_that_comes_too_late_is_nobodys(redis: Redis) -> None:
+    wire = Wire(redis, SLOW)
+    with pytest.raises(RedisTimeoutError):
+        await wire.run([], [b"late"], timeout_s=0.1)
+    cancelled = asyncio.create_task(wire.run([], [b"cancelled"]))
+    await asyncio.sleep(0.05)
+    cancelled.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await cancelled
+    assert await wire.run([], [b"asked"]) == b"asked"
+
+
+async def test_runs_side_by_side_keep_two_connections_at_most(redis: Redis) -> None:
+    wire = Wire(redis, ECHO)
+    answers = await asyncio.gather(*(wire.run([], [b"%d" % number]) for number in range(20)))
+    assert answers == [b"%d" % number for number in range(20)]
+    assert in_use(redis) == 2
+
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def server_that(answers: Answer) -> AsyncIterator[Redis]:
+    """A server that takes the client's greeting, and then answers each EVALSHA as a test says."""
+
+    served: set[asyncio.Task[None] | None] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.add(asyncio.current_task())
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                words = [await _word(reader) for _ in range(int((await reader.readuntil(b"\r\n"))[1:]))]
+                if words[0] == b"EVALSHA":
+                    await answers(reader, writer)
+                else:
+                    writer.write(b"%1\r\n+proto\r\n:3\r\n" if words[0] == b"HELLO" else b"+OK\r\n")
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, LOOPBACK, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with connect(f"redis://{LOOPBACK}:{port}/0", timeout_s=2.0) as client:
+            yield client
+        await asyncio.gather(*filter(None, served))
+
+
+async def _word(reader: asyncio.StreamReader) -> bytes:
+    length = int((await reader.readuntil(b"\r\n"))[1:])
+    return (await reader.readexactly(length + 2))[:-2]
+
+
+async def test_what_a_server_says_of_its_own_accord_is_no_answer() -> None:
+    number = 0
+
+    async def announcing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal number
+        number += 1
+        writer.write(b">3\r\n+MIGRATING\r\n:1\r\n:2\r\n:%d\r\n" % number)
+
+    async with server_that(announcing) as redis:
+        wire = Wire(redis, ECHO)
+        assert [await wire.run([], []) for _ in range(3)] == [1, 2, 3]
+
+
+async def test_an_answer_that_nobody_asked_for_ends_the_connection() -> None:
+    async def twice(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b":1\r\n:2\r\n")
+
+    async with server_that(twice) as redis:
+        wire = Wire(redis, ECHO)
+        # The second answer may come with the first or after it; never is it taken for that of the next question.
+        for _ in range(3):
+            with contextlib.suppress(RedisError):
+                assert await wire.run([], []) == 1
+            await asyncio.sleep(0.02)
+
+
+async def test_an_answer_in_pieces_is_one_answer_and_half_of_one_is_none() -> None:
+    async def in_pieces(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for piece in (b"$", b"5\r\nhe", b"llo\r", b"\n"):
+            writer.write(piece)
+            await asyncio.sleep(0.01)
+
+    async with server_that(in_pieces) as redis:
+        assert await Wire(redis, ECHO).run([], []) == b"hello"
+
+    async def half(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"$5\r\nhe")
+        await writer.drain()
+        writer.close()
+
+    async with server_that(half) as redis:
+        with pytest.raises(RedisConnectionError):
+            await Wire(redis, ECHO).run([], [])
+        assert in_use(redis) == 0
