@@ -46,16 +46,18 @@ class Change:
         return self.part < _WORSE
 
 
-def keep(figure: Figure, *, brief: bool, folder: Path = LATEST) -> None:
-    """Keep a figure as the last one of its bench on this machine."""
+def keep(figure: Figure, *, brief: bool, load: str = "", folder: Path = LATEST) -> None:
+    """Keep a figure, measured with `load`, as the last one of its bench here; a brief one beside, not in its place."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = {
         "figure": json.loads(figure.as_json()),
         "brief": brief,
+        "load": load,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
     }
-    (folder / f"{figure.name.replace(' ', '-')}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    name = figure.name.replace(" ", "-") + (".brief" if brief else "")
+    (folder / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def compare(*, record: bool, latest: Path = LATEST, recorded: Path = RECORDED) -> int:
@@ -68,11 +70,14 @@ def compare(*, record: bool, latest: Path = LATEST, recorded: Path = RECORDED) -
         recorded.write_text(json.dumps(then | now, indent=1, sort_keys=True) + "\n")
         print(f"recorded: {', '.join(sorted(now))}")
         return 0
-    changes = list(changes_between(_read_recorded(recorded), now))
+    then = _read_recorded(recorded)
+    changes = list(changes_between(then, now))
+    if not changes:
+        raise OperatorError("nothing that is recorded has run here with the same load: see --log, or --record")
     Console().print(_table(changes))
-    missing = sorted(now.keys() - {change.bench for change in changes})
-    if missing:
-        print(f"not recorded yet: {', '.join(missing)}")
+    compared = {change.bench for change in changes}
+    for name in sorted((then.keys() | now.keys()) - compared):
+        print(f"not compared: {name}: {_why_not(then.get(name), now.get(name))}")
     fallen = [change for change in changes if change.is_regression]
     for change in fallen:
         print(f"REGRESSION: {change.bench} / {change.reference}: {change.latest:.3f}, recorded {change.recorded:.3f}")
@@ -82,9 +87,19 @@ def compare(*, record: bool, latest: Path = LATEST, recorded: Path = RECORDED) -
 def changes_between(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[Change]:
     """Pair the ratios that both have."""
     for name in sorted(then.keys() & now.keys()):
+        if then[name]["load"] != now[name]["load"]:
+            continue
         before, after = then[name]["figure"]["ratios"], now[name]["figure"]["ratios"]
         for reference in before.keys() & after.keys():
             yield Change(name, reference, before[reference], after[reference])
+
+
+def _why_not(then: Any, now: Any) -> str:
+    if then is None:
+        return "not recorded yet"
+    if now is None:
+        return "it has not run here"
+    return f"recorded with {then['load'] or 'its own load'}, run with {now['load'] or 'its own load'}"
 
 
 def _read_latest(folder: Path) -> Iterable[tuple[str, Any]]:

@@ -49,7 +49,9 @@ def bench_consumers(consumer: str, effort: Effort, *, log: Path, kafka: KafkaCho
         rows = in_turns({consumer: arena.count, FIRST_CONSUMER: arena.count_first}, effort, output)
     found = figures.summed_up(f"consumers {consumer}", rows[consumer], {FIRST_CONSUMER: rows[FIRST_CONSUMER]})
     title = f"{consumer} on a full topic, {len(requests):,} different lines over and over"
-    return report.report(found, [figures.table(title, rows)], output, effort, json_output=json_output)
+    return report.report(
+        found, [figures.table(title, rows)], output, effort, json_output=json_output, load=f"{len(requests):,} lines"
+    )
 
 
 class _Arena:

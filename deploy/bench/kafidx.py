@@ -52,7 +52,7 @@ def bench_kafidx(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: 
         rows = in_turns(contenders, effort, output)
     found = figures.summed_up("kafidx", rows["kafidx"], {FIRST_KAFIDX: rows[FIRST_KAFIDX]})
     title = f"{_WATCHERS} watchers, {_RATE:,.0f} events a second; the rate is that of rows a second of CPU time"
-    return report.report(found, [figures.table(title, rows)], output, effort, json_output=json_output)
+    return report.report(found, [figures.table(title, rows)], output, effort, json_output=json_output, load=arena.load)
 
 
 class _Arena:
@@ -62,6 +62,7 @@ class _Arena:
         database = stack.environment()["GEOIP_DATABASE"]
         requests = list(read_log(log))
         self._records = list(records(requests, len(requests), database=Path(database) if database else None))
+        self.load = f"{len(requests):,} lines"
         self._number = 0
 
     def start_kafidx(self) -> Callable[[float], Round]:

@@ -40,7 +40,9 @@ def bench_kafkastore(effort: Effort, *, log: Path, kafka: KafkaChoice, json_outp
         rows = in_turns({"kafkastore": arena.drain, FIRST_ENRICHER: arena.drain_first}, effort, output)
     found = figures.summed_up("kafkastore", rows["kafkastore"], {FIRST_ENRICHER: rows[FIRST_ENRICHER]})
     title = f"a full queue of {len(requests):,} different lines over and over, caches cold at the start of each round"
-    return report.report(found, [figures.table(title, rows)], output, effort, json_output=json_output)
+    return report.report(
+        found, [figures.table(title, rows)], output, effort, json_output=json_output, load=f"{len(requests):,} lines"
+    )
 
 
 class _Arena:

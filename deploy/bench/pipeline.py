@@ -25,6 +25,7 @@ from deploy.localstack import LocalStack
 from deploy.localstack.kafka import KafkaChoice
 from deploy.localstack.ports import is_listening
 from deploy.system import STATISTICS_CONSUMERS, running_system
+from deploy.traffic import count_requests
 from services.backbone import names
 
 _FIRST_RATE = 500.0
@@ -69,7 +70,7 @@ def bench_pipeline(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output
     half = ", half of the highest rate sustained" if highest else ""
     tables = [_steps_table(steps)] if steps else []
     tables += [figures.table(f"answered to counted at {rate:,.0f} events a second{half}", rows), services]
-    return report.report(found, tables, output, effort, json_output=json_output)
+    return report.report(found, tables, output, effort, json_output=json_output, load=f"{count_requests(log):,} lines")
 
 
 class _Path:

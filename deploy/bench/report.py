@@ -19,8 +19,13 @@ def console(*, json_output: bool) -> Console:
     return found if found.is_terminal else Console(stderr=json_output, width=_WIDTH)
 
 
-def report(figure: Figure, tables: Sequence[Table], output: Console, effort: Effort, *, json_output: bool) -> int:
-    """Print what came of a bench and keep it; returns the exit code. With `json_output` the last line is the figure."""
+def report(  # noqa: PLR0913 - what a bench has to tell, and how
+    figure: Figure, tables: Sequence[Table], output: Console, effort: Effort, *, json_output: bool, load: str = ""
+) -> int:
+    """Print what came of a bench and keep it; returns the exit code. With `json_output` the last line is the figure.
+
+    `load` says what it was measured with, where the operator chose it.
+    """
     for each in tables:
         output.print(each)
         output.print()
@@ -30,7 +35,7 @@ def report(figure: Figure, tables: Sequence[Table], output: Console, effort: Eff
         output.print("brief: only that nothing was lost means something here", style="dim")
     if figure.lost:
         output.print(f"LOST: {figure.lost:,} events that were answered are nowhere", style="bold red")
-    compare.keep(figure, brief=effort.is_brief)
+    compare.keep(figure, brief=effort.is_brief, load=load)
     if json_output:
         sys.stdout.write(figure.as_json() + "\n")
     return figure.exit_code

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,8 @@ from deploy.bench.figures import Round
 from deploy.bench.machine import Usage, divide
 from deploy.bench.references.nginx import ConstantNginx
 from deploy.bench.rounds import Effort, in_turns
+from deploy.bench.waiting import wait_until
+from deploy.errors import OperatorError
 from deploy.localstack.ports import LOOPBACK, free_port, is_listening
 from deploy.localstack.processes import LocalProcess
 from deploy.localstack.redis import RedisServer
@@ -35,6 +38,26 @@ _GET = f"GET {_TARGET} HTTP/1.1\r\nHost: {_HOST}\r\n\r\n".encode()
 _PACED_CONNECTIONS = 64
 _BATCH_CONNECTIONS = 4
 _ROOT = Path(__file__).parents[2]
+
+
+class Tally:
+    """What a tracker has answered 2xx since it was last asked, as its metrics say."""
+
+    def __init__(self, service: ServiceProcess) -> None:
+        self._service = service
+        self._told = 0
+
+    def accepted(self) -> int:
+        """Return it when nothing is left in the spool: Redis has everything then."""
+        wait_until(lambda: self._metric("push_tracker_spool_events") == 0, self._service.process)
+        before, self._told = self._told, int(self._metric("push_tracker_events_accepted_total"))
+        return self._told - before
+
+    def _metric(self, name: str) -> float:
+        found = re.search(rf"^{name} (\S+)$", self._service.metrics(), re.MULTILINE)
+        if found is None:
+            raise OperatorError(f"the tracker's metrics have no {name}")
+        return float(found[1])
 
 
 class Arena:
@@ -71,7 +94,7 @@ class Arena:
         self._stack.callback(service.stop)
         service.start()
         service.wait_until_ready()
-        return UnderLoad(service.process, port, self._missing)
+        return UnderLoad(service.process, port, partial(self._missing, Tally(service)))
 
     def start_nginx(self) -> "UnderLoad":
         """Start nginx that answers with a constant."""
@@ -93,12 +116,16 @@ class Arena:
         process.wait_until(lambda: is_listening(port), timeout_s=30)
         return UnderLoad(process, port, self._forget)
 
-    def _missing(self, answered: int) -> int:
-        """Count what was answered and is not in the tracker's list, and empty the Redis."""
+    def _missing(self, tracker: Tally, answered: int) -> int:
+        """Count what was answered and is not in the tracker's list, and empty the Redis.
+
+        The tracker tells what it answered 2xx in all, also what wrk had no time left to read: all of it must be there.
+        """
+        accepted = tracker.accepted()
         stored: Any = self._redis.llen(names.RAW_EVENTS_LIST)
-        accepted: Any = self._redis.hget(names.LEDGER, "accepted") or 0
+        ledger: Any = self._redis.hget(names.LEDGER, "accepted") or 0
         self._redis.flushall()
-        return max(0, answered - min(int(stored), int(accepted)))
+        return abs(accepted - min(int(stored), int(ledger))) + max(0, answered - accepted)
 
     def _forget(self, answered: int) -> int:  # noqa: ARG002 - what a reference loses is not asked
         self._redis.flushall()

@@ -13,9 +13,9 @@ def latest(tmp_path: Path) -> Path:
     return tmp_path / "latest"
 
 
-def keep_ratio(folder: Path, ratio: float, *, name: str = "tracker", brief: bool = False) -> None:
+def keep_ratio(folder: Path, ratio: float, *, name: str = "tracker", brief: bool = False, load: str = "") -> None:
     figure = summed_up(name, [Round(rate=100.0 * ratio)], {"nginx": [Round(rate=100.0)]})
-    keep(figure, brief=brief, folder=folder)
+    keep(figure, brief=brief, load=load, folder=folder)
 
 
 def test_a_ratio_that_fell_by_more_than_a_fifth_is_a_regression(
@@ -35,14 +35,42 @@ def test_brief_figures_are_neither_compared_nor_recorded(latest: Path, tmp_path:
     keep_ratio(latest, 0.1, brief=True)
     with pytest.raises(OperatorError, match="--brief"):
         compare(record=True, latest=latest, recorded=tmp_path / "recorded.json")
-    assert json.loads((latest / "tracker.json").read_text())["brief"] is True
+    assert json.loads((latest / "tracker.brief.json").read_text())["brief"] is True
 
 
-def test_recording_one_bench_keeps_the_others(latest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recorded = tmp_path / "recorded.json"
-    recorded.write_text('{"batch": {"figure": {"ratios": {"nginx": 1.0}}}}')
+def test_a_brief_run_leaves_the_last_full_figure_where_it_is(latest: Path, tmp_path: Path) -> None:
     keep_ratio(latest, 0.4)
-    assert compare(record=False, latest=latest, recorded=recorded) == 0
-    assert "not recorded yet: tracker" in capsys.readouterr().out
+    keep_ratio(latest, 0.1, brief=True)
+    assert compare(record=True, latest=latest, recorded=tmp_path / "recorded.json") == 0
+
+
+def test_recording_one_bench_keeps_the_others_and_what_is_not_compared_is_said(
+    latest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = tmp_path / "recorded.json"
+    keep_ratio(latest, 1.0, name="batch")
+    compare(record=True, latest=latest, recorded=recorded)
+    (latest / "batch.json").unlink()
+    keep_ratio(latest, 0.4)
     compare(record=True, latest=latest, recorded=recorded)
     assert set(json.loads(recorded.read_text())) == {"batch", "tracker"}
+    keep_ratio(latest, 0.4, name="kafidx")
+    assert compare(record=False, latest=latest, recorded=recorded) == 0
+    said = capsys.readouterr().out
+    assert "not compared: batch: it has not run here" in said
+    assert "not compared: kafidx: not recorded yet" in said
+
+
+def test_figures_of_different_loads_are_not_compared(latest: Path, tmp_path: Path) -> None:
+    recorded = tmp_path / "recorded.json"
+    keep_ratio(latest, 0.4, load="10,000 lines")
+    compare(record=True, latest=latest, recorded=recorded)
+    keep_ratio(latest, 0.1, load="300 lines")
+    with pytest.raises(OperatorError, match="with the same load"):
+        compare(record=False, latest=latest, recorded=recorded)
+
+
+def test_with_nothing_recorded_there_is_nothing_to_compare(latest: Path, tmp_path: Path) -> None:
+    keep_ratio(latest, 0.4)
+    with pytest.raises(OperatorError, match="--record"):
+        compare(record=False, latest=latest, recorded=tmp_path / "recorded.json")
