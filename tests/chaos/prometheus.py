@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -16,6 +15,7 @@ import yaml
 from deploy.localstack import LocalStack
 from deploy.localstack.ports import LOOPBACK, free_port
 from deploy.localstack.processes import LocalProcess
+from tests.alerts import Watcher
 
 MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
 
@@ -38,7 +38,7 @@ def config_for(targets: Mapping[str, str]) -> dict[str, Any]:
     return config
 
 
-class Prometheus:
+class Prometheus(Watcher):
     """One Prometheus on loopback."""
 
     def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
@@ -71,37 +71,16 @@ class Prometheus:
             return False
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the samples of an instant query, each with its labels in `metric`."""
         answer = self._get("query", query=expression)
         found = answer["result"]
         assert isinstance(found, list), f"{expression}: {answer['resultType']}"
         return found
-
-    def firing(self) -> set[str]:
-        """Return the names of the alerts that fire now."""
-        return {alert["labels"]["alertname"] for alert in self._get("alerts")["alerts"] if alert["state"] == "firing"}
 
     def recording_rules(self) -> dict[str, str]:
         """Return the state of each recording rule by its name: ok, or what is wrong."""
         groups = self._get("rules")["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
         return {rule["name"]: rule.get("lastError") or rule["health"] for rule in rules if rule["type"] == "recording"}
-
-    def wait_for(self, expected: set[str], *, limit_s: float, only: set[str]) -> float:
-        """Wait until exactly the `expected` alerts fire; return the seconds. One that is not in `only` is a failure."""
-        begun = time.monotonic()
-        while True:
-            firing = self.firing()
-            assert firing <= only, f"after {time.monotonic() - begun:.0f} s {sorted(firing - only)} fires as well"
-            if firing == expected:
-                return time.monotonic() - begun
-            waited_s = time.monotonic() - begun
-            assert waited_s < limit_s, f"{sorted(expected ^ firing)} after {waited_s:.0f} s: {self.causes()}"
-            time.sleep(0.5)
-
-    def causes(self) -> dict[str, str]:
-        """Return what the rules take for broken, for a failure's message."""
-        return {sample["metric"]["cause"]: sample["value"][1] for sample in self.query("push:cause:active")}
 
     def _get(self, endpoint: str, **parameters: str) -> dict[str, Any]:
         url = f"{self.url}/api/v1/{endpoint}?{urllib.parse.urlencode(parameters)}"

@@ -19,15 +19,13 @@ from deploy.localstack.kafka import KafkaBroker, KafkaKind
 from deploy.localstack.redis import RedisServer
 from deploy.localstack.services import ServiceProcess
 from deploy.system import STATISTICS_CONSUMERS
+from tests.alerts import fires_alone
 from tests.chaos.prometheus import MONITORING, Prometheus, config_for, jobs_of
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
-FIRES_WITHIN_S = 60
-CLEARS_WITHIN_S = 60
 BROKEN_S = 65
 BACK_WITHIN_S = 150  # a broker on a machine that has other work
-QUIET_S = 15
 HELD_BACK_S = 130
 """How long alerts on what follows are held back once all is mended, and a little more."""
 FILLED_S = 65
@@ -119,30 +117,6 @@ def test_all_is_well_every_rule_has_a_value_and_no_panel_is_empty(watched: Watch
     assert empty == []
 
 
-def fires_alone(watched: Watched, alert: str, broken: contextlib.AbstractContextManager[None]) -> None:
-    """Break, wait for the alert, mend, wait until nothing fires; no other alert may fire at any time."""
-    prometheus = watched.prometheus
-    stays(prometheus, set(), until_s=time.monotonic() + 1)
-    begun_s = time.monotonic()
-    with broken:
-        fired_s = prometheus.wait_for({alert}, limit_s=FIRES_WITHIN_S, only={alert})
-        # What follows from it (late canaries, queues that grow, consumers that stand still) shows by then.
-        stays(prometheus, {alert}, until_s=begun_s + BROKEN_S)
-        mended_s = time.monotonic()
-    back_s = time.monotonic() - mended_s
-    cleared_s = prometheus.wait_for(set(), limit_s=CLEARS_WITHIN_S, only={alert})
-    stays(prometheus, set(), until_s=time.monotonic() + QUIET_S)
-    print(  # noqa: T201 - the figures are what this test is run for
-        f"{alert}: fires {fired_s:.0f} s after the break; back in {back_s:.0f} s, cleared {cleared_s:.0f} s after that"
-    )
-
-
-def stays(prometheus: Prometheus, expected: set[str], *, until_s: float) -> None:
-    while time.monotonic() < until_s:
-        prometheus.wait_for(expected, limit_s=1, only=expected)
-        time.sleep(1)
-
-
 @contextlib.contextmanager
 def away(server: RedisServer | KafkaBroker) -> Iterator[None]:
     server.process.stop()
@@ -163,22 +137,22 @@ def stopped(service: ServiceProcess) -> Iterator[None]:
 
 
 def test_the_queues_redis_away(watched: Watched) -> None:
-    fires_alone(watched, "QueueRedisAway", away(watched.stack.redis))
+    fires_alone(watched.prometheus, "tracker-redis", away(watched.stack.redis), broken_s=BROKEN_S)
 
 
 def test_the_counters_redis_away(watched: Watched) -> None:
-    fires_alone(watched, "CountersRedisAway", away(watched.counters_redis))
+    fires_alone(watched.prometheus, "counters-redis", away(watched.counters_redis), broken_s=BROKEN_S)
 
 
 def test_kafka_away(watched: Watched) -> None:
     if watched.stack.kafka.kind != "apache":
         pytest.skip("Tansu keeps nothing over a restart")
-    fires_alone(watched, "KafkaAway", away(watched.stack.kafka))
+    fires_alone(watched.prometheus, "kafka", away(watched.stack.kafka), broken_s=BROKEN_S)
 
 
 def test_kafkastore_down(watched: Watched) -> None:
-    fires_alone(watched, "ServiceDown", stopped(watched.stack.service("kafkastore")))
+    fires_alone(watched.prometheus, "kafkastore", stopped(watched.stack.service("kafkastore")), broken_s=BROKEN_S)
 
 
 def test_nothing_is_left_behind_once_no_alert_is_held_back_any_more(watched: Watched) -> None:
-    stays(watched.prometheus, set(), until_s=time.monotonic() + HELD_BACK_S)
+    watched.prometheus.stays(set(), until_s=time.monotonic() + HELD_BACK_S)

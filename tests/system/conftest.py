@@ -17,6 +17,11 @@ def _answers(docker_host: str) -> bool:
     return subprocess.run(["docker", "-H", docker_host, "info"], capture_output=True, check=False).returncode == 0
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The alerts come last: whether there are images, and whether they come up, is told before."""
+    items.sort(key=lambda item: item.path == Path(__file__).with_name("test_alerts.py"))
+
+
 @pytest.fixture(scope="session")
 def docker_host() -> Iterator[str]:
     """The engine of the stand-ins, started if it does not run, and then stopped at the end."""

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,7 @@ import aiohttp
 
 ROOT = Path(__file__).parents[2]
 STANDINS = Path(__file__).parent / "standins"
+CATALOG = tomllib.loads((ROOT / "deploy" / "catalog.toml").read_text())["containers"]
 PROJECT = "push-system"
 
 

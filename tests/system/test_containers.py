@@ -8,16 +8,14 @@ import re
 import signal
 import socket
 import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.system.platform import ROOT, Platform, Visitors, until
+from tests.system.platform import CATALOG, Platform, Visitors, until
 
-CATALOG = tomllib.loads((ROOT / "deploy" / "catalog.toml").read_text())["containers"]
 STARTED = [name for name, row in CATALOG.items() if not row.get("profile")]
 GOES_ON = [name for name in STARTED if CATALOG[name]["kind"] != "job"]
 COUNTERS = {"event_counter": 1, "metadata_counter": 3, "timing_stats": 1}
