@@ -22,8 +22,8 @@ from deploy.system import STATISTICS_CONSUMERS
 from tests.alerts import fires_alone
 from tests.chaos.prometheus import MONITORING, Prometheus, config_for, jobs_of
 
-# CI breaks things on the compose stack (tests/system/test_alerts.py); here, in the endurance suite, they stay broken for
-# longer, and it is waited until nothing is held back any more.
+# CI breaks things on the compose stack (tests/system/test_alerts.py). Here, in the endurance suite, they stay broken
+# for longer, and it is waited until nothing is held back any more.
 pytestmark = [pytest.mark.timeout(900)]
 
 BROKEN_S = 65
