@@ -56,13 +56,15 @@ class Client:
 
     def at_fixed_rate(self, requests: Sequence[bytes], *, rate: float, seconds: float) -> Answers:
         """Send `rate` requests a second for so long, the given ones in turn; return when all are answered."""
-        begin_s = time.perf_counter() + 0.01
-        count = int(rate * seconds)
-        return self._run(requests, [begin_s + number / rate for number in range(count)], until_s=None)
+        with _undisturbed():
+            begin_s = time.perf_counter() + 0.01
+            count = int(rate * seconds)
+            return self._run(requests, [begin_s + number / rate for number in range(count)], until_s=None)
 
     def as_fast_as_answered(self, requests: Sequence[bytes], *, seconds: float) -> Answers:
         """Send the next request on each connection when the one before is answered, for so long."""
-        return self._run(requests, None, until_s=time.perf_counter() + seconds)
+        with _undisturbed():
+            return self._run(requests, None, until_s=time.perf_counter() + seconds)
 
     def _run(self, requests: Sequence[bytes], due_s: Sequence[float] | None, *, until_s: float | None) -> Answers:
         found = Answers()
@@ -71,7 +73,7 @@ class Client:
         buffers: dict[int, bytes] = {}
         number, count = 0, None if due_s is None else len(due_s)
         begin_s = heard_s = now_s = time.perf_counter()
-        with _undisturbed(), _watched(self._sockets) as watch:
+        with _watched(self._sockets) as watch:
             while True:
                 now_s = time.perf_counter()
                 more = number < count if count is not None else until_s is not None and now_s < until_s
@@ -146,7 +148,7 @@ def _watched(sockets: Sequence[socket.socket]) -> Iterator[select.epoll]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keep the collector away: its pauses would count as the server's."""
+    """Keep the collector away: its pauses would count as the server's. It runs once first, before the clock starts."""
     gc.collect()
     gc.disable()
     try:
