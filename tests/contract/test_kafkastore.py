@@ -49,12 +49,15 @@ async def test_a_lone_entry_is_shipped_at_once(kafkastore: Kafkastore, queue: Ev
     await asyncio.to_thread(service.wait_until_ready)
     await queue.push(list(entries(1).values()))  # connects, asks for the topic
     await settled(queue, produced=1)
-    begin = time.monotonic()
-    await queue.push(list(entries(1).values()))
-    await settled(queue, produced=2)
-    assert time.monotonic() - begin < 1.0
+    took_s = []
+    for produced in range(2, 5):
+        begin = time.monotonic()
+        await queue.push(list(entries(1).values()))
+        await settled(queue, produced=produced)
+        took_s.append(time.monotonic() - begin)
+    assert min(took_s) < 1.0  # a wait of the service's own would be in each, a stall of the machine is not
     delays = [decode_event(record.value).queue_delay_ms for record in await events.records()]
-    assert delays[-1] < 1000
+    assert min(delays[1:]) < 1000
 
 
 async def test_poison_goes_to_the_dead_letters_and_holds_up_nothing(

@@ -3,6 +3,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -302,15 +303,17 @@ async def test_a_redis_that_hangs_holds_clients_up_once(scene: Scene) -> None:
     loop = asyncio.get_running_loop()
     begin = loop.time()
     await scene.store.store([b"b"])
-    first_s, begin = loop.time() - begin, loop.time()
+    first_s = loop.time() - begin
+    rest_s = []
     for number in range(10):
+        begin = loop.time()
         await scene.store.store([b"%d" % number])
-    rest_s = loop.time() - begin
+        rest_s.append(loop.time() - begin)
     assert "in the spool, which has room" in await scene.store.check()
     scene.server.process.send_signal(signal.SIGCONT)
     await scene.until_replayed()
     assert first_s >= SPOOL_AFTER_S
-    assert rest_s < 1
+    assert median(rest_s) < SPOOL_AFTER_S
     assert await scene.stored() == [b"a", b"b", *(b"%d" % number for number in range(10))]
 
 
