@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = ROOT / "pyproject.toml"
@@ -17,6 +17,16 @@ _OPTIONS = (
     *("--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"),
     *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
 )
+
+
+class Pin(NamedTuple):
+    """One version of one package."""
+
+    name: str
+    """As PEP 503 normalises it."""
+    version: str
+    always: bool
+    """Not only on some platforms or Pythons."""
 
 
 def write_locks(*, upgrade: bool) -> None:
@@ -39,31 +49,37 @@ def faults() -> list[str]:
     found = _faults_of("dev", every)
     for extra, dependencies in extras.items():
         found += _faults_of(extra, [*common, *dependencies])
-        pins, dev = _pins(LOCKS / f"{extra}.txt"), _pins(LOCKS / "dev.txt")
-        found += [f"{extra}.txt: {name} is not the version of dev.txt" for name in pins if pins[name] != dev.get(name)]
+        own, dev = _versions(LOCKS / f"{extra}.txt"), _versions(LOCKS / "dev.txt")
+        found += [f"{extra}.txt: {name} is not the version of dev.txt" for name in own if own[name] != dev.get(name)]
     orphans = {path.stem for path in LOCKS.glob("*.txt")} - {"dev", *extras}
     return found + [f"{name}.txt belongs to no extra" for name in sorted(orphans)]
+
+
+def pins(lock: Path) -> list[Pin]:
+    """Read what a lock pins; nothing when there is no such file."""
+    lines = lock.read_text(encoding="utf-8").splitlines() if lock.exists() else []
+    found = [re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)([^;]*;)?", line) for line in lines]
+    return [Pin(_name(each[1]), each[2], always=not each[3]) for each in found if each]
 
 
 def _faults_of(lock: str, dependencies: list[str]) -> list[str]:
     path = LOCKS / f"{lock}.txt"
     if not path.exists():
         return [f"{path.name} is missing"]
-    pins = _pins(path)
-    missing = [name for name in map(_name, dependencies) if name not in pins]
+    versions = _versions(path)
+    missing = [name for name in map(_name, dependencies) if name not in versions]
     found = [f"{path.name}: {name} is not locked" for name in missing]
     if re.search(r"://|--(extra-)?index-url|--find-links|--trusted-host", path.read_text(encoding="utf-8")):
         found.append(f"{path.name} names a registry or a folder of the machine that wrote it")
     return found
 
 
-def _pins(lock: Path) -> dict[str, set[str]]:
-    """Read the pinned versions by name: several where platforms or Pythons differ."""
-    pins: dict[str, set[str]] = {}
-    for line in lock.read_text(encoding="utf-8").splitlines() if lock.exists() else ():
-        if pinned := re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", line):
-            pins.setdefault(_name(pinned[1]), set()).add(pinned[2])
-    return pins
+def _versions(lock: Path) -> dict[str, set[str]]:
+    """Return the pinned versions by name: several where platforms or Pythons differ."""
+    versions: dict[str, set[str]] = {}
+    for pin in pins(lock):
+        versions.setdefault(pin.name, set()).add(pin.version)
+    return versions
 
 
 def _name(requirement: str) -> str:

@@ -1,12 +1,12 @@
 """A service of Push as a process: started as its container would, found ready by asking it."""
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from deploy.localstack.environments import python_of
 from deploy.localstack.ports import LOOPBACK, free_port
 from deploy.localstack.processes import LocalProcess
 
@@ -15,14 +15,14 @@ _READY_TIMEOUT_S = 60
 _REQUEST_TIMEOUT_S = 2
 
 # What a developer's shell may hold must not reach a service: it sees these and what the stack gives it.
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "COVERAGE_PROCESS_START")
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
 
 class ServiceProcess:
-    """`python -m services.<name> <arguments>` with an environment of its own and a free internal port.
+    """`python -m services.<name> <arguments>` with what its lock names, variables of its own and a free internal port.
 
-    It keeps both over restarts. `label` is its name in messages and the name of its log file; `within` are the words of
-    a command that becomes another, such as `nsenter`.
+    It keeps these over restarts. `label` is its name in messages and the name of its log file; `within` are the words
+    of a command that becomes another, such as `nsenter`.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ServiceProcess:
         own = {"INTERNAL_PORT": str(free_port()), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(_ROOT)}
         self.env = inherited | own | dict(env)
         self.internal_url = f"http://{LOOPBACK}:{self.env['INTERNAL_PORT']}"
-        command = [*within, sys.executable, "-m", f"services.{name}", *arguments]
+        command = [*within, python_of(name), "-m", f"services.{name}", *arguments]
         self.process = LocalProcess(label, command, log=logs / f"{label}.log", env=self.env, cwd=_ROOT)
 
     @property
