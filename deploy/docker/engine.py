@@ -145,6 +145,12 @@ def left_over(*, volumes: bool) -> list[str]:
     return found.splitlines()
 
 
+def held_by_nobody(network: str) -> bool:
+    """Whether nothing uses this network, so that the engine has no reason to keep it."""
+    done = _asked("docker", "network", "inspect", "--format", "{{len .Containers}}", network)
+    return done.returncode == 0 and done.stdout.strip() == "0"
+
+
 def _of_project(*labels: str) -> list[str]:
     wanted = (f"project={project()}", *labels)
     return [word for label in wanted for word in ("--filter", f"label=com.docker.compose.{label}")]

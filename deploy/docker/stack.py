@@ -61,11 +61,29 @@ def spin_down(*, keep_data: bool, yes: bool, ask: Callable[[str], str] = input) 
     removal = ["--volumes"] * (not keep_data)
     # Names are all that is read of the settings, and the template has them all: so it also works when .env is gone.
     command = engine.compose("--profile", "*", "down", "--remove-orphans", *removal, dotenv=engine.TEMPLATE)
-    engine.run(command, failed="not everything could be removed")
+    try:
+        engine.run(command, failed="not everything could be removed")
+    except OperatorError as error:
+        raise OperatorError(f"{error}{_of_miscounted(engine.left_over(volumes=False))}") from None
     left = engine.left_over(volumes=not keep_data)
     if left:
         raise OperatorError(f"still there: {', '.join(left)}")
     print("containers and networks are gone" + ("; the data is kept" if keep_data else ", and the data"))
+
+
+def _of_miscounted(left: Iterable[str]) -> str:
+    """Say what helps when the engine does not let go of a network that nothing uses: it has lost count of its users.
+
+    Seen on engine 20.10 after containers had died and come back; when it starts it counts anew.
+    """
+    networks = [line.removeprefix("network ") for line in left if line.startswith("network ")]
+    stuck = [name for name in networks if engine.held_by_nobody(name)]
+    if not stuck:
+        return ""
+    return (
+        f"\nNothing uses {', '.join(stuck)}: the engine has lost count of its users.\n"
+        "Restart the engine (systemctl restart docker), then run this again."
+    )
 
 
 def show_logs(service: str, *, follow: bool, since: str) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.system.platform import ROOT, STANDINS, Platform, copy_of_the_tree, free_port
+
+_TOOL = [str(STANDINS / "containers")]
 
 
 def _answers(docker_host: str) -> bool:
@@ -27,29 +30,37 @@ def docker_host() -> Iterator[str]:
     """The engine of the stand-ins, started if it does not run, and then stopped at the end."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         pytest.skip("needs root on a Debian machine, for a Docker engine of its own")
-    tool = [str(STANDINS / "containers")]
     state = os.environ.get("CONTAINERS_STATE", "/var/tmp/containers-here")  # noqa: S108 - the tool's own default
     ran_before = shutil.which("docker") is not None and _answers(f"unix://{state}/docker.sock")
-    said = subprocess.run([*tool, "up"], capture_output=True, text=True, check=False)
+    said = subprocess.run([*_TOOL, "up"], capture_output=True, text=True, check=False)
     if said.returncode != 0:
         pytest.skip(f"no Docker engine can be started here: {said.stderr.strip().splitlines()[-1:]}")
-    images = tomllib.loads((ROOT / "deploy" / "catalog.toml").read_text())["images"]
-    # No stand-in for grafana: nothing in Debian is one. It is the one container that is not started here.
-    wanted = [images[name] for name in ("python", "valkey", "kafka", "prometheus")]
-    subprocess.run([*tool, "images", *wanted], env={**os.environ, "PYTHON": sys.executable}, check=True)
-    yield f"unix://{state}/docker.sock"
-    if not ran_before:
-        subprocess.run([*tool, "down"], check=True)
+    try:
+        images = tomllib.loads((ROOT / "deploy" / "catalog.toml").read_text())["images"]
+        # No stand-in for grafana: nothing in Debian is one. It is the one container that is not started here.
+        wanted = [images[name] for name in ("python", "valkey", "kafka", "prometheus")]
+        subprocess.run([*_TOOL, "images", *wanted], env={**os.environ, "PYTHON": sys.executable}, check=True)
+        yield f"unix://{state}/docker.sock"
+    finally:
+        if not ran_before:
+            subprocess.run([*_TOOL, "down"], check=True)
 
 
 @pytest.fixture(scope="session")
 def platform(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A copy of the tree with its settings and no image of this version, and no container before or after."""
-    found = Platform(copy_of_the_tree(tmp_path_factory.mktemp("system") / "push"), docker_host)
+
+    def restart_engine() -> None:
+        subprocess.run([*_TOOL, "down"], check=True)
+        while _answers(docker_host):
+            time.sleep(0.2)
+        subprocess.run([*_TOOL, "up"], check=True, stdout=subprocess.DEVNULL)
+
+    found = Platform(copy_of_the_tree(tmp_path_factory.mktemp("system") / "push"), docker_host, restart_engine)
     found.task("dotenv.generate", "--yes")
-    found.task("docker.compose.spin-down", "--yes")
+    found.spin_down("--yes")
     yield found
-    found.task("docker.compose.spin-down", "--yes")
+    found.spin_down("--yes")
 
 
 @pytest.fixture

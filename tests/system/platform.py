@@ -46,8 +46,9 @@ def copy_of_the_tree(folder: Path) -> Path:
 class Platform:
     """A copy of the tree, driven by its tasks on one engine."""
 
-    def __init__(self, tree: Path, docker_host: str) -> None:
+    def __init__(self, tree: Path, docker_host: str, restart_engine: Callable[[], None]) -> None:
         self.tree = tree
+        self._restart_engine = restart_engine
         self.ports = {name: free_port() for name in ("tracker", "kafidx")}
         files = (tree / "docker-compose" / "compose.yml", tree / "tests/system/standins/build-network.yml")
         kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TZ")}
@@ -70,6 +71,16 @@ class Platform:
         said = done.stdout + done.stderr
         assert (done.returncode != 0) == fails, f"{' '.join(words)}: exit code {done.returncode}\n{said[-6000:]}"
         return said
+
+    def spin_down(self, *words: str) -> None:
+        """Spin down. Should the engine have lost count of a network's users, what the task then says is done."""
+        try:
+            self.task("docker.compose.spin-down", *words)
+        except AssertionError as error:
+            if "Restart the engine" not in str(error):
+                raise
+            self._restart_engine()
+            self.task("docker.compose.spin-down", *words)
 
     def docker(self, *words: str) -> str:
         done = subprocess.run(["docker", *words], env=self.environ, capture_output=True, text=True, check=False)

@@ -59,7 +59,7 @@ def prometheus(platform: Platform) -> Iterator[Prometheus]:
     watching = Prometheus(platform)
     _until_all_are_seen(watching)
     yield watching
-    platform.task("docker.compose.spin-down", "--yes")
+    platform.spin_down("--yes")
 
 
 def _until_all_are_seen(watching: Prometheus) -> None:

@@ -23,6 +23,12 @@ COUNTERS = {"event_counter": 1, "metadata_counter": 3, "timing_stats": 1}
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 
+# The first of all: it is what waits until engine and stand-ins are made, some minutes on a machine that has neither.
+@pytest.mark.timeout(1500)
+def test_the_engine_has_nothing_of_ours_at_first(platform: Platform) -> None:
+    assert platform.left() == ""
+
+
 # Images -----------------------------------------------------------------------------------------------------------
 
 
@@ -284,7 +290,7 @@ def test_the_books_balance_after_all_of_it(platform: Platform) -> None:
 async def test_data_can_be_kept_over_a_spin_down(platform: Platform) -> None:
     async with platform.kafidx() as kafidx:
         before = (await kafidx.counts("event_counter"))["first"]
-    platform.task("docker.compose.spin-down", "--keep-data")
+    platform.spin_down("--keep-data")
     assert platform.containers() == {}
     platform.task("docker.compose.spin-up", "--build")
     async with platform.kafidx() as kafidx:
@@ -298,5 +304,5 @@ def test_data_is_not_removed_unasked(platform: Platform) -> None:
 
 
 def test_nothing_is_left(platform: Platform) -> None:
-    platform.task("docker.compose.spin-down", "--yes")
+    platform.spin_down("--yes")
     assert platform.left() == ""

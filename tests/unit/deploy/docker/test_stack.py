@@ -77,3 +77,21 @@ def test_kept_data_is_not_asked_for_and_not_removed(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(engine, "left_over", lambda *, volumes: ["volume push_kafka"] if volumes else [])
     stack.spin_down(keep_data=True, yes=False)
     assert "--volumes" not in ran[0]
+
+
+@pytest.mark.parametrize(("used", "told"), [(False, True), (True, False)])
+def test_an_engine_that_has_lost_count_of_a_networks_users_is_to_be_restarted(
+    monkeypatch: pytest.MonkeyPatch,
+    used: bool,  # noqa: FBT001
+    told: bool,  # noqa: FBT001
+) -> None:
+    def fail(_command: list[str], *, failed: str) -> None:
+        raise OperatorError(failed)
+
+    monkeypatch.setattr(engine, "require_engine", lambda: None)
+    monkeypatch.setattr(engine, "run", fail)
+    monkeypatch.setattr(engine, "left_over", lambda **_: ["container push_x-1", "network push_app"])
+    monkeypatch.setattr(engine, "held_by_nobody", lambda network: network == "push_app" and not used)
+    with pytest.raises(OperatorError, match="not everything could be removed") as raised:
+        stack.spin_down(keep_data=True, yes=False)
+    assert ("Nothing uses push_app: the engine has lost count" in str(raised.value)) == told
