@@ -140,10 +140,14 @@ class Api:
     def serves(self, api_version: str, kind: str) -> bool:
         """Whether the cluster knows a kind: those of operators are there only once they are installed."""
         try:
-            self._kind(reference(api_version, kind, ""))
+            self.require(reference(api_version, kind, ""))
         except UnknownKind:
             return False
         return True
+
+    def require(self, manifest: Manifest) -> None:
+        """Raise UnknownKind, which says what brings it, unless the cluster knows the kind of a manifest."""
+        self._kind(manifest)
 
     def log(self, pod: str, namespace: str, *, container: str, tail: int) -> str:
         """Return the last lines that a container wrote."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.cluster import overlay, rollouts, volumes
-from deploy.cluster.api import Api, Manifest, Refused, reference, title
+from deploy.cluster.api import Api, Manifest, Refused, UnknownKind, reference, title
 from deploy.errors import OperatorError
 
 Tell = Callable[[str], None]
@@ -47,6 +47,7 @@ def up(api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience =
     """
     namespace = overlay.namespace(manifests)
     tell(f"{len(manifests)} objects for namespace {namespace} of {api.context}")
+    _require_kinds(api, manifests)
     _require_secrets(api, manifests, namespace)
     for manifest in manifests:
         tell(f"{_applied(api, manifest, tell):<9} {title(manifest)}")
@@ -83,7 +84,8 @@ def down(
 
 def _delete(api: Api, manifests: Sequence[Manifest], tell: Tell) -> None:
     for manifest in manifests:
-        if api.delete(manifest):
+        # Of a kind that the cluster does not know, nothing is there.
+        if api.serves(manifest["apiVersion"], manifest["kind"]) and api.delete(manifest):
             tell(f"deleted   {title(manifest)}")
 
 
@@ -133,6 +135,18 @@ def _as_told(found: Manifest) -> dict[str, Any]:
     """Return an object without what the cluster itself writes into it, meanwhile or because it was asked."""
     metadata = {key: value for key, value in found["metadata"].items() if key not in _BOOKKEEPING}
     return {**{key: value for key, value in found.items() if key != "status"}, "metadata": metadata}
+
+
+def _require_kinds(api: Api, manifests: Sequence[Manifest]) -> None:
+    """Raise OperatorError, before anything is applied, unless the cluster knows every kind."""
+    unknown: list[str] = []
+    for manifest in manifests:
+        try:
+            api.require(manifest)
+        except UnknownKind as error:
+            unknown += [str(error)] if str(error) not in unknown else []
+    if unknown:
+        raise OperatorError("; ".join(unknown))
 
 
 def _require_secrets(api: Api, manifests: Sequence[Manifest], namespace: str) -> None:

@@ -213,8 +213,21 @@ def test_a_kind_that_the_cluster_does_not_know_says_what_to_install(
 ) -> None:
     cluster.state.operators = False
     route = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "a"}}
+    manifests = [*local, {**route, "metadata": {"name": "a", "namespace": "push"}}]
+    before = set(cluster.state.objects)
     with pytest.raises(OperatorError, match=r"the cluster knows no HTTPRoute .* install the Gateway API first"):
-        spin.up(prepared, [*local, {**route, "metadata": {"name": "a", "namespace": "push"}}], print, impatient)
+        spin.up(prepared, manifests, print, impatient)
+    assert set(cluster.state.objects) == before
+
+
+def test_what_was_spun_up_goes_even_when_an_operator_of_the_cluster_has_gone(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
+    spin.up(prepared, local, print, impatient)
+    cluster.state.operators = False
+    scaled = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "a", "namespace": "push"}}
+    spin.down(prepared, [*local, scaled], print, impatient, with_volumes=True)
+    assert {key.plural for key in cluster.state.objects} == {"namespaces", "secrets"}
 
 
 def test_what_the_operator_may_not_do_is_told(
