@@ -34,7 +34,7 @@ class TrackerMetrics:
             ("method", "status"),
             registry=registry,
         )
-        for method in ("GET", "POST"):
+        for method in ("GET", "HEAD", "POST", "OPTIONS", "other"):
             self.requests.labels(method, "500")  # there from the start, so that the first one is seen as an increase
         self.accepted = Counter(
             "push_tracker_events_accepted",

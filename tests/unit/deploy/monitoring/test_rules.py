@@ -62,6 +62,11 @@ def test_every_alert_has_a_scenario_in_which_it_fires_alone() -> None:
     assert alone == alerts()
 
 
+def test_only_what_waits_on_purpose_fires_later_than_a_minute_after_the_break() -> None:
+    late = {alert for scenario in SCENARIOS["scenarios"] if "at" in scenario for alert in scenario["fires"]}
+    assert late == {"InstanceDown"}
+
+
 def test_the_rules_and_both_configurations_are_valid(tmp_path: Path) -> None:
     answer = promtool("check", "config", str(MONITORING / "prometheus.yml"))
     assert answer.returncode == 0, answer.stdout + answer.stderr
