@@ -5,6 +5,7 @@ It is built on `kubernetes/base` and its components and changes none of them; it
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -46,6 +47,8 @@ class Cluster:
     """Sizes by `<StatefulSet>/<volume>`; those that are not named stay as they are in the base."""
     trusted_proxies: str = ""
     observability: bool = False
+    city_databases: bool = False
+    """Whether the claim `city-databases` holds one (kubernetes/components/city-databases)."""
 
     def __post_init__(self) -> None:
         """Refuse what the API server, or an authority, would refuse much later."""
@@ -116,22 +119,22 @@ def generate(cluster: Cluster, directory: Path, known: catalog.Catalog | None = 
 
 def _files(cluster: Cluster, directory: Path, known: catalog.Catalog) -> dict[str, list[Any]]:
     """Make every file of the overlay, in the order in which its kinds are applied."""
-    base = overlay.build(KUBERNETES / "base")
-    _require_known_volumes(cluster, base)
+    parts = _parts(cluster)
+    _require_known_volumes(cluster, parts)
     metadata = {"name": cluster.namespace, "labels": _namespace_labels()}
     new = {
         "namespace.yaml": [{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}],
         # Its values come by kubernetes.secrets.load: who applies this overlay neither has them nor takes them away.
-        "secret.yaml": [_secret(name) for name in sorted(overlay.secret_keys(base))],
+        "secret.yaml": [_secret(name) for name in sorted(overlay.secret_keys(parts))],
     }
     entry = _gateway(cluster, known) if cluster.entry == "gateway" else _ingress(cluster, known)
     changed = {
         "configmap.yaml": [
             _patch("v1", "ConfigMap", "push-settings", data={"TRUSTED_PROXIES": cluster.trusted_proxies})
         ],
-        "statefulset.yaml": list(_workloads(cluster, base, "StatefulSet")),
-        "deployment.yaml": list(_workloads(cluster, base, "Deployment")),
-        "job.yaml": list(_workloads(cluster, base, "Job")),
+        "statefulset.yaml": list(_workloads(cluster, parts, "StatefulSet")),
+        "deployment.yaml": list(_workloads(cluster, parts, "Deployment")),
+        "job.yaml": list(_workloads(cluster, parts, "Job")),
         "horizontalpodautoscaler.yaml": [
             _patch(
                 "autoscaling/v2",
@@ -149,7 +152,6 @@ def _files(cluster: Cluster, directory: Path, known: catalog.Catalog) -> dict[st
 def _kustomization(
     cluster: Cluster, directory: Path, known: catalog.Catalog, *, new: Sequence[str], changed: Sequence[str]
 ) -> dict[str, Any]:
-    components = ["network-policies", cluster.entry, "keda", *(["observability"] if cluster.observability else [])]
     prefix = f"{cluster.registry}/" if cluster.registry else ""
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -157,7 +159,7 @@ def _kustomization(
         "namespace": cluster.namespace,
         "labels": [{"pairs": {"app.kubernetes.io/version": cluster.version}}],
         "resources": [*new, _relative(KUBERNETES / "base", directory)],
-        "components": [_relative(KUBERNETES / "components" / name, directory) for name in components],
+        "components": _components(cluster, directory),
         "images": [
             {"name": f"push/{service}", "newName": f"{prefix}push/{service}", "newTag": cluster.version}
             for service in sorted(known.services)
@@ -174,9 +176,27 @@ def _kustomization(
     }
 
 
-def _workloads(cluster: Cluster, base: Sequence[Manifest], kind: str) -> Iterator[dict[str, Any]]:
+def _components(cluster: Cluster, directory: Path) -> list[str]:
+    names = ["network-policies", cluster.entry, "keda"]
+    names += [*(["observability"] * cluster.observability), *(["city-databases"] * cluster.city_databases)]
+    return [_relative(KUBERNETES / "components" / name, directory) for name in names]
+
+
+def _parts(cluster: Cluster) -> list[Manifest]:
+    """Build what the overlay is made of, before anything of it is changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder).resolve()
+        kustomization = {
+            "resources": [_relative(KUBERNETES / "base", directory)],
+            "components": _components(cluster, directory),
+        }
+        (directory / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
+        return overlay.build(directory)
+
+
+def _workloads(cluster: Cluster, parts: Sequence[Manifest], kind: str) -> Iterator[dict[str, Any]]:
     """Say of each workload of a kind what this cluster wants: pull policy, replicas where nothing scales it, sizes."""
-    for workload in base:
+    for workload in parts:
         if workload["kind"] != kind:
             continue
         name, template = workload["metadata"]["name"], workload["spec"]["template"]["spec"]
@@ -202,10 +222,10 @@ def _sized(claim: Manifest, size: str) -> Manifest:
     return {**claim, "spec": {**claim["spec"], "resources": {"requests": {"storage": storage}}}}
 
 
-def _require_known_volumes(cluster: Cluster, base: Sequence[Manifest]) -> None:
+def _require_known_volumes(cluster: Cluster, parts: Sequence[Manifest]) -> None:
     known = {
         f"{workload['metadata']['name']}/{claim['metadata']['name']}"
-        for workload in base
+        for workload in parts
         for claim in workload.get("spec", {}).get("volumeClaimTemplates", ())
     }
     if unknown := sorted(set(cluster.volumes) - known):

@@ -9,6 +9,7 @@ from invoke.tasks import Task, task
 from deploy.tasks import path, told_plainly
 
 _HELP = {
+    "city-databases": "places from a city database on the claim city-databases, which is yours to make and to fill",
     "cluster": "a name for the cluster: the overlay is kubernetes/overlays/<name>",
     "domain": "the domain under which the public hosts are (trk.<domain> ...)",
     "email": "where the certificate's authority writes to (default: hostmaster@<domain>)",
@@ -42,6 +43,7 @@ def _generate(
     trusted_proxies: str = "",
     output: str = "",
     observability: bool = False,
+    city_databases: bool = False,
 ) -> None:
     """Write an overlay for a cluster: hosts, TLS, registry, replicas and volumes; the same bytes each time."""
     with told_plainly():
@@ -62,6 +64,7 @@ def _generate(
             volumes=generating.parse_volumes(volumes),
             trusted_proxies=trusted_proxies,
             observability=observability,
+            city_databases=city_databases,
         )
         generating.generate_and_tell(wanted, path(output) if output else None)
 

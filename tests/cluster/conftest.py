@@ -39,14 +39,14 @@ def client(kubeconfig: Path) -> Iterator[Api]:
         yield connected
 
 
-BUILDS = ("local", "cloud", "ingress", "observability", "generated-gateway", "generated-ingress")
+BUILDS = ("local", "cloud", "ingress", "observability", "city-databases", "generated-gateway", "generated-ingress")
 
 
 @pytest.fixture(scope="session")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Manifest]]:
     """Every overlay, every component on the base, and what is generated with either way in."""
     folder = tmp_path_factory.mktemp("overlays")
-    for component in ("ingress", "observability"):
+    for component in ("ingress", "observability", "city-databases"):
         kustomization: dict[str, Any] = {
             "images": [{"name": f"push/{service}", "newTag": "dev"} for service in catalog.load().services],
             "namespace": "push",
@@ -68,6 +68,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Manifest]
             namespace="push-berlin",
             registry="registry.example.com/team",
             observability=True,
+            city_databases=True,
         )
         generate(asked, folder / f"generated-{entry}")
     own = {name: folder / name for name in BUILDS[2:]}

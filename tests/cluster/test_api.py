@@ -104,9 +104,3 @@ def test_credentials_that_are_not_known_are_told(kubeconfig: Path) -> None:
         pytest.raises(OperatorError, match="can't read Namespace push: the cluster does not know these credentials"),
     ):
         client.get(NAMESPACE)
-
-
-def test_a_dry_run_changes_nothing(client: api.Api, cluster: ApiServer) -> None:
-    client.apply(NAMESPACE, dry_run=True)
-    assert client.get(NAMESPACE) is None
-    assert cluster.state.objects == {}

@@ -42,6 +42,29 @@ def test_it_writes_a_file_a_kind(tmp_path: Path) -> None:
     assert "httproute.yaml" not in read(tmp_path / "a"), "what is no longer wanted goes"
 
 
+def test_what_components_bring_is_told_too(tmp_path: Path) -> None:
+    volumes = {"prometheus/data": "70Gi"}
+    with pytest.raises(OperatorError, match="--volumes prometheus/data"):
+        generate(dataclasses.replace(BERLIN, volumes=volumes), tmp_path / "a")
+    watched = dataclasses.replace(
+        BERLIN, volumes=volumes, observability=True, city_databases=True, pull_policy="Always"
+    )
+    generate(watched, tmp_path / "a")
+    built = overlay.build(tmp_path / "a")
+    prometheus = found(built, "StatefulSet", "prometheus")["spec"]
+    assert prometheus["volumeClaimTemplates"][0]["spec"]["resources"]["requests"] == {"storage": "70Gi"}
+    for kind, name in (("StatefulSet", "prometheus"), ("Deployment", "grafana"), ("StatefulSet", "tracker")):
+        template = found(built, kind, name)["spec"]["template"]
+        assert {each["imagePullPolicy"] for each in overlay.containers(template)} == {"Always"}, name
+    [kafkastore] = [
+        each
+        for each in found(built, "StatefulSet", "tracker")["spec"]["template"]["spec"]["initContainers"]
+        if each["name"] == "kafkastore"
+    ]
+    assert {"name": "city-databases", "mountPath": "/var/lib/push/city", "readOnly": True} in kafkastore["volumeMounts"]
+    assert {"name": "GEOIP_DATABASE", "value": "/var/lib/push/city/GeoLite2-City.mmdb"} in kafkastore["env"]
+
+
 def test_what_was_asked_for_is_in_the_build(tmp_path: Path) -> None:
     asked = dataclasses.replace(
         BERLIN,
