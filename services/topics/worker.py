@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
+from typing import Any
 
 from services.backbone.kafka import KafkaUnavailable, TopicPlan, ensure_topics, topic_differences
 from services.backbone.logs import get_logger
@@ -22,7 +24,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     deadline_s = loop.time() + settings.wait_s
     while not stop.is_set():
         try:
-            await _make(settings.bootstrap_servers, settings.plans)
+            await _unless_stopped(_make(settings.bootstrap_servers, settings.plans), stop, deadline_s=deadline_s)
         except KafkaUnavailable as error:
             if loop.time() >= deadline_s:
                 fail(f"no topics after {settings.wait_s:g} s at {settings.bootstrap_servers}: {error}", 1)
@@ -32,6 +34,21 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _PAUSE_S)
     fail("stopped before the topics were made", 1)
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event, *, deadline_s: float) -> None:
+    """Do the work, but not for longer than until `stop` or the deadline: brokers that hang must not make this deaf."""
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    left_s = max(_PAUSE_S, deadline_s - asyncio.get_running_loop().time())
+    try:
+        done, _ = await asyncio.wait([working, stopping], timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        working.cancel()
+    if working not in done:
+        raise KafkaUnavailable("no answer")
+    await working
 
 
 async def _make(bootstrap_servers: str, plans: tuple[TopicPlan, ...]) -> None:

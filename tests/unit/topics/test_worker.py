@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -127,6 +128,25 @@ def test_stopped_while_it_waits_it_does_not_pretend() -> None:
         assert job.wait(10) == 1
         assert time.monotonic() - begun < 5
         assert "stopped before the topics were made" in job.stderr.read()
+
+
+def test_brokers_that_hang_do_not_make_it_deaf() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        where = f"127.0.0.1:{hanging.getsockname()[1]}"
+        finished = run(where, TOPICS_WAIT_S="1.5")
+        assert finished.returncode == 1
+        assert finished.stderr.splitlines()[-1] == f"no topics after 1.5 s at {where}: no answer"
+        hanging.setblocking(True)  # noqa: FBT003 - as the socket module has it
+        hanging.accept()[0].close()  # of the first job
+        with subprocess.Popen(COMMAND, cwd=ROOT, env=environ(where), stderr=subprocess.PIPE, text=True) as job:
+            assert job.stderr is not None
+            connection, _ = hanging.accept()
+            with connection:
+                begun = time.monotonic()
+                job.send_signal(signal.SIGTERM)
+                assert job.wait(10) == 1
+                assert time.monotonic() - begun < 5  # what compose leaves it
+            assert "stopped before the topics were made" in job.stderr.read()
 
 
 def test_wrong_settings_end_it_before_anything_is_asked() -> None:
