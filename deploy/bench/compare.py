@@ -54,7 +54,7 @@ def keep(figure: Figure, *, brief: bool, load: str = "", folder: Path = LATEST) 
         "brief": brief,
         "load": load,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": {"cores": len(os.sched_getaffinity(0)), "python": platform.python_version()},
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
     }
     name = figure.name.replace(" ", "-") + (".brief" if brief else "")
     (folder / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")

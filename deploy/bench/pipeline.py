@@ -142,8 +142,11 @@ class _Path:
         return UnderLoad(nginx, nginx.port, lambda _answered: 0).at_full_speed
 
     def missing(self) -> int:
-        """Count what was answered 200 and not counted by every consumer."""
-        return self._answered - min(self._counted().values())
+        """Count what was answered 200 and not counted by every consumer.
+
+        There may be more counted than answered: a request that was refused may be stored all the same.
+        """
+        return max(0, self._answered - min(self._counted().values()))
 
     def _try(self, rate: float) -> Step:
         waiting: list[int] = []

@@ -21,6 +21,7 @@ from deploy.bench.references.nginx import ConstantNginx
 from deploy.bench.rounds import Effort, in_turns
 from deploy.bench.waiting import wait_until
 from deploy.errors import OperatorError
+from deploy.localstack.interrupts import exit_on_signals
 from deploy.localstack.ports import LOOPBACK, free_port, is_listening
 from deploy.localstack.processes import LocalProcess
 from deploy.localstack.redis import RedisServer
@@ -66,6 +67,7 @@ class Arena:
     def __init__(self, stack: contextlib.ExitStack) -> None:
         """Start nothing but Redis; `stack` stops all."""
         self._stack = stack
+        stack.enter_context(exit_on_signals())
         self.cores = divide()
         self.scratch = Scratch(keep_data=False)
         stack.callback(self.scratch.close)

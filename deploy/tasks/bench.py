@@ -138,8 +138,8 @@ def bench_kafidx(
     name="profile",
     positional=["service"],
     help={
-        "log": _LOG["log"],
-        "seconds": "how long to look, twice: for the table, and for the graph (default 5)",
+        "log": f"{_LOG['log']}; not for tracker",
+        "seconds": "how long to look, twice: for the table, and for the graph (default 5, at most 30)",
         "service": "tracker, kafkastore, consumers or kafidx",
     },
 )

@@ -51,5 +51,8 @@ def test_a_profile_names_the_functions_and_draws_the_graph() -> None:
 def test_compare_says_what_it_compared_or_what_to_run() -> None:
     done = run("bench.compare")
     # Where somebody has measured in this clone, there is something to compare; else it says what to run.
-    hints = ("only with --brief", "with the same load")
-    assert "ratios to the references" in done.stdout or any(hint in done.stderr for hint in hints), done.stderr
+    if "ratios to the references" in done.stdout:
+        assert done.returncode == int("REGRESSION" in done.stdout), done.stdout + done.stderr
+    else:
+        assert done.returncode == 1
+        assert any(hint in done.stderr for hint in ("only with --brief", "with the same load")), done.stderr

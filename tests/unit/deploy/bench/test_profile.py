@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from deploy.bench.profile import parse_seconds, profile, read_stacks
@@ -25,7 +27,9 @@ def test_recursion_counts_once() -> None:
 def test_what_can_not_be_profiled_is_said_with_what_can() -> None:
     with pytest.raises(OperatorError, match="tracker, kafkastore, consumers, kafidx"):
         profile("nginx", seconds=5.0)
+    with pytest.raises(OperatorError, match="tracker takes no --log"):
+        profile("tracker", seconds=5.0, log=Path("access.log"))
     with pytest.raises(OperatorError, match="idle"):
         read_stacks("")
-    with pytest.raises(OperatorError, match="1 to 60"):
+    with pytest.raises(OperatorError, match="1 to 30"):
         parse_seconds("0")
