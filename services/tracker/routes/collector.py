@@ -28,6 +28,8 @@ _LARGE_BATCH_BYTES: Final = 65_536
 _LINGER_BYTES: Final = 4_194_304
 _LINGER_S: Final = 1.0
 
+_METHODS: Final = frozenset(answers.METHODS.split(", "))
+
 _STATUS: Final[Mapping[type[core.Refused], tuple[int, str]]] = {
     core.Malformed: (400, "malformed"),
     core.TooLarge: (413, "too_large"),
@@ -236,7 +238,7 @@ class Collector:
         extra: tuple[tuple[bytes, bytes], ...] = (),
         kind: type[Response] = Response,
     ) -> Response:
-        method = request.method if request.method in answers.METHODS else "other"
+        method = request.method if request.method in _METHODS else "other"
         self._metrics.requests.labels(method, str(status)).inc()
         response = kind(body, status)
         if body:
