@@ -84,14 +84,12 @@ class Api:
         """Close the connections."""
         self._client.rest_client.close()
 
-    def apply(self, manifest: Manifest, *, manager: str = FIELD_MANAGER, dry_run: bool = False) -> dict[str, Any]:
+    def apply(self, manifest: Manifest, *, manager: str = FIELD_MANAGER) -> dict[str, Any]:
         """Bring an object to what the manifest says, by server-side apply; return it as it is then.
 
         Fields that the manifest does not name stay as they are. Unknown fields are refused, not dropped.
         """
         query = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
-        if dry_run:
-            query["dryRun"] = "All"
         url = self._kind(manifest).url(manifest["metadata"]["name"], namespace_of(manifest))
         body = json.dumps(manifest)
         return self._request(_Question("PATCH", url, manifest, query, body, "application/apply-patch+yaml"))
