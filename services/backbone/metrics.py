@@ -158,6 +158,9 @@ class KafkastoreMetrics:
         self.batch_events = Histogram(
             "push_kafkastore_batch_events", "Entries in one claim", buckets=_BATCH_BUCKETS, registry=registry
         )
+        self.geoip_databases = Gauge(
+            "push_kafkastore_geoip_databases", "City databases that the settings name", registry=registry
+        )
         self.geoip_loaded = Gauge(
             "push_kafkastore_geoip_loaded", "1 when a city database is open, else 0", registry=registry
         )

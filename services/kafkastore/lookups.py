@@ -104,6 +104,11 @@ class PlaceLookup:
             self._use(database, await asyncio.to_thread(database.look))
 
     @property
+    def named(self) -> int:
+        """How many databases there should be."""
+        return len(self._databases)
+
+    @property
     def loaded(self) -> bool:
         """Whether any database is open."""
         return any(database.reader is not None for database in self._databases)

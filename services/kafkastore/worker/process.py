@@ -143,6 +143,7 @@ async def _keep_fresh(places: PlaceLookup, every_s: float) -> None:
 
 async def _read_books(metrics: KafkastoreMetrics, queues: dict[str, EventQueue], places: PlaceLookup) -> None:
     """Bring the figures that live elsewhere into /metrics; a Redis that does not answer has none, not old ones."""
+    metrics.geoip_databases.set(places.named)
     metrics.geoip_loaded.set(places.loaded)
 
     async def read(label: str, queue: EventQueue) -> None:
