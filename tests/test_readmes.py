@@ -27,6 +27,8 @@ RUN_BY = {
     "python3 tasks.py docker.compose.open-urls": "tests/system/test_containers.py",
     "python3 tasks.py docker.compose.logs --service kafkastore --since 10m": "tests/system/test_containers.py",
     'python3 tasks.py docker.compose.run --command "status"': "tests/system/test_containers.py",
+    'python3 tasks.py docker.compose.run --command "dead.list --since 2h"': "tests/system/test_containers.py",
+    'python3 tasks.py docker.compose.run --command "dead.replay --dry-run"': "tests/system/test_containers.py",
     "python3 tasks.py docker.compose.spin-down --keep-data": "tests/system/test_containers.py",
     "python3 tasks.py test --suite system": ".ci/run",
     "python3 tasks.py chaos --minutes 1.5 --seed 7 --json": "tests/chaos/test_chaos.py",
