@@ -1,8 +1,6 @@
 """bench.consumers: events that a statistics consumer counts, poll to counts and positions written."""
 
 import asyncio
-import os
-import sys
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -14,6 +12,7 @@ from deploy.bench import figures, report
 from deploy.bench.entries import records
 from deploy.bench.figures import Round
 from deploy.bench.machine import Cores, Usage, divide
+from deploy.bench.references.first import first_process
 from deploy.bench.references.first_consumer import COUNTED
 from deploy.bench.rounds import Effort, in_turns
 from deploy.bench.waiting import wait_until
@@ -32,7 +31,6 @@ FIRST_CONSUMER = "ZINCRBY for each event"
 _PER_SECOND = 60_000  # events in the topic for each second of a round: what is aimed at, at the least
 _FIRST_PER_SECOND = 1_500
 _PRODUCED_AT_ONCE = 5_000
-_ROOT = Path(__file__).parents[2]
 
 
 def bench_consumers(consumer: str, effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: bool) -> int:
@@ -89,13 +87,7 @@ class _Arena:
         """Let the consumer that one would write first count a part of it."""
         self._redis.flushall()
         where = [self._stack.redis_url, self._stack.bootstrap_servers]
-        process = LocalProcess(
-            "first-consumer",
-            [*self._cores.within, sys.executable, "-m", "deploy.bench.references.first_consumer", *where],
-            log=self._stack.log_directory / "first-consumer.log",
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
-            cwd=_ROOT,
-        )
+        process = first_process("consumer", *where, within=self._cores.within, logs=self._stack.log_directory)
         process.start()
         try:
             return self._measure(process, self._counted_first, min(self._filled, int(_FIRST_PER_SECOND * seconds)))

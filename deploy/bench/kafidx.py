@@ -6,9 +6,7 @@ rows by the CPU time that they took.
 
 import asyncio
 import contextlib
-import os
 import re
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -21,11 +19,11 @@ from deploy.bench import figures, report
 from deploy.bench.entries import records
 from deploy.bench.figures import Round
 from deploy.bench.machine import Cores, Usage, divide
+from deploy.bench.references.first import first_process
 from deploy.bench.rounds import Effort, in_turns
 from deploy.localstack import LocalStack
 from deploy.localstack.kafka import KafkaChoice
 from deploy.localstack.ports import LOOPBACK, free_port, is_listening
-from deploy.localstack.processes import LocalProcess
 from deploy.traffic import read_log
 from services.backbone import names
 from services.backbone.events import Record
@@ -38,7 +36,6 @@ _WATCHERS = 20
 _RATE = 500.0  # what the reference can do as well with so many watchers
 _STEP_S = 0.02
 _REST_S = 20.0
-_ROOT = Path(__file__).parents[2]
 _NUMBER = re.compile(r"bench-(\d+)")
 
 
@@ -74,14 +71,8 @@ class _Arena:
     def start_first(self, cleanup: contextlib.ExitStack) -> Callable[[float], Round]:
         """Start the live view that one would write first; return what does a round with it."""
         port = free_port()
-        words = ["-m", "deploy.bench.references.first_kafidx", str(port), self._stack.bootstrap_servers]
-        process = LocalProcess(
-            "first-kafidx",
-            [*self._cores.within, sys.executable, *words],
-            log=self._stack.log_directory / "first-kafidx.log",
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
-            cwd=_ROOT,
-        )
+        where = [str(port), self._stack.bootstrap_servers]
+        process = first_process("kafidx", *where, within=self._cores.within, logs=self._stack.log_directory)
         cleanup.callback(process.stop)
         process.start()
         process.wait_until(lambda: is_listening(port), timeout_s=30)

@@ -1,8 +1,6 @@
 """bench.kafkastore: entries of a queue, enriched with place and device, in Kafka and confirmed."""
 
 import asyncio
-import os
-import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,11 @@ from deploy.bench import figures, report
 from deploy.bench.entries import entries
 from deploy.bench.figures import Round
 from deploy.bench.machine import Cores, Usage, divide
+from deploy.bench.references.first import first_process
 from deploy.bench.rounds import Effort, in_turns
 from deploy.bench.waiting import wait_until
 from deploy.localstack import LocalStack
 from deploy.localstack.kafka import KafkaChoice
-from deploy.localstack.processes import LocalProcess
 from deploy.traffic import TrackingRequest, read_log
 from services.backbone import names
 from services.backbone.kafka import TopicOffsets
@@ -27,7 +25,6 @@ FIRST_ENRICHER = "geoip2, user-agents, urlencode, send"
 _PER_SECOND = 40_000  # entries made for each second of a round: what is aimed at, at the least
 _FIRST_PER_SECOND = 1_000
 _PUSHED_AT_ONCE = 5_000
-_ROOT = Path(__file__).parents[2]
 
 
 def bench_kafkastore(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: bool) -> int:
@@ -77,15 +74,8 @@ class _Arena:
         count = int(_FIRST_PER_SECOND * seconds)
         self._fill(count)
         database = self._stack.environment()["GEOIP_DATABASE"]
-        script = ["-m", "deploy.bench.references.first_enricher"]
         where = [self._stack.redis_url, self._stack.bootstrap_servers, database]
-        process = LocalProcess(
-            "first-enricher",
-            [*self._cores.within, sys.executable, *script, *where],
-            log=self._stack.log_directory / "first-enricher.log",
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
-            cwd=_ROOT,
-        )
+        process = first_process("enricher", *where, within=self._cores.within, logs=self._stack.log_directory)
         process.start()
         try:
             begin_s = wait_until(lambda: self._listed() < count, process)

@@ -2,13 +2,10 @@
 
 import contextlib
 import json
-import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from redis import Redis
@@ -17,6 +14,7 @@ from deploy.bench import figures, report, wrk
 from deploy.bench.client import Answers, Client
 from deploy.bench.figures import Round
 from deploy.bench.machine import Usage, divide
+from deploy.bench.references.first import first_process
 from deploy.bench.references.nginx import ConstantNginx
 from deploy.bench.rounds import Effort, in_turns
 from deploy.bench.waiting import wait_until
@@ -38,7 +36,6 @@ _TARGET = "/t/open?di=device-7&x=1"
 _GET = f"GET {_TARGET} HTTP/1.1\r\nHost: {_HOST}\r\n\r\n".encode()
 _PACED_CONNECTIONS = 64
 _BATCH_CONNECTIONS = 4
-_ROOT = Path(__file__).parents[2]
 
 
 class Tally:
@@ -106,10 +103,7 @@ class Arena:
     def start_first_tracker(self) -> "UnderLoad":
         """Start the tracker that one would write first."""
         port = free_port()
-        command = [sys.executable, "-m", "deploy.bench.references.first_tracker", str(port), self.server.url]
-        log = self.scratch.logs / "first-tracker.log"
-        environ = {**os.environ, "PYTHONPATH": str(_ROOT)}
-        process = LocalProcess("first-tracker", [*self.cores.within, *command], log=log, env=environ, cwd=_ROOT)
+        process = first_process("tracker", str(port), self.server.url, within=self.cores.within, logs=self.scratch.logs)
         return self._start_reference(process, port)
 
     def _start_reference(self, process: LocalProcess, port: int) -> "UnderLoad":

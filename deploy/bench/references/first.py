@@ -1,0 +1,22 @@
+"""What one would write first, as a process on the measured core."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy.localstack.processes import LocalProcess
+
+_ROOT = Path(__file__).parents[3]
+
+
+def first_process(name: str, *arguments: str, within: Sequence[str], logs: Path) -> LocalProcess:
+    """Return the process of the module `first_<name>` beside this one, not yet started; `within` says on which core."""
+    module = f"deploy.bench.references.first_{name}"
+    return LocalProcess(
+        f"first-{name}",
+        [*within, sys.executable, "-m", module, *arguments],
+        log=logs / f"first-{name}.log",
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        cwd=_ROOT,
+    )
