@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.errors import OperatorError
-from deploy.running import Endpoints
+from deploy.running import NOWHERE, Endpoints
 from services.backbone import histogram, names
 from services.backbone.counters import CounterStore, Progress
 from services.backbone.kafka import KafkaUnavailable, TopicOffsets
@@ -86,30 +86,34 @@ class StatusReader:
     async def read(self) -> Status:
         """Read everything anew. Raises StatusError."""
         try:
+            # Connected first, and asked between ledger and positions: or what comes meanwhile would look like lag.
+            ends, fault = await self._ends()
             ledgers = await asyncio.gather(*(EventQueue(server).books() for server in self._queue_servers))
+            if ends is not None:
+                ends, fault = await self._ends()
             store = CounterStore(self._counter_server)
             counters = [description.name for description in await store.descriptions()]
             progress = await asyncio.gather(*(store.progress(name) for name in counters))
             positions = await asyncio.gather(*(store.positions(name) for name in counters))
         except (QueueError, OSError) as error:
             addresses = {_without_password(url) for url in (*self._endpoints.queue_urls, self._endpoints.counters_url)}
-            raise StatusError(
-                f"Redis does not answer at {', '.join(sorted(addresses))}: {error}\n"
-                "Does it run? `demo` starts a system here; REDIS_URL, COUNTERS_REDIS_URL and\n"
-                "KAFKA_BOOTSTRAP_SERVERS, in the environment or in .env, name one elsewhere."
-            ) from error
+            raise StatusError(f"Redis does not answer at {', '.join(sorted(addresses))}: {error}\n{NOWHERE}") from error
         books = Books(*(sum(column) for column in zip(*ledgers, strict=True)))
         counted = dict(zip(counters, progress, strict=True))
-        try:
-            ends = await self._offsets.ends()
-        except KafkaUnavailable as error:
-            fault = f"Kafka does not answer at {self._endpoints.bootstrap_servers}: {error}"
+        if ends is None:
             return Status(books, None, counted, dict.fromkeys(counters), fault)
         lag: dict[str, int | None] = {
             name: sum(max(0, end - position.get(partition, 0)) for partition, end in ends.items())
             for name, position in zip(counters, positions, strict=True)
         }
         return Status(books, sum(ends.values()), counted, lag)
+
+    async def _ends(self) -> tuple[dict[int, int] | None, str]:
+        """Return where each partition ends, or None and why nobody tells."""
+        try:
+            return await self._offsets.ends(), ""
+        except KafkaUnavailable as error:
+            return None, f"Kafka does not answer at {self._endpoints.bootstrap_servers}: {error}"
 
     async def top_types(self) -> dict[str, int]:
         """Return the most frequent event types and their counts."""
