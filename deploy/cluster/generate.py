@@ -20,7 +20,7 @@ from deploy.cluster.api import Manifest
 from deploy.errors import OperatorError
 
 KUBERNETES = overlay.ROOT / "kubernetes"
-_WRITTEN_BY = "# Written by `inv cloud.generate`, which writes it anew: change its flags, not this file.\n"
+_WRITTEN_BY = "# Written by `python3 tasks.py cloud.generate`, which writes it anew: change its flags, not this file.\n"
 _RESERVED = ("local", "cloud")
 
 Entry = Literal["gateway", "ingress"]
@@ -52,16 +52,27 @@ class Cluster:
 
     def __post_init__(self) -> None:
         """Refuse what the API server, or an authority, would refuse much later."""
-        for flag, value, pattern in (
-            ("--cluster", self.name, r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"),
-            ("--namespace", self.namespace, r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"),
-            ("--domain", self.domain, r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"),
-            ("--registry", self.registry, r"([a-z0-9][-a-z0-9.]*(:\d+)?(/[a-z0-9][-a-z0-9._]*)*)?"),
-            ("--tag", self.version, r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"),  # it is a label too
-            ("--email", self.email, r"(\S+@\S+\.\S+)?"),
+        for flag, value, pattern, wanted in (
+            ("--cluster", self.name, r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "a name of a-z, 0-9 and -, like berlin"),
+            ("--namespace", self.namespace, r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "a name of a-z, 0-9 and -"),
+            (
+                "--domain",
+                self.domain,
+                r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-z]{2,63}",
+                "a domain, like push.example.com",
+            ),
+            (
+                "--registry",
+                self.registry,
+                r"([a-z0-9][-a-z0-9.]*(:\d+)?(/[a-z0-9][-a-z0-9._]*)*)?",
+                "a host and a path, like registry.example.com/team",
+            ),
+            # It is a label too.
+            ("--tag", self.version, r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", "a version, like 0.2.0"),
+            ("--email", self.email, r"(\S+@\S+\.\S+)?", "an address, like admin@example.com"),
         ):
             if not re.fullmatch(pattern, value):
-                raise OperatorError(f"{flag} {value or '(empty)'}: that is none")
+                raise OperatorError(f"{flag} {value}: it is {wanted}" if value else f"{flag} is missing: {wanted}")
         self._require_known_words()
         for network in filter(None, self.trusted_proxies.split(",")):
             try:
@@ -69,6 +80,8 @@ class Cluster:
             except ValueError:
                 raise OperatorError(f"--trusted-proxies {network}: that is no network; write 10.0.0.0/8") from None
         for volume, size in self.volumes.items():
+            if "/" not in volume:
+                raise OperatorError(f"--volumes {volume}={size}: it is STATEFULSET/VOLUME=SIZE, like kafka/data=100Gi")
             if not re.fullmatch(r"[1-9][0-9]*(Mi|Gi|Ti)", size):
                 raise OperatorError(f"--volumes {volume}={size}: a size is written like 40Gi")
 
@@ -306,5 +319,8 @@ def generate_and_tell(cluster: Cluster, directory: Path | None) -> None:
     for written in generate(cluster, place):
         print(f"wrote     {written.name}")
     name = cluster.name if directory is None else str(place)
-    print(f"in {place}. Next: inv kubernetes.namespace.create, .secrets.load and .spin.up, each --overlay {name}")
-    print(f"or, with the secrets loaded: kubectl apply --server-side -k {place}")
+    shown = place.relative_to(overlay.ROOT) if place.is_relative_to(overlay.ROOT) else place
+    print(f"in {shown}, which holds no secret and may be committed. Next:")
+    for task in ("namespace.create", "secrets.load", "spin.up"):
+        print(f"  python3 tasks.py kubernetes.{task} --overlay {name}")
+    print(f"or, with the secrets loaded: kubectl apply --server-side --force-conflicts -k {shown}")

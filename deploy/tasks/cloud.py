@@ -1,4 +1,4 @@
-"""`inv cloud.generate`: an overlay for a cluster of one's own. `inv stackpoint.generate.yaml` is its former name."""
+"""`cloud.generate`: an overlay for a cluster of one's own. `stackpoint.generate.yaml` is its former name."""
 
 from typing import Any, cast
 
@@ -10,20 +10,20 @@ from deploy.tasks import path, told_plainly
 
 _HELP = {
     "city-databases": "places from a city database on the claim city-databases, which is yours to make and to fill",
-    "cluster": "a name for the cluster: the overlay is kubernetes/overlays/<name>",
-    "domain": "the domain under which the public hosts are (trk.<domain> ...)",
+    "cluster": "required: a name for the cluster; the overlay is kubernetes/overlays/<name>",
+    "domain": "required: the domain under which the public hosts are (trk.<domain> ...)",
     "email": "where the certificate's authority writes to (default: hostmaster@<domain>)",
-    "entry": "gateway (Gateway API) or ingress",
-    "gateway-class": "with --entry gateway: the class of gateway that the cluster has",
-    "namespace": "the namespace of the installation",
+    "entry": "gateway (Gateway API, the default) or ingress",
+    "gateway-class": "required with --entry gateway: the class of gateway that the cluster has",
+    "namespace": "the namespace of the installation (default: push)",
     "observability": "with Prometheus and Grafana",
     "output": "the directory to write to (default: kubernetes/overlays/<cluster>)",
-    "pull-policy": "IfNotPresent, Always or Never",
-    "registry": "what comes before push/<service> in the names of the images",
+    "pull-policy": "IfNotPresent (the default), Always or Never",
+    "registry": "what comes before push/<service> in the names of the images, like registry.example.com/team",
     "tag": "the version of the images (default: that of this clone)",
-    "trackers": "LEAST:MOST trackers",
+    "trackers": "LEAST:MOST trackers (default 2:10)",
     "trusted-proxies": "the networks (CIDR, with commas between) of the balancers in front of the trackers",
-    "volumes": "sizes, as kafka/data=100Gi,tracker/spool=8Gi",
+    "volumes": "sizes, as kafka/data=100Gi,tracker/spool=8Gi; others stay as they are in the base",
 }
 
 

@@ -127,7 +127,7 @@ def test_no_secret_is_in_what_is_written(tmp_path: Path) -> None:
     ("change", "told"),
     [
         ({"domain": "nodot"}, "--domain nodot"),
-        ({"domain": ""}, r"--domain \(empty\)"),
+        ({"domain": ""}, r"--domain is missing"),
         ({"domain": "-a.example.com"}, "--domain"),
         ({"name": "Berlin"}, "--cluster Berlin"),
         ({"name": "cloud"}, "--cluster cloud: that name is taken"),

@@ -38,18 +38,18 @@ def test_a_missing_key_is_named_and_nothing_is_written(
 ) -> None:
     for text in ("OTHER=1\n", "KAFIDX_PASSWORD=\n", "KAFIDX_PASSWORD=<generate>\n"):
         dotenv.write_text(text)
-        with pytest.raises(OperatorError, match=r"\.env has no KAFIDX_PASSWORD: `inv dotenv.generate`"):
+        with pytest.raises(OperatorError, match=r"\.env has no KAFIDX_PASSWORD: `python3 tasks.py dotenv.generate`"):
             secrets.load(inside, local, dotenv, print)
     assert SECRET not in cluster.state.objects
 
 
 def test_without_a_dotenv_it_is_told_what_makes_one(inside: Api, local: list[Manifest], tmp_path: Path) -> None:
-    with pytest.raises(OperatorError, match=r"there is no .*nowhere: `inv dotenv.generate` makes it"):
+    with pytest.raises(OperatorError, match=r"there is no .*nowhere: `python3 tasks.py dotenv.generate` makes it"):
         secrets.load(inside, local, tmp_path / "nowhere", print)
 
 
 def test_without_a_namespace_it_is_told_what_makes_one(client: Api, local: list[Manifest], dotenv: Path) -> None:
-    with pytest.raises(OperatorError, match=r"`inv kubernetes.namespace.create` makes it"):
+    with pytest.raises(OperatorError, match=r"`python3 tasks.py kubernetes.namespace.create` makes it"):
         secrets.load(client, local, dotenv, print)
 
 
@@ -64,7 +64,7 @@ def test_what_the_server_says_of_a_secret_is_not_repeated(
 
 def test_names_are_shown_and_values_never(inside: Api, local: list[Manifest], dotenv: Path, told: list[str]) -> None:
     secrets.show(inside, "push", told.append)
-    assert told.pop() == "namespace push has no secrets of Push: `inv kubernetes.secrets.load` writes them"
+    assert told.pop() == "namespace push has no secrets of Push: `python3 tasks.py kubernetes.secrets.load` writes them"
     secrets.load(inside, local, dotenv, print)
     secrets.show(inside, "push", told.append)
     assert told == ["Secret push-secrets: KAFIDX_PASSWORD"]

@@ -85,7 +85,8 @@ def test_what_goes_wrong_is_one_sentence_and_an_exit_code(inv: Run, tmp_path: Pa
     for words, told, changes in (
         ("kubernetes.spin.up --overlay nowhere", "there are cloud, local", {}),
         ("kubernetes.ps", "no kubeconfig at", {"KUBECONFIG": str(tmp_path / "none")}),
-        ("cloud.generate --cluster a --domain b", "--domain b: that is none", {}),
+        ("cloud.generate --domain b.example", "--cluster is missing: a name of a-z, 0-9 and -, like berlin", {}),
+        ("cloud.generate --cluster a --domain b", "--domain b: it is a domain, like push.example.com", {}),
         ("minikube.start", "there is no minikube on this machine", {"PATH": "/nowhere"}),
     ):
         done = inv(*words.split(), **changes)
