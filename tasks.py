@@ -26,7 +26,7 @@ from deploy.tasks import bench, cloud, docker, end_with, kubernetes, minikube, p
         "kafka": "the broker: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
         "log": "with --once: the access log to replay, Combined Log Format, plain or gzip",
         "once": "replay one log, wait until the books balance, print what came of it; exit code 0 if nothing was lost",
-        "rate": "without --once: synthetic requests a second",
+        "rate": "without --once: synthetic requests a second (default 50)",
     },
 )
 def run_demo(  # one line of help each
@@ -41,6 +41,8 @@ def run_demo(  # one line of help each
     with told_plainly():
         if once != bool(log):
             raise OperatorError("a replay takes both: demo --once --log FILE")
+        if json and not once:
+            raise OperatorError("--json tells what came of a replay: demo --once --log FILE --json")
         if once:
             from deploy import replay
 

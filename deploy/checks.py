@@ -26,7 +26,7 @@ def check() -> int:
     lock_faults = locks.faults()
     _tell("locks", passed=not lock_faults, output="\n".join(lock_faults), seconds=0)
     if lock_faults:
-        failed.append("locks (`inv lock` writes them)")
+        failed.append("locks (`python3 tasks.py lock` writes them)")
     print(f"failed: {', '.join(failed)}" if failed else "all checks passed")
     return 1 if failed else 0
 

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 from invoke.exceptions import ParseError
@@ -21,7 +22,15 @@ class PushProgram(Program):
         try:
             super().parse_tasks()
         except ParseError as error:
-            raise ParseError(f"{error}{self._hint(str(error), error.context)}", error.context) from None
+            raise ParseError(self._plainly(str(error), error.context), error.context) from None
+        except ValueError as error:  # what a flag that takes a number was given
+            value = re.search(r"'(.*)'$", str(error))
+            raise ParseError(f"{_flag_with(value[1]) if value else error}: it is a number") from None
+
+    def _plainly(self, message: str, context: object) -> str:
+        if without := re.search(r"Flag <Argument: ([\w-]+).*> needed value", message):
+            return f"--{without[1].replace('_', '-')} needs a value"
+        return message + self._hint(message, context)
 
     def _hint(self, message: str, context: object) -> str:
         unknown = re.search(r"No idea what '(.+)' is", message)
@@ -31,6 +40,15 @@ class PushProgram(Program):
         known = flags if unknown[1].startswith("-") else sorted(self.collection.task_names)
         nearest = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.5)
         return f" Did you mean {nearest[0]}?" if nearest else " `python3 tasks.py --list` names all tasks."
+
+
+def _flag_with(value: str) -> str:
+    """Return a flag of this command line with the value that it was given, as it was typed."""
+    words = sys.argv[1:]
+    for flag, word in pairwise(words):
+        if word == value and flag.startswith("-"):
+            return f"{flag} {value}"
+    return next((word for word in words if word.startswith("-") and word.endswith(value)), value)
 
 
 def version() -> str:

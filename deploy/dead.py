@@ -20,7 +20,7 @@ from rich.text import Text
 from deploy.errors import OperatorError
 from deploy.letters import Outline, Wanted, read_letters, readable_time
 from deploy.localstack.interrupts import run_interruptible
-from deploy.running import Endpoints
+from deploy.running import NOWHERE, Endpoints
 from services.backbone import names
 from services.backbone.kafka import KafkaUnavailable, TopicReader
 from services.backbone.queue import EventQueue, QueueError, connect
@@ -96,7 +96,7 @@ async def _show(endpoints: Endpoints, wanted: Wanted, *, limit: int, json_output
         return 0
     console = Console()
     if not found:
-        console.print("no dead letter that is meant")
+        console.print("no dead letters" if wanted == Wanted() else "no dead letter is as it was asked for")
         return 0
     console.print(_letters_table(newest, replayed))
     if len(newest) < len(found):
@@ -178,7 +178,7 @@ async def _opened(endpoints: Endpoints) -> AsyncIterator[tuple[TopicReader, Redi
         async with TopicReader(settings, names.DEAD_LETTER_TOPIC) as reader:
             yield reader, redis
     except QueueError as error:
-        raise OperatorError(f"Redis does not answer at {without_password(url)}: {error}") from error
+        raise OperatorError(f"Redis does not answer at {without_password(url)}: {error}\n{NOWHERE}") from error
     except KafkaUnavailable as error:
         raise OperatorError(f"Kafka does not answer at {endpoints.bootstrap_servers}: {error}") from error
     finally:

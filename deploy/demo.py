@@ -13,7 +13,7 @@ from deploy.localstack import LocalStack
 from deploy.localstack.interrupts import run_interruptible
 from deploy.localstack.kafka import KafkaChoice
 from deploy.status import Status, StatusReader, figure
-from deploy.system import endpoints_of, running_system
+from deploy.system import TRACKER_PORT, endpoints_of, running_system
 from deploy.traffic import Tally, send, synthetic_visitors
 
 _REFRESH_S = 0.5
@@ -92,4 +92,7 @@ def _tell_addresses(stack: LocalStack, console: Console) -> None:
     }
     for title, value in lines.items():
         console.print(Text(f"{title}: "), Text(value), soft_wrap=True, highlight=False)
-    console.print("Ctrl-C stops everything.", style="bold")
+    if not stack.tracker_url.endswith(f":{TRACKER_PORT}"):
+        taken = f"Port {TRACKER_PORT} is taken, perhaps by another demo: this one has ports of its own, as above."
+        console.print(taken, style="yellow")
+    console.print("Ctrl-C stops everything (from a script: SIGTERM).", style="bold")

@@ -254,5 +254,5 @@ async def _no_rewriting(redis: Redis) -> bool:
 
 def _confirmed(device_id: str) -> bool:
     if not sys.stdin.isatty():
-        raise OperatorError("this removes data for good: --yes says that it is meant")
+        raise OperatorError("this removes data for good: add --yes to go on")
     return input(f"Remove what waits or died of {device_id!r}, and drop what it sends, for good? [y/N] ").lower() == "y"

@@ -180,7 +180,9 @@ def _refuse_unreachable(url: str) -> None:
     try:
         socket.create_connection(address, timeout=3).close()
     except OSError as error:
-        raise OperatorError(f"no tracker answers at {url}: {error.strerror or error}") from None
+        raise OperatorError(
+            f"no tracker answers at {url}: {error.strerror or error}\nDoes it run? `demo` starts a system here."
+        ) from None
 
 
 def _progress(console: Console) -> Progress:

@@ -1,4 +1,4 @@
-"""Where the system runs that `inv send` and `inv status` talk to: a running demo, or what the environment says."""
+"""Where the system runs that `send`, `status` and others talk to: a running demo, or what the environment says."""
 
 import contextlib
 import json
@@ -13,6 +13,12 @@ from deploy.dotenv import read_dotenv
 _ROOT = Path(__file__).parents[1]
 _VARIABLES = {"REDIS_URL", "KAFKASTORE_REDIS_URLS", "COUNTERS_REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "TRACKER_PORT"}
 _ANNOUNCEMENTS = _ROOT / ".cache" / "running"
+
+NOWHERE = (
+    "Does it run? `demo` starts a system here; REDIS_URL, COUNTERS_REDIS_URL and\n"
+    "KAFKA_BOOTSTRAP_SERVERS, in the environment or in .env, name one elsewhere."
+)
+"""What helps when nobody answers."""
 
 
 class Endpoints(NamedTuple):

@@ -54,7 +54,9 @@ def parse(*, minutes: str, seed: str, rate: str, only: str) -> Asked:
     if seed and not seed.isdecimal():
         raise OperatorError(f"--seed {seed}: it is a whole number")
     number = int(seed) if seed else random.SystemRandom().randrange(1_000_000)
-    again = f"inv chaos --minutes {minutes} --seed {number} --rate {rate}" + (f" --only '{only}'" if only else "")
+    again = f"python3 tasks.py chaos --minutes {minutes} --seed {number} --rate {rate}" + (
+        f" --only '{only}'" if only else ""
+    )
     return Asked(_positive("minutes", minutes), number, _positive("rate", rate), faults, again)
 
 

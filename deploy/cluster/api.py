@@ -219,7 +219,9 @@ def connect(context: str = "", environ: Mapping[str, str] = os.environ) -> Api:
     """Connect as kubectl would: by KUBECONFIG or ~/.kube/config, and its current context unless another is named."""
     paths = environ.get("KUBECONFIG", "") or str(Path.home() / ".kube" / "config")
     if not any(Path(path).exists() for path in paths.split(os.pathsep)):
-        raise OperatorError(f"no kubeconfig at {paths}: start a cluster (inv minikube.start), or set KUBECONFIG")
+        raise OperatorError(
+            f"no kubeconfig at {paths}: start a cluster (python3 tasks.py minikube.start), or set KUBECONFIG"
+        )
     client_configuration = ClientConfiguration()
     try:
         contexts, current = config.list_kube_config_contexts(paths)  # type: ignore[no-untyped-call]

@@ -24,12 +24,14 @@ def load(api: Api, manifests: Sequence[Manifest], dotenv: Path, tell: Tell) -> N
     if not wanted:
         raise OperatorError("no container of this overlay takes a secret")
     if not dotenv.exists():
-        raise OperatorError(f"there is no {dotenv}: `inv dotenv.generate` makes it")
+        raise OperatorError(f"there is no {dotenv}: `python3 tasks.py dotenv.generate` makes it")
     values = read_dotenv(dotenv)
     keys = sorted({key for named in wanted.values() for key in named})
     missing = [key for key in keys if values.get(key, "") in ("", SECRET_MARK)]
     if missing:
-        raise OperatorError(f"{dotenv.name} has no {', '.join(missing)}: `inv dotenv.generate` adds what is missing")
+        raise OperatorError(
+            f"{dotenv.name} has no {', '.join(missing)}: `python3 tasks.py dotenv.generate` adds what is missing"
+        )
     for name, named in sorted(wanted.items()):
         data = {key: base64.b64encode(values[key].encode()).decode() for key in sorted(named)}
         try:
@@ -44,7 +46,7 @@ def show(api: Api, namespace: str, tell: Tell) -> None:
     """Tell which Secrets of Push there are, and the names of what they hold."""
     found = api.list("v1", "Secret", namespace, labels="app.kubernetes.io/part-of=push")
     if not found:
-        tell(f"namespace {namespace} has no secrets of Push: `inv kubernetes.secrets.load` writes them")
+        tell(f"namespace {namespace} has no secrets of Push: `python3 tasks.py kubernetes.secrets.load` writes them")
     for secret in found:
         tell(f"Secret {secret['metadata']['name']}: {', '.join(sorted(secret.get('data', {}))) or 'empty'}")
 
@@ -66,5 +68,8 @@ def _secret(name: str, namespace: str) -> dict[str, object]:
 
 def _told(name: str, refused: Refused) -> str:
     not_found, forbidden = 404, 403
-    why = {not_found: "there is no such namespace: `inv kubernetes.namespace.create` makes it", forbidden: "forbidden"}
+    why = {
+        not_found: "there is no such namespace: `python3 tasks.py kubernetes.namespace.create` makes it",
+        forbidden: "forbidden",
+    }
     return f"can't write Secret {name}: {why.get(refused.status, f'the API server refused it ({refused.reason})')}"

@@ -157,7 +157,7 @@ def _require_secrets(api: Api, manifests: Sequence[Manifest], namespace: str) ->
         if missing:
             raise OperatorError(
                 f"the Secret {name} in namespace {namespace} lacks {', '.join(sorted(missing))}: "
-                "run `inv kubernetes.secrets.load`"
+                "run `python3 tasks.py kubernetes.secrets.load`"
             )
 
 

@@ -1,4 +1,4 @@
-"""`inv kubernetes...`: what an operator does with a cluster, by the current context of the kubeconfig."""
+"""`python3 tasks.py kubernetes...`: what an operator does with a cluster, by the current context of the kubeconfig."""
 
 import os
 
@@ -74,8 +74,8 @@ def delete_secrets(_context: Context, namespace: str = "push", context: str = ""
     help={
         "overlay": _OVERLAY,
         "context": _CONTEXT,
-        "timeout": "seconds for everything to be ready",
-        "patience": "seconds for a fault, such as an image that can't be pulled, to heal",
+        "timeout": "seconds for everything to be ready (default 600)",
+        "patience": "seconds for a fault, such as an image that can't be pulled, to heal (default 30)",
     },
 )
 def spin_up(
@@ -96,7 +96,7 @@ def spin_up(
     help={
         "overlay": _OVERLAY,
         "context": _CONTEXT,
-        "timeout": "seconds for the pods to end: trackers drain their lists first",
+        "timeout": "seconds for the pods to end: trackers drain their lists first (default 300)",
         "volumes": "delete the volumes too, and with them all data",
     },
 )

@@ -1,4 +1,4 @@
-"""`inv minikube...`: a cluster on this machine, by the program of that name."""
+"""`python3 tasks.py minikube...`: a cluster on this machine, by the program of that name."""
 
 from invoke.collection import Collection
 from invoke.context import Context
@@ -31,7 +31,7 @@ def show_dashboard(_context: Context) -> None:
 
 @task(name="docker-env")
 def show_docker_env(_context: Context) -> None:
-    """Print what makes docker build on the cluster's node: eval "$(inv minikube.docker-env)"."""
+    """Print what makes docker build on the cluster's node: eval "$(python3 tasks.py minikube.docker-env)"."""
     with told_plainly():
         end_with(minikube.docker_env())
 

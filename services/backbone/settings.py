@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-# What `.env.template` holds where a secret belongs; `inv dotenv.generate` replaces it.
+# What `.env.template` holds where a secret belongs; `python3 tasks.py dotenv.generate` replaces it.
 PLACEHOLDER = "<generate>"
 
 
@@ -105,7 +105,7 @@ class EnvSettings(BaseModel):
             if isinstance(value := getattr(self, name), SecretStr) and value.get_secret_value() == PLACEHOLDER
         ]
         if left_over:
-            raise ValueError(f"{', '.join(left_over)} still {PLACEHOLDER}: run `inv dotenv.generate`")
+            raise ValueError(f"{', '.join(left_over)} still {PLACEHOLDER}: run `python3 tasks.py dotenv.generate`")
         return self
 
 

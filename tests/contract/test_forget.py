@@ -124,7 +124,7 @@ async def test_without_a_word_of_consent_nothing_is_done(
     local_stack: LocalStack, redis_beside_the_tracker: RedisServer
 ) -> None:
     redis_beside_the_tracker.flush()
-    for words, answer in ((("--id", DEVICE), "--yes says that it is meant"), ((), "which device?")):
+    for words, answer in ((("--id", DEVICE), "add --yes to go on"), ((), "which device?")):
         said = await command_line(local_stack, redis_beside_the_tracker, "forget", *words).run()
         assert said.code == 1
         assert answer in said.text

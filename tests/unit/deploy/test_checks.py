@@ -17,7 +17,7 @@ def test_all_checks_run_and_each_failure_is_shown(
     assert "unrecognized subcommand" in shown
     assert "ok     yes" in shown
     assert "dev.txt is missing" in shown
-    assert shown.splitlines()[-1] == "failed: no, locks (`inv lock` writes them)"
+    assert shown.splitlines()[-1] == "failed: no, locks (`python3 tasks.py lock` writes them)"
 
 
 def test_tests_on_a_broker_that_cannot_run_say_so_and_run_nothing(

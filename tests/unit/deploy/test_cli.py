@@ -32,6 +32,22 @@ def test_a_misspelt_word_is_answered_with_the_nearest_one(wrong: list[str], hint
     assert hint in done.stderr + done.stdout
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["dead.list", "--limit", "abc"], "--limit abc: it is a number"),
+        (["dead.list", "--limit=abc"], "--limit=abc: it is a number"),
+        (["kubernetes.spin.up", "--patience", "x"], "--patience x: it is a number"),
+        (["demo", "--once", "--log"], "--log needs a value"),
+        (["demo", "--json"], "--json tells what came of a replay: demo --once --log FILE --json"),
+    ],
+)
+def test_a_flag_that_is_wrong_is_named_in_one_line(wrong: list[str], said: str) -> None:
+    done = push(*wrong)
+    assert done.returncode != 0
+    assert (done.stdout + done.stderr).strip() == said
+
+
 def test_without_a_task_the_manual_is_shown_from_any_directory(tmp_path: Path) -> None:
     done = push(cwd=tmp_path)
     assert done.returncode == 0

@@ -8,12 +8,12 @@ from deploy.errors import OperatorError
 def test_what_was_asked_can_be_asked_again() -> None:
     asked = parse(minutes="0.5", seed="7", rate="60", only="")
     assert (asked.minutes, asked.seed, asked.rate, tuple(asked.faults)) == (0.5, 7, 60.0, FAULTS)
-    assert asked.again == "inv chaos --minutes 0.5 --seed 7 --rate 60"
+    assert asked.again == "python3 tasks.py chaos --minutes 0.5 --seed 7 --rate 60"
 
 
 def test_without_a_seed_one_is_drawn_and_told() -> None:
     asked = parse(minutes="1", seed="", rate="60", only="redis away")
-    assert asked.again == f"inv chaos --minutes 1 --seed {asked.seed} --rate 60 --only 'redis away'"
+    assert asked.again == f"python3 tasks.py chaos --minutes 1 --seed {asked.seed} --rate 60 --only 'redis away'"
     assert [fault.name for fault in asked.faults] == ["redis away"]
 
 
