@@ -14,7 +14,7 @@ import pytest
 from deploy.localstack.ports import free_port
 from deploy.localstack.redis import RedisServer
 from services.backbone import names
-from tests.contract.tracker_load import Memory, PacedLoad
+from tests.contract.tracker_load import Disk, Memory, PacedLoad
 from tests.contract.tracker_process import Tracker, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -92,6 +92,7 @@ def comes_back(redis: RedisServer) -> None:
 async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fixtures and parameters
     own_redis: RedisServer,
     spooling: Tracker,
+    tmp_path: Path,
     goes_away: Callable[[RedisServer], None],
     seconds: int,
     per_s: int,
@@ -106,7 +107,8 @@ async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fi
         p99_well = figures.quantile_ms(0.99)
         figures.latencies_ms.clear()
         await asyncio.to_thread(goes_away, own_redis)
-        await load.during(seconds)
+        with Disk(tmp_path) as disk:
+            await load.during(seconds)
         p50, p99, most = figures.quantile_ms(0.5), figures.quantile_ms(0.99), max(figures.latencies_ms)
         spooled = await asyncio.to_thread(waiting, spooling)
         assert await asyncio.to_thread(spooling.internal, "/readyz") == 200
@@ -117,7 +119,8 @@ async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fi
     tell(
         f"{goes_away.__name__} for {seconds} s, {per_s}/s: {len(figures.answered)} answered, "
         f"{len(figures.errors)} errors, {spooled:.0f} spooled, p50 {p50:.1f} ms, p99 {p99:.1f} ms "
-        f"(with Redis well {p99_well:.1f} ms), slowest {most:.0f} ms, memory {memory.grown_mb:+.1f} MB"
+        f"(with Redis well {p99_well:.1f} ms), slowest {most:.0f} ms, "
+        f"the disk's own p99 {disk.p99_ms:.1f} ms, memory {memory.grown_mb:+.1f} MB"
     )
     accepted = spooling.metric("push_tracker_events_accepted_total")
     assert_answered_once(figures.answered, spooling)
@@ -125,7 +128,8 @@ async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fi
     assert accepted == len(figures.answered)
     assert spooled > 0.8 * per_s * seconds
     assert memory.grown_mb < 50
-    assert p99 < limit_ms
+    # An answer waits for the sync that runs and for its own. What a disk takes that other machines use too is not ours.
+    assert p99 < limit_ms + 2 * disk.p99_ms
 
 
 def test_a_redis_that_never_was_there_is_no_hindrance(tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import itertools
+import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import psutil
@@ -128,6 +131,43 @@ class Memory:
         while True:
             self._note()
             await asyncio.sleep(0.05)
+
+
+class Disk:
+    """How long the disk itself takes to sync a few bytes while the block runs, each time from when it was due.
+
+    So a disk that stands still counts as it does for those who wait for it: once for each time that was due meanwhile.
+    """
+
+    _EVERY_S = 0.02
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "probe"
+        self._ended = threading.Event()
+        self._took_ms: list[float] = []
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._probe)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def p99_ms(self) -> float:
+        """The time that 99 of 100 syncs were done in."""
+        return sorted(self._took_ms)[int(0.99 * (len(self._took_ms) - 1))]
+
+    def _probe(self) -> None:
+        due_s = time.monotonic()
+        with self._file.open("wb", buffering=0) as file:
+            while not self._ended.wait(max(0.0, due_s - time.monotonic())):
+                file.write(b"probe")
+                os.fdatasync(file.fileno())
+                self._took_ms.append(1000 * (time.monotonic() - due_s))
+                due_s += self._EVERY_S
 
 
 class Load:
