@@ -20,7 +20,7 @@ from rich.text import Text
 from deploy.errors import OperatorError
 from deploy.letters import Outline, Wanted, read_letters, readable_time
 from deploy.localstack.interrupts import run_interruptible
-from deploy.running import NOWHERE, Endpoints
+from deploy.running import DOES_IT_RUN, Endpoints
 from services.backbone import names
 from services.backbone.kafka import KafkaUnavailable, TopicReader
 from services.backbone.queue import EventQueue, QueueError, connect
@@ -178,7 +178,7 @@ async def _opened(endpoints: Endpoints) -> AsyncIterator[tuple[TopicReader, Redi
         async with TopicReader(settings, names.DEAD_LETTER_TOPIC) as reader:
             yield reader, redis
     except QueueError as error:
-        raise OperatorError(f"Redis does not answer at {without_password(url)}: {error}\n{NOWHERE}") from error
+        raise OperatorError(f"Redis does not answer at {without_password(url)}: {error}\n{DOES_IT_RUN}") from error
     except KafkaUnavailable as error:
         raise OperatorError(f"Kafka does not answer at {endpoints.bootstrap_servers}: {error}") from error
     finally:

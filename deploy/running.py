@@ -14,7 +14,7 @@ _ROOT = Path(__file__).parents[1]
 _VARIABLES = {"REDIS_URL", "KAFKASTORE_REDIS_URLS", "COUNTERS_REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "TRACKER_PORT"}
 _ANNOUNCEMENTS = _ROOT / ".cache" / "running"
 
-NOWHERE = (
+DOES_IT_RUN = (
     "Does it run? `demo` starts a system here; REDIS_URL, COUNTERS_REDIS_URL and\n"
     "KAFKA_BOOTSTRAP_SERVERS, in the environment or in .env, name one elsewhere."
 )

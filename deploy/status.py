@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.errors import OperatorError
-from deploy.running import NOWHERE, Endpoints
+from deploy.running import DOES_IT_RUN, Endpoints
 from services.backbone import histogram, names
 from services.backbone.counters import CounterStore, Progress
 from services.backbone.kafka import KafkaUnavailable, TopicOffsets
@@ -86,18 +86,18 @@ class StatusReader:
     async def read(self) -> Status:
         """Read everything anew. Raises StatusError."""
         try:
-            # Connected first, and asked between ledger and positions: or what comes meanwhile would look like lag.
+            # First: what comes while the rest is read would look like lag, and like copies.
             ends, fault = await self._ends()
             ledgers = await asyncio.gather(*(EventQueue(server).books() for server in self._queue_servers))
-            if ends is not None:
-                ends, fault = await self._ends()
             store = CounterStore(self._counter_server)
             counters = [description.name for description in await store.descriptions()]
             progress = await asyncio.gather(*(store.progress(name) for name in counters))
             positions = await asyncio.gather(*(store.positions(name) for name in counters))
         except (QueueError, OSError) as error:
             addresses = {_without_password(url) for url in (*self._endpoints.queue_urls, self._endpoints.counters_url)}
-            raise StatusError(f"Redis does not answer at {', '.join(sorted(addresses))}: {error}\n{NOWHERE}") from error
+            raise StatusError(
+                f"Redis does not answer at {', '.join(sorted(addresses))}: {error}\n{DOES_IT_RUN}"
+            ) from error
         books = Books(*(sum(column) for column in zip(*ledgers, strict=True)))
         counted = dict(zip(counters, progress, strict=True))
         if ends is None:

@@ -80,8 +80,6 @@ class Cluster:
             except ValueError:
                 raise OperatorError(f"--trusted-proxies {network}: that is no network; write 10.0.0.0/8") from None
         for volume, size in self.volumes.items():
-            if "/" not in volume:
-                raise OperatorError(f"--volumes {volume}={size}: it is STATEFULSET/VOLUME=SIZE, like kafka/data=100Gi")
             if not re.fullmatch(r"[1-9][0-9]*(Mi|Gi|Ti)", size):
                 raise OperatorError(f"--volumes {volume}={size}: a size is written like 40Gi")
 
@@ -307,7 +305,7 @@ def parse_volumes(text: str) -> dict[str, str]:
     sizes = {}
     for each in filter(None, text.split(",")):
         volume, equals, size = each.partition("=")
-        if not equals:
+        if not equals or "/" not in volume:
             raise OperatorError(f"--volumes {each}: it is STATEFULSET/VOLUME=SIZE, like kafka/data=100Gi")
         sizes[volume.strip()] = size.strip()
     return sizes

@@ -139,12 +139,12 @@ def _as_told(found: Manifest) -> dict[str, Any]:
 
 def _require_kinds(api: Api, manifests: Sequence[Manifest]) -> None:
     """Raise OperatorError, before anything is applied, unless the cluster knows every kind."""
-    unknown: list[str] = []
+    unknown: dict[str, None] = {}  # a set that keeps its order
     for manifest in manifests:
         try:
             api.require(manifest)
         except UnknownKind as error:
-            unknown += [str(error)] if str(error) not in unknown else []
+            unknown[str(error)] = None
     if unknown:
         raise OperatorError("; ".join(unknown))
 

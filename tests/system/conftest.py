@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,8 +51,6 @@ def platform(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
     def restart_engine() -> None:
         subprocess.run([*_TOOL, "down"], check=True)
-        while _answers(docker_host):
-            time.sleep(0.2)
         subprocess.run([*_TOOL, "up"], check=True, stdout=subprocess.DEVNULL)
 
     found = Platform(copy_of_the_tree(tmp_path_factory.mktemp("system") / "push"), docker_host, restart_engine)
