@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from services.backbone.metrics import TrackerMetrics
 from services.tracker import core
@@ -62,6 +63,9 @@ class CollectorProtocol(HttpToolsProtocol):
         self._is_stopping = is_stopping
         self._head_timer: asyncio.TimerHandle | None = None
         self._in_head = False
+        self._half_closed_timer: asyncio.TimerHandle | None = None
+        self._running: RequestResponseCycle | None = None
+        """The last request that the application was given; with pipelined ones behind it, it is not `cycle`."""
         self._idle_since_s: float | None = None
         """When the last answer was given, by the loop's clock; None while a request is on its way."""
         self._head_bytes = 0
@@ -81,7 +85,34 @@ class CollectorProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._got_head()
+        if self._half_closed_timer is not None:
+            self._half_closed_timer.cancel()
+        if self._running is not None:
+            self._running.disconnected = True  # uvicorn stops the last pipelined request only
+            self._running.message_event.set()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's signature; uvicorn never returns True
+        """Keep a half-closed connection open until each request that has come whole is responded to, then close it.
+
+        A client may end its side right behind its last request and still read the response (RFC 9112, 9.6).
+        """
+        last = self.cycle
+        if last is None or last.response_complete:
+            return False
+        self._got_head()  # what came of another head is dropped
+        if last.more_body:
+            if not self.pipeline:
+                return False
+            self.pipeline.popleft()  # the last request; it never comes whole
+        elif self._refusal is None:
+            last.keep_alive = False
+        if self._refusal is None:
+            self._refusal = _NOTHING
+        if self._half_closed_timer is None:
+            # Nothing else bounds the wait for a client that does not read.
+            self._half_closed_timer = self.loop.call_later(self._head_timeout_s, self.transport.abort)
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; refuse the connection's next request when it is malformed or its head has no end."""
@@ -213,6 +244,10 @@ class CollectorProtocol(HttpToolsProtocol):
         self.scope["raw_path"] = path
         self.scope["path"] = path.decode("ascii", "replace")
         self.scope["query_string"] = query
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
