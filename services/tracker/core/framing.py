@@ -31,12 +31,14 @@ def head_fault(version: str, headers: Headers, fields: Mapping[bytes, bytes]) ->
     `headers` are all fields of the head, `fields` the first of each name (`header_fields`).
     """
     # This runs for each request. As many names as lines means that no field is there twice.
+    host = fields.get(b"host")
     if (
-        version == "1.1"
+        host is not None
+        and version == "1.1"
         and len(fields) == len(headers)
         and b"transfer-encoding" not in fields
-        and b"host" in fields
-        and _is_host(fields[b"host"])
+        and len(host) <= _LONGEST_HOST
+        and _is_short_host(host)
     ):
         return None
     return _version_fault(version) or _host_fault(version, headers) or _coding_fault(version, headers)
@@ -82,14 +84,10 @@ def _values(headers: Headers, wanted: bytes) -> list[bytes]:
 
 
 def _is_host(host: bytes) -> bool:
-    if len(host) > _LONGEST_HOST:
-        return _HOST.fullmatch(host.strip(b" \t")) is not None
-    return _is_short_host(host)
-
-
-@lru_cache(maxsize=1024)
-def _is_short_host(host: bytes) -> bool:
     return _HOST.fullmatch(host.strip(b" \t")) is not None
+
+
+_is_short_host = lru_cache(maxsize=1024)(_is_host)
 
 
 def split_target(target: bytes) -> tuple[bytes, bytes]:
