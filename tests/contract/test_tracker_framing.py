@@ -59,7 +59,7 @@ def test_there_are_a_hundred_cases() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_requests_are_taken_or_refused_as_rfc_9112_says(tracker: Tracker, case: Case) -> None:
+def test_request_is_stored_or_refused_as_rfc_9112_requires(tracker: Tracker, case: Case) -> None:
     assert send(case, tracker.port) == case.statuses
     events = tracker.events()
     assert targets(events) == case.events
@@ -67,7 +67,7 @@ def test_requests_are_taken_or_refused_as_rfc_9112_says(tracker: Tracker, case: 
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_same_requests_are_stored_when_each_byte_comes_alone(tracker: Tracker, case: Case) -> None:
+def test_same_requests_are_stored_when_each_byte_arrives_alone(tracker: Tracker, case: Case) -> None:
     # A refused client that still sends may lose the response with the connection.
     statuses = send(case, tracker.port, piece_bytes=1)
     assert statuses == case.statuses[: len(statuses)]

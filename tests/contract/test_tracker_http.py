@@ -121,8 +121,9 @@ def test_other_methods_are_refused(tracker: Tracker, method: str, path: str) -> 
         b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n{",
         b"POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n" + b"[" * 50_000,
-        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50000\r\n\r\n" + b"[" * 50_000,
-        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\nContent-Length: 5\r\n\r\nxsecr",
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50000\r\n\r\n"
+        + b"[" * 50_000,
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\nContent-Length: 3\r\n\r\nxse",
         b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )

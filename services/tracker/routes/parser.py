@@ -7,11 +7,11 @@ CollectorProtocol refuse or ignore:
 - no Host, several, or one that is not a host;
 - codings before `chunked`, empty ones too, and a Transfer-Encoding in HTTP/1.0; and of an invalid Transfer-Encoding
   it reports the head as complete first, and the error later;
-- fields behind a chunked body (trailers), as if they stood in the head; a `Connection: close` among them ends the
-  connection without a word: the next request is dropped.
+- fields behind a chunked body (trailers), as if they were part of the head. A `Connection: close` among them makes
+  the parser drop the next request.
 
-What it accepts and is left so, since it is read in one way only: several spaces in the request line, empty lines before
-it, RTSP/1.0 in place of HTTP/1.0 (framed alike), chunk extensions, zeros before a size.
+The tracker leaves these as they are, since they can be read in one way only: several spaces in the request line, empty
+lines before it, RTSP/1.0 in place of HTTP/1.0 (with the same framing), chunk extensions, zeros before a size.
 """
 
 from collections.abc import Sequence

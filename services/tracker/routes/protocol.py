@@ -65,7 +65,7 @@ class CollectorProtocol(HttpToolsProtocol):
         self._in_head = False
         self._half_closed_timer: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
-        """The last request that the application was given; with pipelined ones behind it, it is not `cycle`."""
+        """The request that the application has; `cycle` is the last one that arrived (pipelining)."""
         self._idle_since_s: float | None = None
         """When the last answer was given, by the loop's clock; None while a request is on its way."""
         self._head_bytes = 0
@@ -88,12 +88,12 @@ class CollectorProtocol(HttpToolsProtocol):
         if self._half_closed_timer is not None:
             self._half_closed_timer.cancel()
         if self._running is not None:
-            self._running.disconnected = True  # uvicorn stops the last pipelined request only
+            self._running.disconnected = True  # uvicorn does so for `cycle` only
             self._running.message_event.set()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's signature; uvicorn never returns True
-        """Keep a half-closed connection open until each request that has come whole is responded to, then close it.
+        """Keep a half-closed connection open until all requests that came whole have a response, then close it.
 
         A client may end its side right behind its last request and still read the response (RFC 9112, 9.6).
         """
@@ -329,12 +329,10 @@ class CollectorProtocol(HttpToolsProtocol):
         lines += [b"%s: %s" % header for header in (*headers, *extra)]
         self._refusal = b"\r\n".join(lines) + b"\r\n\r\n" + body
         cycle = self.cycle
-        if cycle is None:
+        if cycle is None or (cycle.response_complete and not cycle.more_body):
             self._send_refusal()
         elif not cycle.more_body:
-            if cycle.response_complete:
-                self._send_refusal()
-            # else all before it have come whole and are being answered: on_response_complete sends it
+            pass  # all before it have come whole and are being answered: on_response_complete sends it
         elif self.pipeline:
             self.pipeline.popleft()  # the newest, which never came whole: this is its answer
         elif cycle.response_started:
