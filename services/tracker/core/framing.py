@@ -57,9 +57,11 @@ def _host_fault(version: str, headers: Headers) -> HeadFault | None:
     if not hosts and version == "1.0":
         return None
     if len(hosts) != 1:
-        return HeadFault(400, "malformed", f"the request has {len(hosts)} Host fields; it must have one")
+        return HeadFault(400, "malformed", f"the request has {len(hosts) or 'no'} Host fields; send one")
     if not _is_host(hosts[0]):
-        return HeadFault(400, "malformed", "the Host field is no host name or address with an optional port")
+        return HeadFault(
+            400, "malformed", "the Host field is invalid; send a host name or an address, with an optional port"
+        )
     return None
 
 
@@ -75,8 +77,8 @@ def _coding_fault(version: str, headers: Headers) -> HeadFault | None:
         return None
     *others, last = codings
     if last == b"chunked" and b"chunked" not in others and all(map(_TOKEN.fullmatch, others)):
-        return HeadFault(501, "unsupported", "the only Transfer-Encoding supported is chunked")
-    return HeadFault(400, "malformed", "the Transfer-Encoding must be chunked, once")
+        return HeadFault(501, "unsupported", "the Transfer-Encoding is not supported; send chunked alone")
+    return HeadFault(400, "malformed", "the Transfer-Encoding is invalid; send chunked")
 
 
 def _values(headers: Headers, wanted: bytes) -> list[bytes]:
