@@ -42,7 +42,7 @@ class Settings(EventSizeSettings, ProcessSettings):
     max_body_bytes: int = Field(67_108_864, ge=1024, alias="TRACKER_MAX_BODY_BYTES")
     """What all bodies being read may hold together; beyond it new ones are answered 503."""
     body_timeout_s: Seconds = Field(20.0, alias="TRACKER_BODY_TIMEOUT_S")
-    """A client that takes longer to send its request is given up."""
+    """How long a client may take to send its request, and a half-closed one to read its responses."""
     max_connections: int = Field(4096, ge=1, alias="TRACKER_MAX_CONNECTIONS")
     """Each may hold a head as large as an event before it is a request; beyond it new ones are answered 503. The
     process needs as many file descriptors."""

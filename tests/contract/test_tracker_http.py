@@ -115,14 +115,15 @@ def test_other_methods_are_refused(tracker: Tracker, method: str, path: str) -> 
     [
         b"\x16\x03\x01\x02\x00\x01\x00",
         b"GET\r\n\r\n",
-        b"GET /a HTTP/1.1\r\nA: \x00\r\n\r\n",
-        b"GET /\xff HTTP/1.1\r\n\r\n",
-        b"POST /a HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        b"POST /a HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: x\r\nA: \x00\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n{",
         b"POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n" + b"[" * 50_000,
-        b"POST /a HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 50000\r\n\r\n" + b"[" * 50_000,
-        b"POST /a HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=B\r\nContent-Length: 5\r\n\r\nxsecr",
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50000\r\n\r\n"
+        + b"[" * 50_000,
+        b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\nContent-Length: 3\r\n\r\nxse",
         b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
@@ -178,7 +179,7 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(tracker: Tracker) -> No
     for data in (
         b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc",
         b"GET /a",
-        b"GET /a HTTP/1.1\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n",
     ):
         connection = tracker.connect()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset instead of close

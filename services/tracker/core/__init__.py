@@ -10,6 +10,7 @@ from services.tracker.core.bodies import (
     Unsupported,
     params_of_body,
 )
+from services.tracker.core.framing import HeadFault, head_fault, split_target
 from services.tracker.core.request import (
     Request,
     Rules,
@@ -26,6 +27,7 @@ __all__ = [
     "Batch",
     "Body",
     "Entry",
+    "HeadFault",
     "Malformed",
     "Network",
     "Refused",
@@ -38,9 +40,11 @@ __all__ = [
     "client_id",
     "event_of_batch_entry",
     "event_of_request",
+    "head_fault",
     "header_fields",
     "params_of_body",
     "read_batch",
     "sender_of",
+    "split_target",
     "wants_image",
 ]

@@ -115,9 +115,10 @@ class Collector:
         return self._answer(request, 405, body, extra=((b"allow", answers.METHODS.encode()),))
 
     async def _collect(self, request: Request, received: core.Request, fields: Mapping[bytes, bytes]) -> Response:
-        params = b""
-        if request.method == "POST":
-            async with self._body(request, fields, self._limits.event_bytes, _EVENT_SIZE) as body:
+        # The body of a GET or HEAD means nothing, but what is refused for its framing must not be stored.
+        async with self._body(request, fields, self._limits.event_bytes, _EVENT_SIZE) as body:
+            params = b""
+            if request.method == "POST":
                 params = core.params_of_body(fields.get(b"content-type", b""), body)
         event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()), body_params=params)
         await self._store.store([self._encode(event)])
@@ -205,7 +206,8 @@ class Collector:
         self, request: Request, fields: Mapping[bytes, bytes], limit: int, setting: str
     ) -> AsyncIterator[bytes]:
         """Read a body; while the block runs it counts as held."""
-        body = core.Body(fields.get(b"content-encoding", b""), limit=limit, setting=setting)
+        encoding = fields.get(b"content-encoding", b"") if request.method == "POST" else b""
+        body = core.Body(encoding, limit=limit, setting=setting)
         if int(fields.get(b"content-length", b"0")) > limit:
             raise core.TooLarge("the body", limit, setting)
         held = 0

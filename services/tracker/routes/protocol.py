@@ -8,21 +8,24 @@ write.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from services.backbone.metrics import TrackerMetrics
 from services.tracker import core
 from services.tracker.routes import answers
 from services.tracker.routes.direct import DirectGet, DirectGets, is_bodyless
+from services.tracker.routes.parser import ConnectionEnded, HeadRefused, create_parser, head_without_upgrade
 from services.tracker.store import NotStored
 
 # How long a connection too many may take to begin a request: one that is answered before it sends may never read it.
 _OVERLOADED_S: Final = 1.0
 _CLOSE: Final = (b"connection", b"close")
+_NOTHING: Final = b""
 
 
 class CollectorProtocol(HttpToolsProtocol):
@@ -50,6 +53,7 @@ class CollectorProtocol(HttpToolsProtocol):
         Beyond `max_connections` open ones a connection is answered 503 and closed.
         """
         super().__init__(*args, **kwargs)
+        self.parser = create_parser(self)
         self._max_event_bytes = max_event_bytes
         self._max_head_bytes = max_event_bytes + max_header_bytes
         self._head_timeout_s = head_timeout_s
@@ -58,12 +62,19 @@ class CollectorProtocol(HttpToolsProtocol):
         self._direct = direct
         self._is_stopping = is_stopping
         self._head_timer: asyncio.TimerHandle | None = None
+        self._in_head = False
+        self._half_closed_timer: asyncio.TimerHandle | None = None
+        self._running: RequestResponseCycle | None = None
+        """The request that the application has; `cycle` is the last one that arrived (pipelining)."""
         self._idle_since_s: float | None = None
         """When the last answer was given, by the loop's clock; None while a request is on its way."""
         self._head_bytes = 0
         self._overloaded = False
         self._refusal: bytes | None = None
-        """The connection's last answer, to be sent when those to earlier requests are."""
+        """The last response of the connection, sent after those to earlier requests; empty when these are the last.
+
+        Once it is set, everything that arrives is ignored.
+        """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a head."""
@@ -74,7 +85,34 @@ class CollectorProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._got_head()
+        if self._half_closed_timer is not None:
+            self._half_closed_timer.cancel()
+        if self._running is not None:
+            self._running.disconnected = True  # uvicorn does so for `cycle` only
+            self._running.message_event.set()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's signature; uvicorn never returns True
+        """Keep a half-closed connection open until all requests that came whole have a response, then close it.
+
+        A client may end its side right behind its last request and still read the response (RFC 9112, 9.6).
+        """
+        last = self.cycle
+        if last is None or last.response_complete:
+            return False
+        self._got_head()  # what came of another head is dropped
+        if last.more_body:
+            if not self.pipeline:
+                return False
+            self.pipeline.popleft()  # the last request; it never comes whole
+        elif self._refusal is None:
+            last.keep_alive = False
+        if self._refusal is None:
+            self._refusal = _NOTHING
+        if self._half_closed_timer is None:
+            # Nothing else bounds the wait for a client that does not read.
+            self._half_closed_timer = self.loop.call_later(self._head_timeout_s, self.transport.abort)
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; refuse the connection's next request when it is malformed or its head has no end."""
@@ -103,10 +141,16 @@ class CollectorProtocol(HttpToolsProtocol):
                 if self.parser.get_method() == b"CONNECT":
                     self._refuse(405, answers.error("method", f"methods are {answers.METHODS}"))
                     return False
-                data = self._head_without_upgrade() + data[offer.args[0] :]
-                self.parser = httptools.HttpRequestParser(self)
-            except httptools.HttpParserCallbackError:
-                raise  # our own fault, not the client's
+                data = head_without_upgrade(self.parser, self.url, self.headers) + data[offer.args[0] :]
+                self.parser = create_parser(self)
+            except httptools.HttpParserCallbackError as error:
+                cause = error.__context__
+                if isinstance(cause, HeadRefused):
+                    status, code, detail = cause.fault
+                    self._refuse(status, answers.error(code, detail))
+                elif not isinstance(cause, ConnectionEnded):
+                    raise  # our own fault, not the client's
+                return False
             except httptools.HttpParserError:
                 self._refuse(400, answers.error("malformed", "this is not HTTP/1.1"))
                 return False
@@ -116,31 +160,44 @@ class CollectorProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request. What the application needs of it is made when it is known to need it."""
+        if self._refusal is not None:
+            raise ConnectionEnded
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
+        self._in_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field of the head. A field behind the body (a trailer) is ignored: proxies check heads only."""
+        if self._in_head:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Answer a plain GET; hand any other request over, its target split by our own rule."""
+        """Refuse an ambiguous head, respond to a plain GET, or hand the request over, its target split by our rule."""
         self._got_head()
-        if self.parser.should_upgrade():
+        parser = self.parser
+        if parser.should_upgrade():
             return  # data_received begins this request anew
-        path, query = split_target(self.url)
-        if self._direct is None or not self._answers_directly(self._direct, path, query):
-            self._hand_over(path, query)
+        version = parser.get_http_version()
+        fields = core.header_fields(self.headers)
+        fault = core.head_fault(version, self.headers, fields)
+        if fault is not None:
+            raise HeadRefused(fault)
+        path, query = core.split_target(self.url)
+        if self._direct is None or not self._answers_directly(self._direct, version, fields, path, query):
+            self._hand_over(version, fields, path, query)
 
-    def _answers_directly(self, direct: DirectGets, path: bytes, query: bytes) -> bool:
+    def _answers_directly(
+        self, direct: DirectGets, version: str, fields: Mapping[bytes, bytes], path: bytes, query: bytes
+    ) -> bool:
         parser = self.parser
         if (
             parser.get_method() != b"GET"
-            or parser.get_http_version() != "1.1"
+            or version != "1.1"
+            or not is_bodyless(fields)
             or not (self.cycle is None or self.cycle.response_complete)
             or self.flow.write_paused
             or self.client is None
         ):
-            return False
-        fields = core.header_fields(self.headers)
-        if not is_bodyless(fields):
             return False
         received = core.Request(path, query, self.headers, self.client[0], time.time_ns() // 1_000_000)
         image = core.wants_image(path, fields.get(b"accept", b""))
@@ -172,10 +229,12 @@ class CollectorProtocol(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
-    def _hand_over(self, path: bytes, query: bytes) -> None:
-        headers, expects = self.headers, self.expect_100_continue
+    def _hand_over(self, version: str, fields: Mapping[bytes, bytes], path: bytes, query: bytes) -> None:
+        headers = self.headers
         super().on_message_begin()
-        self.headers, self.expect_100_continue = headers, expects
+        self.headers = headers
+        # An HTTP/1.0 client does not understand 100 (RFC 9110, 10.1.1).
+        self.expect_100_continue = version == "1.1" and fields.get(b"expect", b"").lower() == b"100-continue"
         if self._is_stopping():
             headers.append(_CLOSE)  # as if the client had asked for it: uvicorn's answer then says so
         self.scope["headers"] = headers
@@ -186,6 +245,10 @@ class CollectorProtocol(HttpToolsProtocol):
         self.scope["path"] = path.decode("ascii", "replace")
         self.scope["query_string"] = query
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self._head_bytes = 0
@@ -193,11 +256,15 @@ class CollectorProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End the request; one that is answered directly has no body and ended with its head."""
-        if isinstance(self.cycle, DirectGet):
-            return
-        self._got_head()
-        if not self.parser.should_upgrade():
-            super().on_message_complete()
+        cycle = self.cycle
+        if not isinstance(cycle, DirectGet):
+            self._got_head()
+            if self.parser.should_upgrade():
+                return
+            cycle.more_body = False
+            cycle.message_event.set()
+        if not cycle.keep_alive:
+            self._refusal = _NOTHING  # a client that asks to close sends no further request (RFC 9112, 9.6)
 
     def on_response_complete(self) -> None:
         """Go on to the next pipelined request, or to the connection's last answer, or wait for another request.
@@ -231,20 +298,12 @@ class CollectorProtocol(HttpToolsProtocol):
     def _look_whether_idle_in(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
-    def _head_without_upgrade(self) -> bytes:
-        """Decline the offer to speak another protocol (RFC 9110, 7.8), which Java's client makes with each request.
-
-        The parser takes what follows such a head for that other protocol, so it gets the head again without the offer.
-        """
-        lines = [b"%s %s HTTP/1.1" % (self.parser.get_method(), self.url)]
-        lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
-        return b"\r\n".join(lines) + b"\r\n\r\n"
-
     def _await_head(self, timeout_s: float) -> None:
         self._head_timer = self.loop.call_later(timeout_s, self._give_up)
 
     def _got_head(self) -> None:
         self._head_bytes = 0
+        self._in_head = False
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -269,31 +328,21 @@ class CollectorProtocol(HttpToolsProtocol):
         headers = [*answers.HEADERS, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         lines += [b"%s: %s" % header for header in (*headers, *extra)]
         self._refusal = b"\r\n".join(lines) + b"\r\n\r\n" + body
-        if self.cycle is None or self.cycle.response_complete:
+        cycle = self.cycle
+        if cycle is None or (cycle.response_complete and not cycle.more_body):
             self._send_refusal()
-        elif not self.cycle.more_body:
+        elif not cycle.more_body:
             pass  # all before it have come whole and are being answered: on_response_complete sends it
         elif self.pipeline:
             self.pipeline.popleft()  # the newest, which never came whole: this is its answer
-        elif self.cycle.response_started:
-            self.transport.close()  # no second answer inside the first
+        elif cycle.response_started:
+            self.transport.close()  # no second answer inside the first, nor behind it: it would be the next request's
         else:
+            cycle.disconnected = True  # the application must neither store it nor respond as well
+            cycle.message_event.set()
             self._send_refusal()
 
     def _send_refusal(self) -> None:
         if self._refusal is not None and not self.transport.is_closing():
             self.transport.write(self._refusal)
             self.transport.close()
-
-
-def split_target(target: bytes) -> tuple[bytes, bytes]:
-    """Split a request target (RFC 9112, 3.2) into path and query; of an absolute one the authority is dropped.
-
-    The path always begins with `/`.
-    """
-    target = target.partition(b"#")[0]
-    path, _, query = target.partition(b"?")
-    if not path.startswith(b"/"):
-        scheme, separator, rest = path.partition(b"://")
-        path = b"/" + (rest.partition(b"/")[2] if separator and scheme.isalnum() else path)
-    return path, query
