@@ -95,18 +95,6 @@ class TrackerMetrics:
         )
 
 
-class TrackerWorkersMetrics:
-    """What the supervisor of several tracker workers counts."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.workers = Gauge("push_tracker_workers", "Worker processes that answer", registry=registry)
-        self.restarts = Counter(
-            "push_tracker_worker_restarts",
-            "Worker processes that ended unasked, each started again",
-            registry=registry,
-        )
-
-
 class KafkastoreMetrics:
     """What kafkastore counts, and the ledger of the Redis servers that it drains."""
 

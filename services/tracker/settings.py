@@ -22,17 +22,12 @@ _PERSON_PARAMETERS = "di,by,uid,userid,user_id,anonymousid,anonymous_id,deviceid
 Words = Annotated[tuple[str, ...], CommaSeparated]
 
 
-_LEAST_SPOOL_BYTES = 1_048_576
-
-
 class Settings(EventSizeSettings, ProcessSettings):
-    """Settings of one tracker. What bounds memory and connections bounds each of its worker processes."""
+    """Settings of one tracker."""
 
     host: str = Field("127.0.0.1", alias="TRACKER_HOST")
     """Containers set 0.0.0.0; a process on a developer's machine is nobody else's business."""
     port: Port = Field(5222, alias="TRACKER_PORT")
-    workers: int = Field(1, ge=1, le=64, alias="TRACKER_WORKERS")
-    """Processes that share the public port, one a core; with 1 there is this process and no other."""
     redis_url: RedisUrl = Field(LOCAL_REDIS, alias="REDIS_URL")
     """The Redis of the queue: beside this tracker, or shared."""
 
@@ -58,9 +53,8 @@ class Settings(EventSizeSettings, ProcessSettings):
     spool_directory: Path | None = Field(None, alias="TRACKER_SPOOL_DIRECTORY")
     """Where events wait on disk while Redis does not confirm; several trackers may share it. None: they are answered
     503 then. Must outlive the process: a volume, not the file system of a container."""
-    spool_bytes: int = Field(1_073_741_824, ge=_LEAST_SPOOL_BYTES, alias="TRACKER_SPOOL_BYTES")
-    """The most that the tracker spools, in equal parts for its workers, since a volume does not grow with their number;
-    beyond it events are answered 503. An hour or so at 1,000 events a second."""
+    spool_bytes: int = Field(1_073_741_824, ge=1_048_576, alias="TRACKER_SPOOL_BYTES")
+    """The most that this tracker spools; beyond it events are answered 503. An hour or so at 1,000 events a second."""
     spool_after_s: Seconds = Field(0.1, le=4.0, alias="TRACKER_SPOOL_AFTER_S")
     """How long Redis may take to confirm a push before it is spooled. Clients wait for it once an outage, and a push
     that is spooled too early costs one write to disk, so it is short."""
@@ -100,20 +94,6 @@ class Settings(EventSizeSettings, ProcessSettings):
         if faults:
             raise ValueError("; ".join(faults))
         return self
-
-    @model_validator(mode="after")
-    def _every_worker_has_a_spool(self) -> Self:
-        if self.spool_bytes_each < _LEAST_SPOOL_BYTES:
-            needs = _LEAST_SPOOL_BYTES * self.workers
-            raise ValueError(
-                f"TRACKER_SPOOL_BYTES ({self.spool_bytes}) must be at least {needs} for {self.workers} TRACKER_WORKERS"
-            )
-        return self
-
-    @property
-    def spool_bytes_each(self) -> int:
-        """The most that one worker spools."""
-        return self.spool_bytes // self.workers
 
     @property
     def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.localstack.ports import LOOPBACK, free_port
-from services.backbone.process import EXIT_BAD_SETTINGS, PortTaken, hold_port, http_server, load_settings
+from services.backbone.process import EXIT_BAD_SETTINGS, PortTaken, http_server, load_settings
 from services.backbone.settings import KafkaSettings
 
 ROOT = Path(__file__).parents[3]
@@ -139,24 +139,3 @@ async def test_port_that_is_taken_is_named() -> None:
         with pytest.raises(PortTaken, match=str(port)):
             async with http_server(_no_app, host="127.0.0.1", port=port):
                 pass
-
-
-async def test_a_port_that_is_held_is_shared_by_those_who_were_told() -> None:
-    port = free_port()
-    with hold_port(LOOPBACK, port):
-        async with (
-            http_server(_no_app, host=LOOPBACK, port=port, shares_port=True),
-            http_server(_no_app, host=LOOPBACK, port=port, shares_port=True),
-        ):
-            with pytest.raises(PortTaken, match=str(port)):
-                async with http_server(_no_app, host=LOOPBACK, port=port):
-                    pass
-            with pytest.raises(PortTaken, match=str(port)), hold_port(LOOPBACK, port):
-                pass
-
-
-def test_a_port_where_another_listens_cannot_be_held() -> None:
-    with socket.create_server((LOOPBACK, 0)) as other:
-        port = other.getsockname()[1]
-        with pytest.raises(PortTaken, match=str(port)), hold_port(LOOPBACK, port):
-            pass

@@ -57,17 +57,3 @@ def test_a_malformed_redis_url_is_a_fault(url: str) -> None:
 
 def test_a_url_with_a_password_is_not_shown() -> None:
     assert "hunter2" not in repr(Settings.from_env({"REDIS_URL": "redis://:hunter2@h:6379/0"}))
-
-
-def test_the_spool_is_shared_out_among_the_workers() -> None:
-    environ = {"TRACKER_SPOOL_BYTES": "4194304"}
-    assert Settings.from_env(environ).spool_bytes_each == 4_194_304
-    assert Settings.from_env(environ | {"TRACKER_WORKERS": "4"}).spool_bytes_each == 1_048_576
-    with pytest.raises(SettingsError, match=r"TRACKER_SPOOL_BYTES \(4194304\) must be at least 5242880 for 5 TRACKER_"):
-        Settings.from_env(environ | {"TRACKER_WORKERS": "5"})
-
-
-@pytest.mark.parametrize("workers", ["0", "-1", "65", "two", "1.5"])
-def test_a_number_of_workers_that_cannot_be_is_a_fault(workers: str) -> None:
-    with pytest.raises(SettingsError, match="TRACKER_WORKERS: "):
-        Settings.from_env({"TRACKER_WORKERS": workers})

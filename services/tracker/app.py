@@ -1,26 +1,18 @@
-"""One process of the tracker: opens Redis and two ports, and closes them in the reverse order."""
+"""Run the tracker's process: open Redis and two ports, and close them in the reverse order."""
 
 import asyncio
 import contextlib
 import socket
-import sys
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from services.backbone.health import Health, create_internal_app, description_of
+from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.metrics import TrackerMetrics
 from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server
 from services.backbone.queue import EvictionAllowed, connect
-from services.tracker.app.channel import Answering
-from services.tracker.app.figures import count_in_files
-from services.tracker.app.place import Place
-from services.tracker.app.supervisor import WorkerUnfit, supervise
-from services.tracker.app.worker import tell_supervisor
 from services.tracker.core import Rules
 from services.tracker.routes import Collector, CollectorProtocol, DirectGets, Limits, add_routes
 from services.tracker.settings import Settings
@@ -59,60 +51,24 @@ def create_collector(settings: Settings, store: EventStore, metrics: TrackerMetr
     return Collector(store, rules, limits, metrics)
 
 
-Telling = Callable[[Health, CollectorRegistry, FastAPI], AbstractAsyncContextManager[None]]
-"""Lets whoever may ask know of a process, while the block runs: its health, its metrics, and its public interface."""
-
-
-async def run(settings: Settings, stop: asyncio.Event, *, place: Place | None = None) -> None:
-    """Run the tracker until `stop` is set: this process alone, or workers and this one to supervise them.
-
-    With `place` this process is one of the workers. Ends the process with EX_CONFIG when Redis may evict events or the
-    spool's directory can't be used; a worker leaves it to its supervisor to say why.
-    """
-    if place is not None:
-        await _work(settings, stop, place)
-        return
-    try:
-        if settings.workers > 1:
-            await supervise(settings, stop)
-        else:
-            await serve(settings, stop, partial(_tell_by_http, settings))
-    except (EvictionAllowed, SpoolUnusable, WorkerUnfit) as error:
-        fail(str(error), EXIT_BAD_SETTINGS)
-
-
-async def _work(settings: Settings, stop: asyncio.Event, place: Place) -> None:
-    last_words = ""
-    count_in_files(place.number)
-    channel = await Answering.open(place.channel)
-    try:
-        await serve(settings, stop, partial(tell_supervisor, channel, place), shares_port=True)
-    except (EvictionAllowed, SpoolUnusable) as error:
-        last_words = str(error)
-        sys.exit(EXIT_BAD_SETTINGS)
-    finally:
-        await channel.close(last_words)
-
-
-def _tell_by_http(
-    settings: Settings, health: Health, registry: CollectorRegistry, public_app: FastAPI
-) -> AbstractAsyncContextManager[None]:
-    internal_app = create_internal_app(health, registry, describe=description_of(public_app))
-    return http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
-
-
-async def serve(settings: Settings, stop: asyncio.Event, telling: Telling, *, shares_port: bool = False) -> None:
+async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then leave so that nothing answered or in flight is lost.
 
     Opening: the Redis client first, since all else needs it (it connects when it is used: a tracker starts while Redis
-    is away); then `telling`, the internal port or what stands for it, so that whoever asks is told how far we are; then
-    the store, which reads what its spool holds; the public port last. Closing is the reverse, after a pause: first
-    readiness says no while requests are still served, until no balancer sends new ones; then the public port closes
-    and requests in flight finish; then the store flushes; then the internal port, which has told of all this, and
-    Redis close.
+    is away); then the internal port, so that whoever asks is told how far we are; then the store, which reads what its
+    spool holds; the public port last. Closing is the reverse, after a pause: first readiness says no while
+    requests are still served, until no balancer sends new ones; then the public port closes and requests in flight
+    finish; then the store flushes; then the internal port, which has told of all this, and Redis close.
 
-    Raises EvictionAllowed and SpoolUnusable.
+    Ends the process with EX_CONFIG when Redis may evict events or the spool's directory can't be used.
     """
+    try:
+        await _serve(settings, stop)
+    except (EvictionAllowed, SpoolUnusable) as error:
+        fail(str(error), EXIT_BAD_SETTINGS)
+
+
+async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     registry = CollectorRegistry()
     metrics = TrackerMetrics(registry)
     redis = connect(settings.redis_url.get_secret_value(), timeout_s=settings.push_timeout_s)
@@ -125,11 +81,12 @@ async def serve(settings: Settings, stop: asyncio.Event, telling: Telling, *, sh
     )
     open_spool = None
     if settings.spool_directory is not None:
-        open_spool = partial(Spool.open, settings.spool_directory, metrics, max_bytes=settings.spool_bytes_each)
+        open_spool = partial(Spool.open, settings.spool_directory, metrics, max_bytes=settings.spool_bytes)
     health = Health({"store": store.check})
     health.starting = True
     collector = create_collector(settings, store, metrics)
     public_app = create_app(collector)
+    internal_app = create_internal_app(health, registry, public_app=public_app)
     protocol = partial(
         CollectorProtocol,
         max_event_bytes=settings.max_event_bytes,
@@ -142,17 +99,12 @@ async def serve(settings: Settings, stop: asyncio.Event, telling: Telling, *, sh
     )
     async with (
         contextlib.aclosing(redis),
-        telling(health, registry, public_app),
+        http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0),
         contextlib.aclosing(store),
     ):
         await store.open(open_spool)
         async with http_server(
-            public_app,
-            host=settings.host,
-            port=settings.port,
-            drain_s=_FINISH_S,
-            protocol=protocol,
-            shares_port=shares_port,
+            public_app, host=settings.host, port=settings.port, drain_s=_FINISH_S, protocol=protocol
         ):
             health.starting = False
             log.info("serving", host=settings.host, port=settings.port, internal_port=settings.internal_port)
