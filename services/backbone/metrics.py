@@ -63,6 +63,16 @@ class TrackerMetrics:
             "Events received that wait for the push in flight",
             registry=registry,
         )
+        self.connections = Gauge(
+            "push_tracker_connections",
+            "Open connections of the public port, without those that are being refused",
+            registry=registry,
+        )
+        self.buffered_bytes = Gauge(
+            "push_tracker_buffered_bytes",
+            "What connections buffer: unfinished heads, requests in hand, bodies and responses that are not read",
+            registry=registry,
+        )
         self.push_failures = Counter(
             "push_tracker_push_failures",
             "Pushes, new and replayed, that Redis did not confirm in time",

@@ -14,7 +14,7 @@ from services.backbone.metrics import TrackerMetrics
 from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server
 from services.backbone.queue import EvictionAllowed, connect
 from services.tracker.core import Rules
-from services.tracker.routes import Collector, CollectorProtocol, DirectGets, Limits, add_routes
+from services.tracker.routes import Collector, CollectorProtocol, ConnectionBounds, DirectGets, Limits, add_routes
 from services.tracker.settings import Settings
 from services.tracker.store import EventStore, Spool, SpoolUnusable
 
@@ -49,6 +49,20 @@ def create_collector(settings: Settings, store: EventStore, metrics: TrackerMetr
         body_timeout_s=settings.body_timeout_s,
     )
     return Collector(store, rules, limits, metrics)
+
+
+def create_bounds(settings: Settings, metrics: TrackerMetrics) -> ConnectionBounds:
+    """Build the bounds on connections, by the settings."""
+    bounds = ConnectionBounds(
+        max_connections=settings.max_connections,
+        max_address_connections=settings.max_address_connections,
+        max_buffer_bytes=settings.max_buffer_bytes,
+        max_address_buffer_bytes=settings.max_address_buffer_bytes,
+        trusted=settings.trusted_networks,
+    )
+    metrics.connections.set_function(lambda: bounds.connections)
+    metrics.buffered_bytes.set_function(lambda: bounds.buffered_bytes)
+    return bounds
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
@@ -92,7 +106,7 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
         max_event_bytes=settings.max_event_bytes,
         max_header_bytes=_MAX_HEADER_BYTES,
         head_timeout_s=settings.body_timeout_s,
-        max_connections=settings.max_connections,
+        bounds=create_bounds(settings, metrics),
         metrics=metrics,
         direct=DirectGets(collector, metrics) if settings.direct_gets else None,
         is_stopping=lambda: health.stopping,

@@ -1,6 +1,6 @@
 """The tracker's rules, pure: from the bytes of a request to the events in it."""
 
-from services.tracker.core.address import Network, client_address
+from services.tracker.core.address import Network, client_address, client_network, is_inside
 from services.tracker.core.batch import Batch, Entry, read_batch
 from services.tracker.core.bodies import (
     Body,
@@ -36,9 +36,11 @@ __all__ = [
     "Unsupported",
     "client_address",
     "client_id",
+    "client_network",
     "event_of_batch_entry",
     "event_of_request",
     "header_fields",
+    "is_inside",
     "params_of_body",
     "read_batch",
     "sender_of",

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.backbone.metrics import TrackerMetrics
 from services.tracker import core
 from services.tracker.routes import answers
+from services.tracker.routes.connections import BoundedProtocol, ConnectionBounds
 from services.tracker.routes.direct import DirectGet, DirectGets, is_bodyless
 from services.tracker.store import NotStored
 
@@ -25,7 +25,7 @@ _OVERLOADED_S: Final = 1.0
 _CLOSE: Final = (b"connection", b"close")
 
 
-class CollectorProtocol(HttpToolsProtocol):
+class CollectorProtocol(BoundedProtocol):
     """One connection."""
 
     def __init__(  # noqa: PLR0913 - what bounds a connection; bundling it would only hide it
@@ -34,7 +34,7 @@ class CollectorProtocol(HttpToolsProtocol):
         max_event_bytes: int,
         max_header_bytes: int,
         head_timeout_s: float,
-        max_connections: int,
+        bounds: ConnectionBounds,
         metrics: TrackerMetrics,
         direct: DirectGets | None = None,
         is_stopping: Callable[[], bool] = bool,
@@ -47,13 +47,12 @@ class CollectorProtocol(HttpToolsProtocol):
 
         Allow a head `max_event_bytes` + `max_header_bytes` in size, and `head_timeout_s` to come.
 
-        Beyond `max_connections` open ones a connection is answered 503 and closed.
+        A connection beyond `bounds`, and a request that would buffer more than they allow, is answered 503 and closed.
         """
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, bounds=bounds, read_timeout_s=head_timeout_s, **kwargs)
         self._max_event_bytes = max_event_bytes
         self._max_head_bytes = max_event_bytes + max_header_bytes
         self._head_timeout_s = head_timeout_s
-        self._max_connections = max_connections
         self._metrics = metrics
         self._direct = direct
         self._is_stopping = is_stopping
@@ -61,6 +60,7 @@ class CollectorProtocol(HttpToolsProtocol):
         self._idle_since_s: float | None = None
         """When the last answer was given, by the loop's clock; None while a request is on its way."""
         self._head_bytes = 0
+        self._in_head = False
         self._overloaded = False
         self._refusal: bytes | None = None
         """The connection's last answer, to be sent when those to earlier requests are."""
@@ -68,8 +68,11 @@ class CollectorProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a head."""
         super().connection_made(transport)
-        self._overloaded = len(self.connections) > self._max_connections
-        self._await_head(_OVERLOADED_S if self._overloaded else self._head_timeout_s)
+        self._overloaded = self._peer is None
+        if self._overloaded and not self._is_graced:
+            self._refuse_overloaded()
+        else:
+            self._await_head(_OVERLOADED_S if self._overloaded else self._head_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
@@ -91,7 +94,10 @@ class CollectorProtocol(HttpToolsProtocol):
             return
         if self._head_bytes > self._max_head_bytes:
             self._refuse(413, answers.too_large("the request line and its headers", self._max_event_bytes))
-        elif self._head_bytes and self._head_timer is None:
+            return
+        if (self._in_head or self._head_bytes) and not self._may_buffer_head(self._head_bytes or len(data)):
+            self._refuse_overloaded()
+        elif (self._head_bytes or self._in_head) and self._head_timer is None:
             self._await_head(self._head_timeout_s)
 
     def _parse(self, data: bytes) -> bool:
@@ -119,15 +125,23 @@ class CollectorProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self._in_head = True
 
     def on_headers_complete(self) -> None:
         """Answer a plain GET; hand any other request over, its target split by our own rule."""
         self._got_head()
+        if self._refusal is not None:
+            return  # nothing behind the connection's last response is processed
         if self.parser.should_upgrade():
             return  # data_received begins this request anew
         path, query = split_target(self.url)
-        if self._direct is None or not self._answers_directly(self._direct, path, query):
+        if self._direct is not None and self._answers_directly(self._direct, path, query):
+            # The next request may be long in coming: what is held until then is not counted.
+            self.url, self.headers = b"", []
+        elif self._may_hand_over():
             self._hand_over(path, query)
+        else:
+            self._refuse_overloaded()
 
     def _answers_directly(self, direct: DirectGets, path: bytes, query: bytes) -> bool:
         parser = self.parser
@@ -181,6 +195,7 @@ class CollectorProtocol(HttpToolsProtocol):
         self.scope["headers"] = headers
         self.url = b"/"  # what uvicorn's parser makes of the target is replaced below, before the request's task runs
         super().on_headers_complete()
+        self.url, self.headers = b"", []  # the request has them; a field behind its body is none of its headers
         self.cycle.keep_alive = self.cycle.keep_alive and not self._is_stopping()
         self.scope["raw_path"] = path
         self.scope["path"] = path.decode("ascii", "replace")
@@ -189,11 +204,15 @@ class CollectorProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self._head_bytes = 0
+        if self._refusal is not None:
+            return
         super().on_body(body)
+        if not self.cycle.response_started and not self._may_buffer_body(body):
+            self._refuse_overloaded()
 
     def on_message_complete(self) -> None:
         """End the request; one that is answered directly has no body and ended with its head."""
-        if isinstance(self.cycle, DirectGet):
+        if self._refusal is not None or isinstance(self.cycle, DirectGet):
             return
         self._got_head()
         if not self.parser.should_upgrade():
@@ -207,11 +226,14 @@ class CollectorProtocol(HttpToolsProtocol):
         """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._await_reader()
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
+        if self._buffered_bytes and not self._in_head:
+            self._release_request()
         self._idle_since_s = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._look_whether_idle_in(self.timeout_keep_alive)
@@ -227,6 +249,13 @@ class CollectorProtocol(HttpToolsProtocol):
             self._look_whether_idle_in(left_s)
         else:
             super().timeout_keep_alive_handler()
+            self._await_reader()
+
+    def _release_request(self) -> None:
+        """Let go of the request that is responded to."""
+        self._release_buffers()
+        if not isinstance(self.cycle, DirectGet):
+            self.scope = self.cycle.scope = {}  # type: ignore[typeddict-item]  # uvicorn reads it no more
 
     def _look_whether_idle_in(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
@@ -245,6 +274,7 @@ class CollectorProtocol(HttpToolsProtocol):
 
     def _got_head(self) -> None:
         self._head_bytes = 0
+        self._in_head = False
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -284,6 +314,7 @@ class CollectorProtocol(HttpToolsProtocol):
         if self._refusal is not None and not self.transport.is_closing():
             self.transport.write(self._refusal)
             self.transport.close()
+            self._await_reader()
 
 
 def split_target(target: bytes) -> tuple[bytes, bytes]:

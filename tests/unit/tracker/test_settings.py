@@ -42,7 +42,8 @@ def test_all_faults_are_told_together_and_no_secret() -> None:
     ],
 )
 def test_a_request_that_is_allowed_fits_into_what_holds_all(bound: str, part: str, size: int) -> None:
-    environ = {"TRACKER_MAX_BODY_BYTES": "200000000", "TRACKER_MAX_PENDING_BYTES": "200000000", part: str(size)}
+    environ = {"TRACKER_MAX_BODY_BYTES": "200000000", "TRACKER_MAX_PENDING_BYTES": "200000000"}
+    environ |= {"TRACKER_MAX_BUFFER_BYTES": "200000000", part: str(size)}
     environ |= {"TRACKER_MAX_BATCH_BYTES": "1024"} if part == "MAX_EVENT_BYTES" else {}
     Settings.from_env(environ | {bound: str(size)})
     with pytest.raises(SettingsError, match=rf"settings: .*{bound} \({size - 1}\) must be at least {part} \({size}\)"):
