@@ -7,7 +7,8 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import NoReturn, TypeVar
+from pathlib import Path
+from typing import NamedTuple, NoReturn, TypeVar
 
 import uvicorn
 import uvloop
@@ -18,6 +19,9 @@ from services.backbone.settings import EnvSettings, LogSettings, SettingsError
 log = get_logger(__name__)
 
 EXIT_BAD_SETTINGS = 78  # EX_CONFIG of sysexits.h: restarting does not help
+
+# Version 1 of cgroups writes the largest multiple of a page where there is no limit.
+_NO_MEMORY_LIMIT = 1 << 62
 
 _Settings = TypeVar("_Settings", bound=EnvSettings)
 
@@ -77,6 +81,46 @@ def _calm_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+class MemoryLimit(NamedTuple):
+    """The most memory that this process may use, and the file that says so."""
+
+    size: int
+    file: Path
+
+
+def memory_limit(*, proc: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> MemoryLimit | None:
+    """Return the memory limit of this process's cgroup (version 1 or 2) and those above it; None without a limit.
+
+    A container commonly sees its own cgroup as the root of `mount`, while `proc` may name the path on the host. So the
+    limit of each directory on the path is read, and the lowest one counts.
+    """
+    try:
+        memberships = [line.split(":", 2) for line in proc.read_text().splitlines()]
+    except OSError:
+        return None
+    limits: list[MemoryLimit] = []
+    for _, controllers, path in memberships:
+        if not controllers:
+            root, name = mount, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = mount / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        own = root / path.lstrip("/")
+        for directory in (own, *own.parents):
+            if directory.is_relative_to(root):
+                limits += _read_limit(directory / name)
+    return min(limits, default=None)
+
+
+def _read_limit(file: Path) -> list[MemoryLimit]:
+    try:
+        size = int(file.read_text())
+    except (OSError, ValueError):  # version 2 writes `max` where there is no limit
+        return []
+    return [MemoryLimit(size, file)] if size < _NO_MEMORY_LIMIT else []
 
 
 class PortTaken(OSError):  # noqa: N818 - what happened, in two words

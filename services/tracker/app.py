@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.metrics import TrackerMetrics
-from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server
+from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server, memory_limit
 from services.backbone.queue import EvictionAllowed, connect
-from services.tracker.core import Rules
+from services.tracker.core import Rules, memory_fault
 from services.tracker.routes import Collector, CollectorProtocol, ConnectionBounds, DirectGets, Limits, add_routes
 from services.tracker.settings import Settings
 from services.tracker.store import EventStore, Spool, SpoolUnusable
@@ -74,8 +74,14 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     requests are still served, until no balancer sends new ones; then the public port closes and requests in flight
     finish; then the store flushes; then the internal port, which has told of all this, and Redis close.
 
-    Ends the process with EX_CONFIG when Redis may evict events or the spool's directory can't be used.
+    Ends the process with EX_CONFIG when its bounds allow more memory than its cgroup does, when Redis may evict events,
+    and when the spool's directory can't be used.
     """
+    limit = memory_limit()
+    if limit is not None:
+        fault = memory_fault(settings, limit_bytes=limit.size, source=str(limit.file))
+        if fault is not None:
+            fail(fault, EXIT_BAD_SETTINGS)
     try:
         await _serve(settings, stop)
     except (EvictionAllowed, SpoolUnusable) as error:

@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import os
 import selectors
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.localstack.ports import LOOPBACK
+from deploy.localstack.ports import LOOPBACK, free_port, is_listening
 from deploy.localstack.redis import RedisServer
 from tests.contract.tracker_process import Answer, Tracker, read_answer, wait_until
 
+ROOT = Path(__file__).parents[2]
 STRANGER, OTHER = "127.0.0.2", "127.0.0.3"
 HEAD = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
 
@@ -166,3 +170,45 @@ def test_a_client_that_does_not_read_its_response_is_cut_off(redis_server: Redis
         wait_until(lambda: tracker.metric("push_tracker_buffered_bytes") == 0)
         wait_until(lambda: tracker.metric("push_tracker_connections") == 0)
     assert tracker.end() == 0
+
+
+@pytest.fixture
+def memory_cgroup() -> Iterator[Path]:
+    """A new memory cgroup, of version 1 or 2."""
+    for parent, limit in (
+        (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
+        (Path("/sys/fs/cgroup"), "memory.max"),
+    ):
+        folder = parent / f"push-test-{os.getpid()}"
+        try:
+            folder.mkdir()
+        except OSError:
+            continue
+        if (folder / limit).exists():
+            yield folder / limit
+            wait_until(lambda folder=folder: not (folder / "cgroup.procs").read_text())  # type: ignore[misc]
+            folder.rmdir()
+            return
+        folder.rmdir()
+    pytest.skip("needs root and the memory controller of cgroups")
+
+
+@pytest.mark.parametrize(("limit", "ends"), [(256 * 1_048_576, 78), (512 * 1_048_576, 0)])
+def test_bounds_above_the_memory_limit_end_the_start_with_the_sum(
+    redis_server: RedisServer, memory_cgroup: Path, tmp_path: Path, limit: int, ends: int
+) -> None:
+    memory_cgroup.write_text(str(limit))
+    port = free_port()
+    environ = {"REDIS_URL": redis_server.url, "TRACKER_PORT": str(port), "INTERNAL_PORT": str(free_port())}
+    join = f"echo $$ > {memory_cgroup.parent}/cgroup.procs && exec {sys.executable} -m services.tracker"
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(["/bin/sh", "-c", join], cwd=ROOT, env=environ, stderr=log)
+        wait_until(lambda: process.poll() is not None or is_listening(port))
+        process.terminate()
+        assert process.wait(timeout=15) == ends
+    written = (tmp_path / "log").read_text()
+    assert "Traceback" not in written
+    if ends:
+        assert written.startswith("these settings allow the tracker 424 MiB of memory, but its limit is 256 MiB")
+        assert str(memory_cgroup) in written
+        assert "TRACKER_MAX_BUFFER_BYTES=67108864" in written

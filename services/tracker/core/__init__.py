@@ -10,6 +10,7 @@ from services.tracker.core.bodies import (
     Unsupported,
     params_of_body,
 )
+from services.tracker.core.memory import memory_fault, memory_parts
 from services.tracker.core.request import (
     Request,
     Rules,
@@ -41,6 +42,8 @@ __all__ = [
     "event_of_request",
     "header_fields",
     "is_inside",
+    "memory_fault",
+    "memory_parts",
     "params_of_body",
     "read_batch",
     "sender_of",
