@@ -101,7 +101,13 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     )
     open_spool = None
     if settings.spool_directory is not None:
-        open_spool = partial(Spool.open, settings.spool_directory, metrics, max_bytes=settings.spool_bytes)
+        open_spool = partial(
+            Spool.open,
+            settings.spool_directory,
+            metrics,
+            max_bytes=settings.spool_bytes,
+            batch_bytes=settings.max_batch_bytes,
+        )
     health = Health({"store": store.check})
     health.starting = True
     collector = create_collector(settings, store, metrics)

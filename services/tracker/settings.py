@@ -91,14 +91,16 @@ class Settings(EventSizeSettings, ProcessSettings):
     def _what_is_allowed_fits(self) -> Self:
         """Refuse limits under which a request that is allowed would be told to come again, however often it comes."""
         request_bytes = _TARGET_COPIES * self.max_event_bytes
-        bounds = (
+        bounds = [
             ("TRACKER_MAX_BODY_BYTES", self.max_body_bytes, "MAX_EVENT_BYTES", self.max_event_bytes),
             ("TRACKER_MAX_BODY_BYTES", self.max_body_bytes, "TRACKER_MAX_BATCH_BYTES", self.max_batch_bytes),
             # While nothing else waits any batch is taken; under load a larger one would never find the room.
             ("TRACKER_MAX_PENDING_BYTES", self.max_pending_bytes, "TRACKER_MAX_BATCH_BYTES", self.max_batch_bytes),
             ("TRACKER_MAX_BUFFER_BYTES", self.max_buffer_bytes, f"{_TARGET_COPIES} x MAX_EVENT_BYTES", request_bytes),
             ("TRACKER_MAX_PENDING_EVENTS", self.max_pending_events, "TRACKER_MAX_BATCH_EVENTS", self.max_batch_events),
-        )
+        ]
+        if self.spool_directory is not None:
+            bounds.append(("TRACKER_SPOOL_BYTES", self.spool_bytes, "TRACKER_MAX_BATCH_BYTES", self.max_batch_bytes))
         faults = [f"{all_} ({has}) must be at least {one} ({needs})" for all_, has, one, needs in bounds if has < needs]
         if faults:
             raise ValueError("; ".join(faults))
