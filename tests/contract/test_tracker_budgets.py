@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import re
 import selectors
+import signal
 import socket
 import subprocess
 import sys
@@ -133,6 +135,27 @@ def test_requests_in_hand_are_bounded_and_given_back(redis_server: RedisServer, 
         wait_until(lambda: tracker.ask("POST", "/a", body=b"a=1").status == 200)
     wait_until(lambda: tracker.metric("push_tracker_buffered_bytes") == 0)
     assert tracker.end() == 0
+
+
+def test_a_request_whose_client_is_gone_counts_until_it_ends(tmp_path: Path) -> None:
+    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+    server.start()
+    server.wait_ready()
+    tracker = Tracker(server.url, tmp_path, TRACKER_PUSH_TIMEOUT_S="1.5")
+    assert tracker.ask("POST", "/a", body=b"a=1").status == 200
+    server.process.send_signal(signal.SIGSTOP)  # what is stored now waits for two pushes
+    for _ in range(10):
+        with tracker.connect() as connection:
+            connection.sendall(HEAD + b"a=1")
+    metrics = tracker.metrics()  # read when readiness has waited for Redis, long after the clients have gone
+    assert "push_tracker_connections 0.0" in metrics
+    buffered = re.search(r"^push_tracker_buffered_bytes (\S+)$", metrics, re.MULTILINE)
+    assert buffered is not None
+    assert float(buffered[1]) > 8 * 28_672  # the first push may have been given up
+    server.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: tracker.metric("push_tracker_buffered_bytes") == 0)
+    assert tracker.end() == 0
+    server.process.stop()
 
 
 def test_pipelined_requests_are_bounded(redis_server: RedisServer, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from services.tracker import core
 
@@ -146,6 +146,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread_bytes = 0
         """What the client has not read of a response, as counted when the system took no more of it."""
         self._read_timer: asyncio.TimerHandle | None = None
+        self._is_running = False
+        self._is_lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Count the connection."""
@@ -156,15 +158,29 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count the connection, and what it buffered, no more."""
-        self._release_buffers()
+        self._is_lost = True
+        if not self._is_running:
+            self._release_buffers()
         if self._peer is not None:
             self._bounds.leave(self._peer)
-            self._peer = None
         if self._is_graced:
             self._bounds.end_grace()
             self._is_graced = False
         self._stop_waiting_for_reader()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ARG002 - it is always the same
+        super()._start_asgi_task(cycle, self._run_app)
+
+    async def _run_app(self, scope: Any, receive: Any, send: Any) -> None:
+        """Run the application. A client that is gone does not end it: until then its request counts as buffered."""
+        self._is_running = True
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._is_running = False
+            if self._is_lost:
+                self._release_buffers()
 
     def pause_writing(self) -> None:
         """Count what the client has not read. Called when the system takes no more of it."""
@@ -208,10 +224,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._buffered_bytes = size
         return True
 
-    def _may_buffer_head(self, size: int) -> bool:
-        """Count an unfinished head of `size` bytes beside the requests in hand."""
+    def _may_buffer_fields(self, size: int, *, is_head: bool) -> bool:
+        """Count an unfinished head, or trailers, of `size` bytes beside the requests in hand."""
         size += self._requests_bytes + HEADER_BYTES * len(self.headers or ())
-        return self._count_as_buffered(size, self._bounds.take_for_head)
+        return self._count_as_buffered(size, self._bounds.take_for_head if is_head else self._bounds.take)
 
     def _may_hand_over(self) -> bool:
         """Count the request whose head is complete as in the application's hand."""

@@ -94,11 +94,12 @@ class CollectorProtocol(BoundedProtocol):
             return
         if self._head_bytes > self._max_head_bytes:
             self._refuse(413, answers.too_large("the request line and its headers", self._max_event_bytes))
-            return
-        if (self._in_head or self._head_bytes) and not self._may_buffer_head(self._head_bytes or len(data)):
-            self._refuse_overloaded()
-        elif (self._head_bytes or self._in_head) and self._head_timer is None:
-            self._await_head(self._head_timeout_s)
+        elif self._in_head or self._head_bytes:
+            # A head that began behind another request in `data` has no count yet; it is no longer than `data`.
+            if not self._may_buffer_fields(self._head_bytes or len(data), is_head=self._in_head):
+                self._refuse_overloaded()
+            elif self._head_timer is None:
+                self._await_head(self._head_timeout_s)
 
     def _parse(self, data: bytes) -> bool:
         """Feed the parser, whose callbacks follow below; False when what came is refused."""
@@ -287,7 +288,11 @@ class CollectorProtocol(BoundedProtocol):
 
     def _refuse_overloaded(self) -> None:
         self._metrics.refused.labels("overloaded").inc()
-        self._refuse(503, answers.error("overloaded", "too many connections; send it again"), answers.RETRY_AFTER)
+        self._refuse(
+            503,
+            answers.error("overloaded", "too many connections or too large requests at a time; send it again"),
+            answers.RETRY_AFTER,
+        )
 
     def _refuse(self, status: int, body: bytes, *extra: tuple[bytes, bytes]) -> None:
         """Answer what never became a request, after the answers to those before it, and close the connection."""
