@@ -18,6 +18,8 @@ from services.backbone.settings import (
 
 # A request with a long target is held that often while it is processed: as it came, as path, as query, as event.
 _TARGET_COPIES = 5
+# The headers of one request, and what the application needs for it.
+_HEADERS_BYTES = 262_144
 _PERSON_PARAMETERS = "di,by,uid,userid,user_id,anonymousid,anonymous_id,deviceid,device_id,email"
 
 
@@ -110,7 +112,8 @@ class Settings(EventSizeSettings, ProcessSettings):
     def max_address_buffer_bytes(self) -> int:
         """What connections of one address may buffer: its part of the connections, and always one request."""
         part = min(self.max_address_connections / self.max_connections, 1.0)
-        return max(int(part * self.max_buffer_bytes), _TARGET_COPIES * self.max_event_bytes)
+        one_request = _TARGET_COPIES * self.max_event_bytes + _HEADERS_BYTES
+        return min(max(int(part * self.max_buffer_bytes), one_request), self.max_buffer_bytes)
 
     @property
     def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -183,7 +183,7 @@ class EventStore:
             else:
                 return f"{waiting}, {spool.entries} in the spool, {await spool.describe_room()}"
         if isinstance(unwilling, EvictionAllowed):
-            raise unwilling
+            raise EvictionAllowed(str(unwilling))  # one that is raised again and again collects tracebacks
         await spool.check()
         room = await spool.describe_room()
         return f"Redis does not confirm ({_text(unwilling)}); {spool.entries} events in the spool, {room}"
@@ -200,7 +200,6 @@ class EventStore:
             self._tell_failing(error)
             if self._spool is not None:
                 self._unwilling = without_frames(error)
-                self._begin_pusher()
                 self._begin_replaying()
             raise
         self._policy_asked_s = now_s

@@ -58,3 +58,26 @@ def test_a_malformed_redis_url_is_a_fault(url: str) -> None:
 
 def test_a_url_with_a_password_is_not_shown() -> None:
     assert "hunter2" not in repr(Settings.from_env({"REDIS_URL": "redis://:hunter2@h:6379/0"}))
+
+
+@pytest.mark.parametrize(
+    ("environ", "size"),
+    [
+        ({}, 8_388_608),
+        ({"TRACKER_MAX_ADDRESS_CONNECTIONS": "9999"}, 67_108_864),
+        ({"TRACKER_MAX_ADDRESS_CONNECTIONS": "1"}, 5 * 262_144 + 262_144),
+    ],
+)
+def test_buffers_of_an_address_are_its_part_of_the_connections_and_hold_a_request(
+    environ: dict[str, str], size: int
+) -> None:
+    assert Settings.from_env(environ).max_address_buffer_bytes == size
+
+
+def test_a_spool_holds_a_full_size_batch() -> None:
+    environ = {"TRACKER_SPOOL_BYTES": "1048576"}
+    Settings.from_env(environ)  # without a directory there is no spool
+    with pytest.raises(
+        SettingsError, match=r"TRACKER_SPOOL_BYTES \(1048576\) must be at least TRACKER_MAX_BATCH_BYTES"
+    ):
+        Settings.from_env(environ | {"TRACKER_SPOOL_DIRECTORY": "/spool"})
