@@ -153,6 +153,17 @@ def test_only_servers_publish_a_port_and_only_on_loopback(name: str) -> None:
     assert "edge" in container(name)["networks"]
 
 
+def test_several_trackers_in_the_readme_have_a_port_each() -> None:
+    text = (FILES.parent / "services" / "tracker" / "README.md").read_text()
+    [written] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    override = yaml.safe_load(written.replace("!override", ""))["services"]["tracker"]
+    [published] = override["ports"]
+    first, last, inside = map(int, re.findall(r":(\d+)-(\d+):(\d+)$", published)[0])
+    assert override["scale"] == last - first + 1
+    assert inside == row("tracker").port
+    assert re.findall(r"server 127\.0\.0\.1:(\d+)", text) == [str(port) for port in range(first, last + 1)]
+
+
 # Networks -----------------------------------------------------------------------------------------------------------
 
 

@@ -17,9 +17,6 @@ Check = Callable[[], Awaitable[str]]
 
 Refresh = Callable[[], Awaitable[None]]
 
-Describe = Callable[[], Awaitable[Mapping[str, Any] | None]]
-"""Returns the OpenAPI description of a service's public port."""
-
 _SCRAPE_LIMIT_S = 2.5
 """What all checks may take when metrics are read: less than a scraper waits, also where checks may take longer."""
 
@@ -93,18 +90,24 @@ class Heartbeat:
         return ""
 
 
+class Described(Protocol):
+    """An application that can describe itself, as FastAPI's can."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI description."""
+
+
 def create_internal_app(
     health: Health,
     registry: CollectorRegistry,
     *,
-    describe: Describe | None = None,
+    public_app: Described | None = None,
     refresh_metrics: Refresh | None = None,
 ) -> Starlette:
-    """Build the application of the internal port: /livez, /readyz, /metrics, and /openapi.json where there is one.
+    """Build the application of the internal port: /livez, /readyz, /metrics, and /openapi.json of the public port.
 
-    `describe` returns the description of the public port, None while nobody can give it. `refresh_metrics` is awaited
-    before metrics are read, for figures that live elsewhere. Readiness is asked then too, so that metrics say which
-    dependency is away. The process itself is in them: its start, memory, files and CPU time.
+    `refresh_metrics` is awaited before metrics are read, for figures that live elsewhere. Readiness is asked then too,
+    so that metrics say which dependency is away. The process itself is in them: its start, memory, files and CPU time.
 
     Starlette alone, which FastAPI is made of: workers have no other use for FastAPI, and it is 15 MB of each.
     """
@@ -123,32 +126,14 @@ def create_internal_app(
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     routes = [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
-    if describe is not None:
+    if public_app is not None:
+        openapi_of = public_app.openapi
 
         async def openapi(_: Request) -> Response:
-            description = await describe()
-            if description is None:
-                return JSONResponse({"detail": "nobody answers"}, status_code=503)
-            return JSONResponse(description)
+            return JSONResponse(openapi_of())
 
         routes.append(Route("/openapi.json", openapi))
     return Starlette(routes=routes)
-
-
-class Described(Protocol):
-    """An application that can describe itself, as FastAPI's can."""
-
-    def openapi(self) -> dict[str, Any]:
-        """Return the description."""
-
-
-def description_of(app: Described) -> Describe:
-    """Return what `create_internal_app` asks for the description of an application in this process."""
-
-    async def describe() -> Mapping[str, Any]:
-        return app.openapi()
-
-    return describe
 
 
 async def _nothing() -> None:

@@ -7,7 +7,6 @@ data.
 import logging
 import logging.config
 import sys
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import structlog
@@ -19,15 +18,12 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return logger
 
 
-def configure_logging(
-    *, service: str, level: str, output: Literal["auto", "json", "text"], fields: Mapping[str, int | str] | None = None
-) -> None:
-    """Set up logging of this process, libraries included. Every record carries `service`, and `fields`."""
+def configure_logging(*, service: str, level: str, output: Literal["auto", "json", "text"]) -> None:
+    """Set up logging of this process, libraries included. Every record carries `service`."""
     readable = output == "text" or (output == "auto" and sys.stderr.isatty())
 
     def add_service(_: Any, __: str, record: structlog.typing.EventDict) -> structlog.typing.EventDict:
         record["service"] = service
-        record.update(fields or {})
         return record
 
     shared: list[structlog.typing.Processor] = [

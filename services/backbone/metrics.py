@@ -63,6 +63,16 @@ class TrackerMetrics:
             "Events received that wait for the push in flight",
             registry=registry,
         )
+        self.connections = Gauge(
+            "push_tracker_connections",
+            "Open connections of the public port, without those that are being refused",
+            registry=registry,
+        )
+        self.buffered_bytes = Gauge(
+            "push_tracker_buffered_bytes",
+            "What connections buffer: unfinished heads, requests in hand, bodies and responses that are not read",
+            registry=registry,
+        )
         self.push_failures = Counter(
             "push_tracker_push_failures",
             "Pushes, new and replayed, that Redis did not confirm in time",
@@ -91,18 +101,6 @@ class TrackerMetrics:
         self.spool_damaged = Counter(
             "push_tracker_spool_damaged",
             "Places in the spool that can't be read: events that were answered 2xx are lost",
-            registry=registry,
-        )
-
-
-class TrackerWorkersMetrics:
-    """What the supervisor of several tracker workers counts."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.workers = Gauge("push_tracker_workers", "Worker processes that answer", registry=registry)
-        self.restarts = Counter(
-            "push_tracker_worker_restarts",
-            "Worker processes that ended unasked, each started again",
             registry=registry,
         )
 

@@ -6,8 +6,9 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from typing import NoReturn, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple, NoReturn, TypeVar
 
 import uvicorn
 import uvloop
@@ -18,6 +19,9 @@ from services.backbone.settings import EnvSettings, LogSettings, SettingsError
 log = get_logger(__name__)
 
 EXIT_BAD_SETTINGS = 78  # EX_CONFIG of sysexits.h: restarting does not help
+
+# Version 1 of cgroups writes the largest multiple of a page where there is no limit.
+_NO_MEMORY_LIMIT = 1 << 62
 
 _Settings = TypeVar("_Settings", bound=EnvSettings)
 
@@ -36,19 +40,13 @@ def fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def run_until_stopped(
-    main: Callable[[asyncio.Event], Awaitable[None]],
-    settings: LogSettings,
-    *,
-    service: str,
-    log_fields: Mapping[str, int | str] | None = None,
-) -> None:
+def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]], settings: LogSettings, *, service: str) -> None:
     """Run `main` until it returns; SIGTERM and SIGINT set the event that it is given.
 
     `main` closes what it opened and returns: the exit code is then 0. A second signal ends the process at once with
-    130. An exception is logged and ends the process with 1, to be restarted. Log records carry `log_fields`.
+    130. An exception is logged and ends the process with 1, to be restarted.
     """
-    configure_logging(service=service, level=settings.log_level, output=settings.log_format, fields=log_fields)
+    configure_logging(service=service, level=settings.log_level, output=settings.log_format)
     _calm_the_collector()
 
     async def supervise() -> None:
@@ -85,27 +83,65 @@ def _calm_the_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
+class MemoryLimit(NamedTuple):
+    """The most memory that this process may use, and the file that says so."""
+
+    size: int
+    file: Path
+
+
+def memory_limit(*, proc: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> MemoryLimit | None:
+    """Return the memory limit of this process's cgroup (version 1 or 2) and those above it; None without a limit.
+
+    A container commonly sees its own cgroup as the root of `mount`, while `proc` may name the path on the host. So the
+    limit of each directory on the path is read, and the lowest one counts.
+    """
+    try:
+        memberships = [line.split(":", 2) for line in proc.read_text().splitlines()]
+    except OSError:
+        return None
+    limits: list[MemoryLimit] = []
+    for _, controllers, path in memberships:
+        if not controllers:
+            root, name = mount, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = mount / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        own = root / path.lstrip("/")
+        for directory in (own, *own.parents):
+            if directory.is_relative_to(root):
+                limits += _read_limit(directory / name)
+    return min(limits, default=None)
+
+
+def _read_limit(file: Path) -> list[MemoryLimit]:
+    try:
+        size = int(file.read_text())
+    except (OSError, ValueError):  # version 2 writes `max` where there is no limit
+        return []
+    return [MemoryLimit(size, file)] if size < _NO_MEMORY_LIMIT else []
+
+
 class PortTaken(OSError):  # noqa: N818 - what happened, in two words
     """Another process listens where this one was told to."""
 
 
 @contextlib.asynccontextmanager
-async def http_server(  # noqa: PLR0913 - what a server may differ in; bundling it would only hide it
+async def http_server(
     app: Callable[..., Awaitable[None]],
     *,
     host: str,
     port: int,
     drain_s: float = 5.0,
     protocol: Callable[..., asyncio.Protocol] | None = None,
-    shares_port: bool = False,
 ) -> AsyncIterator[None]:
     """Serve `app` while the block runs; on leaving, stop accepting and finish the requests in flight within `drain_s`.
 
-    `protocol` makes the uvicorn protocol of each connection, for a server that needs one of its own. Processes that
-    share a port (`hold_port`) each get a part of its connections.
+    `protocol` makes the uvicorn protocol of each connection, for a server that needs one of its own.
     Raises PortTaken before anything is served.
     """
-    listener = _bind(host, port, shared=shares_port)
+    listener = _bind(host, port)
     config = uvicorn.Config(
         app,
         http=protocol or "auto",  # type: ignore[arg-type]  # any factory will do, uvicorn only calls it
@@ -150,27 +186,11 @@ class _Server(uvicorn.Server):
         yield
 
 
-@contextlib.contextmanager
-def hold_port(host: str, port: int) -> Iterator[None]:
-    """Keep a port for processes that share it, while the block runs; nobody else can listen there then.
-
-    Raises PortTaken when anybody listens there, also one who would share it: that one belongs to others.
-    """
-    _bind(host, port, shared=False).close()
-    held = _bind(host, port, shared=True)  # it never listens, so it gets no connections
-    try:
-        yield
-    finally:
-        held.close()
-
-
-def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
     except OSError as error:
         listener.close()

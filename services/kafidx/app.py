@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from services.backbone import names
-from services.backbone.health import Health, create_internal_app, description_of
+from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.metrics import KafidxMetrics
 from services.backbone.process import http_server
@@ -53,9 +53,7 @@ async def run(settings: Settings, stop: Event) -> None:
         topics.observe()
 
     health = Health({"redis": counters.check, "kafka": check_kafka}, check_timeout_s=4.0)
-    internal_app = create_internal_app(
-        health, registry, describe=description_of(public_app), refresh_metrics=refresh_metrics
-    )
+    internal_app = create_internal_app(health, registry, public_app=public_app, refresh_metrics=refresh_metrics)
     async with (
         contextlib.aclosing(redis),
         http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0),

@@ -16,51 +16,54 @@ from services.backbone.settings import (
     Seconds,
 )
 
+# A request with a long target is held that often while it is processed: as it came, as path, as query, as event.
+_TARGET_COPIES = 5
+# The headers of one request, and what the application needs for it.
+_HEADERS_BYTES = 262_144
 _PERSON_PARAMETERS = "di,by,uid,userid,user_id,anonymousid,anonymous_id,deviceid,device_id,email"
 
 
 Words = Annotated[tuple[str, ...], CommaSeparated]
 
 
-_LEAST_SPOOL_BYTES = 1_048_576
-
-
 class Settings(EventSizeSettings, ProcessSettings):
-    """Settings of one tracker. What bounds memory and connections bounds each of its worker processes."""
+    """Settings of one tracker."""
 
     host: str = Field("127.0.0.1", alias="TRACKER_HOST")
     """Containers set 0.0.0.0; a process on a developer's machine is nobody else's business."""
     port: Port = Field(5222, alias="TRACKER_PORT")
-    workers: int = Field(1, ge=1, le=64, alias="TRACKER_WORKERS")
-    """Processes that share the public port, one a core; with 1 there is this process and no other."""
     redis_url: RedisUrl = Field(LOCAL_REDIS, alias="REDIS_URL")
     """The Redis of the queue: beside this tracker, or shared."""
 
     max_batch_bytes: int = Field(8_388_608, ge=1024, le=268_435_456, alias="TRACKER_MAX_BATCH_BYTES")
     """The largest body of a batch, as sent and as unpacked: some 20,000 usual events."""
     max_batch_events: int = Field(10_000, ge=1, le=100_000, alias="TRACKER_MAX_BATCH_EVENTS")
-    max_body_bytes: int = Field(67_108_864, ge=1024, alias="TRACKER_MAX_BODY_BYTES")
+    max_body_bytes: int = Field(33_554_432, ge=1024, alias="TRACKER_MAX_BODY_BYTES")
     """What all bodies being read may hold together; beyond it new ones are answered 503."""
     body_timeout_s: Seconds = Field(20.0, alias="TRACKER_BODY_TIMEOUT_S")
     """How long a client may take to send its request, and a half-closed one to read its responses."""
     max_connections: int = Field(4096, ge=1, alias="TRACKER_MAX_CONNECTIONS")
-    """Each may hold a head as large as an event before it is a request; beyond it new ones are answered 503. The
-    process needs as many file descriptors."""
+    """Beyond it new connections are answered 503. The process needs as many file descriptors."""
+    max_address_connections: int = Field(512, ge=1, alias="TRACKER_MAX_ADDRESS_CONNECTIONS")
+    """Connections of one address, or of one IPv6 /64, so that one client cannot use up all. Off for TRUSTED_PROXIES.
+    An address may also use this part of TRACKER_MAX_BUFFER_BYTES."""
+    max_buffer_bytes: int = Field(67_108_864, ge=1_048_576, alias="TRACKER_MAX_BUFFER_BYTES")
+    """What all connections buffer: unfinished heads, requests in the application's hand (28 kB each), pieces of bodies
+    that are not read yet, responses that clients do not read. Beyond it a request is answered 503."""
 
     direct_gets: bool = Field(default=True, alias="TRACKER_DIRECT_GETS")
     """Answer plain GETs straight from the parser. Off: all requests go through the application, ten times slower."""
     max_pending_events: int = Field(50_000, ge=1, alias="TRACKER_MAX_PENDING_EVENTS")
     """What may wait for the push in flight; beyond it events are answered 503. About two pushes' worth at full load."""
-    max_pending_bytes: int = Field(67_108_864, ge=1024, alias="TRACKER_MAX_PENDING_BYTES")
+    max_pending_bytes: int = Field(33_554_432, ge=1024, alias="TRACKER_MAX_PENDING_BYTES")
     push_timeout_s: Seconds = Field(2.0, le=4.0, alias="TRACKER_PUSH_TIMEOUT_S")
     """How long Redis may take to connect, and to confirm one push. At a stop one push may be in flight and one
     behind it, so the limit keeps the stop within ten seconds."""
     spool_directory: Path | None = Field(None, alias="TRACKER_SPOOL_DIRECTORY")
     """Where events wait on disk while Redis does not confirm; several trackers may share it. None: they are answered
     503 then. Must outlive the process: a volume, not the file system of a container."""
-    spool_bytes: int = Field(1_073_741_824, ge=_LEAST_SPOOL_BYTES, alias="TRACKER_SPOOL_BYTES")
-    """The most that the tracker spools, in equal parts for its workers, since a volume does not grow with their number;
-    beyond it events are answered 503. An hour or so at 1,000 events a second."""
+    spool_bytes: int = Field(1_073_741_824, ge=1_048_576, alias="TRACKER_SPOOL_BYTES")
+    """The most that this tracker spools; beyond it events are answered 503. An hour or so at 1,000 events a second."""
     spool_after_s: Seconds = Field(0.1, le=4.0, alias="TRACKER_SPOOL_AFTER_S")
     """How long Redis may take to confirm a push before it is spooled. Clients wait for it once an outage, and a push
     that is spooled too early costs one write to disk, so it is short."""
@@ -89,31 +92,28 @@ class Settings(EventSizeSettings, ProcessSettings):
     @model_validator(mode="after")
     def _what_is_allowed_fits(self) -> Self:
         """Refuse limits under which a request that is allowed would be told to come again, however often it comes."""
-        bounds = (
+        request_bytes = _TARGET_COPIES * self.max_event_bytes
+        bounds = [
             ("TRACKER_MAX_BODY_BYTES", self.max_body_bytes, "MAX_EVENT_BYTES", self.max_event_bytes),
             ("TRACKER_MAX_BODY_BYTES", self.max_body_bytes, "TRACKER_MAX_BATCH_BYTES", self.max_batch_bytes),
             # While nothing else waits any batch is taken; under load a larger one would never find the room.
             ("TRACKER_MAX_PENDING_BYTES", self.max_pending_bytes, "TRACKER_MAX_BATCH_BYTES", self.max_batch_bytes),
+            ("TRACKER_MAX_BUFFER_BYTES", self.max_buffer_bytes, f"{_TARGET_COPIES} x MAX_EVENT_BYTES", request_bytes),
             ("TRACKER_MAX_PENDING_EVENTS", self.max_pending_events, "TRACKER_MAX_BATCH_EVENTS", self.max_batch_events),
-        )
+        ]
+        if self.spool_directory is not None:
+            bounds.append(("TRACKER_SPOOL_BYTES", self.spool_bytes, "TRACKER_MAX_BATCH_BYTES", self.max_batch_bytes))
         faults = [f"{all_} ({has}) must be at least {one} ({needs})" for all_, has, one, needs in bounds if has < needs]
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
-    @model_validator(mode="after")
-    def _every_worker_has_a_spool(self) -> Self:
-        if self.spool_bytes_each < _LEAST_SPOOL_BYTES:
-            needs = _LEAST_SPOOL_BYTES * self.workers
-            raise ValueError(
-                f"TRACKER_SPOOL_BYTES ({self.spool_bytes}) must be at least {needs} for {self.workers} TRACKER_WORKERS"
-            )
-        return self
-
     @property
-    def spool_bytes_each(self) -> int:
-        """The most that one worker spools."""
-        return self.spool_bytes // self.workers
+    def max_address_buffer_bytes(self) -> int:
+        """What connections of one address may buffer: its part of the connections, and always one request."""
+        part = min(self.max_address_connections / self.max_connections, 1.0)
+        one_request = _TARGET_COPIES * self.max_event_bytes + _HEADERS_BYTES
+        return min(max(int(part * self.max_buffer_bytes), one_request), self.max_buffer_bytes)
 
     @property
     def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:

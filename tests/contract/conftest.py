@@ -16,14 +16,10 @@ __all__ = ["dead_letters", "doom", "events", "kafkastore", "queue", "redis_besid
 def tracker_process(
     request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Tracker]:
-    """A tracker that all tests of a file share (see `tracker`), once for each way in which it answers plain GETs.
-
-    A file may ask for one of two worker processes as well: `workers`.
-    """
+    """A tracker that all tests of a file share (see `tracker`), once for each way in which it answers plain GETs."""
     direct = "off" if request.param == "application" else "on"
-    workers = "2" if request.param == "workers" else "1"
     folder = tmp_path_factory.mktemp("tracker")
-    tracker = Tracker(redis_server.url, folder, TRACKER_DIRECT_GETS=direct, TRACKER_WORKERS=workers)
+    tracker = Tracker(redis_server.url, folder, TRACKER_DIRECT_GETS=direct)
     tracker.wait_until_ready()
     yield tracker
     assert tracker.end() == 0

@@ -17,8 +17,6 @@ from services.backbone import names
 from tests.contract.tracker_process import LIMIT, OK, Tracker, read_answer, wait_until
 
 ROOT = Path(__file__).parents[2]
-WAYS = ["direct", "application", "workers"]
-pytestmark = pytest.mark.parametrize("tracker_process", WAYS, indirect=True, scope="module")
 
 
 @pytest.mark.parametrize("target", ["/t/open.gif?x=1", "/", "//", "/a%zz%00?%ff=%zz&&=", "/%0A", "http://h/p?x", "*"])

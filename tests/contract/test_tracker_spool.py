@@ -1,6 +1,7 @@
 """The tracker without its Redis: events wait on disk, clients notice nothing, and what was answered comes once."""
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -215,7 +216,11 @@ def test_two_trackers_share_a_directory_and_one_takes_over_from_the_other(
 
 def test_a_spool_that_is_full_is_told_and_heals(own_redis: RedisServer, tmp_path: Path) -> None:
     tracker = Tracker(
-        own_redis.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"), TRACKER_SPOOL_BYTES="1048576"
+        own_redis.url,
+        tmp_path,
+        TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"),
+        TRACKER_SPOOL_BYTES="1048576",
+        TRACKER_MAX_BATCH_BYTES="65536",
     )
     own_redis.process.stop()
     body = b"x=" + b"y" * 60_000
@@ -234,6 +239,86 @@ def test_a_spool_that_is_full_is_told_and_heals(own_redis: RedisServer, tmp_path
     assert tracker.ask("POST", "/a", body=body).status == 200
     assert len(tracker.events()) == stored + 1
     assert tracker.end() == 0
+
+
+def readiness(tracker: Tracker) -> tuple[int, str]:
+    """The status of readiness, and what it says of the store."""
+    status, body = tracker.ask_readiness()
+    return status, body["checks"]["store"]["detail"]
+
+
+def test_readiness_states_the_room_of_the_spool_and_ends_before_a_full_size_batch_does_not_fit(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    tracker = Tracker(
+        own_redis.url,
+        tmp_path,
+        TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"),
+        TRACKER_SPOOL_BYTES="1048576",
+        TRACKER_MAX_BATCH_BYTES="524288",
+    )
+    room = "which has room for 1.0 MiB (a full-size batch takes 0.5 MiB)"
+    assert readiness(tracker) == (200, f"0 events waiting, 0 in the spool, {room}")
+    own_redis.process.stop()
+    event = b"x=" + b"y" * 60_000
+    sent = 0
+    while readiness(tracker)[0] == 200:
+        assert tracker.ask("POST", "/a", body=event).status == 200
+        sent += 1
+    status, detail = readiness(tracker)
+    assert (status, sent) == (503, 9)
+    assert "NotSpooled: the spool is full: 9 events, which has room for 0.5 MiB" in detail
+    assert tracker.ask("POST", "/a", body=event).status == 200  # a smaller one still fits
+    batch = b'[{"type":"a","params":"x=' + b"y" * 60_000 + b'"}'
+    batch += b"," + b",".join([b'{"type":"a","params":"x=' + b"y" * 60_000 + b'"}'] * 7) + b"]"
+    assert tracker.ask("POST", "/batch", body=batch).status == 503
+    own_redis.start()
+    own_redis.wait_ready()
+    wait_until(lambda: readiness(tracker)[0] == 200)
+    wait_until(lambda: waiting(tracker) == 0)
+    assert tracker.ask("POST", "/batch", body=batch).status == 200
+    assert tracker.end() == 0
+
+
+@pytest.mark.parametrize("spools", [False, True])
+def test_a_redis_whose_policy_changes_while_running_gets_nothing_and_is_not_ready(
+    own_redis: RedisServer, tmp_path: Path, *, spools: bool
+) -> None:
+    spool = {"TRACKER_SPOOL_DIRECTORY": str(tmp_path / "spool")} if spools else {}
+    tracker = Tracker(own_redis.url, tmp_path, **spool)
+    assert tracker.ask("GET", "/before").status == 200
+    tracker.redis.config_set("maxmemory-policy", "allkeys-lru")
+    wait_until(lambda: tracker.internal("/readyz") == 503)
+    assert "maxmemory-policy is allkeys-lru" in readiness(tracker)[1]
+    assert tracker.ask("GET", "/during").status == (200 if spools else 503)
+    assert waiting(tracker) == (1 if spools else 0)
+    assert [event.path for event in tracker.events()] == [b"/before"]
+    tracker.redis.config_set("maxmemory-policy", "noeviction")
+    wait_until(lambda: tracker.internal("/readyz") == 200)
+    assert tracker.ask("GET", "/after").status == 200
+    wait_until(lambda: waiting(tracker) == 0)
+    assert {event.path for event in tracker.events()} == ({b"/during", b"/after"} if spools else {b"/after"})
+    assert tracker.end() == 0
+
+
+@pytest.mark.parametrize("spools", [False, True])
+def test_a_redis_that_fails_often_is_logged_once_and_then_counted(
+    own_redis: RedisServer, tmp_path: Path, *, spools: bool
+) -> None:
+    spool = {"TRACKER_SPOOL_DIRECTORY": str(tmp_path / "spool")} if spools else {}
+    tracker = Tracker(own_redis.url, tmp_path, **spool)
+    for _ in range(10):
+        tracker.redis.config_set("maxmemory", "1")  # as a Redis is at its limit, until kafkastore has taken something
+        assert tracker.ask("GET", "/a").status == (200 if spools else 503)
+        tracker.redis.config_set("maxmemory", "0")
+        wait_until(lambda: waiting(tracker) == 0)
+        assert tracker.ask("GET", "/a").status == 200
+    assert tracker.end() == 0
+    lines = [json.loads(line) for line in tracker.log.read_text().splitlines()]
+    failures = [line for line in lines if line["event"] == "redis_does_not_confirm"]
+    assert [(line.get("times"), line.get("lasts")) for line in failures] == [(None, None), (9, False)]
+    assert all("OOM" in line["error"] for line in failures)
+    assert [line["event"] for line in lines].count("redis_confirms_again") == 1
 
 
 @pytest.mark.parametrize("goes_away", [is_stopped, hangs])

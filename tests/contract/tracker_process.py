@@ -1,13 +1,14 @@
 """The tracker as a process that tests ask, kill and read back; what it stored is in its Redis."""
 
 import contextlib
+import json
 import re
 import socket
 import time
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 
@@ -54,6 +55,11 @@ class Tracker(ServiceProcess):
             return self._get(path)[0]
         except (OSError, HTTPException):
             return 0
+
+    def ask_readiness(self) -> tuple[int, Any]:
+        """Ask whether it is ready; the status and the decoded body."""
+        status, body = self._get("/readyz")
+        return status, json.loads(body)
 
     def metric(self, name: str) -> float:
         found = re.search(rf"^{re.escape(name)} (\S+)$", self.metrics(), re.MULTILINE)

@@ -1,6 +1,6 @@
 """The tracker's rules, pure: from the bytes of a request to the events in it."""
 
-from services.tracker.core.address import Network, client_address
+from services.tracker.core.address import Network, client_address, client_network, is_inside
 from services.tracker.core.batch import Batch, Entry, read_batch
 from services.tracker.core.bodies import (
     Body,
@@ -11,6 +11,7 @@ from services.tracker.core.bodies import (
     params_of_body,
 )
 from services.tracker.core.framing import HeadFault, head_fault, split_target
+from services.tracker.core.memory import memory_fault, memory_parts
 from services.tracker.core.request import (
     Request,
     Rules,
@@ -38,10 +39,14 @@ __all__ = [
     "Unsupported",
     "client_address",
     "client_id",
+    "client_network",
     "event_of_batch_entry",
     "event_of_request",
     "head_fault",
     "header_fields",
+    "is_inside",
+    "memory_fault",
+    "memory_parts",
     "params_of_body",
     "read_batch",
     "sender_of",

@@ -63,6 +63,21 @@ def canonical(text: str) -> str:
     return "" if address is None else str(address)
 
 
+def is_inside(text: str, networks: Sequence[Network]) -> bool:
+    """Return whether an address is inside one of the networks; False for text that is no address."""
+    address = parse_address(text)
+    return address is not None and _inside(address, networks)
+
+
+@lru_cache(maxsize=8192)
+def client_network(text: str) -> str:
+    """Return what one client can choose its address from: an IPv4 address is one, of IPv6 a client has a /64."""
+    address = parse_address(text)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((int(address) >> 64 << 64, 64)))
+    return str(address or text)
+
+
 def _inside(address: Address, networks: Sequence[Network]) -> bool:
     return any(address in network for network in networks)
 

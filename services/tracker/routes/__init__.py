@@ -2,7 +2,8 @@
 
 from services.tracker.routes.api import add_routes
 from services.tracker.routes.collector import Collector, Limits
+from services.tracker.routes.connections import ConnectionBounds
 from services.tracker.routes.direct import DirectGets
 from services.tracker.routes.protocol import CollectorProtocol
 
-__all__ = ["Collector", "CollectorProtocol", "DirectGets", "Limits", "add_routes"]
+__all__ = ["Collector", "CollectorProtocol", "ConnectionBounds", "DirectGets", "Limits", "add_routes"]

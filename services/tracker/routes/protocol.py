@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import httptools
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from services.backbone.metrics import TrackerMetrics
 from services.tracker import core
 from services.tracker.routes import answers
+from services.tracker.routes.connections import BoundedProtocol, ConnectionBounds
 from services.tracker.routes.direct import DirectGet, DirectGets, is_bodyless
 from services.tracker.routes.parser import ConnectionEnded, HeadRefused, create_parser, head_without_upgrade
 from services.tracker.store import NotStored
@@ -28,7 +29,7 @@ _CLOSE: Final = (b"connection", b"close")
 _NOTHING: Final = b""
 
 
-class CollectorProtocol(HttpToolsProtocol):
+class CollectorProtocol(BoundedProtocol):
     """One connection."""
 
     def __init__(  # noqa: PLR0913 - what bounds a connection; bundling it would only hide it
@@ -37,7 +38,7 @@ class CollectorProtocol(HttpToolsProtocol):
         max_event_bytes: int,
         max_header_bytes: int,
         head_timeout_s: float,
-        max_connections: int,
+        bounds: ConnectionBounds,
         metrics: TrackerMetrics,
         direct: DirectGets | None = None,
         is_stopping: Callable[[], bool] = bool,
@@ -50,25 +51,24 @@ class CollectorProtocol(HttpToolsProtocol):
 
         Allow a head `max_event_bytes` + `max_header_bytes` in size, and `head_timeout_s` to come.
 
-        Beyond `max_connections` open ones a connection is answered 503 and closed.
+        A connection beyond `bounds`, and a request that would buffer more than they allow, is answered 503 and closed.
         """
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, bounds=bounds, read_timeout_s=head_timeout_s, **kwargs)
         self.parser = create_parser(self)
         self._max_event_bytes = max_event_bytes
         self._max_head_bytes = max_event_bytes + max_header_bytes
         self._head_timeout_s = head_timeout_s
-        self._max_connections = max_connections
         self._metrics = metrics
         self._direct = direct
         self._is_stopping = is_stopping
         self._head_timer: asyncio.TimerHandle | None = None
-        self._in_head = False
         self._half_closed_timer: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
         """The request that the application has; `cycle` is the last one that arrived (pipelining)."""
         self._idle_since_s: float | None = None
         """When the last answer was given, by the loop's clock; None while a request is on its way."""
         self._head_bytes = 0
+        self._in_head = False
         self._overloaded = False
         self._refusal: bytes | None = None
         """The last response of the connection, sent after those to earlier requests; empty when these are the last.
@@ -79,8 +79,11 @@ class CollectorProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a head."""
         super().connection_made(transport)
-        self._overloaded = len(self.connections) > self._max_connections
-        self._await_head(_OVERLOADED_S if self._overloaded else self._head_timeout_s)
+        self._overloaded = self._peer is None
+        if self._overloaded and not self._is_graced:
+            self._refuse_overloaded()
+        else:
+            self._await_head(_OVERLOADED_S if self._overloaded else self._head_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
@@ -129,8 +132,12 @@ class CollectorProtocol(HttpToolsProtocol):
             return
         if self._head_bytes > self._max_head_bytes:
             self._refuse(413, answers.too_large("the request line and its headers", self._max_event_bytes))
-        elif self._head_bytes and self._head_timer is None:
-            self._await_head(self._head_timeout_s)
+        elif self._in_head or self._head_bytes:
+            # A head that began behind another request in `data` has no count yet; it is no longer than `data`.
+            if not self._may_buffer_fields(self._head_bytes or len(data), is_head=self._in_head):
+                self._refuse_overloaded()
+            elif self._head_timer is None:
+                self._await_head(self._head_timeout_s)
 
     def _parse(self, data: bytes) -> bool:
         """Feed the parser, whose callbacks follow below; False when what came is refused."""
@@ -183,8 +190,13 @@ class CollectorProtocol(HttpToolsProtocol):
         if fault is not None:
             raise HeadRefused(fault)
         path, query = core.split_target(self.url)
-        if self._direct is None or not self._answers_directly(self._direct, version, fields, path, query):
+        if self._direct is not None and self._answers_directly(self._direct, version, fields, path, query):
+            # The next request may be long in coming: what is held until then is not counted.
+            self.url, self.headers = b"", []
+        elif self._may_hand_over():
             self._hand_over(version, fields, path, query)
+        else:
+            self._refuse_overloaded()
 
     def _answers_directly(
         self, direct: DirectGets, version: str, fields: Mapping[bytes, bytes], path: bytes, query: bytes
@@ -240,6 +252,7 @@ class CollectorProtocol(HttpToolsProtocol):
         self.scope["headers"] = headers
         self.url = b"/"  # what uvicorn's parser makes of the target is replaced below, before the request's task runs
         super().on_headers_complete()
+        self.url, self.headers = b"", []  # the request has them; a field behind its body is none of its headers
         self.cycle.keep_alive = self.cycle.keep_alive and not self._is_stopping()
         self.scope["raw_path"] = path
         self.scope["path"] = path.decode("ascii", "replace")
@@ -252,10 +265,16 @@ class CollectorProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self._head_bytes = 0
+        if self._refusal is not None:
+            return
         super().on_body(body)
+        if not self.cycle.response_started and not self._may_buffer_body(body):
+            self._refuse_overloaded()
 
     def on_message_complete(self) -> None:
         """End the request; one that is answered directly has no body and ended with its head."""
+        if self._refusal is not None:
+            return
         cycle = self.cycle
         if not isinstance(cycle, DirectGet):
             self._got_head()
@@ -274,11 +293,14 @@ class CollectorProtocol(HttpToolsProtocol):
         """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._await_reader()
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
+        if self._buffered_bytes and not self._in_head:
+            self._release_request()
         self._idle_since_s = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._look_whether_idle_in(self.timeout_keep_alive)
@@ -294,6 +316,13 @@ class CollectorProtocol(HttpToolsProtocol):
             self._look_whether_idle_in(left_s)
         else:
             super().timeout_keep_alive_handler()
+            self._await_reader()
+
+    def _release_request(self) -> None:
+        """Let go of the request that is responded to."""
+        self._release_buffers()
+        if not isinstance(self.cycle, DirectGet):
+            self.scope = self.cycle.scope = {}  # type: ignore[typeddict-item]  # uvicorn reads it no more
 
     def _look_whether_idle_in(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
@@ -316,7 +345,11 @@ class CollectorProtocol(HttpToolsProtocol):
 
     def _refuse_overloaded(self) -> None:
         self._metrics.refused.labels("overloaded").inc()
-        self._refuse(503, answers.error("overloaded", "too many connections; send it again"), answers.RETRY_AFTER)
+        self._refuse(
+            503,
+            answers.error("overloaded", "too many connections or too large requests at a time; send it again"),
+            answers.RETRY_AFTER,
+        )
 
     def _refuse(self, status: int, body: bytes, *extra: tuple[bytes, bytes]) -> None:
         """Answer what never became a request, after the answers to those before it, and close the connection."""
@@ -346,3 +379,4 @@ class CollectorProtocol(HttpToolsProtocol):
         if self._refusal is not None and not self.transport.is_closing():
             self.transport.write(self._refusal)
             self.transport.close()
+            self._await_reader()

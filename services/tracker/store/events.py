@@ -10,6 +10,7 @@ name, or theirs would make the spooled one look done. Pushes that go straight to
 """
 
 import asyncio
+import logging
 import time
 import uuid
 from collections import deque
@@ -23,6 +24,7 @@ from services.backbone import names
 from services.backbone.logs import get_logger
 from services.backbone.metrics import TrackerMetrics
 from services.backbone.queue import EventQueue, EvictionAllowed, refuse_eviction
+from services.tracker.store.failures import FailureLog, without_frames
 from services.tracker.store.spool import NotSpooled, Spool
 
 log = get_logger(__name__)
@@ -35,6 +37,8 @@ _MAX_PUSH_BYTES = 8_388_608
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 _CHECK_S = 1.0
+# Readiness asks Redis for its eviction policy again after this time, however often readiness is asked.
+_POLICY_KNOWN_S = 1.0
 
 
 class NotStored(Exception):  # noqa: N818 - what happened, in two words
@@ -85,10 +89,11 @@ class EventStore:
         self._pushing: asyncio.Task[None] | None = None
         self._replaying: asyncio.Task[None] | None = None
         self._closing = False
-        self._failing: type[Exception] | None = None
+        self._failures = FailureLog(log, works_again="redis_confirms_again")
         self._unwilling: Exception | None = None
-        """Why events go straight to the spool; None while they go to Redis."""
+        """The last Redis failure. While it is set, pushes go to the spool."""
         self._evicts_nothing = False
+        self._policy_asked_s = 0.0
         self._begin_pusher()
         metrics.pending.set_function(lambda: self._pending_events)
 
@@ -104,7 +109,7 @@ class EventStore:
         except (RedisError, OSError) as error:
             self._tell_failing(error)
             if self._spool is not None:
-                self._unwilling = error
+                self._unwilling = without_frames(error)
         self._begin_replaying()
 
     def submit(self, entries: Sequence[bytes], settle: Settle) -> None:
@@ -153,36 +158,58 @@ class EventStore:
         if self._spool is not None:
             spool, self._spool = self._spool, None
             await spool.aclose()
+        self._failures.close()
 
     async def check(self) -> str:
-        """Raise unless events can be stored: Redis takes writes, or the spool has room.
+        """Raise unless events can be stored: Redis takes writes, or the spool has room for a full-size batch.
 
-        A Redis that is a replica, out of memory or out of disk takes none.
+        A Redis that is a replica, out of memory or out of disk takes none. One that may evict events is refused, also
+        when its policy has changed since the start.
         """
         waiting = f"{self._pending_events} events waiting"
-        if self._spool is None:
+        spool = self._spool
+        if spool is None:
+            await self._ask_again_for_policy()
             await self._write_nothing()
             return waiting
         unwilling = self._unwilling
         if unwilling is None:
             try:
                 async with asyncio.timeout(_CHECK_S):
+                    await self._ask_again_for_policy()
                     await self._write_nothing()
             except (RedisError, OSError) as error:
                 unwilling = error
             else:
-                return f"{waiting}, {self._spool.entries} in the spool"
+                return f"{waiting}, {spool.entries} in the spool, {await spool.describe_room()}"
         if isinstance(unwilling, EvictionAllowed):
-            raise unwilling
-        await self._spool.check()
-        return f"Redis does not confirm ({_text(unwilling)}); {self._spool.entries} events in the spool, which has room"
+            raise EvictionAllowed(str(unwilling))  # one that is raised again and again collects tracebacks
+        await spool.check()
+        room = await spool.describe_room()
+        return f"Redis does not confirm ({_text(unwilling)}); {spool.entries} events in the spool, {room}"
+
+    async def _ask_again_for_policy(self) -> None:
+        """Raise EvictionAllowed when Redis may evict events by now; then pushes do not go there until it may not."""
+        now_s = time.monotonic()
+        if now_s - self._policy_asked_s < _POLICY_KNOWN_S:
+            return
+        try:
+            await refuse_eviction(self._redis)
+        except EvictionAllowed as error:
+            self._evicts_nothing = False
+            self._tell_failing(error)
+            if self._spool is not None:
+                self._unwilling = without_frames(error)
+                self._begin_replaying()
+            raise
+        self._policy_asked_s = now_s
 
     async def _write_nothing(self) -> None:
         await self._make_sure_nothing_is_evicted()
         await self._redis.hincrby(names.LEDGER, "accepted", 0)
 
     async def _make_sure_nothing_is_evicted(self) -> None:
-        """Ask a Redis once, and again after it was away: it may be another one."""
+        """Ask a Redis once, and again after it was away: it may be another one. Readiness asks again, too."""
         if not self._evicts_nothing:
             await refuse_eviction(self._redis)
             self._evicts_nothing = True
@@ -244,7 +271,7 @@ class EventStore:
                 await self._push_directly(entries, timeout_s=self._spool_after_s)
             except Exception as error:  # noqa: BLE001 - whatever it was, the spool has its own way to Redis
                 self._tell_failing(error)
-                self._unwilling = error
+                self._unwilling = without_frames(error)
                 self._begin_pusher()
             else:
                 return
@@ -266,7 +293,7 @@ class EventStore:
             self._metrics.push_failures.inc()
             self._evicts_nothing = False
             raise
-        self._tell_working()
+        self._failures.end()
         self._metrics.push_seconds.observe(time.perf_counter() - begin)
         self._metrics.push_events.observe(len(entries))
 
@@ -299,7 +326,7 @@ class EventStore:
                 self._evicts_nothing = False
                 self._tell_failing(error)
                 if self._unwilling is not None:
-                    self._unwilling = error
+                    self._unwilling = without_frames(error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
@@ -323,7 +350,7 @@ class EventStore:
 
     def _find_willing(self) -> None:
         self._unwilling = None
-        self._tell_working()
+        self._failures.end()
 
     def _settle(self, group: list[_Waiting], reason: str) -> None:
         """Tell those who wait that their entries are stored, or, with a reason, that they are not."""
@@ -345,20 +372,10 @@ class EventStore:
 
     def _tell_failing(self, error: Exception) -> None:
         """Log each kind of failure once until a push succeeds, not once a push."""
-        known = isinstance(error, RedisError | OSError | EvictionAllowed)
-        kind = RedisError if known else type(error)
-        if self._failing is kind:
-            return
-        self._failing = kind
-        if known:
-            log.warning("redis_does_not_confirm", error=_text(error))
+        if isinstance(error, RedisError | OSError | EvictionAllowed):
+            self._failures.begin("redis", "redis_does_not_confirm", error=_text(error))
         else:
-            log.error("push_failed", exc_info=error)
-
-    def _tell_working(self) -> None:
-        if self._failing is not None:
-            self._failing = None
-            log.info("redis_confirms_again")
+            self._failures.begin(type(error).__name__, "push_failed", level=logging.ERROR, exc_info=error)
 
 
 def _text(error: Exception) -> str:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from typing import Final, Self, TypeVar
 from services.backbone.logs import get_logger
 from services.backbone.metrics import TrackerMetrics
 from services.tracker.store import segments, slots
+from services.tracker.store.failures import FailureLog
 from services.tracker.store.segments import Record
 from services.tracker.store.slots import Segment, Slot
 
@@ -31,6 +33,7 @@ _SEGMENT_BYTES: Final = 16_777_216  # a segment that has grown to this is follow
 _READ_BYTES: Final = 1_048_576  # what is read and pushed before the position is written again
 _PROBE_BYTES: Final = 65_536
 _WRITE_LIMIT_S: Final = 4.0  # a disk that hangs must hold up neither clients nor a stop
+_ROOM_LIMIT_S: Final = 0.5  # readiness has two seconds
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _Result = TypeVar("_Result")
@@ -56,17 +59,18 @@ class _NoRoom(OSError):  # noqa: N818 - what there is not
 class Spool:
     """The spool of one process. `append` is called by one task at a time, and `read` and what follows by one other."""
 
-    def __init__(self, slot: Slot, metrics: TrackerMetrics, *, max_bytes: int) -> None:
+    def __init__(self, slot: Slot, metrics: TrackerMetrics, *, max_bytes: int, batch_bytes: int) -> None:
         """Use `Spool.open`."""
         self._slot = slot
         self._metrics = metrics
         self._max_bytes = max_bytes
+        self._batch_bytes = batch_bytes
         self._segments = deque(slot.found)
         self._next_order = 1 + max((slots.order_of(segment.path) for segment in slot.found), default=0)
         self._active: Segment | None = None
         self._writing = asyncio.Lock()
         """Held while a file is written to: it must not be closed then."""
-        self._failed: OSError | None = None
+        self._failures = FailureLog(log, works_again="spool_writes_again")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="spool-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         metrics.spool_events.set_function(lambda: self.entries)
@@ -74,8 +78,10 @@ class Spool:
         metrics.spool_limit_bytes.set(max_bytes)
 
     @classmethod
-    def open(cls, directory: Path, metrics: TrackerMetrics, *, max_bytes: int) -> Self:
+    def open(cls, directory: Path, metrics: TrackerMetrics, *, max_bytes: int, batch_bytes: int = _PROBE_BYTES) -> Self:
         """Take a free slot and what dead processes left in theirs. Reads all that is there: call it in a thread.
+
+        `check` wants room for `batch_bytes`.
 
         Raises SpoolUnusable.
         """
@@ -85,7 +91,7 @@ class Spool:
             slot.found = slots.open_segments(slot, metrics)
         except OSError as error:
             raise SpoolUnusable(f"TRACKER_SPOOL_DIRECTORY {directory} can't be used: {error.strerror}") from error
-        return cls(slot, metrics, max_bytes=max_bytes)
+        return cls(slot, metrics, max_bytes=max_bytes, batch_bytes=batch_bytes)
 
     @property
     def entries(self) -> int:
@@ -127,7 +133,7 @@ class Spool:
                 raise self._not_spooled(error) from error
             except OSError as error:
                 raise self._not_spooled(error) from error
-            self._tell_working()
+            self._failures.end()
             if segment.size == segments.FIRST_RECORD:
                 self._segments.append(segment)
             segment.last_number += 1
@@ -176,15 +182,34 @@ class Spool:
         await self._remove_settled()
 
     async def check(self) -> None:
-        """Raise NotSpooled unless there is room. After a failure it tries, so that it need not wait for an event."""
-        if self.size + _PROBE_BYTES > self._max_bytes:
-            raise self._full()
-        if self._failed is not None:
+        """Raise NotSpooled unless a batch of `batch_bytes` fits. After a failure it tries to write."""
+        if await self._room() < self._batch_bytes + segments.FIRST_RECORD:
+            raise NotSpooled("spool_full", f"the spool is full: {self.entries} events, {await self.describe_room()}")
+        if self._failures.current is not None:
             try:
                 await self._in(self._writer, self._probe)
             except OSError as error:
                 raise self._not_spooled(error) from error
-            self._tell_working()
+            self._failures.end()
+
+    async def describe_room(self) -> str:
+        """Say how much the spool can take, for readiness."""
+        try:
+            room = await self._room()
+        except NotSpooled as error:
+            return str(error)
+        return f"which has room for {_mebibytes(room)} (a full-size batch takes {_mebibytes(self._batch_bytes)})"
+
+    async def _room(self) -> int:
+        """Return how many bytes the spool can take, by its limit and by what its disk has free. Raises NotSpooled."""
+        try:
+            async with asyncio.timeout(_ROOM_LIMIT_S):
+                disk = await self._in(self._reader, partial(shutil.disk_usage, self._slot.directory))
+        except TimeoutError:
+            raise NotSpooled("spool_failed", f"the disk did not answer within {_ROOM_LIMIT_S} s") from None
+        except OSError as error:
+            raise NotSpooled("spool_failed", f"the spool can't be read: {error.strerror}") from None
+        return max(0, min(self._max_bytes - self.size, disk.free))
 
     async def aclose(self) -> None:
         """Close all files and leave the slot; what waits stays for the next process."""
@@ -197,6 +222,7 @@ class Spool:
         self._writing.release()
         self._active = None
         await self._remove_settled()
+        self._failures.close()
         self._writer.shutdown()
         self._reader.shutdown()
         for segment in self._segments:
@@ -288,15 +314,12 @@ class Spool:
 
     def _not_spooled(self, error: OSError) -> NotSpooled:
         full = error.errno in _NO_ROOM
-        if self._failed is None or self._failed.errno != error.errno:
-            self._failed = error
-            log.warning("spool_full" if full else "spool_failed", error=error.strerror, events=self.entries)
-        return self._full() if full else NotSpooled("spool_failed", f"the spool can't be written: {error.strerror}")
+        event = "spool_full" if full else "spool_failed"
+        self._failures.begin(str(error.errno), event, error=error.strerror, events=self.entries)
+        if full:
+            return NotSpooled(event, f"the spool is full: {self.entries} events in {self.size} bytes")
+        return NotSpooled(event, f"the spool can't be written: {error.strerror}")
 
-    def _tell_working(self) -> None:
-        if self._failed is not None:
-            self._failed = None
-            log.info("spool_writes_again")
 
-    def _full(self) -> NotSpooled:
-        return NotSpooled("spool_full", f"the spool is full: {self.entries} events in {self.size} bytes")
+def _mebibytes(size: int) -> str:
+    return f"{size / 1_048_576:.1f} MiB"

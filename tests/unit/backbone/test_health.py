@@ -7,7 +7,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from services.backbone import health as health_module
-from services.backbone.health import Health, Heartbeat, create_internal_app, description_of
+from services.backbone.health import Health, Heartbeat, create_internal_app
 
 
 async def fine() -> str:
@@ -108,7 +108,7 @@ def test_only_servers_show_an_interface_description() -> None:
         return {route.path for route in app.routes if isinstance(route, Route)}
 
     worker = create_internal_app(Health({}), CollectorRegistry())
-    server = create_internal_app(Health({}), CollectorRegistry(), describe=description_of(FastAPI(title="public")))
+    server = create_internal_app(Health({}), CollectorRegistry(), public_app=FastAPI(title="public"))
     assert paths(server) - paths(worker) == {"/openapi.json"}
 
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from deploy.localstack.ports import LOOPBACK, free_port
-from services.backbone.process import EXIT_BAD_SETTINGS, PortTaken, hold_port, http_server, load_settings
+from services.backbone.process import (
+    EXIT_BAD_SETTINGS,
+    MemoryLimit,
+    PortTaken,
+    http_server,
+    load_settings,
+    memory_limit,
+)
 from services.backbone.settings import KafkaSettings
 
 ROOT = Path(__file__).parents[3]
@@ -141,22 +148,37 @@ async def test_port_that_is_taken_is_named() -> None:
                 pass
 
 
-async def test_a_port_that_is_held_is_shared_by_those_who_were_told() -> None:
-    port = free_port()
-    with hold_port(LOOPBACK, port):
-        async with (
-            http_server(_no_app, host=LOOPBACK, port=port, shares_port=True),
-            http_server(_no_app, host=LOOPBACK, port=port, shares_port=True),
-        ):
-            with pytest.raises(PortTaken, match=str(port)):
-                async with http_server(_no_app, host=LOOPBACK, port=port):
-                    pass
-            with pytest.raises(PortTaken, match=str(port)), hold_port(LOOPBACK, port):
-                pass
+def cgroup(folder: Path, memberships: str, **files: str) -> MemoryLimit | None:
+    """Write a tree of cgroup files, with `__` for `/` in their names, and read the limit from it."""
+    (folder / "cgroup").write_text(memberships)
+    for name, text in files.items():
+        file = folder / "mount" / name.replace("__", "/").replace("memory_", "memory.")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return memory_limit(proc=folder / "cgroup", mount=folder / "mount")
 
 
-def test_a_port_where_another_listens_cannot_be_held() -> None:
-    with socket.create_server((LOOPBACK, 0)) as other:
-        port = other.getsockname()[1]
-        with pytest.raises(PortTaken, match=str(port)), hold_port(LOOPBACK, port):
-            pass
+@pytest.mark.parametrize(
+    ("memberships", "files", "size"),
+    [
+        ("0::/\n", {"memory_max": "536870912\n"}, 536_870_912),
+        ("0::/a/b\n", {"a__b__memory_max": "max\n", "a__memory_max": "1000000\n"}, 1_000_000),
+        ("0::/a\n", {"a__memory_max": "2000\n", "memory_max": "1000\n"}, 1000),
+        ("0::/seen/by/the/host\n", {"memory_max": "1000\n"}, 1000),
+        ("0::/\n", {"memory_max": "max\n"}, None),
+        ("0::/\n", {}, None),
+        ("5:cpu:/\n4:memory:/a\n0::/\n", {"memory__a__memory_limit_in_bytes": "1000\n"}, 1000),
+        ("4:memory:/seen/by/the/host\n", {"memory__memory_limit_in_bytes": "1000\n"}, 1000),
+        ("4:memory:/\n", {"memory__memory_limit_in_bytes": "9223372036854771712\n"}, None),
+        ("5:cpu:/\n", {"memory__memory_limit_in_bytes": "1000\n"}, None),
+    ],
+)
+def test_memory_limit_is_the_lowest_of_the_cgroups_above_the_process(
+    tmp_path: Path, memberships: str, files: dict[str, str], size: int | None
+) -> None:
+    found = cgroup(tmp_path, memberships, **files)
+    assert (found.size if found else None) == size
+
+
+def test_memory_limit_is_unknown_without_cgroups(tmp_path: Path) -> None:
+    assert memory_limit(proc=tmp_path / "missing", mount=tmp_path) is None

@@ -42,7 +42,8 @@ def test_all_faults_are_told_together_and_no_secret() -> None:
     ],
 )
 def test_a_request_that_is_allowed_fits_into_what_holds_all(bound: str, part: str, size: int) -> None:
-    environ = {"TRACKER_MAX_BODY_BYTES": "200000000", "TRACKER_MAX_PENDING_BYTES": "200000000", part: str(size)}
+    environ = {"TRACKER_MAX_BODY_BYTES": "200000000", "TRACKER_MAX_PENDING_BYTES": "200000000"}
+    environ |= {"TRACKER_MAX_BUFFER_BYTES": "200000000", part: str(size)}
     environ |= {"TRACKER_MAX_BATCH_BYTES": "1024"} if part == "MAX_EVENT_BYTES" else {}
     Settings.from_env(environ | {bound: str(size)})
     with pytest.raises(SettingsError, match=rf"settings: .*{bound} \({size - 1}\) must be at least {part} \({size}\)"):
@@ -59,15 +60,24 @@ def test_a_url_with_a_password_is_not_shown() -> None:
     assert "hunter2" not in repr(Settings.from_env({"REDIS_URL": "redis://:hunter2@h:6379/0"}))
 
 
-def test_the_spool_is_shared_out_among_the_workers() -> None:
-    environ = {"TRACKER_SPOOL_BYTES": "4194304"}
-    assert Settings.from_env(environ).spool_bytes_each == 4_194_304
-    assert Settings.from_env(environ | {"TRACKER_WORKERS": "4"}).spool_bytes_each == 1_048_576
-    with pytest.raises(SettingsError, match=r"TRACKER_SPOOL_BYTES \(4194304\) must be at least 5242880 for 5 TRACKER_"):
-        Settings.from_env(environ | {"TRACKER_WORKERS": "5"})
+@pytest.mark.parametrize(
+    ("environ", "size"),
+    [
+        ({}, 8_388_608),
+        ({"TRACKER_MAX_ADDRESS_CONNECTIONS": "9999"}, 67_108_864),
+        ({"TRACKER_MAX_ADDRESS_CONNECTIONS": "1"}, 5 * 262_144 + 262_144),
+    ],
+)
+def test_buffers_of_an_address_are_its_part_of_the_connections_and_hold_a_request(
+    environ: dict[str, str], size: int
+) -> None:
+    assert Settings.from_env(environ).max_address_buffer_bytes == size
 
 
-@pytest.mark.parametrize("workers", ["0", "-1", "65", "two", "1.5"])
-def test_a_number_of_workers_that_cannot_be_is_a_fault(workers: str) -> None:
-    with pytest.raises(SettingsError, match="TRACKER_WORKERS: "):
-        Settings.from_env({"TRACKER_WORKERS": workers})
+def test_a_spool_holds_a_full_size_batch() -> None:
+    environ = {"TRACKER_SPOOL_BYTES": "1048576"}
+    Settings.from_env(environ)  # without a directory there is no spool
+    with pytest.raises(
+        SettingsError, match=r"TRACKER_SPOOL_BYTES \(1048576\) must be at least TRACKER_MAX_BATCH_BYTES"
+    ):
+        Settings.from_env(environ | {"TRACKER_SPOOL_DIRECTORY": "/spool"})

@@ -13,7 +13,7 @@ from deploy.localstack.ports import LOOPBACK, free_port
 from services.backbone.metrics import TrackerMetrics
 from services.backbone.process import http_server
 from services.tracker.core import Rules
-from services.tracker.routes import Collector, CollectorProtocol, DirectGets, Limits, add_routes
+from services.tracker.routes import Collector, CollectorProtocol, ConnectionBounds, DirectGets, Limits, add_routes
 from services.tracker.store import EventStore, Settle
 
 RULES = Rules(trusted=(), honour_opt_out=True, person_parameters=frozenset(), pod="10.0.0.7")
@@ -42,7 +42,12 @@ async def ask(
         max_event_bytes=1024,
         max_header_bytes=1024,
         head_timeout_s=5.0,
-        max_connections=10,
+        bounds=ConnectionBounds(
+            max_connections=10,
+            max_address_connections=10,
+            max_buffer_bytes=1_000_000,
+            max_address_buffer_bytes=1_000_000,
+        ),
         metrics=metrics,
         direct=DirectGets(collector, metrics) if directly else None,
     )

@@ -1,5 +1,6 @@
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -224,7 +225,7 @@ async def scene(tmp_path: Path, registry: CollectorRegistry) -> AsyncIterator[Sc
 async def test_with_redis_well_nothing_touches_the_disk(scene: Scene) -> None:
     await scene.open()
     await scene.store.store([b"a"])
-    assert await scene.store.check() == "0 events waiting, 0 in the spool"
+    assert (await scene.store.check()).startswith("0 events waiting, 0 in the spool, which has room for 1.0 MiB")
     assert scene.value("push_tracker_spool_bytes") == 0
     assert scene.value("push_tracker_events_spooled_total") == 0
 
@@ -336,8 +337,18 @@ async def test_a_full_spool_refuses_and_takes_again_when_it_was_replayed(scene: 
         await scene.store.check()
     scene.server.start()
     await scene.until_replayed()
-    assert (await scene.store.check()).endswith("0 in the spool")
+    assert "0 in the spool, which has room" in await scene.store.check()
     assert [entry[:2] for entry in await scene.stored()][: len(stored)] == stored
+
+
+async def test_an_outage_does_not_hold_the_events_of_the_push_that_failed(scene: Scene) -> None:
+    await scene.open()
+    scene.server.process.stop()
+    entry = bytes(1000)
+    before = sys.getrefcount(entry)
+    await scene.store.store([entry])
+    await scene.until(lambda: sys.getrefcount(entry) <= before)
+    assert scene.store._unwilling is not None
 
 
 async def test_a_redis_that_evicts_ends_the_start(scene: Scene) -> None:

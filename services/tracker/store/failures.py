@@ -1,0 +1,91 @@
+"""FailureLog: logs when a store begins to fail and when it works again, in few lines also when it does both often."""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from structlog.stdlib import BoundLogger
+
+_INTERVAL_S: Final = 60.0
+
+
+class FailureLog:
+    """Logs the first failure and its end, then once a minute how many failures there were.
+
+    A Redis at its memory limit may take every other push. Two lines for each of them would fill the disk.
+    """
+
+    def __init__(self, log: BoundLogger, *, works_again: str, interval_s: float = _INTERVAL_S) -> None:
+        """Log to `log`; `works_again` is the event that says that a failure has ended."""
+        self._log = log
+        self._works_again = works_again
+        self._interval_s = interval_s
+        self._current: str | None = None
+        self._known: set[str] = set()
+        """Kinds that were logged since the timer runs."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._counted = 0
+        self._last: tuple[int, str, dict[str, Any]] = (logging.WARNING, "", {})
+        self._end_is_due = False
+
+    @property
+    def current(self) -> str | None:
+        """The kind of failure that lasts; None while the store works."""
+        return self._current
+
+    def begin(self, kind: str, event: str, *, level: int = logging.WARNING, **fields: Any) -> None:
+        """Log or count a failure, unless one of its kind lasts already."""
+        if kind == self._current:
+            return
+        self._current = kind
+        if kind in self._known:
+            self._counted += 1
+            # No traceback is kept: it would hold the events of the push.
+            self._last = (level, event, {name: value for name, value in fields.items() if name != "exc_info"})
+            return
+        self._known.add(kind)
+        self._log.log(level, event, **fields)
+        self._end_is_due = True
+        if self._timer is None:
+            self._start_timer()
+
+    def end(self) -> None:
+        """Log that the store works again, if its failure was logged."""
+        if self._current is None:
+            return
+        self._current = None
+        if self._end_is_due:
+            self._end_is_due = False
+            self._log.info(self._works_again)
+
+    def close(self) -> None:
+        """Log what was counted, and count no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._counted:
+            self._log_count()
+
+    def _start_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._report)
+
+    def _report(self) -> None:
+        self._timer = None
+        if self._counted:
+            self._log_count()
+            self._start_timer()
+        else:
+            self._known.clear()
+
+    def _log_count(self) -> None:
+        level, event, fields = self._last
+        lasts = self._current is not None
+        self._log.log(level, event, **fields, times=self._counted, within_s=self._interval_s, lasts=lasts)
+        self._counted = 0
+        self._end_is_due = lasts
+
+
+def without_frames(error: Exception) -> Exception:
+    """Remove the tracebacks from an error that is kept for long: their frames hold the events of the push."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error

@@ -1,0 +1,81 @@
+import asyncio
+
+import structlog
+
+from services.tracker.store.failures import FailureLog
+
+INTERVAL_S = 0.05
+
+
+def failure_log(interval_s: float = INTERVAL_S) -> FailureLog:
+    return FailureLog(structlog.stdlib.get_logger(), works_again="works_again", interval_s=interval_s)
+
+
+async def test_first_failure_and_its_end_are_logged_and_later_ones_counted() -> None:
+    failures = failure_log()
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(5):
+            failures.begin("redis", "fails", error="away")
+            failures.begin("redis", "fails", error="away")
+            failures.end()
+            failures.end()
+        assert [line["event"] for line in logs] == ["fails", "works_again"]
+        async with asyncio.timeout(5):
+            while len(logs) < 3:  # noqa: ASYNC110 - a log has no event
+                await asyncio.sleep(0.01)
+    assert logs[2] == {
+        "event": "fails",
+        "log_level": "warning",
+        "error": "away",
+        "times": 4,
+        "within_s": INTERVAL_S,
+        "lasts": False,
+    }
+    failures.close()
+
+
+async def test_failure_of_another_kind_is_logged_at_once() -> None:
+    failures = failure_log(60)
+    with structlog.testing.capture_logs() as logs:
+        failures.begin("redis", "fails")
+        failures.begin("bug", "is_wrong")
+        failures.end()
+    assert [line["event"] for line in logs] == ["fails", "is_wrong", "works_again"]
+    failures.close()
+
+
+async def test_end_of_a_failure_that_was_only_counted_is_logged_after_its_count() -> None:
+    failures = failure_log()
+    with structlog.testing.capture_logs() as logs:
+        failures.begin("redis", "fails")
+        failures.end()
+        failures.begin("redis", "fails")
+        async with asyncio.timeout(5):
+            while len(logs) < 3:  # noqa: ASYNC110 - a log has no event
+                await asyncio.sleep(0.01)
+        failures.end()
+    assert [(line["event"], line.get("lasts")) for line in logs[2:]] == [("fails", True), ("works_again", None)]
+    failures.close()
+
+
+async def test_failure_is_logged_in_full_again_after_a_quiet_interval() -> None:
+    failures = failure_log()
+    with structlog.testing.capture_logs() as logs:
+        failures.begin("redis", "fails")
+        failures.end()
+        await asyncio.sleep(3 * INTERVAL_S)
+        failures.begin("redis", "fails")
+        failures.end()
+    assert [line["event"] for line in logs] == ["fails", "works_again"] * 2
+    failures.close()
+
+
+async def test_closing_logs_what_was_counted() -> None:
+    failures = failure_log(60)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            failures.begin("redis", "fails")
+            failures.end()
+        failures.close()
+        failures.close()
+    assert [line.get("times") for line in logs if line["event"] == "fails"] == [None, 2]
