@@ -1,6 +1,7 @@
 """Settings: read from the environment once, into frozen classes; all faults told together, no secret shown."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ def _redis_url(value: SecretStr) -> SecretStr:
         raise ValueError("must begin with redis://, rediss:// or unix://")
     if parts.scheme != "unix" and not parts.hostname:
         raise ValueError("names no host")
+    if parts.scheme != "unix" and not re.fullmatch(r"/?|/[0-9]+", parts.path, re.ASCII):
+        raise ValueError("must end with the number of a database, as in redis://host:6379/0")  # or the client takes 0
     if parts.query or parts.fragment:
         # The client would take any option that its constructor has; time limits and the like are ours to set.
         raise ValueError("takes no options after the database")
@@ -72,6 +75,11 @@ Seconds = Annotated[float, Field(ge=0.01, le=86_400)]
 class SettingsError(Exception):
     """The environment does not make valid settings. The message names every faulty variable, a line each."""
 
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(["these settings are missing or wrong:", *(f"  {fault}" for fault in faults)]))
+        self.faults = tuple(faults)
+        """`VARIABLE: what is wrong`, in the order of the names."""
+
 
 class EnvSettings(BaseModel):
     """Base of every Settings class. Each field's alias is the name of its environment variable."""
@@ -88,8 +96,8 @@ class EnvSettings(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            faults = [f"  {_variable(fault['loc'])}: {_reason(fault)}" for fault in error.errors()]
-            raise SettingsError("\n".join(["these settings are missing or wrong:", *sorted(faults)])) from None
+            faults = [f"{_variable(fault['loc'])}: {_reason(fault)}" for fault in error.errors()]
+            raise SettingsError(sorted(faults)) from None
 
     @classmethod
     def variables(cls) -> list[str]:

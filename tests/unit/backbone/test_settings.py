@@ -73,7 +73,15 @@ def test_a_time_is_neither_nothing_nor_for_ever(pause: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://:hunter2@h/0", "redis://:hunter2@", "redis://:hunter2@h:x/0", "redis://:hunter2@h/0?socket_timeout=abc"],
+    [
+        "http://:hunter2@h/0",
+        "redis://:hunter2@",
+        "redis://:hunter2@h:x/0",
+        "redis://:hunter2@h:99999/0",
+        "redis://:hunter2@h/0?socket_timeout=abc",
+        "redis://:hunter2@h/abc",
+        "redis://:hunter2@h/0/1",
+    ],
 )
 def test_a_malformed_redis_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(SettingsError, match="REDIS_URL") as fault:
