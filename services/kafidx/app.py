@@ -5,9 +5,9 @@ from asyncio import Event
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from redis.asyncio import Redis
 
 from services.backbone import names
+from services.backbone.counters import connect
 from services.backbone.health import Health, create_internal_app, description_of
 from services.backbone.logs import get_logger
 from services.backbone.metrics import KafidxMetrics
@@ -33,13 +33,7 @@ async def run(settings: Settings, stop: Event) -> None:
     """
     registry = CollectorRegistry()
     metrics = KafidxMetrics(registry)
-    redis = Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        decode_responses=True,
-        encoding_errors="replace",
-        socket_timeout=_REDIS_ANSWER_S,
-        socket_connect_timeout=_REDIS_ANSWER_S,
-    )
+    redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_ANSWER_S, encoding_errors="replace")
     ends = TopicEnds(settings.bootstrap_servers, names.EVENTS_TOPIC)
     dead_ends = TopicEnds(settings.bootstrap_servers, names.DEAD_LETTER_TOPIC)
     topics = Topics(settings, metrics)
