@@ -97,11 +97,13 @@ async def http_server(  # noqa: PLR0913 - what a server may differ in; bundling 
     port: int,
     drain_s: float = 5.0,
     protocol: Callable[..., asyncio.Protocol] | None = None,
+    websocket_protocol: type[asyncio.Protocol] | None = None,
     shares_port: bool = False,
 ) -> AsyncIterator[None]:
     """Serve `app` while the block runs; on leaving, stop accepting and finish the requests in flight within `drain_s`.
 
-    `protocol` makes the uvicorn protocol of each connection, for a server that needs one of its own. Processes that
+    `protocol` makes the uvicorn protocol of each connection, for a server that needs one of its own, and
+    `websocket_protocol` that of each websocket. Processes that
     share a port (`hold_port`) each get a part of its connections.
     Raises PortTaken before anything is served.
     """
@@ -109,6 +111,7 @@ async def http_server(  # noqa: PLR0913 - what a server may differ in; bundling 
     config = uvicorn.Config(
         app,
         http=protocol or "auto",  # type: ignore[arg-type]  # any factory will do, uvicorn only calls it
+        ws=websocket_protocol or "auto",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -12,7 +12,7 @@ from services.backbone.health import Health, create_internal_app, description_of
 from services.backbone.logs import get_logger
 from services.backbone.metrics import KafidxMetrics
 from services.backbone.process import http_server
-from services.kafidx.routes import Guard, LiveSocket, Pages, add_pages
+from services.kafidx.routes import Guard, LiveSocket, Pages, UpgradeProtocol, add_pages
 from services.kafidx.settings import Settings
 from services.kafidx.store.counters import Counters
 from services.kafidx.store.dead import DeadLetters
@@ -56,7 +56,13 @@ async def run(settings: Settings, stop: Event) -> None:
         contextlib.aclosing(ends),
         contextlib.aclosing(dead_ends),
         contextlib.aclosing(topics),
-        http_server(Guard(public_app, settings, metrics.refused), host=settings.host, port=settings.port, drain_s=1.0),
+        http_server(
+            Guard(public_app, settings, metrics.refused),
+            host=settings.host,
+            port=settings.port,
+            drain_s=1.0,
+            websocket_protocol=UpgradeProtocol,
+        ),
     ):
         log.info("serving", host=settings.host, port=settings.port, internal_port=settings.internal_port)
         await stop.wait()

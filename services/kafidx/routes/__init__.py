@@ -3,5 +3,6 @@
 from services.kafidx.routes.access import Guard
 from services.kafidx.routes.pages import Pages, add_pages
 from services.kafidx.routes.socket import LiveSocket
+from services.kafidx.routes.upgrades import UpgradeProtocol
 
-__all__ = ["Guard", "LiveSocket", "Pages", "add_pages"]
+__all__ = ["Guard", "LiveSocket", "Pages", "UpgradeProtocol", "add_pages"]
