@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -67,6 +68,31 @@ def _comma_separated(value: object) -> object:
 
 CommaSeparated = BeforeValidator(_comma_separated)
 """Lets a tuple be written with commas between its parts; spaces around them do not count."""
+
+
+def _networks(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    texts = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        return tuple(ip_network(text, strict=False) for text in texts)
+    except ValueError:
+        raise ValueError("must be networks with commas between, like 10.0.0.0/8,::1/128") from None
+
+
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
+"""Lets networks (CIDR) be written with commas between them; spaces around them do not count."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, without a port, means this very machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0.01, le=86_400)]

@@ -5,6 +5,8 @@ from asyncio import Event
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from services.backbone import names
 from services.backbone.counters import connect
@@ -12,7 +14,7 @@ from services.backbone.health import Health, create_internal_app, description_of
 from services.backbone.logs import get_logger
 from services.backbone.metrics import KafidxMetrics
 from services.backbone.process import http_server
-from services.kafidx.routes import Guard, LiveSocket, Pages, UpgradeProtocol, add_pages
+from services.kafidx.routes import Guard, LiveSocket, Login, Pages, UpgradeProtocol, add_pages
 from services.kafidx.settings import Settings
 from services.kafidx.store.counters import Counters
 from services.kafidx.store.dead import DeadLetters
@@ -57,7 +59,7 @@ async def run(settings: Settings, stop: Event) -> None:
         contextlib.aclosing(dead_ends),
         contextlib.aclosing(topics),
         http_server(
-            Guard(public_app, settings, metrics.refused),
+            _protected(public_app, settings, metrics),
             host=settings.host,
             port=settings.port,
             drain_s=1.0,
@@ -67,6 +69,14 @@ async def run(settings: Settings, stop: Event) -> None:
         log.info("serving", host=settings.host, port=settings.port, internal_port=settings.internal_port)
         await stop.wait()
         health.stopping = True
+
+
+def _protected(app: FastAPI, settings: Settings, metrics: KafidxMetrics) -> ASGIApp:
+    """Put the guard before the application, and before the guard what finds out a client's address."""
+    password = None if settings.password is None else settings.password.get_secret_value()
+    login = None if password is None else Login(settings.user.encode(), password.encode())
+    guard = Guard(app, name="kafidx", login=login, refused=metrics.refused)
+    return ProxyHeadersMiddleware(guard, trusted_hosts=[str(network) for network in settings.trusted_proxies])
 
 
 def create_app(

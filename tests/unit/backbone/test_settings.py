@@ -10,6 +10,7 @@ from services.backbone.settings import (
     RedisUrl,
     Seconds,
     SettingsError,
+    is_loopback,
 )
 
 
@@ -103,3 +104,21 @@ def test_every_field_of_the_shared_settings_has_a_variable() -> None:
     for shared in (ProcessSettings, KafkaSettings):
         assert issubclass(shared, EnvSettings)
         assert all(variable.isupper() for variable in shared.variables())
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("[::1]", True),
+        ("::1", True),
+        ("127.0.0.1.evil.example", False),
+        ("0.0.0.0", False),
+        ("", False),
+        ("localhost.evil.example", False),
+    ],
+)
+def test_loopback_is_this_machine_and_nothing_that_only_looks_like_it(host: str, *, local: bool) -> None:
+    assert is_loopback(host) is local
