@@ -2,10 +2,10 @@
 
 import contextlib
 from asyncio import Event
+from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from services.backbone import names
@@ -71,11 +71,14 @@ async def run(settings: Settings, stop: Event) -> None:
         health.stopping = True
 
 
-def _protected(app: FastAPI, settings: Settings, metrics: KafidxMetrics) -> ASGIApp:
-    """Put the guard before the application, and before the guard what finds out a client's address."""
+def _protected(app: FastAPI, settings: Settings, metrics: KafidxMetrics) -> Any:
+    """Put the guard before the application, and before the guard what finds out a client's address.
+
+    Any: uvicorn and starlette describe one ASGI application by types of their own.
+    """
     password = None if settings.password is None else settings.password.get_secret_value()
     login = None if password is None else Login(settings.user.encode(), password.encode())
-    guard = Guard(app, name="kafidx", login=login, refused=metrics.refused)
+    guard: Any = Guard(app, name="kafidx", login=login, refused=metrics.refused)
     return ProxyHeadersMiddleware(guard, trusted_hosts=[str(network) for network in settings.trusted_proxies])
 
 

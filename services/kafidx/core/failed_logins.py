@@ -15,7 +15,7 @@ MOST_ADDRESSES: Final = 10_000
 
 
 class _Failures(NamedTuple):
-    count: int
+    times: int
     last_s: float
 
 
@@ -30,16 +30,16 @@ class FailedLogins:
     def wait_s(self, source: str, now_s: float) -> float:
         """Return how long this source has to wait before its next password is looked at; 0 when it need not."""
         failures = self._failures.get(source)
-        if failures is None or failures.count < FREE_FAILURES:
+        if failures is None or failures.times < FREE_FAILURES:
             return 0.0
-        doublings = min(failures.count - FREE_FAILURES, 16)
+        doublings = min(failures.times - FREE_FAILURES, 16)
         return max(0.0, failures.last_s + min(2.0**doublings, LONGEST_WAIT_S) - now_s)
 
     def record(self, source: str, now_s: float) -> None:
         """Count a wrong password."""
         before = self._failures.pop(source, _Failures(0, now_s))
-        count = 1 if now_s - before.last_s > FORGET_S else before.count + 1
-        self._failures[source] = _Failures(count, now_s)
+        times = 1 if now_s - before.last_s > FORGET_S else before.times + 1
+        self._failures[source] = _Failures(times, now_s)
         if len(self._failures) > self._most_addresses:
             self._failures.popitem(last=False)
 
