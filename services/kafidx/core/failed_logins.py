@@ -11,7 +11,7 @@ LONGEST_WAIT_S: Final = 60.0
 FORGET_S: Final = 900.0
 """An address without a wrong password for so long starts anew."""
 MOST_ADDRESSES: Final = 10_000
-"""Strangers choose their addresses. Some 2 MB at the most."""
+"""Strangers choose their addresses. They take 2.6 MB at the most."""
 
 
 class _Failures(NamedTuple):

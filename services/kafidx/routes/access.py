@@ -1,4 +1,4 @@
-"""Access to pages: HTTP Basic for all of them, a websocket's upgrade included, and what every response tells browsers.
+"""Access to pages: HTTP Basic for all of them and for a websocket's upgrade, and the policies in every response.
 
 It knows nothing of kafidx, whose pages are its first.
 """
