@@ -1,13 +1,17 @@
 """The operators' commands: `python3 tasks.py <task>` anywhere, or `inv <task>` inside the virtual environment."""
 
-import asyncio
-import os
-import sys
-
 if __name__ == "__main__":
+    from deploy.starting import exit_on_interrupt
+
+    exit_on_interrupt()
+    import sys
+
     from deploy.bootstrap import main
 
     main(sys.argv[1:])
+
+import asyncio
+import os
 
 from invoke.collection import Collection
 from invoke.context import Context

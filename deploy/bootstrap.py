@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TextIO
 
+from deploy.starting import hold_interrupts, raised_interrupts
+
 OLDEST_PYTHON = (3, 11)
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "deploy" / "locks" / "dev.txt"
@@ -181,7 +183,8 @@ def main(arguments: "list[str]") -> NoReturn:
         sys.exit(2)
     environment = Environment(ROOT, LOCK)
     try:
-        environment.ensure()
+        with raised_interrupts():
+            environment.ensure()
     except BootstrapError as error:
         _say(str(error))
         sys.exit(1)
@@ -195,4 +198,5 @@ def main(arguments: "list[str]") -> NoReturn:
     os.environ["PUSH_DIRECTORY"] = str(Path.cwd())
     os.chdir(str(ROOT))
     command = [str(environment.python), "-m", "deploy.cli", *(arguments or ["--list"])]
+    hold_interrupts()  # until deploy.cli handles them: the next interpreter would print a traceback while it starts
     os.execv(command[0], command)  # noqa: S606 - the same process goes on: signals and exit code are the task's own

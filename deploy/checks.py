@@ -1,5 +1,6 @@
 """The checks and the tests: what a developer, the commit hook and CI all run."""
 
+import importlib.util
 import subprocess
 import sys
 import time
@@ -56,6 +57,8 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str) -> int:
     }
     if suite not in selections:
         raise OperatorError(f"--suite {suite}: it is one of {', '.join(selections)}")
+    if importlib.util.find_spec("pytest") is None:
+        raise ModuleNotFoundError("pytest", name="pytest")
     selection = selections[suite]
     kind = choose_kafka(kafka, print)
     narrowed = ["-k", keyword] if keyword else []

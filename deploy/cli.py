@@ -1,5 +1,11 @@
 """What `python3 tasks.py` becomes inside the virtual environment: invoke, with a hint for what was misspelt."""
 
+if __name__ == "__main__":
+    from deploy import starting
+
+    starting.exit_on_interrupt()
+    starting.report_missing_packages()
+
 import difflib
 import os
 import re
@@ -8,8 +14,10 @@ import tomllib
 from itertools import pairwise
 from pathlib import Path
 
-from invoke.exceptions import ParseError
+from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
+
+from deploy.starting import raised_interrupts
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,6 +34,14 @@ class PushProgram(Program):
         except ValueError as error:  # what a flag that takes a number was given
             value = re.search(r"'(.*)'$", str(error))
             raise ParseError(f"{_flag_with(value[1]) if value else error}: it is a number") from None
+
+    def execute(self) -> None:
+        """Run the tasks. Ctrl-C closes what they have opened, then the command exits with 130."""
+        try:
+            with raised_interrupts():
+                super().execute()
+        except KeyboardInterrupt:
+            raise Exit(code=130) from None
 
     def _plainly(self, message: str, context: object) -> str:
         if without := re.search(r"Flag <Argument: ([\w-]+).*> needed value", message):

@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from rich.console import Console
 from rich.status import Status as Spinner
 
+from deploy import variables
 from deploy.dead import quieten, without_password
 from deploy.errors import OperatorError
 from deploy.letters import read_letters
@@ -63,10 +64,11 @@ def forget(
     """
     if not device_id:
         raise OperatorError("which device? forget --id DEVICE")
+    settings = variables.read(KafkaSettings, {**environ, "KAFKA_BOOTSTRAP_SERVERS": endpoints.bootstrap_servers})
     if not yes and not _confirmed(device_id):
         raise OperatorError("nothing was done")
     quieten()
-    outcome = run_interruptible(_forget(endpoints, device_id, environ=environ, claims_limit_s=claims_limit_s))
+    outcome = run_interruptible(_forget(endpoints, device_id, settings=settings, claims_limit_s=claims_limit_s))
     console = Console()
     console.print("marked: kafkastore drops what this device sends, from now on and for good")
     console.print(f"{outcome.from_lists:,} entries removed that waited in Redis")
@@ -79,9 +81,7 @@ def forget(
     return 1 if outcome.faults else 0
 
 
-async def _forget(
-    endpoints: Endpoints, device_id: str, *, environ: Mapping[str, str], claims_limit_s: float
-) -> Outcome:
+async def _forget(endpoints: Endpoints, device_id: str, *, settings: KafkaSettings, claims_limit_s: float) -> Outcome:
     console = Console()
     clients = [connect(url, timeout_s=_REDIS_TIMEOUT_S) for url in endpoints.queue_urls]
     removed = 0
@@ -100,7 +100,7 @@ async def _forget(
                     "The device may not be marked there: run the command again when it does."
                 ) from error
         with console.status("looking through the dead letters"):
-            letters = await _forget_letters(endpoints, device_id, environ, faults)
+            letters = await _forget_letters(endpoints, device_id, settings, faults)
         for url, redis in zip(endpoints.queue_urls, clients, strict=True):
             with console.status(f"{without_password(url)}: writing its file anew"):
                 faults += await _rewrite_file(redis, without_password(url))
@@ -140,13 +140,12 @@ async def _remove_waiting(queue: EventQueue, device_id: str) -> int:
     return removed
 
 
-async def _forget_letters(endpoints: Endpoints, device_id: str, environ: Mapping[str, str], faults: list[str]) -> int:
+async def _forget_letters(endpoints: Endpoints, device_id: str, settings: KafkaSettings, faults: list[str]) -> int:
     """Remove the device's dead letters: write the others of their partition behind the end, delete up to the old end.
 
     In that order, so that a run that is interrupted has lost none. Letters that it leaves there twice are known as
     copies: the next run writes one of them, and a replay puts one back.
     """
-    settings = KafkaSettings.from_env(dict(environ) | {"KAFKA_BOOTSTRAP_SERVERS": endpoints.bootstrap_servers})
     try:
         async with TopicReader(settings, names.DEAD_LETTER_TOPIC) as reader:
             found: dict[int, int] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.dotenv import read_dotenv
+from deploy.errors import OperatorError
 
 _ROOT = Path(__file__).parents[1]
 _VARIABLES = {"REDIS_URL", "KAFKASTORE_REDIS_URLS", "COUNTERS_REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "TRACKER_PORT"}
@@ -46,22 +47,30 @@ def announce(endpoints: Endpoints, *, folder: Path = _ANNOUNCEMENTS) -> Iterator
 
 def environment(environ: Mapping[str, str], *, dotenv: Path = _ROOT / ".env") -> dict[str, str]:
     """Return the variables of `.env`, where there is one, under those of the shell; empty ones count as not set."""
-    written = read_dotenv(dotenv) if dotenv.exists() else {}
+    try:
+        written = read_dotenv(dotenv) if dotenv.exists() else {}
+    except UnicodeDecodeError:
+        raise OperatorError(f"{dotenv}: is not UTF-8 text. Write it anew in UTF-8.") from None
     return {name: value for name, value in {**written, **environ}.items() if value}
 
 
 def find(environ: Mapping[str, str], *, folder: Path = _ANNOUNCEMENTS, dotenv: Path = _ROOT / ".env") -> Endpoints:
-    """Find the system to talk to: what the shell names, else a running demo, else what `.env` names, else defaults."""
+    """Find the system to talk to: what the shell names, else a running demo, else what `.env` names, else defaults.
+
+    Raises OperatorError that names each variable which is wrong.
+    """
     demo = None if _VARIABLES & environ.keys() else _latest_announced(folder)
     if demo is not None:
         return demo
-    variables = environment(environ, dotenv=dotenv)
-    redis_url = variables.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+    # Imported here: it takes 0.3 s, and most commands do not need it.
+    from deploy.variables import SystemVariables, read  # noqa: PLC0415
+
+    variables = read(SystemVariables, environment(environ, dotenv=dotenv))
     return Endpoints(
-        tracker_url=f"http://127.0.0.1:{variables.get('TRACKER_PORT', '5222')}",
-        queue_urls=tuple(variables.get("KAFKASTORE_REDIS_URLS", redis_url).split(",")),
-        counters_url=variables.get("COUNTERS_REDIS_URL", "redis://127.0.0.1:6379/0"),
-        bootstrap_servers=variables.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
+        tracker_url=f"http://127.0.0.1:{variables.tracker_port}",
+        queue_urls=tuple(url.get_secret_value() for url in variables.redis_urls or (variables.redis_url,)),
+        counters_url=variables.counters_url.get_secret_value(),
+        bootstrap_servers=variables.bootstrap_servers,
     )
 
 

@@ -219,7 +219,7 @@ def test_every_setting_of_a_service_reaches_its_container_and_no_other(name: str
 @pytest.mark.parametrize("name", OWN_IMAGES)
 def test_what_is_not_set_is_the_services_own_default(name: str) -> None:
     given = {variable: re.sub(r"\$\{\w+:-\}", "", str(value)) for variable, value in environment(name).items()}
-    settings = settings_of(row(name).service).from_env({**given, "KAFIDX_PASSWORD": "x"})
+    settings = settings_of(row(name).service).from_env({**given, "KAFIDX_PASSWORD": "x" * 12})
     assert settings
 
 

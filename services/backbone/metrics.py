@@ -229,11 +229,12 @@ class KafidxMetrics:
         self.watchers = Gauge("push_kafidx_watchers", "Live views that are open", registry=registry)
         self.refused = Counter(
             "push_kafidx_watchers_refused",
-            "Sockets refused, by reason: credentials, origin, query, watchers, kafka",
+            "Requests and sockets refused, by reason: host, origin, credentials (none given), password (a wrong one), "
+            "delayed (not looked at after wrong ones), query, watchers, kafka",
             ("reason",),
             registry=registry,
         )
-        for reason in ("credentials", "origin", "query", "watchers", "kafka"):
+        for reason in ("host", "origin", "credentials", "password", "delayed", "query", "watchers", "kafka"):
             self.refused.labels(reason)
         self.seen = Counter("push_kafidx_events_seen", "Events read from the live end of the topic", registry=registry)
         self.sent = Counter("push_kafidx_rows_sent", "Rows handed to sockets, over all watchers", registry=registry)

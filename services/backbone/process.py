@@ -135,16 +135,19 @@ async def http_server(
     port: int,
     drain_s: float = 5.0,
     protocol: Callable[..., asyncio.Protocol] | None = None,
+    websocket_protocol: type[asyncio.Protocol] | None = None,
 ) -> AsyncIterator[None]:
     """Serve `app` while the block runs; on leaving, stop accepting and finish the requests in flight within `drain_s`.
 
-    `protocol` makes the uvicorn protocol of each connection, for a server that needs one of its own.
+    `protocol` makes the uvicorn protocol of each connection, for a server that needs one of its own, and
+    `websocket_protocol` that of each websocket.
     Raises PortTaken before anything is served.
     """
     listener = _bind(host, port)
     config = uvicorn.Config(
         app,
         http=protocol or "auto",  # type: ignore[arg-type]  # any factory will do, uvicorn only calls it
+        ws=websocket_protocol or "auto",
         log_config=None,
         access_log=False,
         server_header=False,

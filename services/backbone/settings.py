@@ -1,6 +1,8 @@
 """Settings: read from the environment once, into frozen classes; all faults told together, no secret shown."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -30,6 +32,8 @@ def _redis_url(value: SecretStr) -> SecretStr:
         raise ValueError("must begin with redis://, rediss:// or unix://")
     if parts.scheme != "unix" and not parts.hostname:
         raise ValueError("names no host")
+    if parts.scheme != "unix" and not re.fullmatch(r"/?|/[0-9]+", parts.path, re.ASCII):
+        raise ValueError("must end with the number of a database, as in redis://host:6379/0")  # or the client takes 0
     if parts.query or parts.fragment:
         # The client would take any option that its constructor has; time limits and the like are ours to set.
         raise ValueError("takes no options after the database")
@@ -65,12 +69,42 @@ def _comma_separated(value: object) -> object:
 CommaSeparated = BeforeValidator(_comma_separated)
 """Lets a tuple be written with commas between its parts; spaces around them do not count."""
 
+
+def _networks(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    texts = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        return tuple(ip_network(text, strict=False) for text in texts)
+    except ValueError:
+        raise ValueError("must be networks with commas between, like 10.0.0.0/8,::1/128") from None
+
+
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
+"""Lets networks (CIDR) be written with commas between them; spaces around them do not count."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, without a port, means this very machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0.01, le=86_400)]
 
 
 class SettingsError(Exception):
     """The environment does not make valid settings. The message names every faulty variable, a line each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(["these settings are missing or wrong:", *(f"  {fault}" for fault in faults)]))
+        self.faults = tuple(faults)
+        """`VARIABLE: what is wrong`, in the order of the names."""
 
 
 class EnvSettings(BaseModel):
@@ -88,8 +122,8 @@ class EnvSettings(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            faults = [f"  {_variable(fault['loc'])}: {_reason(fault)}" for fault in error.errors()]
-            raise SettingsError("\n".join(["these settings are missing or wrong:", *sorted(faults)])) from None
+            faults = [f"{_variable(fault['loc'])}: {_reason(fault)}" for fault in error.errors()]
+            raise SettingsError(sorted(faults)) from None
 
     @classmethod
     def variables(cls) -> list[str]:

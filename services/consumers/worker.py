@@ -12,10 +12,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
-from redis.asyncio import Redis
 
 from services.backbone import names
-from services.backbone.counters import CounterStore, CounterStoreError, IdWindow, Update
+from services.backbone.counters import CounterStore, CounterStoreError, IdWindow, Update, connect
 from services.backbone.health import Health, Heartbeat, create_internal_app
 from services.backbone.kafka import Batch, EventConsumer, KafkaUnavailable, OffsetGone
 from services.backbone.logs import get_logger
@@ -41,12 +40,7 @@ async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None
     at once. A batch that is being written then is either counted whole or not at all, and then by whoever takes over.
     """
     registry = CollectorRegistry()
-    redis = Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        decode_responses=True,
-        socket_timeout=_REDIS_ANSWER_S,
-        socket_connect_timeout=_REDIS_ANSWER_S,
-    )
+    redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_ANSWER_S)
     consumer = StatisticsConsumer(handler, settings, CounterStore(redis), ConsumerMetrics(registry))
 
     async def check_redis() -> str:

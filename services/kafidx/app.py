@@ -2,17 +2,19 @@
 
 import contextlib
 from asyncio import Event
+from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from redis.asyncio import Redis
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from services.backbone import names
+from services.backbone.counters import connect
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.metrics import KafidxMetrics
 from services.backbone.process import http_server
-from services.kafidx.routes import Guard, LiveSocket, Pages, add_pages
+from services.kafidx.routes import Guard, LiveSocket, Login, Pages, UpgradeProtocol, add_pages
 from services.kafidx.settings import Settings
 from services.kafidx.store.counters import Counters
 from services.kafidx.store.dead import DeadLetters
@@ -33,13 +35,7 @@ async def run(settings: Settings, stop: Event) -> None:
     """
     registry = CollectorRegistry()
     metrics = KafidxMetrics(registry)
-    redis = Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        decode_responses=True,
-        encoding_errors="replace",
-        socket_timeout=_REDIS_ANSWER_S,
-        socket_connect_timeout=_REDIS_ANSWER_S,
-    )
+    redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_ANSWER_S, encoding_errors="replace")
     ends = TopicEnds(settings.bootstrap_servers, names.EVENTS_TOPIC)
     dead_ends = TopicEnds(settings.bootstrap_servers, names.DEAD_LETTER_TOPIC)
     topics = Topics(settings, metrics)
@@ -60,11 +56,28 @@ async def run(settings: Settings, stop: Event) -> None:
         contextlib.aclosing(ends),
         contextlib.aclosing(dead_ends),
         contextlib.aclosing(topics),
-        http_server(Guard(public_app, settings, metrics.refused), host=settings.host, port=settings.port, drain_s=1.0),
+        http_server(
+            _protected(public_app, settings, metrics),
+            host=settings.host,
+            port=settings.port,
+            drain_s=1.0,
+            websocket_protocol=UpgradeProtocol,
+        ),
     ):
         log.info("serving", host=settings.host, port=settings.port, internal_port=settings.internal_port)
         await stop.wait()
         health.stopping = True
+
+
+def _protected(app: FastAPI, settings: Settings, metrics: KafidxMetrics) -> Any:
+    """Put the guard before the application, and before the guard what finds out a client's address.
+
+    Any: uvicorn and starlette describe one ASGI application by types of their own.
+    """
+    password = None if settings.password is None else settings.password.get_secret_value()
+    login = None if password is None else Login(settings.user.encode(), password.encode())
+    guard: Any = Guard(app, name="kafidx", login=login, refused=metrics.refused)
+    return ProxyHeadersMiddleware(guard, trusted_hosts=[str(network) for network in settings.trusted_proxies])
 
 
 def create_app(

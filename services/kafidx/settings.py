@@ -1,11 +1,22 @@
 """kafidx's settings: who may look, and the bound of every buffer."""
 
-from ipaddress import ip_address
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from services.backbone.settings import LOCAL_REDIS, KafkaSettings, Port, ProcessSettings, RedisUrl, Seconds
+from services.backbone.settings import (
+    LOCAL_REDIS,
+    KafkaSettings,
+    Networks,
+    Port,
+    ProcessSettings,
+    RedisUrl,
+    Seconds,
+    is_loopback,
+)
+
+LEAST_PASSWORD_CHARACTERS: Final = 12
+"""So that guessing a random one takes more than a lifetime, also from many addresses at once."""
 
 
 class Settings(ProcessSettings, KafkaSettings):
@@ -16,7 +27,10 @@ class Settings(ProcessSettings, KafkaSettings):
     port: Port = Field(5031, alias="KAFIDX_PORT")
     user: str = Field("kafidx", alias="KAFIDX_USER")
     password: SecretStr | None = Field(None, alias="KAFIDX_PASSWORD")
-    """None: whoever reaches the port may look, so it must be on loopback."""
+    """At least 12 characters. None: whoever reaches the port may look, so it must be on loopback."""
+    trusted_proxies: Networks = Field((), alias="TRUSTED_PROXIES")
+    """Networks whose X-Forwarded-For is believed. Wrong passwords delay the address that sent them: behind a proxy
+    that is not named here all clients have the proxy's."""
     redis_url: RedisUrl = Field(LOCAL_REDIS, alias="COUNTERS_REDIS_URL")
     """The Redis of the counters; only read."""
 
@@ -32,19 +46,18 @@ class Settings(ProcessSettings, KafkaSettings):
     stale_s: Seconds = Field(60.0, alias="KAFIDX_STALE_S")
 
     @model_validator(mode="after")
+    def _password_is_long(self) -> Self:
+        if self.password is not None and len(self.password.get_secret_value()) < LEAST_PASSWORD_CHARACTERS:
+            raise ValueError(
+                f"KAFIDX_PASSWORD has fewer than {LEAST_PASSWORD_CHARACTERS} characters: choose a longer one, or remove"
+                " it from .env and run `python3 tasks.py dotenv.generate --yes`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _open_to_this_machine_only(self) -> Self:
         if self.password is None and not is_loopback(self.host):
             raise ValueError("KAFIDX_PASSWORD is not set: then KAFIDX_HOST must be a loopback address (local use)")
         if ":" in self.user:
             raise ValueError("KAFIDX_USER must not hold a colon (RFC 7617)")
         return self
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address, without a port, means this very machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

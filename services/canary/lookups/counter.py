@@ -2,11 +2,7 @@
 
 from collections.abc import Mapping
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
-from services.backbone.counters import CounterStore
+from services.backbone.counters import CounterStore, connect
 
 _ANSWER_S = 2.0
 
@@ -16,13 +12,7 @@ class CounterPositions:
 
     def __init__(self, url: str, counter: str) -> None:
         """Make it without connecting."""
-        self._redis = Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=_ANSWER_S,
-            socket_connect_timeout=_ANSWER_S,
-            retry=Retry(NoBackoff(), 0),  # whoever asks asks again each second; the client's own tries take longer
-        )
+        self._redis = connect(url, timeout_s=_ANSWER_S)
         self._store = CounterStore(self._redis)
         self._counter = counter
 

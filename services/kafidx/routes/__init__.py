@@ -1,7 +1,8 @@
 """The public port: pages, their data and the socket, behind one guard."""
 
-from services.kafidx.routes.access import Guard
+from services.kafidx.routes.access import Guard, Login
 from services.kafidx.routes.pages import Pages, add_pages
 from services.kafidx.routes.socket import LiveSocket
+from services.kafidx.routes.upgrades import UpgradeProtocol
 
-__all__ = ["Guard", "LiveSocket", "Pages", "add_pages"]
+__all__ = ["Guard", "LiveSocket", "Login", "Pages", "UpgradeProtocol", "add_pages"]

@@ -1,5 +1,7 @@
 """The pages and their data: a URL in, one question to a store, a template or JSON out."""
 
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any, Final
 
 import jinja2
 from fastapi import FastAPI, Request, Response, WebSocket
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
@@ -15,7 +17,7 @@ from services.backbone.counters import Description
 from services.backbone.kafka import KafkaUnavailable
 from services.kafidx.core.faults import BadQuery
 from services.kafidx.core.positions import MAX_OFFSET, MAX_PARTITION, parse_start, parse_whole
-from services.kafidx.core.tables import PAGE_ROWS, Table, TableQuery, as_csv, parse_table_query
+from services.kafidx.core.tables import PAGE_ROWS, Table, TableQuery, csv_slices, json_slices, parse_table_query
 from services.kafidx.core.view import parse_topic, parse_view, topics
 from services.kafidx.routes.socket import LiveSocket
 from services.kafidx.store.counters import Consumer, Counters, CountersUnavailable
@@ -115,11 +117,10 @@ class Pages:
             return JSONResponse({"reason": _NO_REDIS}, 503)
         if wanted.format == "csv":
             disposition = f'attachment; filename="{"".join(c for c in name if c.isalnum() or c in "_-")}.csv"'
-            text = as_csv(description.column_title, table.rows)
-            return Response(text, media_type="text/csv", headers={"Content-Disposition": disposition})
-        return JSONResponse(
-            _table_json(consumer, description, wanted, table) | ({"histograms": charts} if charts else {})
-        )
+            slices = csv_slices(description.column_title, table.rows)
+            return _streamed(slices, "text/csv; charset=utf-8", {"Content-Disposition": disposition})
+        head = _table_json(consumer, description, wanted, table) | ({"histograms": charts} if charts else {})
+        return _streamed(json_slices(head, table.rows), "application/json")
 
     async def dead(self, request: Request) -> Response:
         """Answer `/dead`."""
@@ -243,6 +244,17 @@ def _wants_data(request: Request) -> bool:
     return request.url.path.endswith(("/data", "/event"))
 
 
+def _streamed(slices: Iterator[bytes], media_type: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Send slices as they are made, and serve others between them: 200,000 rows at once would block the loop."""
+
+    async def one_by_one() -> AsyncIterator[bytes]:
+        for part in slices:
+            yield part
+            await asyncio.sleep(0)
+
+    return StreamingResponse(one_by_one(), media_type=media_type, headers=headers)
+
+
 def _table_json(consumer: Consumer, description: Description, wanted: TableQuery, table: Table) -> dict[str, Any]:
     return {
         **asdict(consumer),
@@ -257,7 +269,6 @@ def _table_json(consumer: Consumer, description: Description, wanted: TableQuery
         "page_rows": PAGE_ROWS if wanted.page is not None else None,
         "total_rows": table.total_rows,
         "max_count": table.max_count,
-        "rows": [{"label": line.label, "count": line.count} for line in table.rows],
     }
 
 

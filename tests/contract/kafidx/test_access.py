@@ -30,7 +30,6 @@ from tests.contract.kafidx.serving import (
         {},
         {"Authorization": "Basic"},
         {"Authorization": "Basic !!"},
-        {"Authorization": "Basic " + base64.b64encode(b"kafidx:wrong").decode()},
         {"Authorization": "Basic " + base64.b64encode(b"kafidx").decode()},
         {"Authorization": "Bearer " + base64.b64encode(f"kafidx:{PASSWORD}".encode()).decode()},
     ],
@@ -51,6 +50,18 @@ async def test_without_credentials_nothing_answers_and_no_reader_is_opened(
         assert (status, answer["WWW-Authenticate"][:5]) == (REFUSED, "Basic")
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         async with kafidx.socket("from=beginning", headers):
+            pass
+    assert refused.value.status == REFUSED
+    assert opened.readers == 0
+
+
+async def test_wrong_password_opens_nothing(kafidx: Kafidx, opened: Opened) -> None:
+    wrong = {"Authorization": "Basic " + base64.b64encode(b"kafidx:wrong").decode()}
+    for path in ("/", "/kafidx/event?partition=0&offset=0", "/no"):
+        status, _, answer = await kafidx.get(path, wrong)
+        assert (status, answer["WWW-Authenticate"][:5]) == (REFUSED, "Basic")
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        async with kafidx.socket("from=beginning", wrong):
             pass
     assert refused.value.status == REFUSED
     assert opened.readers == 0

@@ -29,7 +29,7 @@ async def fill(redis: Redis, description: Description, counts: Mapping[str, int]
     for at in range(0, len(items), 5000):
         part = dict(items[at : at + 5000])
         outcome = await store.apply(
-            description.name, [Update(0, at, at + len(part), len(part), now_ms, part)], max_labels=100_000
+            description.name, [Update(0, at, at + len(part), len(part), now_ms, part)], max_labels=200_000
         )
         assert not outcome.refused
 

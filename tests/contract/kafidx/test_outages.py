@@ -3,10 +3,12 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.localstack.redis import RedisServer
 from services.backbone.kafka import EventProducer
 from tests.contract.kafidx.serving import Kafidx, each_once_in_order, event, numbers, produce, serving
 
@@ -74,3 +76,18 @@ async def test_a_watcher_is_told_when_kafka_stops_to_answer_and_misses_nothing(
         assert not (await socket.frame("stats"))["away"]
     assert sorted(numbers(rows)) == list(range(40))
     each_once_in_order(rows)
+
+
+async def test_first_page_after_a_restart_of_redis_is_served(environ: dict[str, str], tmp_path: Path) -> None:
+    redis = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+    redis.start()
+    try:
+        redis.wait_ready()
+        async with serving(environ | {"COUNTERS_REDIS_URL": redis.url}) as kafidx:
+            assert (await kafidx.get("/consumers"))[0] == 200
+            redis.process.stop()
+            redis.start()
+            redis.wait_ready()
+            assert (await kafidx.get("/consumers"))[0] == 200
+    finally:
+        redis.process.stop()

@@ -10,6 +10,7 @@ from services.backbone.settings import (
     RedisUrl,
     Seconds,
     SettingsError,
+    is_loopback,
 )
 
 
@@ -73,7 +74,15 @@ def test_a_time_is_neither_nothing_nor_for_ever(pause: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://:hunter2@h/0", "redis://:hunter2@", "redis://:hunter2@h:x/0", "redis://:hunter2@h/0?socket_timeout=abc"],
+    [
+        "http://:hunter2@h/0",
+        "redis://:hunter2@",
+        "redis://:hunter2@h:x/0",
+        "redis://:hunter2@h:99999/0",
+        "redis://:hunter2@h/0?socket_timeout=abc",
+        "redis://:hunter2@h/abc",
+        "redis://:hunter2@h/0/1",
+    ],
 )
 def test_a_malformed_redis_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(SettingsError, match="REDIS_URL") as fault:
@@ -95,3 +104,21 @@ def test_every_field_of_the_shared_settings_has_a_variable() -> None:
     for shared in (ProcessSettings, KafkaSettings):
         assert issubclass(shared, EnvSettings)
         assert all(variable.isupper() for variable in shared.variables())
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("[::1]", True),
+        ("::1", True),
+        ("127.0.0.1.evil.example", False),
+        ("0.0.0.0", False),
+        ("", False),
+        ("localhost.evil.example", False),
+    ],
+)
+def test_loopback_is_this_machine_and_nothing_that_only_looks_like_it(host: str, *, local: bool) -> None:
+    assert is_loopback(host) is local

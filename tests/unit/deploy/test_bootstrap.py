@@ -26,7 +26,8 @@ def clone(tmp_path: Path) -> Path:
     """A clone with what the bootstrap reads; tasks.py never gets to import invoke."""
     (tmp_path / "deploy" / "locks").mkdir(parents=True)
     shutil.copy(ROOT / "tasks.py", tmp_path)
-    shutil.copy(ROOT / "deploy" / "bootstrap.py", tmp_path / "deploy")
+    for name in ("bootstrap.py", "starting.py"):
+        shutil.copy(ROOT / "deploy" / name, tmp_path / "deploy")
     (tmp_path / "deploy" / "__init__.py").touch()
     (tmp_path / "deploy" / "cli.py").write_text(CLI)
     (tmp_path / "deploy" / "locks" / "dev.txt").write_text(EMPTY_LOCK)

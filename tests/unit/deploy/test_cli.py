@@ -48,6 +48,33 @@ def test_a_flag_that_is_wrong_is_named_in_one_line(wrong: list[str], said: str) 
     assert (done.stdout + done.stderr).strip() == said
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        ["status"],
+        ["dead.list"],
+        ["dead.replay"],
+        ["forget", "--id", "a device", "--yes"],
+        ["send", "--log", "tests/examples/access.log"],
+    ],
+)
+@pytest.mark.parametrize("variable", ["REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "TRACKER_PORT"])
+def test_malformed_address_is_one_line_in_every_task_that_reads_it(
+    task: list[str], variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "nonsense")
+    done = push(*task)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"{variable}: .+\. Correct it in the environment or in \.env\.\n", done.stdout + done.stderr)
+
+
+def test_malformed_size_stops_forgetting_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAX_EVENT_BYTES", "nonsense")
+    done = push("forget", "--id", "a device", "--yes")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("MAX_EVENT_BYTES: ")
+
+
 def test_without_a_task_the_manual_is_shown_from_any_directory(tmp_path: Path) -> None:
     done = push(cwd=tmp_path)
     assert done.returncode == 0

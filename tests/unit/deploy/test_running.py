@@ -1,6 +1,9 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from deploy.errors import OperatorError
 from deploy.running import Endpoints, announce, environment, find
 
 DEMO = Endpoints(
@@ -55,3 +58,37 @@ def test_the_shell_wins_over_dotenv(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("A=from file\nB=from file\n")
     assert environment({"A": "from shell", "B": ""}, dotenv=dotenv) == {"A": "from shell"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("REDIS_URL", "http://:hunter2@h", "must begin with redis://, rediss:// or unix://"),
+        ("REDIS_URL", "redis://:hunter2@h:99999/0", "is no URL: its host or port is malformed"),
+        ("REDIS_URL", "redis://:hunter2@h/abc", "must end with the number of a database, as in redis://host:6379/0"),
+        ("COUNTERS_REDIS_URL", "hunter2", "must begin with redis://, rediss:// or unix://"),
+        ("KAFKASTORE_REDIS_URLS", "redis://a:1/0,hunter2", "must begin with redis://, rediss:// or unix://"),
+        ("KAFKASTORE_REDIS_URLS", ",", "names nothing"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "hunter2", "must be host:port, or several with commas between"),
+        ("TRACKER_PORT", "99999", "Input should be less than or equal to 65535"),
+    ],
+)
+def test_malformed_variable_is_named_in_one_line_without_its_value(
+    variable: str, value: str, reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(OperatorError) as error:
+        find({variable: value}, folder=tmp_path, dotenv=tmp_path / ".env")
+    assert str(error.value) == f"{variable}: {reason}. Correct it in the environment or in .env."
+
+
+def test_each_malformed_variable_has_its_line(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError) as error:
+        find({"REDIS_URL": "x", "TRACKER_PORT": "x"}, folder=tmp_path, dotenv=tmp_path / ".env")
+    assert [line.partition(":")[0] for line in str(error.value).splitlines()] == ["REDIS_URL", "TRACKER_PORT"]
+
+
+def test_dotenv_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_bytes(b"REDIS_URL=\xff\n")
+    with pytest.raises(OperatorError, match="is not UTF-8 text"):
+        find({}, folder=tmp_path, dotenv=dotenv)

@@ -1,15 +1,28 @@
 import csv
 import io
+import json
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.kafidx.core import tables
 from services.kafidx.core.faults import BadQuery
-from services.kafidx.core.tables import PAGE_ROWS, Line, TableQuery, as_csv, cut, neutral, parse_table_query
+from services.kafidx.core.tables import (
+    PAGE_ROWS,
+    Line,
+    Order,
+    SortBy,
+    TableQuery,
+    csv_slices,
+    cut,
+    json_slices,
+    neutral,
+    parse_table_query,
+)
 
-LINES = [Line("b", 2), Line("A", 2), Line("c", 10)]
+LINES = {"b": 2, "A": 2, "c": 10}
 
 
 def test_tables_are_sorted_both_ways() -> None:
@@ -26,10 +39,10 @@ def test_searching_bounds_bars_by_what_was_found() -> None:
 
 @given(st.integers(0, 350), st.integers(1, 9))
 def test_pages_hold_every_row_once(count: int, page: int) -> None:
-    lines = [Line(f"{number}", number) for number in range(count)]
+    lines = {f"{number}": number for number in range(count)}
     pages = cut(lines, TableQuery(page=1)).pages
     found = [line.label for number in range(1, pages + 1) for line in cut(lines, TableQuery(page=number)).rows]
-    assert sorted(found, key=int) == [line.label for line in lines]
+    assert sorted(found, key=int) == list(lines)
     table = cut(lines, TableQuery(page=page))
     assert table.page == min(page, pages)
     assert len(table.rows) <= PAGE_ROWS
@@ -48,12 +61,38 @@ def test_bad_queries_are_refused(query: str) -> None:
     assert fault.value.parameter == query.partition("=")[0]
 
 
+@given(
+    st.dictionaries(st.text(), st.integers(0, 3)), st.sampled_from(["label", "count"]), st.sampled_from(["asc", "desc"])
+)
+def test_rows_sorted_in_parts_equal_rows_sorted_at_once(counts: dict[str, int], sort: SortBy, order: Order) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "_SORTED_AT_ONCE", 3)
+        rows = cut(counts, TableQuery(sort, order)).rows
+    lines = [Line(label, count) for label, count in counts.items()]
+    if sort == "label":
+        lines.sort(key=lambda line: (line.label.casefold(), line.label), reverse=order == "desc")
+    else:
+        lines.sort(key=lambda line: (line.count, line.label), reverse=order == "desc")
+    assert list(rows) == lines
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000, 1001, 2500])
+def test_slices_make_one_document(count: int) -> None:
+    rows = [Line(f"label {number}", number) for number in range(count)]
+    parts = list(json_slices({"name": "x"}, rows))
+    written = [{"label": row.label, "count": row.count} for row in rows]
+    assert json.loads(b"".join(parts)) == {"name": "x", "rows": written}
+    assert len(parts) == 2 + -(-count // 1000)
+    table = b"".join(csv_slices("Title", rows)).decode()
+    assert table.splitlines() == ["Title,count", *(f"{row.label},{row.count}" for row in rows)]
+
+
 INNER_MARK = re.compile(r"([;\t\r\n])'(?=(?:[^\S\t\r\n]|['\"])*[=+\-@|%\uff1d\uff0b\uff0d\uff20])")
 
 
 @given(st.text() | st.text("=-;\t\r\n '\"a,"))
 def test_no_cell_begins_like_a_formula_and_each_reads_back(label: str) -> None:
-    _, (cell, _) = csv.reader(io.StringIO(as_csv("Title", [Line(label, 1)]), newline=""))
+    _, (cell, _) = csv.reader(io.StringIO(b"".join(csv_slices("Title", [Line(label, 1)])).decode(), newline=""))
     assert cell.lstrip(" \t\r\n'")[:1] not in tuple("=+-@|%") or cell.startswith("'")
     for part in re.split(r"[;\t\r\n]", cell):
         assert part.lstrip()[:1] not in tuple("=+-@|%")
