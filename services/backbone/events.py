@@ -269,19 +269,39 @@ def meta_value(meta: bytes, key: bytes) -> bytes | None:
     return meta[begin:] if end < 0 else meta[begin:end]
 
 
-def fingerprint(event: EncodedEvent, headers: Iterable[tuple[str, bytes]]) -> bytes | None:
-    """Return the fingerprint of an event's id, FINGERPRINT_BYTES long; None for an event without an id.
+def fingerprint(event: EncodedEvent, key: bytes | None, headers: Iterable[tuple[str, bytes]]) -> bytes | None:
+    """Return the fingerprint that tells duplicates of one event, FINGERPRINT_BYTES long; None for an event without an id.
 
-    The id is that of the record's header, and where that is missing the one in meta. Who remembers n fingerprints takes
-    a new event for one of them with odds of n / 2**64: for two million, once in about 10**13 events.
+    The id is that of the record's header, and where that is missing the one in meta. Clients choose ids, so an id alone
+    identifies nothing: anybody could claim the ids of another's events. The fingerprint covers the id and its scope:
+
+    - the Kafka `key`, which is the device id or the client's address (an address and a device id that is spelled like
+      it are two scopes);
+    - for an event without a key, the time of receipt. All writes of one entry carry the same time, an event that
+      somebody else sends with the same id does not.
+
+    This is the only function that decides whether two records are one event. Code that counts or acts uses it, and never
+    drops an event because of its id alone. For n remembered fingerprints, a new event is taken for one of them with
+    probability n / 2**64: for two million, once in about 10**13 events.
     """
+    id_ = _id_of(event, headers)
+    if not id_:
+        return None
+    if not key:
+        scope = b"t%b " % (meta_value(event.meta, b"ts") or b"")
+    else:
+        # The length keeps key and id apart: a device id can hold any bytes.
+        kind = b"a" if meta_value(event.meta, b"ip") == key else b"d"
+        scope = b"%b%d %b" % (kind, len(key), key)
+    return blake2b(scope + id_, digest_size=FINGERPRINT_BYTES).digest()
+
+
+def _id_of(event: EncodedEvent, headers: Iterable[tuple[str, bytes]]) -> bytes:
     for name, value in headers:
         if name == names.HEADER_EVENT_ID and value:
-            return blake2b(value, digest_size=FINGERPRINT_BYTES).digest()
+            return value
     encoded = meta_value(event.meta, b"id")
-    if not encoded:
-        return None
-    return blake2b(unquote_to_bytes(encoded.replace(b"+", b" ")), digest_size=FINGERPRINT_BYTES).digest()
+    return unquote_to_bytes(encoded.replace(b"+", b" ")) if encoded else b""
 
 
 def meta_text(value: bytes) -> str:

@@ -200,7 +200,7 @@ class StatisticsConsumer:
             log.debug("copies_dropped", **place, records=update.copies)
 
     def _update(self, partition: int, batch: Batch, now_ms: int, known: set[bytes]) -> Update:
-        records = ((record.value, record.headers) for record in batch.records)
+        records = ((record.key, record.value, record.headers) for record in batch.records)
         folded = fold(records, self._handler.count, seen_at_ms=now_ms, known=known)
         # A record's timestamp is its time of receipt. One that lies ahead (a clock that was wrong) must not stick.
         received_ms = min(now_ms, max(record.timestamp for record in batch.records))
