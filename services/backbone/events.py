@@ -270,19 +270,20 @@ def meta_value(meta: bytes, key: bytes) -> bytes | None:
 
 
 def fingerprint(event: EncodedEvent, key: bytes | None, headers: Iterable[tuple[str, bytes]]) -> bytes | None:
-    """Return the fingerprint that tells duplicates of one event, FINGERPRINT_BYTES long; None for an event without an id.
+    """Return the fingerprint of an event, FINGERPRINT_BYTES long; None for an event without an id.
 
-    The id is that of the record's header, and where that is missing the one in meta. Clients choose ids, so an id alone
-    identifies nothing: anybody could claim the ids of another's events. The fingerprint covers the id and its scope:
+    Two records with one fingerprint are one event. The id is that of the record's header, and where that is missing the
+    one in meta. Clients choose ids, so an id alone identifies nothing: anybody could claim the ids of another's events.
+    The fingerprint covers the id and its scope:
 
     - the Kafka `key`, which is the device id or the client's address (an address and a device id that is spelled like
       it are two scopes);
     - for an event without a key, the time of receipt. All writes of one entry carry the same time, an event that
       somebody else sends with the same id does not.
 
-    This is the only function that decides whether two records are one event. Code that counts or acts uses it, and never
-    drops an event because of its id alone. For n remembered fingerprints, a new event is taken for one of them with
-    probability n / 2**64: for two million, once in about 10**13 events.
+    This is the only function that decides whether two records are one event. Code that counts or acts uses it, and
+    never drops an event because of its id alone. For n remembered fingerprints, a new event is taken for one of them
+    with probability n / 2**64: for two million, once in about 10**13 events.
     """
     id_ = _id_of(event, headers)
     if not id_:

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from services.backbone import names
-from services.backbone.counters import CounterStore, CounterStoreError, IdWindow, Update
+from services.backbone.counters import CounterStore, CounterStoreError, IdWindow, Update, position_error
 from services.backbone.health import Health, Heartbeat, create_internal_app
 from services.backbone.kafka import Batch, EventConsumer, KafkaUnavailable, OffsetGone
 from services.backbone.logs import get_logger
@@ -53,7 +53,14 @@ async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None
         await redis.ping()
         return ""
 
-    health = Health({"loop": consumer.heartbeat.check, "redis": check_redis, "kafka": consumer.check_kafka})
+    health = Health(
+        {
+            "loop": consumer.heartbeat.check,
+            "redis": check_redis,
+            "kafka": consumer.check_kafka,
+            "partitions": consumer.check_partitions,
+        }
+    )
     app = create_internal_app(health, registry)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
@@ -84,11 +91,15 @@ class StatisticsConsumer:
         self._settings = settings
         self._store = store
         self._metrics = metrics
-        metrics.begin(self._name)
+        metrics.begin(self._name, partitions=lambda: len(self._held()), stopped=lambda: len(self._stopped()))
         self._window = IdWindow(settings.id_window_s, settings.id_window_events)
         self._kafka: EventConsumer | None = None
         self._counted: dict[int, int] = {}
         """Where Redis has said that the counts of each partition end; what was only fetched is not in it."""
+        self._topic_id: str | None = None
+        """The topic that the positions belong to."""
+        self._invalid: dict[int, str] = {}
+        """What Redis holds in place of a position, by partition. These partitions wait until it is mended."""
         self._pauses = 0
         self._last_success_s = time.monotonic()
         self._observed_s = 0.0
@@ -98,7 +109,30 @@ class StatisticsConsumer:
         if self._kafka is None:
             raise RuntimeError("not in the consumer group yet")
         await self._kafka.check()
-        return f"partitions {sorted(self._kafka.assigned())}"
+        return ""
+
+    async def check_partitions(self) -> str:
+        """Raise unless this process counts all partitions that it holds, and holds one if there is one for it."""
+        kafka = self._kafka
+        if kafka is None:
+            raise RuntimeError("not in the consumer group yet")
+        stopped = self._stopped()
+        if stopped:
+            raise RuntimeError(" ".join(position_error(self._name, str(at), stopped[at]) for at in sorted(stopped)))
+        held = self._held()
+        if held:
+            return f"partitions {sorted(held)}"
+        partitions, members = (await kafka.topic()).partitions, await kafka.group_size()
+        if members <= partitions:
+            raise RuntimeError(f"holds no partition, while {members} members share the topic's {partitions}")
+        return f"spare: {members} members share the topic's {partitions} partitions"
+
+    def _held(self) -> set[int]:
+        return self._kafka.assigned() if self._kafka is not None else set()
+
+    def _stopped(self) -> dict[int, str]:
+        held = self._held()
+        return {partition: value for partition, value in self._invalid.items() if partition in held}
 
     async def count_forever(self) -> None:
         """Count until cancelled or `stopping`.
@@ -217,40 +251,78 @@ class StatisticsConsumer:
         )
 
     async def _positions(self, partitions: Sequence[int]) -> dict[int, int]:
-        """Return where the counts of each partition end; one that was never counted begins where the topic does."""
-        stored = await self._store.positions(self._name)
-        new = [partition for partition in partitions if partition not in stored]
+        """Return where the counts of each partition end; one that was never counted begins where the topic does.
+
+        A partition whose position is no number is left out: it stops, the others go on.
+        """
+        if self._kafka is not None:
+            await self._adopt_topic(self._kafka)
+        stored, invalid = await self._store.read_positions(self._name)
+        self._log_invalid(partitions, invalid)
+        new = [partition for partition in partitions if partition not in stored and str(partition) not in invalid]
         if new and self._kafka is not None:
             for partition, begin in (await self._kafka.begin_offsets(new)).items():
                 stored[partition] = await self._store.begin(self._name, partition, at=begin)
         found = {partition: stored[partition] for partition in partitions if partition in stored}
         self._counted.update(found)
-        log.info("partitions_taken", positions={str(partition): offset for partition, offset in found.items()})
+        if found:
+            log.info("partitions_taken", positions={str(partition): offset for partition, offset in found.items()})
         return found
+
+    async def _adopt_topic(self, kafka: EventConsumer) -> None:
+        """Give up the positions of a topic that was deleted and made anew: all in it is new."""
+        topic_id = (await kafka.topic()).id
+        if topic_id is not None:
+            given_up = await self._store.adopt_topic(self._name, topic_id)
+            if given_up is not None:
+                log.error("topic_made_anew", topic_id=topic_id, given_up=given_up)
+                self._metrics.given_up.labels(self._name).inc(given_up)
+        self._topic_id = topic_id
+
+    def _log_invalid(self, partitions: Sequence[int], invalid: Mapping[str, str]) -> None:
+        for partition in partitions:
+            value = invalid.get(str(partition))
+            if value is None:
+                self._invalid.pop(partition, None)
+            elif self._invalid.get(partition) != value:
+                self._invalid[partition] = value  # logged once: it is read again at each poll
+                log.error("position_invalid", error=position_error(self._name, str(partition), value))
 
     async def _begin_again(self, kafka: EventConsumer, gone: OffsetGone) -> None:
         """Go on at the first offset that the topic holds, in partitions that no longer hold where the counts end."""
+        if (await kafka.topic()).id != self._topic_id:
+            kafka.reposition(kafka.assigned())  # `_positions` gives up all positions of the former topic
+            return
         begins = await kafka.begin_offsets(gone.positions)
         for partition, position in gone.positions.items():
             begin = begins[partition]
-            missed = max(0, begin - position)
-            moved = await self._store.move_position(self._name, partition, expected=position, to=begin, missed=missed)
-            if moved and missed:
-                log.error("offsets_missed", partition=partition, position=position, begin=begin, missed=missed)
-                self._metrics.missed.labels(self._name).inc(missed)
+            moved = await self._store.move_position(self._name, partition, expected=position, to=begin)
+            if moved and begin > position:
+                log.error(
+                    "offsets_missed", partition=partition, position=position, begin=begin, missed=begin - position
+                )
+                self._metrics.missed.labels(self._name).inc(begin - position)
             elif moved:
-                # The topic ends before the position: it was deleted and made anew, and all in it is new.
-                log.error("topic_made_anew", partition=partition, position=position, begin=begin)
+                # The topic ends before the position: a broker has lost its end, or the topic was made anew on brokers
+                # without topic ids.
+                log.error("topic_cut", partition=partition, position=position, begin=begin)
+                self._metrics.given_up.labels(self._name).inc(position - begin)
         kafka.reposition(gone.positions)
 
     async def _observe(self, kafka: EventConsumer) -> None:
-        """Measure lag, and commit positions for lag tools: nothing here reads what is committed, so failing is fine."""
+        """Look whether the topic is the same, measure lag, and commit positions for lag tools.
+
+        Nothing here reads what is committed, so failing is fine.
+        """
         # Not where the next fetch begins: one that came late, beside the loop, may be ahead of what was counted.
         positions = {partition: self._counted[partition] for partition in kafka.placed()}
         if not positions:
             self._metrics.lag.clear()
             return
         try:
+            if (await kafka.topic()).id != self._topic_id:
+                kafka.reposition(kafka.assigned())
+                return
             ends = await kafka.end_offsets(positions)
             await kafka.commit(positions)
         except KafkaUnavailable as error:
