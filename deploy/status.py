@@ -38,8 +38,8 @@ class Status(NamedTuple):
     counted: Mapping[str, Progress]
     """How far each statistics consumer has come, by name."""
     lag: Mapping[str, int | None]
-    """Records in the topic that a consumer has not counted yet, by name; None when Kafka does not respond, or a position
-    is invalid."""
+    """Records in the topic that a consumer has not counted yet, by name; None when Kafka does not respond
+    or a position is invalid."""
     kafka_fault: str = ""
     """Why Kafka does not tell."""
     position_errors: tuple[str, ...] = ()

@@ -5,10 +5,13 @@ only if the stored offset is the one that the batch begins at. So a kill between
 is refused, and a member that lost its partition in a rebalance and does not know it yet can't count what its successor
 has counted.
 
-Copies: the same script refuses a batch that holds an id which the counter has counted already, in whatever partition
-and by whatever member, and says which; the caller folds the batch again without the copies. The ids are kept as
-fingerprints in two sets, a newer and an older generation (see IdWindow). No key ever expires by itself: counts,
-positions and ids are lost together, and what Redis forgets, its last second or all, is counted again from there.
+Copies: the same script refuses a batch that holds the fingerprint (`events.fingerprint`: key and id) of an event that
+the counter has counted already, in whatever partition and by whatever member, and returns which; the caller folds the
+batch again without the copies. The fingerprints are in two sets, a newer and an older generation (see IdWindow). No key
+ever expires by itself: counts, positions and fingerprints are lost together, and what Redis forgets, its last second or
+all, is counted again from there.
+
+Positions belong to one topic, by its id: when the topic is made anew, `adopt_topic` gives all of them up in one step.
 """
 
 from services.backbone.counters.positions import Positions, parse_positions, position_error

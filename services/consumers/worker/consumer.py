@@ -1,79 +1,30 @@
-"""The process of one statistics consumer: poll, fold, write counts and positions in one step, again.
+"""StatisticsConsumer: poll, fold, write counts and positions in one step, again.
 
 Where each partition goes on, and which ids were counted, stands in Redis beside the counts, nowhere else: this process
 keeps nothing that a kill could lose or a rebalance could make wrong. So each record of the topic is looked at exactly
-once, and of records with the same id one is counted.
+once, and of records with the same fingerprint one is counted.
 """
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Mapping, Sequence
 
-from prometheus_client import CollectorRegistry
-from redis.asyncio import Redis
-
 from services.backbone import names
 from services.backbone.counters import CounterStore, CounterStoreError, IdWindow, Update, position_error
-from services.backbone.health import Health, Heartbeat, create_internal_app
+from services.backbone.health import Heartbeat
 from services.backbone.kafka import Batch, EventConsumer, KafkaUnavailable, OffsetGone
 from services.backbone.logs import get_logger
 from services.backbone.metrics import ConsumerMetrics
-from services.backbone.process import http_server
 from services.consumers.core import fold, ids_at
 from services.consumers.handlers import Handler
 from services.consumers.settings import Settings
 
 log = get_logger(__name__)
 
-_REDIS_ANSWER_S = 5.0
 _HEARTBEAT_LIMIT_S = 30.0  # the longest honest turn: a poll, a rebalance that waits for a dead member, Redis' limit
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
-
-
-async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None:
-    """Count until `stop` is set.
-
-    The internal port opens first, so that it can be asked why the process is not ready while Redis or Kafka is away;
-    then Redis, then the group is joined. Stopping goes the other way: the group is left first, so that others take over
-    at once. A batch that is being written then is either counted whole or not at all, and then by whoever takes over.
-    """
-    registry = CollectorRegistry()
-    redis = Redis.from_url(
-        settings.redis_url.get_secret_value(),
-        decode_responses=True,
-        socket_timeout=_REDIS_ANSWER_S,
-        socket_connect_timeout=_REDIS_ANSWER_S,
-    )
-    consumer = StatisticsConsumer(handler, settings, CounterStore(redis), ConsumerMetrics(registry))
-
-    async def check_redis() -> str:
-        await redis.ping()
-        return ""
-
-    health = Health(
-        {
-            "loop": consumer.heartbeat.check,
-            "redis": check_redis,
-            "kafka": consumer.check_kafka,
-            "partitions": consumer.check_partitions,
-        }
-    )
-    app = create_internal_app(health, registry)
-    async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(redis.aclose)
-        await stack.enter_async_context(http_server(app, host=settings.internal_host, port=settings.internal_port))
-        counting = asyncio.create_task(consumer.count_forever())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({counting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        health.stopping = True
-        stopping.cancel()
-        consumer.stopping = True
-        counting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await counting  # raises what ended it, if that was not this stop
 
 
 class StatisticsConsumer:
