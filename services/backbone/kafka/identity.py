@@ -23,6 +23,8 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from services.backbone.kafka.faults import KafkaUnavailable
+
 METADATA_AGE_S: Final = 30.0
 """How often clients read the cluster's metadata: a topic that was deleted, made anew or extended is noticed within this
 time. With the Kafka client's default, five minutes, consumers were without partitions for as long."""
@@ -114,15 +116,17 @@ class _MetadataRequest(Request[_MetadataRequestStruct]):  # type: ignore[misc]  
 
 
 async def read_topic(client: AIOKafkaClient, name: str) -> Topic:
-    """Return what one broker knows of a topic. Raises KafkaError, also when there is no such topic."""
+    """Return what one broker knows of a topic. Raises KafkaError, and KafkaUnavailable when there is no such topic."""
     try:
         response: Any = await client.send(client.get_random_node(), _MetadataRequest(name))
     except NotImplementedError:  # the broker does not know this version of the request
         known = client.cluster.partitions_for_topic(name)
         if not known:
-            raise UnknownTopicOrPartitionError(name) from None
+            raise KafkaUnavailable(f"there is no topic {name!r}") from None
         return Topic(None, len(known))
     [(error_code, _name, topic_id, _internal, partitions, *_)] = response.topics
+    if error_code == UnknownTopicOrPartitionError.errno:
+        raise KafkaUnavailable(f"there is no topic {name!r}")
     if error_code:
         raise for_code(error_code)(name)
     return Topic(None if topic_id == _NO_ID else str(topic_id), len(partitions))

@@ -290,8 +290,8 @@ def test_fingerprint_keeps_key_and_id_apart_when_the_border_between_them_moves()
 
 
 def test_fingerprint_of_an_address_differs_from_that_of_a_device_id_spelled_like_it() -> None:
-    by_address = fingerprint(split_event(b"a id=1&ts=1&ip=cb007100 -"), b"cb007100", ())
-    by_device = fingerprint(split_event(b"a id=1&ts=1&ip=c0000200 di=cb007100"), b"cb007100", ())
+    by_address = fingerprint(split_event(b"a id=1&ts=1&ip=cb007100&country=DE -"), b"cb007100", ())
+    by_device = fingerprint(split_event(b"a id=1&ts=1&ip=c0000200&country=DE di=cb007100"), b"cb007100", ())
     assert by_address != by_device
 
 
