@@ -195,8 +195,9 @@ def render(status: Status, top_types: Mapping[str, int], timing: Mapping[str, fl
     topic = Text(f"in topic  {figure(status.in_topic)}, of these in flight or copies {figure(status.copies)}")
     if status.kafka_fault:
         topic = Text(status.kafka_fault, style="bold red")
-    errors = (Text(error, style="bold red") for error in status.position_errors)
-    parts = (Text.assemble("books     ", equation, verdict), topic, *errors, Text(), consumers)
+    for error in status.position_errors:
+        topic.append(f"\n{error}", style="bold red")
+    parts = (Text.assemble("books     ", equation, verdict), topic, Text(), consumers)
     return Group(*parts, *((Text(), delays, Text(), types) if top_types else ()))
 
 
