@@ -14,7 +14,7 @@ from rich.text import Text
 from deploy.errors import OperatorError
 from deploy.running import DOES_IT_RUN, Endpoints
 from services.backbone import histogram, names
-from services.backbone.counters import CounterStore, Progress
+from services.backbone.counters import CounterStore, Progress, position_error
 from services.backbone.kafka import KafkaUnavailable, TopicOffsets
 from services.backbone.queue import Books, EventQueue, QueueError
 
@@ -38,9 +38,12 @@ class Status(NamedTuple):
     counted: Mapping[str, Progress]
     """How far each statistics consumer has come, by name."""
     lag: Mapping[str, int | None]
-    """Records in the topic that a consumer has not counted yet, by name; None when Kafka does not tell."""
+    """Records in the topic that a consumer has not counted yet, by name; None when Kafka does not respond
+    or a position is invalid."""
     kafka_fault: str = ""
     """Why Kafka does not tell."""
+    position_errors: tuple[str, ...] = ()
+    """Positions of consumers that are no numbers: counting has stopped in these partitions."""
 
     @property
     def copies(self) -> int | None:
@@ -49,8 +52,8 @@ class Status(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """0 when all answers and the books balance."""
-        return 1 if self.kafka_fault or self.books.unaccounted else 0
+        """0 when all answers, the books balance and all positions are valid."""
+        return 1 if self.kafka_fault or self.books.unaccounted or self.position_errors else 0
 
     @property
     def counted_by_all(self) -> int:
@@ -92,7 +95,7 @@ class StatusReader:
             store = CounterStore(self._counter_server)
             counters = [description.name for description in await store.descriptions()]
             progress = await asyncio.gather(*(store.progress(name) for name in counters))
-            positions = await asyncio.gather(*(store.positions(name) for name in counters))
+            positions = await asyncio.gather(*(store.read_positions(name) for name in counters))
         except (QueueError, OSError) as error:
             addresses = {_without_password(url) for url in (*self._endpoints.queue_urls, self._endpoints.counters_url)}
             raise StatusError(
@@ -100,13 +103,20 @@ class StatusReader:
             ) from error
         books = Books(*(sum(column) for column in zip(*ledgers, strict=True)))
         counted = dict(zip(counters, progress, strict=True))
+        errors = tuple(
+            position_error(name, partition, value)
+            for name, position in zip(counters, positions, strict=True)
+            for partition, value in sorted(position.invalid.items())
+        )
         if ends is None:
-            return Status(books, None, counted, dict.fromkeys(counters), fault)
+            return Status(books, None, counted, dict.fromkeys(counters), fault, errors)
         lag: dict[str, int | None] = {
-            name: sum(max(0, end - position.get(partition, 0)) for partition, end in ends.items())
+            name: None
+            if position.invalid
+            else sum(max(0, end - position.offsets.get(partition, 0)) for partition, end in ends.items())
             for name, position in zip(counters, positions, strict=True)
         }
-        return Status(books, sum(ends.values()), counted, lag)
+        return Status(books, sum(ends.values()), counted, lag, position_errors=errors)
 
     async def _ends(self) -> tuple[dict[int, int] | None, str]:
         """Return where each partition ends, or None and why nobody tells."""
@@ -137,6 +147,7 @@ def as_json(status: Status, top_types: Mapping[str, int], timing: Mapping[str, f
             "balanced": books.unaccounted == 0,
         },
         "kafka": status.kafka_fault or "ok",
+        "position_errors": list(status.position_errors),
         "in_topic": status.in_topic,
         "copies": status.copies,
         "counters": {
@@ -184,6 +195,8 @@ def render(status: Status, top_types: Mapping[str, int], timing: Mapping[str, fl
     topic = Text(f"in topic  {figure(status.in_topic)}, of these in flight or copies {figure(status.copies)}")
     if status.kafka_fault:
         topic = Text(status.kafka_fault, style="bold red")
+    for error in status.position_errors:
+        topic.append(f"\n{error}", style="bold red")
     parts = (Text.assemble("books     ", equation, verdict), topic, Text(), consumers)
     return Group(*parts, *((Text(), delays, Text(), types) if top_types else ()))
 

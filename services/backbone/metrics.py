@@ -4,6 +4,8 @@ Each class is built once a process, on that process's own registry, so that a pr
 nothing else, and tests can build as many as they like.
 """
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 # From a lone request on loopback to one that waits for a struggling store, in seconds.
@@ -201,6 +203,24 @@ class ConsumerMetrics:
             ("consumer",),
             registry=registry,
         )
+        self.given_up = Counter(
+            "push_consumer_offsets_given_up",
+            "Offsets that positions were set back by, because the topic was made anew or has lost its end, by consumer",
+            ("consumer",),
+            registry=registry,
+        )
+        self.partitions = Gauge(
+            "push_consumer_partitions",
+            "Partitions that this member holds, by consumer",
+            ("consumer",),
+            registry=registry,
+        )
+        self.stopped = Gauge(
+            "push_consumer_partitions_stopped",
+            "Partitions that this member holds and does not count because their position is invalid, by consumer",
+            ("consumer",),
+            registry=registry,
+        )
         self.lag = Gauge(
             "push_consumer_lag_events",
             "Events in the topic not yet counted, by consumer and partition",
@@ -215,10 +235,15 @@ class ConsumerMetrics:
             registry=registry,
         )
 
-    def begin(self, consumer: str) -> None:
-        """Export zeros for this consumer, so that the first of each is seen as an increase."""
-        for counter in (self.counted, self.invalid, self.copies, self.refused_batches, self.missed):
+    def begin(self, consumer: str, *, partitions: Callable[[], float], stopped: Callable[[], float]) -> None:
+        """Export zeros for this consumer, so that the first of each is seen as an increase.
+
+        `partitions` and `stopped` are called when metrics are read, also while the consumer's loop waits.
+        """
+        for counter in (self.counted, self.invalid, self.copies, self.refused_batches, self.missed, self.given_up):
             counter.labels(consumer)
+        self.partitions.labels(consumer).set_function(partitions)
+        self.stopped.labels(consumer).set_function(stopped)
         self.batch_seconds.labels(consumer)
 
 

@@ -128,7 +128,7 @@ class PortTaken(OSError):  # noqa: N818 - what happened, in two words
 
 
 @contextlib.asynccontextmanager
-async def http_server(
+async def http_server(  # noqa: PLR0913 - what a server may differ in; bundling it would only hide it
     app: Callable[..., Awaitable[None]],
     *,
     host: str,

@@ -26,35 +26,35 @@ class Folded(NamedTuple):
     invalid: int
     """Records that are no events: not three fields with one space between."""
     copies: int
-    """Events whose id is one of `known`, or that of an event before them in the batch."""
+    """Events whose fingerprint is one of `known`, or that of an event before them in the batch."""
     ids: bytes
-    """The fingerprints of the ids of the events that were counted, one after the other; those without are not there."""
+    """The fingerprints of the counted events, one after the other. Events without an id have none."""
 
 
 def fold(
-    records: Iterable[tuple[bytes | None, Headers]],
+    records: Iterable[tuple[bytes | None, bytes | None, Headers]],
     count: Count,
     *,
     seen_at_ms: int,
     known: Collection[bytes] = frozenset(),
 ) -> Folded:
-    """Count the records of a batch, each a value and its headers, and each id once.
+    """Count the records of a batch, each a key, a value and headers, and each event once.
 
-    A record that is no event is passed over; what is in its fields is not judged. An event without an id is always
-    counted. `known` are fingerprints of ids that were counted before. All counters go by this one rule, so their sums
-    agree.
+    A record that is no event is passed over; what is in its fields is not judged. Two records are one event if their
+    fingerprints are equal (`events.fingerprint`); an event without an id is always counted. `known` are fingerprints of
+    events that were counted before. All counters use this one rule, so their sums agree.
     """
     counts: Counts = defaultdict(int)
     seen = set(known)
     ids: list[bytes] = []
     events = invalid = copies = 0
-    for value, headers in records:
+    for key, value, headers in records:
         try:
             event = split_event(value or b"")
         except InvalidEvent:
             invalid += 1
             continue
-        id_ = fingerprint(event, headers)
+        id_ = fingerprint(event, key, headers)
         if id_ is not None:
             if id_ in seen:
                 copies += 1

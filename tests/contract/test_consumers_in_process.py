@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -177,9 +178,9 @@ async def each_has_a_share(*members: StatisticsConsumer) -> bool:
 
 async def test_ids_are_known_by_the_header_or_by_meta_and_events_without_one_always_count(bench: Bench) -> None:
     (event,) = events(["a"], count=1)
-    with_meta = Record(encode_event(event))
-    with_header = Record(b"b ts=1 -", headers=((names.HEADER_EVENT_ID, event.id.encode()),))
-    without = Record(b"c ts=1 -")
+    with_meta = Record(encode_event(event), b"device")
+    with_header = Record(b"b ts=1 -", b"device", ((names.HEADER_EVENT_ID, event.id.encode()),))
+    without = Record(b"c ts=1 -", b"device")
     async with counting(bench):
         await bench.producer.produce(names.EVENTS_TOPIC, [with_meta, without])
         await eventually(passed(bench, 2))
@@ -187,6 +188,22 @@ async def test_ids_are_known_by_the_header_or_by_meta_and_events_without_one_alw
         await eventually(passed(bench, 6))
     assert await bench.store.counts("event_counter") == {"a": 1, "c": 3}
     assert (await bench.store.progress("event_counter")).copies == 2
+
+
+async def test_claimed_ids_take_nothing_from_the_events_of_other_senders(bench: Bench) -> None:
+    batch = events(["order"], count=300)
+    claims = [
+        Record(encode_event(replace(event, type="claim")), b"stranger", ((names.HEADER_EVENT_ID, event.id.encode()),))
+        for event in batch
+    ]
+    real = [Record(encode_event(event), b"device-%d" % (at % 50)) for at, event in enumerate(batch)]
+    async with counting(bench):
+        await bench.producer.produce(names.EVENTS_TOPIC, claims)
+        await eventually(passed(bench, 300))
+        await bench.producer.produce(names.EVENTS_TOPIC, [*real, *real])
+        await eventually(passed(bench, 900))
+    assert await bench.store.counts("event_counter") == {"claim": 300, "order": 300}
+    assert (await bench.store.progress("event_counter")).copies == 300
 
 
 async def test_all_counters_drop_the_same_copies(bench: Bench) -> None:
@@ -318,5 +335,6 @@ async def test_lag_and_committed_positions_are_there_for_tools(bench: Bench) -> 
     async with counting(bench, registry=registry) as consumer:
         await eventually(caught_up)
         await eventually(no_lag)
-        assert await consumer.check_kafka() == f"partitions {list(range(PARTITIONS))}"
+        assert await consumer.check_kafka() == ""
+        assert await consumer.check_partitions() == f"partitions {list(range(PARTITIONS))}"
         await consumer.heartbeat.check()

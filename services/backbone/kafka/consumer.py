@@ -10,7 +10,8 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from aiokafka.structs import ConsumerRecord
 
 from services.backbone.kafka.faults import KafkaUnavailable, OffsetGone, answer_in_time, unavailable
-from services.backbone.kafka.topics import max_record_bytes
+from services.backbone.kafka.identity import METADATA_AGE_S, Topic, read_topic
+from services.backbone.kafka.topics import group_size, max_record_bytes
 from services.backbone.settings import KafkaSettings
 
 Position = int | None
@@ -44,7 +45,10 @@ class EventConsumer:
         """Join `group`; `poll` asks `positions` where to begin in partitions that came, and passes on what it raises.
 
         A partition that `positions` leaves out is asked for again at the next poll, and gives no records until then.
+        Others go on. A changed number of partitions is noticed within METADATA_AGE_S.
         """
+        self._bootstrap_servers = settings.bootstrap_servers
+        self._group = group
         self._topic = topic
         self._max_poll_events = max_poll_events
         self._ask_positions = positions
@@ -60,6 +64,7 @@ class EventConsumer:
             enable_auto_commit=False,
             # Never skip or repeat in silence: OffsetGone tells the caller.
             auto_offset_reset="none",
+            metadata_max_age_ms=int(METADATA_AGE_S * 1000),
             # The least that brokers allow by default: what a killed member held goes on after this time.
             session_timeout_ms=6000,
             heartbeat_interval_ms=2000,
@@ -150,6 +155,15 @@ class EventConsumer:
             ends = await self._client.end_offsets([TopicPartition(self._topic, part) for part in partitions])
         return {tp.partition: offset for tp, offset in ends.items()}
 
+    async def topic(self) -> Topic:
+        """Return the topic's id and number of partitions. Raises KafkaUnavailable, also when there is no such topic."""
+        async with answer_in_time():
+            return await read_topic(self._client._client, self._topic)  # noqa: SLF001 - the client has no public way
+
+    async def group_size(self) -> int:
+        """Return the number of members of the group. Raises KafkaUnavailable."""
+        return await group_size(self._bootstrap_servers, self._group)
+
     async def check(self) -> None:
         """Raise KafkaUnavailable unless the cluster answers and has the topic."""
         async with answer_in_time():
@@ -180,9 +194,17 @@ class EventConsumer:
         begins = await self.begin_offsets(unknown) if unknown else {}
         if self._assignments != asked_in:
             return  # what this member has now, it is asked for again
-        for partition, position in wanted.items():
+        for partition in unplaced:
+            place = TopicPartition(self._topic, partition)
+            if partition not in wanted:
+                # Paused, at any position: without one the client looks for a committed offset and raises at each poll.
+                self._client.pause(place)
+                self._client.seek(place, 0)
+                continue
+            position = wanted[partition]
             offset = begins[partition] if position is None else position
-            self._client.seek(TopicPartition(self._topic, partition), offset)
+            self._client.seek(place, offset)
+            self._client.resume(place)
             self._next[partition] = offset
 
     def _rebalance(self, *, ended: bool) -> None:

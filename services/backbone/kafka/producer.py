@@ -13,6 +13,7 @@ from aiokafka.partitioner import murmur2
 from services.backbone import names
 from services.backbone.events import Record
 from services.backbone.kafka.faults import unavailable
+from services.backbone.kafka.identity import METADATA_AGE_S
 from services.backbone.kafka.topics import BATCH_OVERHEAD_BYTES, max_record_bytes
 from services.backbone.settings import KafkaSettings
 
@@ -90,6 +91,7 @@ class EventProducer:
             compression_type="zstd",
             max_batch_size=self._max_batch_bytes,
             request_timeout_ms=self._timeout_ms,
+            metadata_max_age_ms=int(METADATA_AGE_S * 1000),
         )
         client._message_accumulator._pending_batches = _PendingBatches()  # noqa: SLF001 - see there
         try:

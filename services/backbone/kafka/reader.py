@@ -17,6 +17,7 @@ from services.backbone.kafka.faults import (
     answer_in_time,
     unavailable,
 )
+from services.backbone.kafka.identity import METADATA_AGE_S, Topic, read_topic
 from services.backbone.settings import KafkaSettings
 
 _Answer = TypeVar("_Answer")
@@ -31,8 +32,8 @@ for ever and says nothing."""
 class TopicReader:
     """Reads all partitions of a topic for one caller, whom no group and no broker remembers.
 
-    Use it as an async context manager, then `seek` before the first `poll`. Partitions that the topic gets later are
-    read by a later reader.
+    Use it as an async context manager, then `seek` before the first `poll`. It reads the topic and the partitions that
+    were there when it was opened: when they change, `poll` raises within METADATA_AGE_S, and a new reader is needed.
     """
 
     def __init__(self, settings: KafkaSettings, topic: str, *, max_poll_events: int = 2000) -> None:
@@ -41,6 +42,9 @@ class TopicReader:
         self._max_poll_events = max_poll_events
         self._next: dict[int, int] = {}
         self._heard_s = 0.0
+        self._looked_s = 0.0
+        self.topic = Topic(None, 0)
+        """The topic as it was when this reader was opened."""
         self._partitions: tuple[TopicPartition, ...] = ()
         self._client = AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap_servers,
@@ -48,6 +52,7 @@ class TopicReader:
             enable_auto_commit=False,
             # Never skip or repeat in silence: OffsetGone tells the caller.
             auto_offset_reset="none",
+            metadata_max_age_ms=int(METADATA_AGE_S * 1000),
             max_partition_fetch_bytes=_FETCH_BYTES,
             fetch_max_bytes=4 * _FETCH_BYTES,
         )
@@ -59,6 +64,7 @@ class TopicReader:
                 await self._client.start()
                 # The client has no public way to learn of a topic before it is assigned.
                 await self._client._client.add_topic(self._topic)  # noqa: SLF001 - as said
+                self.topic = await read_topic(self._client._client, self._topic)  # noqa: SLF001 - as said
         except BaseException:
             await self._close()
             raise
@@ -67,7 +73,7 @@ class TopicReader:
             await self._close()
             raise KafkaUnavailable(f"there is no topic {self._topic!r}")
         self._partitions = tuple(TopicPartition(self._topic, partition) for partition in found)
-        self._heard_s = time.monotonic()
+        self._heard_s = self._looked_s = time.monotonic()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -118,10 +124,12 @@ class TopicReader:
     async def poll(self, *, wait_s: float) -> dict[int, Batch]:
         """Return the records that came, by partition, in order; empty after `wait_s` without any.
 
-        Raises OffsetGone when a position is outside what the topic holds, KafkaUnavailable on other failures, which
-        includes brokers that do not answer any more: that is seen within ten seconds.
+        Raises OffsetGone when a position is outside what the topic holds, KafkaUnavailable on other failures: also when
+        brokers stop responding (seen within ten seconds), and when the topic was deleted, made anew or extended (seen
+        within METADATA_AGE_S).
         """
         try:
+            await self._look_at_topic()
             fetched = await self._client.getmany(timeout_ms=int(wait_s * 1000), max_records=self._max_poll_events)
             if not fetched:
                 await self._pass_over_holes()
@@ -146,6 +154,14 @@ class TopicReader:
         for tp in self._partitions:
             if tp.partition in self._next:
                 self._next[tp.partition] = max(self._next[tp.partition], await self._client.position(tp))
+
+    async def _look_at_topic(self) -> None:
+        if time.monotonic() - self._looked_s < METADATA_AGE_S:
+            return
+        found = await _answered(read_topic(self._client._client, self._topic))  # noqa: SLF001 - no public way
+        if found != self.topic:
+            raise KafkaUnavailable(f"topic {self._topic!r} was made anew or has other partitions")
+        self._looked_s = time.monotonic()
 
     async def _ask_after_silence(self) -> None:
         if time.monotonic() - self._heard_s > _SILENCE_S:

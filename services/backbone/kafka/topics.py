@@ -149,6 +149,16 @@ async def delete_records(bootstrap_servers: str, topic: str, before: Mapping[int
     return True
 
 
+async def group_size(bootstrap_servers: str, group: str) -> int:
+    """Return the number of members of a consumer group. Raises KafkaUnavailable."""
+    async with answer_in_time(), _admin(bootstrap_servers) as admin:
+        responses = await admin.describe_consumer_groups([group])
+    [(error_code, *_, members)] = [described[:6] for response in responses for described in response.groups]
+    if error_code:
+        raise KafkaUnavailable(f"group {group} could not be described: {for_code(error_code).__name__}")
+    return len(members)
+
+
 @contextlib.asynccontextmanager
 async def _admin(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)

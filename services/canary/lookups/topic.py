@@ -29,6 +29,7 @@ class TopicWatch:
         self._settings = settings
         self._back_s = back_s
         self._next: dict[int, int] = {}
+        self._topic_id: str | None = None
         self.failure = "not connected yet"
         """Why the topic can't be read; empty while it can."""
         self.stopping = False
@@ -54,6 +55,8 @@ class TopicWatch:
 
     async def _seek(self, reader: TopicReader) -> None:
         since_ms = int((time.time() - self._back_s - _SKEW_S) * 1000)
+        if reader.topic.id != self._topic_id:
+            self._next, self._topic_id = {}, reader.topic.id
         begins = await reader.end_offsets() | await reader.offsets_at(since_ms)
         reader.seek({partition: max(begin, self._next.get(partition, 0)) for partition, begin in begins.items()})
 

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.backbone import names
-from services.backbone.counters import PROGRESS_FIELDS, Description, Progress
+from services.backbone.counters import PROGRESS_FIELDS, Description, Progress, parse_positions
 from services.backbone.histogram import summary
 from services.backbone.kafka import KafkaUnavailable
 from services.kafidx.core.tables import PAGE_ROWS, Line, Table, TableQuery, charts, cut, page_of
@@ -35,10 +35,11 @@ class Consumer:
     invalid: int
     missed: int
     copies: int
+    given_up: int
     last_event_ms: int
     """When the latest event that it has counted was received; 0: none yet."""
     lag: int | None
-    """Events of the topic that it has not counted; None: not known."""
+    """Events of the topic that it has not counted; None: Kafka does not respond, or a position is invalid."""
     stale: bool
     """There are events for it to count, and it has not moved for long."""
 
@@ -111,7 +112,10 @@ class Counters:
         ends: Mapping[int, int] | None,
         now_ms: float,
     ) -> Consumer:
-        lag = None if ends is None else sum(max(0, end - int(positions.get(str(p), 0))) for p, end in ends.items())
+        offsets, invalid = parse_positions(positions)
+        lag = None
+        if ends is not None and not any(str(partition) in invalid for partition in ends):
+            lag = sum(max(0, end - offsets.get(partition, 0)) for partition, end in ends.items())
         total = progress.passed
         # Before it was ever looked at, what it counted last says best when it moved.
         known, moved_ms = self._moved.get(description.name, (total, float(progress.last_received_ms)))
@@ -126,6 +130,7 @@ class Counters:
             invalid=progress.invalid,
             missed=progress.missed,
             copies=progress.copies,
+            given_up=progress.given_up,
             last_event_ms=progress.last_received_ms,
             lag=lag,
             stale=bool(lag) and now_ms - moved_ms > self._stale_ms,

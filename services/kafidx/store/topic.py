@@ -51,6 +51,7 @@ class EventTopic:
         self._recent = Recent(max_bytes=settings.recent_bytes)
         self._activity = Activity()
         self._next: dict[int, int] = {}
+        self._topic_id: str | None = None
         self._reader: TopicReader | None = None
         self._reading: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
@@ -132,7 +133,7 @@ class EventTopic:
             if self._reader is None or self._reading is None or self._reading.done():
                 async with contextlib.AsyncExitStack() as stack:
                     reader = await stack.enter_async_context(TopicReader(self._settings, self._topic))
-                    self._next = await reader.end_offsets()
+                    self._next, self._topic_id = await reader.end_offsets(), reader.topic.id
                     self._recent.restart(self._next)
                     reader.seek(self._next)
                     self._reader = reader
@@ -149,7 +150,7 @@ class EventTopic:
                 try:
                     if self._away:
                         reader = await stack.enter_async_context(TopicReader(self._settings, self._topic))
-                        reader.seek(self._next)
+                        await self._go_on(reader)
                         self._reader, failures = reader, 0
                         self._tell_away(away=False)
                     await self._read(reader)
@@ -168,6 +169,21 @@ class EventTopic:
             self._reader, self._away = None, False
             await stack.aclose()
             log.info("live_end_closed")
+
+    async def _go_on(self, reader: TopicReader) -> None:
+        """Let a new reader go on where the last one stopped; from the first offset on in what the topic has new."""
+        begins = await reader.begin_offsets()
+        is_same = reader.topic.id == self._topic_id
+        if not is_same or begins.keys() != self._next.keys():
+            log.warning("topic_changed", topic_id=reader.topic.id, partitions=len(begins))
+            self._next = {p: self._next.get(p, begin) if is_same else begin for p, begin in begins.items()}
+            self._topic_id = reader.topic.id
+            self._recent.restart(self._next)
+            for watcher in self._live:
+                watcher.next = {p: at for p, at in watcher.next.items() if p in begins}
+                for partition, position in self._next.items():
+                    watcher.skip_to(partition, position)
+        reader.seek(self._next)
 
     def _tell_away(self, *, away: bool) -> None:
         self._away = away

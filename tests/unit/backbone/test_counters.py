@@ -20,9 +20,11 @@ from services.backbone.counters import (
     Description,
     IdWindow,
     Outcome,
+    Positions,
     Progress,
     Update,
     connect,
+    position_error,
 )
 
 ROOMY = 1000
@@ -86,11 +88,50 @@ async def test_first_member_decides_where_a_partition_begins(store: CounterStore
 
 async def test_position_moves_only_from_where_it_is_expected(store: CounterStore) -> None:
     await store.begin("c", 0, at=7)
-    assert not await store.move_position("c", 0, expected=6, to=100, missed=94)
-    assert await store.move_position("c", 0, expected=7, to=100, missed=93)
-    assert not await store.move_position("c", 0, expected=7, to=100, missed=93)
+    assert not await store.move_position("c", 0, expected=6, to=100)
+    assert await store.move_position("c", 0, expected=7, to=100)
+    assert not await store.move_position("c", 0, expected=7, to=100)
     assert await store.positions("c") == {0: 100}
     assert (await store.progress("c")).missed == 93
+
+
+async def test_position_that_moves_back_is_given_up_and_the_ledger_balances(store: CounterStore) -> None:
+    await store.begin("c", 0, at=0)
+    await store.apply("c", [update(0, {"a": 40})], max_labels=10)
+    assert await store.move_position("c", 0, expected=40, to=10)
+    assert await store.positions("c") == {0: 10}
+    progress = await store.progress("c")
+    assert (progress.missed, progress.given_up) == (0, 30)
+    assert 10 + progress.given_up == progress.passed
+
+
+async def test_first_topic_takes_the_positions_that_are_there(store: CounterStore) -> None:
+    await store.begin("c", 0, at=7)
+    assert await store.adopt_topic("c", "one") is None
+    assert await store.adopt_topic("c", "one") is None
+    assert await store.positions("c") == {0: 7}
+    assert await store.progress("c") == Progress()
+
+
+async def test_topic_made_anew_gives_up_all_positions_once(store: CounterStore, redis: Redis) -> None:
+    await store.adopt_topic("c", "one")
+    for partition, at in enumerate((7, 0, 2**53 - 1)):
+        await store.begin("c", partition, at=at)
+    await redis.hset(names.positions_key("c"), mapping={"3": "x", "4": "9" * 20})
+    assert await store.adopt_topic("c", "two") == 7 + 2**53 - 1
+    assert await store.adopt_topic("c", "two") is None
+    assert await store.read_positions("c") == Positions({}, {})
+    assert (await store.progress("c")).given_up == 7 + 2**53 - 1
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "+1", " 1", "1.0", "01", "1_0", "\u0661", str(2**53), "9" * 5000])
+async def test_position_that_is_no_whole_number_is_told_apart(store: CounterStore, redis: Redis, value: str) -> None:
+    await store.begin("c", 0, at=5)
+    await redis.hset(names.positions_key("c"), "1", value)
+    assert await store.read_positions("c") == Positions({0: 5}, {"1": value})
+    assert await store.positions("c") == {0: 5}
+    message = position_error("c", "1", value)
+    assert message.startswith(f'{names.positions_key("c")}: partition 1 has the invalid position "{value[:40]}". Set')
 
 
 async def test_labels_are_bounded_and_sums_stay_exact(store: CounterStore) -> None:

@@ -263,17 +263,44 @@ def test_golden_samples_decode_at_both_ends(sample: dict[str, Any]) -> None:
     assert type_of_path(raw["path"]) == event.type
 
 
-@given(events)
-def test_the_fingerprint_is_that_of_the_id_wherever_it_stands(event: Event) -> None:
+@given(event=events, key=st.one_of(st.none(), st.binary()))
+def test_fingerprint_is_the_same_whether_the_id_is_in_the_header_or_in_meta(event: Event, key: bytes | None) -> None:
     encoded = split_event(encode_event(event))
-    by_header = fingerprint(encoded, (("v", b"1"), ("id", event.id.encode())))
-    assert by_header == fingerprint(encoded, ())
+    by_header = fingerprint(encoded, key, (("v", b"1"), ("id", event.id.encode())))
+    assert by_header == fingerprint(encoded, key, ())
     if event.id:
         assert by_header is not None
         assert len(by_header) == FINGERPRINT_BYTES
-        assert by_header != fingerprint(encoded, (("id", event.id.encode() + b"x"),))
+        assert by_header != fingerprint(encoded, key, (("id", event.id.encode() + b"x"),))
 
 
-def test_an_event_without_an_id_has_no_fingerprint() -> None:
+some_bytes = st.binary(min_size=1)
+
+
+@given(one=st.tuples(some_bytes, some_bytes), other=st.tuples(some_bytes, some_bytes))
+def test_fingerprints_are_equal_only_when_key_and_id_are(one: tuple[bytes, bytes], other: tuple[bytes, bytes]) -> None:
+    made = [fingerprint(split_event(b"a ts=1 -"), key, (("id", id_),)) for key, id_ in (one, other)]
+    assert (made[0] == made[1]) == (one == other)
+
+
+def test_fingerprint_keeps_key_and_id_apart_when_the_border_between_them_moves() -> None:
+    event = split_event(b"a ts=1 -")
+    parts = [(b"device", b"1 23"), (b"device 1", b"23"), (b"device 1 2", b"3"), (b"devic", b"e1 23")]
+    assert len({fingerprint(event, key, (("id", id_),)) for key, id_ in parts}) == len(parts)
+
+
+def test_fingerprint_of_an_address_differs_from_that_of_a_device_id_spelled_like_it() -> None:
+    by_address = fingerprint(split_event(b"a id=1&ts=1&ip=cb007100&country=DE -"), b"cb007100", ())
+    by_device = fingerprint(split_event(b"a id=1&ts=1&ip=c0000200&country=DE di=cb007100"), b"cb007100", ())
+    assert by_address != by_device
+
+
+def test_fingerprint_without_a_key_covers_the_time_of_receipt() -> None:
+    first, again, later = (split_event(b"a id=1&ts=%d&klag=%d -" % times) for times in ((5, 1), (5, 2), (6, 1)))
+    assert fingerprint(first, None, ()) == fingerprint(again, None, ())
+    assert fingerprint(first, None, ()) != fingerprint(later, None, ())
+
+
+def test_event_without_an_id_has_no_fingerprint() -> None:
     for value in (b"a ts=1 -", b"a id=&ts=1 -", b"a xid=5 id=7"):
-        assert fingerprint(split_event(value), (("id", b""), ("v", b"1"))) is None
+        assert fingerprint(split_event(value), b"key", (("id", b""), ("v", b"1"))) is None

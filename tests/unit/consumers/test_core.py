@@ -18,13 +18,14 @@ def by_type(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:
 
 def test_records_that_are_no_events_are_counted_and_passed_over() -> None:
     values = [b"a id=1 -", None, b"", b"one two", b"a b c d", b"b id=2 x=1", b"a x y"]
-    folded = fold([(value, ()) for value in values], by_type, seen_at_ms=7)
+    folded = fold([(None, value, ()) for value in values], by_type, seen_at_ms=7)
     assert folded.counts == {"a at 7": 2, "b at 7": 1}
     assert (folded.events, folded.invalid, folded.copies) == (3, 4, 0)
 
 
 def test_each_id_counts_once_in_a_batch() -> None:
-    records = [(b"a id=1 -", HEADER), (b"a id=2 -", HEADER), (b"b id=1 -", ()), (b"b id=2 -", ()), (b"c ts=1 -", ())]
+    values = [(b"a id=1 -", HEADER), (b"a id=2 -", HEADER), (b"b id=1 -", ()), (b"b id=2 -", ()), (b"c ts=1 -", ())]
+    records = [(b"key", *each) for each in values]
     folded = fold([*records, *records], by_type, seen_at_ms=7)
     # The header says 9 of both first; the third and fourth have their ids in meta, the last has none.
     assert folded.counts == {"a at 7": 1, "b at 7": 2, "c at 7": 2}
@@ -33,7 +34,7 @@ def test_each_id_counts_once_in_a_batch() -> None:
 
 
 def test_known_ids_are_copies() -> None:
-    records = [(b"a id=%d -" % number, ()) for number in range(5)]
+    records = [(b"key", b"a id=%d -" % number, ()) for number in range(5)]
     first = fold(records, by_type, seen_at_ms=7)
     known = ids_at(first.ids, [0, 3, 4])
     again = fold(records, by_type, seen_at_ms=7, known=known)
@@ -42,14 +43,16 @@ def test_known_ids_are_copies() -> None:
 
 
 def test_records_that_are_no_events_have_no_id() -> None:
-    folded = fold([(b"one two", HEADER), (b"one two", HEADER), (b"a id=1 -", HEADER)], by_type, seen_at_ms=7)
+    folded = fold(
+        [(None, b"one two", HEADER), (None, b"one two", HEADER), (None, b"a id=1 -", HEADER)], by_type, seen_at_ms=7
+    )
     assert (folded.events, folded.invalid, folded.copies) == (1, 2, 0)
 
 
 @pytest.mark.parametrize("name", sorted(HANDLERS))
 @given(fields=st.tuples(*[st.binary(min_size=1).filter(lambda field: b" " not in field)] * 3), junk=st.binary())
 def test_no_record_makes_a_handler_raise(name: str, fields: tuple[bytes, ...], junk: bytes) -> None:
-    folded = fold([(b" ".join(fields), ()), (junk, ())], HANDLERS[name].count, seen_at_ms=1_700_000_000_000)
+    folded = fold([(None, b" ".join(fields), ()), (None, junk, ())], HANDLERS[name].count, seen_at_ms=1_700_000_000_000)
     assert folded.events >= 1
     assert folded.events + folded.invalid == 2
     assert all(len(label) <= LABEL_MAX_CHARS for label in folded.counts)
@@ -63,7 +66,7 @@ meta_of_anything = st.sampled_from([b"ts", b"klag", b"ip", b"pod", b"country"]).
 @pytest.mark.parametrize("name", sorted(HANDLERS))
 @given(meta=st.lists(meta_of_anything, min_size=1), params=st.binary(min_size=1).filter(lambda text: b" " not in text))
 def test_no_value_in_meta_or_params_makes_a_handler_raise(name: str, meta: list[bytes], params: bytes) -> None:
-    record = (b"offr " + b"&".join(meta) + b" action=preview&text=" + params, ())
+    record = (None, b"offr " + b"&".join(meta) + b" action=preview&text=" + params, ())
     assert fold([record], HANDLERS[name].count, seen_at_ms=0).events == 1
 
 
@@ -109,3 +112,12 @@ def test_what_is_no_address_stays(text: str) -> None:
 )
 def test_only_whole_numbers_are_numbers(text: bytes | None, number: int | None) -> None:
     assert whole_number(text) == number
+
+
+def test_claimed_id_takes_no_other_senders_event_away() -> None:
+    claimed = [(b"stranger", b"claim id=order-%d&ts=1 -" % number, ()) for number in range(100)]
+    known = ids_at(fold(claimed, by_type, seen_at_ms=7).ids, range(100))
+    real = [(b"device", b"order id=order-%d&ts=2 -" % number, ()) for number in range(100)]
+    opted_out = [(None, b"order id=order-%d&ts=3 -" % number, ()) for number in range(100)]
+    folded = fold([*real, *opted_out, *real], by_type, seen_at_ms=7, known=known)
+    assert (folded.events, folded.copies) == (200, 100)

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from deploy.localstack.redis import RedisServer
 from services.backbone.counters import CounterStore, Progress
-from services.backbone.kafka import Batch
+from services.backbone.kafka import Batch, Topic
 from services.backbone.metrics import ConsumerMetrics
 from services.consumers.handlers import HANDLERS
 from services.consumers.settings import Settings
@@ -23,6 +23,9 @@ class Member:
     def __init__(self) -> None:
         self.committed: dict[int, int] = {}
         self.places = {0, 1}
+
+    async def topic(self) -> Topic:
+        return Topic(None, 2)
 
     def placed(self) -> set[int]:
         return set(self.places)

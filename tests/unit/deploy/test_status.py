@@ -85,3 +85,10 @@ def test_a_label_is_text_whatever_it_looks_like() -> None:
 
 def test_a_system_without_consumers_says_so() -> None:
     assert "none has registered yet" in rendered(status(Books(), counted={}), {})
+
+
+def test_invalid_position_is_shown_and_makes_the_exit_code_1() -> None:
+    shown = status(Books())._replace(position_errors=("counters:a:positions: partition 1 has the invalid position",))
+    assert shown.exit_code == 1
+    assert as_json(shown, {}, {})["position_errors"] == list(shown.position_errors)
+    assert "partition 1 has the invalid position" in rendered(shown, {})

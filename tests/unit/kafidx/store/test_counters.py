@@ -27,6 +27,11 @@ def test_a_topic_that_seems_shorter_than_what_was_counted_is_no_lag() -> None:
     assert state(a_store(), counted=30, now_s=0, ends={0: 20}).lag == 0
 
 
+def test_lag_is_unknown_while_a_position_of_the_topic_is_invalid() -> None:
+    for positions, lag in (({"0": "x", "1": "5"}, None), ({"0": "3", "1": "5", "note": "x"}, 12)):
+        assert a_store()._state(NAMED, positions, Progress(), {0: 10, 1: 10}, 0).lag == lag
+
+
 def test_lag_is_unknown_while_kafka_is_away_and_nobody_is_stale() -> None:
     card = state(a_store(), counted=30, now_s=10_000, ends=None)
     assert (card.lag, card.stale) == (None, False)

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.backbone import names
-from services.backbone.kafka import Batch, KafkaUnavailable
+from services.backbone.kafka import Batch, KafkaUnavailable, Topic
 from services.backbone.metrics import KafidxMetrics
 from services.kafidx.core.filters import Filter
 from services.kafidx.core.positions import Start
@@ -50,6 +50,11 @@ class Reader:
 
     async def __aexit__(self, *_: object) -> None:
         self._broker.open -= 1
+
+    topic = Topic("one", 1)
+
+    async def begin_offsets(self) -> dict[int, int]:
+        return {0: 0}
 
     async def end_offsets(self) -> dict[int, int]:
         return {0: 0}

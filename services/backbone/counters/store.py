@@ -1,15 +1,4 @@
-"""Counters in Redis: what the statistics consumers write and kafidx reads.
-
-Exactness: the counts of a batch, the ids of its events and the partition's next offset are written in one script, and
-only if the stored offset is the one that the batch begins at. So a kill between poll and write counts nothing, a repeat
-is refused, and a member that lost its partition in a rebalance and does not know it yet can't count what its successor
-has counted.
-
-Copies: the same script refuses a batch that holds an id which the counter has counted already, in whatever partition
-and by whatever member, and says which; the caller folds the batch again without the copies. The ids are kept as
-fingerprints in two sets, a newer and an older generation (see IdWindow). No key ever expires by itself: counts,
-positions and ids are lost together, and what Redis forgets, its last second or all, is counted again from there.
-"""
+"""CounterStore: the counters in Redis, and what is written to and read from them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
@@ -22,7 +11,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from services.backbone import names
-from services.backbone.events import FINGERPRINT_BYTES
+from services.backbone.counters import scripts
+from services.backbone.counters.positions import MAX_POSITION, Positions, parse_positions
 
 CounterStoreError = RedisError
 """Raised by every method when Redis does not answer in time or answers with an error."""
@@ -30,80 +20,6 @@ CounterStoreError = RedisError
 OTHER_LABEL = "(other)"
 """What a label is counted as once a counter holds as many labels as it may: sums stay exact, memory stays bounded.
 The mark that a label begins with, a letter in parentheses, is kept: `(c) 192.0.2.7` becomes `(c) (other)`."""
-
-_CHUNK = 1000  # ids a command inside the script: Lua's unpack has a limit, just below 8000
-
-# Answers 0: refused; 1: applied; a table: the places, from 0, of the ids that are known, and nothing was applied.
-# A generation is begun before it would pass the size, so that two of them hold at least that many ids at any time.
-# What is dropped is removed in pieces, faster than ids are added: with libc's allocator, as the wheel's Redis has it,
-# to free a million at once stops Redis for seconds, beside its loop (UNLINK) no less than in it.
-_APPLY = """
-local counts, positions, progress, new, old, dropped = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local partition, first, next = ARGV[1], ARGV[2], ARGV[3]
-local max_labels, other, window_ms, window_ids = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local events, invalid, copies, last_ms, ids = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-if redis.call('HGET', positions, partition) ~= first then return 0 end
-if #ids > 0 then
-  local chunks, known, place = {}, {}, 0
-  for begin = 1, #ids, %(chunk)d * %(width)d do
-    local chunk = {}
-    for at = begin, math.min(begin + %(chunk)d * %(width)d, #ids) - 1, %(width)d do
-      chunk[#chunk + 1] = string.sub(ids, at, at + %(width)d - 1)
-    end
-    local in_new = redis.call('SMISMEMBER', new, unpack(chunk))
-    local in_old = redis.call('SMISMEMBER', old, unpack(chunk))
-    for i = 1, #chunk do
-      if in_new[i] == 1 or in_old[i] == 1 then known[#known + 1] = place end
-      place = place + 1
-    end
-    chunks[#chunks + 1] = chunk
-  end
-  if #known > 0 then return known end
-  local time = redis.call('TIME')
-  local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-  local began_ms = tonumber(redis.call('HGET', progress, 'ids_began_ms') or 0)
-  if now_ms - began_ms >= window_ms or redis.call('SCARD', new) + place > window_ids then
-    redis.call('UNLINK', dropped)
-    redis.call('HDEL', progress, 'ids_cursor')
-    if redis.call('EXISTS', old) == 1 then redis.call('RENAME', old, dropped) end
-    if redis.call('EXISTS', new) == 1 then redis.call('RENAME', new, old) end
-    redis.call('HSET', progress, 'ids_began_ms', string.format('%%.0f', now_ms))
-  end
-  for _, chunk in ipairs(chunks) do redis.call('SADD', new, unpack(chunk)) end
-  if redis.call('EXISTS', dropped) == 1 then
-    local cursor = redis.call('HGET', progress, 'ids_cursor') or '0'
-    local scanned = redis.call('SSCAN', dropped, cursor, 'COUNT', 2 * place + %(chunk)d)
-    for begin = 1, #scanned[2], %(chunk)d do
-      redis.call('SREM', dropped, unpack(scanned[2], begin, math.min(begin + %(chunk)d - 1, #scanned[2])))
-    end
-    redis.call('HSET', progress, 'ids_cursor', scanned[1])
-    if scanned[1] == '0' then redis.call('UNLINK', dropped) end
-  end
-end
-local room = max_labels - redis.call('ZCARD', counts)
-for i = 13, #ARGV, 2 do
-  local label = ARGV[i]
-  if room <= 0 and not redis.call('ZSCORE', counts, label) then
-    label = (string.match(label, '^%%(%%l%%) ') or '') .. other
-  end
-  if redis.call('ZINCRBY', counts, ARGV[i + 1], label) == ARGV[i + 1] then room = room - 1 end
-end
-redis.call('HSET', positions, partition, next)
-redis.call('HINCRBY', progress, 'events', events)
-redis.call('HINCRBY', progress, 'invalid', invalid)
-redis.call('HINCRBY', progress, 'copies', copies)
-if tonumber(last_ms) > tonumber(redis.call('HGET', progress, 'last_ms') or 0) then
-  redis.call('HSET', progress, 'last_ms', last_ms)
-end
-return 1
-""" % {"chunk": _CHUNK, "width": FINGERPRINT_BYTES}  # noqa: UP031 - Lua is full of braces
-
-_MOVE = """
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-redis.call('HINCRBY', KEYS[2], 'missed', ARGV[4])
-return 1
-"""
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -159,7 +75,10 @@ class Outcome(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a counter has come. Its positions have moved over events + invalid + missed + copies offsets."""
+    """How far a counter has come. At any moment, positions + given_up = events + invalid + missed + copies.
+
+    In a partition that began at a later offset than 0, its first offset is to be taken from the positions.
+    """
 
     events: int = 0
     last_received_ms: int = 0
@@ -167,15 +86,17 @@ class Progress(NamedTuple):
     missed: int = 0
     """Offsets that the topic no longer held when they were to be counted."""
     copies: int = 0
-    """Records dropped because an event with their id was counted before."""
+    """Records dropped because the same event (`events.fingerprint`) was counted before."""
+    given_up: int = 0
+    """Offsets that positions were set back by: those of a topic that was deleted, or that has lost its end."""
 
     @property
     def passed(self) -> int:
-        """Offsets that the positions have moved over."""
+        """Offsets that the positions have moved over, in this topic and in those before it."""
         return self.events + self.invalid + self.missed + self.copies
 
 
-PROGRESS_FIELDS: Final = ("events", "last_ms", "invalid", "missed", "copies")
+PROGRESS_FIELDS: Final = ("events", "last_ms", "invalid", "missed", "copies", "given_up")
 """The fields of the progress hash, in the order of Progress."""
 
 _DEFAULT_WINDOW: Final = IdWindow()
@@ -203,8 +124,9 @@ class CounterStore:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._apply_script = redis.register_script(_APPLY)
-        self._move_script = redis.register_script(_MOVE)
+        self._apply_script = redis.register_script(scripts.APPLY)
+        self._move_script = redis.register_script(scripts.MOVE)
+        self._adopt_script = redis.register_script(scripts.ADOPT)
 
     async def describe(self, description: Description) -> None:
         """Register a counter, or change what it says of itself."""
@@ -218,8 +140,22 @@ class CounterStore:
 
     async def positions(self, counter: str) -> dict[int, int]:
         """Return the next offset to count, by partition; partitions that were never begun are absent."""
-        stored = await self._redis.hgetall(names.positions_key(counter))
-        return {int(partition): int(offset) for partition, offset in stored.items()}
+        return (await self.read_positions(counter)).offsets
+
+    async def read_positions(self, counter: str) -> Positions:
+        """Return the positions, and what stands in their place where something else wrote to them."""
+        stored: Any = await self._redis.hgetall(names.positions_key(counter))
+        return parse_positions(stored)
+
+    async def adopt_topic(self, counter: str, topic_id: str) -> int | None:
+        """Give up all positions if they belong to another topic than this one, which was made anew.
+
+        Returns the sum of the positions that were given up; None if they belong to this topic. The first topic that is
+        named takes the positions that are there.
+        """
+        keys = (names.positions_key(counter), names.progress_key(counter))
+        given_up = await self._adopt_script(keys=keys, args=(topic_id, MAX_POSITION))
+        return None if given_up < 0 else int(given_up)
 
     async def begin(self, counter: str, partition: int, *, at: int) -> int:
         """Set where a partition begins unless another member has done so; returns where it begins."""
@@ -230,13 +166,15 @@ class CounterStore:
             _, stored = await transaction.execute()
         return int(stored)
 
-    async def move_position(self, counter: str, partition: int, *, expected: int, to: int, missed: int = 0) -> bool:
-        """Go on elsewhere without counting, for when the topic does not hold the position: `missed` offsets are lost.
+    async def move_position(self, counter: str, partition: int, *, expected: int, to: int) -> bool:
+        """Go on elsewhere without counting, for when the topic does not hold the position.
 
-        False, and nothing is changed, when the stored position is not the `expected` one: another member was here.
+        Offsets that are passed over on the way forward are missed; on the way back they are given up. False, and
+        nothing is changed, when the stored position is not the `expected` one: another member was here.
         """
         keys = (names.positions_key(counter), names.progress_key(counter))
-        return bool(await self._move_script(keys=keys, args=(partition, expected, to, missed)))
+        args = (partition, expected, to, max(0, to - expected), max(0, expected - to))
+        return bool(await self._move_script(keys=keys, args=args))
 
     async def apply(
         self, counter: str, updates: Sequence[Update], *, max_labels: int, window: IdWindow = _DEFAULT_WINDOW

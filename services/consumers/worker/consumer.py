@@ -1,66 +1,30 @@
-"""The process of one statistics consumer: poll, fold, write counts and positions in one step, again.
+"""StatisticsConsumer: poll, fold, write counts and positions in one step, again.
 
 Where each partition goes on, and which ids were counted, stands in Redis beside the counts, nowhere else: this process
 keeps nothing that a kill could lose or a rebalance could make wrong. So each record of the topic is looked at exactly
-once, and of records with the same id one is counted.
+once, and of records with the same fingerprint one is counted.
 """
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Mapping, Sequence
 
-from prometheus_client import CollectorRegistry
-
 from services.backbone import names
-from services.backbone.counters import CounterStore, CounterStoreError, IdWindow, Update, connect
-from services.backbone.health import Health, Heartbeat, create_internal_app
+from services.backbone.counters import CounterStore, CounterStoreError, IdWindow, Update, position_error
+from services.backbone.health import Heartbeat
 from services.backbone.kafka import Batch, EventConsumer, KafkaUnavailable, OffsetGone
 from services.backbone.logs import get_logger
 from services.backbone.metrics import ConsumerMetrics
-from services.backbone.process import http_server
 from services.consumers.core import fold, ids_at
 from services.consumers.handlers import Handler
 from services.consumers.settings import Settings
 
 log = get_logger(__name__)
 
-_REDIS_ANSWER_S = 5.0
 _HEARTBEAT_LIMIT_S = 30.0  # the longest honest turn: a poll, a rebalance that waits for a dead member, Redis' limit
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
-
-
-async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None:
-    """Count until `stop` is set.
-
-    The internal port opens first, so that it can be asked why the process is not ready while Redis or Kafka is away;
-    then Redis, then the group is joined. Stopping goes the other way: the group is left first, so that others take over
-    at once. A batch that is being written then is either counted whole or not at all, and then by whoever takes over.
-    """
-    registry = CollectorRegistry()
-    redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_ANSWER_S)
-    consumer = StatisticsConsumer(handler, settings, CounterStore(redis), ConsumerMetrics(registry))
-
-    async def check_redis() -> str:
-        await redis.ping()
-        return ""
-
-    health = Health({"loop": consumer.heartbeat.check, "redis": check_redis, "kafka": consumer.check_kafka})
-    app = create_internal_app(health, registry)
-    async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(redis.aclose)
-        await stack.enter_async_context(http_server(app, host=settings.internal_host, port=settings.internal_port))
-        counting = asyncio.create_task(consumer.count_forever())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({counting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        health.stopping = True
-        stopping.cancel()
-        consumer.stopping = True
-        counting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await counting  # raises what ended it, if that was not this stop
 
 
 class StatisticsConsumer:
@@ -78,11 +42,15 @@ class StatisticsConsumer:
         self._settings = settings
         self._store = store
         self._metrics = metrics
-        metrics.begin(self._name)
+        metrics.begin(self._name, partitions=lambda: len(self._held()), stopped=lambda: len(self._stopped()))
         self._window = IdWindow(settings.id_window_s, settings.id_window_events)
         self._kafka: EventConsumer | None = None
         self._counted: dict[int, int] = {}
         """Where Redis has said that the counts of each partition end; what was only fetched is not in it."""
+        self._topic_id: str | None = None
+        """The topic that the positions belong to."""
+        self._invalid: dict[int, str] = {}
+        """What Redis holds in place of a position, by partition. These partitions wait until it is mended."""
         self._pauses = 0
         self._last_success_s = time.monotonic()
         self._observed_s = 0.0
@@ -92,7 +60,30 @@ class StatisticsConsumer:
         if self._kafka is None:
             raise RuntimeError("not in the consumer group yet")
         await self._kafka.check()
-        return f"partitions {sorted(self._kafka.assigned())}"
+        return ""
+
+    async def check_partitions(self) -> str:
+        """Raise unless this process counts all partitions that it holds, and holds one if there is one for it."""
+        kafka = self._kafka
+        if kafka is None:
+            raise RuntimeError("not in the consumer group yet")
+        stopped = self._stopped()
+        if stopped:
+            raise RuntimeError(" ".join(position_error(self._name, str(at), stopped[at]) for at in sorted(stopped)))
+        held = self._held()
+        if held:
+            return f"partitions {sorted(held)}"
+        partitions, members = (await kafka.topic()).partitions, await kafka.group_size()
+        if members <= partitions:
+            raise RuntimeError(f"holds no partition, while {members} members share the topic's {partitions}")
+        return f"spare: {members} members share the topic's {partitions} partitions"
+
+    def _held(self) -> set[int]:
+        return self._kafka.assigned() if self._kafka is not None else set()
+
+    def _stopped(self) -> dict[int, str]:
+        held = self._held()
+        return {partition: value for partition, value in self._invalid.items() if partition in held}
 
     async def count_forever(self) -> None:
         """Count until cancelled or `stopping`.
@@ -194,7 +185,7 @@ class StatisticsConsumer:
             log.debug("copies_dropped", **place, records=update.copies)
 
     def _update(self, partition: int, batch: Batch, now_ms: int, known: set[bytes]) -> Update:
-        records = ((record.value, record.headers) for record in batch.records)
+        records = ((record.key, record.value, record.headers) for record in batch.records)
         folded = fold(records, self._handler.count, seen_at_ms=now_ms, known=known)
         # A record's timestamp is its time of receipt. One that lies ahead (a clock that was wrong) must not stick.
         received_ms = min(now_ms, max(record.timestamp for record in batch.records))
@@ -211,40 +202,78 @@ class StatisticsConsumer:
         )
 
     async def _positions(self, partitions: Sequence[int]) -> dict[int, int]:
-        """Return where the counts of each partition end; one that was never counted begins where the topic does."""
-        stored = await self._store.positions(self._name)
-        new = [partition for partition in partitions if partition not in stored]
+        """Return where the counts of each partition end; one that was never counted begins where the topic does.
+
+        A partition whose position is no number is left out: it stops, the others go on.
+        """
+        if self._kafka is not None:
+            await self._adopt_topic(self._kafka)
+        stored, invalid = await self._store.read_positions(self._name)
+        self._log_invalid(partitions, invalid)
+        new = [partition for partition in partitions if partition not in stored and str(partition) not in invalid]
         if new and self._kafka is not None:
             for partition, begin in (await self._kafka.begin_offsets(new)).items():
                 stored[partition] = await self._store.begin(self._name, partition, at=begin)
         found = {partition: stored[partition] for partition in partitions if partition in stored}
         self._counted.update(found)
-        log.info("partitions_taken", positions={str(partition): offset for partition, offset in found.items()})
+        if found:
+            log.info("partitions_taken", positions={str(partition): offset for partition, offset in found.items()})
         return found
+
+    async def _adopt_topic(self, kafka: EventConsumer) -> None:
+        """Give up the positions of a topic that was deleted and made anew: all in it is new."""
+        topic_id = (await kafka.topic()).id
+        if topic_id is not None:
+            given_up = await self._store.adopt_topic(self._name, topic_id)
+            if given_up is not None:
+                log.error("topic_made_anew", topic_id=topic_id, given_up=given_up)
+                self._metrics.given_up.labels(self._name).inc(given_up)
+        self._topic_id = topic_id
+
+    def _log_invalid(self, partitions: Sequence[int], invalid: Mapping[str, str]) -> None:
+        for partition in partitions:
+            value = invalid.get(str(partition))
+            if value is None:
+                self._invalid.pop(partition, None)
+            elif self._invalid.get(partition) != value:
+                self._invalid[partition] = value  # logged once: it is read again at each poll
+                log.error("position_invalid", error=position_error(self._name, str(partition), value))
 
     async def _begin_again(self, kafka: EventConsumer, gone: OffsetGone) -> None:
         """Go on at the first offset that the topic holds, in partitions that no longer hold where the counts end."""
+        if (await kafka.topic()).id != self._topic_id:
+            kafka.reposition(kafka.assigned())  # `_positions` gives up all positions of the former topic
+            return
         begins = await kafka.begin_offsets(gone.positions)
         for partition, position in gone.positions.items():
             begin = begins[partition]
-            missed = max(0, begin - position)
-            moved = await self._store.move_position(self._name, partition, expected=position, to=begin, missed=missed)
-            if moved and missed:
-                log.error("offsets_missed", partition=partition, position=position, begin=begin, missed=missed)
-                self._metrics.missed.labels(self._name).inc(missed)
+            moved = await self._store.move_position(self._name, partition, expected=position, to=begin)
+            if moved and begin > position:
+                log.error(
+                    "offsets_missed", partition=partition, position=position, begin=begin, missed=begin - position
+                )
+                self._metrics.missed.labels(self._name).inc(begin - position)
             elif moved:
-                # The topic ends before the position: it was deleted and made anew, and all in it is new.
-                log.error("topic_made_anew", partition=partition, position=position, begin=begin)
+                # The topic ends before the position: a broker has lost its end, or the topic was made anew on brokers
+                # without topic ids.
+                log.error("topic_cut", partition=partition, position=position, begin=begin)
+                self._metrics.given_up.labels(self._name).inc(position - begin)
         kafka.reposition(gone.positions)
 
     async def _observe(self, kafka: EventConsumer) -> None:
-        """Measure lag, and commit positions for lag tools: nothing here reads what is committed, so failing is fine."""
+        """Look whether the topic is the same, measure lag, and commit positions for lag tools.
+
+        Nothing here reads what is committed, so failing is fine.
+        """
         # Not where the next fetch begins: one that came late, beside the loop, may be ahead of what was counted.
         positions = {partition: self._counted[partition] for partition in kafka.placed()}
         if not positions:
             self._metrics.lag.clear()
             return
         try:
+            if (await kafka.topic()).id != self._topic_id:
+                kafka.reposition(kafka.assigned())
+                return
             ends = await kafka.end_offsets(positions)
             await kafka.commit(positions)
         except KafkaUnavailable as error:

@@ -1,0 +1,42 @@
+"""Where a counter goes on: the hash of positions as Redis holds it, which others can write to as well. Pure."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from services.backbone import names
+
+MAX_POSITION: Final = 2**53
+"""Positions are below this number: Lua adds them as doubles, which are exact up to here."""
+
+
+class Positions(NamedTuple):
+    """Where a counter goes on, by partition; partitions that were never begun are in neither field."""
+
+    offsets: dict[int, int]
+    invalid: dict[str, str]
+    """Fields of the hash that hold no position, each with its value: something else wrote to it."""
+
+
+def parse_positions(stored: Mapping[str, str]) -> Positions:
+    """Read the hash of positions: partition and offset are whole numbers, written without leading zeros."""
+    offsets: dict[int, int] = {}
+    invalid: dict[str, str] = {}
+    for partition, offset in stored.items():
+        if _is_whole(partition) and _is_whole(offset) and int(offset) < MAX_POSITION:
+            offsets[int(partition)] = int(offset)
+        else:
+            invalid[partition] = offset
+    return Positions(offsets, invalid)
+
+
+def position_error(counter: str, partition: str, value: str) -> str:
+    """Describe a position that is none, for people: which one, its value, what is allowed, what to do."""
+    key = names.positions_key(counter)
+    return (
+        f'{key}: partition {partition} has the invalid position "{value[:40]}". Set a whole number below 2**53 (HSET), '
+        f"or delete the field (HDEL) to count the partition from its first offset."
+    )
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= len(str(MAX_POSITION)) and text == str(int(text))

@@ -1,0 +1,6 @@
+"""The worker of a statistics consumer: `process` runs it, `consumer` counts."""
+
+from services.consumers.worker.consumer import StatisticsConsumer
+from services.consumers.worker.process import run
+
+__all__ = ["StatisticsConsumer", "run"]

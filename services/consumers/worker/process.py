@@ -1,0 +1,54 @@
+"""The process of one statistics consumer: its clients, its internal port, its start and its stop."""
+
+import asyncio
+import contextlib
+
+from prometheus_client import CollectorRegistry
+
+from services.backbone.counters import CounterStore, connect
+from services.backbone.health import Health, create_internal_app
+from services.backbone.metrics import ConsumerMetrics
+from services.backbone.process import http_server
+from services.consumers.handlers import Handler
+from services.consumers.settings import Settings
+from services.consumers.worker.consumer import StatisticsConsumer
+
+_REDIS_ANSWER_S = 5.0
+
+
+async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None:
+    """Count until `stop` is set.
+
+    The internal port opens first, so that it can be asked why the process is not ready while Redis or Kafka is away;
+    then Redis, then the group is joined. Stopping goes the other way: the group is left first, so that others take over
+    at once. A batch that is being written then is either counted whole or not at all, and then by whoever takes over.
+    """
+    registry = CollectorRegistry()
+    redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_ANSWER_S)
+    consumer = StatisticsConsumer(handler, settings, CounterStore(redis), ConsumerMetrics(registry))
+
+    async def check_redis() -> str:
+        await redis.ping()
+        return ""
+
+    health = Health(
+        {
+            "loop": consumer.heartbeat.check,
+            "redis": check_redis,
+            "kafka": consumer.check_kafka,
+            "partitions": consumer.check_partitions,
+        }
+    )
+    app = create_internal_app(health, registry)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(redis.aclose)
+        await stack.enter_async_context(http_server(app, host=settings.internal_host, port=settings.internal_port))
+        counting = asyncio.create_task(consumer.count_forever())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({counting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        health.stopping = True
+        stopping.cancel()
+        consumer.stopping = True
+        counting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await counting  # raises what ended it, if that was not this stop
