@@ -137,7 +137,7 @@ def path_of_type(event_type: str) -> bytes:
 # The topic's format: kafkastore -> Kafka -> every consumer ---------------------------------------------------------
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, cache_hash=True):
     """Where an address is, as far as the city database knows."""
 
     country: str = UNKNOWN_PLACE
@@ -145,7 +145,7 @@ class Place(msgspec.Struct, frozen=True):
     city: str = UNKNOWN_PLACE
 
 
-class Device(msgspec.Struct, frozen=True):
+class Device(msgspec.Struct, frozen=True, cache_hash=True):
     """What a user agent says of the machine behind it. Empty text: unknown, absent on the wire."""
 
     device: str = "other"
@@ -343,10 +343,15 @@ def parameters(params: str) -> Iterator[tuple[str, str]]:
 
 def parameter(params: str, name: str) -> str | None:
     """Return the first value of one parameter of a query, or None when it is not there."""
-    # Most queries do not hold the name at all: look before decoding.
+    # Most queries do not hold the name at all: look before splitting.
     if name not in params and "%" not in params:
         return None
-    return next((value for key, value in parameters(params) if key == name), None)
+    # Only what is asked for is decoded: kafkastore and consumers do this for each event.
+    for pair in params.split("&"):
+        key, _, value = pair.partition("=")
+        if pair and (key == name or unquote_plus(key) == name):
+            return unquote_plus(value)
+    return None
 
 
 def _form(text: str) -> str:

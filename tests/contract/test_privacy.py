@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+import urllib.parse
 import urllib.request
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -80,8 +81,17 @@ class Scene:
             service.wait_until_ready()
 
     def send(self, address: str, event_type: str) -> None:
-        url = f"http://127.0.0.1:{self.environment['TRACKER_PORT']}/t/{event_type}?a=1"
-        request = urllib.request.Request(url, headers={"X-Forwarded-For": address})
+        """Send the address in every place where a client may write its own."""
+        number = int(ip_address(address))
+        query = f"a=1&ip={urllib.parse.quote(address)}&number={number}&hex={number:08x}"
+        url = f"http://127.0.0.1:{self.environment['TRACKER_PORT']}/from/{address}/{event_type}?{query}"
+        headers = {
+            "X-Forwarded-For": address,
+            "Referer": f"https://www.example.org/?ip={address}",
+            "User-Agent": f"bot-{address}",
+            "Idempotency-Key": f"{address}-{event_type}",
+        }
+        request = urllib.request.Request(url, headers=headers)
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
             assert answer.status == 200
 

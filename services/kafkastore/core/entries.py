@@ -6,6 +6,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from services.backbone import names
+from services.backbone.addresses import erase_address, own_address
 from services.backbone.events import (
     EVENT_FORMAT_VERSION,
     Device,
@@ -20,7 +21,7 @@ from services.backbone.events import (
     encode_raw,
     type_of_path,
 )
-from services.kafkastore.core.addresses import hex_address, mask_lookalikes, mask_text
+from services.kafkastore.core.addresses import hex_address, mask_lookalikes, mask_text, mask_undecodable
 from services.kafkastore.core.forgetting import device_of, is_forgotten
 from services.kafkastore.settings import IpMode
 
@@ -62,6 +63,8 @@ def prepare(  # noqa: PLR0913 - what an event is made of, each by its name
         stage = "enrich"
         if is_forgotten(raw, forgotten):
             return None
+        if ip_mode != "full":
+            raw = erase_address(raw, own_address(raw.address))
         event = enrich(raw, locate(raw.address), classify(raw.user_agent), now_ms=now_ms, ip_mode=ip_mode)
         stage = "encode"
         return encode(event, now_ms=now_ms)
@@ -119,17 +122,19 @@ def partition_key(event: Event) -> bytes | None:
 
 
 def dead_value(entry: bytes, ip_mode: IpMode) -> bytes:
-    """Return what a dead letter keeps: the entry as it was, but no more of its address than IP_MODE allows.
+    """Return what a dead letter keeps: the entry, with no more of its client's address than IP_MODE allows.
 
-    Of an entry that can't be read, whatever looks like an address is masked, and its length stays.
+    An entry that can be decoded stays an entry, so it can be replayed. In one that can't, every text that looks like an
+    address is masked, together with the other spellings of that address; its length stays.
     """
     if ip_mode == "full":
         return entry
     try:
         raw = decode_raw(entry)
     except InvalidEvent:
-        return mask_lookalikes(entry, ip_mode)
-    return encode_raw(msgspec.structs.replace(raw, address=mask_text(raw.address, ip_mode)))
+        return mask_undecodable(entry, ip_mode)
+    erased = erase_address(raw, own_address(raw.address))
+    return encode_raw(msgspec.structs.replace(erased, address=mask_text(raw.address, ip_mode)))
 
 
 def id_of(entry: bytes, ip_mode: IpMode) -> str:
@@ -138,7 +143,8 @@ def id_of(entry: bytes, ip_mode: IpMode) -> str:
         raw = decode_raw(entry)
     except InvalidEvent:
         return ""
-    return mask_lookalikes(raw.id.encode("utf-8", "replace"), ip_mode).decode()
+    event_id = raw.id if ip_mode == "full" else erase_address(raw, own_address(raw.address)).id
+    return mask_lookalikes(event_id.encode("utf-8", "replace"), ip_mode).decode()
 
 
 def dead_headers(letter: DeadLetter, *, now_ms: int, attempt: int) -> tuple[tuple[str, bytes], ...]:

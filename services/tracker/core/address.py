@@ -4,6 +4,7 @@ A header is believed only when the peer is inside a trusted network, and a list 
 was written by the one to its right, so what stands left of the first untrusted hop may be invented.
 """
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -12,6 +13,10 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _MAX_HOPS = 32  # no real path is longer; a header of a hundred thousand hops must not cost a second
+_LONGEST_QUOTED = 8192  # a line of Forwarded with quoted strings: 256 characters for each of 32 hops
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_ESCAPED = re.compile(r"\\(.)")
+_MARK = re.compile(r'"(?:[^"\\]|\\.)*"|[",;]')  # a whole quoted string, a quote without an end, or a separator
 _LONGEST_ADDRESS = 64  # an IPv6 address with a zone, brackets and a port; longer text is not looked at
 
 
@@ -31,7 +36,7 @@ def client_address(peer: str | None, headers: Sequence[tuple[bytes, bytes]], tru
     address = (
         _first(headers, b"x-push-ip")
         or _walk(_hops(headers, b"x-forwarded-for"), trusted)
-        or _walk([_for_of(element) for element in _hops(headers, b"forwarded")], trusted)
+        or _walk(_forwarded_hops(headers), trusted)
         or _first(headers, b"x-real-ip")
         or here
     )
@@ -110,10 +115,44 @@ def _walk(hops: Sequence[str], trusted: Sequence[Network]) -> Address | None:
     return address
 
 
+def _forwarded_hops(headers: Sequence[tuple[bytes, bytes]]) -> list[str]:
+    """Return the `for` of the last elements of Forwarded, the nearest first; empty text where one has none.
+
+    A line with a quoted string that does not end, or with quoted strings and longer than any real one, can't be split.
+    It is one hop that can't be read, so the walk ends there. Lines to its right are read all the same.
+    """
+    hops: list[str] = []
+    for line in reversed(_values(headers, b"forwarded")):
+        elements = _split_unquoted(line, ",")
+        hops += [_for_of(element) for element in reversed(elements)]
+        if len(hops) >= _MAX_HOPS:
+            break
+    return hops[:_MAX_HOPS]
+
+
 def _for_of(element: str) -> str:
-    """Return the `for` of one element of Forwarded; empty when it has none."""
-    for pair in element.split(";"):
+    """Return the `for` of one element of Forwarded (RFC 7239, 4), unquoted; empty when it has none."""
+    for pair in _split_unquoted(element, ";"):
         name, _, value = pair.partition("=")
         if name.strip().lower() == "for":
-            return value
+            quoted = _QUOTED.fullmatch(value.strip())
+            return _ESCAPED.sub(r"\1", quoted[1]) if quoted else value
     return ""
+
+
+def _split_unquoted(text: str, separator: str) -> list[str]:
+    """Split at the separators outside quoted strings. Text that can't be split becomes one empty part."""
+    if '"' not in text:
+        return text.rsplit(separator, _MAX_HOPS)
+    if len(text) > _LONGEST_QUOTED:
+        return [""]
+    parts: list[str] = []
+    begin = 0
+    # From the left: from the right it can't be told where a quoted string begins.
+    for mark in _MARK.finditer(text):
+        if mark[0] == '"':
+            return [""]
+        if mark[0] == separator:
+            parts.append(text[begin : mark.start()])
+            begin = mark.end()
+    return [*parts, text[begin:]]

@@ -1,21 +1,25 @@
 """One request, and what all events in it share: the sender, the time, the id, the choice of answer."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from services.backbone.addresses import erase_address, own_address
 from services.backbone.events import RawEvent
 from services.tracker.core.address import Network, client_address
 from services.tracker.core.batch import Entry
 from services.tracker.core.bodies import join_queries
+from services.tracker.core.privacy import without_context, without_parameters
 
 _LONGEST_ID: Final = 128
 _LONGEST_ACCEPT: Final = 512  # browsers send some 150 bytes; the cache of answers must not hold attackers' novels
 _NEW_ID_NOTE: Final = f"id replaced: it must have 1 to {_LONGEST_ID} printable characters"
+
+_ENCODED_QUERY: Final = re.compile(rb"%3[Ff]|%23")
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -51,6 +55,8 @@ class Sender(msgspec.Struct, frozen=True, gc=False):
     user_agent: bytes
     referrer: bytes
     opted_out: bool
+    erased_address: str = ""
+    """The address of a visitor who opted out: for erasing it, never kept."""
 
 
 def header_fields(headers: Headers) -> dict[bytes, bytes]:
@@ -59,17 +65,16 @@ def header_fields(headers: Headers) -> dict[bytes, bytes]:
 
 
 def sender_of(request: Request, fields: Mapping[bytes, bytes], rules: Rules) -> Sender:
-    """Tell who sent a request. Of a visitor who opted out neither address nor user agent is kept.
+    """Return who sent a request. Of a visitor who opted out neither address nor user agent is kept.
 
     Opting out: Sec-GPC: 1 (Global Privacy Control) or DNT: 1 (Tracking Preference Expression).
     """
     host = fields.get(b"host", b"")
     referrer = fields.get(b"referer", b"")
+    address = client_address(request.peer, request.headers, rules.trusted)
     if rules.honour_opt_out and (fields.get(b"sec-gpc") == b"1" or fields.get(b"dnt") == b"1"):
         # The referrer's own parameters may name the person as well as ours do.
-        page = referrer.partition(b"#")[0].partition(b"?")[0]
-        return Sender("", host, b"", page, opted_out=True)
-    address = client_address(request.peer, request.headers, rules.trusted)
+        return Sender("", host, b"", _without_query(referrer), opted_out=True, erased_address=address)
     return Sender(address, host, fields.get(b"user-agent", b""), referrer, opted_out=False)
 
 
@@ -79,18 +84,19 @@ def event_of_request(
     """Make the one event of a GET, HEAD or POST; its id is the Idempotency-Key when that is a valid id."""
     sender = sender_of(request, fields, rules)
     query = join_queries(request.query, body_params) if body_params else request.query
-    return RawEvent(
+    event = RawEvent(
         id=client_id(fields.get(b"idempotency-key", b"").decode("utf-8", "replace")) or new_id,
         received_at_ms=request.received_at_ms,
         address=sender.address,
         host=sender.host,
         pod=rules.pod,
         path=request.path,
-        query=without_person(query, rules.person_parameters) if sender.opted_out else query,
+        query=without_context(query),
         user_agent=sender.user_agent,
         referrer=sender.referrer,
         opted_out=sender.opted_out,
     )
+    return _without_person(event, sender, rules) if sender.opted_out else event
 
 
 def event_of_batch_entry(
@@ -106,13 +112,27 @@ def event_of_batch_entry(
         host=sender.host,
         pod=rules.pod,
         path=entry.path,
-        query=without_person(entry.query, rules.person_parameters) if sender.opted_out else entry.query,
+        query=without_context(entry.query),
         user_agent=sender.user_agent,
         referrer=sender.referrer,
         opted_out=sender.opted_out,
         client_time_ms=entry.client_time_ms,
     )
-    return event, notes
+    return (_without_person(event, sender, rules) if sender.opted_out else event), notes
+
+
+def _without_person(event: RawEvent, sender: Sender, rules: Rules) -> RawEvent:
+    """Return the event of a visitor who opted out: without person parameters, and without its address in any field."""
+    stripped = msgspec.structs.replace(
+        event,
+        path=_ENCODED_QUERY.split(event.path, 1)[0],
+        query=without_parameters(event.query, rules.person_parameters),
+    )
+    return erase_address(stripped, own_address(sender.erased_address))
+
+
+def _without_query(address: bytes) -> bytes:
+    return address.partition(b"#")[0].partition(b"?")[0]
 
 
 def client_id(text: str) -> str | None:
@@ -124,16 +144,6 @@ def client_id(text: str) -> str | None:
     if len(text) > 1 and text[0] == text[-1] == '"':
         text = text[1:-1]
     return text if 0 < len(text) <= _LONGEST_ID and text.isprintable() and "\ufffd" not in text else None
-
-
-def without_person(query: bytes, person_parameters: frozenset[bytes]) -> bytes:
-    """Remove the parameters that tell who the person is; all others stay as they came."""
-    kept = (
-        pair
-        for pair in query.split(b"&")
-        if unquote_to_bytes(pair.partition(b"=")[0].replace(b"+", b" ")).strip().lower() not in person_parameters
-    )
-    return b"&".join(kept)
 
 
 def wants_image(path: bytes, accept: bytes) -> bool:

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 import msgspec
 from fastapi import Request, Response
@@ -252,16 +253,19 @@ class Collector:
 def tell_bug(bug: Exception, received: core.Request) -> bytes:
     """Log a bug, for nothing that a client sends may come to this; returns the answer's body.
 
-    With the client's id, if it gave one, so that its side can find it too.
+    With the client's id, so that its side can find it too, if that id is a UUID: any other may hold its address.
     """
     log.error("request_failed", id=_id_of(received), exc_info=bug)
     return answers.error("bug", "this should not have happened; send it again")
 
 
 def _id_of(received: core.Request) -> str:
-    """Return the id that the client gave, if any: an event of its own may not have been made yet."""
+    """Return the id that the client gave if it is a UUID: an event of its own may not have been made yet."""
     given = core.header_fields(received.headers).get(b"idempotency-key", b"")
-    return core.client_id(given.decode("utf-8", "replace")) or ""
+    try:
+        return str(UUID(core.client_id(given.decode("utf-8", "replace")) or ""))
+    except ValueError:
+        return ""
 
 
 class _Refusal(Response):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.kafkastore.core.addresses import hex_address, mask_lookalikes, mask_text, parse_address
+from services.kafkastore.core.addresses import hex_address, mask_lookalikes, mask_text, mask_undecodable, parse_address
 from services.kafkastore.settings import IpMode
 
 MODES = st.sampled_from(["truncated", "full", "none"])
@@ -42,11 +42,27 @@ def test_a_masked_address_can_be_read_again() -> None:
 
 
 @settings(deadline=None)  # the machine may be busy
-@given(st.ip_addresses())
-def test_a_truncated_address_keeps_its_network_and_nothing_of_its_host(address: object) -> None:
+@given(st.ip_addresses() | st.ip_addresses(network="2002::/16"))
+def test_truncated_address_keeps_its_network_and_nothing_of_its_host(address: IPv4Address | IPv6Address) -> None:
     full, cut = hex_address(str(address), "full"), hex_address(str(address), "truncated")
-    kept = {8: 6, 32: 12}[len(full)]
+    kept = 10 if full.startswith("2002") and len(full) == 32 else {8: 6, 32: 12}[len(full)]
     assert cut == full[:kept] + "0" * (len(full) - kept)
+
+
+@pytest.mark.parametrize(
+    ("form", "left"),
+    [
+        ("2002:5102:458e::1", "2002:5102:4500::"),
+        ("::ffff:81.2.69.142", "81.2.69.0"),
+        ("64:ff9b::81.2.69.142", "64:ff9b::"),
+        ("::81.2.69.142", "::"),
+        ("2001:0:4136:e378:8000:63bf:aefd:ba71", "2001:0:4136::"),
+        ("2001:db8:1:2:0:5efe:81.2.69.142", "2001:db8:1::"),
+    ],
+    ids=["6to4", "IPv4-mapped", "NAT64", "IPv4-compatible", "Teredo", "ISATAP"],
+)
+def test_embedded_ipv4_address_keeps_no_more_than_its_own_network_when_truncated(form: str, left: str) -> None:
+    assert mask_text(form, "truncated") == left
 
 
 @settings(deadline=None)  # the machine may be busy
@@ -111,3 +127,17 @@ def test_masking_keeps_the_length_of_any_bytes_and_finds_nothing_the_second_time
     masked = mask_lookalikes(data, mode)
     assert len(masked) == len(data)
     assert mask_lookalikes(masked, mode) == masked
+
+
+def test_address_in_undecodable_bytes_is_erased_in_its_other_spellings_too() -> None:
+    data = b"\x02\xac83.149.9.216 ip=1402276312&hex=539509D8&other=1402276313&v6=2002:5395:9d8::1"
+    assert mask_undecodable(data, "truncated") == (
+        b"\x02\xac83.149.9.000 ip=0000000000&hex=00000000&other=1402276313&v6=0000:0000:000::0"
+    )
+    assert mask_undecodable(data, "full") == data
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.binary() | st.text("0123456789abcdef.:%-_", max_size=200).map(str.encode), MODES)
+def test_masking_undecodable_bytes_keeps_their_length(data: bytes, mode: IpMode) -> None:
+    assert len(mask_undecodable(data, mode)) == len(data)

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -248,11 +249,23 @@ def test_what_the_tracker_wrote_becomes_a_message(sample: dict[str, Any]) -> Non
     assert decode_event(message.value).type == sample["type"]
 
 
-def test_a_log_gets_an_entrys_id_and_no_address_in_it() -> None:
+def test_log_gets_the_id_of_an_entry_without_addresses() -> None:
     assert id_of(encode_raw(RAW), "truncated") == "e1"
-    named = msgspec.structs.replace(RAW, id="from 83.149.9.216")
-    assert id_of(encode_raw(named), "truncated") == "from 83.149.9.000"
-    assert id_of(encode_raw(named), "full") == "from 83.149.9.216"
+    other = encode_raw(msgspec.structs.replace(RAW, id="from 81.2.69.142"))
+    assert id_of(other, "truncated") == "from 81.2.69.000"
+    own = encode_raw(msgspec.structs.replace(RAW, id="from 83.149.9.216"))
+    assert re.fullmatch("[0-9a-f]{32}", id_of(own, "truncated"))
+    assert id_of(own, "full") == "from 83.149.9.216"
+
+
+def test_id_with_the_address_of_the_client_becomes_one_digest_in_topic_log_and_dead_letter() -> None:
+    own = msgspec.structs.replace(RAW, id="83.149.9.216-7")
+    record = prepared(encode_raw(own))
+    assert isinstance(record, Record)
+    assert decode_event(record.value).id == id_of(encode_raw(own), "truncated")
+    assert decode_raw(dead_value(encode_raw(own), "truncated")).id == id_of(encode_raw(own), "truncated")
+    later = msgspec.structs.replace(own, received_at_ms=own.received_at_ms + 1)
+    assert id_of(encode_raw(later), "truncated") != id_of(encode_raw(own), "truncated")
 
 
 @given(st.binary())

@@ -1,3 +1,4 @@
+import time
 from ipaddress import ip_network
 
 import pytest
@@ -67,10 +68,35 @@ def test_garbage_ends_the_walk() -> None:
         (b"for=9.9.9.9, for=10.0.0.7", "9.9.9.9"),
         (b"for=_hidden", PROXY),
         (b"by=1.2.3.4", PROXY),
+        (b'for=5.5.5.5;host="x, for=6.6.6.6"', "5.5.5.5"),
+        (b'for=5.5.5.5;host="x; for=6.6.6.6"', "5.5.5.5"),
+        (b'host="x;for=6.6.6.6";for=5.5.5.5', "5.5.5.5"),
+        (b'for=6.6.6.6, for=5.5.5.5;host="a\\", for=7.7.7.7, b"', "5.5.5.5"),
+        (b'for="5.5.5\\.5:80"', "5.5.5.5"),
+        (b'for="[2001:db8::1]", for="10.0.0.7"', "2001:db8::1"),
+        # The client left a quoted string open: nobody can tell what is inside it.
+        (b'for=6.6.6.6;host="x, for=5.5.5.5', PROXY),
+        (b'for=6.6.6.6;host="x\\', PROXY),
+        (b'for=5.5.5.5;host="' + b"x" * 10_000 + b'"', PROXY),
     ],
 )
 def test_forwarded_is_read(forwarded: bytes, address: str) -> None:
     assert client_address(PROXY, [(b"forwarded", forwarded)], TRUSTED) == address
+
+
+def test_forwarded_line_that_cannot_be_split_ends_the_walk_but_hides_no_line_to_its_right() -> None:
+    headers = [(b"forwarded", b'for=6.6.6.6;host="x'), (b"forwarded", b"for=5.5.5.5"), (b"forwarded", b"for=10.0.0.7")]
+    assert client_address(PROXY, headers, TRUSTED) == "5.5.5.5"
+    assert client_address(PROXY, [headers[0], headers[2]], TRUSTED) == "10.0.0.7"
+
+
+@pytest.mark.parametrize(
+    "line", [b'""' * 128_000, b'"' * 255_999, b'"' + b"\\" * 256_000, b',"",' * 64_000, b"," * 256_000, b";" * 256_000]
+)
+def test_long_forwarded_header_costs_little_time(line: bytes) -> None:
+    begin_s = time.process_time()
+    assert client_address(PROXY, [(b"forwarded", line)], TRUSTED) == PROXY
+    assert time.process_time() - begin_s < 0.1
 
 
 def test_our_own_header_goes_first_and_real_ip_last() -> None:

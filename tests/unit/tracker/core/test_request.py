@@ -90,6 +90,30 @@ def test_who_opts_out_leaves_no_trace_of_the_person(name: bytes) -> None:
     assert b"secret" not in encode_raw(event)
 
 
+def test_address_of_a_visitor_who_opted_out_is_erased_in_every_field() -> None:
+    headers = (
+        (b"sec-gpc", b"1"),
+        (b"referer", b"https://8.8.8.8/p"),
+        (b"host", b"8-8-8-8.isp.example"),
+        (b"idempotency-key", b"8.8.8.8"),
+    )
+    received = request(b"/from/8.8.8.8/view%3Femail=secret", b"ip=134744072&hex=08080808&other=8.8.4.4", *headers)
+    event = event_of_request(received, header_fields(headers), RULES, new_id="new")
+    assert event.query == b"ip=000000000&hex=00000000&other=8.8.4.4"
+    assert (event.path, event.referrer) == (b"/from/0.0.0.0/view", b"https://0.0.0.0/p")
+    assert (event.host, len(event.id)) == (b"0-0-0-0.isp.example", 32)
+    assert b"8.8.8.8" not in encode_raw(event)
+
+
+def test_context_is_dropped_without_an_opt_out_too() -> None:
+    received = request(b"/v1/t", b"a=1&context[ip]=203.0.113.7&userId=u-1")
+    event = event_of_request(received, {}, RULES, new_id="new", body_params=b'context={"ip":"203.0.113.7"}&b=2')
+    assert event.query == b"a=1&userId=u-1&b=2"
+    entry = Entry(b"/track", b'x=1&context={"ip":"203.0.113.7"}&p={"context":{"ip":"203.0.113.7"},"y":2}', None, None)
+    event, _ = event_of_batch_entry(entry, sender_of(received, {}, RULES), RULES, received_at_ms=1, new_id="new")
+    assert event.query == b'x=1&p={"y":2}'
+
+
 def test_an_opt_out_may_be_ignored_by_a_setting_and_0_is_none() -> None:
     headers = ((b"dnt", b"1"),)
     rules = Rules(honour_opt_out=False)

@@ -17,6 +17,7 @@ from services.tracker.routes import Collector, CollectorProtocol, ConnectionBoun
 from services.tracker.store import EventStore, Settle
 
 RULES = Rules(trusted=(), honour_opt_out=True, person_parameters=frozenset(), pod="10.0.0.7")
+CLIENT_ID = "01936f3e-7b5a-7c6d-8e9f-0a1b2c3d4e5f"
 LIMITS = Limits(event_bytes=1024, batch_bytes=1024, batch_events=10, all_bodies_bytes=4096, body_timeout_s=5.0)
 
 
@@ -64,15 +65,17 @@ async def ask(
 @pytest.mark.parametrize(("method", "directly"), [("POST", False), ("GET", False), ("GET", True)])
 async def test_a_bug_is_answered_500_counted_and_said_once_with_the_clients_id(method: str, *, directly: bool) -> None:
     registry = CollectorRegistry()
-    answer, logs = await ask(registry, method, directly=directly, **{"Idempotency-Key": "order-17"})
+    answer, logs = await ask(registry, method, directly=directly, **{"Idempotency-Key": CLIENT_ID})
     assert answer.status_code == 500
     assert answer.json()["error"] == "bug"
     [said] = logs
-    assert (said["event"], said["log_level"], said["id"]) == ("request_failed", "error", "order-17")
+    assert (said["event"], said["log_level"], said["id"]) == ("request_failed", "error", CLIENT_ID)
     assert "device-9" not in str(said)
     assert registry.get_sample_value("push_tracker_requests_total", {"method": method, "status": "500"}) == 1
 
 
-async def test_without_an_id_of_the_client_there_is_none() -> None:
-    _, [said] = await ask(CollectorRegistry(), "GET")
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "127.0.0.1-17"}])
+async def test_log_of_a_bug_has_no_id_unless_the_client_gave_a_uuid(headers: dict[str, Any]) -> None:
+    _, [said] = await ask(CollectorRegistry(), "GET", **headers)
     assert said["id"] == ""
+    assert "127.0.0.1" not in str(said)
