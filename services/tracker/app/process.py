@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
@@ -34,10 +34,10 @@ _MAX_HEADER_BYTES = 65_536
 _FINISH_S = 5.0
 
 
-def create_app(collector: Collector) -> FastAPI:
+def create_app(collector: Collector, batch_paths: Iterable[str]) -> FastAPI:
     """Build the application of the public port. Its schema is served on the internal port only."""
     app = FastAPI(title="Push tracker", openapi_url=None, redirect_slashes=False)
-    add_routes(app, collector)
+    add_routes(app, collector, batch_paths)
     return app
 
 
@@ -129,7 +129,7 @@ async def serve(settings: Settings, stop: asyncio.Event, telling: Telling, *, sh
     health = Health({"store": store.check})
     health.starting = True
     collector = create_collector(settings, store, metrics)
-    public_app = create_app(collector)
+    public_app = create_app(collector, settings.batch_paths)
     protocol = partial(
         CollectorProtocol,
         max_event_bytes=settings.max_event_bytes,
