@@ -159,6 +159,9 @@ PLACES: dict[str, Callable[[str], Sent]] = {
 }
 
 
+LIMITS = core.BatchLimits(events=9, events_setting="", entry_bytes=262_144, entry_setting="")
+
+
 def events_of(sent: Sent, client: Address, *, opted_out: bool, received_at_ms: int) -> list[RawEvent]:
     """Do what the tracker does with a request that comes through a trusted proxy."""
     headers = [(b"x-forwarded-for", str(client).encode()), *((b"dnt", b"1") for _ in range(opted_out))]
@@ -170,10 +173,10 @@ def events_of(sent: Sent, client: Address, *, opted_out: bool, received_at_ms: i
     if not sent.is_batch:
         params = b"" if sent.body is None else core.params_of_body(content_type, data)
         return [core.event_of_request(request, fields, RULES, new_id="new", body_params=params)]
-    batch = core.read_batch(content_type, data, received_at_ms=received_at_ms, max_events=9, setting="")
+    batch = core.read_batch(content_type, data, LIMITS, received_at_ms=received_at_ms)
     sender = core.sender_of(request, fields, RULES)
     events = []
-    for entry in batch.entries:
+    for entry in batch:
         assert isinstance(entry, core.Entry)
         event, _ = core.event_of_batch_entry(entry, sender, RULES, received_at_ms=received_at_ms, new_id="new")
         events.append(event)

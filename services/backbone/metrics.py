@@ -48,6 +48,11 @@ class TrackerMetrics:
         )
         for reason in ("overloaded", "stopping", "redis", "spool_full", "spool_failed"):
             self.refused.labels(reason)  # there from the start, so that the first one is seen as an increase
+        self.batches_as_events = Counter(
+            "push_tracker_batches_as_events",
+            "Bodies stored as one event although they look like a batch: their path is not in TRACKER_BATCH_PATHS",
+            registry=registry,
+        )
         self.push_seconds = Histogram(
             "push_tracker_push_seconds",
             "Time of one push to Redis",

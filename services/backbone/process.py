@@ -12,6 +12,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.backbone.logs import configure_logging, get_logger
 from services.backbone.settings import EnvSettings, LogSettings, SettingsError
@@ -146,7 +147,7 @@ async def http_server(  # noqa: PLR0913 - what a server may differ in; bundling 
     listener = _bind(host, port)
     config = uvicorn.Config(
         app,
-        http=protocol or "auto",  # type: ignore[arg-type]  # any factory will do, uvicorn only calls it
+        http=protocol or _HeadsOnly,  # type: ignore[arg-type]  # any factory will do, uvicorn only calls it
         ws=websocket_protocol or "auto",
         log_config=None,
         access_log=False,
@@ -171,6 +172,27 @@ async def http_server(  # noqa: PLR0913 - what a server may differ in; bundling 
         server.should_exit = True
         await serving
         listener.close()
+
+
+class _HeadsOnly(HttpToolsProtocol):
+    """uvicorn's protocol, which adds fields behind a chunked body (trailers) to the headers. This one ignores them.
+
+    A proxy checks and removes headers, not trailers: an X-Forwarded-For there would be believed.
+    """
+
+    _in_head = True
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
 
 
 class _Server(uvicorn.Server):

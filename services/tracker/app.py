@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Iterable
 from functools import partial
 
 from fastapi import FastAPI
@@ -26,10 +27,10 @@ _MAX_HEADER_BYTES = 65_536
 _FINISH_S = 5.0
 
 
-def create_app(collector: Collector) -> FastAPI:
+def create_app(collector: Collector, batch_paths: Iterable[str]) -> FastAPI:
     """Build the application of the public port. Its schema is served on the internal port only."""
     app = FastAPI(title="Push tracker", openapi_url=None, redirect_slashes=False)
-    add_routes(app, collector)
+    add_routes(app, collector, batch_paths)
     return app
 
 
@@ -111,7 +112,7 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     health = Health({"store": store.check})
     health.starting = True
     collector = create_collector(settings, store, metrics)
-    public_app = create_app(collector)
+    public_app = create_app(collector, settings.batch_paths)
     internal_app = create_internal_app(health, registry, public_app=public_app)
     protocol = partial(
         CollectorProtocol,

@@ -1,5 +1,6 @@
 """The tracker's settings. Every buffer and every wait of the service has its bound here."""
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Self
@@ -20,10 +21,14 @@ from services.backbone.settings import (
 _TARGET_COPIES = 5
 # The headers of one request, and what the application needs for it.
 _HEADERS_BYTES = 262_144
+_BATCH_PATHS = "/batch,/v1/batch,/v1/b,/v1/import,/beacon/v1/batch"
 _PERSON_PARAMETERS = "di,by,uid,userid,user_id,anonymousid,anonymous_id,deviceid,device_id,email"
 
 
 Words = Annotated[tuple[str, ...], CommaSeparated]
+
+
+_PATH = re.compile(r"/[\w.~%!$&'()*+;=:@/-]*", re.ASCII)
 
 
 class Settings(EventSizeSettings, ProcessSettings):
@@ -35,6 +40,9 @@ class Settings(EventSizeSettings, ProcessSettings):
     redis_url: RedisUrl = Field(LOCAL_REDIS, alias="REDIS_URL")
     """The Redis of the queue: beside this tracker, or shared."""
 
+    batch_paths: Words = Field(tuple(_BATCH_PATHS.split(",")), alias="TRACKER_BATCH_PATHS")
+    """Paths where a POST is a batch, also with doubled and trailing slashes. The default has the paths of posthog
+    (/batch/) and of the Segment libraries (the others). A batch at another path is stored as one event."""
     max_batch_bytes: int = Field(8_388_608, ge=1024, le=268_435_456, alias="TRACKER_MAX_BATCH_BYTES")
     """The largest body of a batch, as sent and as unpacked: some 20,000 usual events."""
     max_batch_events: int = Field(10_000, ge=1, le=100_000, alias="TRACKER_MAX_BATCH_EVENTS")
@@ -78,6 +86,14 @@ class Settings(EventSizeSettings, ProcessSettings):
     """Parameters that tell who the person is, in any case of letters: removed for visitors who opted out."""
     pod_address: str = Field("", alias="POD_ADDRESS")
     """This tracker's own address as events carry it; found out at start when empty."""
+
+    @field_validator("batch_paths")
+    @classmethod
+    def _paths_are_paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for path in value:
+            if not _PATH.fullmatch(path):
+                raise ValueError(f"{path!r} is not a path. Write it like /v1/batch, without a query")
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from deploy.localstack.redis import RedisServer
-from tests.contract.tracker_process import LIMIT, Answer, Tracker, read_answer, wait_until
+from tests.contract.tracker_process import LIMIT, OK, Answer, Tracker, read_answer, wait_until
 
 
 def test_an_event_up_to_the_limit_is_taken_and_beyond_it_refused_by_name(tracker: Tracker) -> None:
@@ -123,3 +123,17 @@ def test_a_gzip_bomb_is_refused_in_little_memory_while_others_are_served(
         assert json.loads(one.result().body)["limit"] == 8_388_608
     assert most - before < 50_000_000
     assert tracker.end() == 0
+
+
+def test_batch_at_another_path_is_one_event_counted_and_logged_once(redis_server: RedisServer, tmp_path: Path) -> None:
+    tracker = Tracker(redis_server.url, tmp_path, TRACKER_BATCH_PATHS="/own,/v1/batch")
+    tracker.redis.flushdb()
+    body = b'{"batch":[{"type":"a"},{"type":"b"}]}'
+    assert json.loads(tracker.ask("POST", "/own/", body=body).body)["stored"] == 2
+    for path in ("/batch", "/batch", "/other"):
+        assert tracker.ask("POST", path, "Content-Type: application/json", body=body).body == OK
+    assert [event.path for event in tracker.events()] == [b"/a", b"/b", b"/batch", b"/batch", b"/other"]
+    assert tracker.metric("push_tracker_batches_as_events_total") == 3
+    assert tracker.end() == 0
+    logged = [json.loads(line)["path"] for line in tracker.log.read_text().splitlines() if "batch_stored_as" in line]
+    assert logged == ["/batch", "/other"]

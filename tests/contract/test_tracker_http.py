@@ -64,7 +64,10 @@ def test_a_post_adds_the_parameters_of_its_body(tracker: Tracker) -> None:
     assert [event.query for event in tracker.events()] == [b"a=1&b=2", b"a=1&c=[1]", b"d=4"]
 
 
-@pytest.mark.parametrize("path", ["/batch", "/v1/batch"])
+@pytest.mark.parametrize(
+    "path",
+    ["/batch", "/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch", "/batch/", "//v1/batch", "/v1//batch//"],
+)
 def test_a_batch_keeps_the_good_entries_beside_the_bad(tracker: Tracker, path: str) -> None:
     entries = [
         {"type": "a", "params": {"x": 1}, "id": "i1"},
@@ -79,6 +82,14 @@ def test_a_batch_keeps_the_good_entries_beside_the_bad(tracker: Tracker, path: s
     assert "MAX_EVENT_BYTES" in told["results"][2]["reason"]
     event = tracker.event()
     assert (event.id, event.path, event.query) == ("i1", b"/a", b"x=1")
+
+
+def test_headers_do_not_multiply_the_size_of_a_batch(tracker: Tracker) -> None:
+    body = b"[%s]" % b",".join([b'{"type":"a"}'] * 10_000)
+    answer = tracker.ask("POST", "/batch", "User-Agent: " + "x" * 50_000, body=body)
+    assert answer.status == 413
+    assert "TRACKER_MAX_BATCH_BYTES" in json.loads(answer.body)["detail"]
+    assert tracker.events() == []
 
 
 def test_a_batch_of_thousands_is_one_push(tracker: Tracker) -> None:

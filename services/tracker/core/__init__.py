@@ -1,8 +1,9 @@
 """The tracker's rules, pure: from the bytes of a request to the events in it."""
 
 from services.tracker.core.address import Network, client_address, client_network, is_inside
-from services.tracker.core.batch import Batch, Entry, read_batch
+from services.tracker.core.batch import ENCODED_PER_BATCH_BYTE, BatchLimits, Entry, is_plainly_batch, read_batch
 from services.tracker.core.bodies import (
+    DECODED_BYTES_PER_BYTE,
     Body,
     Malformed,
     Refused,
@@ -23,9 +24,13 @@ from services.tracker.core.request import (
     sender_of,
     wants_image,
 )
+from services.tracker.core.splitting import SPLIT_BYTES
 
 __all__ = [
-    "Batch",
+    "DECODED_BYTES_PER_BYTE",
+    "ENCODED_PER_BATCH_BYTE",
+    "SPLIT_BYTES",
+    "BatchLimits",
     "Body",
     "Entry",
     "HeadFault",
@@ -45,6 +50,7 @@ __all__ = [
     "head_fault",
     "header_fields",
     "is_inside",
+    "is_plainly_batch",
     "memory_fault",
     "memory_parts",
     "params_of_body",

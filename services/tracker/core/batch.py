@@ -13,7 +13,8 @@ an object:
 `context` is left out: it holds addresses and user agents that the privacy settings could not reach.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,8 @@ import msgspec
 
 from services.backbone.events import InvalidEvent, path_of_type, type_of_path
 from services.tracker.core.bodies import (
+    UTF8_BOM,
+    JsonText,
     Malformed,
     Refused,
     TooLarge,
@@ -30,20 +33,29 @@ from services.tracker.core.bodies import (
     query_of_members,
     read_json,
 )
+from services.tracker.core.splitting import split_batch
 
-_NDJSON_TYPES: Final = (
-    b"application/x-ndjson",
-    b"application/ndjson",
-    b"application/jsonl",
-    b"application/x-jsonlines",
-)
-_LISTS: Final = ("events", "batch")
+ENCODED_PER_BATCH_BYTE: Final = 2
+"""Bytes of all events of a batch for each byte that a batch may have. Each event holds the request's headers: 10,000
+small entries and a long User-Agent would make gigabytes."""
 _PARAMS: Final = ("params", "properties", "traits")
 _IDENTITY: Final = ("userId", "anonymousId", "name")
 _LATEST_MS: Final = 253_402_300_799_999  # the last millisecond of the year 9999
 _LONGEST_TIME: Final = 40
 _SHORT: Final = 128  # visitors choose types, and a cache must stay small
+# Passes by nearly every body of one event, so that these are not decoded twice.
+_LOOKS_LIKE_BATCH: Final = re.compile(rb"\[\s*+\{|\n\s*+\{")
 _SAFE_IN_PATH: Final = "/:@!$&'()*+,;=-._~%"
+
+
+class BatchLimits(NamedTuple):
+    """What one batch may hold, and the settings that say so."""
+
+    events: int
+    events_setting: str
+    entry_bytes: int
+    """The longest text of an entry. An entry is decoded whole, so this bounds the memory for it."""
+    entry_setting: str
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -59,73 +71,52 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     """What was passed over, although the event is kept."""
 
 
-class Batch(NamedTuple):
-    """The entries of a body in its order: what can't be taken stands there as its refusal."""
+def read_batch(
+    content_type: bytes, body: bytes | bytearray, limits: BatchLimits, *, received_at_ms: int
+) -> Iterator[Entry | Refused]:
+    """Yield the entries of a batch in its order, each decoded when it is asked for; what can't be read is its refusal.
 
-    entries: list[Entry | Refused]
-
-
-def read_batch(content_type: bytes, body: bytes, *, received_at_ms: int, max_events: int, setting: str) -> Batch:
-    """Decode a batch. Raises Malformed when it is none, TooLarge when it has over `max_events` entries."""
-    values, sent_at = _values(content_type, body)
-    skew_ms = _skew_ms(sent_at, received_at_ms)
-    entries: list[Entry | Refused] = []
-    for value in values:
-        if len(entries) >= max_events:
-            raise TooLarge("the batch", max_events, setting, "events")
-        entries.append(_read_entry(value, skew_ms))
-    return Batch(entries)
+    Raises Malformed when the body is no batch, also after some entries, and TooLarge when it has too many entries:
+    none of them may be stored then.
+    """
+    document = split_batch(content_type, body)
+    skew_ms = _skew_ms(document.sent_at, received_at_ms)
+    for index, text in enumerate(document.entries):
+        if index >= limits.events:
+            raise TooLarge("the batch", limits.events, limits.events_setting, "events")
+        yield _read_entry(text, limits, skew_ms)
 
 
-def _values(content_type: bytes, body: bytes) -> tuple[Iterable[object], object]:
-    """Return the entries of a body, not yet looked at, and when the client says that it sent them."""
-    if content_type.partition(b";")[0].strip().lower() in _NDJSON_TYPES:
-        return _lines(body), None
-    try:
-        document = read_json(body)
-    except Malformed:
-        if _is_ndjson(body):
-            return _lines(body), None
-        raise
-    return _list_of(document)
-
-
-def _list_of(document: object) -> tuple[Iterable[object], object]:
-    if isinstance(document, list):
-        return document, None
-    if isinstance(document, dict):
-        for name in _LISTS:
-            if isinstance(document.get(name), list):
-                return document[name], document.get("sent_at", document.get("sentAt"))
-        return [document], None
-    raise Malformed('expected a JSON array, {"events": [...]}, {"batch": [...]} or one JSON object a line')
-
-
-def _is_ndjson(body: bytes) -> bool:
-    first, _, rest = body.strip().partition(b"\n")
-    if not rest or not first.startswith(b"{"):
+def is_plainly_batch(body: bytes) -> bool:
+    """Return whether a body, sent as one event, is plainly a batch: its first entry is an object with a type."""
+    text = body.removeprefix(UTF8_BOM).lstrip()
+    if not text.startswith((b"[", b"{")) or not _LOOKS_LIKE_BATCH.search(text):
         return False
+    first, _, rest = text.partition(b"\n")
     try:
-        return isinstance(read_json(first), dict)
+        if rest.lstrip().startswith(b"{") and _has_type(read_json(first)):
+            return True
+    except Malformed:
+        pass  # the first line is no document of its own
+    try:
+        document = read_json(text)
     except Malformed:
         return False
+    lists = [document.get(name) for name in ("events", "batch")] if isinstance(document, dict) else [document]
+    return any(isinstance(entries, list) and entries and _has_type(entries[0]) for entries in lists)
 
 
-def _lines(body: bytes) -> Iterator[object]:
-    for line in body.split(b"\n"):
-        if line.strip():
-            try:
-                yield read_json(line)
-            except Malformed as refusal:
-                yield refusal
+def _has_type(entry: object) -> bool:
+    return isinstance(entry, dict) and ("type" in entry or "event" in entry)
 
 
-def _read_entry(value: object, skew_ms: int) -> Entry | Refused:
-    if isinstance(value, Refused):
-        return value
-    if not isinstance(value, dict):
-        return Malformed("expected an object")
+def _read_entry(text: JsonText, limits: BatchLimits, skew_ms: int) -> Entry | Refused:
+    if len(text) > limits.entry_bytes:
+        return TooLarge("the entry", limits.entry_bytes, limits.entry_setting)
     try:
+        value = read_json(text)
+        if not isinstance(value, dict):
+            return Malformed("expected an object")
         event_id, id_note = _id(value)
         client_time_ms, time_note = _client_time(value, skew_ms)
         return Entry(
@@ -133,7 +124,7 @@ def _read_entry(value: object, skew_ms: int) -> Entry | Refused:
             query=_query(value),
             id=event_id,
             client_time_ms=client_time_ms,
-            notes=tuple(filter(None, (id_note, time_note))),
+            notes=tuple(filter(None, (id_note, time_note))) if id_note or time_note else (),
         )
     except Refused as refusal:
         return refusal

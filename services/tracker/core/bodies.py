@@ -36,6 +36,17 @@ _LONE_SURROGATE_LENGTH: Final = len(rb"\ud800")
 _LONGEST_CONTENT_TYPE: Final = 1024
 # Members of one gzip body: each costs time, however little is in it, and an empty one has but 20 bytes.
 _MOST_GZIP_MEMBERS: Final = 64
+_UNPACK_STEP: Final = 65_536
+UTF8_BOM: Final = b"\xef\xbb\xbf"
+"""Some clients send it before JSON and text; RFC 8259 (8.1) allows to ignore it."""
+
+
+JsonText = msgspec.Raw | bytes | bytearray | memoryview
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for a text that it can't read."""
+DECODED_BYTES_PER_BYTE: Final = 50
+"""Memory of decoded JSON for each byte of its text, at most: arrays in arrays take 44, usual events 5 to 10."""
+_decode: Final = msgspec.json.Decoder().decode
 
 
 class Refused(InvalidEvent):
@@ -60,55 +71,77 @@ class TooLarge(Refused):
 
 
 class Body:
-    """Takes in a body as it arrives and unpacks gzip on the way; never holds more than `limit` bytes."""
+    """Takes in a body as it arrives, and unpacks gzip when it is whole.
+
+    Holds at most `limit` bytes before that. A few kB of gzip may unpack to `limit` bytes, so a body is unpacked when
+    its turn to be decoded comes, and bodies that wait take no more memory than was sent.
+    """
 
     def __init__(self, encoding: bytes, *, limit: int, setting: str) -> None:
         """Read a body of this Content-Encoding. Raises Unsupported."""
         encoding = encoding.strip().lower()
         if encoding not in (b"", b"identity", b"gzip", b"x-gzip"):
             raise Unsupported("Content-Encoding can be gzip or identity")
-        self._inflate = zlib.decompressobj(wbits=31) if b"gzip" in encoding else None
-        self._members = 1
+        self._is_gzip = b"gzip" in encoding
         self._limit = limit
         self._setting = setting
-        self._data = bytearray()
-        self._received = 0
+        self._received = bytearray()
 
-    def feed(self, chunk: bytes) -> int:
-        """Take the next bytes; returns how many were added to what is held. Raises TooLarge or Malformed."""
-        before = len(self._data)
-        self._received += len(chunk)
-        if self._received > self._limit:
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes. Raises TooLarge."""
+        if len(self._received) + len(chunk) > self._limit:
             raise self._too_large()
-        if self._inflate is None:
-            self._data += chunk
-        else:
-            self._unpack(chunk)
-        return len(self._data) - before
+        self._received += chunk
 
-    def finish(self) -> bytes:
-        """Return the whole body. Raises Malformed when its gzip is cut short."""
-        if self._inflate is not None and not self._inflate.eof and self._received:
-            raise Malformed("the gzip data ends too early")
-        return bytes(self._data)
+    def fits(self, size: int) -> bool:
+        """Return whether the whole body, unpacked, has at most `size` bytes. Takes no longer than unpacking so many.
 
-    def _unpack(self, chunk: bytes) -> None:
-        while chunk:
-            if self._inflate is None or self._inflate.eof:  # gzip allows one member after another
-                self._members += 1
-                if self._members > _MOST_GZIP_MEMBERS:
-                    raise Malformed(f"the gzip data has over {_MOST_GZIP_MEMBERS} members")
-                self._inflate = zlib.decompressobj(wbits=31)
-            try:
-                self._data += self._inflate.decompress(chunk, self._limit + 1 - len(self._data))
-            except zlib.error as error:
-                raise Malformed("the body is no gzip data") from error
-            if len(self._data) > self._limit:
-                raise self._too_large()
-            chunk = self._inflate.unconsumed_tail or self._inflate.unused_data
+        A body that is not valid gzip fits.
+        """
+        if not self._is_gzip:
+            return len(self._received) <= size
+        try:
+            return len(_unpack(self._received, size + 1)) <= size
+        except Malformed:
+            return True
+
+    def finish(self) -> bytes | bytearray:
+        """Return the whole body, unpacked, and keep nothing of it. Raises TooLarge, and Malformed."""
+        received, self._received = self._received, bytearray()
+        if not self._is_gzip:
+            return received
+        data = _unpack(received, self._limit + 1)
+        if len(data) > self._limit:
+            raise self._too_large()
+        return data
 
     def _too_large(self) -> TooLarge:
         return TooLarge("the body", self._limit, self._setting)
+
+
+def _unpack(packed: bytearray, most: int) -> bytearray:
+    """Return the first `most` bytes of what gzip data holds; gzip allows one member after another. Raises Malformed."""
+    data = bytearray()
+    member = zlib.decompressobj(wbits=31)
+    members = 1
+    for at in range(0, len(packed), _UNPACK_STEP):
+        rest = bytes(packed[at : at + _UNPACK_STEP])
+        while rest:
+            if member.eof:
+                member = zlib.decompressobj(wbits=31)
+                members += 1
+                if members > _MOST_GZIP_MEMBERS:
+                    raise Malformed(f"the gzip data has over {_MOST_GZIP_MEMBERS} members")
+            try:
+                data += member.decompress(rest, min(_UNPACK_STEP, most - len(data)))
+            except zlib.error as error:
+                raise Malformed("the body is no gzip data") from error
+            if len(data) >= most:
+                return data
+            rest = member.unconsumed_tail or member.unused_data
+    if packed and not member.eof:
+        raise Malformed("the gzip data ends too early")
+    return data
 
 
 def params_of_body(content_type: bytes, body: bytes) -> bytes:
@@ -118,6 +151,7 @@ def params_of_body(content_type: bytes, body: bytes) -> bytes:
     what sendBeacon sends, and a body without a type) is read as a JSON object, else as pairs, else it becomes
     the parameter `text`. Raises Malformed or Unsupported.
     """
+    body = body.removeprefix(UTF8_BOM)
     kind, options = parse_options_header(content_type[:_LONGEST_CONTENT_TYPE])
     kind = kind.strip().lower()
     if kind == b"application/x-www-form-urlencoded":
@@ -131,26 +165,36 @@ def params_of_body(content_type: bytes, body: bytes) -> bytes:
     raise Unsupported("Content-Type can be a form (urlencoded or multipart), JSON or text")
 
 
-def read_json(data: bytes) -> Any:
+def read_json(data: JsonText) -> Any:
     """Decode JSON. Raises Malformed, with the place where it can tell.
 
     Half a surrogate pair, which JavaScript writes when it cuts text in the middle of an emoji, becomes U+FFFD.
     """
-    if _SURROGATE.search(data):
-        data = _ESCAPE.sub(_mend_surrogate, data)
     try:
-        return msgspec.json.decode(data)
-    except RecursionError:
-        raise Malformed("the JSON is nested too deep") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Malformed(f"not valid JSON: {error}") from error
+        return _decode(data)
+    except UNREADABLE as error:
+        if not _SURROGATE.search(data):
+            raise malformed(error) from None
+    try:
+        return _decode(_ESCAPE.sub(_mend_surrogate, bytes(data)))
+    except UNREADABLE as error:
+        raise malformed(error) from None
+
+
+def malformed(error: Exception) -> Malformed:
+    """Return the refusal of a text for which msgspec raised one of UNREADABLE."""
+    if isinstance(error, RecursionError):
+        return Malformed("the JSON is nested too deep")
+    return Malformed(f"not valid JSON: {error}")
 
 
 def read_json_object(data: bytes) -> dict[str, Any]:
     """Decode a JSON object. Raises Malformed."""
     value = read_json(data)
     if not isinstance(value, dict):
-        raise Malformed("expected a JSON object; many events in one request go to /batch")
+        raise Malformed(
+            "expected a JSON object; many events in one request go to one of TRACKER_BATCH_PATHS, such as /batch"
+        )
     return value
 
 

@@ -6,6 +6,9 @@ kernel's socket buffers (it drops packets before it kills a process for them) an
 
 from typing import Final, NamedTuple
 
+from services.tracker.core.batch import ENCODED_PER_BATCH_BYTE
+from services.tracker.core.bodies import DECODED_BYTES_PER_BYTE
+from services.tracker.core.splitting import SPLIT_BYTES
 from services.tracker.settings import Settings
 
 _MEBIBYTE: Final = 1_048_576
@@ -20,16 +23,14 @@ _REFUSED_CONNECTIONS: Final = 256
 _BUFFER_FACTOR: Final = 1.25
 # A buffer that grows has an eighth to spare.
 _BODY_FACTOR: Final = 1.25
-# A body that is decoded: unpacked, the values of the entries in hand, the encoded events. Large bodies are decoded one
-# at a time.
-_DECODE_FACTOR: Final = 6
+# A body that is decoded beside a large one (routes/decoding.py).
+_USUAL_BODY_BYTES: Final = 262_144
 # The result of an entry, and its text in the response.
 _RESULT_BYTES: Final = 512
 # An event that waits: the entry, its place in the queue, the function to call when it is stored.
 _PENDING_EVENT_BYTES: Final = 600
-# One push holds at most 8 MiB, or the events of one batch, which may take twice the bytes of its body.
+# One push holds at most 8 MiB, or the events of one batch.
 _PUSH_BYTES: Final = 8 * _MEBIBYTE
-_ENCODED_PER_BATCH_BYTE: Final = 2
 # The entries, the command to Redis, the record for the spool; and the entries and the command of a replayed push.
 _PUSH_COPIES: Final = 5
 
@@ -45,8 +46,12 @@ class Part(NamedTuple):
 
 def memory_parts(settings: Settings) -> list[Part]:
     """Return what a tracker with these settings takes at most, in parts."""
-    push_bytes = max(_PUSH_BYTES, _ENCODED_PER_BATCH_BYTE * settings.max_batch_bytes, settings.max_event_bytes)
-    decoding = _DECODE_FACTOR * settings.max_batch_bytes + _RESULT_BYTES * settings.max_batch_events
+    push_bytes = max(_PUSH_BYTES, ENCODED_PER_BATCH_BYTE * settings.max_batch_bytes, settings.max_event_bytes)
+    # A large body and a usual one at a time: each with one entry decoded, its events encoded, and the results. A large
+    # one is unpacked and split as well.
+    in_hand = DECODED_BYTES_PER_BYTE * settings.max_event_bytes + ENCODED_PER_BATCH_BYTE * settings.max_batch_bytes
+    results = _RESULT_BYTES * settings.max_batch_events
+    decoding = 2 * (in_hand + results) + settings.max_batch_bytes + SPLIT_BYTES + _USUAL_BODY_BYTES
     pending = settings.max_pending_bytes + _PENDING_EVENT_BYTES * settings.max_pending_events
     batch_bytes = f"TRACKER_MAX_BATCH_BYTES={settings.max_batch_bytes}"
     batch_events = f"TRACKER_MAX_BATCH_EVENTS={settings.max_batch_events}"
@@ -67,7 +72,11 @@ def memory_parts(settings: Settings) -> list[Part]:
             int(_BODY_FACTOR * settings.max_body_bytes),
             f"TRACKER_MAX_BODY_BYTES={settings.max_body_bytes}",
         ),
-        Part("one batch being decoded", decoding, f"{batch_bytes}, {batch_events}"),
+        Part(
+            "two bodies being decoded",
+            decoding,
+            f"{batch_bytes}, {batch_events}, MAX_EVENT_BYTES={settings.max_event_bytes}",
+        ),
         Part(
             "events that wait for a push",
             pending,

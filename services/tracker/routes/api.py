@@ -1,5 +1,7 @@
 """The routes of the public port: every path belongs to the public."""
 
+import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -10,8 +12,7 @@ from starlette.types import Scope
 
 from services.tracker.routes.collector import Collector
 
-_BATCH_PATHS: Final = ("/batch", "/v1/batch")
-"""The second is where the Segment libraries send theirs."""
+_SLASHES: Final = re.compile("//+")
 
 _STORED: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -36,8 +37,25 @@ class EveryPath(APIRoute):
         return match, {"endpoint": self.endpoint, "path_params": {}, "route": self}
 
 
-def add_routes(app: FastAPI, collector: Collector) -> None:
-    """Let `collector` answer every request that reaches `app`."""
+class BatchRoute(APIRoute):
+    """A route that takes its path however many slashes the client writes: `//v1/batch` and `/v1/batch/` too."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Look at method and path."""
+        if scope["type"] != "http" or scope["method"] not in (self.methods or ()):
+            return Match.NONE, {}
+        if normal_path(scope["path"]) != self.path:
+            return Match.NONE, {}
+        return Match.FULL, {"endpoint": self.endpoint, "path_params": {}, "route": self}
+
+
+def normal_path(path: str) -> str:
+    """Return a path with single slashes and none at its end."""
+    return _SLASHES.sub("/", path).rstrip("/") or "/"
+
+
+def add_routes(app: FastAPI, collector: Collector, batch_paths: Iterable[str]) -> None:
+    """Let `collector` answer every request that reaches `app`; a POST to one of `batch_paths` is a batch."""
 
     async def batch(request: Request) -> Response:
         """Store many events: a JSON array, {"events": [...]}, {"batch": [...]} or NDJSON, also gzip."""
@@ -54,7 +72,8 @@ def add_routes(app: FastAPI, collector: Collector) -> None:
     async def refuse(request: Request, _: Exception) -> Response:
         return await collector.refuse_method(request)
 
-    for path in _BATCH_PATHS:
+    app.router.route_class = BatchRoute
+    for path in dict.fromkeys(map(normal_path, batch_paths)):
         app.post(path, responses=_STORED)(batch)
     app.router.route_class = EveryPath
     app.api_route("/{path:path}", methods=["GET", "HEAD", "POST"], responses=_STORED)(event)

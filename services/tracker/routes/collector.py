@@ -5,7 +5,8 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -19,15 +20,16 @@ from services.backbone.logs import get_logger
 from services.backbone.metrics import TrackerMetrics
 from services.tracker import core
 from services.tracker.routes import answers
+from services.tracker.routes.decoding import Decoders
 from services.tracker.store import EventStore, NotStored, Settle
 
 log = get_logger(__name__)
 
-# From here on a batch is decoded in a thread, so that single events need not wait for it.
-_LARGE_BATCH_BYTES: Final = 65_536
 # How much of a refused body is still read, and how long: a client that is cut off while it sends never sees the answer.
 _LINGER_BYTES: Final = 4_194_304
 _LINGER_S: Final = 1.0
+
+T = TypeVar("T")
 
 _METHODS: Final = frozenset(answers.METHODS.split(", "))
 
@@ -39,6 +41,9 @@ _STATUS: Final[Mapping[type[core.Refused], tuple[int, str]]] = {
 _EVENT_SIZE: Final = "MAX_EVENT_BYTES"
 _BATCH_SIZE: Final = "TRACKER_MAX_BATCH_BYTES"
 _BATCH_EVENTS: Final = "TRACKER_MAX_BATCH_EVENTS"
+# Paths that are logged when a batch arrives at them. Clients choose paths, so their number is bounded.
+_MOST_LOGGED_PATHS: Final = 100
+_LONGEST_LOGGED_PATH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,8 @@ class Collector:
         self._limits = limits
         self._metrics = metrics
         self._held_bytes = 0
+        self._decoders = Decoders(wait_s=limits.body_timeout_s)
+        self._logged_paths: set[bytes] = set()
 
     async def collect(self, request: Request) -> Response:
         """Store the event of a GET, HEAD or POST."""
@@ -116,23 +123,45 @@ class Collector:
         return self._answer(request, 405, body, extra=((b"allow", answers.METHODS.encode()),))
 
     async def _collect(self, request: Request, received: core.Request, fields: Mapping[bytes, bytes]) -> Response:
+        if request.method == "POST":
+            async with self._body(request, fields, self._limits.event_bytes, _EVENT_SIZE) as body:
+                entry, is_batch = await self._decoders.run(body, partial(self._read_event, received, fields))
+                if is_batch:
+                    self._count_batch_as_event(received.path)
+                await self._store.store([entry])
+            return self._answer(request, 200, answers.OK)
         # The body of a GET or HEAD means nothing, but what is refused for its framing must not be stored.
-        async with self._body(request, fields, self._limits.event_bytes, _EVENT_SIZE) as body:
-            params = b""
-            if request.method == "POST":
-                params = core.params_of_body(fields.get(b"content-type", b""), body)
-        event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()), body_params=params)
+        async with self._body(request, fields, self._limits.event_bytes, _EVENT_SIZE):
+            pass
+        event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()))
         await self._store.store([self._encode(event)])
-        if request.method != "POST" and core.wants_image(received.path, fields.get(b"accept", b"")):
+        if core.wants_image(received.path, fields.get(b"accept", b"")):
             return self._answer(request, 200, answers.GIF, content_type=b"image/gif")
         return self._answer(request, 200, answers.OK)
 
+    def _read_event(
+        self, received: core.Request, fields: Mapping[bytes, bytes], body: bytes | bytearray
+    ) -> tuple[bytes, bool]:
+        """Return the encoded event of a POST, and whether its body is plainly a batch."""
+        data = bytes(body)
+        params = core.params_of_body(fields.get(b"content-type", b""), data)
+        event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()), body_params=params)
+        return self._encode(event), core.is_plainly_batch(data)
+
+    def _count_batch_as_event(self, path: bytes) -> None:
+        self._metrics.batches_as_events.inc()
+        path = path[:_LONGEST_LOGGED_PATH]
+        if path not in self._logged_paths and len(self._logged_paths) < _MOST_LOGGED_PATHS:
+            self._logged_paths.add(path)
+            log.warning(
+                "batch_stored_as_one_event",
+                path=path.decode("ascii", "replace"),
+                hint="add the path to TRACKER_BATCH_PATHS if clients send batches there",
+            )
+
     async def _collect_batch(self, request: Request, received: core.Request, fields: Mapping[bytes, bytes]) -> Response:
         async with self._body(request, fields, self._limits.batch_bytes, _BATCH_SIZE) as body:
-            if len(body) > _LARGE_BATCH_BYTES:
-                entries, results = await asyncio.to_thread(self._read_batch, received, fields, body)
-            else:
-                entries, results = self._read_batch(received, fields, body)
+            entries, results = await self._decoders.run(body, partial(self._read_batch, received, fields))
             if entries:
                 await self._store.store(entries)
         refused = len(results) - len(entries)
@@ -141,19 +170,15 @@ class Collector:
         return self._answer(request, 200, msgspec.json.encode(BatchAnswer("ok", len(entries), refused, results)))
 
     def _read_batch(
-        self, received: core.Request, fields: Mapping[bytes, bytes], body: bytes
+        self, received: core.Request, fields: Mapping[bytes, bytes], body: bytes | bytearray
     ) -> tuple[list[bytes], list[Result]]:
-        batch = core.read_batch(
-            fields.get(b"content-type", b""),
-            body,
-            received_at_ms=received.received_at_ms,
-            max_events=self._limits.batch_events,
-            setting=_BATCH_EVENTS,
-        )
+        limits = core.BatchLimits(self._limits.batch_events, _BATCH_EVENTS, self._limits.event_bytes, _EVENT_SIZE)
+        read = core.read_batch(fields.get(b"content-type", b""), body, limits, received_at_ms=received.received_at_ms)
         sender = core.sender_of(received, fields, self._rules)
+        room = core.ENCODED_PER_BATCH_BYTE * self._limits.batch_bytes
         entries: list[bytes] = []
         results: list[Result] = []
-        for index, entry in enumerate(batch.entries):
+        for index, entry in enumerate(read):
             if isinstance(entry, core.Refused):
                 results.append(Result(index, "refused", reason=str(entry)))
                 continue
@@ -165,6 +190,10 @@ class Collector:
                 refusal = core.TooLarge("the event", self._limits.event_bytes, _EVENT_SIZE)
                 results.append(Result(index, "refused", event.id, str(refusal)))
                 continue
+            room -= len(encoded)
+            if room < 0:
+                what = "the events of the batch, each with the headers of the request,"
+                raise core.TooLarge(what, core.ENCODED_PER_BATCH_BYTE * self._limits.batch_bytes, f"2 x {_BATCH_SIZE}")
             entries.append(encoded)
             results.append(Result(index, "stored", event.id, "; ".join(notes)))
         return entries, results
@@ -205,8 +234,8 @@ class Collector:
     @contextlib.asynccontextmanager
     async def _body(
         self, request: Request, fields: Mapping[bytes, bytes], limit: int, setting: str
-    ) -> AsyncIterator[bytes]:
-        """Read a body; while the block runs it counts as held."""
+    ) -> AsyncIterator[core.Body]:
+        """Read a body and wait until it may be decoded; while the block runs it counts as held."""
         encoding = fields.get(b"content-encoding", b"") if request.method == "POST" else b""
         body = core.Body(encoding, limit=limit, setting=setting)
         if int(fields.get(b"content-length", b"0")) > limit:
@@ -215,14 +244,19 @@ class Collector:
         try:
             async with asyncio.timeout(self._limits.body_timeout_s):
                 async for chunk in request.stream():
-                    added = body.feed(chunk)
-                    held += added
-                    self._held_bytes += added
+                    body.feed(chunk)
+                    held += len(chunk)
+                    self._held_bytes += len(chunk)
                     if self._held_bytes > self._limits.all_bodies_bytes:
                         raise _NotTaken(503, "overloaded", "too many bodies are being read; send it again")
-            yield body.finish()
         except TimeoutError:
             raise _NotTaken(408, "timeout", "the request took too long") from None
+        else:
+            try:
+                async with self._decoders.turn(body):
+                    yield body
+            except TimeoutError:
+                raise _NotTaken(503, "overloaded", "too many bodies wait to be decoded; send it again") from None
         finally:
             self._held_bytes -= held
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from services.kafidx.core.failed_logins import FREE_FAILURES
 from tests.contract.kafidx.serving import LOGIN, REFUSED, Kafidx, serving
@@ -48,6 +49,19 @@ async def test_wrong_passwords_delay_the_address_and_no_other(guarded: Kafidx) -
     # The next wrong one doubles the wait.
     assert await statuses(guarded, 1, stranger) == [REFUSED]
     assert (await guarded.get("/", stranger))[2]["Retry-After"] == "2"
+
+
+async def test_field_behind_the_body_names_no_client(guarded: Kafidx) -> None:
+    # A proxy removes the header of a client, not a field behind a chunked body (a trailer).
+    head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nAuthorization: {}\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n"
+    request = head.format(WRONG["Authorization"]) + "0\r\nX-Forwarded-For: 192.0.2.8\r\n\r\n"
+    for _ in range(FREE_FAILURES):
+        reader, writer = await asyncio.open_connection("127.0.0.1", URL(guarded.url).port)
+        writer.write(request.encode())
+        assert (await reader.readline()).split()[1] == str(REFUSED).encode()
+        writer.close()
+    assert await statuses(guarded, 1, LOGIN | via("192.0.2.7")) == [DELAYED]
+    assert await statuses(guarded, 1, LOGIN | via("192.0.2.8")) == [200]
 
 
 async def test_1000_guesses_at_once_from_one_network_are_looked_at_five_times(guarded: Kafidx) -> None:

@@ -5,15 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.backbone.events import type_of_path
-from services.tracker.core.batch import Entry, read_batch
+from services.tracker.core.batch import BatchLimits, Entry, is_plainly_batch, read_batch
 from services.tracker.core.bodies import Malformed, Refused, TooLarge
 
 NOW_MS = 1_800_000_000_000
+ENTRY_BYTES = 10_000
 
 
 def read(body: object, content_type: bytes = b"", max_events: int = 100) -> list[Entry | Refused]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_batch(content_type, data, received_at_ms=NOW_MS, max_events=max_events, setting="MAX").entries
+    limits = BatchLimits(max_events, "MAX", entry_bytes=ENTRY_BYTES, entry_setting="MAX_ENTRY")
+    return list(read_batch(content_type, data, limits, received_at_ms=NOW_MS))
 
 
 def only(body: object) -> Entry:
@@ -153,3 +155,73 @@ def test_any_body_is_read_or_refused(body: bytes, content_type: bytes) -> None:
 @given(st.text(min_size=1).filter(lambda text: text != "track"), st.text())
 def test_the_type_is_always_the_last_segment(event_type: str, path: str) -> None:
     assert type_of_path(only({"type": event_type, "path": path}).path) == event_type
+
+
+BAD_VALUES = {
+    "NaN": b"NaN",
+    "a number out of range": b"1e400",
+    "a surrogate in UTF-8": b'"\xed\xa0\x80"',
+    "depth": b"[" * 4000 + b"]" * 4000,
+    "depth of objects": b'{"a":' * 1500 + b"1" + b"}" * 1500,
+    "an entry over the limit": b'"%s"' % (b"x" * ENTRY_BYTES),
+    "depth over the limit": b"[" * 1_000_000 + b"]" * 1_000_000,
+    "no JSON": b'{"a" 1}',
+}
+DOCUMENTS = {
+    "array": b'[{"type":"a"},{"type":"b","params":%s},{"type":"c"}]',
+    "events": b'{"events":[{"type":"a"},{"type":"b","params":%s},{"type":"c"}]}',
+    "batch": b'{"key":"k", "batch" : [{"type":"a"},{"type":"b","params":%s},{"type":"c"}],"sentAt":1}',
+    "lines": b'{"type":"a"}\n{"type":"b","params":%s}\n{"type":"c"}',
+}
+
+
+@pytest.mark.parametrize("bad", BAD_VALUES.values(), ids=BAD_VALUES)
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_bad_entry_costs_one_entry(document: bytes, bad: bytes) -> None:
+    first, refused, last = read(document % bad)
+    assert isinstance(first, Entry)
+    assert isinstance(refused, Refused)
+    assert str(refused)
+    assert isinstance(last, Entry)
+    assert (first.path, last.path) == (b"/a", b"/c")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_half_of_a_surrogate_pair_is_replaced(document: bytes) -> None:
+    _, entry, _ = read(document % rb'{"x":"cut \ud83d"}')
+    assert isinstance(entry, Entry)
+    assert entry.query.decode() == "x=cut%20\ufffd"
+
+
+def test_time_of_sending_is_read_beside_a_bad_entry() -> None:
+    body = b'{"batch":[{"type":"a","ts":%d},NaN],"sentAt":%d}' % (NOW_MS - 61_000, NOW_MS - 60_000)
+    entry, _ = read(body)
+    assert isinstance(entry, Entry)
+    assert entry.client_time_ms == NOW_MS - 1000
+
+
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_byte_order_mark_is_ignored(document: bytes) -> None:
+    assert all(isinstance(entry, Entry) for entry in read(b"\xef\xbb\xbf" + document % b"{}"))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'[{"type":"a"}]', True),
+        (b'\xef\xbb\xbf [ {"event":"a"} ]', True),
+        (b'{"batch":[{"event":"a"}]}', True),
+        (b'{"api_key":"k","events":[{"type":"a"}]}', True),
+        (b'{"type":"a"}\n{"type":"b"}', True),
+        (b'{"items":[{"type":"a"}]}', False),
+        (b'{"more":{"batch":[{"type":"a"}]}}', False),
+        (b'{"batch":[{"size":1}]}', False),
+        (b"[1,2]", False),
+        (b'{"a":1}', False),
+        (b"[{", False),
+        (b"a=1", False),
+        (b"", False),
+    ],
+)
+def test_batch_sent_as_one_event_is_recognised(body: bytes, *, expected: bool) -> None:
+    assert is_plainly_batch(body) is expected

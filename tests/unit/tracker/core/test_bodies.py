@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.tracker.core.bodies import (
+    DECODED_BYTES_PER_BYTE,
     Body,
     Malformed,
     Refused,
@@ -126,10 +127,9 @@ def test_members_that_a_json_decoder_could_trip_over_are_read() -> None:
 
 def feed(data: bytes, *, encoding: bytes = b"gzip", limit: int = 1000, step: int = 64) -> bytes:
     body = Body(encoding, limit=limit, setting="LIMIT")
-    added = sum(body.feed(data[at : at + step]) for at in range(0, len(data), step))
-    whole = body.finish()
-    assert added == len(whole)
-    return whole
+    for at in range(0, len(data), step):
+        body.feed(data[at : at + step])
+    return bytes(body.finish())
 
 
 @given(st.binary(max_size=1000), st.integers(min_value=1, max_value=400))
@@ -154,6 +154,38 @@ def test_a_gzip_bomb_costs_no_memory() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4_000_000
+
+
+@pytest.mark.parametrize(
+    "piece", [b"{}", b"[[]]", b'{"":0}', b'{"":{}}', b"[" * 900 + b"]" * 900, b'{"":' * 900 + b"0" + b"}" * 900]
+)
+def test_decoded_json_takes_no_more_memory_than_its_factor(piece: bytes) -> None:
+    text = b"[%s]" % b",".join([piece] * (100_000 // len(piece)))
+    tracemalloc.start()
+    value = read_json(text)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert value
+    assert taken < DECODED_BYTES_PER_BYTE * len(text)
+
+
+@pytest.mark.parametrize("encoding", [b"", b"gzip"])
+def test_body_fits_its_unpacked_size(encoding: bytes) -> None:
+    body = Body(encoding, limit=2000, setting="LIMIT")
+    body.feed(gzip.compress(b"x" * 1000) if encoding else b"x" * 1000)
+    assert [body.fits(size) for size in (999, 1000, 1001)] == [False, True, True]
+    assert body.finish() == b"x" * 1000
+
+
+def test_body_that_is_not_gzip_fits() -> None:
+    body = Body(b"gzip", limit=2000, setting="LIMIT")
+    body.feed(b"no gzip")
+    assert body.fits(1)
+
+
+@pytest.mark.parametrize("content_type", [b"application/json", b"text/plain", b""])
+def test_byte_order_mark_is_ignored(content_type: bytes) -> None:
+    assert params_of_body(content_type, b'\xef\xbb\xbf{"a":1}') == b"a=1"
 
 
 @pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"x" * 50)[:-4]])

@@ -37,7 +37,7 @@ async def ask(
     metrics = TrackerMetrics(registry)
     app = FastAPI(redirect_slashes=False)
     collector = Collector(BrokenStore(metrics), RULES, LIMITS, metrics)
-    add_routes(app, collector)
+    add_routes(app, collector, ["/batch"])
     protocol = partial(
         CollectorProtocol,
         max_event_bytes=1024,

@@ -1,0 +1,184 @@
+"""Bodies that cost much to decode: memory, the event loop and the container's limit hold, whatever their shape."""
+
+import asyncio
+import gzip
+import json
+import re
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from deploy.localstack.ports import LOOPBACK
+from deploy.localstack.redis import RedisServer
+from tests.contract.memory_cgroup import joined, memory_cgroup
+from tests.contract.tracker_load import PacedLoad
+from tests.contract.tracker_process import Tracker, read_answer, wait_until
+
+CONTAINER_BYTES = 512 * 1024 * 1024
+"""`mem_limit` in docker-compose/tracker.yml."""
+BATCH_BYTES = 8_388_608
+EVENT_BYTES = 262_144
+AT_ONCE = 12
+MOST_GROWTH = 100_000_000
+LEFT_OVER = 20_000_000
+GETS_PER_S = 200
+_JSON = "Content-Type: application/json"
+_NDJSON = "Content-Type: application/x-ndjson"
+_FORM = "Content-Type: application/x-www-form-urlencoded"
+_PARTS = "Content-Type: multipart/form-data; boundary=b"
+
+
+class Hostile(NamedTuple):
+    """A request that costs its sender little."""
+
+    body: bytes
+    headers: tuple[str, ...] = (_JSON,)
+    path: str = "/batch"
+    statuses: tuple[int, ...] = (413,)
+    """What it may be answered with, beside 503 when too many such bodies arrive."""
+
+    def request(self) -> bytes:
+        head = [f"POST {self.path} HTTP/1.1", "Host: x", *self.headers, f"Content-Length: {len(self.body)}"]
+        return "\r\n".join(head).encode() + b"\r\n\r\n" + self.body
+
+
+def repeated(piece: bytes, between: bytes = b",", size: int = BATCH_BYTES - 100) -> bytes:
+    return between.join([piece] * (size // len(piece + between)))
+
+
+def members(size: int) -> bytes:
+    return b"{%s}" % b",".join(b'"%x":0' % n for n in range(size // 11))
+
+
+def packed(body: bytes, *headers: str, path: str = "/batch", statuses: tuple[int, ...] = (413,)) -> Hostile:
+    return Hostile(gzip.compress(body), ("Content-Encoding: gzip", *headers), path, statuses)
+
+
+def usual_batch(entries: int, size: int) -> bytes:
+    return json.dumps(
+        [{"type": "view", "params": {"di": f"device-{n}", "q": "x" * size}} for n in range(entries)]
+    ).encode()
+
+
+A_LIST = {
+    "objects": repeated(b'{"":0}'),
+    "arrays": repeated(b"[1]"),
+    "texts": repeated(b'"a"'),
+    "numbers": repeated(b"1"),
+    "nothing": b"," * (BATCH_BYTES - 100),
+}
+ENTRY = b'[{"type":"a"},{"type":"b","params":%s},{"type":"c"}]'
+
+SHAPES = {
+    **{f"gzip list of {name}": packed(b"[%s]" % entries, _JSON) for name, entries in A_LIST.items()},
+    "gzip envelope": packed(b'{"batch":[%s],"sentAt":1}' % A_LIST["objects"], _JSON),
+    "gzip lines of {}": packed(repeated(b"{}", b"\n"), _NDJSON),
+    "gzip lines of {} without a type": packed(repeated(b"{}", b"\n")),
+    "gzip blank lines": packed(repeated(b"\n", b""), _NDJSON, statuses=(200,)),
+    "plain list of objects": Hostile(b"[%s]" % A_LIST["objects"]),
+    "plain lines of {}": Hostile(repeated(b"{}", b"\n"), (_NDJSON,)),
+    "an entry of a million members": packed(ENTRY % members(BATCH_BYTES - 200), _JSON, statuses=(200,)),
+    "entries of many members": packed(
+        b"[%s]" % repeated(b'{"type":"a","params":{"b":[%s]}}' % repeated(b'{"":0}', size=EVENT_BYTES - 200)),
+        _JSON,
+        statuses=(200,),
+    ),
+    "an entry of many arrays": packed(
+        ENTRY % (b"[%s]" % repeated(b"[]", size=BATCH_BYTES - 200)), _JSON, statuses=(200,)
+    ),
+    "an entry of many texts": packed(
+        ENTRY % (b"[NaN,%s]" % repeated(b'""', size=BATCH_BYTES - 200)), _JSON, statuses=(200,)
+    ),
+    "an entry of depth 1,000,000": packed(ENTRY % (b"[" * 1_000_000 + b"]" * 1_000_000), _JSON, statuses=(200,)),
+    "an entry of objects of depth 1,000,000": packed(
+        ENTRY % (b'{"":' * 1_000_000 + b"0" + b"}" * 1_000_000), _JSON, statuses=(200,)
+    ),
+    "a list of depth 8,000,000": packed(b"[" * 8_000_000, _JSON, statuses=(400,)),
+    "escapes": packed(b'[NaN,"%s"]' % repeated(b"\\n", b""), _JSON, statuses=(200,)),
+    "10,000 entries with a long User-Agent": packed(
+        b"[%s]" % b",".join([b'{"type":"a"}'] * 10_000), _JSON, "User-Agent: " + "x" * 200_000
+    ),
+    "10,000 usual entries": Hostile(usual_batch(10_000, 760), statuses=(200,)),
+    "a form of 130,000 fields": Hostile(repeated(b"", b"&", EVENT_BYTES - 100), (_FORM, "DNT: 1"), "/a", (200, 413)),
+    "a form of 4,000,000 fields": packed(repeated(b"a", b"&"), _FORM, path="/a"),
+    "multipart of 29,000 parts": Hostile(
+        repeated(b"--b\r\n\r\n\r\n", b"", EVENT_BYTES - 100) + b"--b--\r\n", (_PARTS,), "/a", (200,)
+    ),
+    "multipart of 900,000 parts": packed(repeated(b"--b\r\n\r\n\r\n", b"") + b"--b--\r\n", _PARTS, path="/a"),
+    "an event of 20,000 members": Hostile(members(EVENT_BYTES - 2000), path="/a", statuses=(200, 413)),
+    "an event of many arrays": Hostile(
+        b'{"a":[%s]}' % repeated(b'{"":0}', size=EVENT_BYTES - 2000), path="/a", statuses=(200,)
+    ),
+    "an event of 700,000 members": packed(members(BATCH_BYTES - 200), _JSON, path="/a"),
+    "an event of depth 1,000,000": packed(b'{"a":' + b"[" * 1_000_000, _JSON, path="/a"),
+    "an event of depth 200,000": Hostile(b'{"a":' + b"[" * 200_000, path="/a", statuses=(400,)),
+}
+
+
+@pytest.fixture
+def tracker(redis_server: RedisServer, tmp_path: Path) -> Iterator[Tracker]:
+    """A tracker with the default bounds in a cgroup with the container's limit."""
+    with memory_cgroup(CONTAINER_BYTES) as group:
+        with joined(group):
+            tracker = Tracker(
+                redis_server.url,
+                tmp_path,
+                MAX_EVENT_BYTES=str(EVENT_BYTES),
+                TRACKER_BODY_TIMEOUT_S="20",
+                TRACKER_MAX_BODY_BYTES="33554432",
+            )
+        yield tracker
+        if tracker.is_alive:
+            assert tracker.end() == 0
+        wait_until(lambda: not (group / "cgroup.procs").read_text())
+
+
+def memory(tracker: Tracker, field: str) -> int:
+    status = Path(f"/proc/{tracker.pid}/status").read_text()
+    found = re.search(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
+    assert found, status
+    return int(found[1]) * 1024
+
+
+def send(tracker: Tracker, request: bytes) -> int:
+    with socket.create_connection((LOOPBACK, tracker.port), timeout=60) as connection:
+        connection.sendall(request)
+        return read_answer(connection).status
+
+
+async def attack(tracker: Tracker, hostile: Hostile, load: PacedLoad) -> Counter[int]:
+    """Send a body from many clients at a time, while `load` sends GETs."""
+    loop = asyncio.get_running_loop()
+    request = hostile.request()
+    with ThreadPoolExecutor(AT_ONCE) as clients:
+        attacks = [loop.run_in_executor(clients, send, tracker, request) for _ in range(AT_ONCE)]
+        await load.during(2.0)
+        while not all(one.done() for one in attacks):
+            await load.during(0.5)
+        return Counter(await asyncio.gather(*attacks))
+
+
+@pytest.mark.slow
+@pytest.mark.measures
+@pytest.mark.timeout(900)
+async def test_hostile_bodies_leave_memory_and_gets_alone(tracker: Tracker) -> None:
+    assert tracker.ask("POST", "/batch", body=usual_batch(500, 10)).status == 200
+    before = memory(tracker, "VmRSS")
+    results = {}
+    for name, hostile in SHAPES.items():
+        load = PacedLoad(tracker, per_s=GETS_PER_S)
+        statuses = await attack(tracker, hostile, load)
+        load.close()
+        tracker.redis.flushdb()
+        peak, p99_ms = memory(tracker, "VmHWM") - before, load.figures.quantile_ms(0.99)
+        assert load.figures.errors == [], name
+        assert set(statuses) <= {*hostile.statuses, 503}, name
+        results[name] = (peak, p99_ms)
+    wait_until(lambda: memory(tracker, "VmRSS") - before < LEFT_OVER, limit_s=60)
+    assert {name: peak for name, (peak, _) in results.items() if peak > MOST_GROWTH} == {}
+    assert {name: p99_ms for name, (_, p99_ms) in results.items() if p99_ms > 100} == {}
