@@ -5,7 +5,7 @@ import os
 import sys
 
 if __name__ == "__main__":
-    from deploy.bootstrap import main
+    from deploy.develop.bootstrap import main
 
     main(sys.argv[1:])
 
@@ -13,9 +13,10 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from deploy import dotenv, locks, running
+from deploy.develop import dotenv, locks
+from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.errors import OperatorError
-from deploy.localstack.kafka import KafkaChoice
+from deploy.operate import endpoints
 from deploy.tasks import bench, cloud, docker, end_with, kubernetes, minikube, path, told_plainly
 
 
@@ -44,14 +45,14 @@ def run_demo(  # one line of help each
         if json and not once:
             raise OperatorError("--json tells what came of a replay: demo --once --log FILE --json")
         if once:
-            from deploy import replay
+            from deploy.demo import replay
 
             end_with(replay.replay_once(path(log), kafka=kafka, json_output=json).exit_code)
         else:
-            from deploy import demo
-            from deploy.traffic import parse_rate
+            from deploy.demo import watch
+            from deploy.operate.traffic import parse_rate
 
-            demo.watch(kafka=kafka, rate=parse_rate(rate))
+            watch.watch(kafka=kafka, rate=parse_rate(rate))
 
 
 @task(
@@ -63,23 +64,23 @@ def run_demo(  # one line of help each
 )
 def send(_context: Context, log: str = "", rate: str = "", url: str = "") -> None:
     """Replay an access log to a running tracker: each line is one GET, with its address, agent and referrer."""
-    from deploy import replay
-    from deploy.traffic import parse_rate
+    from deploy.demo import replay
+    from deploy.operate.traffic import parse_rate
 
     with told_plainly():
         if not log:
             raise OperatorError("what is to be sent? send --log FILE")
-        target = url or running.find(os.environ).tracker_url
+        target = url or endpoints.find(os.environ).tracker_url
         end_with(replay.replay_log(path(log), target, rate=parse_rate(rate)).exit_code)
 
 
 @task(name="status", help={"json": "one JSON object instead of tables"})
 def show_status(_context: Context, json: bool = False) -> None:
     """Show the books of the running system, its counters, and how far they are behind."""
-    from deploy import status
+    from deploy.operate import status
 
     with told_plainly():
-        end_with(asyncio.run(status.show(running.find(os.environ), json_output=json)))
+        end_with(asyncio.run(status.show(endpoints.find(os.environ), json_output=json)))
 
 
 @task(
@@ -94,7 +95,7 @@ def show_status(_context: Context, json: bool = False) -> None:
 )
 def run_tests(_context: Context, keyword: str = "", kafka: KafkaChoice = "auto", suite: str = "default") -> None:
     """Run the tests on real servers that are started for them."""
-    from deploy import checks
+    from deploy.develop import checks
 
     with told_plainly():
         end_with(checks.test(kafka=kafka, suite=suite, keyword=keyword))
@@ -103,7 +104,7 @@ def run_tests(_context: Context, keyword: str = "", kafka: KafkaChoice = "auto",
 @task
 def check(_context: Context) -> None:
     """Check format, lint, types, import contracts and locks; edits nothing."""
-    from deploy import checks
+    from deploy.develop import checks
 
     end_with(checks.check())
 
@@ -111,7 +112,7 @@ def check(_context: Context) -> None:
 @task
 def fix(_context: Context) -> None:
     """Let ruff format the code and repair what it can."""
-    from deploy import checks
+    from deploy.develop import checks
 
     end_with(checks.fix())
 
@@ -138,10 +139,10 @@ def generate(_context: Context, yes: bool = False) -> None:
 )
 def fetch(_context: Context, folder: str = "", source: str = "auto") -> None:
     """Get a city database for kafkastore and say what to put into .env."""
-    from deploy import geoip
+    from deploy.develop import geoip
 
     with told_plainly():
-        geoip.fetch(running.environment(os.environ), folder=path(folder) if folder else None, source=source)
+        geoip.fetch(endpoints.environment(os.environ), folder=path(folder) if folder else None, source=source)
 
 
 @task(
@@ -192,11 +193,11 @@ def forget_device(
     yes: bool = False,
 ) -> None:
     """Forget a device: remove what waits or died of it, and drop what it sends from now on."""
-    from deploy import forget
+    from deploy.operate import erase
 
     with told_plainly():
-        environ = running.environment(os.environ)
-        end_with(forget.forget(running.find(os.environ), id, environ=environ, yes=yes))
+        environ = endpoints.environment(os.environ)
+        end_with(erase.forget(endpoints.find(os.environ), id, environ=environ, yes=yes))
 
 
 _LETTERS_MEANT = {
@@ -225,11 +226,11 @@ def list_dead(
     json: bool = False,
 ) -> None:
     """Show the dead letters: what never became an event, and why."""
-    from deploy import dead, letters
+    from deploy.operate import dead, dead_letters
 
     with told_plainly():
-        wanted = letters.parse_wanted(since=since, until=until, reason=reason, event_type=type)
-        end_with(dead.show(running.find(os.environ), wanted, limit=limit, json_output=json))
+        wanted = dead_letters.parse_wanted(since=since, until=until, reason=reason, event_type=type)
+        end_with(dead.show(endpoints.find(os.environ), wanted, limit=limit, json_output=json))
 
 
 @task(
@@ -250,12 +251,12 @@ def replay_dead(
     dry_run: bool = False,
 ) -> None:
     """Put dead letters back into the queue, once their cause is gone; each goes back once, whoever is interrupted."""
-    from deploy import dead, letters
-    from deploy.traffic import parse_rate
+    from deploy.operate import dead, dead_letters
+    from deploy.operate.traffic import parse_rate
 
     with told_plainly():
-        wanted = letters.parse_wanted(since=since, until=until, reason=reason, event_type=type)
-        end_with(dead.replay(running.find(os.environ), wanted, rate=parse_rate(rate), dry_run=dry_run))
+        wanted = dead_letters.parse_wanted(since=since, until=until, reason=reason, event_type=type)
+        end_with(dead.replay(endpoints.find(os.environ), wanted, rate=parse_rate(rate), dry_run=dry_run))
 
 
 namespace = Collection(run_demo, send, show_status, forget_device, run_tests, check, fix, lock)

@@ -6,12 +6,11 @@ import re
 import sys
 import tomllib
 from itertools import pairwise
-from pathlib import Path
 
 from invoke.exceptions import ParseError
 from invoke.program import Program
 
-ROOT = Path(__file__).resolve().parents[1]
+from deploy.paths import ROOT
 
 
 class PushProgram(Program):

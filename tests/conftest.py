@@ -9,9 +9,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaBroker, KafkaKind, choose_kafka
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaBroker, KafkaKind, choose_kafka
+from deploy.develop.localstack.redis import RedisServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy import catalog
-from deploy.dotenv import read_dotenv
+from deploy.develop.dotenv import read_dotenv
 from services.backbone import names
 from services.backbone.settings import PLACEHOLDER, EnvSettings
 

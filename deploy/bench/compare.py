@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from deploy.bench.figures import Figure
+from deploy.bench.results import Figure
 from deploy.errors import OperatorError
 
 LATEST = Path(__file__).parents[2] / ".cache" / "bench"

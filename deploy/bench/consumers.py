@@ -8,20 +8,20 @@ from typing import Any
 
 from redis import Redis
 
-from deploy.bench import figures, report
+from deploy.bench import report, results
 from deploy.bench.entries import records
-from deploy.bench.figures import Round
 from deploy.bench.machine import Cores, Usage, divide
 from deploy.bench.references.first import first_process
 from deploy.bench.references.first_consumer import COUNTED
+from deploy.bench.results import Round
 from deploy.bench.rounds import Effort, in_turns
 from deploy.bench.waiting import wait_until
+from deploy.demo.system import STATISTICS_CONSUMERS
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaChoice
+from deploy.develop.localstack.processes import LocalProcess
 from deploy.errors import OperatorError
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaChoice
-from deploy.localstack.processes import LocalProcess
-from deploy.system import STATISTICS_CONSUMERS
-from deploy.traffic import TrackingRequest, read_log
+from deploy.operate.traffic import TrackingRequest, read_log
 from services.backbone import names
 from services.backbone.kafka import EventProducer
 from services.backbone.settings import KafkaSettings
@@ -45,10 +45,10 @@ def bench_consumers(consumer: str, effort: Effort, *, log: Path, kafka: KafkaCho
         output.print(f"filling the topic with {int(_PER_SECOND * effort.seconds):,} events")
         asyncio.run(arena.fill(requests, int(_PER_SECOND * effort.seconds)))
         rows = in_turns({consumer: arena.count, FIRST_CONSUMER: arena.count_first}, effort, output)
-    found = figures.summed_up(f"consumers {consumer}", rows[consumer], {FIRST_CONSUMER: rows[FIRST_CONSUMER]})
+    found = results.summed_up(f"consumers {consumer}", rows[consumer], {FIRST_CONSUMER: rows[FIRST_CONSUMER]})
     title = f"{consumer} on a full topic, {len(requests):,} different lines over and over"
     return report.report(
-        found, [figures.table(title, rows)], output, effort, json_output=json_output, load=f"{len(requests):,} lines"
+        found, [results.table(title, rows)], output, effort, json_output=json_output, load=f"{len(requests):,} lines"
     )
 
 
@@ -81,7 +81,7 @@ class _Arena:
         finally:
             service.stop()
         counted = self._passed("events")
-        return figures.with_lost(found, abs(self._filled - counted))  # counted twice is as wrong
+        return results.with_lost(found, abs(self._filled - counted))  # counted twice is as wrong
 
     def count_first(self, seconds: float) -> Round:
         """Let the consumer that one would write first count a part of it."""

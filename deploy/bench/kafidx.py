@@ -15,16 +15,16 @@ from typing import Any
 
 import aiohttp
 
-from deploy.bench import figures, report
+from deploy.bench import report, results
 from deploy.bench.entries import records
-from deploy.bench.figures import Round
 from deploy.bench.machine import Cores, Usage, divide
 from deploy.bench.references.first import first_process
+from deploy.bench.results import Round
 from deploy.bench.rounds import Effort, in_turns
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaChoice
-from deploy.localstack.ports import LOOPBACK, free_port, is_listening
-from deploy.traffic import read_log
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaChoice
+from deploy.develop.localstack.ports import LOOPBACK, free_port, is_listening
+from deploy.operate.traffic import read_log
 from services.backbone import names
 from services.backbone.events import Record
 from services.backbone.kafka import EventProducer
@@ -47,9 +47,9 @@ def bench_kafidx(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: 
         arena = _Arena(stack, cores, log)
         contenders = {"kafidx": arena.start_kafidx(), FIRST_KAFIDX: arena.start_first(cleanup)}
         rows = in_turns(contenders, effort, output)
-    found = figures.summed_up("kafidx", rows["kafidx"], {FIRST_KAFIDX: rows[FIRST_KAFIDX]})
+    found = results.summed_up("kafidx", rows["kafidx"], {FIRST_KAFIDX: rows[FIRST_KAFIDX]})
     title = f"{_WATCHERS} watchers, {_RATE:,.0f} events a second; the rate is that of rows a second of CPU time"
-    return report.report(found, [figures.table(title, rows)], output, effort, json_output=json_output, load=arena.load)
+    return report.report(found, [results.table(title, rows)], output, effort, json_output=json_output, load=arena.load)
 
 
 class _Arena:
@@ -94,7 +94,7 @@ class _Arena:
                 task.cancel()
         latencies_s = [each for watcher in watchers for each in watcher.latencies_s]
         return replace(
-            figures.latency_round(latencies_s, rate=rows / cpu_s, lost=_WATCHERS * len(produced_s) - rows),
+            results.latency_round(latencies_s, rate=rows / cpu_s, lost=_WATCHERS * len(produced_s) - rows),
             cpu_us_per_event=1e6 * cpu_s / len(produced_s),
             rss_mb=rss_mb,
         )

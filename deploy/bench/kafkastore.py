@@ -7,16 +7,16 @@ from typing import Any
 
 from redis import Redis
 
-from deploy.bench import figures, report
+from deploy.bench import report, results
 from deploy.bench.entries import entries
-from deploy.bench.figures import Round
 from deploy.bench.machine import Cores, Usage, divide
 from deploy.bench.references.first import first_process
+from deploy.bench.results import Round
 from deploy.bench.rounds import Effort, in_turns
 from deploy.bench.waiting import wait_until
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaChoice
-from deploy.traffic import TrackingRequest, read_log
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaChoice
+from deploy.operate.traffic import TrackingRequest, read_log
 from services.backbone import names
 from services.backbone.kafka import TopicOffsets
 
@@ -35,10 +35,10 @@ def bench_kafkastore(effort: Effort, *, log: Path, kafka: KafkaChoice, json_outp
     with LocalStack(kafka=kafka, say=output.print) as stack:
         arena = _Arena(stack, cores, requests)
         rows = in_turns({"kafkastore": arena.drain, FIRST_ENRICHER: arena.drain_first}, effort, output)
-    found = figures.summed_up("kafkastore", rows["kafkastore"], {FIRST_ENRICHER: rows[FIRST_ENRICHER]})
+    found = results.summed_up("kafkastore", rows["kafkastore"], {FIRST_ENRICHER: rows[FIRST_ENRICHER]})
     title = f"a full queue of {len(requests):,} different lines over and over, caches cold at the start of each round"
     return report.report(
-        found, [figures.table(title, rows)], output, effort, json_output=json_output, load=f"{len(requests):,} lines"
+        found, [results.table(title, rows)], output, effort, json_output=json_output, load=f"{len(requests):,} lines"
     )
 
 

@@ -9,9 +9,9 @@ from typing import NamedTuple, Self
 
 from deploy.bench.client import Client
 from deploy.errors import OperatorError
-from deploy.traffic import TrackingRequest, read_log
+from deploy.operate.traffic import TrackingRequest, read_log
+from deploy.paths import ROOT
 
-_ROOT = Path(__file__).parents[2]
 _CONNECTIONS = 64
 
 
@@ -33,8 +33,8 @@ class Load:
         words = [str(port), str(log), str(rate), str(seconds)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "deploy.bench.load", *words],
-            cwd=_ROOT,
-            env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

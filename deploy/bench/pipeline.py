@@ -12,20 +12,20 @@ from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
-from deploy.bench import figures, report
-from deploy.bench.figures import Round
+from deploy.bench import report, results
 from deploy.bench.load import Load
 from deploy.bench.machine import Usage
 from deploy.bench.probes import COUNTER, Probes
 from deploy.bench.references.nginx import ConstantNginx
+from deploy.bench.results import Round
 from deploy.bench.rounds import Contender, Effort, in_turns
 from deploy.bench.tracker import NGINX, UnderLoad
+from deploy.demo.system import STATISTICS_CONSUMERS, running_system
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaChoice
+from deploy.develop.localstack.ports import is_listening
 from deploy.errors import OperatorError
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaChoice
-from deploy.localstack.ports import is_listening
-from deploy.system import STATISTICS_CONSUMERS, running_system
-from deploy.traffic import count_requests
+from deploy.operate.traffic import count_requests
 from services.backbone import names
 
 _FIRST_RATE = 500.0
@@ -64,12 +64,12 @@ def bench_pipeline(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output
         services = _services_table(path.used)
     # Briefly nothing is sought, and the rate is only the one that was sent.
     reached = [Round(rate=highest)] if highest else rows["pipeline"]
-    speed = figures.summed_up("pipeline", reached, {NGINX: rows[NGINX]})
-    found = figures.summed_up("pipeline", rows["pipeline"], {})
+    speed = results.summed_up("pipeline", reached, {NGINX: rows[NGINX]})
+    found = results.summed_up("pipeline", rows["pipeline"], {})
     found = replace(found, rate=speed.rate, ratios=speed.ratios, lost=found.lost + missing)
     half = ", half of the highest rate sustained" if highest else ""
     tables = [_steps_table(steps)] if steps else []
-    tables += [figures.table(f"answered to counted at {rate:,.0f} events a second{half}", rows), services]
+    tables += [results.table(f"answered to counted at {rate:,.0f} events a second{half}", rows), services]
     return report.report(found, tables, output, effort, json_output=json_output, load=f"{count_requests(log):,} lines")
 
 
@@ -126,7 +126,7 @@ class _Path:
         self._settle()
         cpu_s = sum(usage.cpu_s() for usage in usages.values())  # of all processes, Redis and Kafka too
         return replace(
-            figures.latency_round(
+            results.latency_round(
                 probes.latencies_s, rate=loaded.answered / loaded.seconds, lost=loaded.refused + probes.uncounted
             ),
             cpu_us_per_event=1e6 * cpu_s / loaded.answered,

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from redis import Redis
 
+from deploy.develop.localstack.ports import LOOPBACK
 from deploy.errors import OperatorError
-from deploy.localstack.ports import LOOPBACK
 from services.backbone import names
 
 _PER_S: Final = 100.0

@@ -14,12 +14,12 @@ from rich.table import Table
 
 from deploy.bench import report
 from deploy.errors import OperatorError
+from deploy.paths import ROOT
 
 BENCHES = ("tracker", "kafkastore", "consumers", "kafidx")
 """The services that a bench of their own loads."""
 
-_ROOT = Path(__file__).parents[2]
-_PROFILES = _ROOT / ".cache" / "profiles"
+_PROFILES = ROOT / ".cache" / "profiles"
 _FIND_S = 180.0  # a first run fetches the broker; then the topic is filled
 _WARM_S = 1.5
 _LONGEST_S = 30.0  # longer says nothing new, and its bench may take 300 s
@@ -53,7 +53,7 @@ def profile(service: str, *, seconds: float, log: Path | None = None) -> int:
     words = [f"bench.{service}", "--rounds", "1", "--seconds", str(max(10.0, 8 * seconds)), *lines]
     bench = subprocess.Popen(
         [sys.executable, "-m", "deploy.cli", *words],
-        cwd=_ROOT,
+        cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -67,7 +67,7 @@ def profile(service: str, *, seconds: float, log: Path | None = None) -> int:
         bench.terminate()
         bench.communicate()
     output.print(_table(service, found))
-    output.print(f"flame graph: {svg.relative_to(_ROOT)}")
+    output.print(f"flame graph: {svg.relative_to(ROOT)}")
     return 0
 
 

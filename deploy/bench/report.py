@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.bench import compare
-from deploy.bench.figures import Figure
+from deploy.bench.results import Figure
 from deploy.bench.rounds import Effort
 
 _WIDTH = 120  # where nobody looks at a terminal, as in CI

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from deploy.bench.figures import Round
+from deploy.bench.results import Round
 from deploy.errors import OperatorError
 
 Contender = Callable[[float], Round]

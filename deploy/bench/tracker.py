@@ -10,21 +10,21 @@ from typing import Any
 
 from redis import Redis
 
-from deploy.bench import figures, report, wrk
+from deploy.bench import report, results, wrk
 from deploy.bench.client import Answers, Client
-from deploy.bench.figures import Round
 from deploy.bench.machine import Usage, divide
 from deploy.bench.references.first import first_process
 from deploy.bench.references.nginx import ConstantNginx
+from deploy.bench.results import Round
 from deploy.bench.rounds import Effort, in_turns
 from deploy.bench.waiting import wait_until
+from deploy.develop.localstack.ports import LOOPBACK, free_port, is_listening
+from deploy.develop.localstack.processes import LocalProcess
+from deploy.develop.localstack.redis import RedisServer
+from deploy.develop.localstack.scratch import Scratch
+from deploy.develop.localstack.services import ServiceProcess
 from deploy.errors import OperatorError
-from deploy.localstack.interrupts import exit_on_signals
-from deploy.localstack.ports import LOOPBACK, free_port, is_listening
-from deploy.localstack.processes import LocalProcess
-from deploy.localstack.redis import RedisServer
-from deploy.localstack.scratch import Scratch
-from deploy.localstack.services import ServiceProcess
+from deploy.interrupts import exit_on_signals
 from services.backbone import names
 
 NGINX = "nginx return 200"
@@ -165,7 +165,7 @@ class UnderLoad:
 
 def _measured(answers: Answers, *, events: int) -> Round:
     rate = answers.answered * events / answers.seconds
-    return figures.latency_round(answers.latencies_s, rate=rate, lost=answers.refused * events)
+    return results.latency_round(answers.latencies_s, rate=rate, lost=answers.refused * events)
 
 
 def _batch() -> bytes:
@@ -190,10 +190,10 @@ def bench_tracker(effort: Effort, *, json_output: bool) -> int:
             FIRST_TRACKER: first.at_full_speed,
         }
         full = in_turns(contenders, effort, output)
-        half = (figures.median([found.rate for found in full["tracker"]]) or 0.0) / 2
+        half = (results.median([found.rate for found in full["tracker"]]) or 0.0) / 2
         paced = in_turns({"tracker": partial(tracker.paced, half), NGINX: partial(nginx.paced, half)}, effort, output)
-    speed = figures.summed_up("tracker", full["tracker"], {name: full[name] for name in (NGINX, FIRST_TRACKER)})
-    at_half = figures.summed_up("tracker", paced["tracker"], {})
+    speed = results.summed_up("tracker", full["tracker"], {name: full[name] for name in (NGINX, FIRST_TRACKER)})
+    at_half = results.summed_up("tracker", paced["tracker"], {})
     found = replace(
         speed,
         p50_ms=at_half.p50_ms,
@@ -202,8 +202,8 @@ def bench_tracker(effort: Effort, *, json_output: bool) -> int:
         lost=speed.lost + at_half.lost,
     )
     tables = [
-        figures.table(f"GET, {wrk.CONNECTIONS} connections, as fast as answered", full),
-        figures.table(f"GET at half of that, {half:,.0f} a second at fixed times", paced),
+        results.table(f"GET, {wrk.CONNECTIONS} connections, as fast as answered", full),
+        results.table(f"GET at half of that, {half:,.0f} a second at fixed times", paced),
     ]
     return report.report(found, tables, output, effort, json_output=json_output)
 
@@ -218,6 +218,6 @@ def bench_batch(effort: Effort, *, json_output: bool) -> int:
             FIRST_TRACKER: arena.start_first_tracker().batches,
         }
         rows = in_turns(contenders, effort, output)
-    found = figures.summed_up("batch", rows["batch"], {FIRST_TRACKER: rows[FIRST_TRACKER]})
+    found = results.summed_up("batch", rows["batch"], {FIRST_TRACKER: rows[FIRST_TRACKER]})
     title = f"POST /batch with {BATCH_ENTRIES} entries, {_BATCH_CONNECTIONS} connections, as fast as answered"
-    return report.report(found, [figures.table(title, rows)], output, effort, json_output=json_output)
+    return report.report(found, [results.table(title, rows)], output, effort, json_output=json_output)

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
+from deploy.develop.localstack.processes import LocalProcess
 from deploy.errors import OperatorError
-from deploy.localstack.processes import LocalProcess
 
 _LOOK_S = 0.002
 _STALL_S = 60.0

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from deploy.localstack.processes import LocalProcess
+from deploy.develop.localstack.processes import LocalProcess
 
 _START_S = 10
 _BLOCK = b"\0" * 65_536

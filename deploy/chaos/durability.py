@@ -27,11 +27,11 @@ from rich.table import Table
 
 from deploy.chaos import verify
 from deploy.chaos.timeline import AtRisk, Call, Sample, at_risk, parse_trace
+from deploy.develop.localstack.kafka import KafkaBroker
+from deploy.develop.localstack.processes import LocalProcess
+from deploy.develop.localstack.redis import RedisServer
 from deploy.errors import OperatorError
-from deploy.localstack.interrupts import run_interruptible
-from deploy.localstack.kafka import KafkaBroker
-from deploy.localstack.processes import LocalProcess
-from deploy.localstack.redis import RedisServer
+from deploy.interrupts import run_interruptible
 from services.backbone import names
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record, ensure_topics, topic_plans
 from services.backbone.settings import KafkaSettings

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 
 from deploy.chaos.system import ChaosSystem
-from deploy.localstack.processes import LocalProcess
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.localstack.processes import LocalProcess
+from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
 
 Strike = Callable[[ChaosSystem, random.Random], Awaitable[str]]

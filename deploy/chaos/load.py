@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from deploy.localstack.ports import LOOPBACK
+from deploy.develop.localstack.ports import LOOPBACK
 
 _LONGEST_DELAY_S = 0.5
 """What could not be sent in its time is not sent all at once later: the schedule moves instead."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from deploy.chaos.load import Load, Request, Tally
+from deploy.develop.localstack.ports import LOOPBACK, free_port, is_listening
+from deploy.develop.localstack.processes import LocalProcess
+from deploy.develop.localstack.services import ServiceProcess
 from deploy.errors import OperatorError
-from deploy.localstack.ports import LOOPBACK, free_port, is_listening
-from deploy.localstack.processes import LocalProcess
-from deploy.localstack.services import ServiceProcess
 
 _START_S = 10
 _STOP_S = 10

@@ -20,12 +20,12 @@ from deploy.chaos.faults import FAULTS, Fault, sequence
 from deploy.chaos.load import Load, requests
 from deploy.chaos.outcome import Outcome, outcome_table
 from deploy.chaos.system import ChaosSystem, running
+from deploy.demo.system import endpoints_of
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.errors import OperatorError
-from deploy.localstack import LocalStack
-from deploy.localstack.interrupts import run_interruptible
-from deploy.localstack.kafka import KafkaChoice
-from deploy.status import StatusError, StatusReader
-from deploy.system import endpoints_of
+from deploy.interrupts import run_interruptible
+from deploy.operate.status import StatusError, StatusReader
 from services.backbone.counters import CounterStore
 
 EVENT_COUNTER = "event_counter"

@@ -10,11 +10,11 @@ from http.client import HTTPException
 from deploy.chaos import verify
 from deploy.chaos.clock import Clock, find_library, remove_leftovers
 from deploy.chaos.disk import SmallDisk, can_mount
-from deploy.chaos.relay import Relay
-from deploy.localstack import LocalStack
-from deploy.localstack.ports import LOOPBACK
-from deploy.localstack.processes import LocalProcess
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.ports import LOOPBACK
+from deploy.develop.localstack.processes import LocalProcess
+from deploy.develop.localstack.relay import Relay
+from deploy.develop.localstack.services import ServiceProcess
 
 CONSUMERS = ("event_counter", "timing_stats")
 WITH_CLOCK = ("tracker-2", "kafkastore-2", "event_counter")

@@ -18,8 +18,9 @@ from deploy import catalog
 from deploy.cluster import overlay
 from deploy.cluster.api import Manifest
 from deploy.errors import OperatorError
+from deploy.paths import ROOT
 
-KUBERNETES = overlay.ROOT / "kubernetes"
+KUBERNETES = ROOT / "kubernetes"
 _WRITTEN_BY = "# Written by `python3 tasks.py cloud.generate`, which writes it anew: change its flags, not this file.\n"
 _RESERVED = ("local", "cloud")
 
@@ -317,7 +318,7 @@ def generate_and_tell(cluster: Cluster, directory: Path | None) -> None:
     for written in generate(cluster, place):
         print(f"wrote     {written.name}")
     name = cluster.name if directory is None else str(place)
-    shown = place.relative_to(overlay.ROOT) if place.is_relative_to(overlay.ROOT) else place
+    shown = place.relative_to(ROOT) if place.is_relative_to(ROOT) else place
     print(f"in {shown}, which holds no secret and may be committed. Next:")
     for task in ("namespace.create", "secrets.load", "spin.up"):
         print(f"  python3 tasks.py kubernetes.{task} --overlay {name}")

@@ -11,8 +11,8 @@ import yaml
 
 from deploy.cluster.api import Manifest, namespace_of
 from deploy.errors import OperatorError
+from deploy.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 OVERLAYS = ROOT / "kubernetes" / "overlays"
 
 # Each kind before those that need it to be there; what is not named comes last.

@@ -7,7 +7,7 @@ from pathlib import Path
 from deploy.cluster import overlay
 from deploy.cluster.api import Api, Manifest, Refused, reference
 from deploy.cluster.spin import Tell
-from deploy.dotenv import SECRET_MARK, read_dotenv
+from deploy.develop.dotenv import SECRET_MARK, read_dotenv
 from deploy.errors import OperatorError
 
 # Of its own, so that an overlay that is applied never takes keys away.

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy import running
 from deploy.errors import OperatorError
+from deploy.operate import endpoints
+from deploy.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 FILES = ROOT / "docker-compose"
 DOTENV = ROOT / ".env"
 TEMPLATE = ROOT / ".env.template"
@@ -93,7 +93,7 @@ def require_dotenv() -> None:
 
 def environment() -> dict[str, str]:
     """Return the variables of `.env` under those of the shell, as Compose reads them."""
-    return running.environment(os.environ, dotenv=DOTENV)
+    return endpoints.environment(os.environ, dotenv=DOTENV)
 
 
 def project() -> str:

@@ -5,8 +5,9 @@ import subprocess
 import time
 
 from deploy import catalog
-from deploy.docker import engine
+from deploy.containers import engine
 from deploy.errors import OperatorError
+from deploy.paths import ROOT
 
 OPERATOR = "operator"
 """The image of the operators' tasks and of the synthetic visitors: no service, so in no row of the catalog."""
@@ -89,7 +90,7 @@ def _revision() -> str:
     """Return the commit that is checked out, with a mark when files differ from it; unknown outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(command, cwd=engine.ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return "unknown"
     return done.stdout.strip() or "unknown"

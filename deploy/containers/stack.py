@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from deploy import catalog
 from deploy.catalog import Container
-from deploy.docker import engine, images
+from deploy.containers import engine, images
 from deploy.errors import OperatorError
 
 VISITORS = "visitors"

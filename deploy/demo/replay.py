@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from deploy.demo.system import STATISTICS_CONSUMERS, endpoints_of, running_system
+from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.errors import OperatorError
-from deploy.localstack.interrupts import run_interruptible
-from deploy.localstack.kafka import KafkaChoice
-from deploy.running import Endpoints
-from deploy.status import Status, StatusReader
-from deploy.system import STATISTICS_CONSUMERS, endpoints_of, running_system
-from deploy.traffic import Tally, TrackingRequest, count_requests, read_log, send
+from deploy.interrupts import run_interruptible
+from deploy.operate.endpoints import Endpoints
+from deploy.operate.status import Status, StatusReader
+from deploy.operate.traffic import Tally, TrackingRequest, count_requests, read_log, send
 
 STALL_LIMIT_S = 60.0
 """A replay whose books have not moved for so long is given up: longer than a rebalance on the slowest broker."""

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from deploy import running
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaChoice
-from deploy.localstack.ports import preferred_port
-from deploy.running import Endpoints
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaChoice
+from deploy.develop.localstack.ports import preferred_port
+from deploy.operate import endpoints
+from deploy.operate.endpoints import Endpoints
 
 STATISTICS_CONSUMERS = ("event_counter", "metadata_counter", "search_counter", "timing_stats")
 TRACKER_PORT = 5222
@@ -36,7 +36,7 @@ def running_system(*, kafka: KafkaChoice, console: Console) -> Iterator[LocalSta
             stack.start_service(name, *arguments, env=own)
         stack.wait_until_ready()
         console.print(f"everything runs after {time.monotonic() - begun:.0f} s")
-        with running.announce(endpoints_of(stack)):
+        with endpoints.announce(endpoints_of(stack)):
             yield stack
 
 

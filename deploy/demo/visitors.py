@@ -1,4 +1,4 @@
-"""Synthetic visitors in a container: `python -m deploy.visitors` sends the demo's traffic until it is stopped."""
+"""Synthetic visitors in a container: `python -m deploy.demo.visitors` sends the demo's traffic until it is stopped."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from deploy.errors import OperatorError
-from deploy.traffic import Tally, parse_rate, send, synthetic_visitors
+from deploy.operate.traffic import Tally, parse_rate, send, synthetic_visitors
 
 _DEFAULT_RATE = "50"
 _TELL_S = 10.0

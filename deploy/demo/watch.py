@@ -9,12 +9,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from deploy.localstack import LocalStack
-from deploy.localstack.interrupts import run_interruptible
-from deploy.localstack.kafka import KafkaChoice
-from deploy.status import Status, StatusReader, figure
-from deploy.system import TRACKER_PORT, endpoints_of, running_system
-from deploy.traffic import Tally, send, synthetic_visitors
+from deploy.demo.system import TRACKER_PORT, endpoints_of, running_system
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaChoice
+from deploy.interrupts import run_interruptible
+from deploy.operate.status import Status, StatusReader, figure
+from deploy.operate.traffic import Tally, send, synthetic_visitors
 
 _REFRESH_S = 0.5
 _RATE_WINDOW = 6  # readings, of _REFRESH_S each

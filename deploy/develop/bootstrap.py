@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn, TextIO
 
 OLDEST_PYTHON = (3, 11)
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "deploy" / "locks" / "dev.txt"
 
 _NETWORK_FAULTS = re.compile(

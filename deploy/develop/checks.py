@@ -5,11 +5,11 @@ import sys
 import time
 from pathlib import Path
 
-from deploy import locks
+from deploy.develop import locks
+from deploy.develop.localstack.kafka import KafkaChoice, choose_kafka
 from deploy.errors import OperatorError
-from deploy.localstack.kafka import KafkaChoice, choose_kafka
+from deploy.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 _BIN = Path(sys.executable).parent
 
 CHECKS = {

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[1]
+from deploy.paths import ROOT
+
 SECRET_MARK = "<generate>"  # noqa: S105 - marks the place of a secret in the template; is none
 _SECRET_BYTES = 32
 _ASSIGNMENT = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)")

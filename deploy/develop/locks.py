@@ -8,7 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parents[1]
+from deploy.paths import ROOT
+
 PYPROJECT = ROOT / "pyproject.toml"
 LOCKS = ROOT / "deploy" / "locks"
 

@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.errors import OperatorError
-from deploy.letters import Outline, Wanted, read_letters, readable_time
-from deploy.localstack.interrupts import run_interruptible
-from deploy.running import DOES_IT_RUN, Endpoints
+from deploy.interrupts import run_interruptible
+from deploy.operate.dead_letters import Outline, Wanted, read_letters, readable_time
+from deploy.operate.endpoints import DOES_IT_RUN, Endpoints
 from services.backbone import names
 from services.backbone.kafka import KafkaUnavailable, TopicReader
 from services.backbone.queue import EventQueue, QueueError, connect

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.dotenv import read_dotenv
+from deploy.develop.dotenv import read_dotenv
+from deploy.paths import ROOT
 
-_ROOT = Path(__file__).parents[1]
 _VARIABLES = {"REDIS_URL", "KAFKASTORE_REDIS_URLS", "COUNTERS_REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "TRACKER_PORT"}
-_ANNOUNCEMENTS = _ROOT / ".cache" / "running"
+_ANNOUNCEMENTS = ROOT / ".cache" / "running"
 
 DOES_IT_RUN = (
     "Does it run? `demo` starts a system here; REDIS_URL, COUNTERS_REDIS_URL and\n"
@@ -44,13 +44,13 @@ def announce(endpoints: Endpoints, *, folder: Path = _ANNOUNCEMENTS) -> Iterator
         file.unlink(missing_ok=True)
 
 
-def environment(environ: Mapping[str, str], *, dotenv: Path = _ROOT / ".env") -> dict[str, str]:
+def environment(environ: Mapping[str, str], *, dotenv: Path = ROOT / ".env") -> dict[str, str]:
     """Return the variables of `.env`, where there is one, under those of the shell; empty ones count as not set."""
     written = read_dotenv(dotenv) if dotenv.exists() else {}
     return {name: value for name, value in {**written, **environ}.items() if value}
 
 
-def find(environ: Mapping[str, str], *, folder: Path = _ANNOUNCEMENTS, dotenv: Path = _ROOT / ".env") -> Endpoints:
+def find(environ: Mapping[str, str], *, folder: Path = _ANNOUNCEMENTS, dotenv: Path = ROOT / ".env") -> Endpoints:
     """Find the system to talk to: what the shell names, else a running demo, else what `.env` names, else defaults."""
     demo = None if _VARIABLES & environ.keys() else _latest_announced(folder)
     if demo is not None:

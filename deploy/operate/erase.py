@@ -11,11 +11,11 @@ from redis.exceptions import ResponseError
 from rich.console import Console
 from rich.status import Status as Spinner
 
-from deploy.dead import quieten, without_password
 from deploy.errors import OperatorError
-from deploy.letters import read_letters
-from deploy.localstack.interrupts import run_interruptible
-from deploy.running import Endpoints
+from deploy.interrupts import run_interruptible
+from deploy.operate.dead import quieten, without_password
+from deploy.operate.dead_letters import read_letters
+from deploy.operate.endpoints import Endpoints
 from services.backbone import names
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record, TopicReader, delete_records
 from services.backbone.queue import EventQueue, QueueError, connect

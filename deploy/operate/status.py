@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.errors import OperatorError
-from deploy.running import DOES_IT_RUN, Endpoints
+from deploy.operate.endpoints import DOES_IT_RUN, Endpoints
 from services.backbone import histogram, names
 from services.backbone.counters import CounterStore, Progress
 from services.backbone.kafka import KafkaUnavailable, TopicOffsets

@@ -4,7 +4,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from deploy.localstack.kafka import KafkaChoice
+from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.tasks import end_with, path, told_plainly
 
 _EFFORT = {

@@ -10,7 +10,7 @@ from deploy.tasks import end_with, told_plainly
 @task(name="build", help={"service": "only this service's image (default: all, side by side)"})
 def build_images(_context: Context, service: str = "") -> None:
     """Build the images of the services, tagged with PUSH_VERSION."""
-    from deploy.docker import images
+    from deploy.containers import images
 
     with told_plainly():
         images.build(service)
@@ -25,7 +25,7 @@ def build_images(_context: Context, service: str = "") -> None:
 )
 def push_images(_context: Context, registry: str = "", service: str = "") -> None:
     """Push the images to a registry."""
-    from deploy.docker import images
+    from deploy.containers import images
 
     with told_plainly():
         images.push(registry, service)
@@ -34,7 +34,7 @@ def push_images(_context: Context, registry: str = "", service: str = "") -> Non
 @task
 def create_periphery(_context: Context) -> None:
     """Start what the services need: networks, volumes, data stores, Kafka topics."""
-    from deploy.docker import stack
+    from deploy.containers import stack
 
     with told_plainly():
         stack.create_periphery()
@@ -50,7 +50,7 @@ def create_periphery(_context: Context) -> None:
 )
 def spin_up(_context: Context, profile: list[str], build: bool = False, timeout: int = 300) -> None:
     """Start everything, and return when all of it is healthy."""
-    from deploy.docker import stack
+    from deploy.containers import stack
 
     with told_plainly():
         stack.spin_up(build=build, profiles=profile, timeout_s=timeout)
@@ -64,7 +64,7 @@ def spin_up(_context: Context, profile: list[str], build: bool = False, timeout:
 )
 def spin_down(_context: Context, keep_data: bool = False, yes: bool = False) -> None:
     """Stop everything and leave nothing: containers, networks and, after a question, data."""
-    from deploy.docker import stack
+    from deploy.containers import stack
 
     with told_plainly():
         stack.spin_down(keep_data=keep_data, yes=yes)
@@ -73,7 +73,7 @@ def spin_down(_context: Context, keep_data: bool = False, yes: bool = False) -> 
 @task(help={"only-print": "open no browser, also in a desktop session"})
 def open_urls(_context: Context, only_print: bool = False) -> None:
     """Show where the pages are, and open them."""
-    from deploy.docker import stack
+    from deploy.containers import stack
 
     with told_plainly():
         stack.open_urls(only_print=only_print)
@@ -89,7 +89,7 @@ def open_urls(_context: Context, only_print: bool = False) -> None:
 )
 def show_logs(_context: Context, service: str = "", follow: bool = False, since: str = "") -> None:
     """Show what the containers have written."""
-    from deploy.docker import stack
+    from deploy.containers import stack
 
     with told_plainly():
         stack.show_logs(service, follow=follow, since=since)
@@ -98,7 +98,7 @@ def show_logs(_context: Context, service: str = "", follow: bool = False, since:
 @task(name="run", help={"command": 'the task and its flags: "status --json", "dead.list", "forget --id DEVICE --yes"'})
 def run_inside(_context: Context, command: str = "") -> None:
     """Run a task (status, dead.*, forget) in a container that reaches the stores."""
-    from deploy.docker import stack
+    from deploy.containers import stack
 
     with told_plainly():
         end_with(stack.run_inside(command))

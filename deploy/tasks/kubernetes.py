@@ -6,6 +6,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
+from deploy.paths import ROOT
 from deploy.tasks import path, told_plainly
 
 _OVERLAY = "local, cloud, the name of one that cloud.generate wrote, or the path of a directory"
@@ -44,7 +45,7 @@ def load_secrets(_context: Context, overlay: str = "local", context: str = "", d
         from deploy.cluster import api, secrets
         from deploy.cluster import overlay as overlays
 
-        source = path(dotenv) if dotenv else overlays.ROOT / ".env"
+        source = path(dotenv) if dotenv else ROOT / ".env"
         with api.connect(context) as cluster:
             secrets.load(cluster, overlays.build(overlays.find(overlay, path(overlay))), source, print)
 
@@ -119,10 +120,10 @@ def show_pods(_context: Context, namespace: str = "push", context: str = "") -> 
     with told_plainly():
         from rich.console import Console
 
-        from deploy.cluster import api, looks
+        from deploy.cluster import api, inspect
 
         with api.connect(context) as cluster:
-            Console(width=_width()).print(looks.pods(cluster, namespace))
+            Console(width=_width()).print(inspect.pods(cluster, namespace))
 
 
 @task(
@@ -139,10 +140,10 @@ def show_logs(
 ) -> None:
     """Show the last lines of a container, of every pod that has it."""
     with told_plainly():
-        from deploy.cluster import api, looks
+        from deploy.cluster import api, inspect
 
         with api.connect(context) as cluster:
-            for line in looks.logs(cluster, namespace, container=container, tail=tail):
+            for line in inspect.logs(cluster, namespace, container=container, tail=tail):
                 print(line)
 
 
@@ -152,10 +153,10 @@ def show_resources(_context: Context, namespace: str = "push", context: str = ""
     with told_plainly():
         from rich.console import Console
 
-        from deploy.cluster import api, looks
+        from deploy.cluster import api, inspect
 
         with api.connect(context) as cluster:
-            Console(width=_width()).print(looks.resources(cluster, namespace))
+            Console(width=_width()).print(inspect.resources(cluster, namespace))
 
 
 def _width() -> int | None:

@@ -14,8 +14,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from playwright.async_api import Page, WebSocketRoute, expect
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
 from services.backbone import names
 from services.backbone.kafka import TopicReader
 from services.backbone.settings import KafkaSettings

@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from deploy.localstack import LocalStack
-from deploy.localstack.ports import LOOPBACK, free_port
-from deploy.localstack.processes import LocalProcess
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack.processes import LocalProcess
 from tests.alerts import Watcher
 
 MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"

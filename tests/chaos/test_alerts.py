@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaBroker, KafkaKind
-from deploy.localstack.redis import RedisServer
-from deploy.localstack.services import ServiceProcess
-from deploy.system import STATISTICS_CONSUMERS
+from deploy.demo.system import STATISTICS_CONSUMERS
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaBroker, KafkaKind
+from deploy.develop.localstack.redis import RedisServer
+from deploy.develop.localstack.services import ServiceProcess
 from tests.alerts import fires_alone
 from tests.chaos.prometheus import MONITORING, Prometheus, config_for, jobs_of
 

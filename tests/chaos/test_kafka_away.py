@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from deploy.chaos import verify
-from deploy.chaos.away import Away, measure
+from deploy.chaos.outage import Away, measure
 from deploy.chaos.system import ChaosSystem
 
 MIB = 1024 * 1024

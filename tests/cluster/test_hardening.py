@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.cluster import overlay
 from deploy.cluster.api import Manifest
+from deploy.paths import ROOT
 
 VERSION = "3.3.30"
 SKIPPED = {
@@ -23,7 +23,7 @@ SKIPPED = {
 @pytest.fixture(scope="session")
 def checkov() -> Path:
     """checkov in an environment of its own: it pins dozens of libraries; kept between runs."""
-    folder = overlay.ROOT / ".cache" / f"checkov-{VERSION}-py{sys.version_info.major}{sys.version_info.minor}"
+    folder = ROOT / ".cache" / f"checkov-{VERSION}-py{sys.version_info.major}{sys.version_info.minor}"
     program = folder / "bin" / "checkov"
     done = folder / "installed"
     if not done.exists():

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from deploy.cluster import looks, namespaces, secrets, spin
+from deploy.cluster import inspect, namespaces, secrets, spin
 from deploy.cluster.api import Api, Manifest
 from deploy.cluster.spin import Patience
 from deploy.errors import OperatorError
@@ -29,29 +29,29 @@ def lines(table: Table) -> list[str]:
 
 
 def test_pods_are_told_with_what_is_ready(running: Api) -> None:
-    tracker = next(line for line in lines(looks.pods(running, "push")) if line.startswith("tracker-0"))
+    tracker = next(line for line in lines(inspect.pods(running, "push")) if line.startswith("tracker-0"))
     assert tracker.split()[:4] == ["tracker-0", "3/3", "Running", "0"]
 
 
 def test_what_is_wrong_with_a_pod_is_told(running: Api, cluster: ApiServer) -> None:
     cluster.state.crashing.add("kafidx")
-    told = " ".join(lines(looks.pods(running, "push")))
+    told = " ".join(lines(inspect.pods(running, "push")))
     assert "it ends again and again" in told
 
 
 def test_the_last_lines_of_every_pod_are_told(running: Api) -> None:
-    told = list(looks.logs(running, "push", container="kafkastore", tail=2))
+    told = list(inspect.logs(running, "push", container="kafkastore", tail=2))
     assert told == [f'tracker-0  {{"event":"line {n} of kafkastore"}}' for n in (98, 99)]
 
 
 def test_an_unknown_container_is_answered_with_those_there_are(running: Api) -> None:
     with pytest.raises(OperatorError, match=r"no container 'trakcer' runs in push; there are .*tracker, tracker-redis"):
-        list(looks.logs(running, "push", container="trakcer", tail=2))
+        list(inspect.logs(running, "push", container="trakcer", tail=2))
 
 
 def test_resources_tell_what_is_asked_and_used(running: Api, cluster: ApiServer) -> None:
     def kafka() -> list[str]:
-        return next(line for line in lines(looks.resources(running, "push")) if line.startswith("kafka-0")).split()
+        return next(line for line in lines(inspect.resources(running, "push")) if line.startswith("kafka-0")).split()
 
     assert kafka() == ["kafka-0", "kafka", "100m", "12m", "768Mi", "1Gi", "64Mi"]
     cluster.state.operators = False  # and with them metrics-server

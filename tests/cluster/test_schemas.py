@@ -10,8 +10,8 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 
-from deploy.cluster import overlay
 from deploy.cluster.api import Manifest, title
+from deploy.paths import ROOT
 from tests.cluster.conftest import BUILDS
 from tests.cluster.state import OPERATORS
 
@@ -66,7 +66,7 @@ def types(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The operators' types and a TypeScript compiler, from the npm registry; kept between runs."""
     npm = shutil.which("npm")
     assert npm is not None, "npm fetches the operators' types: install it"
-    folder = overlay.ROOT / ".cache" / "operator-types"
+    folder = ROOT / ".cache" / "operator-types"
     wanted = json.dumps({"private": True, "type": "module", "dependencies": list(PACKAGES)})
     done = folder / "packages.json"
     if not done.exists() or done.read_text() != wanted:

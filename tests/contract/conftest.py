@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import RedisServer
 from tests.contract.kafkastore_bench import dead_letters, doom, events, kafkastore, queue, redis_beside_the_tracker
 from tests.contract.tracker_process import Tracker
 

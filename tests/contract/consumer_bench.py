@@ -11,8 +11,8 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
-from deploy.localstack.kafka import KafkaBroker
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.kafka import KafkaBroker
+from deploy.develop.localstack.redis import RedisServer
 from services.backbone import names
 from services.backbone.counters import CounterStore
 from services.backbone.events import Event, Place, encode_event

@@ -19,10 +19,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 from redis.asyncio import Redis
 
-from deploy.letters import Letter, read_letters
-from deploy.localstack import LocalStack
-from deploy.localstack.redis import RedisServer
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.redis import RedisServer
+from deploy.develop.localstack.services import ServiceProcess
+from deploy.operate.dead_letters import Letter, read_letters
 from services.backbone import names
 from services.backbone.events import RawEvent, encode_raw
 from services.backbone.kafka import TopicReader

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
+from deploy.develop.localstack.services import ServiceProcess
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("answered", "topic", "counted")

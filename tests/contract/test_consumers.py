@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from deploy.localstack.kafka import KafkaBroker
-from deploy.localstack.redis import RedisServer
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.localstack.kafka import KafkaBroker
+from deploy.develop.localstack.redis import RedisServer
+from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
 from tests.contract.consumer_bench import Bench, Extent, events, eventually, open_bench
 

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from deploy.localstack.kafka import KafkaBroker
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.kafka import KafkaBroker
+from deploy.develop.localstack.redis import RedisServer
 from services.backbone import names
 from services.backbone.counters import CounterStore, IdWindow, Outcome, Progress, Update
 from services.backbone.events import Event, encode_event

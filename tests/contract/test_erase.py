@@ -6,8 +6,8 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from deploy.localstack import LocalStack
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.redis import RedisServer
 from services.backbone import names
 from services.backbone.events import encode_raw
 from services.backbone.queue import Books, EventQueue

@@ -6,8 +6,8 @@ import uuid
 
 from redis.asyncio import Redis
 
-from deploy.localstack import LocalStack
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.redis import RedisServer
 from services.backbone.queue import EventQueue
 from tests.contract.kafkastore_bench import Kafkastore, Topic, entries, readiness, settled, until
 

@@ -12,9 +12,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from redis.asyncio import Redis
 
-from deploy.localstack import LocalStack
-from deploy.localstack.redis import RedisServer
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.redis import RedisServer
+from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
 from services.backbone.counters import CounterStore
 from services.backbone.events import encode_raw

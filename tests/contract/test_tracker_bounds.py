@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import RedisServer
 from tests.contract.tracker_process import LIMIT, Answer, Tracker, read_answer, wait_until
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy.localstack.ports import is_listening
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.ports import is_listening
+from deploy.develop.localstack.redis import RedisServer
 from tests.contract.tracker_load import Load, assert_all_answered_is_stored
 from tests.contract.tracker_process import Tracker, read_answer, wait_until
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.localstack.ports import free_port
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.ports import free_port
+from deploy.develop.localstack.redis import RedisServer
 from services.backbone import names
 from tests.contract.tracker_load import Disk, Memory, PacedLoad
 from tests.contract.tracker_process import Tracker, wait_until

@@ -15,8 +15,8 @@ from typing import Protocol
 import psutil
 import pytest
 
-from deploy.localstack.ports import LOOPBACK, is_listening
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.ports import LOOPBACK, is_listening
+from deploy.develop.localstack.redis import RedisServer
 from services.backbone import names
 from tests.contract.tracker_load import Load
 from tests.contract.tracker_process import Tracker, read_answer, wait_until

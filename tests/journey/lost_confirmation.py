@@ -6,7 +6,7 @@ import re
 from types import TracebackType
 from typing import Self
 
-from deploy.localstack.ports import LOOPBACK
+from deploy.develop.localstack.ports import LOOPBACK
 from services.backbone import names
 
 _CHUNK = 65_536

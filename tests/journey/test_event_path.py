@@ -18,13 +18,13 @@ import pytest
 from redis.asyncio import Redis
 from rich.console import Console
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
-from deploy.replay import Outcome, replay
-from deploy.running import Endpoints
-from deploy.status import StatusReader
-from deploy.system import STATISTICS_CONSUMERS, endpoints_of, running_system
-from deploy.traffic import Tally, TrackingRequest, send, synthetic_visitors
+from deploy.demo.replay import Outcome, replay
+from deploy.demo.system import STATISTICS_CONSUMERS, endpoints_of, running_system
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
+from deploy.operate.endpoints import Endpoints
+from deploy.operate.status import StatusReader
+from deploy.operate.traffic import Tally, TrackingRequest, send, synthetic_visitors
 from services.backbone import names
 from services.backbone.counters import CounterStore
 from services.backbone.histogram import TOTAL_LABEL

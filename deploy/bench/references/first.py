@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.localstack.processes import LocalProcess
-
-_ROOT = Path(__file__).parents[3]
+from deploy.develop.localstack.processes import LocalProcess
+from deploy.paths import ROOT
 
 
 def first_process(name: str, *arguments: str, within: Sequence[str], logs: Path) -> LocalProcess:
@@ -17,6 +16,6 @@ def first_process(name: str, *arguments: str, within: Sequence[str], logs: Path)
         f"first-{name}",
         [*within, sys.executable, "-m", module, *arguments],
         log=logs / f"first-{name}.log",
-        env={**os.environ, "PYTHONPATH": str(_ROOT)},
-        cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
     )

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.bench.machine import program
-from deploy.localstack.ports import LOOPBACK, free_port
-from deploy.localstack.processes import LocalProcess
+from deploy.develop.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack.processes import LocalProcess
 
 _CONFIGURATION = """
 daemon off;

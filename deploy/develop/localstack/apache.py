@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from deploy.develop.localstack.ports import LOOPBACK, free_port
 from deploy.errors import OperatorError
-from deploy.localstack.ports import LOOPBACK, free_port
 
 _POM = Path(__file__).with_name("kafka-pom.xml")
 _OLDEST_JAVA = 17

@@ -14,7 +14,7 @@ import venv
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
-from deploy import locks
+from deploy.develop import locks
 from deploy.errors import OperatorError
 
 

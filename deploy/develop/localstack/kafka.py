@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
+from deploy.develop.localstack import apache, tansu
+from deploy.develop.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack.processes import LocalProcess
 from deploy.errors import OperatorError
-from deploy.localstack import apache, tansu
-from deploy.localstack.ports import LOOPBACK, free_port
-from deploy.localstack.processes import LocalProcess
 
 KafkaKind = Literal["apache", "tansu"]
 KafkaChoice = Literal["auto", "apache", "tansu"]

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from deploy.localstack.ports import LOOPBACK, free_port
-from deploy.localstack.processes import LocalProcess
+from deploy.develop.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack.processes import LocalProcess
 
 RedisChoice = Literal["auto", "system", "wheel"]
 

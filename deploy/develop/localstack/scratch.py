@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-_ROOT = Path(__file__).parents[2]
-_LOGS = _ROOT / ".cache" / "logs"
+from deploy.paths import ROOT
+
+_LOGS = ROOT / ".cache" / "logs"
 _LOGS_KEPT = 10
 _OWNER = "owner.lock"
 _PREFIX = f"push-stack-{os.getuid()}-"

@@ -6,11 +6,11 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from deploy.localstack.environments import python_of
-from deploy.localstack.ports import LOOPBACK, free_port
-from deploy.localstack.processes import LocalProcess
+from deploy.develop.localstack.environments import python_of
+from deploy.develop.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack.processes import LocalProcess
+from deploy.paths import ROOT
 
-_ROOT = Path(__file__).parents[2]
 _READY_TIMEOUT_S = 60
 _REQUEST_TIMEOUT_S = 2
 
@@ -37,11 +37,11 @@ class ServiceProcess:
         self.name = name
         self.label = label
         inherited = {key: value for key, value in os.environ.items() if key in _INHERITED}
-        own = {"INTERNAL_PORT": str(free_port()), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(_ROOT)}
+        own = {"INTERNAL_PORT": str(free_port()), "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
         self.env = inherited | own | dict(env)
         self.internal_url = f"http://{LOOPBACK}:{self.env['INTERNAL_PORT']}"
         command = [*within, python_of(name), "-m", f"services.{name}", *arguments]
-        self.process = LocalProcess(label, command, log=logs / f"{label}.log", env=self.env, cwd=_ROOT)
+        self.process = LocalProcess(label, command, log=logs / f"{label}.log", env=self.env, cwd=ROOT)
 
     @property
     def pid(self) -> int:

@@ -8,14 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deploy.geoip import bundled_database
-from deploy.localstack.interrupts import exit_on_signals, undisturbed
-from deploy.localstack.kafka import KafkaBroker, KafkaChoice, choose_kafka
-from deploy.localstack.ports import LOOPBACK, free_port
-from deploy.localstack.processes import LocalProcess
-from deploy.localstack.redis import RedisChoice, RedisServer
-from deploy.localstack.scratch import Scratch
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.geoip import bundled_database
+from deploy.develop.localstack.kafka import KafkaBroker, KafkaChoice, choose_kafka
+from deploy.develop.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack.processes import LocalProcess
+from deploy.develop.localstack.redis import RedisChoice, RedisServer
+from deploy.develop.localstack.scratch import Scratch
+from deploy.develop.localstack.services import ServiceProcess
+from deploy.interrupts import exit_on_signals, undisturbed
 
 TOPIC_PARTITIONS = 4
 MAX_EVENT_BYTES = 262_144

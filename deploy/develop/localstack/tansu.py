@@ -4,7 +4,7 @@ import importlib.util
 import os
 from pathlib import Path
 
-from deploy.localstack.ports import LOOPBACK
+from deploy.develop.localstack.ports import LOOPBACK
 
 
 def find_tansu() -> Path:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import RedisServer
 from services.backbone.counters import CounterStore, Progress
 from services.backbone.kafka import Batch
 from services.backbone.metrics import ConsumerMetrics

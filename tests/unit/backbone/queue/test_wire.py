@@ -8,8 +8,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from deploy.localstack.ports import LOOPBACK
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.ports import LOOPBACK
+from deploy.develop.localstack.redis import RedisServer
 from services.backbone.queue import connect
 from services.backbone.queue.wire import Wire
 

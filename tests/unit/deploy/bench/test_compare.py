@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from deploy.bench.compare import compare, keep
-from deploy.bench.figures import Round, summed_up
+from deploy.bench.results import Round, summed_up
 from deploy.errors import OperatorError
 
 

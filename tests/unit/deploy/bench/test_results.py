@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.bench.figures import Round, latency_round, median, quantile, summed_up
+from deploy.bench.results import Round, latency_round, median, quantile, summed_up
 
 
 def test_figure_is_the_median_of_the_rounds_and_the_sum_of_what_was_lost() -> None:

@@ -1,7 +1,7 @@
 import pytest
 from rich.console import Console
 
-from deploy.bench.figures import Round
+from deploy.bench.results import Round
 from deploy.bench.rounds import BRIEF, Effort, in_turns, parse_effort
 from deploy.errors import OperatorError
 

@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 
 from deploy.chaos.load import Answer, Load, Tally, batch, pixel, requests, stored_ids
-from deploy.localstack.ports import LOOPBACK
+from deploy.develop.localstack.ports import LOOPBACK
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"

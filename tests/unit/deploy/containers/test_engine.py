@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.docker import engine
-from deploy.docker.engine import State
+from deploy.containers import engine
+from deploy.containers.engine import State
 from deploy.errors import OperatorError
 
 

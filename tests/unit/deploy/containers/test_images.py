@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.docker import engine, images
+from deploy.containers import engine, images
 from deploy.errors import OperatorError
 
 

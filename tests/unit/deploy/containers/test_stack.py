@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.docker import engine, stack
+from deploy.containers import engine, stack
 from deploy.errors import OperatorError
 
 

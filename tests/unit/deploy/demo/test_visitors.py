@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def visited() -> Iterator[tuple[str, list[str]]]:
 
 def start(tmp_path: Path, **environ: str) -> subprocess.Popen[str]:
     env = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), **environ}
-    command = [sys.executable, "-m", "deploy.visitors"]
+    command = [sys.executable, "-m", "deploy.demo.visitors"]
     return subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
 
 

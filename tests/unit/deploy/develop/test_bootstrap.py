@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import bootstrap
+from deploy.develop import bootstrap
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PYTHON = Path(sys.base_prefix) / "bin" / "python3"
 _TIMEOUT_S = 110
 EMPTY_LOCK = "# nothing\n"
@@ -26,7 +26,9 @@ def clone(tmp_path: Path) -> Path:
     """A clone with what the bootstrap reads; tasks.py never gets to import invoke."""
     (tmp_path / "deploy" / "locks").mkdir(parents=True)
     shutil.copy(ROOT / "tasks.py", tmp_path)
-    shutil.copy(ROOT / "deploy" / "bootstrap.py", tmp_path / "deploy")
+    (tmp_path / "deploy" / "develop").mkdir()
+    shutil.copy(ROOT / "deploy" / "develop" / "bootstrap.py", tmp_path / "deploy" / "develop")
+    (tmp_path / "deploy" / "develop" / "__init__.py").touch()
     (tmp_path / "deploy" / "__init__.py").touch()
     (tmp_path / "deploy" / "cli.py").write_text(CLI)
     (tmp_path / "deploy" / "locks" / "dev.txt").write_text(EMPTY_LOCK)

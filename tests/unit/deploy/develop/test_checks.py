@@ -2,15 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from deploy import checks
+from deploy.develop import checks
 from deploy.errors import OperatorError
+from deploy.paths import ROOT
 
 
 def test_all_checks_run_and_each_failure_is_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(checks, "CHECKS", {"no": ("ruff", "no-such-command"), "yes": ("ruff", "--version")})
-    monkeypatch.setattr("deploy.locks.faults", lambda: ["dev.txt is missing"])
+    monkeypatch.setattr("deploy.develop.locks.faults", lambda: ["dev.txt is missing"])
     assert checks.check() == 1
     shown = capsys.readouterr().out
     assert "FAILED no" in shown
@@ -53,7 +54,7 @@ def test_a_suite_is_a_choice_of_markers(monkeypatch: pytest.MonkeyPatch, suite: 
         returncode = 5
 
     def record(command: list[str], *, cwd: Path, check: bool) -> Done:
-        assert cwd == checks.ROOT
+        assert cwd == ROOT
         assert not check
         ran.append(command)
         return Done()

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dotenv import generate, read_dotenv, report
+from deploy.develop.dotenv import generate, read_dotenv, report
 
 TEMPLATE = """\
 # Where Redis is.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import geoip
+from deploy.develop import geoip
 from tests.unit.kafkastore.mmdb import write_database
 
 MAXMIND_RECORD = {"country": {"iso_code": "US"}}

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import locks
+from deploy.develop import locks
 
 PIN = "{}=={} \\\n    --hash=sha256:00\n"
 

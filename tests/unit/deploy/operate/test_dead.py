@@ -1,5 +1,5 @@
-from deploy.dead import make_plan, without_password
-from deploy.letters import Outline, Wanted
+from deploy.operate.dead import make_plan, without_password
+from deploy.operate.dead_letters import Outline, Wanted
 
 NOW_MS = 1_764_000_000_000
 

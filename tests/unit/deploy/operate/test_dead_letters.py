@@ -1,7 +1,7 @@
 import pytest
 
 from deploy.errors import OperatorError
-from deploy.letters import Outline, Wanted, parse_time, parse_wanted, readable_time
+from deploy.operate.dead_letters import Outline, Wanted, parse_time, parse_wanted, readable_time
 
 NOW_MS = 1_764_000_000_000
 

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from deploy.running import Endpoints, announce, environment, find
+from deploy.operate.endpoints import Endpoints, announce, environment, find
 
 DEMO = Endpoints(
     "http://127.0.0.1:40001", ("redis://127.0.0.1:40002/0",), "redis://127.0.0.1:40002/0", "127.0.0.1:40003"

@@ -1,8 +1,8 @@
 import pytest
 
 from deploy.errors import OperatorError
-from deploy.forget import UNTOUCHED, forget
-from deploy.running import Endpoints
+from deploy.operate.endpoints import Endpoints
+from deploy.operate.erase import UNTOUCHED, forget
 
 NOWHERE = Endpoints("http://127.0.0.1:1", ("redis://127.0.0.1:1/0",), "redis://127.0.0.1:1/0", "127.0.0.1:1")
 

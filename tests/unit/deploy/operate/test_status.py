@@ -4,7 +4,7 @@ from collections.abc import Mapping
 import pytest
 from rich.console import Console
 
-from deploy.status import Status, as_json, render
+from deploy.operate.status import Status, as_json, render
 from services.backbone.counters import Progress
 from services.backbone.queue import Books
 

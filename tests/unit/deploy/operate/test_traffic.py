@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from deploy import traffic
 from deploy.errors import OperatorError
-from deploy.traffic import (
+from deploy.operate import traffic
+from deploy.operate.traffic import (
     LogFormatError,
     Tally,
     TrackingRequest,

@@ -8,7 +8,7 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import RedisServer
 from services.backbone.queue import EventQueue
 from services.kafkastore.settings import Settings
 from services.kafkastore.worker.drained import wait_until_drained

@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import RedisServer
 from services.backbone import names
 from services.backbone.metrics import TrackerMetrics
 from services.backbone.queue import EventQueue, EvictionAllowed, connect

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.localstack import apache
+from deploy.develop.localstack import apache
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_what_an_interrupted_resolve_left_is_thrown_away(tools: Path) -> None:
 
 def test_a_killed_resolve_takes_maven_along_and_the_next_one_succeeds(tools: Path, tmp_path: Path) -> None:
     maven(tools, f'touch "$out/half.jar"; echo $$ > {tmp_path}/pid; exec sleep 60')
-    program = "from deploy.localstack import apache; apache.ensure_jars(print)"
+    program = "from deploy.develop.localstack import apache; apache.ensure_jars(print)"
     run = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL)
     pause = threading.Event()
     while not (tmp_path / "pid").exists():
@@ -66,7 +66,7 @@ def test_a_killed_resolve_takes_maven_along_and_the_next_one_succeeds(tools: Pat
 
 def test_concurrent_resolves_fetch_once(tools: Path) -> None:
     maven(tools, f'sleep 0.5; touch "$out/kafka_2.13-4.jar"; echo x >> {tools}/calls')
-    program = "from deploy.localstack import apache; apache.ensure_jars(print)"
+    program = "from deploy.develop.localstack import apache; apache.ensure_jars(print)"
     runs = [subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(3)]
     assert [run.wait(30) for run in runs] == [0, 0, 0]
     assert (tools / "calls").read_text() == "x\n"

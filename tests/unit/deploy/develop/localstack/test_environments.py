@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy import locks
+from deploy.develop import locks
+from deploy.develop.localstack.environments import python_of
 from deploy.errors import OperatorError
-from deploy.localstack.environments import python_of
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/__main__.py"))
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from deploy.localstack import apache, kafka
-from deploy.localstack.kafka import KafkaBroker, choose_kafka
+from deploy.develop.localstack import apache, kafka
+from deploy.develop.localstack.kafka import KafkaBroker, choose_kafka
 from services.backbone.kafka import ensure_topics, topic_plans
 
 

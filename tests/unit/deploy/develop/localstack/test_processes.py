@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.localstack.processes import LocalProcess, ProcessFailed
+from deploy.develop.localstack.processes import LocalProcess, ProcessFailed
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 
 
 def python(program: str, tmp_path: Path) -> LocalProcess:
@@ -74,7 +74,7 @@ def test_a_process_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None
 @pytest.mark.parametrize("then", [[], ["--then", "sleep", "61"]], ids=["command", "first-of-two"])
 def test_a_process_does_not_outlive_a_killed_parent(tmp_path: Path, then: list[str]) -> None:
     program = (
-        "import os, time; from pathlib import Path; from deploy.localstack.processes import LocalProcess\n"
+        "import os, time; from pathlib import Path; from deploy.develop.localstack.processes import LocalProcess\n"
         f"p = LocalProcess('x', {['sleep', '60', *then]!r}, log=Path('log'), env=os.environ, cwd=Path())\n"
         "p.start(); print(p.pid, flush=True); time.sleep(60)"
     )

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 import pytest
 from redis import Redis
 
-from deploy.localstack import redis as subject
-from deploy.localstack.redis import RedisServer, find_redis_server
+from deploy.develop.localstack import redis as subject
+from deploy.develop.localstack.redis import RedisServer, find_redis_server
 
 
 @pytest.fixture

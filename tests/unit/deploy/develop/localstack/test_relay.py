@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from deploy.chaos.relay import Relay
-from deploy.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack.relay import Relay
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
-from deploy.localstack.ports import is_listening
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
+from deploy.develop.localstack.ports import is_listening
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 PROGRAM = """
 import sys, time
-from deploy.localstack import LocalStack
+from deploy.develop.localstack import LocalStack
 print("begun", flush=True)
 with LocalStack(kafka=sys.argv[1], say=lambda _: None) as stack:
     stack.start_service("tracker")
