@@ -1,8 +1,8 @@
-"""A TCP relay that plays a bad network: it delays, holds back, cuts, and refuses."""
+"""A TCP relay that simulates a bad network: latency, stalls, resets and refused connections."""
 
 import asyncio
 import contextlib
-from types import TracebackType
+from collections.abc import Callable
 from typing import Self
 
 from deploy.develop.localstack.ports import LOOPBACK, free_port
@@ -11,13 +11,17 @@ _CHUNK = 65_536
 
 
 class Relay:
-    """Listens on a port of its own and passes bytes on to `target` on loopback. Use it as an async context manager."""
+    """Listens on its own `port` and forwards bytes to `target` on loopback. Use it as an async context manager.
 
-    def __init__(self, target: int) -> None:
+    `inspect` sees each chunk from the client before it is forwarded. It may call `stall` to hold the chunk back.
+    """
+
+    def __init__(self, target: int, *, inspect: Callable[[bytes], None] = lambda _chunk: None) -> None:
         self.port = free_port()
         self.latency_s = 0.0
-        """How long each piece is kept, in each direction."""
+        """Delay of each chunk, in each direction."""
         self._target = target
+        self._inspect = inspect
         self._refusing = False
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -28,9 +32,7 @@ class Relay:
         self._server = await asyncio.start_server(self._accept, LOOPBACK, self.port)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._server.close()
         for task in self._serving:
             task.cancel()
@@ -38,17 +40,17 @@ class Relay:
             await asyncio.wait(self._serving)
 
     def stall(self) -> None:
-        """Pass nothing on, and let neither side notice."""
+        """Forward nothing. Connections stay open, so neither side notices."""
         self._flowing.clear()
 
     def cut(self) -> None:
-        """Reset all connections, and from now on every new one."""
+        """Reset all connections, and every new one until `heal`."""
         self._refusing = True
         for end in self._ends:
             end.transport.abort()
 
     def heal(self) -> None:
-        """Be a good network again; what was stalled arrives."""
+        """Forward without delay again, beginning with the chunks that were held back."""
         self.latency_s = 0.0
         self._refusing = False
         self._flowing.set()
@@ -67,28 +69,34 @@ class Relay:
             ends.add(far_writer)
             self._ends |= ends
             directions = [
-                asyncio.ensure_future(self._pass_on(reader, far_writer)),
-                asyncio.ensure_future(self._pass_on(far_reader, writer)),
+                asyncio.ensure_future(self._forward(reader, far_writer, inspect=self._inspect)),
+                asyncio.ensure_future(self._forward(far_reader, writer)),
             ]
             try:
-                # One side gone is the end of both.
+                # When one side closes, close the other too.
                 await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for direction in directions:
                     direction.cancel()
                 await asyncio.wait(directions)
         except OSError:
-            return  # nobody listens there: the caller sees its connection cut
+            return  # the target does not listen: the client sees a reset
         finally:
             self._ends -= ends
             for end in ends:
                 end.transport.abort()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        inspect: Callable[[bytes], None] = lambda _chunk: None,
+    ) -> None:
         with contextlib.suppress(OSError):
-            while data := await reader.read(_CHUNK):
+            while chunk := await reader.read(_CHUNK):
+                inspect(chunk)
                 if self.latency_s:
                     await asyncio.sleep(self.latency_s)
                 await self._flowing.wait()
-                writer.write(data)
+                writer.write(chunk)
                 await writer.drain()

@@ -84,3 +84,24 @@ async def test_a_cut_resets_connections_and_refuses_new_ones_until_healed(relay:
 async def test_a_connection_to_nobody_is_cut() -> None:
     async with Relay(free_port()) as relay, connected(relay) as streams:
         assert await is_cut(streams)
+
+
+async def test_inspect_sees_client_data_before_it_is_forwarded_and_may_stall_it() -> None:
+    received: list[bytes] = []
+
+    async def record(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1024):
+            received.append(data)
+        writer.close()
+
+    def stall_on_ping(chunk: bytes) -> None:
+        if chunk == b"ping":
+            relay.stall()
+
+    server = await asyncio.start_server(record, LOOPBACK, 0)
+    async with Relay(server.sockets[0].getsockname()[1], inspect=stall_on_ping) as relay:
+        async with connected(relay) as streams:
+            with pytest.raises(TimeoutError):
+                await ask(streams, limit_s=0.2)
+    server.close()
+    assert received == []
