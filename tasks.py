@@ -17,7 +17,7 @@ from deploy.develop import dotenv, locks
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.errors import OperatorError
 from deploy.operate import endpoints
-from deploy.tasks import bench, cloud, docker, end_with, kubernetes, minikube, path, told_plainly
+from deploy.tasks import bench, cloud, docker, exit_with, kubernetes, minikube, path, report_errors
 
 
 @task(
@@ -39,7 +39,7 @@ def run_demo(  # one line of help each
     rate: str = "50",
 ) -> None:
     """Run the whole system on this machine, without containers, with visitors and a live table; Ctrl-C stops it."""
-    with told_plainly():
+    with report_errors():
         if once != bool(log):
             raise OperatorError("a replay takes both: demo --once --log FILE")
         if json and not once:
@@ -47,10 +47,10 @@ def run_demo(  # one line of help each
         if once:
             from deploy.demo import replay
 
-            end_with(replay.replay_once(path(log), kafka=kafka, json_output=json).exit_code)
+            exit_with(replay.replay_once(path(log), kafka=kafka, json_output=json).exit_code)
         else:
             from deploy.demo import watch
-            from deploy.operate.traffic import parse_rate
+            from deploy.operate.send import parse_rate
 
             watch.watch(kafka=kafka, rate=parse_rate(rate))
 
@@ -64,14 +64,13 @@ def run_demo(  # one line of help each
 )
 def send(_context: Context, log: str = "", rate: str = "", url: str = "") -> None:
     """Replay an access log to a running tracker: each line is one GET, with its address, agent and referrer."""
-    from deploy.demo import replay
-    from deploy.operate.traffic import parse_rate
+    from deploy.operate.send import parse_rate, send_log
 
-    with told_plainly():
+    with report_errors():
         if not log:
             raise OperatorError("what is to be sent? send --log FILE")
         target = url or endpoints.find(os.environ).tracker_url
-        end_with(replay.replay_log(path(log), target, rate=parse_rate(rate)).exit_code)
+        exit_with(send_log(path(log), target, rate=parse_rate(rate)).exit_code)
 
 
 @task(name="status", help={"json": "one JSON object instead of tables"})
@@ -79,8 +78,8 @@ def show_status(_context: Context, json: bool = False) -> None:
     """Show the books of the running system, its counters, and how far they are behind."""
     from deploy.operate import status
 
-    with told_plainly():
-        end_with(asyncio.run(status.show(endpoints.find(os.environ), json_output=json)))
+    with report_errors():
+        exit_with(asyncio.run(status.show(endpoints.find(os.environ), json_output=json)))
 
 
 @task(
@@ -97,8 +96,8 @@ def run_tests(_context: Context, keyword: str = "", kafka: KafkaChoice = "auto",
     """Run the tests on real servers that are started for them."""
     from deploy.develop import checks
 
-    with told_plainly():
-        end_with(checks.test(kafka=kafka, suite=suite, keyword=keyword))
+    with report_errors():
+        exit_with(checks.test(kafka=kafka, suite=suite, keyword=keyword))
 
 
 @task
@@ -106,7 +105,7 @@ def check(_context: Context) -> None:
     """Check format, lint, types, import contracts and locks; edits nothing."""
     from deploy.develop import checks
 
-    end_with(checks.check())
+    exit_with(checks.check())
 
 
 @task
@@ -114,20 +113,20 @@ def fix(_context: Context) -> None:
     """Let ruff format the code and repair what it can."""
     from deploy.develop import checks
 
-    end_with(checks.fix())
+    exit_with(checks.fix())
 
 
 @task(help={"upgrade": "take the newest versions instead of keeping those that are locked"})
 def lock(_context: Context, upgrade: bool = False) -> None:
     """Write the lock files anew from pyproject.toml."""
-    with told_plainly():
+    with report_errors():
         locks.write_locks(upgrade=upgrade)
 
 
 @task(help={"yes": "ask nothing: keep an existing .env value by value and add what it lacks"})
 def generate(_context: Context, yes: bool = False) -> None:
     """Write .env from .env.template; what it marks as a secret is generated."""
-    with told_plainly():
+    with report_errors():
         dotenv.generate_and_tell(yes=yes)
 
 
@@ -141,7 +140,7 @@ def fetch(_context: Context, folder: str = "", source: str = "auto") -> None:
     """Get a city database for kafkastore and say what to put into .env."""
     from deploy.develop import geoip
 
-    with told_plainly():
+    with report_errors():
         geoip.fetch(endpoints.environment(os.environ), folder=path(folder) if folder else None, source=source)
 
 
@@ -167,17 +166,17 @@ def run_chaos(
     only: str = "",
 ) -> None:
     """Hurt a system of its own under load: kills, outages, cuts; exit code 0 if nothing that was answered is lost."""
-    with told_plainly():
+    with report_errors():
         from deploy.chaos import run
 
         asked = run.parse(minutes=minutes, seed=seed, rate=rate, only=only)
-        end_with(run.run_chaos(asked, kafka=kafka, json_output=json).exit_code)
+        exit_with(run.run_chaos(asked, kafka=kafka, json_output=json).exit_code)
 
 
 @task(name="durability")
 def show_durability(_context: Context) -> None:
     """Measure what Redis and Kafka lose of what they confirmed, at a kill and at a power cut (needs strace)."""
-    with told_plainly():
+    with report_errors():
         from deploy.chaos import durability
 
         durability.measure_and_tell()
@@ -195,9 +194,9 @@ def forget_device(
     """Forget a device: remove what waits or died of it, and drop what it sends from now on."""
     from deploy.operate import erase
 
-    with told_plainly():
+    with report_errors():
         environ = endpoints.environment(os.environ)
-        end_with(erase.forget(endpoints.find(os.environ), id, environ=environ, yes=yes))
+        exit_with(erase.forget(endpoints.find(os.environ), id, environ=environ, yes=yes))
 
 
 _LETTERS_MEANT = {
@@ -228,9 +227,9 @@ def list_dead(
     """Show the dead letters: what never became an event, and why."""
     from deploy.operate import dead, dead_letters
 
-    with told_plainly():
-        wanted = dead_letters.parse_wanted(since=since, until=until, reason=reason, event_type=type)
-        end_with(dead.show(endpoints.find(os.environ), wanted, limit=limit, json_output=json))
+    with report_errors():
+        wanted = dead_letters.parse_filter(since=since, until=until, reason=reason, event_type=type)
+        exit_with(dead.show(endpoints.find(os.environ), wanted, limit=limit, json_output=json))
 
 
 @task(
@@ -252,11 +251,11 @@ def replay_dead(
 ) -> None:
     """Put dead letters back into the queue, once their cause is gone; each goes back once, whoever is interrupted."""
     from deploy.operate import dead, dead_letters
-    from deploy.operate.traffic import parse_rate
+    from deploy.operate.send import parse_rate
 
-    with told_plainly():
-        wanted = dead_letters.parse_wanted(since=since, until=until, reason=reason, event_type=type)
-        end_with(dead.replay(endpoints.find(os.environ), wanted, rate=parse_rate(rate), dry_run=dry_run))
+    with report_errors():
+        wanted = dead_letters.parse_filter(since=since, until=until, reason=reason, event_type=type)
+        exit_with(dead.replay(endpoints.find(os.environ), wanted, rate=parse_rate(rate), dry_run=dry_run))
 
 
 namespace = Collection(run_demo, send, show_status, forget_device, run_tests, check, fix, lock)

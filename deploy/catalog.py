@@ -13,7 +13,7 @@ CATALOG = Path(__file__).with_name("catalog.toml")
 INTERNAL_PORT = 9464
 """Where every container of a service answers /livez, /readyz and /metrics."""
 
-Kind = Literal["server", "worker", "store", "job"]
+ContainerKind = Literal["server", "worker", "store", "job"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Container:
     """One container; `catalog.toml` says what each field means."""
 
     name: str
-    kind: Kind
+    kind: ContainerKind
     service: str = ""
     image: str = ""
     arguments: tuple[str, ...] = ()

@@ -174,3 +174,30 @@ def test_no_service_imports_deploy_or_tests() -> None:
         assert not re.search(r"^\s*(?:from|import) (?:deploy|tests|tasks)\b", path.read_text(), re.MULTILINE), relative(
             path
         )
+
+
+_SHARED_NAMES = {
+    *("Settings", "Metrics"),  # every service has its own
+    *("Batch", "Found", "Headers", "Place", "Record", "Stage"),  # services: to be renamed
+    "Refused",
+}
+
+
+def _public_types(directory: str) -> Iterator[tuple[str, str]]:
+    """Yield each public class and type alias of a source tree, with its file."""
+    for path in sorted((ROOT / directory).rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            targets = [node] if isinstance(node, ast.ClassDef) else getattr(node, "targets", [])
+            for target in targets:
+                name = getattr(target, "name", None) or getattr(target, "id", "")
+                if re.match(r"[A-Z]\w*[a-z]", name):
+                    yield name, relative(path)
+
+
+def test_no_two_public_types_share_a_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for directory in ("deploy", "services"):
+        for name, home in _public_types(directory):
+            homes.setdefault(name, []).append(home)
+    shared = {name: files for name, files in homes.items() if len(files) > 1}
+    assert {name: files for name, files in shared.items() if name not in _SHARED_NAMES} == {}

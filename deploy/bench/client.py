@@ -22,7 +22,7 @@ _NAP_S = 0.00005  # the kernel makes about a tenth of a millisecond of it
 
 
 @dataclass
-class Answers:
+class ClientResult:
     """What became of the requests of one round."""
 
     latencies_s: list[float] = field(default_factory=list)
@@ -54,20 +54,20 @@ class Client:
         for each in self._sockets:
             each.close()
 
-    def at_fixed_rate(self, requests: Sequence[bytes], *, rate: float, seconds: float) -> Answers:
+    def at_fixed_rate(self, requests: Sequence[bytes], *, rate: float, seconds: float) -> ClientResult:
         """Send `rate` requests a second for so long, the given ones in turn; return when all are answered."""
         with _undisturbed():
             begin_s = time.perf_counter() + 0.01
             count = int(rate * seconds)
             return self._run(requests, [begin_s + number / rate for number in range(count)], until_s=None)
 
-    def as_fast_as_answered(self, requests: Sequence[bytes], *, seconds: float) -> Answers:
+    def as_fast_as_answered(self, requests: Sequence[bytes], *, seconds: float) -> ClientResult:
         """Send the next request on each connection when the one before is answered, for so long."""
         with _undisturbed():
             return self._run(requests, None, until_s=time.perf_counter() + seconds)
 
-    def _run(self, requests: Sequence[bytes], due_s: Sequence[float] | None, *, until_s: float | None) -> Answers:
-        found = Answers()
+    def _run(self, requests: Sequence[bytes], due_s: Sequence[float] | None, *, until_s: float | None) -> ClientResult:
+        found = ClientResult()
         free = deque(self._sockets)
         asked: dict[int, tuple[socket.socket, float]] = {}
         buffers: dict[int, bytes] = {}

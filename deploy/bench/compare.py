@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from deploy.bench.results import Figure
+from deploy.bench.results import BenchResult
 from deploy.errors import OperatorError
 
 LATEST = Path(__file__).parents[2] / ".cache" / "bench"
@@ -46,7 +46,7 @@ class Change:
         return self.part < _WORSE
 
 
-def keep(figure: Figure, *, brief: bool, load: str = "", folder: Path = LATEST) -> None:
+def keep(figure: BenchResult, *, brief: bool, load: str = "", folder: Path = LATEST) -> None:
     """Keep a figure, measured with `load`, as the last one of its bench here; a brief one beside, not in its place."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = {

@@ -21,7 +21,7 @@ from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.develop.localstack.processes import LocalProcess
 from deploy.errors import OperatorError
-from deploy.operate.traffic import TrackingRequest, read_log
+from deploy.operate.access_log import TrackingRequest, read_log
 from services.backbone import names
 from services.backbone.kafka import EventProducer
 from services.backbone.settings import KafkaSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from uuid_utils import uuid7
 
-from deploy.operate.traffic import TrackingRequest
+from deploy.operate.access_log import TrackingRequest
 from services.backbone.events import RawEvent, Record, encode_raw
 from services.backbone.logs import configure_logging
 from services.kafkastore.core.entries import prepare

@@ -24,7 +24,7 @@ from deploy.bench.rounds import Effort, in_turns
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.develop.localstack.ports import LOOPBACK, free_port, is_listening
-from deploy.operate.traffic import read_log
+from deploy.operate.access_log import read_log
 from services.backbone import names
 from services.backbone.events import Record
 from services.backbone.kafka import EventProducer

@@ -16,7 +16,7 @@ from deploy.bench.rounds import Effort, in_turns
 from deploy.bench.waiting import wait_until
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
-from deploy.operate.traffic import TrackingRequest, read_log
+from deploy.operate.access_log import TrackingRequest, read_log
 from services.backbone import names
 from services.backbone.kafka import TopicOffsets
 

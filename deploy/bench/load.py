@@ -1,4 +1,4 @@
-"""Load from a process of its own, so that it takes no time from whoever watches: `python -m deploy.bench.load ...`."""
+"""The load in its own process, so that it takes no CPU time from the measuring one: `python -m deploy.bench.load`."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 from deploy.bench.client import Client
 from deploy.errors import OperatorError
-from deploy.operate.traffic import TrackingRequest, read_log
+from deploy.operate.access_log import TrackingRequest, read_log
 from deploy.paths import ROOT
 
 _CONNECTIONS = 64
@@ -25,7 +25,7 @@ class Loaded(NamedTuple):
     seconds: float
 
 
-class Load:
+class BenchLoad:
     """Requests at a fixed rate from a process that runs beside."""
 
     def __init__(self, port: int, log: Path, *, rate: float, seconds: float) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.bench import report, results
-from deploy.bench.load import Load
+from deploy.bench.load import BenchLoad
 from deploy.bench.machine import Usage
 from deploy.bench.probes import COUNTER, Probes
 from deploy.bench.references.nginx import ConstantNginx
@@ -25,7 +25,7 @@ from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.develop.localstack.ports import is_listening
 from deploy.errors import OperatorError
-from deploy.operate.traffic import count_requests
+from deploy.operate.access_log import count_requests
 from services.backbone import names
 
 _FIRST_RATE = 500.0
@@ -105,14 +105,14 @@ class _Path:
         return steps
 
     def at(self, rate: float, seconds: float) -> Round:
-        """Load at a rate that is sustained, and follow single events among it."""
+        """BenchLoad at a rate that is sustained, and follow single events among it."""
         self._rounds += 1
         probes = Probes(self._port, self._redis, name=f"probe-{self._rounds}")
         pids = {service.label: service.pid for service in self._stack.services}
         servers = {"redis": self._stack.redis.process.pid, "kafka": self._stack.kafka.process.pid}
         usages = {name: Usage([pid]) for name, pid in {**pids, **servers}.items()}
         begin_s = time.perf_counter()
-        with Load(self._port, self._log, rate=rate, seconds=seconds) as load:
+        with BenchLoad(self._port, self._log, rate=rate, seconds=seconds) as load:
             while load.is_running:
                 probes.step()
             loaded = load.result()
@@ -150,7 +150,7 @@ class _Path:
 
     def _try(self, rate: float) -> Step:
         waiting: list[int] = []
-        with Load(self._port, self._log, rate=rate, seconds=_STEP_S) as load:
+        with BenchLoad(self._port, self._log, rate=rate, seconds=_STEP_S) as load:
             while load.is_running:
                 waiting.append(self._waiting())
                 time.sleep(0.05)

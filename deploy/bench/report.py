@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.bench import compare
-from deploy.bench.results import Figure
+from deploy.bench.results import BenchResult
 from deploy.bench.rounds import Effort
 
 _WIDTH = 120  # where nobody looks at a terminal, as in CI
@@ -20,7 +20,7 @@ def console(*, json_output: bool) -> Console:
 
 
 def report(  # noqa: PLR0913 - what a bench has to tell, and how
-    figure: Figure, tables: Sequence[Table], output: Console, effort: Effort, *, json_output: bool, load: str = ""
+    figure: BenchResult, tables: Sequence[Table], output: Console, effort: Effort, *, json_output: bool, load: str = ""
 ) -> int:
     """Print what came of a bench and keep it; returns the exit code. With `json_output` the last line is the figure.
 

@@ -27,7 +27,7 @@ class Round:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class BenchResult:
     """What one bench found out. `as_json` is a promise to scripts."""
 
     name: str
@@ -52,7 +52,7 @@ class Figure:
         return json.dumps(fields)
 
 
-def summed_up(name: str, rounds: Sequence[Round], references: Mapping[str, Sequence[Round]]) -> Figure:
+def summed_up(name: str, rounds: Sequence[Round], references: Mapping[str, Sequence[Round]]) -> BenchResult:
     """Take the medians of the rounds, the sum of what was lost, and the ratios to the references."""
     rate = median([found.rate for found in rounds])
     ratios = {}
@@ -60,7 +60,7 @@ def summed_up(name: str, rounds: Sequence[Round], references: Mapping[str, Seque
         its_rate = median([found.rate for found in its_rounds])
         if rate and its_rate:
             ratios[reference] = round(rate / its_rate, 3)
-    return Figure(
+    return BenchResult(
         name=name,
         rate=_rounded(rate),
         p50_ms=_rounded(median([found.p50_ms for found in rounds])),

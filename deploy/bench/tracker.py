@@ -11,7 +11,7 @@ from typing import Any
 from redis import Redis
 
 from deploy.bench import report, results, wrk
-from deploy.bench.client import Answers, Client
+from deploy.bench.client import Client, ClientResult
 from deploy.bench.machine import Usage, divide
 from deploy.bench.references.first import first_process
 from deploy.bench.references.nginx import ConstantNginx
@@ -20,7 +20,7 @@ from deploy.bench.rounds import Effort, in_turns
 from deploy.bench.waiting import wait_until
 from deploy.develop.localstack.ports import LOOPBACK, free_port, is_listening
 from deploy.develop.localstack.processes import LocalProcess
-from deploy.develop.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from deploy.develop.localstack.scratch import Scratch
 from deploy.develop.localstack.services import ServiceProcess
 from deploy.errors import OperatorError
@@ -38,7 +38,7 @@ _PACED_CONNECTIONS = 64
 _BATCH_CONNECTIONS = 4
 
 
-class Tally:
+class AcceptedCounter:
     """What a tracker has answered 2xx since it was last asked, as its metrics say."""
 
     def __init__(self, service: ServiceProcess) -> None:
@@ -68,7 +68,7 @@ class Arena:
         self.cores = divide()
         self.scratch = Scratch(keep_data=False)
         stack.callback(self.scratch.close)
-        self.server = RedisServer(data=self.scratch.data / "redis", log=self.scratch.logs / "redis.log")
+        self.server = LocalRedis(data=self.scratch.data / "redis", log=self.scratch.logs / "redis.log")
         stack.callback(self.server.process.stop)
         self.server.start()
         self.server.wait_ready()
@@ -93,7 +93,7 @@ class Arena:
         self._stack.callback(service.stop)
         service.start()
         service.wait_until_ready()
-        return UnderLoad(service.process, port, partial(self._missing, Tally(service)))
+        return UnderLoad(service.process, port, partial(self._missing, AcceptedCounter(service)))
 
     def start_nginx(self) -> "UnderLoad":
         """Start nginx that answers with a constant."""
@@ -112,7 +112,7 @@ class Arena:
         process.wait_until(lambda: is_listening(port), timeout_s=30)
         return UnderLoad(process, port, self._forget)
 
-    def _missing(self, tracker: Tally, answered: int) -> int:
+    def _missing(self, tracker: AcceptedCounter, answered: int) -> int:
         """Count what was answered and is not in the tracker's list, and empty the Redis.
 
         The tracker tells what it answered 2xx in all, also what wrk had no time left to read: all of it must be there.
@@ -138,20 +138,20 @@ class UnderLoad:
         self._missing = missing
 
     def at_full_speed(self, seconds: float) -> Round:
-        """Load it with GETs as fast as it answers. What is in flight at the end counts as not answered."""
+        """BenchLoad it with GETs as fast as it answers. What is in flight at the end counts as not answered."""
         usage = Usage([self._process.pid])
         ran = wrk.run(f"http://{LOOPBACK}:{self._port}{_TARGET}", seconds=seconds)
         return self._round(usage, Round(rate=ran.rate), answered=ran.requests)
 
     def paced(self, rate: float, seconds: float) -> Round:
-        """Load it with GETs at a fixed rate; one that is refused counts as lost."""
+        """BenchLoad it with GETs at a fixed rate; one that is refused counts as lost."""
         usage = Usage([self._process.pid])
         with Client(self._port, connections=_PACED_CONNECTIONS) as client:
             answers = client.at_fixed_rate([_GET], rate=rate, seconds=seconds)
         return self._round(usage, _measured(answers, events=1), answered=answers.answered)
 
     def batches(self, seconds: float) -> Round:
-        """Load /batch as fast as it answers; the rate is that of events."""
+        """BenchLoad /batch as fast as it answers; the rate is that of events."""
         usage = Usage([self._process.pid])
         with Client(self._port, connections=_BATCH_CONNECTIONS) as client:
             answers = client.as_fast_as_answered([_batch()], seconds=seconds)
@@ -163,7 +163,7 @@ class UnderLoad:
         return replace(found, lost=lost, cpu_us_per_event=cpu_us, rss_mb=usage.rss_mb())
 
 
-def _measured(answers: Answers, *, events: int) -> Round:
+def _measured(answers: ClientResult, *, events: int) -> Round:
     rate = answers.answered * events / answers.seconds
     return results.latency_round(answers.latencies_s, rate=rate, lost=answers.refused * events)
 

@@ -29,7 +29,7 @@ from deploy.chaos import verify
 from deploy.chaos.timeline import AtRisk, Call, Sample, at_risk, parse_trace
 from deploy.develop.localstack.kafka import KafkaBroker
 from deploy.develop.localstack.processes import LocalProcess
-from deploy.develop.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from deploy.errors import OperatorError
 from deploy.interrupts import run_interruptible
 from services.backbone import names
@@ -53,7 +53,7 @@ _STRACE = (
 _LIST = "durability"
 
 
-class Row(NamedTuple):
+class LossRow(NamedTuple):
     """What one store, set in one way, may lose."""
 
     store: str
@@ -93,7 +93,7 @@ class RedisStore:
 
     def __init__(self, policy: str, folder: Path) -> None:
         self.name = f"Redis, appendfsync {policy}"
-        self._server = RedisServer(data=folder / "data", log=folder / "redis.log")
+        self._server = LocalRedis(data=folder / "data", log=folder / "redis.log")
         self._client: Redis = Redis.from_url(self._server.url)
         self.process = self._server.process
         self.process.command = (*self.process.command, "--appendfsync", policy)
@@ -180,7 +180,7 @@ def measure_and_tell() -> None:
     )
 
 
-async def measure(make: Callable[[Path], Store], folder: Path) -> Row:
+async def measure(make: Callable[[Path], Store], folder: Path) -> LossRow:
     """Kill a store under load a few times, then watch its syncs; its data is in `folder`."""
     store = make(folder / "kills")
     confirmed: set[str] = set()
@@ -203,7 +203,9 @@ async def measure(make: Callable[[Path], Store], folder: Path) -> Row:
         with _sampling(writing) as samples:
             async with _written_by(writing):
                 await asyncio.sleep(_TRACED_S)
-    return Row(store.name, len(confirmed), len(lost), look_at_random(samples, parse_trace(trace.read_text()), watched))
+    return LossRow(
+        store.name, len(confirmed), len(lost), look_at_random(samples, parse_trace(trace.read_text()), watched)
+    )
 
 
 def look_at_random(samples: Sequence[Sample], calls: Sequence[Call], store: Store) -> list[AtRisk]:
@@ -214,7 +216,7 @@ def look_at_random(samples: Sequence[Sample], calls: Sequence[Call], store: Stor
     return [at_risk(samples, of_events, moment_s) for moment_s in moments]
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(rows: Sequence[LossRow]) -> Table:
     """Lay the figures out."""
     shown = Table(box=None)
     shown.add_column("store")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import psutil
 from redis.asyncio import Redis
 
-from deploy.chaos.load import Load, requests
+from deploy.chaos.load import ChaosLoad, requests
 from deploy.chaos.system import ChaosSystem
 from services.backbone.queue import Books, EventQueue
 
@@ -18,10 +18,10 @@ _CATCH_UP_LIMIT_S = 120.0
 _BATCH_EVENTS = 20
 
 
-class Away(NamedTuple):
+class OutageResult(NamedTuple):
     """What one absence of the broker came to."""
 
-    answered: frozenset[str]
+    acknowledged: frozenset[str]
     rss_before: int
     """Memory of the kafkastores together when the broker went, in bytes."""
     rss_most: int
@@ -59,10 +59,10 @@ async def measure(
     come_back: Callable[[], Awaitable[None]],
     away_s: float,
     rate: float,
-) -> Away:
+) -> OutageResult:
     """Let the broker be away that long while clients send batches at `rate` events a second."""
     source = requests(f"away-{time.time_ns()}", batch_every=1, batch_events=_BATCH_EVENTS)
-    load = Load(system.tracker_ports, source, rate=rate / _BATCH_EVENTS, connections=32)
+    load = ChaosLoad(system.tracker_ports, source, rate=rate / _BATCH_EVENTS, connections=32)
     async with Redis.from_url(system.stack.redis_url) as redis, asyncio.TaskGroup() as tasks:
         meter = _Meter(system, redis)
         tasks.create_task(load.run())
@@ -83,8 +83,8 @@ async def measure(
             taken_s = time.monotonic() - begun
         finally:
             load.end()
-    return Away(
-        answered=frozenset(load.tally.answered),
+    return OutageResult(
+        acknowledged=frozenset(load.counts.acknowledged),
         rss_before=before,
         rss_most=meter.most,
         backlog=first.waiting,

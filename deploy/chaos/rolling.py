@@ -9,7 +9,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from deploy.chaos.load import Load, Request, Tally
+from deploy.chaos.load import ChaosLoad, LoadCounts, LoadRequest
 from deploy.develop.localstack.ports import LOOPBACK, free_port, is_listening
 from deploy.develop.localstack.processes import LocalProcess
 from deploy.develop.localstack.services import ServiceProcess
@@ -89,7 +89,7 @@ class Proxy:
 class Rolled(NamedTuple):
     """What rolling restarts came to."""
 
-    tally: Tally
+    counts: LoadCounts
     exit_codes: list[int]
     longest_stop_s: float
     seconds: float
@@ -97,18 +97,18 @@ class Rolled(NamedTuple):
     @property
     def client_errors(self) -> int:
         """Attempts that a client saw fail."""
-        return self.tally.refused + self.tally.broken.total() + self.tally.other.total()
+        return self.counts.refused + self.counts.broken.total() + self.counts.other.total()
 
 
 async def roll(
-    services: Sequence[ServiceProcess], proxy: Proxy, source: Iterator[Request], *, restarts: int, rate: float
+    services: Sequence[ServiceProcess], proxy: Proxy, source: Iterator[LoadRequest], *, restarts: int, rate: float
 ) -> Rolled:
     """Restart the services in turn, `restarts` times in all, while clients send `source` through the proxy.
 
     Each is asked to stop, has ended by itself, and is ready again before the next one's turn. Raises ProcessFailed when
     one takes too long for either.
     """
-    load = Load([proxy.port], source, rate=rate, attempts=1)
+    load = ChaosLoad([proxy.port], source, rate=rate, attempts=1)
     codes: list[int] = []
     stops_s: list[float] = []
     begun = time.monotonic()
@@ -124,4 +124,4 @@ async def roll(
                 await asyncio.to_thread(service.wait_until_ready)
         finally:
             load.end()
-    return Rolled(load.tally, codes, max(stops_s, default=0.0), time.monotonic() - begun)
+    return Rolled(load.counts, codes, max(stops_s, default=0.0), time.monotonic() - begun)

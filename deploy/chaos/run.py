@@ -17,8 +17,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deploy.chaos import verify
 from deploy.chaos.faults import FAULTS, Fault, sequence
-from deploy.chaos.load import Load, requests
-from deploy.chaos.outcome import Outcome, outcome_table
+from deploy.chaos.load import ChaosLoad, requests
+from deploy.chaos.result import ChaosResult, result_table
 from deploy.chaos.system import ChaosSystem, running
 from deploy.demo.system import endpoints_of
 from deploy.develop.localstack import LocalStack
@@ -35,7 +35,7 @@ _POLL_S = 0.5
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.3, 2.0
 
 
-class Asked(NamedTuple):
+class ChaosOptions(NamedTuple):
     """What a run is to be."""
 
     minutes: float
@@ -46,7 +46,7 @@ class Asked(NamedTuple):
     """The command that plays the same faults again."""
 
 
-def parse(*, minutes: str, seed: str, rate: str, only: str) -> Asked:
+def parse(*, minutes: str, seed: str, rate: str, only: str) -> ChaosOptions:
     """Read what an operator typed; an empty seed is drawn. Raises OperatorError."""
     faults = [fault for fault in FAULTS if only in fault.name]
     if not faults:
@@ -57,7 +57,7 @@ def parse(*, minutes: str, seed: str, rate: str, only: str) -> Asked:
     again = f"python3 tasks.py chaos --minutes {minutes} --seed {number} --rate {rate}" + (
         f" --only '{only}'" if only else ""
     )
-    return Asked(_positive("minutes", minutes), number, _positive("rate", rate), faults, again)
+    return ChaosOptions(_positive("minutes", minutes), number, _positive("rate", rate), faults, again)
 
 
 def _positive(name: str, text: str) -> float:
@@ -70,53 +70,53 @@ def _positive(name: str, text: str) -> float:
     return value
 
 
-def run_chaos(asked: Asked, *, kafka: KafkaChoice, json_output: bool) -> Outcome:
+def run_chaos(options: ChaosOptions, *, kafka: KafkaChoice, json_output: bool) -> ChaosResult:
     """Start a system, hurt it, print what came of it.
 
     With `json_output` the last line on standard output is one JSON object; all else goes to standard error.
     """
     console = Console(stderr=json_output)
-    console.print(f"seed {asked.seed}; the same faults again: {asked.again}", highlight=False, soft_wrap=True)
+    console.print(f"seed {options.seed}; the same faults again: {options.again}", highlight=False, soft_wrap=True)
     # What the client logs while a broker is away is not the subject here.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with LocalStack(kafka=kafka, say=console.print) as stack:
-        outcome = run_interruptible(hurt(stack, asked, console=console))
+        result = run_interruptible(hurt(stack, options, console=console))
         logs = stack.log_directory
-    console.print(outcome_table(outcome))
-    for complaint in outcome.complaints:
+    console.print(result_table(result))
+    for complaint in result.complaints:
         console.print(complaint, style="bold red")
-    if outcome.complaints:
-        console.print(f"logs: {logs}\nthe same faults again: {asked.again}", highlight=False, soft_wrap=True)
+    if result.complaints:
+        console.print(f"logs: {logs}\nthe same faults again: {options.again}", highlight=False, soft_wrap=True)
     if json_output:
-        sys.stdout.write(json.dumps(outcome._asdict() | {"again": asked.again}) + "\n")
-    return outcome
+        sys.stdout.write(json.dumps(result._asdict() | {"again": options.again}) + "\n")
+    return result
 
 
-async def hurt(stack: LocalStack, asked: Asked, *, console: Console) -> Outcome:
+async def hurt(stack: LocalStack, options: ChaosOptions, *, console: Console) -> ChaosResult:
     """Play faults on a system under load, let it come to rest, and judge."""
     async with running(stack) as system:
-        return await _Run(system, asked, console).judged()
+        return await _Run(system, options, console).judged()
 
 
 class _Run:
     """One run on a system that is ready."""
 
-    def __init__(self, system: ChaosSystem, asked: Asked, console: Console) -> None:
+    def __init__(self, system: ChaosSystem, options: ChaosOptions, console: Console) -> None:
         self._system = system
-        self._asked = asked
+        self._options = options
         self._console = console
         self._begun = time.monotonic()
-        self._load = Load(system.tracker_ports, requests(f"s{asked.seed}"), rate=asked.rate)
-        self._skipped = {fault.name: reason for fault in asked.faults if (reason := fault.why_not(system))}
+        self._load = ChaosLoad(system.tracker_ports, requests(f"s{options.seed}"), rate=options.rate)
+        self._skipped = {fault.name: reason for fault in options.faults if (reason := fault.why_not(system))}
         self._played: Counter[str] = Counter()
         self._longest_s = 0.0
         self._what = ""
 
-    async def judged(self) -> Outcome:
+    async def judged(self) -> ChaosResult:
         """Do all of it."""
         for name, reason in self._skipped.items():
             self._console.print(f"skipped: {name}, since {reason}")
-        with _progress(self._console, self._asked.minutes * 60) as show:
+        with _progress(self._console, self._options.minutes * 60) as show:
             watching = asyncio.create_task(self._watch(show))
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -126,19 +126,19 @@ class _Run:
                 self._what = "coming to rest"
                 await self._system.heal()
                 begun = time.monotonic()
-                drained, books = await self._settle()
+                drained, ledger = await self._settle()
                 self._longest_s = max(self._longest_s, time.monotonic() - begun)
             finally:
                 watching.cancel()
-        return await self._outcome(books, drained=drained)
+        return await self._outcome(ledger, drained=drained)
 
     async def _play(self) -> None:
         """Play one fault after the other until the time is over."""
-        playable = [fault for fault in self._asked.faults if fault.name not in self._skipped]
-        for fault, dice in sequence(playable, self._asked.seed):
+        playable = [fault for fault in self._options.faults if fault.name not in self._skipped]
+        for fault, dice in sequence(playable, self._options.seed):
             await asyncio.sleep(dice.uniform(_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S))
             at_s = time.monotonic() - self._begun
-            if at_s >= self._asked.minutes * 60:
+            if at_s >= self._options.minutes * 60:
                 return
             self._what = fault.name
             try:
@@ -147,7 +147,7 @@ class _Run:
                 await self._system.heal()
             self._played[fault.name] += 1
             self._what = "draining"
-            waiting = round(self._asked.rate)
+            waiting = round(self._options.rate)
             drained_s = await self._system.wait_until_drained(waiting=waiting, limit_s=_RECOVERY_LIMIT_S)
             self._longest_s = max(self._longest_s, _RECOVERY_LIMIT_S if drained_s is None else drained_s)
             tail = "not drained yet" if drained_s is None else f"drained in {drained_s:.1f} s"
@@ -155,37 +155,37 @@ class _Run:
             self._console.print(line, highlight=False, soft_wrap=True)
             self._what = ""
 
-    async def _settle(self) -> tuple[bool, verify.Ledger | None]:
+    async def _settle(self) -> tuple[bool, verify.SystemLedger | None]:
         """Wait until nothing waits, all is counted, and two readings of the books are the same."""
         until = time.monotonic() + _SETTLE_LIMIT_S
-        last: verify.Ledger | None = None
+        last: verify.SystemLedger | None = None
         async with StatusReader(endpoints_of(self._system.stack)) as reader:
             while time.monotonic() < until:
-                books = await self._system.ledger()
+                ledger = await self._system.ledger()
                 with contextlib.suppress(StatusError):
                     status = await reader.read()
                     counted = len(status.lag) == len(self._system.consumers) and not any(status.lag.values())
                     at_rest = counted and not status.kafka_fault
-                    if at_rest and books is not None and books == last and books.waiting == 0:
-                        return True, books
-                last = books
+                    if at_rest and ledger is not None and ledger == last and ledger.waiting == 0:
+                        return True, ledger
+                last = ledger
                 await asyncio.sleep(_POLL_S)
         return False, last
 
-    async def _outcome(self, books: verify.Ledger | None, *, drained: bool) -> Outcome:
+    async def _outcome(self, ledger: verify.SystemLedger | None, *, drained: bool) -> ChaosResult:
         contents = await verify.read_topics(self._system.stack.bootstrap_servers)
-        tally = self._load.tally
-        told = books or verify.Ledger(0, 0, 0, 0)
+        counts = self._load.counts
+        told = ledger or verify.SystemLedger(0, 0, 0, 0)
         missing = max(0, told.produced - contents.records.total()) + max(0, told.dead - contents.dead.total())
-        return Outcome(
-            seed=self._asked.seed,
-            answered=len(tally.answered),
-            lost=len(verify.lost(tally.answered, contents)),
-            copies=contents.copies,
+        return ChaosResult(
+            seed=self._options.seed,
+            acknowledged=len(counts.acknowledged),
+            lost=len(verify.lost(counts.acknowledged, contents)),
+            duplicates=contents.duplicates,
             dead=contents.dead.total(),
-            refused_503=tally.refused,
-            broken=tally.broken.total(),
-            unexpected=tally.other.total() + contents.without_reason,
+            refused_503=counts.refused,
+            broken=counts.broken.total(),
+            unexpected=counts.other.total() + contents.without_reason,
             accepted=told.accepted,
             produced=told.produced,
             waiting=told.waiting,
@@ -202,9 +202,9 @@ class _Run:
         )
 
     async def _watch(self, show: Callable[[float, str], None]) -> None:
-        tally = self._load.tally
+        counts = self._load.counts
         while True:
-            figures = f"answered {len(tally.answered):,}  503 {tally.refused:,}  broken {tally.broken.total():,}"
+            figures = f"answered {len(counts.acknowledged):,}  503 {counts.refused:,}  broken {counts.broken.total():,}"
             show(time.monotonic() - self._begun, f"{figures}  {self._what}")
             await asyncio.sleep(_POLL_S)
 

@@ -97,11 +97,11 @@ class ChaosSystem:
         for service in self.services:
             service.wait_until_ready()
 
-    async def ledger(self) -> verify.Ledger | None:
-        """Read the books from /metrics alone; None while somebody who must be asked does not know or answer."""
+    async def ledger(self) -> verify.SystemLedger | None:
+        """Read the books from /metrics alone; None while somebody who must be asked does not know or response."""
         try:
             trackers = [await asyncio.to_thread(tracker.metrics) for tracker in self.trackers]
-            return verify.ledger(await asyncio.to_thread(self.kafkastores[0].metrics), trackers)
+            return verify.parse_ledger(await asyncio.to_thread(self.kafkastores[0].metrics), trackers)
         except (OSError, HTTPException):
             return None
 
@@ -109,8 +109,8 @@ class ChaosSystem:
         """Wait until at most `waiting` events wait; return the seconds that it took, None when the limit is over."""
         begun = time.monotonic()
         while time.monotonic() - begun < limit_s:
-            books = await self.ledger()
-            if books is not None and books.waiting <= waiting:
+            ledger = await self.ledger()
+            if ledger is not None and ledger.waiting <= waiting:
                 return time.monotonic() - begun
             await asyncio.sleep(_POLL_S)
         return None

@@ -17,7 +17,7 @@ LEDGER_METRIC = "push_ledger_events"
 SPOOL_METRIC = "push_tracker_spool_events"
 
 
-class Ledger(NamedTuple):
+class SystemLedger(NamedTuple):
     """The books of the whole system as /metrics tells them."""
 
     accepted: int
@@ -43,7 +43,7 @@ def samples(text: str, metric: str) -> list[tuple[Mapping[str, str], float]]:
     ]
 
 
-def ledger(kafkastore: str, trackers: Iterable[str]) -> Ledger | None:
+def parse_ledger(kafkastore: str, trackers: Iterable[str]) -> SystemLedger | None:
     """Add up the books from the /metrics of one kafkastore, which drains every Redis, and of all trackers.
 
     None when the kafkastore could not read a Redis just then.
@@ -55,7 +55,7 @@ def ledger(kafkastore: str, trackers: Iterable[str]) -> Ledger | None:
         return None
     spooled = sum(int(value) for text in trackers for _, value in samples(text, SPOOL_METRIC))
     waiting = sums["waiting"] + spooled
-    return Ledger(sums["accepted"] + spooled, sums["produced"], sums["dead"], waiting)
+    return SystemLedger(sums["accepted"] + spooled, sums["produced"], sums["dead"], waiting)
 
 
 class Contents(NamedTuple):
@@ -69,7 +69,7 @@ class Contents(NamedTuple):
     """Dead letters that do not say why."""
 
     @property
-    def copies(self) -> int:
+    def duplicates(self) -> int:
         """Records beyond the first of each id."""
         return self.records.total() - len(self.records)
 
@@ -88,9 +88,9 @@ async def read_topics(bootstrap_servers: str) -> Contents:
     return Contents(records, dead, without_reason)
 
 
-def lost(answered: AbstractSet[str], contents: Contents) -> set[str]:
+def lost(acknowledged: AbstractSet[str], contents: Contents) -> set[str]:
     """Return the answered ids that are neither in the topic of events nor in the dead letters."""
-    return answered - contents.records.keys() - contents.dead.keys()
+    return acknowledged - contents.records.keys() - contents.dead.keys()
 
 
 async def _read(settings: KafkaSettings, topic: str) -> list[tuple[dict[str, bytes], bytes]]:

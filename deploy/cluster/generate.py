@@ -24,7 +24,7 @@ KUBERNETES = ROOT / "kubernetes"
 _WRITTEN_BY = "# Written by `python3 tasks.py cloud.generate`, which writes it anew: change its flags, not this file.\n"
 _RESERVED = ("local", "cloud")
 
-Entry = Literal["gateway", "ingress"]
+EntryPoint = Literal["gateway", "ingress"]
 PullPolicy = Literal["IfNotPresent", "Always", "Never"]
 
 
@@ -39,7 +39,7 @@ class Cluster:
     """What comes before push/<service> in the names of our images; empty: the container engine's own default."""
     version: str
     pull_policy: PullPolicy = "IfNotPresent"
-    entry: Entry = "gateway"
+    entry: EntryPoint = "gateway"
     gateway_class: str = ""
     email: str = ""
     """Where the certificate's authority writes to."""
@@ -89,7 +89,7 @@ class Cluster:
             raise OperatorError(f"--cluster {self.name}: that name is taken by an overlay of this repository")
         for flag, given, known in (
             ("--pull-policy", self.pull_policy, get_args(PullPolicy)),
-            ("--entry", self.entry, get_args(Entry)),
+            ("--entry", self.entry, get_args(EntryPoint)),
         ):
             if given not in known:
                 raise OperatorError(f"{flag} {given}: it is one of {', '.join(known)}")

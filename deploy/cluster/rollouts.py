@@ -17,7 +17,7 @@ _WAITING_FAULTS = {
 }
 
 
-class Progress(NamedTuple):
+class RolloutProgress(NamedTuple):
     """How far one workload has come."""
 
     ready: int
@@ -36,7 +36,7 @@ class Progress(NamedTuple):
         return f"{self.ready}/{self.wanted}{behind}"
 
 
-def progress(workload: Manifest) -> Progress:
+def progress(workload: Manifest) -> RolloutProgress:
     """Say how far a Deployment, a StatefulSet or a Job has come.
 
     A controller that has not seen the newest manifest yet has done nothing of it.
@@ -44,15 +44,15 @@ def progress(workload: Manifest) -> Progress:
     spec, status = workload["spec"], workload.get("status", {})
     if workload["kind"] == "Job":
         done = status.get("succeeded", 0)
-        return Progress(done, spec.get("completions", 1), done)
+        return RolloutProgress(done, spec.get("completions", 1), done)
     wanted = spec.get("replicas", 1)
     if status.get("observedGeneration", 0) < workload["metadata"].get("generation", 0):
-        return Progress(0, wanted, 0)
+        return RolloutProgress(0, wanted, 0)
     updated = status.get("updatedReplicas", 0)
     if status.get("replicas", 0) > wanted:
         # Old pods are still there.
         updated = min(updated, wanted - 1)
-    return Progress(status.get("readyReplicas", 0), wanted, updated)
+    return RolloutProgress(status.get("readyReplicas", 0), wanted, updated)
 
 
 def has_failed(job: Manifest) -> bool:

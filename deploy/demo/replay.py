@@ -2,32 +2,29 @@
 
 import asyncio
 import json
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from deploy.demo.system import STATISTICS_CONSUMERS, endpoints_of, running_system
 from deploy.develop.localstack.kafka import KafkaChoice
-from deploy.errors import OperatorError
 from deploy.interrupts import run_interruptible
+from deploy.operate.access_log import TrackingRequest, count_requests, read_log
 from deploy.operate.endpoints import Endpoints
+from deploy.operate.send import SendCounts, progress_bars, send
 from deploy.operate.status import Status, StatusReader
-from deploy.operate.traffic import Tally, TrackingRequest, count_requests, read_log, send
 
 STALL_LIMIT_S = 60.0
 """A replay whose books have not moved for so long is given up: longer than a rebalance on the slowest broker."""
 _REFRESH_S = 0.25
 
 
-class Outcome(NamedTuple):
+class ReplayResult(NamedTuple):
     """What one replay came to.
 
     `lost`: sent, yet neither counted by every consumer, nor dead, nor waiting. Copies are not counted, so that it is
@@ -49,7 +46,7 @@ class Outcome(NamedTuple):
         return 0 if self.lost == 0 else 1
 
 
-def replay_once(log: Path, *, kafka: KafkaChoice, json_output: bool) -> Outcome:
+def replay_once(log: Path, *, kafka: KafkaChoice, json_output: bool) -> ReplayResult:
     """Send a log through the whole path, wait until the books balance, and print what came of it.
 
     With `json_output` the last line on standard output is one JSON object; all else goes to standard error.
@@ -57,12 +54,12 @@ def replay_once(log: Path, *, kafka: KafkaChoice, json_output: bool) -> Outcome:
     console = Console(stderr=json_output)
     total = count_requests(log)
     with running_system(kafka=kafka, console=console) as stack:
-        outcome = run_interruptible(replay(endpoints_of(stack), read_log(log), total=total, console=console))
+        result = run_interruptible(replay(endpoints_of(stack), read_log(log), total=total, console=console))
     if json_output:
-        sys.stdout.write(json.dumps(outcome._asdict()) + "\n")
+        sys.stdout.write(json.dumps(result._asdict()) + "\n")
     else:
-        console.print(_outcome_table(outcome))
-    return outcome
+        console.print(_result_table(result))
+    return result
 
 
 async def replay(
@@ -72,34 +69,34 @@ async def replay(
     total: int,
     console: Console,
     rate: float | None = None,
-) -> Outcome:
+) -> ReplayResult:
     """Send requests through a system that has seen none before, and wait until nothing waits and all is counted.
 
     Gives up after STALL_LIMIT_S without any movement.
     """
     begun = time.monotonic()
-    tally = Tally()
+    counts = SendCounts()
     async with StatusReader(endpoints) as reader:
-        with _progress(console) as progress:
+        with progress_bars(console) as progress:
             bars = {name: progress.add_task(name, total=total) for name in ("sent", "accepted", "produced", "counted")}
-            sending = asyncio.create_task(send(requests, endpoints.tracker_url, tally=tally, rate=rate))
+            sending = asyncio.create_task(send(requests, endpoints.tracker_url, counts=counts, rate=rate))
             async for status in _until_settled(reader, sending):
-                progress.update(bars["sent"], completed=tally.sent)
+                progress.update(bars["sent"], completed=counts.sent)
                 progress.update(bars["accepted"], completed=status.books.accepted)
                 progress.update(bars["produced"], completed=status.books.produced)
                 progress.update(bars["counted"], completed=status.counted_by_all)
             await sending
-    for reason, count in tally.failures.items():
+    for reason, count in counts.failures.items():
         console.print(f"{count:,} requests were not accepted: {reason}", style="red")
     books, counted = status.books, status.counted_by_all
-    return Outcome(
-        sent=tally.sent,
+    return ReplayResult(
+        sent=counts.sent,
         accepted=books.accepted,
         produced=books.produced,
         dead=books.dead,
         waiting=books.waiting,
         counted=counted,
-        lost=tally.sent - counted - books.dead - books.waiting,
+        lost=counts.sent - counted - books.dead - books.waiting,
         seconds=round(time.monotonic() - begun, 2),
     )
 
@@ -135,56 +132,9 @@ def _all_counted(status: Status) -> bool:
     return status.in_topic is not None and status.passed_by_all >= max(produced, status.in_topic)
 
 
-def _outcome_table(outcome: Outcome) -> Table:
+def _result_table(result: ReplayResult) -> Table:
     table = Table(box=None, show_header=False)
-    for name, value in outcome._asdict().items():
+    for name, value in result._asdict().items():
         style = "bold red" if name == "lost" and value else ""
         table.add_row(name, f"{value:,}", style=style)
     return table
-
-
-def replay_log(log: Path, url: str, *, rate: float | None) -> Tally:
-    """Send a log to a running tracker with a progress bar; returns what came of it."""
-    console = Console()
-    total = count_requests(log)
-    _refuse_unreachable(url)
-    tally = Tally()
-
-    async def run() -> None:
-        with _progress(console) as progress:
-            bar = progress.add_task("sent", total=total)
-            sending = asyncio.create_task(send(read_log(log), url, tally=tally, rate=rate))
-            while not sending.done():
-                await asyncio.wait({sending}, timeout=_REFRESH_S)
-                progress.update(bar, completed=tally.sent)
-            await sending
-
-    begun = time.monotonic()
-    run_interruptible(run())
-    seconds = time.monotonic() - begun
-    console.print(f"{tally.sent:,} sent to {url}, {tally.answered:,} accepted, {tally.sent / seconds:,.0f} requests/s")
-    for reason, count in tally.failures.items():
-        console.print(f"{count:,} not accepted: {reason}", style="red")
-    return tally
-
-
-def _refuse_unreachable(url: str) -> None:
-    """Raise OperatorError unless something listens there: better now than after ten thousand failures."""
-    try:
-        parts = urlsplit(url)
-        address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-    except ValueError:
-        address = ("", 0)
-    if not url.startswith(("http://", "https://")) or not address[0]:
-        raise OperatorError(f"--url {url}: it is like http://127.0.0.1:5222")
-    try:
-        socket.create_connection(address, timeout=3).close()
-    except OSError as error:
-        raise OperatorError(
-            f"no tracker answers at {url}: {error.strerror or error}\nDoes it run? `demo` starts a system here."
-        ) from None
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console)

@@ -9,8 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from deploy.demo.synthetic import synthetic_visitors
 from deploy.errors import OperatorError
-from deploy.operate.traffic import Tally, parse_rate, send, synthetic_visitors
+from deploy.operate.send import SendCounts, parse_rate, send
 
 _DEFAULT_RATE = "50"
 _TELL_S = 10.0
@@ -22,15 +23,15 @@ async def visit(url: str, rate: float | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    tally = Tally()
+    counts = SendCounts()
     # The time is the seed: another start is other traffic.
-    sending = asyncio.create_task(send(synthetic_visitors(seed=time.time_ns()), url, tally=tally, rate=rate))
+    sending = asyncio.create_task(send(synthetic_visitors(seed=time.time_ns()), url, counts=counts, rate=rate))
     stopping = asyncio.create_task(stop.wait())
     try:
         while not stop.is_set() and not sending.done():
             _ALIVE.touch()
             await asyncio.wait({sending, stopping}, timeout=_TELL_S, return_when=asyncio.FIRST_COMPLETED)
-            _tell(tally)
+            _tell(counts)
     finally:
         for task in (sending, stopping):
             task.cancel()
@@ -39,8 +40,13 @@ async def visit(url: str, rate: float | None) -> None:
         sending.result()  # it never ends by itself: this raises what ended it
 
 
-def _tell(tally: Tally) -> None:
-    line = {"event": "visited", "sent": tally.sent, "answered": tally.answered, "failures": dict(tally.failures)}
+def _tell(counts: SendCounts) -> None:
+    line = {
+        "event": "visited",
+        "sent": counts.sent,
+        "acknowledged": counts.acknowledged,
+        "failures": dict(counts.failures),
+    }
     print(json.dumps(line), file=sys.stderr, flush=True)
 
 

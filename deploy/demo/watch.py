@@ -9,12 +9,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from deploy.demo.synthetic import synthetic_visitors
 from deploy.demo.system import TRACKER_PORT, endpoints_of, running_system
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.interrupts import run_interruptible
+from deploy.operate.send import SendCounts, send
 from deploy.operate.status import Status, StatusReader, figure
-from deploy.operate.traffic import Tally, send, synthetic_visitors
 
 _REFRESH_S = 0.5
 _RATE_WINDOW = 6  # readings, of _REFRESH_S each
@@ -30,9 +31,9 @@ def watch(*, kafka: KafkaChoice, rate: float | None) -> None:
 
 async def _watch(stack: LocalStack, rate: float | None, console: Console) -> None:
     endpoints = endpoints_of(stack)
-    tally = Tally()
+    counts = SendCounts()
     readings: deque[tuple[float, int]] = deque(maxlen=_RATE_WINDOW)
-    sending = asyncio.create_task(send(synthetic_visitors(), endpoints.tracker_url, tally=tally, rate=rate))
+    sending = asyncio.create_task(send(synthetic_visitors(), endpoints.tracker_url, counts=counts, rate=rate))
     try:
         async with StatusReader(endpoints) as reader:
             with Live(console=console, auto_refresh=False) as live:
@@ -40,8 +41,8 @@ async def _watch(stack: LocalStack, rate: float | None, console: Console) -> Non
                     status = await reader.read()
                     readings.append((time.monotonic(), status.counted_by_all))
                     top_types = await reader.top_types()
-                    table = _live_table(tally, status, _rate(readings), top_types)
-                    live.update(Group(table, *_troubles(stack, tally, status)), refresh=True)
+                    table = _live_table(counts, status, _rate(readings), top_types)
+                    live.update(Group(table, *_troubles(stack, counts, status)), refresh=True)
                     await asyncio.sleep(_REFRESH_S)
         await sending
     finally:
@@ -54,11 +55,11 @@ def _rate(readings: deque[tuple[float, int]]) -> float:
     return (last - first) / (last_s - first_s) if last_s > first_s else 0.0
 
 
-def _live_table(tally: Tally, status: Status, rate: float, top_types: dict[str, int]) -> Group:
+def _live_table(counts: SendCounts, status: Status, rate: float, top_types: dict[str, int]) -> Group:
     pipeline = Table(box=None, padding=(0, 1, 0, 0))
     lags = status.lag.values()
     figures = {
-        "sent": tally.sent,
+        "sent": counts.sent,
         "accepted": status.books.accepted,
         "waiting": status.books.waiting,
         "produced": status.books.produced,
@@ -73,10 +74,10 @@ def _live_table(tally: Tally, status: Status, rate: float, top_types: dict[str, 
     return Group(pipeline, Text("  ".join(f"{label} {count:,}" for label, count in top_types.items()), style="dim"))
 
 
-def _troubles(stack: LocalStack, tally: Tally, status: Status) -> list[Text]:
+def _troubles(stack: LocalStack, counts: SendCounts, status: Status) -> list[Text]:
     """Say what does not run, and what that does."""
     ended = [f"{service.label} has ended; its log: {service.log}" for service in stack.services if not service.is_alive]
-    refused = [f"{count:,} requests not accepted: {reason}" for reason, count in tally.failures.items()]
+    refused = [f"{count:,} requests not accepted: {reason}" for reason, count in counts.failures.items()]
     kafka = [status.kafka_fault] if status.kafka_fault else []
     return [Text(line, style="bold red") for line in (*ended, *refused, *kafka)]
 

@@ -15,7 +15,7 @@ _SECRET_BYTES = 32
 _ASSIGNMENT = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)")
 
 
-class Result(NamedTuple):
+class GeneratedDotenv(NamedTuple):
     """What generating came to: names only, never values."""
 
     written: bool
@@ -36,7 +36,7 @@ def generate(
     template: Path = ROOT / ".env.template",
     target: Path = ROOT / ".env",
     ask: Callable[[str], str] | None = None,
-) -> Result:
+) -> GeneratedDotenv:
     """Write `.env` from its template, readable by its owner alone.
 
     An existing `.env` is kept value by value: with `yes` only variables that it lacks are added at its end; without,
@@ -63,12 +63,12 @@ def generate(
     return _result(missing, kept=kept)
 
 
-def _result(added: list[tuple[str, str]], *, kept: tuple[str, ...] = ()) -> Result:
+def _result(added: list[tuple[str, str]], *, kept: tuple[str, ...] = ()) -> GeneratedDotenv:
     secret = sum(SECRET_MARK in value for _, value in added)
-    return Result(written=bool(added), added=tuple(name for name, _ in added), kept=kept, secrets=secret)
+    return GeneratedDotenv(written=bool(added), added=tuple(name for name, _ in added), kept=kept, secrets=secret)
 
 
-def report(result: Result, target: str = ".env") -> str:
+def report(result: GeneratedDotenv, target: str = ".env") -> str:
     """Say in one line what was done."""
     if not result.kept:
         return f"{target} written: {len(result.added)} variables, {result.secrets} of them new secrets."

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from deploy.errors import OperatorError
 from deploy.interrupts import run_interruptible
-from deploy.operate.dead_letters import Outline, Wanted, read_letters, readable_time
+from deploy.operate.dead_letters import DeadLetterFilter, DeadLetterSummary, read_dead_letters, readable_time
 from deploy.operate.endpoints import DOES_IT_RUN, Endpoints
 from services.backbone import names
 from services.backbone.kafka import KafkaUnavailable, TopicReader
@@ -34,24 +34,24 @@ _UNREADABLE: Final = "(can't be decoded)"
 class Plan(NamedTuple):
     """What a replay does with the letters that are meant."""
 
-    due: list[Outline]
+    due: list[DeadLetterSummary]
     """To be put back, one of each entry."""
-    copies: list[Outline]
+    copies: list[DeadLetterSummary]
     """More letters of those entries: written when kafkastore was killed after its letters and before its books."""
-    cut: list[Outline]
+    cut: list[DeadLetterSummary]
     """They keep only a part of their entry, and can't be put back."""
     replayed: int
     """Put back by an earlier run."""
 
 
-def make_plan(letters: Sequence[Outline], wanted: Wanted, replayed: frozenset[bytes]) -> Plan:
+def make_plan(letters: Sequence[DeadLetterSummary], wanted: DeadLetterFilter, replayed: frozenset[bytes]) -> Plan:
     """Decide about all letters of the topic; `replayed` holds the digests of those that were put back.
 
     An entry that was put back and died again has a new letter, with a time of its own, and may be put back again.
     """
     open_letters = [letter for letter in letters if letter.digest not in replayed]
     meant = [letter for letter in open_letters if wanted.has(letter)]
-    due: dict[bytes, Outline] = {}
+    due: dict[bytes, DeadLetterSummary] = {}
     for letter in meant:
         if not letter.is_cut:
             due.setdefault(letter.content, letter)
@@ -68,12 +68,12 @@ def make_plan(letters: Sequence[Outline], wanted: Wanted, replayed: frozenset[by
     )
 
 
-def show(endpoints: Endpoints, wanted: Wanted, *, limit: int, json_output: bool) -> int:
+def show(endpoints: Endpoints, wanted: DeadLetterFilter, *, limit: int, json_output: bool) -> int:
     """Print the letters that are meant, the newest `limit` of them (0: all), and how many there are of each reason."""
     return run_interruptible(_show(endpoints, wanted, limit=limit, json_output=json_output))
 
 
-def replay(endpoints: Endpoints, wanted: Wanted, *, rate: float | None, dry_run: bool) -> int:
+def replay(endpoints: Endpoints, wanted: DeadLetterFilter, *, rate: float | None, dry_run: bool) -> int:
     """Put the entries of the letters that are meant back into the queue, `rate` a second; returns the exit code.
 
     Each letter is put back once, by however many runs, and whenever they are interrupted. 1 when letters that are
@@ -82,9 +82,9 @@ def replay(endpoints: Endpoints, wanted: Wanted, *, rate: float | None, dry_run:
     return run_interruptible(_replay(endpoints, wanted, rate=rate, dry_run=dry_run))
 
 
-async def _show(endpoints: Endpoints, wanted: Wanted, *, limit: int, json_output: bool) -> int:
+async def _show(endpoints: Endpoints, wanted: DeadLetterFilter, *, limit: int, json_output: bool) -> int:
     async with _opened(endpoints) as (reader, redis):
-        found = [letter.outline async for letter in read_letters(reader) if wanted.has(letter.outline)]
+        found = [letter.summary async for letter in read_dead_letters(reader) if wanted.has(letter.summary)]
         found.sort(key=lambda letter: (letter.time_ms, letter.partition, letter.offset))
         replayed = await _replayed(redis, found)
     newest = found[-limit:] if limit else found
@@ -96,7 +96,7 @@ async def _show(endpoints: Endpoints, wanted: Wanted, *, limit: int, json_output
         return 0
     console = Console()
     if not found:
-        console.print("no dead letters" if wanted == Wanted() else "no dead letter is as it was asked for")
+        console.print("no dead letters" if wanted == DeadLetterFilter() else "no dead letter is as it was asked for")
         return 0
     console.print(_letters_table(newest, replayed))
     if len(newest) < len(found):
@@ -105,10 +105,10 @@ async def _show(endpoints: Endpoints, wanted: Wanted, *, limit: int, json_output
     return 0
 
 
-async def _replay(endpoints: Endpoints, wanted: Wanted, *, rate: float | None, dry_run: bool) -> int:
+async def _replay(endpoints: Endpoints, wanted: DeadLetterFilter, *, rate: float | None, dry_run: bool) -> int:
     console = Console()
     async with _opened(endpoints) as (reader, redis):
-        letters = [letter.outline async for letter in read_letters(reader)]
+        letters = [letter.summary async for letter in read_dead_letters(reader)]
         ends = reader.positions()
         plan = make_plan(letters, wanted, await _replayed(redis, letters))
         _tell_plan(console, endpoints, plan, dry_run=dry_run)
@@ -131,10 +131,10 @@ async def _put_back(  # noqa: PLR0913 - what it works with
         with Progress(*columns, console=console) as progress:
             bar = progress.add_task("put back", total=len(due))
             looked_at = 0
-            async for letter in read_letters(reader, upto=upto):
-                if (letter.outline.partition, letter.outline.offset) not in due:
+            async for letter in read_dead_letters(reader, upto=upto):
+                if (letter.summary.partition, letter.summary.offset) not in due:
                     continue
-                put_back += await queue.requeue(letter.entry, letter=letter.outline.digest)
+                put_back += await queue.requeue(letter.entry, letter=letter.summary.digest)
                 looked_at += 1
                 progress.update(bar, completed=looked_at)
                 if rate is not None:
@@ -146,7 +146,7 @@ async def _put_back(  # noqa: PLR0913 - what it works with
     console.print(f"{put_back:,} put back into the queue")
 
 
-async def _mark(redis: Redis, copies: Sequence[Outline]) -> None:
+async def _mark(redis: Redis, copies: Sequence[DeadLetterSummary]) -> None:
     """Note letters as put back, since another letter of the same entry is."""
     for first in range(0, len(copies), _MARKS_AT_ONCE):
         seconds, microseconds = await redis.time()
@@ -155,7 +155,7 @@ async def _mark(redis: Redis, copies: Sequence[Outline]) -> None:
         await redis.zadd(names.REPLAYED_LETTERS, marks, nx=True)
 
 
-async def _replayed(redis: Redis, letters: Sequence[Outline]) -> frozenset[bytes]:
+async def _replayed(redis: Redis, letters: Sequence[DeadLetterSummary]) -> frozenset[bytes]:
     """Return the digests, of these letters, that were put back before."""
     queue = EventQueue(redis)
     digests = [letter.digest for letter in letters]
@@ -217,7 +217,7 @@ def _tell_plan(console: Console, endpoints: Endpoints, plan: Plan, *, dry_run: b
         )
 
 
-def _letters_table(letters: Sequence[Outline], replayed: frozenset[bytes]) -> Table:
+def _letters_table(letters: Sequence[DeadLetterSummary], replayed: frozenset[bytes]) -> Table:
     table = Table("time", "stage", "attempt", "reason", "type", "id", "partition/offset", box=None)
     table.add_column("bytes", justify="right")
     table.add_column("replayed")
@@ -242,7 +242,7 @@ def _counts_table(title: str, names_of_columns: Sequence[str], counts: Mapping[t
     return table
 
 
-def _as_json(letter: Outline, *, replayed: bool) -> dict[str, Any]:
+def _as_json(letter: DeadLetterSummary, *, replayed: bool) -> dict[str, Any]:
     """Return a letter as plain values; the keys are a promise to scripts."""
     return {
         "time": readable_time(letter.time_ms),

@@ -20,7 +20,7 @@ _CUT: Final = re.compile(r"\(cut from \d+ bytes\)$")
 _DIGEST_BYTES: Final = 16
 
 
-class Outline(NamedTuple):
+class DeadLetterSummary(NamedTuple):
     """What a dead letter is, without what is in it: a topic full of them fits into memory."""
 
     partition: int
@@ -46,10 +46,10 @@ class Outline(NamedTuple):
         return bool(_CUT.search(self.reason))
 
 
-class Letter(NamedTuple):
+class StoredDeadLetter(NamedTuple):
     """A dead letter as it lies in the topic."""
 
-    outline: Outline
+    summary: DeadLetterSummary
     record: Record
 
     @property
@@ -58,7 +58,7 @@ class Letter(NamedTuple):
         return self.record.value
 
 
-class Wanted(NamedTuple):
+class DeadLetterFilter(NamedTuple):
     """Which letters are meant."""
 
     since_ms: int = 0
@@ -68,7 +68,7 @@ class Wanted(NamedTuple):
     type: str = ""
     """The whole type; empty: any, also of what can't be decoded."""
 
-    def has(self, letter: Outline) -> bool:
+    def has(self, letter: DeadLetterSummary) -> bool:
         """Tell whether a letter is meant. `since` is included, `until` is not."""
         return (
             self.since_ms <= letter.time_ms < self.until_ms
@@ -77,10 +77,12 @@ class Wanted(NamedTuple):
         )
 
 
-def parse_wanted(*, since: str, until: str, reason: str, event_type: str, now_ms: int | None = None) -> Wanted:
+def parse_filter(
+    *, since: str, until: str, reason: str, event_type: str, now_ms: int | None = None
+) -> DeadLetterFilter:
     """Read the flags of a command; empty ones mean no limit. Raises OperatorError."""
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    return Wanted(
+    return DeadLetterFilter(
         since_ms=parse_time("--since", since, now_ms=now_ms) if since else 0,
         until_ms=parse_time("--until", until, now_ms=now_ms) if until else 2**63,
         reason=reason,
@@ -110,7 +112,9 @@ def readable_time(time_ms: int) -> str:
         return str(time_ms)
 
 
-async def read_letters(reader: TopicReader, *, upto: Mapping[int, int] | None = None) -> AsyncIterator[Letter]:
+async def read_dead_letters(
+    reader: TopicReader, *, upto: Mapping[int, int] | None = None
+) -> AsyncIterator[StoredDeadLetter]:
     """Yield the letters that the topic holds, in the order of each partition, up to its end or to these offsets.
 
     Afterwards the reader's positions are the offsets after the last ones. Raises OperatorError.
@@ -151,7 +155,7 @@ async def _batches(
             yield found
 
 
-def _letter(partition: int, record: Any) -> Letter:
+def _letter(partition: int, record: Any) -> StoredDeadLetter:
     headers: tuple[tuple[str, bytes], ...] = tuple((name, bytes(value or b"")) for name, value in record.headers)
     value = bytes(record.value or b"")
     said = dict(headers)
@@ -161,7 +165,7 @@ def _letter(partition: int, record: Any) -> Letter:
 
     time_header = said.get(names.HEADER_DEAD_TIME, b"")
     event_type, event_id = _type_and_id(value)
-    outline = Outline(
+    summary = DeadLetterSummary(
         partition=partition,
         offset=record.offset,
         time_ms=int(time_header) if time_header.isdigit() and len(time_header) < len(str(2**63)) else record.timestamp,
@@ -174,7 +178,7 @@ def _letter(partition: int, record: Any) -> Letter:
         digest=_digest(time_header + b" " + value),
         content=_digest(value),
     )
-    return Letter(outline, Record(value, record.key, headers, record.timestamp))
+    return StoredDeadLetter(summary, Record(value, record.key, headers, record.timestamp))
 
 
 def _type_and_id(entry: bytes) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from rich.status import Status as Spinner
 from deploy.errors import OperatorError
 from deploy.interrupts import run_interruptible
 from deploy.operate.dead import quieten, without_password
-from deploy.operate.dead_letters import read_letters
+from deploy.operate.dead_letters import read_dead_letters
 from deploy.operate.endpoints import Endpoints
 from services.backbone import names
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record, TopicReader, delete_records
@@ -39,7 +39,7 @@ UNTOUCHED: Final = (
 """What a run does not touch, as the operator is told."""
 
 
-class Outcome(NamedTuple):
+class ErasureResult(NamedTuple):
     """What was removed, and what could not be."""
 
     from_lists: int
@@ -66,22 +66,22 @@ def forget(
     if not yes and not _confirmed(device_id):
         raise OperatorError("nothing was done")
     quieten()
-    outcome = run_interruptible(_forget(endpoints, device_id, environ=environ, claims_limit_s=claims_limit_s))
+    result = run_interruptible(_forget(endpoints, device_id, environ=environ, claims_limit_s=claims_limit_s))
     console = Console()
     console.print("marked: kafkastore drops what this device sends, from now on and for good")
-    console.print(f"{outcome.from_lists:,} entries removed that waited in Redis")
-    console.print(f"{outcome.letters:,} dead letters removed")
+    console.print(f"{result.from_lists:,} entries removed that waited in Redis")
+    console.print(f"{result.letters:,} dead letters removed")
     console.print("not touched:")
     for line in UNTOUCHED:
         console.print(f"  {line}", highlight=False)
-    for fault in outcome.faults:
+    for fault in result.faults:
         console.print(fault, style="bold red", highlight=False)
-    return 1 if outcome.faults else 0
+    return 1 if result.faults else 0
 
 
 async def _forget(
     endpoints: Endpoints, device_id: str, *, environ: Mapping[str, str], claims_limit_s: float
-) -> Outcome:
+) -> ErasureResult:
     console = Console()
     clients = [connect(url, timeout_s=_REDIS_TIMEOUT_S) for url in endpoints.queue_urls]
     removed = 0
@@ -107,7 +107,7 @@ async def _forget(
     finally:
         for redis in clients:
             await redis.aclose()
-    return Outcome(removed, letters, tuple(faults))
+    return ErasureResult(removed, letters, tuple(faults))
 
 
 async def _forget_in_redis(  # noqa: PLR0913 - what it works with
@@ -150,9 +150,9 @@ async def _forget_letters(endpoints: Endpoints, device_id: str, environ: Mapping
     try:
         async with TopicReader(settings, names.DEAD_LETTER_TOPIC) as reader:
             found: dict[int, int] = {}
-            async for letter in read_letters(reader):
+            async for letter in read_dead_letters(reader):
                 if belongs_to(letter.entry, device_id):
-                    found[letter.outline.partition] = found.get(letter.outline.partition, 0) + 1
+                    found[letter.summary.partition] = found.get(letter.summary.partition, 0) + 1
             if not found:
                 return 0
             ends = {partition: end for partition, end in reader.positions().items() if partition in found}
@@ -192,13 +192,13 @@ async def _write_others(
     chunk: list[Record] = []
     size = 0
     async with EventProducer(settings) as producer:
-        async for letter in read_letters(reader, upto=upto):
-            key = (letter.outline.digest, letter.record.headers)
+        async for letter in read_dead_letters(reader, upto=upto):
+            key = (letter.summary.digest, letter.record.headers)
             if key in written or belongs_to(letter.entry, device_id):
                 continue
             written.add(key)
             chunk.append(letter.record)
-            size += letter.outline.size
+            size += letter.summary.size
             if size > _WRITTEN_AT_ONCE_BYTES:
                 await _write(producer, chunk)
                 chunk, size = [], 0

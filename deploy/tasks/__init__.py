@@ -10,7 +10,7 @@ from invoke.exceptions import Exit
 from deploy.errors import OperatorError
 
 
-def end_with(code: int) -> None:
+def exit_with(code: int) -> None:
     """End the command with this exit code, unless it is 0."""
     if code:
         raise Exit(code=code)
@@ -22,7 +22,7 @@ def path(text: str) -> Path:
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """End with a sentence where an operator can act on it; other errors are ours, and show where they come from."""
     try:
         yield

@@ -5,7 +5,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from deploy.develop.localstack.kafka import KafkaChoice
-from deploy.tasks import end_with, path, told_plainly
+from deploy.tasks import exit_with, path, report_errors
 
 _EFFORT = {
     "brief": "one round of a second: only to see that nothing is lost; the figures mean nothing",
@@ -22,12 +22,12 @@ def bench_tracker(
     _context: Context, rounds: str = "5", seconds: str = "5", brief: bool = False, json: bool = False
 ) -> None:
     """Measure GETs answered when Redis has confirmed, beside nginx with a constant and a tracker as written first."""
-    with told_plainly():
+    with report_errors():
         from deploy.bench import rounds as turns
         from deploy.bench import tracker
 
         effort = turns.parse_effort(rounds=rounds, seconds=seconds, brief=brief)
-        end_with(tracker.bench_tracker(effort, json_output=json))
+        exit_with(tracker.bench_tracker(effort, json_output=json))
 
 
 @task(name="batch", help=_EFFORT)
@@ -35,12 +35,12 @@ def bench_batch(
     _context: Context, rounds: str = "5", seconds: str = "5", brief: bool = False, json: bool = False
 ) -> None:
     """Measure batches of 500 entries, beside a tracker as one would write it first."""
-    with told_plainly():
+    with report_errors():
         from deploy.bench import rounds as turns
         from deploy.bench import tracker
 
         effort = turns.parse_effort(rounds=rounds, seconds=seconds, brief=brief)
-        end_with(tracker.bench_batch(effort, json_output=json))
+        exit_with(tracker.bench_batch(effort, json_output=json))
 
 
 @task(name="kafkastore", help=_EFFORT | _BROKER | _LOG)
@@ -54,14 +54,14 @@ def bench_kafkastore(
     kafka: KafkaChoice = "auto",
 ) -> None:
     """Measure a full queue drained into Kafka, claim to confirmed, beside an enricher as written first."""
-    with told_plainly():
+    with report_errors():
         from deploy.bench import kafkastore
         from deploy.bench import rounds as turns
         from deploy.bench.entries import EXAMPLE_LOG
 
         effort = turns.parse_effort(rounds=rounds, seconds=seconds, brief=brief)
         lines = path(log) if log else EXAMPLE_LOG
-        end_with(kafkastore.bench_kafkastore(effort, log=lines, kafka=kafka, json_output=json))
+        exit_with(kafkastore.bench_kafkastore(effort, log=lines, kafka=kafka, json_output=json))
 
 
 @task(
@@ -82,14 +82,14 @@ def bench_consumers(
     consumer: str = "event_counter",
 ) -> None:
     """Measure a full topic counted, poll to counts and positions written, beside a consumer as written first."""
-    with told_plainly():
+    with report_errors():
         from deploy.bench import consumers
         from deploy.bench import rounds as turns
         from deploy.bench.entries import EXAMPLE_LOG
 
         effort = turns.parse_effort(rounds=rounds, seconds=seconds, brief=brief)
         lines = path(log) if log else EXAMPLE_LOG
-        end_with(consumers.bench_consumers(consumer, effort, log=lines, kafka=kafka, json_output=json))
+        exit_with(consumers.bench_consumers(consumer, effort, log=lines, kafka=kafka, json_output=json))
 
 
 @task(name="pipeline", help=_EFFORT | _BROKER | _LOG)
@@ -103,14 +103,14 @@ def bench_pipeline(
     kafka: KafkaChoice = "auto",
 ) -> None:
     """Measure the whole path: the highest rate without growing lag and, at half of it, answered to counted."""
-    with told_plainly():
+    with report_errors():
         from deploy.bench import pipeline
         from deploy.bench import rounds as turns
         from deploy.bench.entries import EXAMPLE_LOG
 
         effort = turns.parse_effort(rounds=rounds, seconds=seconds, brief=brief)
         lines = path(log) if log else EXAMPLE_LOG
-        end_with(pipeline.bench_pipeline(effort, log=lines, kafka=kafka, json_output=json))
+        exit_with(pipeline.bench_pipeline(effort, log=lines, kafka=kafka, json_output=json))
 
 
 @task(name="kafidx", help=_EFFORT | _BROKER | _LOG)
@@ -124,14 +124,14 @@ def bench_kafidx(
     kafka: KafkaChoice = "auto",
 ) -> None:
     """Measure rows to twenty watchers: what one costs, and how late it is, beside a live view as written first."""
-    with told_plainly():
+    with report_errors():
         from deploy.bench import kafidx
         from deploy.bench import rounds as turns
         from deploy.bench.entries import EXAMPLE_LOG
 
         effort = turns.parse_effort(rounds=rounds, seconds=seconds, brief=brief)
         lines = path(log) if log else EXAMPLE_LOG
-        end_with(kafidx.bench_kafidx(effort, log=lines, kafka=kafka, json_output=json))
+        exit_with(kafidx.bench_kafidx(effort, log=lines, kafka=kafka, json_output=json))
 
 
 @task(
@@ -145,19 +145,19 @@ def bench_kafidx(
 )
 def profile_service(_context: Context, service: str, seconds: str = "5", log: str = "") -> None:
     """Write a flame graph of a service under the load of its bench, and say which functions take its time."""
-    with told_plainly():
+    with report_errors():
         from deploy.bench import profile
 
-        end_with(profile.profile(service, seconds=profile.parse_seconds(seconds), log=path(log) if log else None))
+        exit_with(profile.profile(service, seconds=profile.parse_seconds(seconds), log=path(log) if log else None))
 
 
 @task(help={"record": "make the last figures the recorded ones (deploy/bench/recorded.json)"})
 def compare(_context: Context, record: bool = False) -> None:
     """Compare the ratios of the last benches here with the recorded ones; exit code 1 when one fell by over 20 %."""
-    with told_plainly():
+    with report_errors():
         from deploy.bench import compare as comparing
 
-        end_with(comparing.compare(record=record))
+        exit_with(comparing.compare(record=record))
 
 
 namespace = Collection(

@@ -6,7 +6,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import Task, task
 
-from deploy.tasks import path, told_plainly
+from deploy.tasks import path, report_errors
 
 _HELP = {
     "city-databases": "places from a city database on the claim city-databases, which is yours to make and to fill",
@@ -46,7 +46,7 @@ def _generate(
     city_databases: bool = False,
 ) -> None:
     """Write an overlay for a cluster: hosts, TLS, registry, replicas and volumes; the same bytes each time."""
-    with told_plainly():
+    with report_errors():
         from deploy.cli import version
         from deploy.cluster import generate as generating
 

@@ -4,7 +4,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from deploy.tasks import end_with, told_plainly
+from deploy.tasks import exit_with, report_errors
 
 
 @task(name="build", help={"service": "only this service's image (default: all, side by side)"})
@@ -12,7 +12,7 @@ def build_images(_context: Context, service: str = "") -> None:
     """Build the images of the services, tagged with PUSH_VERSION."""
     from deploy.containers import images
 
-    with told_plainly():
+    with report_errors():
         images.build(service)
 
 
@@ -27,7 +27,7 @@ def push_images(_context: Context, registry: str = "", service: str = "") -> Non
     """Push the images to a registry."""
     from deploy.containers import images
 
-    with told_plainly():
+    with report_errors():
         images.push(registry, service)
 
 
@@ -36,7 +36,7 @@ def create_periphery(_context: Context) -> None:
     """Start what the services need: networks, volumes, data stores, Kafka topics."""
     from deploy.containers import stack
 
-    with told_plainly():
+    with report_errors():
         stack.create_periphery()
 
 
@@ -52,7 +52,7 @@ def spin_up(_context: Context, profile: list[str], build: bool = False, timeout:
     """Start everything, and return when all of it is healthy."""
     from deploy.containers import stack
 
-    with told_plainly():
+    with report_errors():
         stack.spin_up(build=build, profiles=profile, timeout_s=timeout)
 
 
@@ -66,7 +66,7 @@ def spin_down(_context: Context, keep_data: bool = False, yes: bool = False) -> 
     """Stop everything and leave nothing: containers, networks and, after a question, data."""
     from deploy.containers import stack
 
-    with told_plainly():
+    with report_errors():
         stack.spin_down(keep_data=keep_data, yes=yes)
 
 
@@ -75,7 +75,7 @@ def open_urls(_context: Context, only_print: bool = False) -> None:
     """Show where the pages are, and open them."""
     from deploy.containers import stack
 
-    with told_plainly():
+    with report_errors():
         stack.open_urls(only_print=only_print)
 
 
@@ -91,7 +91,7 @@ def show_logs(_context: Context, service: str = "", follow: bool = False, since:
     """Show what the containers have written."""
     from deploy.containers import stack
 
-    with told_plainly():
+    with report_errors():
         stack.show_logs(service, follow=follow, since=since)
 
 
@@ -100,8 +100,8 @@ def run_inside(_context: Context, command: str = "") -> None:
     """Run a task (status, dead.*, forget) in a container that reaches the stores."""
     from deploy.containers import stack
 
-    with told_plainly():
-        end_with(stack.run_inside(command))
+    with report_errors():
+        exit_with(stack.run_inside(command))
 
 
 collection = Collection("docker")

@@ -7,7 +7,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from deploy.paths import ROOT
-from deploy.tasks import path, told_plainly
+from deploy.tasks import path, report_errors
 
 _OVERLAY = "local, cloud, the name of one that cloud.generate wrote, or the path of a directory"
 _CONTEXT = "the context of the kubeconfig (default: the current one)"
@@ -17,7 +17,7 @@ _NAMESPACE = "the namespace of the installation"
 @task(name="create", help={"overlay": _OVERLAY, "context": _CONTEXT})
 def create_namespace(_context: Context, overlay: str = "local", context: str = "") -> None:
     """Make the namespace that an overlay is about, with its Pod Security labels."""
-    with told_plainly():
+    with report_errors():
         from deploy.cluster import api, namespaces
         from deploy.cluster import overlay as overlays
 
@@ -28,7 +28,7 @@ def create_namespace(_context: Context, overlay: str = "local", context: str = "
 @task(name="delete", help={"namespace": _NAMESPACE, "context": _CONTEXT, "yes": "ask nothing"})
 def delete_namespace(_context: Context, namespace: str = "push", context: str = "", yes: bool = False) -> None:
     """Delete a namespace with everything in it: workloads, secrets, volumes and their data."""
-    with told_plainly():
+    with report_errors():
         from deploy.cluster import api, namespaces
 
         with api.connect(context) as cluster:
@@ -41,7 +41,7 @@ def delete_namespace(_context: Context, namespace: str = "push", context: str = 
 )
 def load_secrets(_context: Context, overlay: str = "local", context: str = "", dotenv: str = "") -> None:
     """Write the secrets that an overlay's containers take from .env into the cluster, and nothing else of it."""
-    with told_plainly():
+    with report_errors():
         from deploy.cluster import api, secrets
         from deploy.cluster import overlay as overlays
 
@@ -53,7 +53,7 @@ def load_secrets(_context: Context, overlay: str = "local", context: str = "", d
 @task(name="show", help={"namespace": _NAMESPACE, "context": _CONTEXT})
 def show_secrets(_context: Context, namespace: str = "push", context: str = "") -> None:
     """Show the names of what the cluster's secrets hold, never the values."""
-    with told_plainly():
+    with report_errors():
         from deploy.cluster import api, secrets
 
         with api.connect(context) as cluster:
@@ -63,7 +63,7 @@ def show_secrets(_context: Context, namespace: str = "push", context: str = "") 
 @task(name="delete", help={"namespace": _NAMESPACE, "context": _CONTEXT})
 def delete_secrets(_context: Context, namespace: str = "push", context: str = "") -> None:
     """Delete the secrets of Push from the cluster."""
-    with told_plainly():
+    with report_errors():
         from deploy.cluster import api, secrets
 
         with api.connect(context) as cluster:
@@ -83,7 +83,7 @@ def spin_up(
     _context: Context, overlay: str = "local", context: str = "", timeout: float = 600.0, patience: float = 30.0
 ) -> None:
     """Apply an overlay in order and wait until all of it is ready, or say why it does not get ready."""
-    with told_plainly():
+    with report_errors():
         from deploy.cluster import api, spin
         from deploy.cluster import overlay as overlays
 
@@ -105,7 +105,7 @@ def spin_down(
     _context: Context, overlay: str = "local", context: str = "", timeout: float = 300.0, volumes: bool = False
 ) -> None:
     """Delete what an overlay made; its namespace, its secrets and, unless told, its volumes stay."""
-    with told_plainly():
+    with report_errors():
         from deploy.cluster import api, spin
         from deploy.cluster import overlay as overlays
 
@@ -117,7 +117,7 @@ def spin_down(
 @task(name="ps", help={"namespace": _NAMESPACE, "context": _CONTEXT})
 def show_pods(_context: Context, namespace: str = "push", context: str = "") -> None:
     """Show the pods: what is ready, what is wrong, how often it was started."""
-    with told_plainly():
+    with report_errors():
         from rich.console import Console
 
         from deploy.cluster import api, inspect
@@ -139,7 +139,7 @@ def show_logs(
     _context: Context, container: str = "tracker", namespace: str = "push", context: str = "", tail: int = 50
 ) -> None:
     """Show the last lines of a container, of every pod that has it."""
-    with told_plainly():
+    with report_errors():
         from deploy.cluster import api, inspect
 
         with api.connect(context) as cluster:
@@ -150,7 +150,7 @@ def show_logs(
 @task(name="resources", help={"namespace": _NAMESPACE, "context": _CONTEXT})
 def show_resources(_context: Context, namespace: str = "push", context: str = "") -> None:
     """Show what each container asks for, may use, and uses now where metrics-server tells it."""
-    with told_plainly():
+    with report_errors():
         from rich.console import Console
 
         from deploy.cluster import api, inspect

@@ -12,7 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaKind
-from deploy.develop.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.events import encode_raw
 from services.backbone.queue import Books, EventQueue
@@ -37,7 +37,7 @@ WEEK_MS = 7 * 24 * 3600 * 1000
 class Operator:
     """Runs commands that mean the letters of one test."""
 
-    def __init__(self, stack: LocalStack, redis: RedisServer) -> None:
+    def __init__(self, stack: LocalStack, redis: LocalRedis) -> None:
         self.begun_ms = int(time.time() * 1000)
         self._stack, self._redis = stack, redis
 
@@ -46,7 +46,7 @@ class Operator:
 
 
 @pytest.fixture
-def operator(local_stack: LocalStack, redis_beside_the_tracker: RedisServer) -> Operator:
+def operator(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis) -> Operator:
     return Operator(local_stack, redis_beside_the_tracker)
 
 

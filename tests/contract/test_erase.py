@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from deploy.develop.localstack import LocalStack
-from deploy.develop.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.events import encode_raw
 from services.backbone.queue import Books, EventQueue
@@ -35,13 +35,13 @@ def of_another(event_id: str, **changes: object) -> bytes:
 
 
 @pytest.fixture
-def forgetting(local_stack: LocalStack, redis_beside_the_tracker: RedisServer) -> Command:
+def forgetting(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis) -> Command:
     return command_line(local_stack, redis_beside_the_tracker, "forget", "--id", DEVICE, "--yes")
 
 
 async def test_a_forgotten_device_leaves_nothing_behind_but_what_the_command_names(
     local_stack: LocalStack,
-    redis_beside_the_tracker: RedisServer,
+    redis_beside_the_tracker: LocalRedis,
     kafkastore: Kafkastore,
     events: Topic,
     forgetting: Command,
@@ -104,7 +104,7 @@ async def test_a_forgotten_device_leaves_nothing_behind_but_what_the_command_nam
 
 
 async def test_it_waits_for_batches_that_were_claimed_before_and_takes_back_those_of_the_dead(
-    local_stack: LocalStack, redis_beside_the_tracker: RedisServer, forgetting: Command
+    local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, forgetting: Command
 ) -> None:
     redis_beside_the_tracker.flush()
     async with Redis.from_url(redis_beside_the_tracker.url) as redis:
@@ -121,7 +121,7 @@ async def test_it_waits_for_batches_that_were_claimed_before_and_takes_back_thos
 
 
 async def test_without_a_word_of_consent_nothing_is_done(
-    local_stack: LocalStack, redis_beside_the_tracker: RedisServer
+    local_stack: LocalStack, redis_beside_the_tracker: LocalRedis
 ) -> None:
     redis_beside_the_tracker.flush()
     for words, answer in ((("--id", DEVICE), "add --yes to go on"), ((), "which device?")):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.develop.localstack.ports import free_port
-from deploy.develop.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from tests.contract.tracker_load import Disk, Memory, PacedLoad
 from tests.contract.tracker_process import Tracker, wait_until
@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+def own_redis(tmp_path: Path) -> Iterator[LocalRedis]:
+    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
     server.start()
     server.wait_ready()
     yield server
@@ -31,7 +31,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def spooling(own_redis: RedisServer, tmp_path: Path) -> Iterator[Tracker]:
+def spooling(own_redis: LocalRedis, tmp_path: Path) -> Iterator[Tracker]:
     """A tracker with a spool."""
     tracker = Tracker(own_redis.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
     yield tracker
@@ -64,15 +64,15 @@ def holds(tracker: Tracker, events: int) -> bool:
     return int(tracker.redis.llen(names.RAW_EVENTS_LIST)) >= events
 
 
-def is_stopped(redis: RedisServer) -> None:
+def is_stopped(redis: LocalRedis) -> None:
     redis.process.stop()
 
 
-def hangs(redis: RedisServer) -> None:
+def hangs(redis: LocalRedis) -> None:
     redis.process.send_signal(signal.SIGSTOP)
 
 
-def comes_back(redis: RedisServer) -> None:
+def comes_back(redis: LocalRedis) -> None:
     if redis.process.is_alive:
         redis.process.send_signal(signal.SIGCONT)
     else:
@@ -90,10 +90,10 @@ def comes_back(redis: RedisServer) -> None:
 )
 @pytest.mark.parametrize("goes_away", [is_stopped, hangs])
 async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fixtures and parameters
-    own_redis: RedisServer,
+    own_redis: LocalRedis,
     spooling: Tracker,
     tmp_path: Path,
-    goes_away: Callable[[RedisServer], None],
+    goes_away: Callable[[LocalRedis], None],
     seconds: int,
     per_s: int,
     limit_ms: float,
@@ -133,7 +133,7 @@ async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fi
 
 
 def test_a_redis_that_never_was_there_is_no_hindrance(tmp_path: Path) -> None:
-    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
     tracker = Tracker(server.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
     assert tracker.internal("/readyz") == 200
     assert [tracker.ask("GET", f"/{number}").status for number in range(20)] == [200] * 20
@@ -151,7 +151,7 @@ def test_a_redis_that_never_was_there_is_no_hindrance(tmp_path: Path) -> None:
     server.process.stop()
 
 
-async def test_what_was_answered_outlives_kills_while_it_is_spooled(own_redis: RedisServer, spooling: Tracker) -> None:
+async def test_what_was_answered_outlives_kills_while_it_is_spooled(own_redis: LocalRedis, spooling: Tracker) -> None:
     load = PacedLoad(spooling, per_s=500)
     own_redis.process.stop()
     for _ in range(3):
@@ -171,7 +171,7 @@ async def test_what_was_answered_outlives_kills_while_it_is_spooled(own_redis: R
 
 
 @pytest.mark.timeout(300)
-async def test_a_kill_while_the_spool_is_replayed_makes_no_copy(own_redis: RedisServer, spooling: Tracker) -> None:
+async def test_a_kill_while_the_spool_is_replayed_makes_no_copy(own_redis: LocalRedis, spooling: Tracker) -> None:
     load = PacedLoad(spooling, per_s=500)
     own_redis.process.stop()
     await load.during(4)
@@ -197,7 +197,7 @@ async def test_a_kill_while_the_spool_is_replayed_makes_no_copy(own_redis: Redis
 
 
 def test_two_trackers_share_a_directory_and_one_takes_over_from_the_other(
-    own_redis: RedisServer, spooling: Tracker, tmp_path: Path
+    own_redis: LocalRedis, spooling: Tracker, tmp_path: Path
 ) -> None:
     other = Tracker(own_redis.url, tmp_path / "other", TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
     own_redis.process.stop()
@@ -213,7 +213,7 @@ def test_two_trackers_share_a_directory_and_one_takes_over_from_the_other(
     other.redis.close()
 
 
-def test_a_spool_that_is_full_is_told_and_heals(own_redis: RedisServer, tmp_path: Path) -> None:
+def test_a_spool_that_is_full_is_told_and_heals(own_redis: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(
         own_redis.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"), TRACKER_SPOOL_BYTES="1048576"
     )
@@ -238,7 +238,7 @@ def test_a_spool_that_is_full_is_told_and_heals(own_redis: RedisServer, tmp_path
 
 @pytest.mark.parametrize("goes_away", [is_stopped, hangs])
 def test_a_stop_while_redis_is_away_takes_less_than_ten_seconds(
-    own_redis: RedisServer, spooling: Tracker, goes_away: Callable[[RedisServer], None]
+    own_redis: LocalRedis, spooling: Tracker, goes_away: Callable[[LocalRedis], None]
 ) -> None:
     assert spooling.ask("GET", "/before").status == 200
     goes_away(own_redis)
@@ -251,7 +251,7 @@ def test_a_stop_while_redis_is_away_takes_less_than_ten_seconds(
     assert [event.path for event in spooling.events()] == [b"/before", b"/during"]
 
 
-def test_a_redis_that_evicts_ends_the_start_with_the_reason(own_redis: RedisServer, tmp_path: Path) -> None:
+def test_a_redis_that_evicts_ends_the_start_with_the_reason(own_redis: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(own_redis.url, tmp_path)
     tracker.redis.config_set("maxmemory-policy", "allkeys-lru")
     tracker.process.stop()

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from deploy.develop.localstack.ports import LOOPBACK, is_listening
-from deploy.develop.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from tests.contract.tracker_load import Load
 from tests.contract.tracker_process import Tracker, read_answer, wait_until
@@ -25,8 +25,8 @@ ACCEPTED = "push_tracker_events_accepted_total"
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+def own_redis(tmp_path: Path) -> Iterator[LocalRedis]:
+    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
     server.start()
     server.wait_ready()
     yield server
@@ -34,7 +34,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 class Start(Protocol):
-    def __call__(self, redis: RedisServer, folder: Path, **environ: str) -> Tracker: ...
+    def __call__(self, redis: LocalRedis, folder: Path, **environ: str) -> Tracker: ...
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def start() -> Iterator[Start]:
     """Starts trackers of two workers, and leaves none behind whatever becomes of the test."""
     started: list[Tracker] = []
 
-    def start(redis: RedisServer, folder: Path, **environ: str) -> Tracker:
+    def start(redis: LocalRedis, folder: Path, **environ: str) -> Tracker:
         tracker = Tracker(redis.url, folder, TRACKER_WORKERS="2", **environ)
         started.append(tracker)
         tracker.wait_until_ready()
@@ -78,14 +78,14 @@ def readiness(tracker: Tracker) -> dict[str, dict[str, object]]:
     return checks
 
 
-def test_one_worker_is_the_process_itself(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_one_worker_is_the_process_itself(redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(redis_server.url, tmp_path, TRACKER_WORKERS="1")
     assert psutil.Process(tracker.pid).children() == []
     assert "push_tracker_workers" not in tracker.metrics()
     assert tracker.end() == 0
 
 
-def test_figures_are_sums_over_the_workers(start: Start, clean_redis: RedisServer, tmp_path: Path) -> None:
+def test_figures_are_sums_over_the_workers(start: Start, clean_redis: LocalRedis, tmp_path: Path) -> None:
     tracker = start(clean_redis, tmp_path)
     workers = workers_of(tracker)
     with contextlib.ExitStack() as stack:
@@ -115,7 +115,7 @@ def test_figures_are_sums_over_the_workers(start: Start, clean_redis: RedisServe
 
 
 async def test_a_kill_of_a_worker_loses_nothing_that_was_answered_or_counted(
-    start: Start, clean_redis: RedisServer, tmp_path: Path
+    start: Start, clean_redis: LocalRedis, tmp_path: Path
 ) -> None:
     tracker = start(clean_redis, tmp_path)
     counted: list[float] = []
@@ -151,7 +151,7 @@ async def test_a_kill_of_a_worker_loses_nothing_that_was_answered_or_counted(
     assert counted == sorted(counted), "a counter went backwards"
 
 
-def test_readiness_names_the_worker_that_is_not(start: Start, redis_server: RedisServer, tmp_path: Path) -> None:
+def test_readiness_names_the_worker_that_is_not(start: Start, redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = start(redis_server, tmp_path)
     second = workers_of(tracker)[1]
     second.suspend()
@@ -170,7 +170,7 @@ def test_readiness_names_the_worker_that_is_not(start: Start, redis_server: Redi
 
 
 @pytest.mark.slow
-def test_a_worker_that_hangs_is_replaced(start: Start, redis_server: RedisServer, tmp_path: Path) -> None:
+def test_a_worker_that_hangs_is_replaced(start: Start, redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = start(redis_server, tmp_path)
     hanging = workers_of(tracker)[0]
     hanging.suspend()
@@ -182,7 +182,7 @@ def test_a_worker_that_hangs_is_replaced(start: Start, redis_server: RedisServer
 
 
 async def test_a_stop_costs_clients_that_go_elsewhere_no_request(
-    start: Start, clean_redis: RedisServer, tmp_path: Path
+    start: Start, clean_redis: LocalRedis, tmp_path: Path
 ) -> None:
     trackers = [start(clean_redis, tmp_path / name) for name in ("one", "other")]
     answered = 0
@@ -226,7 +226,7 @@ async def test_a_stop_costs_clients_that_go_elsewhere_no_request(
     trackers[0].redis.close()
 
 
-def test_sigterm_finishes_what_is_in_flight(start: Start, redis_server: RedisServer, tmp_path: Path) -> None:
+def test_sigterm_finishes_what_is_in_flight(start: Start, redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = start(redis_server, tmp_path)
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(tracker.connect()) for _ in range(12)]
@@ -243,7 +243,7 @@ def test_sigterm_finishes_what_is_in_flight(start: Start, redis_server: RedisSer
     tracker.redis.close()
 
 
-def test_a_second_signal_ends_all_at_once(start: Start, redis_server: RedisServer, tmp_path: Path) -> None:
+def test_a_second_signal_ends_all_at_once(start: Start, redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = start(redis_server, tmp_path, TRACKER_DRAIN_S="4")
     workers = workers_of(tracker)
     tracker.process.terminate()
@@ -256,7 +256,7 @@ def test_a_second_signal_ends_all_at_once(start: Start, redis_server: RedisServe
     tracker.redis.close()
 
 
-def test_no_worker_outlives_the_supervisor(start: Start, clean_redis: RedisServer, tmp_path: Path) -> None:
+def test_no_worker_outlives_the_supervisor(start: Start, clean_redis: LocalRedis, tmp_path: Path) -> None:
     tracker = start(clean_redis, tmp_path)
     workers = workers_of(tracker)
     figures = Path(workers[0].cmdline()[-1])
@@ -289,7 +289,7 @@ def assert_ends_at_start(tracker: Tracker, code: int, message: str) -> None:
     tracker.redis.close()
 
 
-def test_a_port_that_is_taken_is_told_once(start: Start, redis_server: RedisServer, tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_told_once(start: Start, redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = start(redis_server, tmp_path)
     # By one that would share it, which must not get a part of the other's requests unnoticed.
     other = start(redis_server, tmp_path / "other")
@@ -303,7 +303,7 @@ def test_a_port_that_is_taken_is_told_once(start: Start, redis_server: RedisServ
 
 
 def test_what_no_worker_can_run_with_ends_all_with_the_reason(
-    start: Start, own_redis: RedisServer, tmp_path: Path
+    start: Start, own_redis: LocalRedis, tmp_path: Path
 ) -> None:
     tracker = start(own_redis, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
     tracker.redis.config_set("maxmemory-policy", "allkeys-lru")
@@ -318,7 +318,7 @@ def test_what_no_worker_can_run_with_ends_all_with_the_reason(
 
 
 def test_a_redis_that_never_was_there_is_no_hindrance(start: Start, tmp_path: Path) -> None:
-    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
     tracker = start(server, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
     paths = {f"/{number}" for number in range(60)}
     assert {tracker.ask("GET", path).status for path in paths} == {200}

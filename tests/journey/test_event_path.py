@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -18,23 +19,31 @@ import pytest
 from redis.asyncio import Redis
 from rich.console import Console
 
-from deploy.demo.replay import Outcome, replay
+from deploy.demo.replay import ReplayResult, replay
+from deploy.demo.synthetic import synthetic_visitors
 from deploy.demo.system import STATISTICS_CONSUMERS, endpoints_of, running_system
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaKind
+from deploy.develop.localstack.ports import LOOPBACK
+from deploy.develop.localstack.relay import Relay
+from deploy.operate.access_log import TrackingRequest
 from deploy.operate.endpoints import Endpoints
+from deploy.operate.send import SendCounts, send
 from deploy.operate.status import StatusReader
-from deploy.operate.traffic import Tally, TrackingRequest, send, synthetic_visitors
 from services.backbone import names
 from services.backbone.counters import CounterStore
 from services.backbone.histogram import TOTAL_LABEL
 from services.backbone.queue import EventQueue
-from tests.journey.lost_confirmation import LostConfirmation
 
 ROOT = Path(__file__).parents[2]
 SAMPLE_LOG = ROOT / "tests" / "examples" / "access.log"
 SAMPLE_LINES = 300
 QUIET = Console(quiet=True)
+# The confirmation script is the only command that names a claim, the leases and the ledger, in this order.
+CONFIRMATION = re.compile(
+    rb"%s[^\r]*\r\n\$\d+\r\n%s\r\n\$\d+\r\n%s\r\n"
+    % (names.claim_list("", 0).partition("::")[0].encode(), names.CLAIM_LEASES.encode(), names.LEDGER.encode())
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,15 +94,15 @@ def test_killing_consumers_in_the_middle_changes_no_sum(fresh_system: LocalStack
             process.kill()
             process.start()
 
-    async def run() -> Outcome:
+    async def run() -> ReplayResult:
         killing = asyncio.create_task(kill_and_restart())
         requests = list(islice(synthetic_visitors(), events))
-        outcome = await replay(endpoints, requests, total=events, console=QUIET, rate=1000)
+        result = await replay(endpoints, requests, total=events, console=QUIET, rate=1000)
         await killing
-        return outcome
+        return result
 
-    outcome = asyncio.run(run())
-    assert (outcome.sent, outcome.produced, outcome.lost) == (events, events, 0)
+    result = asyncio.run(run())
+    assert (result.sent, result.produced, result.lost) == (events, events, 0)
     totals = asyncio.run(sums(endpoints))
     assert totals == {"types": events, "pods": events, "places": events, "timed": events}
 
@@ -105,28 +114,36 @@ def test_a_kafkastore_killed_before_it_has_confirmed_changes_no_sum(fresh_system
     confirming = fresh_system.service("kafkastore")
     confirming.stop()
 
-    async def kill_between_acknowledgement_and_confirmation(sending: "asyncio.Task[Outcome]") -> None:
+    async def kill_between_acknowledgement_and_confirmation(sending: "asyncio.Task[ReplayResult]") -> None:
         async with Redis.from_url(endpoints.queue_urls[0]) as redis, asyncio.timeout(60):
             while (await EventQueue(redis).books()).accepted < events // 2:
                 assert not sending.done()
                 await asyncio.sleep(0.05)
         port = urlsplit(endpoints.queue_urls[0]).port
         assert port is not None
-        async with LostConfirmation(port) as relay:
-            doomed = fresh_system.start_service("kafkastore", env={"REDIS_URL": relay.url}, label="doomed")
+        lost = asyncio.Event()
+
+        def lose_confirmation(chunk: bytes) -> None:
+            if CONFIRMATION.search(chunk):
+                lost.set()
+                relay.stall()
+
+        async with Relay(port, inspect=lose_confirmation) as relay:
+            url = f"redis://{LOOPBACK}:{relay.port}/0"
+            doomed = fresh_system.start_service("kafkastore", env={"REDIS_URL": url}, label="doomed")
             async with asyncio.timeout(60):
-                await relay.lost.wait()
+                await lost.wait()
             await asyncio.to_thread(doomed.kill)
         confirming.start()
 
-    async def run() -> Outcome:
+    async def run() -> ReplayResult:
         requests = list(islice(synthetic_visitors(), events))
         replaying = asyncio.create_task(replay(endpoints, requests, total=events, console=QUIET))
         await kill_between_acknowledgement_and_confirmation(replaying)
         return await replaying
 
-    outcome = asyncio.run(run())
-    assert (outcome.sent, outcome.produced, outcome.counted, outcome.lost) == (events, events, events, 0)
+    result = asyncio.run(run())
+    assert (result.sent, result.produced, result.counted, result.lost) == (events, events, events, 0)
 
     async def copies() -> set[int]:
         """Wait until all consumers have passed all that is in the topic; how many copies each has dropped."""
@@ -166,7 +183,7 @@ def test_a_client_that_nobody_here_wrote_reads_the_topic(system: LocalStack) -> 
     if system.kafka.kind == "tansu":
         pytest.skip("kcat's library cannot read Tansu's list of API versions")
     pixel = TrackingRequest("/t/hello.gif?who=kcat&x=%20", "79.192.0.17")
-    asyncio.run(send([pixel], system.tracker_url, tally=Tally()))
+    asyncio.run(send([pixel], system.tracker_url, counts=SendCounts()))
     command = [kcat, "-b", system.bootstrap_servers, "-t", names.EVENTS_TOPIC, "-C", "-o", "beginning", "-u", "-f"]
     with subprocess.Popen(
         [*command, "%h %s\n"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -270,12 +287,12 @@ def test_status_shows_the_books_while_kafka_is_away(system: LocalStack) -> None:
 
 async def test_the_books_show_what_waits(system: LocalStack) -> None:
     endpoints = endpoints_of(system)
-    tally = Tally()
+    counts = SendCounts()
     async with StatusReader(endpoints) as reader:
         system.service("kafkastore").stop()
         before = (await reader.read()).books
-        await send(islice(synthetic_visitors(), 50), endpoints.tracker_url, tally=tally)
+        await send(islice(synthetic_visitors(), 50), endpoints.tracker_url, counts=counts)
         after = (await reader.read()).books
         system.service("kafkastore").restart()
-    assert (tally.answered, after.accepted - before.accepted, after.waiting - before.waiting) == (50, 50, 50)
+    assert (counts.acknowledged, after.accepted - before.accepted, after.waiting - before.waiting) == (50, 50, 50)
     assert after.unaccounted == 0

@@ -66,9 +66,9 @@ class KafkaBroker:
 
     def wait_ready(self) -> None:
         """Return when it names a broker and a controller to a client; raise ProcessFailed otherwise."""
-        self.process.wait_until(self.answers, timeout_s=_START_TIMEOUT_S)
+        self.process.wait_until(self.responds, timeout_s=_START_TIMEOUT_S)
 
-    def answers(self) -> bool:
+    def responds(self) -> bool:
         """Whether a Kafka Metadata request is answered with at least one broker and a controller."""
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=2) as connection:

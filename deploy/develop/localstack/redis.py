@@ -46,7 +46,7 @@ def _binary_in_wheel(package: str) -> Path | None:
     return None
 
 
-class RedisServer:
+class LocalRedis:
     """One Redis on loopback that keeps an append-only file and evicts nothing, as in production."""
 
     def __init__(self, *, data: Path, log: Path, choice: RedisChoice = "auto", name: str = "redis") -> None:
@@ -75,9 +75,9 @@ class RedisServer:
 
     def wait_ready(self) -> None:
         """Return when it answers PING; raise ProcessFailed otherwise."""
-        self.process.wait_until(self.answers, timeout_s=_START_TIMEOUT_S)
+        self.process.wait_until(self.responds, timeout_s=_START_TIMEOUT_S)
 
-    def answers(self) -> bool:
+    def responds(self) -> bool:
         """Whether it answers PING with PONG (a server still loading its file does not)."""
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=1) as connection:

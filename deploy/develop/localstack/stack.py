@@ -12,7 +12,7 @@ from deploy.develop.geoip import bundled_database
 from deploy.develop.localstack.kafka import KafkaBroker, KafkaChoice, choose_kafka
 from deploy.develop.localstack.ports import LOOPBACK, free_port
 from deploy.develop.localstack.processes import LocalProcess
-from deploy.develop.localstack.redis import RedisChoice, RedisServer
+from deploy.develop.localstack.redis import LocalRedis, RedisChoice
 from deploy.develop.localstack.scratch import Scratch
 from deploy.develop.localstack.services import ServiceProcess
 from deploy.interrupts import exit_on_signals, undisturbed
@@ -170,7 +170,7 @@ class LocalStack:
             "GEOIP_DATABASE": str(bundled_database() or ""),
         }
 
-    def start_redis(self, name: str) -> RedisServer:
+    def start_redis(self, name: str) -> LocalRedis:
         """Start one more Redis and return it when it answers; it stops with the stack."""
         server = self._redis_server(name)
         self._cleanup.callback(server.process.stop)
@@ -186,9 +186,9 @@ class LocalStack:
         plans = topic_plans(partitions=TOPIC_PARTITIONS, replication=1, max_event_bytes=MAX_EVENT_BYTES)
         _run_apart(lambda: asyncio.run(ensure_topics(self.bootstrap_servers, plans)))
 
-    def _redis_server(self, name: str) -> RedisServer:
+    def _redis_server(self, name: str) -> LocalRedis:
         data = self._scratch.data / name
-        return RedisServer(data=data, log=self.log_directory / f"{name}.log", choice=self._redis_choice, name=name)
+        return LocalRedis(data=data, log=self.log_directory / f"{name}.log", choice=self._redis_choice, name=name)
 
     def _stop_services(self) -> None:
         _stop_all([service.process for service in reversed(self.services)])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.develop.geoip import bundled_database
-from deploy.operate.traffic import read_log
+from deploy.operate.access_log import read_log
 from services.backbone.events import Device, Place
 from services.kafkastore.lookups import DeviceLookup, PlaceLookup
 from tests.unit.kafkastore.mmdb import write_database

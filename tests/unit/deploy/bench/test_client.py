@@ -12,7 +12,7 @@ _REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Server:
-    """Answers each request after a delay; each `refuse`-th with 503, in two pieces."""
+    """ClientResult each request after a delay; each `refuse`-th with 503, in two pieces."""
 
     def __init__(self, *, delay_s: float = 0.0, refuse: int = 0, close_after: int = 0) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))

@@ -6,15 +6,15 @@ from deploy.errors import OperatorError
 
 
 def test_what_was_asked_can_be_asked_again() -> None:
-    asked = parse(minutes="0.5", seed="7", rate="60", only="")
-    assert (asked.minutes, asked.seed, asked.rate, tuple(asked.faults)) == (0.5, 7, 60.0, FAULTS)
-    assert asked.again == "python3 tasks.py chaos --minutes 0.5 --seed 7 --rate 60"
+    options = parse(minutes="0.5", seed="7", rate="60", only="")
+    assert (options.minutes, options.seed, options.rate, tuple(options.faults)) == (0.5, 7, 60.0, FAULTS)
+    assert options.again == "python3 tasks.py chaos --minutes 0.5 --seed 7 --rate 60"
 
 
 def test_without_a_seed_one_is_drawn_and_told() -> None:
-    asked = parse(minutes="1", seed="", rate="60", only="redis away")
-    assert asked.again == f"python3 tasks.py chaos --minutes 1 --seed {asked.seed} --rate 60 --only 'redis away'"
-    assert [fault.name for fault in asked.faults] == ["redis away"]
+    options = parse(minutes="1", seed="", rate="60", only="redis away")
+    assert options.again == f"python3 tasks.py chaos --minutes 1 --seed {options.seed} --rate 60 --only 'redis away'"
+    assert [fault.name for fault in options.faults] == ["redis away"]
 
 
 @pytest.mark.parametrize(

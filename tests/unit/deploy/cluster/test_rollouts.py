@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from deploy.cluster.rollouts import Progress, fault, pod_fault, progress, unscheduled
+from deploy.cluster.rollouts import RolloutProgress, fault, pod_fault, progress, unscheduled
 
 
 def workload(kind: str = "Deployment", *, wanted: int = 2, **status: Any) -> dict[str, Any]:
@@ -15,7 +15,7 @@ def settled(**changes: int) -> dict[str, Any]:
 
 
 def test_a_rollout_is_done_when_all_are_new_and_ready() -> None:
-    assert progress(settled()) == Progress(2, 2, 2)
+    assert progress(settled()) == RolloutProgress(2, 2, 2)
     assert progress(settled()).done
 
 

@@ -59,7 +59,7 @@ def test_they_visit_until_they_are_stopped_and_say_how_it_went(visited: tuple[st
         _, said = visitors.communicate(timeout=20)
     assert visitors.returncode == 0, said
     told = json.loads(said.splitlines()[-1])
-    assert told["answered"] >= 50
+    assert told["acknowledged"] >= 50
     assert told["failures"] == {}
     assert all(target.startswith("/t/") for target in targets)
 

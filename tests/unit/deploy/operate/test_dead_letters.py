@@ -1,13 +1,15 @@
 import pytest
 
 from deploy.errors import OperatorError
-from deploy.operate.dead_letters import Outline, Wanted, parse_time, parse_wanted, readable_time
+from deploy.operate.dead_letters import DeadLetterFilter, DeadLetterSummary, parse_filter, parse_time, readable_time
 
 NOW_MS = 1_764_000_000_000
 
 
-def outline(offset: int = 0, **changes: object) -> Outline:
-    letter = Outline(0, offset, NOW_MS, "decode", "malformed entry", "1", "view", "e1", 10, b"digest", b"content")
+def summary(offset: int = 0, **changes: object) -> DeadLetterSummary:
+    letter = DeadLetterSummary(
+        0, offset, NOW_MS, "decode", "malformed entry", "1", "view", "e1", 10, b"digest", b"content"
+    )
     return letter._replace(**changes)  # type: ignore[arg-type]  # the fields that a test says
 
 
@@ -36,25 +38,25 @@ def test_another_time_is_refused_with_what_would_do(text: str) -> None:
 @pytest.mark.parametrize(
     ("wanted", "meant"),
     [
-        (Wanted(), True),
-        (Wanted(since_ms=NOW_MS), True),
-        (Wanted(since_ms=NOW_MS + 1), False),
-        (Wanted(until_ms=NOW_MS), False),
-        (Wanted(until_ms=NOW_MS + 1), True),
-        (Wanted(reason="formed"), True),
-        (Wanted(reason="too large"), False),
-        (Wanted(type="view"), True),
-        (Wanted(type="vie"), False),
+        (DeadLetterFilter(), True),
+        (DeadLetterFilter(since_ms=NOW_MS), True),
+        (DeadLetterFilter(since_ms=NOW_MS + 1), False),
+        (DeadLetterFilter(until_ms=NOW_MS), False),
+        (DeadLetterFilter(until_ms=NOW_MS + 1), True),
+        (DeadLetterFilter(reason="formed"), True),
+        (DeadLetterFilter(reason="too large"), False),
+        (DeadLetterFilter(type="view"), True),
+        (DeadLetterFilter(type="vie"), False),
     ],
 )
-def test_letters_are_meant_by_time_part_of_the_reason_and_whole_type(wanted: Wanted, meant: bool) -> None:  # noqa: FBT001 - a case
-    assert wanted.has(outline()) is meant
+def test_letters_are_meant_by_time_part_of_the_reason_and_whole_type(wanted: DeadLetterFilter, meant: bool) -> None:  # noqa: FBT001 - a case
+    assert wanted.has(summary()) is meant
 
 
 def test_flags_that_are_not_given_mean_all() -> None:
-    assert parse_wanted(since="", until="", reason="", event_type="") == Wanted()
-    wanted = parse_wanted(since="1h", until="10s", reason="r", event_type="t", now_ms=NOW_MS)
-    assert wanted == Wanted(NOW_MS - 3_600_000, NOW_MS - 10_000, "r", "t")
+    assert parse_filter(since="", until="", reason="", event_type="") == DeadLetterFilter()
+    wanted = parse_filter(since="1h", until="10s", reason="r", event_type="t", now_ms=NOW_MS)
+    assert wanted == DeadLetterFilter(NOW_MS - 3_600_000, NOW_MS - 10_000, "r", "t")
 
 
 def test_a_time_is_told_in_utc_and_one_that_no_calendar_has_as_a_number() -> None:
@@ -63,5 +65,5 @@ def test_a_time_is_told_in_utc_and_one_that_no_calendar_has_as_a_number() -> Non
 
 
 def test_a_letter_that_was_cut_is_known_by_the_end_of_its_reason() -> None:
-    assert outline(reason="record is too large for the topic (cut from 2000001 bytes)").is_cut
-    assert not outline(reason="(cut from 1 bytes) is what somebody sent").is_cut
+    assert summary(reason="record is too large for the topic (cut from 2000001 bytes)").is_cut
+    assert not summary(reason="(cut from 1 bytes) is what somebody sent").is_cut

@@ -19,7 +19,7 @@ def test_apache_asked_for_by_name_is_never_replaced(monkeypatch: pytest.MonkeyPa
 
 
 async def test_the_broker_answers_and_takes_topics_twice(kafka_broker: KafkaBroker) -> None:
-    assert kafka_broker.answers()
+    assert kafka_broker.responds()
     plans = topic_plans(partitions=4, replication=1, max_event_bytes=262_144)
     for _ in range(2):
         await ensure_topics(kafka_broker.bootstrap_servers, plans)

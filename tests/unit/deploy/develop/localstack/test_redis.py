@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from deploy.develop.localstack import redis as subject
-from deploy.develop.localstack.redis import RedisServer, find_redis_server
+from deploy.develop.localstack.redis import LocalRedis, find_redis_server
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_without_any_server_the_message_names_what_was_looked_for(monkeypatch: p
 
 
 def test_the_server_of_the_wheel_keeps_its_data_over_a_kill(tmp_path: Path) -> None:
-    server = RedisServer(data=tmp_path / "data", log=tmp_path / "log", choice="wheel")
+    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "log", choice="wheel")
     server.start()
     try:
         server.wait_ready()
@@ -45,7 +45,7 @@ def test_the_server_of_the_wheel_keeps_its_data_over_a_kill(tmp_path: Path) -> N
         server.process.stop()
 
 
-def test_it_listens_on_loopback_only(redis_server: RedisServer) -> None:
+def test_it_listens_on_loopback_only(redis_server: LocalRedis) -> None:
     port = urlsplit(redis_server.url).port
     assert port is not None
     for address in {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), port, socket.AF_INET)}:
@@ -54,7 +54,7 @@ def test_it_listens_on_loopback_only(redis_server: RedisServer) -> None:
                 assert probe.connect_ex((str(address), port)) != 0
 
 
-def test_flush_leaves_nothing(clean_redis: RedisServer) -> None:
+def test_flush_leaves_nothing(clean_redis: LocalRedis) -> None:
     with Redis.from_url(clean_redis.url) as client:
         client.set("key", "value")
         clean_redis.flush()

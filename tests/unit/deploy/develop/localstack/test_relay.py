@@ -99,9 +99,9 @@ async def test_inspect_sees_client_data_before_it_is_forwarded_and_may_stall_it(
             relay.stall()
 
     server = await asyncio.start_server(record, LOOPBACK, 0)
-    async with Relay(server.sockets[0].getsockname()[1], inspect=stall_on_ping) as relay:
-        async with connected(relay) as streams:
-            with pytest.raises(TimeoutError):
-                await ask(streams, limit_s=0.2)
+    target = server.sockets[0].getsockname()[1]
+    async with Relay(target, inspect=stall_on_ping) as relay, connected(relay) as streams:
+        with pytest.raises(TimeoutError):
+            await ask(streams, limit_s=0.2)
     server.close()
     assert received == []

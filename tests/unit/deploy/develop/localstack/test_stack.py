@@ -151,7 +151,7 @@ def test_the_second_of_a_kind_is_numbered_and_services_can_be_killed_and_restart
         assert first.is_ready()
         assert "push_" in first.metrics()
         other = stack.start_redis("redis-2")
-        assert other.answers()
+        assert other.responds()
         assert other.url != stack.redis_url
     assert not any(service.is_alive for service in (first, second))
     assert not other.process.is_alive

@@ -6,20 +6,20 @@ from typing import NamedTuple
 from rich.table import Table
 
 
-class Outcome(NamedTuple):
+class ChaosResult(NamedTuple):
     """What one run came to."""
 
     seed: int
-    answered: int
+    acknowledged: int
     """Ids that were answered 2xx."""
     lost: int
     """Of these, those that are neither in the topic nor in the dead letters."""
-    copies: int
+    duplicates: int
     """Records in the topic beyond the first of each id."""
     dead: int
     refused_503: int
     broken: int
-    """Attempts that got no answer."""
+    """Attempts that got no response."""
     unexpected: int
     """Answers that there should be none of."""
     accepted: int
@@ -66,10 +66,10 @@ class Outcome(NamedTuple):
         return 1 if self.complaints else 0
 
 
-def outcome_table(outcome: Outcome) -> Table:
-    """Lay the outcome out for a terminal."""
+def result_table(result: ChaosResult) -> Table:
+    """Lay the result out for a terminal."""
     table = Table(box=None, show_header=False)
-    for name, value in outcome._asdict().items():
+    for name, value in result._asdict().items():
         if isinstance(value, Mapping):
             lines = [f"{key}: {one}" for key, one in value.items()]
             table.add_row(name, "\n".join(lines) or "none")

@@ -3,13 +3,13 @@ import io
 import pytest
 from rich.console import Console
 
-from deploy.chaos.outcome import Outcome, outcome_table
+from deploy.chaos.result import ChaosResult, result_table
 
-WELL = Outcome(
+WELL = ChaosResult(
     seed=7,
-    answered=100,
+    acknowledged=100,
     lost=0,
-    copies=3,
+    duplicates=3,
     dead=1,
     refused_503=5,
     broken=2,
@@ -49,14 +49,14 @@ def test_a_run_in_which_nothing_is_lost_ends_well() -> None:
     ],
 )
 def test_what_must_not_be_is_said_and_ends_with_one(change: dict[str, object], complaint: str) -> None:
-    outcome = WELL._replace(**change)  # type: ignore[arg-type]  # one field each
-    assert outcome.complaints == [complaint]
-    assert outcome.exit_code == 1
+    result = WELL._replace(**change)  # type: ignore[arg-type]  # one field each
+    assert result.complaints == [complaint]
+    assert result.exit_code == 1
 
 
 def test_the_table_shows_every_figure_and_fault() -> None:
     text = io.StringIO()
-    Console(file=text, width=100).print(outcome_table(WELL))
+    Console(file=text, width=100).print(result_table(WELL))
     for name in WELL._fields:
         assert name in text.getvalue()
     assert "kill tracker: 2" in text.getvalue()
