@@ -21,7 +21,7 @@ _MAVEN_TIMEOUT_S = 600
 _JVM = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 
 
-class Unavailable(OperatorError):  # noqa: N818 - read as "apache.Unavailable"
+class Unavailable(OperatorError):
     """Apache Kafka cannot run here; the message is the reason, as the second half of a sentence."""
 
 

@@ -19,7 +19,7 @@ _LAUNCHER = Path(__file__).with_name("die_with_parent.py")
 _POLL_S = 0.02
 
 
-class ProcessFailed(OperatorError):  # noqa: N818 - "the process failed" is the sentence a reader looks for
+class ProcessFailed(OperatorError):
     """A process ended or did not become ready; the message ends with the tail of its log and the log's path."""
 
 
