@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from deploy.cluster import rollouts
-from deploy.cluster.api import Api, Manifest, Refused
+from deploy.cluster.api import Api, ApiRejection, Manifest
 from deploy.errors import OperatorError
 
 _OURS = "app.kubernetes.io/part-of=push"
@@ -41,8 +41,8 @@ def logs(api: Api, namespace: str, *, container: str, tail: int) -> Iterator[str
         name = pod["metadata"]["name"]
         try:
             text = api.log(name, namespace, container=container, tail=tail)
-        except Refused as refused:
-            yield f"{name}  ({refused})"
+        except ApiRejection as rejection:
+            yield f"{name}  ({rejection})"
             continue
         yield from (f"{name}  {line}" for line in text.splitlines())
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.cluster import overlay
-from deploy.cluster.api import Api, Manifest, Refused, reference
+from deploy.cluster.api import Api, ApiRejection, Manifest, reference
 from deploy.cluster.spin import Tell
 from deploy.develop.dotenv import SECRET_MARK, read_dotenv
 from deploy.errors import OperatorError
@@ -36,9 +36,9 @@ def load(api: Api, manifests: Sequence[Manifest], dotenv: Path, tell: Tell) -> N
         data = {key: base64.b64encode(values[key].encode()).decode() for key in sorted(named)}
         try:
             api.apply(_secret(name, overlay.namespace(manifests)) | {"data": data}, manager=_MANAGER)
-        except Refused as refused:
+        except ApiRejection as rejection:
             # What the server says of a Secret may quote it.
-            raise OperatorError(_told(name, refused)) from None
+            raise OperatorError(_rejection_text(name, rejection)) from None
         tell(f"Secret {name}: {', '.join(data)}")
 
 
@@ -66,10 +66,10 @@ def _secret(name: str, namespace: str) -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"}
 
 
-def _told(name: str, refused: Refused) -> str:
+def _rejection_text(name: str, rejection: ApiRejection) -> str:
     not_found, forbidden = 404, 403
     why = {
         not_found: "there is no such namespace: `python3 tasks.py kubernetes.namespace.create` makes it",
         forbidden: "forbidden",
     }
-    return f"can't write Secret {name}: {why.get(refused.status, f'the API server refused it ({refused.reason})')}"
+    return f"can't write Secret {name}: {why.get(rejection.status, f'the API server refused it ({rejection.reason})')}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.cluster import overlay, rollouts, volumes
-from deploy.cluster.api import Api, Manifest, Refused, UnknownKind, reference, title
+from deploy.cluster.api import Api, ApiRejection, Manifest, UnknownKind, reference, title
 from deploy.errors import OperatorError
 
 Tell = Callable[[str], None]
@@ -121,8 +121,8 @@ def _applied(api: Api, manifest: Manifest, tell: Tell) -> str:
         return "replaced"
     try:
         after = api.apply(manifest)
-    except Refused as refused:
-        if refused.status != _UNPROCESSABLE or manifest["kind"] != "Job" or before is None:
+    except ApiRejection as rejection:
+        if rejection.status != _UNPROCESSABLE or manifest["kind"] != "Job" or before is None:
             raise
         api.replace(manifest)  # a Job can't be altered
         return "replaced"

@@ -41,7 +41,7 @@ def test_an_api_server_that_is_gone_is_told(cluster: ApiServer, tmp_path: Path) 
     kubeconfig.write_text(kubeconfig.read_text().replace(cluster.url, f"http://127.0.0.1:{port}"))
     with (
         api.connect(environ={"KUBECONFIG": str(kubeconfig)}) as client,
-        pytest.raises(OperatorError, match=rf"the API server at 127.0.0.1:{port} \(context test\) does not answer"),
+        pytest.raises(OperatorError, match=rf"the API server at 127.0.0.1:{port} \(context test\) does not respond"),
     ):
         client.get(NAMESPACE)
 
@@ -49,7 +49,7 @@ def test_an_api_server_that_is_gone_is_told(cluster: ApiServer, tmp_path: Path) 
 def test_an_api_server_that_hangs_is_not_waited_for_for_ever(
     cluster: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "_ANSWER_S", 0.3)
+    monkeypatch.setattr(api, "_RESPONSE_S", 0.3)
     kubeconfig = cluster.write_kubeconfig(tmp_path / "kubeconfig")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         kubeconfig.write_text(
@@ -57,7 +57,7 @@ def test_an_api_server_that_hangs_is_not_waited_for_for_ever(
         )
         with (
             api.connect(environ={"KUBECONFIG": str(kubeconfig)}) as client,
-            pytest.raises(OperatorError, match=r"does not answer \(.*timed out.*\): does the cluster run\?"),
+            pytest.raises(OperatorError, match=r"does not respond \(.*timed out.*\): does the cluster run\?"),
         ):
             client.get(NAMESPACE)
 
@@ -68,18 +68,21 @@ def test_what_answers_and_is_no_api_server_is_told(cluster: ApiServer, tmp_path:
         kubeconfig.write_text(kubeconfig.read_text().replace(cluster.url, f"http://127.0.0.1:{other.getsockname()[1]}"))
 
         def answer() -> None:
-            connection, _ = other.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>")
+            while True:
+                connection, _ = other.accept()
+                with connection:
+                    if not connection.recv(65536):
+                        return
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>")
 
         thread = threading.Thread(target=answer)
         thread.start()
         with (
             api.connect(environ={"KUBECONFIG": str(kubeconfig)}) as client,
-            pytest.raises(OperatorError, match="answered what no API server does"),
+            pytest.raises(OperatorError, match="is no Kubernetes API server: check its address"),
         ):
             client.get(NAMESPACE)
+        socket.create_connection(other.getsockname()).close()
         thread.join()
 
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from deploy.cluster import inspect, namespaces, secrets, spin
+from deploy.cluster import api, inspect, namespaces, secrets, spin
 from deploy.cluster.api import Api, Manifest
 from deploy.cluster.spin import Patience
 from deploy.errors import OperatorError
@@ -49,11 +49,13 @@ def test_an_unknown_container_is_answered_with_those_there_are(running: Api) -> 
         list(inspect.logs(running, "push", container="trakcer", tail=2))
 
 
-def test_resources_tell_what_is_asked_and_used(running: Api, cluster: ApiServer) -> None:
-    def kafka() -> list[str]:
-        return next(line for line in lines(inspect.resources(running, "push")) if line.startswith("kafka-0")).split()
+def test_resources_shows_requests_limits_and_usage_where_metrics_server_runs(
+    running: Api, cluster: ApiServer, kubeconfig: Path
+) -> None:
+    def kafka(client: Api) -> list[str]:
+        return next(line for line in lines(inspect.resources(client, "push")) if line.startswith("kafka-0")).split()
 
-    assert kafka() == ["kafka-0", "kafka", "100m", "12m", "768Mi", "1Gi", "64Mi"]
+    assert kafka(running) == ["kafka-0", "kafka", "100m", "12m", "768Mi", "1Gi", "64Mi"]
     cluster.state.operators = False  # and with them metrics-server
-    running._kinds.clear()
-    assert kafka() == ["kafka-0", "kafka", "100m", "-", "768Mi", "1Gi", "-"]
+    with api.connect(environ={"KUBECONFIG": str(kubeconfig)}) as without_metrics:
+        assert kafka(without_metrics) == ["kafka-0", "kafka", "100m", "-", "768Mi", "1Gi", "-"]

@@ -96,11 +96,11 @@ async def test_inspect_sees_client_data_before_it_is_forwarded_and_may_stall_it(
 
     def stall_on_ping(chunk: bytes) -> None:
         if chunk == b"ping":
-            relay.stall()
+            stalling.stall()
 
     server = await asyncio.start_server(record, LOOPBACK, 0)
     target = server.sockets[0].getsockname()[1]
-    async with Relay(target, inspect=stall_on_ping) as relay, connected(relay) as streams:
+    async with Relay(target, inspect=stall_on_ping) as stalling, connected(stalling) as streams:
         with pytest.raises(TimeoutError):
             await ask(streams, limit_s=0.2)
     server.close()
