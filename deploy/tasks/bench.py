@@ -14,7 +14,7 @@ from deploy.tasks import exit_with, path, report_errors
 _FLAGS: dict[str, tuple[Any, str]] = {
     "rounds": ("5", "how often each contender runs; the medians are reported (default 5)"),
     "seconds": ("5", "length of a round (default 5)"),
-    "brief": (False, "one round of one second: shows only that nothing is lost; its results mean nothing"),
+    "brief": (False, "one round of one second: shows only that nothing is lost; the results mean nothing"),
     "json": (False, "the last line on standard output is one JSON object, all else goes to standard error"),
     "log": ("", "the access log whose lines are the events (default: the 300 lines of tests/examples)"),
     "kafka": ("auto", "the broker: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)"),
@@ -29,7 +29,7 @@ def _bench(name: str, module: str, summary: str, *flags: str) -> Any:
 
     def run(_context: Context, **values: Any) -> None:
         with report_errors():
-            # Imported when it runs: the list of tasks must not load every bench.
+            # Imported when the task runs: `--list` must not load every bench.
             from deploy.bench.entries import EXAMPLE_LOG
             from deploy.bench.rounds import parse_effort
 
