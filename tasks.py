@@ -179,7 +179,7 @@ def show_durability(_context: Context) -> None:
     with report_errors():
         from deploy.chaos import durability
 
-        durability.measure_and_tell()
+        durability.measure_and_report()
 
 
 @task(

@@ -60,7 +60,7 @@ class Client:
             count = int(rate * seconds)
             return self._run(requests, [begin_s + number / rate for number in range(count)], until_s=None)
 
-    def as_fast_as_answered(self, requests: Sequence[bytes], *, seconds: float) -> ClientResult:
+    def at_full_speed(self, requests: Sequence[bytes], *, seconds: float) -> ClientResult:
         """Send the next request on each connection after the response to the previous one, for `seconds`."""
         with _undisturbed():
             return self._run(requests, None, until_s=time.perf_counter() + seconds)
@@ -97,7 +97,7 @@ class Client:
                     if descriptor not in pending:
                         raise OperatorError("the server closed an idle connection: use fewer connections")
                     connection, due = pending[descriptor]
-                    status = _answer(connection, buffers)
+                    status = _response(connection, buffers)
                     if status is None:
                         continue
                     del pending[descriptor]
@@ -117,7 +117,7 @@ def _connect(port: int) -> socket.socket:
     return connection
 
 
-def _answer(connection: socket.socket, buffers: dict[int, bytes]) -> bytes | None:
+def _response(connection: socket.socket, buffers: dict[int, bytes]) -> bytes | None:
     """Read the available bytes. Return the status when the response is complete."""
     piece = connection.recv(_CHUNK)
     if not piece:

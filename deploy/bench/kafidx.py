@@ -82,17 +82,17 @@ class _Arena:
         settings = KafkaSettings.from_env(self._stack.environment())
         produced_s: dict[int, float] = {}
         async with EventProducer(settings) as producer, contextlib.AsyncExitStack() as sockets:
-            watchers = [await sockets.enter_async_context(_watching(port, produced_s)) for _ in range(_SUBSCRIBERS)]
-            reading = [asyncio.create_task(watcher.read()) for watcher in watchers]
+            subscribers = [await sockets.enter_async_context(_watching(port, produced_s)) for _ in range(_SUBSCRIBERS)]
+            reading = [asyncio.create_task(subscriber.read()) for subscriber in subscribers]
             usage = Usage([pid])
             await self._produce(producer, produced_s, seconds)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_REST_S):
-                    await asyncio.gather(*(watcher.has_seen(len(produced_s)) for watcher in watchers))
-            rows, cpu_s, rss_mb = sum(watcher.seen for watcher in watchers), usage.cpu_s(), usage.rss_mb()
+                    await asyncio.gather(*(subscriber.has_seen(len(produced_s)) for subscriber in subscribers))
+            rows, cpu_s, rss_mb = sum(subscriber.seen for subscriber in subscribers), usage.cpu_s(), usage.rss_mb()
             for task in reading:
                 task.cancel()
-        latencies_s = [each for watcher in watchers for each in watcher.latencies_s]
+        latencies_s = [each for subscriber in subscribers for each in subscriber.latencies_s]
         return replace(
             results.latency_round(latencies_s, rate=rows / cpu_s, lost=_SUBSCRIBERS * len(produced_s) - rows),
             cpu_us_per_event=1e6 * cpu_s / len(produced_s),
@@ -118,7 +118,7 @@ class _Arena:
         return Record(fields + b" n=bench-%d" % number, like.key, like.headers, time.time_ns() // 1_000_000)
 
 
-class _Watcher:
+class _Subscriber:
     """Counts the events that it receives. The number of an event identifies it, even if a message repeats it."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, produced_s: dict[int, float]) -> None:
@@ -153,10 +153,10 @@ class _Watcher:
 
 
 @contextlib.asynccontextmanager
-async def _watching(port: int, produced_s: dict[int, float]) -> AsyncIterator[_Watcher]:
+async def _watching(port: int, produced_s: dict[int, float]) -> AsyncIterator[_Subscriber]:
     url = f"http://{LOOPBACK}:{port}/kafidx/socket?from=end"
     async with aiohttp.ClientSession() as http, http.ws_connect(url, max_msg_size=0) as socket:
         first: Any = await socket.receive()
         if '"hello"' not in str(first.data):
             raise ConnectionError(f"unexpected first message of the socket: {first.data!r}")
-        yield _Watcher(socket, produced_s)
+        yield _Subscriber(socket, produced_s)

@@ -34,7 +34,7 @@ _STEP_S = 8.0
 _GROWTH_S = 0.25  # allowed growth of the queue from the middle of a step to its end, in seconds of its rate
 _MOST_WAITING_S = 2.0
 _LATE_S = 0.5  # a client that is later does not sustain the rate
-_SETTLE_S = 60.0
+_COUNTED_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class _Path:
         self._log = log
         self._port = int(stack.service("tracker").env["TRACKER_PORT"])
         self._redis = Redis.from_url(stack.redis_url)
-        self._answered = 0
+        self._acknowledged = 0
         self._rounds = 0
         self.used: dict[str, tuple[float, float]] = {}
         """Process -> cores and megabytes that it used in the last round."""
@@ -118,12 +118,12 @@ class _Path:
             loaded = load.result()
         seconds_taken = time.perf_counter() - begin_s
         self.used = {name: (usage.cpu_s() / seconds_taken, usage.rss_mb()) for name, usage in usages.items()}
-        limit_s = time.perf_counter() + _SETTLE_S
+        limit_s = time.perf_counter() + _COUNTED_LIMIT_S
         while probes.uncounted and time.perf_counter() < limit_s:
             probes.step(send=False)
         probes.close()
-        self._answered += loaded.acknowledged + probes.sent
-        self._settle()
+        self._acknowledged += loaded.acknowledged + probes.sent
+        self._wait_until_counted()
         cpu_s = sum(usage.cpu_s() for usage in usages.values())  # of all processes, Redis and Kafka included
         return replace(
             results.latency_round(
@@ -139,14 +139,14 @@ class _Path:
         cleanup.callback(nginx.stop)
         nginx.start()
         nginx.wait_until(lambda: is_listening(nginx.port), timeout_s=10)
-        return UnderLoad(nginx, nginx.port, lambda _answered: 0).at_full_speed
+        return UnderLoad(nginx, nginx.port, lambda _acknowledged: 0).at_full_speed
 
     def missing(self) -> int:
         """Return how many events got a response 200 and are not counted by every consumer.
 
         More can be counted than acknowledged: a request without a 2xx response can have been stored.
         """
-        return max(0, self._answered - min(self._counted().values()))
+        return max(0, self._acknowledged - min(self._counted().values()))
 
     def _try(self, rate: float) -> Step:
         waiting: list[int] = []
@@ -155,7 +155,7 @@ class _Path:
                 waiting.append(self._waiting())
                 time.sleep(0.05)
             loaded = load.result()
-        self._answered += loaded.acknowledged
+        self._acknowledged += loaded.acknowledged
         third = len(waiting) // 3
         middle, last = (statistics.median(part or [0]) for part in (waiting[third : 2 * third], waiting[2 * third :]))
         why = ""
@@ -165,7 +165,7 @@ class _Path:
             why = f"requests waited up to {loaded.late_s:.1f} s for a free connection"
         elif last > middle + _GROWTH_S * rate or last > _MOST_WAITING_S * rate:
             why = f"the queue grows: {middle:,.0f} events in the middle, {last:,.0f} at the end"
-        self._settle()
+        self._wait_until_counted()
         return Step(rate, sustained=not why, why=why, waiting=int(last))
 
     def _waiting(self) -> int:
@@ -179,9 +179,9 @@ class _Path:
             found[name] = int(events or 0)
         return found
 
-    def _settle(self) -> None:
+    def _wait_until_counted(self) -> None:
         """Return when all accepted events are counted. Raises OperatorError after a minute."""
-        limit_s = time.perf_counter() + _SETTLE_S
+        limit_s = time.perf_counter() + _COUNTED_LIMIT_S
         while self._waiting() > 0:
             if time.perf_counter() > limit_s:
                 raise OperatorError(

@@ -12,7 +12,7 @@ from deploy.errors import OperatorError
 from services.backbone import names
 
 _PER_S: Final = 100.0
-_LOOK_S: Final = 0.002
+_POLL_S: Final = 0.002
 COUNTER: Final = "event_counter"
 
 
@@ -48,15 +48,15 @@ class Probes:
             self.sent += 1
             self._asked = f"{self._name}-{self.sent}"
             self._connection.sendall(f"GET /t/{self._asked} HTTP/1.1\r\nHost: trk.example.org\r\n\r\n".encode())
-        readable, _, _ = select.select([self._connection], [], [], _LOOK_S)
+        readable, _, _ = select.select([self._connection], [], [], _POLL_S)
         if readable and self._asked:
             if not self._connection.recv(65_536).startswith(b"HTTP/1.1 200 "):
                 raise OperatorError("the tracker did not acknowledge a probe")
             self._outstanding[self._asked] = time.perf_counter()
             self._asked = ""
-        self._look()
+        self._poll()
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         if not self._outstanding:
             return
         labels = list(self._outstanding)

@@ -34,7 +34,7 @@ def report(  # noqa: PLR0913 - the parts of a report
     if effort.is_brief:
         output.print("brief: only the number of lost events is meaningful", style="dim")
     if result.lost:
-        output.print(f"LOST: {result.lost:,} events that were answered are nowhere", style="bold red")
+        output.print(f"LOST: {result.lost:,} acknowledged events are missing", style="bold red")
     compare.keep(result, brief=effort.is_brief, load=load)
     if json_output:
         sys.stdout.write(result.as_json() + "\n")

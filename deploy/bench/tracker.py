@@ -154,7 +154,7 @@ class UnderLoad:
         """Send POST /batch as fast as it responds. The rate is events a second."""
         usage = Usage([self._process.pid])
         with Client(self._port, connections=_BATCH_CONNECTIONS) as client:
-            responses = client.as_fast_as_answered([_batch()], seconds=seconds)
+            responses = client.at_full_speed([_batch()], seconds=seconds)
         return self._round(
             usage, _measured(responses, events=BATCH_ENTRIES), acknowledged=responses.acknowledged * BATCH_ENTRIES
         )

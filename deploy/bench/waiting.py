@@ -6,7 +6,7 @@ from collections.abc import Callable
 from deploy.develop.localstack.processes import LocalProcess
 from deploy.errors import OperatorError
 
-_LOOK_S = 0.002
+_POLL_S = 0.002
 _STALL_S = 60.0
 
 
@@ -19,5 +19,5 @@ def wait_until(is_so: Callable[[], bool], process: LocalProcess) -> float:
     while not is_so():
         if not process.is_alive or time.perf_counter() > limit_s:
             raise OperatorError(f"{process.name} makes no progress\n{process.log_tail()}")
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
     return time.perf_counter()

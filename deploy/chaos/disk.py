@@ -20,14 +20,14 @@ def can_mount() -> bool:
 
 
 class SmallDisk:
-    """A tmpfs of `size` bytes at `place`. The kernel removes it when its keeper ends, so no mount is left behind."""
+    """A tmpfs of `size` bytes at `mount_point`. The kernel removes it when its keeper ends."""
 
-    def __init__(self, place: Path, *, size: int, log: Path) -> None:
-        place.mkdir(parents=True, exist_ok=True)
-        self._place = place
+    def __init__(self, mount_point: Path, *, size: int, log: Path) -> None:
+        mount_point.mkdir(parents=True, exist_ok=True)
+        self._mount_point = mount_point
         script = 'mount -t tmpfs -o size="$1" push "$2" && touch "$2/mounted" && exec sleep infinity'
-        command = ["unshare", "--mount", "sh", "-c", script, "disk", str(size), str(place)]
-        self.keeper = LocalProcess("disk", command, log=log, env=os.environ, cwd=place)
+        command = ["unshare", "--mount", "sh", "-c", script, "disk", str(size), str(mount_point)]
+        self.keeper = LocalProcess("disk", command, log=log, env=os.environ, cwd=mount_point)
 
     def start(self) -> None:
         """Mount it. Raises ProcessFailed when that is not allowed."""
@@ -46,7 +46,7 @@ class SmallDisk:
     @property
     def _seen(self) -> Path:
         """The path of the disk as seen from this process."""
-        return Path(f"/proc/{self.keeper.pid}/root") / self._place.relative_to("/")
+        return Path(f"/proc/{self.keeper.pid}/root") / self._mount_point.relative_to("/")
 
     def fill(self) -> None:
         """Allocate every free byte."""

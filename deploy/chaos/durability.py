@@ -152,7 +152,7 @@ class KafkaStore:
         await self._producer.__aexit__()
 
 
-def measure_and_tell() -> None:
+def measure_and_report() -> None:
     """Measure every store and print the table. Raises OperatorError without strace."""
     if shutil.which("strace") is None:
         raise OperatorError("strace is not installed: apt-get install strace")
@@ -164,9 +164,9 @@ def measure_and_tell() -> None:
         rows = []
         for name, make in makers.items():
             console.print(f"{name}: {_KILLS} kills under load, then {_TRACED_S:.0f} s under strace")
-            place = Path(folder) / name
-            place.mkdir()
-            rows.append(run_interruptible(measure(make, place)))
+            mount_point = Path(folder) / name
+            mount_point.mkdir()
+            rows.append(run_interruptible(measure(make, mount_point)))
     console.print(table(rows))
     console.print(f"load: {_WRITES_PER_S * _EVENTS_A_WRITE:,.0f} events of {_EVENT_BYTES} bytes a second")
     expire_s = int(Path("/proc/sys/vm/dirty_expire_centisecs").read_text()) / 100
@@ -199,11 +199,11 @@ async def measure(make: Callable[[Path], Store], folder: Path) -> LossRow:
             async with _written_by(writing):
                 await asyncio.sleep(_TRACED_S)
     return LossRow(
-        store.name, len(confirmed), len(lost), look_at_random(samples, parse_trace(trace.read_text()), watched)
+        store.name, len(confirmed), len(lost), at_random_moments(samples, parse_trace(trace.read_text()), watched)
     )
 
 
-def look_at_random(samples: Sequence[Sample], calls: Sequence[Call], store: Store) -> list[AtRisk]:
+def at_random_moments(samples: Sequence[Sample], calls: Sequence[Call], store: Store) -> list[AtRisk]:
     """Compute the loss at random moments. The first two seconds, before the first sync, are left out."""
     of_events = [call for call in calls if Path(call.path).match(store.pattern)]
     dice = random.Random(0)  # noqa: S311 - not a secret

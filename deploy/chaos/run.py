@@ -30,7 +30,7 @@ from services.backbone.counters import CounterStore
 
 EVENT_COUNTER = "event_counter"
 _RECOVERY_LIMIT_S = 60.0  # after a fault; a longer recovery is reported and continues during the next fault
-_SETTLE_LIMIT_S = 180.0  # at the end: longer than a lease, a rebalance and a client's longest back-off together
+_DRAIN_LIMIT_S = 180.0  # at the end: longer than a lease, a rebalance and a client's longest back-off together
 _POLL_S = 0.5
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.3, 2.0
 
@@ -126,7 +126,7 @@ class _Run:
                 self._what = "draining"
                 await self._system.heal()
                 begun = time.monotonic()
-                drained, ledger = await self._settle()
+                drained, ledger = await self._drain()
                 self._longest_s = max(self._longest_s, time.monotonic() - begun)
             finally:
                 watching.cancel()
@@ -142,7 +142,7 @@ class _Run:
                 return
             self._what = fault.name
             try:
-                said = await fault.strike(self._system, dice)
+                description = await fault.strike(self._system, dice)
             finally:
                 await self._system.heal()
             self._played[fault.name] += 1
@@ -151,13 +151,13 @@ class _Run:
             drained_s = await self._system.wait_until_drained(waiting=waiting, limit_s=_RECOVERY_LIMIT_S)
             self._longest_s = max(self._longest_s, _RECOVERY_LIMIT_S if drained_s is None else drained_s)
             tail = "not drained yet" if drained_s is None else f"drained in {drained_s:.1f} s"
-            line = f"{at_s:7.1f} s  {fault.name}: {said}; {tail}"
+            line = f"{at_s:7.1f} s  {fault.name}: {description}; {tail}"
             self._console.print(line, highlight=False, soft_wrap=True)
             self._what = ""
 
-    async def _settle(self) -> tuple[bool, verify.SystemLedger | None]:
+    async def _drain(self) -> tuple[bool, verify.SystemLedger | None]:
         """Wait until the queue is empty, all is counted, and two readings of the ledger are equal."""
-        until = time.monotonic() + _SETTLE_LIMIT_S
+        until = time.monotonic() + _DRAIN_LIMIT_S
         last: verify.SystemLedger | None = None
         async with StatusReader(endpoints_of(self._system.stack)) as reader:
             while time.monotonic() < until:
@@ -175,8 +175,8 @@ class _Run:
     async def _outcome(self, ledger: verify.SystemLedger | None, *, drained: bool) -> ChaosResult:
         contents = await verify.read_topics(self._system.stack.bootstrap_servers)
         counts = self._load.counts
-        told = ledger or verify.SystemLedger(0, 0, 0, 0)
-        missing = max(0, told.produced - contents.records.total()) + max(0, told.dead - contents.dead.total())
+        known = ledger or verify.SystemLedger(0, 0, 0, 0)
+        missing = max(0, known.produced - contents.records.total()) + max(0, known.dead - contents.dead.total())
         return ChaosResult(
             seed=self._options.seed,
             acknowledged=len(counts.acknowledged),
@@ -186,10 +186,10 @@ class _Run:
             refused_503=counts.refused,
             broken=counts.broken.total(),
             unexpected=counts.other.total() + contents.without_reason,
-            accepted=told.accepted,
-            produced=told.produced,
-            waiting=told.waiting,
-            unaccounted=told.unaccounted,
+            accepted=known.accepted,
+            produced=known.produced,
+            waiting=known.waiting,
+            unaccounted=known.unaccounted,
             unconfirmed=missing,
             unique=len(contents.records),
             counted=await _counted(self._system),

@@ -115,7 +115,7 @@ class ChaosSystem:
             await asyncio.sleep(_POLL_S)
         return None
 
-    def forget_clocks(self) -> None:
+    def reset_clocks(self) -> None:
         """Delete libfaketime's files of killed processes."""
         for pid in self._pids:
             remove_leftovers(pid)
@@ -178,4 +178,4 @@ async def running(stack: LocalStack, *, clocks: bool = True) -> AsyncIterator[Ch
                 await asyncio.to_thread(service.kill)
             if system.disk is not None:
                 system.disk.stop()
-            system.forget_clocks()
+            system.reset_clocks()

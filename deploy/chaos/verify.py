@@ -96,9 +96,9 @@ def lost(acknowledged: AbstractSet[str], contents: Contents) -> set[str]:
 async def _read(settings: KafkaSettings, topic: str) -> list[tuple[dict[str, bytes], bytes]]:
     found: list[tuple[dict[str, bytes], bytes]] = []
     async with TopicReader(settings, topic) as reader:
-        ends = await reader.end_offsets()
+        end_offsets = await reader.end_offsets()
         reader.seek(await reader.begin_offsets())
-        while any(reader.positions()[partition] < end for partition, end in ends.items()):
+        while any(reader.positions()[partition] < end for partition, end in end_offsets.items()):
             for read in (await reader.poll(wait_s=_POLL_S)).values():
                 found += [(dict(record.headers), record.value or b"") for record in read.records]
     return found

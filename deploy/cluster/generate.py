@@ -319,7 +319,7 @@ def parse_volumes(text: str) -> dict[str, str]:
     return sizes
 
 
-def generate_and_tell(cluster: Cluster, directory: Path | None) -> None:
+def generate_and_report(cluster: Cluster, directory: Path | None) -> None:
     """Generate the overlay, and print its files and the next commands."""
     place = directory or overlay.OVERLAYS / cluster.name
     for written in generate(cluster, place):

@@ -23,7 +23,7 @@ def pods(api: Api, namespace: str) -> Table:
         table.add_row(
             pod["metadata"]["name"],
             f"{ready}/{len(statuses)}",
-            rollouts.pod_fault(pod) or rollouts.unscheduled([pod]) or pod["status"].get("phase", "?"),
+            rollouts.pod_error(pod) or rollouts.unscheduled([pod]) or pod["status"].get("phase", "?"),
             str(sum(status.get("restartCount", 0) for status in statuses)),
             _age(pod["metadata"].get("creationTimestamp", ""), now),
             pod["spec"].get("nodeName", "-"),

@@ -5,25 +5,25 @@ from collections.abc import Callable, Sequence
 
 from deploy.cluster import overlay
 from deploy.cluster.api import Api, Manifest, reference
-from deploy.cluster.spin import Tell
+from deploy.cluster.spin import Report
 from deploy.errors import OperatorError
 
 _TIMEOUT_S = 300.0
 
 
-def create(api: Api, manifests: Sequence[Manifest], tell: Tell) -> None:
+def create(api: Api, manifests: Sequence[Manifest], report: Report) -> None:
     """Create the namespace of an overlay, as the overlay describes it."""
     name = overlay.namespace(manifests)
     described = [found for found in manifests if found["kind"] == "Namespace"]
     there = api.get(reference("v1", "Namespace", name)) is not None
     api.apply(described[0] if described else reference("v1", "Namespace", name))
-    tell(f"Namespace {name} {'exists' if there else 'created'}")
+    report(f"Namespace {name} {'exists' if there else 'created'}")
 
 
 def delete(
     api: Api,
     name: str,
-    tell: Tell,
+    report: Report,
     *,
     ask: Callable[[str], str] | None,
 ) -> None:
@@ -33,7 +33,7 @@ def delete(
     """
     namespace = reference("v1", "Namespace", name)
     if api.get(namespace) is None:
-        tell(f"namespace {name} does not exist")
+        report(f"namespace {name} does not exist")
         return
     if (
         ask is not None
@@ -48,4 +48,4 @@ def delete(
                 f"namespace {name} still exists after {_TIMEOUT_S:.0f} s: a finalizer in it may block its deletion"
             )
         time.sleep(0.2)
-    tell(f"deleted   Namespace {name}")
+    report(f"deleted   Namespace {name}")

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from deploy.cluster.api import Manifest
 
-_WAITING_FAULTS = {
+_WAITING_ERRORS = {
     "ErrImagePull": "its image can't be pulled",
     "ImagePullBackOff": "its image can't be pulled",
     "InvalidImageName": "its image has an invalid name",
@@ -61,7 +61,7 @@ def has_failed(job: Manifest) -> bool:
     return any(found["type"] == "Failed" and found["status"] == "True" for found in conditions)
 
 
-def fault(workload: Manifest, pods: Sequence[Manifest], events: Sequence[Manifest] = ()) -> str:
+def error(workload: Manifest, pods: Sequence[Manifest], events: Sequence[Manifest] = ()) -> str:
     """Return the error that blocks a workload. Empty when waiting can help."""
     for condition in workload.get("status", {}).get("conditions", ()):
         stuck = condition["type"] == "ReplicaFailure" and condition["status"] == "True"
@@ -70,24 +70,26 @@ def fault(workload: Manifest, pods: Sequence[Manifest], events: Sequence[Manifes
         if stuck or late or failed:
             return f"{condition.get('reason', '')}: {condition.get('message', '')}".strip(": ")
     for pod in pods:
-        if found := pod_fault(pod):
+        if found := pod_error(pod):
             return f"pod {pod['metadata']['name']}: {found}"
     # A StatefulSet has no condition for pods that can't be created: only events report them.
     refused = [event for event in events if event.get("reason") == "FailedCreate"]
     return str(refused[-1].get("message", "")) if refused and not pods else ""
 
 
-def pod_fault(pod: Manifest) -> str:
+def pod_error(pod: Manifest) -> str:
     """Return the error that blocks a pod. Empty when it runs or is still being created."""
     status: Any = pod.get("status", {})
     for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         waiting = container.get("state", {}).get("waiting", {})
         reason = waiting.get("reason", "")
-        if reason in _WAITING_FAULTS:
+        if reason in _WAITING_ERRORS:
             last = container.get("lastState", {}).get("terminated", {})
             ended = f" (exit code {last['exitCode']})" if "exitCode" in last else ""
-            told = waiting.get("message", "")
-            return f"container {container['name']}: {_WAITING_FAULTS[reason]} ({reason}): {told}{ended}".rstrip(": ")
+            reported = waiting.get("message", "")
+            return f"container {container['name']}: {_WAITING_ERRORS[reason]} ({reason}): {reported}{ended}".rstrip(
+                ": "
+            )
     return ""
 
 

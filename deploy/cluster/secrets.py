@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deploy.cluster import overlay
 from deploy.cluster.api import Api, ApiRejection, Manifest, reference
-from deploy.cluster.spin import Tell
+from deploy.cluster.spin import Report
 from deploy.develop.dotenv import SECRET_MARK, read_dotenv
 from deploy.errors import OperatorError
 
@@ -15,7 +15,7 @@ _MANAGER = "push-secrets"
 _LABELS = {"app.kubernetes.io/part-of": "push", "app.kubernetes.io/component": "secret"}
 
 
-def load(api: Api, manifests: Sequence[Manifest], dotenv: Path, tell: Tell) -> None:
+def load(api: Api, manifests: Sequence[Manifest], dotenv: Path, report: Report) -> None:
     """Write the Secrets of an overlay's containers: their variables of `.env`, and no others.
 
     Raises OperatorError when a variable is missing, before anything is written.
@@ -39,26 +39,26 @@ def load(api: Api, manifests: Sequence[Manifest], dotenv: Path, tell: Tell) -> N
         except ApiRejection as rejection:
             # The server's message may contain the Secret.
             raise OperatorError(_rejection_text(name, rejection)) from None
-        tell(f"Secret {name}: {', '.join(data)}")
+        report(f"Secret {name}: {', '.join(data)}")
 
 
-def show(api: Api, namespace: str, tell: Tell) -> None:
+def show(api: Api, namespace: str, report: Report) -> None:
     """Report the Secrets of Push and the names of their keys."""
     found = api.list("v1", "Secret", namespace, labels="app.kubernetes.io/part-of=push")
     if not found:
-        tell(f"namespace {namespace} has no secrets of Push: `python3 tasks.py kubernetes.secrets.load` writes them")
+        report(f"namespace {namespace} has no secrets of Push: `python3 tasks.py kubernetes.secrets.load` writes them")
     for secret in found:
-        tell(f"Secret {secret['metadata']['name']}: {', '.join(sorted(secret.get('data', {}))) or 'empty'}")
+        report(f"Secret {secret['metadata']['name']}: {', '.join(sorted(secret.get('data', {}))) or 'empty'}")
 
 
-def delete(api: Api, namespace: str, tell: Tell) -> None:
+def delete(api: Api, namespace: str, report: Report) -> None:
     """Delete the Secrets of Push. Running pods keep their values."""
     found = api.list("v1", "Secret", namespace, labels="app.kubernetes.io/part-of=push")
     for secret in found:
         api.delete(reference("v1", "Secret", secret["metadata"]["name"], namespace))
-        tell(f"deleted   Secret {secret['metadata']['name']}")
+        report(f"deleted   Secret {secret['metadata']['name']}")
     if not found:
-        tell(f"namespace {namespace} has no secrets of Push")
+        report(f"namespace {namespace} has no secrets of Push")
 
 
 def _secret(name: str, namespace: str) -> dict[str, object]:

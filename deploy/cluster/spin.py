@@ -9,8 +9,8 @@ from deploy.cluster import overlay, rollouts, volumes
 from deploy.cluster.api import Api, ApiRejection, Manifest, UnknownKind, reference, title
 from deploy.errors import OperatorError
 
-Tell = Callable[[str], None]
-_LOOK_EVERY_S = 1.0
+Report = Callable[[str], None]
+_POLL_S = 1.0
 _UNPROCESSABLE = 422
 _KEPT_KINDS = ("Namespace", "Secret")
 _RUNNING_KINDS = (*overlay.WORKLOADS, "HorizontalPodAutoscaler", "ScaledObject")
@@ -24,7 +24,7 @@ class Patience:
 
     timeout_s: float = 600.0
     """Until everything that was applied must be ready."""
-    fault_s: float = 30.0
+    error_s: float = 30.0
     """Until an error must disappear, for example of a registry, or of a service that ends while its store is down."""
 
 
@@ -33,30 +33,30 @@ class _Watched:
     """A workload that is being waited for."""
 
     manifest: Manifest
-    told: str = ""
+    reported: str = ""
     trouble: str = ""
     """The current error. It ends the wait when it does not disappear."""
-    fault_since_s: float = field(default_factory=time.monotonic)
+    error_since_s: float = field(default_factory=time.monotonic)
     done: bool = False
 
 
-def up(api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience = Patience()) -> None:
+def up(api: Api, manifests: Sequence[Manifest], report: Report, patience: Patience = Patience()) -> None:
     """Apply an overlay and wait until all of it is ready. Objects without differences are not changed.
 
     Raises OperatorError with the reason when the cluster rejects an object, or when a workload does not become ready.
     """
     namespace = overlay.namespace(manifests)
-    tell(f"{len(manifests)} objects for namespace {namespace} of {api.context}")
+    report(f"{len(manifests)} objects for namespace {namespace} of {api.context}")
     _require_kinds(api, manifests)
     _require_secrets(api, manifests, namespace)
     for manifest in manifests:
-        tell(f"{_applied(api, manifest, tell):<9} {title(manifest)}")
-    _wait(api, [_Watched(found) for found in manifests if found["kind"] in overlay.WORKLOADS], tell, patience)
-    tell("all ready")
+        report(f"{_applied(api, manifest, report):<9} {title(manifest)}")
+    _wait(api, [_Watched(found) for found in manifests if found["kind"] in overlay.WORKLOADS], report, patience)
+    report("all ready")
 
 
 def down(
-    api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience = Patience(), *, with_volumes: bool
+    api: Api, manifests: Sequence[Manifest], report: Report, patience: Patience = Patience(), *, with_volumes: bool
 ) -> None:
     """Delete the objects of an overlay in reverse order. The namespace, the secrets and the volumes stay.
 
@@ -66,27 +66,27 @@ def down(
     gone = [found for found in reversed(manifests) if found["kind"] not in _KEPT_KINDS]
     # The stores last: trackers ship their events to Kafka before they end.
     first = [found for found in gone if found["kind"] in _RUNNING_KINDS and not _is_store(found)]
-    _delete(api, first, tell)
+    _delete(api, first, report)
     _wait_until_ended(api, namespace, patience, stores=False)
-    _delete(api, [found for found in gone if found not in first], tell)
+    _delete(api, [found for found in gone if found not in first], report)
     # ConfigMaps of earlier settings have other names. Their labels identify them.
-    _delete(api, [_of(found, "ConfigMap") for found in api.list("v1", "ConfigMap", namespace, labels=_OURS)], tell)
+    _delete(api, [_of(found, "ConfigMap") for found in api.list("v1", "ConfigMap", namespace, labels=_OURS)], report)
     _wait_until_ended(api, namespace, patience, stores=True)
     claims = [
         _of(found, "PersistentVolumeClaim")
         for found in api.list("v1", "PersistentVolumeClaim", namespace, labels=_OURS)
     ]
     if with_volumes:
-        _delete(api, claims, tell)
+        _delete(api, claims, report)
     elif claims:
-        tell(f"kept      {len(claims)} volumes: {', '.join(_names(claims))} (--volumes deletes them)")
+        report(f"kept      {len(claims)} volumes: {', '.join(_names(claims))} (--volumes deletes them)")
 
 
-def _delete(api: Api, manifests: Sequence[Manifest], tell: Tell) -> None:
+def _delete(api: Api, manifests: Sequence[Manifest], report: Report) -> None:
     for manifest in manifests:
         # There are no objects of a kind that the cluster does not know.
         if api.serves(manifest["apiVersion"], manifest["kind"]) and api.delete(manifest):
-            tell(f"deleted   {title(manifest)}")
+            report(f"deleted   {title(manifest)}")
 
 
 def _wait_until_ended(api: Api, namespace: str, patience: Patience, *, stores: bool) -> None:
@@ -96,7 +96,7 @@ def _wait_until_ended(api: Api, namespace: str, patience: Patience, *, stores: b
     while pods := api.list("v1", "Pod", namespace, labels=wanted):
         if time.monotonic() > deadline_s:
             raise OperatorError(f"{len(pods)} pods have not ended: {', '.join(_names(pods))}")
-        time.sleep(min(_LOOK_EVERY_S, patience.fault_s))
+        time.sleep(min(_POLL_S, patience.error_s))
 
 
 def _is_store(manifest: Manifest) -> bool:
@@ -108,13 +108,13 @@ def _of(found: Manifest, kind: str) -> Manifest:
     return reference("v1", kind, found["metadata"]["name"], found["metadata"]["namespace"])
 
 
-def _applied(api: Api, manifest: Manifest, tell: Tell) -> str:
+def _applied(api: Api, manifest: Manifest, report: Report) -> str:
     """Apply one manifest and return the change in a word."""
     before = api.get(manifest)
     if before is not None and manifest["kind"] == "StatefulSet":
         sizes = volumes.grown(before, manifest)
         if sizes:
-            tell(f"growing   {', '.join(volumes.grow(api, manifest, sizes))}")
+            report(f"growing   {', '.join(volumes.grow(api, manifest, sizes))}")
             return "anew"
     if before is not None and manifest["kind"] == "Job" and rollouts.has_failed(before):
         api.replace(manifest)
@@ -128,10 +128,10 @@ def _applied(api: Api, manifest: Manifest, tell: Tell) -> str:
         return "replaced"
     if before is None:
         return "created"
-    return "unchanged" if _as_told(before) == _as_told(after) else "changed"
+    return "unchanged" if _without_bookkeeping(before) == _without_bookkeeping(after) else "changed"
 
 
-def _as_told(found: Manifest) -> dict[str, Any]:
+def _without_bookkeeping(found: Manifest) -> dict[str, Any]:
     """Return an object without the fields that the cluster writes."""
     metadata = {key: value for key, value in found["metadata"].items() if key not in _BOOKKEEPING}
     return {**{key: value for key, value in found.items() if key != "status"}, "metadata": metadata}
@@ -161,46 +161,46 @@ def _require_secrets(api: Api, manifests: Sequence[Manifest], namespace: str) ->
             )
 
 
-def _wait(api: Api, watched: Sequence[_Watched], tell: Tell, patience: Patience) -> None:
+def _wait(api: Api, watched: Sequence[_Watched], report: Report, patience: Patience) -> None:
     deadline_s = time.monotonic() + patience.timeout_s
     while True:
         for each in watched:
             if not each.done:
-                _look(api, each, tell, patience)
+                _check(api, each, report, patience)
         waiting = [each for each in watched if not each.done]
         if not waiting:
             return
         if time.monotonic() > deadline_s:
             late = ", ".join(
-                f"{title(each.manifest)} ({each.trouble or each.told or 'nothing yet'})" for each in waiting
+                f"{title(each.manifest)} ({each.trouble or each.reported or 'nothing yet'})" for each in waiting
             )
             raise OperatorError(f"not ready after {patience.timeout_s:.0f} s: {late}")
-        time.sleep(min(_LOOK_EVERY_S, patience.fault_s / 2))
+        time.sleep(min(_POLL_S, patience.error_s / 2))
 
 
-def _look(api: Api, each: _Watched, tell: Tell, patience: Patience) -> None:
+def _check(api: Api, each: _Watched, report: Report, patience: Patience) -> None:
     """Report the progress of a workload when it changes. Raises OperatorError when its error does not disappear."""
     workload = api.get(each.manifest)
     if workload is None:
         raise OperatorError(f"{title(each.manifest)} was deleted while it was waited for")
     progress = rollouts.progress(workload)
     each.done = progress.done
-    if str(progress) != each.told:
-        each.told = str(progress)
-        tell(f"{'ready' if each.done else 'waiting':<9} {title(each.manifest)} {progress}")
+    if str(progress) != each.reported:
+        each.reported = str(progress)
+        report(f"{'ready' if each.done else 'waiting':<9} {title(each.manifest)} {progress}")
     if each.done:
         return
     pods = _pods_of(api, workload)
-    fault = rollouts.fault(workload, pods, _events_of(api, workload))
+    error = rollouts.error(workload, pods, _events_of(api, workload))
     now_s = time.monotonic()
-    if not fault:
-        each.fault_since_s = now_s
-    trouble = fault or rollouts.unscheduled(pods)
+    if not error:
+        each.error_since_s = now_s
+    trouble = error or rollouts.unscheduled(pods)
     if trouble and trouble != each.trouble:
-        tell(f"error     {title(each.manifest)}: {trouble}")
+        report(f"error     {title(each.manifest)}: {trouble}")
     each.trouble = trouble
-    if fault and now_s - each.fault_since_s >= patience.fault_s:
-        raise OperatorError(f"{title(each.manifest)} does not become ready: {fault}")
+    if error and now_s - each.error_since_s >= patience.error_s:
+        raise OperatorError(f"{title(each.manifest)} does not become ready: {error}")
 
 
 def _pods_of(api: Api, workload: Manifest) -> list[dict[str, Any]]:

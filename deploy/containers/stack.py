@@ -48,7 +48,7 @@ def spin_up(*, build: bool, profiles: Sequence[str], timeout_s: float = _START_T
         names.append(VISITORS)
     _require(names, build=build)
     _bring_up(names, profiles=profiles, timeout_s=timeout_s)
-    tell_urls()
+    print_urls()
 
 
 def spin_down(*, keep_data: bool, yes: bool, ask: Callable[[str], str] = input) -> None:
@@ -104,7 +104,7 @@ def show_logs(service: str, *, follow: bool, since: str) -> None:
 def open_urls(*, only_print: bool) -> None:
     """Print the addresses of the pages and, in a desktop session, open them in a browser. Raises OperatorError."""
     engine.require_engine()
-    urls = tell_urls()
+    urls = print_urls()
     if not urls:
         raise OperatorError("no container runs. Start them with docker.compose.spin-up.")
     if not only_print and (sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
@@ -112,7 +112,7 @@ def open_urls(*, only_print: bool) -> None:
             webbrowser.open(url)
 
 
-def tell_urls() -> dict[str, str]:
+def print_urls() -> dict[str, str]:
     """Print and return the published addresses of running containers, by name."""
     present = engine.states()
     urls = {row.name: url for row in _edge() if row.name in present and (url := _url(row))}
@@ -206,7 +206,7 @@ def _wait_until_up(
     while True:
         ended = starting.poll()
         present = engine.states()
-        _tell_changes(names, present, reported, time.monotonic() - begun)
+        _report_changes(names, present, reported, time.monotonic() - begun)
         if ended == 0 and all(name in present and present[name].is_up for name in names):
             return
         if ended is not None:
@@ -221,7 +221,7 @@ def _wait_until_up(
         time.sleep(_POLL_S)
 
 
-def _tell_changes(
+def _report_changes(
     names: Iterable[str], present: Mapping[str, engine.State], reported: dict[str, str], elapsed_s: float
 ) -> None:
     for name in names:

@@ -14,7 +14,7 @@ from deploy.errors import OperatorError
 from deploy.operate.send import SendCounts, parse_rate, send
 
 _DEFAULT_RATE = "50"
-_TELL_S = 10.0
+_REPORT_S = 10.0
 _ALIVE = Path(tempfile.gettempdir()) / "visitors"  # the container's health check reads its age
 
 
@@ -30,7 +30,7 @@ async def visit(url: str, rate: float | None) -> None:
     try:
         while not stop.is_set() and not sending.done():
             _ALIVE.touch()
-            await asyncio.wait({sending, stopping}, timeout=_TELL_S, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({sending, stopping}, timeout=_REPORT_S, return_when=asyncio.FIRST_COMPLETED)
             _report(counts)
     finally:
         for task in (sending, stopping):

@@ -15,7 +15,7 @@ from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.interrupts import run_interruptible
 from deploy.operate.send import SendCounts, send
-from deploy.operate.status import Status, StatusReader, figure
+from deploy.operate.status import Status, StatusReader, format_number
 
 _REFRESH_S = 0.5
 _RATE_WINDOW = 6  # readings, of _REFRESH_S each
@@ -58,7 +58,7 @@ def _rate(readings: deque[tuple[float, int]]) -> float:
 def _live_table(counts: SendCounts, status: Status, rate: float, top_types: dict[str, int]) -> Group:
     pipeline = Table(box=None, padding=(0, 1, 0, 0))
     lags = status.lag.values()
-    figures = {
+    values = {
         "sent": counts.sent,
         "accepted": status.ledger.accepted,
         "waiting": status.ledger.waiting,
@@ -68,9 +68,9 @@ def _live_table(counts: SendCounts, status: Status, rate: float, top_types: dict
         "lag": None if None in lags else max((lag for lag in lags if lag is not None), default=0),
         "events/s": round(rate),
     }
-    for title in figures:
+    for title in values:
         pipeline.add_column(title, justify="right", min_width=8)
-    pipeline.add_row(*(figure(value) for value in figures.values()))
+    pipeline.add_row(*(format_number(value) for value in values.values()))
     return Group(pipeline, Text("  ".join(f"{label} {count:,}" for label, count in top_types.items()), style="dim"))
 
 

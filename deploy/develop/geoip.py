@@ -110,7 +110,7 @@ def fetch(
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as scratch:
                 paths = tuple(
-                    _put_in_place(new, folder / new.name) for new in _download(candidate, environ, Path(scratch), say)
+                    _store(new, folder / new.name) for new in _download(candidate, environ, Path(scratch), say)
                 )
         except (GeoipError, OSError) as error:
             errors.append(f"{candidate.name}: {error}")
@@ -220,7 +220,7 @@ def _unpack(archive: Path, folder: Path, wanted: Mapping[str, str]) -> list[Path
     return [found[name] for name in wanted]
 
 
-def _put_in_place(new: Path, path: Path) -> Path:
+def _store(new: Path, path: Path) -> Path:
     """Move a database to `path` atomically, after checking it."""
     _validate(new)
     new.replace(path)

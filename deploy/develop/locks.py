@@ -47,9 +47,9 @@ def errors() -> list[str]:
     extras: dict[str, list[str]] = project["project"]["optional-dependencies"]
     common: list[str] = project["project"]["dependencies"]
     every = [*common, *project["dependency-groups"]["dev"], *(name for extra in extras.values() for name in extra)]
-    found = _faults_of("dev", every)
+    found = _errors_of("dev", every)
     for extra, dependencies in extras.items():
-        found += _faults_of(extra, [*common, *dependencies])
+        found += _errors_of(extra, [*common, *dependencies])
         own, dev = _versions(LOCKS / f"{extra}.txt"), _versions(LOCKS / "dev.txt")
         found += [f"{extra}.txt: {name} is not the version of dev.txt" for name in own if own[name] != dev.get(name)]
     orphans = {path.stem for path in LOCKS.glob("*.txt")} - {"dev", *extras}
@@ -63,7 +63,7 @@ def pins(lock: Path) -> list[Pin]:
     return [Pin(_name(each[1]), each[2], always=not each[3]) for each in found if each]
 
 
-def _faults_of(lock: str, dependencies: list[str]) -> list[str]:
+def _errors_of(lock: str, dependencies: list[str]) -> list[str]:
     path = LOCKS / f"{lock}.txt"
     if not path.exists():
         return [f"{path.name} is missing"]

@@ -108,11 +108,11 @@ async def _replay(endpoints: Endpoints, selected: DeadLetterFilter, *, rate: flo
     console = Console()
     async with _opened(endpoints) as (reader, redis):
         letters = [letter.summary async for letter in read_dead_letters(reader)]
-        ends = reader.positions()
+        end_offsets = reader.positions()
         plan = make_plan(letters, selected, await _replayed(redis, letters))
         _print_plan(console, endpoints, plan, dry_run=dry_run)
         if plan.due and not dry_run:
-            await _put_back(console, reader, redis, plan, upto=ends, rate=rate)
+            await _put_back(console, reader, redis, plan, upto=end_offsets, rate=rate)
     return 1 if plan.cut and not dry_run else 0
 
 

@@ -123,10 +123,10 @@ async def read_dead_letters(
     """
     try:
         reader.seek(await reader.begin_offsets())
-        ends = await reader.end_offsets() if upto is None else dict(upto)
-        async for partition, batch in _batches(reader, ends, exact=upto is not None):
+        end_offsets = await reader.end_offsets() if upto is None else dict(upto)
+        async for partition, batch in _batches(reader, end_offsets, exact=upto is not None):
             for record in batch.records:
-                if upto is None or record.offset < ends.get(partition, 0):
+                if upto is None or record.offset < end_offsets.get(partition, 0):
                     yield _dead_letter(partition, record)
     except OffsetGone as error:
         raise OperatorError("dead letters were deleted while they were read: run the command again") from error
@@ -134,14 +134,16 @@ async def read_dead_letters(
         raise OperatorError(f"Kafka does not respond: {error}") from error
 
 
-async def _batches(reader: TopicReader, ends: Mapping[int, int], *, exact: bool) -> AsyncIterator[tuple[int, Batch]]:
+async def _batches(
+    reader: TopicReader, end_offsets: Mapping[int, int], *, exact: bool
+) -> AsyncIterator[tuple[int, Batch]]:
     """Poll until the end offsets are reached.
 
     Unless they are `exact`, poll until no record arrives: some brokers (Tansu) report end offsets that are too low.
     """
     moved_at = time.monotonic()
     while True:
-        behind = any(at < ends.get(partition, 0) for partition, at in reader.positions().items())
+        behind = any(at < end_offsets.get(partition, 0) for partition, at in reader.positions().items())
         if exact and not behind:
             return
         batches = await reader.poll(wait_s=_POLL_S)

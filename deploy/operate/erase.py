@@ -157,7 +157,7 @@ async def _erase_dead_letters(
                     found[letter.summary.partition] = found.get(letter.summary.partition, 0) + 1
             if not found:
                 return 0
-            ends = {partition: end for partition, end in reader.positions().items() if partition in found}
+            end_offsets = {partition: end for partition, end in reader.positions().items() if partition in found}
             begins = await reader.begin_offsets()
             nothing = {partition: begins[partition] for partition in found}
             if not await _can_delete(endpoints, reader, nothing):
@@ -166,8 +166,8 @@ async def _erase_dead_letters(
                     "delete records (Apache Kafka can). They stay until the retention of the topic ends."
                 )
                 return 0
-            await _write_others(settings, reader, device_id, upto=ends)
-            await delete_records(endpoints.bootstrap_servers, names.DEAD_LETTER_TOPIC, ends)
+            await _write_others(settings, reader, device_id, upto=end_offsets)
+            await delete_records(endpoints.bootstrap_servers, names.DEAD_LETTER_TOPIC, end_offsets)
     except KafkaUnavailable as error:
         raise OperatorError(
             f"Kafka at {endpoints.bootstrap_servers} does not respond: {error}\n"

@@ -85,7 +85,7 @@ class StatusReader:
         """Return the current status. Raises StatusError."""
         try:
             # Read the end offsets first: records that arrive during the other reads would look like lag and duplicates.
-            ends, kafka_error = await self._ends()
+            end_offsets, kafka_error = await self._end_offsets()
             ledgers = await asyncio.gather(*(EventQueue(server).books() for server in self._queue_servers))
             store = CounterStore(self._counter_server)
             counters = [description.name for description in await store.descriptions()]
@@ -98,15 +98,15 @@ class StatusReader:
             ) from error
         ledger = Books(*(sum(column) for column in zip(*ledgers, strict=True)))
         counted = dict(zip(counters, progress, strict=True))
-        if ends is None:
+        if end_offsets is None:
             return Status(ledger, None, counted, dict.fromkeys(counters), kafka_error)
         lag: dict[str, int | None] = {
-            name: sum(max(0, end - position.get(partition, 0)) for partition, end in ends.items())
+            name: sum(max(0, end - position.get(partition, 0)) for partition, end in end_offsets.items())
             for name, position in zip(counters, positions, strict=True)
         }
-        return Status(ledger, sum(ends.values()), counted, lag)
+        return Status(ledger, sum(end_offsets.values()), counted, lag)
 
-    async def _ends(self) -> tuple[dict[int, int] | None, str]:
+    async def _end_offsets(self) -> tuple[dict[int, int] | None, str]:
         """Return the end offset of each partition, or None and the error."""
         try:
             return await self._offsets.ends(), ""
@@ -167,7 +167,7 @@ def render(status: Status, top_types: Mapping[str, int], timing: Mapping[str, fl
     for title in ("counted", "duplicates dropped", "lag"):
         consumers.add_column(title, justify="right")
     for name, progress in status.counted.items():
-        consumers.add_row(name, f"{progress.events:,}", f"{progress.copies:,}", figure(status.lag[name]))
+        consumers.add_row(name, f"{progress.events:,}", f"{progress.copies:,}", format_number(status.lag[name]))
     if not status.counted:
         consumers.add_row("no consumer has registered yet", "", "", "")
     delays = Table("delay in ms", box=None)
@@ -175,19 +175,22 @@ def render(status: Status, top_types: Mapping[str, int], timing: Mapping[str, fl
         delays.add_column(title, justify="right")
     for series, meaning in DELAYS.items():
         values = (timing.get(name, 0.0) for name in (series, *(f"{series} {name}" for name in histogram.QUANTILES)))
-        delays.add_row(meaning, *(f"{figure:,.0f}" for figure in values))
+        delays.add_row(meaning, *(f"{format_number:,.0f}" for format_number in values))
     types = Table("most frequent types", box=None)
     types.add_column("events", justify="right")
     for label, count in top_types.items():
         types.add_row(Text(label), f"{count:,}")
-    topic = Text(f"in topic  {figure(status.in_topic)}, of these in flight or duplicates {figure(status.duplicates)}")
+    topic = Text(
+        f"in topic  {format_number(status.in_topic)}, "
+        f"of these in flight or duplicates {format_number(status.duplicates)}"
+    )
     if status.kafka_error:
         topic = Text(status.kafka_error, style="bold red")
     parts = (Text.assemble("ledger    ", equation, verdict), topic, Text(), consumers)
     return Group(*parts, *((Text(), delays, Text(), types) if top_types else ()))
 
 
-def figure(number: int | None) -> str:
+def format_number(number: int | None) -> str:
     """Format a number for people. An unknown number is a question mark, never 0."""
     return "?" if number is None else f"{number:,}"
 

@@ -66,7 +66,7 @@ def _generate(
             observability=observability,
             city_databases=city_databases,
         )
-        generating.generate_and_tell(wanted, path(output) if output else None)
+        generating.generate_and_report(wanted, path(output) if output else None)
 
 
 generate: Task[Any] = task(name="generate", help=_HELP)(_generate)

@@ -89,7 +89,7 @@ def spin_up(
 
         manifests = overlays.build(overlays.find(overlay, path(overlay)))
         with api.connect(context) as cluster:
-            spin.up(cluster, manifests, print, spin.Patience(timeout_s=timeout, fault_s=patience))
+            spin.up(cluster, manifests, print, spin.Patience(timeout_s=timeout, error_s=patience))
 
 
 @task(

@@ -67,7 +67,7 @@ def test_server_without_the_kubernetes_api_is_reported(cluster: ApiServer, tmp_p
     with socket.create_server(("127.0.0.1", 0)) as other:
         kubeconfig.write_text(kubeconfig.read_text().replace(cluster.url, f"http://127.0.0.1:{other.getsockname()[1]}"))
 
-        def answer() -> None:
+        def respond() -> None:
             while True:
                 connection, _ = other.accept()
                 with connection:
@@ -75,7 +75,7 @@ def test_server_without_the_kubernetes_api_is_reported(cluster: ApiServer, tmp_p
                         return
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>")
 
-        thread = threading.Thread(target=answer)
+        thread = threading.Thread(target=respond)
         thread.start()
         with (
             api.connect(environ={"KUBECONFIG": str(kubeconfig)}) as client,

@@ -124,7 +124,7 @@ def test_overlay_contains_no_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ({"domain": "nodot"}, '--domain: invalid value "nodot"'),
         ({"domain": ""}, r"--domain is missing"),
@@ -145,8 +145,8 @@ def test_overlay_contains_no_secret(tmp_path: Path) -> None:
         ({"volumes": {"kafka/data": "big"}}, '--volumes kafka/data: invalid size "big"'),
     ],
 )
-def test_invalid_setting_is_rejected(change: dict[str, Any], told: str) -> None:
-    with pytest.raises(OperatorError, match=told):
+def test_invalid_setting_is_rejected(change: dict[str, Any], reported: str) -> None:
+    with pytest.raises(OperatorError, match=reported):
         dataclasses.replace(BERLIN, **change)
 
 

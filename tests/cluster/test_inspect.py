@@ -35,13 +35,13 @@ def test_pods_are_listed_with_ready_containers(running: Api) -> None:
 
 def test_error_of_a_pod_is_listed(running: Api, cluster: ApiServer) -> None:
     cluster.state.crashing.add("kafidx")
-    told = " ".join(lines(inspect.pods(running, "push")))
-    assert "it ends repeatedly" in told
+    reported = " ".join(lines(inspect.pods(running, "push")))
+    assert "it ends repeatedly" in reported
 
 
 def test_logs_shows_the_last_lines_of_every_pod(running: Api) -> None:
-    told = list(inspect.logs(running, "push", container="kafkastore", tail=2))
-    assert told == [f'tracker-0  {{"event":"line {n} of kafkastore"}}' for n in (98, 99)]
+    reported = list(inspect.logs(running, "push", container="kafkastore", tail=2))
+    assert reported == [f'tracker-0  {{"event":"line {n} of kafkastore"}}' for n in (98, 99)]
 
 
 def test_unknown_container_is_rejected_with_the_running_ones(running: Api) -> None:

@@ -41,8 +41,8 @@ def test_manifests_are_valid(builds: dict[str, list[Manifest]], build: str, vers
         for manifest in builds[build]:
             if manifest["apiVersion"] in OPERATORS:
                 continue
-            if fault := fault_of(json.dumps(manifest), version):
-                faults.append(f"{title(manifest)}: {fault}")
+            if error := fault_of(json.dumps(manifest), version):
+                faults.append(f"{title(manifest)}: {error}")
     assert faults == []
 
 
@@ -106,5 +106,5 @@ def test_objects_of_operators_are_valid(builds: dict[str, list[Manifest]], build
 @pytest.mark.slow
 def test_unknown_field_of_an_operator_is_detected(builds: dict[str, list[Manifest]], types: Path) -> None:
     scaled = next(found for found in builds["cloud"] if found["kind"] == "ScaledObject")
-    told = typed([{**scaled, "spec": {**scaled["spec"], "maxReplicas": 3}}], types)
-    assert "'\"maxReplicas\"' does not exist" in told
+    reported = typed([{**scaled, "spec": {**scaled["spec"], "maxReplicas": 3}}], types)
+    assert "'\"maxReplicas\"' does not exist" in reported

@@ -15,7 +15,7 @@ SECRET = Key("v1", "secrets", "push", "push-secrets")
 
 
 @pytest.fixture
-def told() -> list[str]:
+def reported() -> list[str]:
     return []
 
 
@@ -26,11 +26,11 @@ def inside(client: Api, local: list[Manifest]) -> Api:
 
 
 def test_only_variables_of_containers_are_loaded(
-    inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path, told: list[str]
+    inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path, reported: list[str]
 ) -> None:
-    secrets.load(inside, local, dotenv, told.append)
+    secrets.load(inside, local, dotenv, reported.append)
     assert cluster.state.objects[SECRET]["data"] == {"KAFIDX_PASSWORD": base64.b64encode(b"not-to-be-seen").decode()}
-    assert told == ["Secret push-secrets: KAFIDX_PASSWORD"]
+    assert reported == ["Secret push-secrets: KAFIDX_PASSWORD"]
 
 
 def test_missing_key_is_named_and_nothing_is_written(
@@ -62,12 +62,17 @@ def test_server_message_about_a_secret_is_not_printed(
     assert str(raised.value) == "can't write Secret push-secrets: forbidden"
 
 
-def test_names_are_shown_and_values_never(inside: Api, local: list[Manifest], dotenv: Path, told: list[str]) -> None:
-    secrets.show(inside, "push", told.append)
-    assert told.pop() == "namespace push has no secrets of Push: `python3 tasks.py kubernetes.secrets.load` writes them"
+def test_names_are_shown_and_values_never(
+    inside: Api, local: list[Manifest], dotenv: Path, reported: list[str]
+) -> None:
+    secrets.show(inside, "push", reported.append)
+    assert (
+        reported.pop()
+        == "namespace push has no secrets of Push: `python3 tasks.py kubernetes.secrets.load` writes them"
+    )
     secrets.load(inside, local, dotenv, print)
-    secrets.show(inside, "push", told.append)
-    assert told == ["Secret push-secrets: KAFIDX_PASSWORD"]
+    secrets.show(inside, "push", reported.append)
+    assert reported == ["Secret push-secrets: KAFIDX_PASSWORD"]
 
 
 def test_secret_keeps_its_values_when_it_is_applied_without_them(
@@ -89,23 +94,23 @@ def test_delete_removes_all_secrets_of_push(
 
 
 def test_namespace_is_created_once_and_restricted(
-    client: Api, cluster: ApiServer, local: list[Manifest], told: list[str]
+    client: Api, cluster: ApiServer, local: list[Manifest], reported: list[str]
 ) -> None:
-    namespaces.create(client, local, told.append)
-    namespaces.create(client, local, told.append)
-    assert told == ["Namespace push created", "Namespace push exists"]
+    namespaces.create(client, local, reported.append)
+    namespaces.create(client, local, reported.append)
+    assert reported == ["Namespace push created", "Namespace push exists"]
     found = cluster.state.objects[Key("v1", "namespaces", "", "push")]
     assert found["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 def test_deleting_a_namespace_deletes_its_objects(
-    inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path, told: list[str]
+    inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path, reported: list[str]
 ) -> None:
     secrets.load(inside, local, dotenv, print)
-    namespaces.delete(inside, "push", told.append, ask=None)
+    namespaces.delete(inside, "push", reported.append, ask=None)
     assert cluster.state.objects == {}
-    namespaces.delete(inside, "push", told.append, ask=None)
-    assert told == ["deleted   Namespace push", "namespace push does not exist"]
+    namespaces.delete(inside, "push", reported.append, ask=None)
+    assert reported == ["deleted   Namespace push", "namespace push does not exist"]
 
 
 @pytest.mark.parametrize("answer", ["yes", "", "pushy"])

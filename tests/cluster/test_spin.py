@@ -34,17 +34,17 @@ def resource_versions(cluster: ApiServer) -> dict[Any, str]:
 def test_up_starts_everything_in_order(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
-    told: list[str] = []
-    spin.up(prepared, local, told.append, impatient)
+    reported: list[str] = []
+    spin.up(prepared, local, reported.append, impatient)
     applied = [line.split()[1].split("/")[0] for line in cluster.state.log if line.startswith("apply")]
     first = {plural: applied.index(plural) for plural in applied}
     assert (
         first["namespaces"] < first["configmaps"] < first["services"] < first["networkpolicies"] < first["statefulsets"]
     )
     assert first["statefulsets"] < first["deployments"] < first["jobs"]
-    assert "created   StatefulSet tracker" in told
-    assert "ready     StatefulSet tracker 1/1" in told
-    assert told[-1] == "all ready"
+    assert "created   StatefulSet tracker" in reported
+    assert "ready     StatefulSet tracker 1/1" in reported
+    assert reported[-1] == "all ready"
 
 
 def test_second_up_changes_nothing(
@@ -52,20 +52,20 @@ def test_second_up_changes_nothing(
 ) -> None:
     spin.up(prepared, local, print, impatient)
     before = resource_versions(cluster)
-    told: list[str] = []
-    spin.up(prepared, local, told.append, impatient)
+    reported: list[str] = []
+    spin.up(prepared, local, reported.append, impatient)
     assert resource_versions(cluster) == before
-    assert [line for line in told if line.startswith(("created", "changed", "replaced"))] == []
+    assert [line for line in reported if line.startswith(("created", "changed", "replaced"))] == []
 
 
 def test_down_keeps_namespace_secrets_and_volumes(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     spin.up(prepared, local, print, impatient)
-    told: list[str] = []
-    spin.down(prepared, local, told.append, impatient, with_volumes=False)
+    reported: list[str] = []
+    spin.down(prepared, local, reported.append, impatient, with_volumes=False)
     assert {key.plural for key in cluster.state.objects} == {"namespaces", "secrets", "persistentvolumeclaims"}
-    assert told[-1].startswith("kept      4 volumes: data-counters-redis-0, data-kafka-0, redis-tracker-0, spool-")
+    assert reported[-1].startswith("kept      4 volumes: data-counters-redis-0, data-kafka-0, redis-tracker-0, spool-")
 
 
 def test_down_with_volumes_keeps_namespace_and_secrets(
@@ -101,7 +101,9 @@ def test_missing_reference_is_named(prepared: Api, local: list[Manifest], impati
     manifests, broken = altered(local, "Deployment", "kafidx")
     container = broken["spec"]["template"]["spec"]["containers"][0]
     container["envFrom"] = [{"configMapRef": {"name": "nowhere"}}]
-    with pytest.raises(OperatorError, match=r'Deployment kafidx does not get ready: .*configmap "nowhere" not found'):
+    with pytest.raises(
+        OperatorError, match=r'Deployment kafidx does not become ready: .*configmap "nowhere" not found'
+    ):
         spin.up(prepared, manifests, print, impatient)
 
 
@@ -141,10 +143,10 @@ def test_volumes_grow_while_pods_run(
     spin.up(prepared, local, print, impatient)
     pod = Key("v1", "pods", "push", "kafka-0")
     uid = cluster.state.objects[pod]["metadata"]["uid"]
-    told: list[str] = []
-    spin.up(prepared, resized(local, "12Gi"), told.append, impatient)
-    assert "growing   data-kafka-0 to 12Gi" in told
-    assert "ready     StatefulSet kafka 1/1" in told
+    reported: list[str] = []
+    spin.up(prepared, resized(local, "12Gi"), reported.append, impatient)
+    assert "growing   data-kafka-0 to 12Gi" in reported
+    assert "ready     StatefulSet kafka 1/1" in reported
     claim = cluster.state.objects[Key("v1", "persistentvolumeclaims", "push", "data-kafka-0")]
     assert claim["spec"]["resources"]["requests"]["storage"] == "12Gi"
     assert cluster.state.objects[pod]["metadata"]["uid"] == uid
@@ -171,20 +173,20 @@ def test_changed_job_is_replaced(prepared: Api, local: list[Manifest], impatient
     spin.up(prepared, local, print, impatient)
     manifests, job = altered(local, "Job", "topics")
     job["spec"]["template"]["spec"]["containers"][0]["image"] = "push/topics:next"
-    told: list[str] = []
-    spin.up(prepared, manifests, told.append, impatient)
-    assert "replaced  Job topics" in told
-    assert "ready     Job topics 1/1" in told
+    reported: list[str] = []
+    spin.up(prepared, manifests, reported.append, impatient)
+    assert "replaced  Job topics" in reported
+    assert "ready     Job topics 1/1" in reported
 
 
 def test_failed_job_is_replaced(prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience) -> None:
     cluster.state.crashing.add("topics")
-    with pytest.raises(OperatorError, match="Job topics does not get ready: BackoffLimitExceeded"):
+    with pytest.raises(OperatorError, match="Job topics does not become ready: BackoffLimitExceeded"):
         spin.up(prepared, local, print, impatient)
     cluster.state.crashing.clear()
-    told: list[str] = []
-    spin.up(prepared, local, told.append, impatient)
-    assert "replaced  Job topics" in told
+    reported: list[str] = []
+    spin.up(prepared, local, reported.append, impatient)
+    assert "replaced  Job topics" in reported
 
 
 def test_stores_are_deleted_after_the_services_that_drain_into_them(
@@ -194,11 +196,11 @@ def test_stores_are_deleted_after_the_services_that_drain_into_them(
     cluster.state.ready_after_s = 0.5  # and as long a pod takes to end
     seen: list[set[str]] = []
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         if line == "deleted   StatefulSet kafka":
             seen.append({key.name for key in cluster.state.objects if key.plural == "pods"})
 
-    spin.down(prepared, local, tell, impatient, with_volumes=False)
+    spin.down(prepared, local, report, impatient, with_volumes=False)
     assert seen == [{"kafka-0", "counters-redis-0"}]
 
 
@@ -207,7 +209,7 @@ def test_workload_that_is_not_ready_is_reported_at_the_timeout(
 ) -> None:
     cluster.state.ready_after_s = 60
     with pytest.raises(OperatorError, match=r"not ready after 0 s: .*StatefulSet kafka \(0/1\)"):
-        spin.up(prepared, local, print, Patience(timeout_s=0.3, fault_s=0.2))
+        spin.up(prepared, local, print, Patience(timeout_s=0.3, error_s=0.2))
 
 
 def test_unknown_kind_is_reported_with_its_installation(

@@ -82,8 +82,8 @@ def test_generated_overlay_is_started_by_its_path(inv: Run, cluster: ApiServer, 
 
 
 def test_error_is_one_sentence_and_an_exit_code(inv: Run, tmp_path: Path) -> None:
-    for words, told, changes in (
-        ("kubernetes.spin.up --overlay nowhere", "there are cloud, local", {}),
+    for words, reported, changes in (
+        ("kubernetes.spin.up --overlay nowhere", "Use a path or one of cloud, local", {}),
         ("kubernetes.ps", "no kubeconfig at", {"KUBECONFIG": str(tmp_path / "none")}),
         ("cloud.generate --domain b.example", "--cluster is missing: a name of a-z, 0-9 and -, like berlin", {}),
         ("cloud.generate --cluster a --domain b", "--domain b: it is a domain, like push.example.com", {}),
@@ -91,7 +91,7 @@ def test_error_is_one_sentence_and_an_exit_code(inv: Run, tmp_path: Path) -> Non
     ):
         done = inv(*words.split(), **changes)
         assert done.returncode == 1
-        assert told in done.stderr
+        assert reported in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
         assert "Traceback" not in done.stderr
 

@@ -81,7 +81,7 @@ def test_canaries_are_events_like_any_other(stack: LocalStack) -> None:
     shown = subprocess.run(command, cwd=ROOT, env={**os.environ, **where}, capture_output=True, text=True, check=True)
     status = json.loads(shown.stdout.splitlines()[-1])
     assert status["top_types"]["canary"] > 0
-    assert status["books"]["balanced"]
+    assert status["ledger"]["balanced"]
 
 
 def test_a_stopped_consumer_is_the_stage_counted(stack: LocalStack) -> None:

@@ -178,7 +178,7 @@ async def test_only_what_is_meant_goes_back_and_what_was_cut_is_said(
     rest = await operator.command("dead.replay").run()
     assert rest.code == 1
     assert "1 put back" in rest.text
-    assert "1 were cut and can't be put back" in rest.text
+    assert "1 are truncated and can't be put back" in rest.text
     assert await queue.books() == Books(accepted=5, dead=1, listed=4)
     listed = await operator.command("dead.list", "--limit", "2").run()
     assert "the newest 2 of 5" in listed.text

@@ -75,7 +75,7 @@ async def test_a_forgotten_device_leaves_nothing_behind_but_what_the_command_nam
         assert said.code == 1
         assert "2 letters of the device stay in events.dead" in said.text
         assert after == before
-    assert "2 entries removed that waited in Redis" in said.text
+    assert "2 entries removed from the queue in Redis" in said.text
     assert "until its retention" in said.text
     assert [entry async for entry in queue.waiting()] == [waiting[0], waiting[3]]
     assert await queue.books() == Books(accepted=7, produced=1, dead=4, listed=2, forgotten=2)
@@ -100,7 +100,7 @@ async def test_a_forgotten_device_leaves_nothing_behind_but_what_the_command_nam
     again = await forgetting.run()
     assert again.code == (0 if can_delete else 1)
     assert "0 dead letters removed" in again.text
-    assert "0 entries removed that waited in Redis" in again.text
+    assert "0 entries removed from the queue in Redis" in again.text
 
 
 async def test_it_waits_for_batches_that_were_claimed_before_and_takes_back_those_of_the_dead(
@@ -115,7 +115,7 @@ async def test_it_waits_for_batches_that_were_claimed_before_and_takes_back_thos
         said = await forgetting.run()
         # Where letters can't be deleted, those of the test before are there still.
         assert said.code == (0 if local_stack.kafka.kind == "apache" else 1), said.text
-        assert "1 entries removed that waited in Redis" in said.text
+        assert "1 entries removed from the queue in Redis" in said.text
         assert [entry async for entry in dead.waiting()] == [theirs]
         assert await dead.books() == Books(accepted=1, listed=1, forgotten=1)
 
@@ -124,7 +124,7 @@ async def test_without_a_word_of_consent_nothing_is_done(
     local_stack: LocalStack, redis_beside_the_tracker: LocalRedis
 ) -> None:
     redis_beside_the_tracker.flush()
-    for words, answer in ((("--id", DEVICE), "add --yes to go on"), ((), "which device?")):
+    for words, answer in ((("--id", DEVICE), "confirm with --yes"), ((), "--id is missing")):
         said = await command_line(local_stack, redis_beside_the_tracker, "erase", *words).run()
         assert said.code == 1
         assert answer in said.text

@@ -221,12 +221,12 @@ def test_what_send_sends_status_shows(system: LocalStack) -> None:
         if counted == dict.fromkeys(STATISTICS_CONSUMERS, SAMPLE_LINES):
             break
         assert time.monotonic() - begun < 60, status
-    books = status["books"]
+    books = status["ledger"]
     assert books["balanced"]
     assert status["in_topic"] is not None
     if system.kafka.kind == "apache":  # Tansu tells too low an end
         assert status["in_topic"] == books["produced"]
-    assert books["accepted"] - before["books"]["accepted"] == SAMPLE_LINES
+    assert books["accepted"] - before["ledger"]["accepted"] == SAMPLE_LINES
     assert (books["dead"], books["waiting"]) == (0, 0)
     assert f"accepted {books['accepted']:,} = produced" in operator("status", of=system).stdout
 
@@ -281,7 +281,7 @@ def test_status_shows_the_books_while_kafka_is_away(system: LocalStack) -> None:
     command = [sys.executable, "tasks.py", "status"]
     finished = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert finished.returncode == 1
-    assert "Kafka does not answer at 127.0.0.1:9" in finished.stdout
+    assert "Kafka at 127.0.0.1:9 does not respond" in finished.stdout
     assert "balanced" in finished.stdout
 
 

@@ -227,7 +227,7 @@ def test_the_operators_tasks_run_inside(platform: Platform) -> None:
 
 def test_logs_and_addresses_are_told(platform: Platform) -> None:
     assert "topics_ready" in platform.task("docker.compose.logs", "--service", "topics", "--since", "1h")
-    assert "it is one of canary, counters-redis" in platform.task("docker.compose.logs", "--service", "x", fails=True)
+    assert "Use one of canary, counters-redis" in platform.task("docker.compose.logs", "--service", "x", fails=True)
     assert f"tracker: {platform.tracker_url}/" in platform.task("docker.compose.open-urls", "--only-print")
 
 

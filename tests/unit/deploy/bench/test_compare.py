@@ -14,8 +14,8 @@ def latest(tmp_path: Path) -> Path:
 
 
 def keep_ratio(folder: Path, ratio: float, *, name: str = "tracker", brief: bool = False, load: str = "") -> None:
-    figure = summed_up(name, [Round(rate=100.0 * ratio)], {"nginx": [Round(rate=100.0)]})
-    keep(figure, brief=brief, load=load, folder=folder)
+    result = summed_up(name, [Round(rate=100.0 * ratio)], {"nginx": [Round(rate=100.0)]})
+    keep(result, brief=brief, load=load, folder=folder)
 
 
 def test_ratio_that_fell_by_more_than_a_fifth_is_a_regression(

@@ -9,10 +9,10 @@ from deploy.bench.results import Round, latency_round, median, quantile, summed_
 
 def test_result_has_the_medians_of_the_rounds_and_the_sum_of_lost_events() -> None:
     rounds = [Round(rate=10.0, lost=0, rss_mb=5.0), Round(rate=30.0, lost=2, rss_mb=9.0), Round(rate=20.0, lost=1)]
-    figure = summed_up("x", rounds, {"other": [Round(rate=40.0), Round(rate=80.0), Round(rate=50.0)]})
-    assert (figure.rate, figure.lost, figure.rss_mb) == (20.0, 3, 9.0)
-    assert figure.ratios == {"other": 0.4}
-    assert figure.exit_code == 1
+    result = summed_up("x", rounds, {"other": [Round(rate=40.0), Round(rate=80.0), Round(rate=50.0)]})
+    assert (result.rate, result.lost, result.rss_mb) == (20.0, 3, 9.0)
+    assert result.ratios == {"other": 0.4}
+    assert result.exit_code == 1
     assert summed_up("x", [Round(rate=1.0)], {}).exit_code == 0
 
 
@@ -22,8 +22,8 @@ def test_json_has_exactly_the_documented_keys() -> None:
 
 
 def test_value_that_was_not_measured_is_none() -> None:
-    figure = summed_up("x", [Round(rate=None)], {"other": [Round(rate=5.0)]})
-    assert (figure.rate, figure.p99_ms, figure.ratios) == (None, None, {})
+    result = summed_up("x", [Round(rate=None)], {"other": [Round(rate=5.0)]})
+    assert (result.rate, result.p99_ms, result.ratios) == (None, None, {})
     assert median([None, None]) is None
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from deploy.cluster.rollouts import RolloutProgress, fault, pod_fault, progress, unscheduled
+from deploy.cluster.rollouts import RolloutProgress, error, pod_error, progress, unscheduled
 
 
 def workload(kind: str = "Deployment", *, wanted: int = 2, **status: Any) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def test_rollout_is_done_when_all_pods_are_updated_and_ready() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ({"readyReplicas": 1}, "1/2"),
         ({"updatedReplicas": 1}, "2/2, 1 updated"),
@@ -28,9 +28,9 @@ def test_rollout_is_done_when_all_pods_are_updated_and_ready() -> None:
         ({"observedGeneration": 2}, "0/2"),  # nobody has seen the newest manifest
     ],
 )
-def test_rollout_is_not_done_while_a_pod_is_old_or_not_ready(change: dict[str, int], told: str) -> None:
+def test_rollout_is_not_done_while_a_pod_is_old_or_not_ready(change: dict[str, int], reported: str) -> None:
     assert not progress(settled(**change)).done
-    assert str(progress(settled(**change))) == told
+    assert str(progress(settled(**change))) == reported
 
 
 def test_rollout_to_0_replicas_is_done() -> None:
@@ -46,34 +46,34 @@ def test_job_is_done_when_it_has_succeeded() -> None:
 @pytest.mark.parametrize(("kind", "status"), [("ReplicaFailure", "True"), ("Progressing", "False"), ("Failed", "True")])
 def test_permanent_error_condition_is_reported(kind: str, status: str) -> None:
     condition = {"type": kind, "status": status, "reason": "FailedCreate", "message": "exceeded quota: pods"}
-    assert fault(workload(conditions=[condition]), []) == "FailedCreate: exceeded quota: pods"
+    assert error(workload(conditions=[condition]), []) == "FailedCreate: exceeded quota: pods"
 
 
 def test_good_condition_is_not_reported() -> None:
     conditions = [{"type": "Progressing", "status": "True"}, {"type": "Available", "status": "False"}]
-    assert not fault(workload(conditions=conditions), [])
+    assert not error(workload(conditions=conditions), [])
 
 
 def test_failed_pod_creation_of_a_stateful_set_is_reported_from_its_events() -> None:
     event = {"reason": "FailedCreate", "message": "create Pod a-0 failed: exceeded quota"}
-    assert fault(workload("StatefulSet"), [], [event]) == "create Pod a-0 failed: exceeded quota"
-    assert not fault(workload("StatefulSet"), [{"metadata": {"name": "a-0"}, "status": {}}], [event])
+    assert error(workload("StatefulSet"), [], [event]) == "create Pod a-0 failed: exceeded quota"
+    assert not error(workload("StatefulSet"), [{"metadata": {"name": "a-0"}, "status": {}}], [event])
 
 
 def test_unschedulable_pod_is_reported_with_the_reason() -> None:
     condition = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: insufficient memory"}
     pod = {"metadata": {"name": "a-0"}, "status": {"conditions": [condition]}}
     assert unscheduled([pod]) == "pod a-0: no node accepts it: 0/1 nodes are available: insufficient memory"
-    assert not pod_fault(pod), "a node may come"
+    assert not pod_error(pod), "a node may come"
     assert not unscheduled([])
 
 
 def test_failing_sidecar_is_reported_by_name() -> None:
     waiting = {"reason": "InvalidImageName", "message": "a:b:c"}
     status = {"initContainerStatuses": [{"name": "redis", "state": {"waiting": waiting}}]}
-    assert pod_fault({"status": status}) == "container redis: its image has an invalid name (InvalidImageName): a:b:c"
+    assert pod_error({"status": status}) == "container redis: its image has an invalid name (InvalidImageName): a:b:c"
 
 
 def test_pod_that_is_being_created_has_no_error() -> None:
     status = {"containerStatuses": [{"name": "a", "state": {"waiting": {"reason": "ContainerCreating"}}}]}
-    assert not pod_fault({"status": status})
+    assert not pod_error({"status": status})

@@ -28,7 +28,7 @@ def test_missing_dotenv_is_reported_before_anything_starts(monkeypatch: pytest.M
 def test_logs_and_addresses_are_rejected_when_no_container_runs() -> None:
     with pytest.raises(OperatorError, match=r"no container runs.*docker\.compose\.spin-up"):
         stack.show_logs("", follow=False, since="")
-    with pytest.raises(OperatorError, match=r"nothing runs here: docker\.compose\.spin-up starts it"):
+    with pytest.raises(OperatorError, match=r"no container runs\. Start them with docker\.compose\.spin-up"):
         stack.open_urls(only_print=True)
 
 
@@ -94,4 +94,4 @@ def test_down_suggests_a_restart_when_the_engine_keeps_an_unused_network(
     monkeypatch.setattr(engine, "held_by_nobody", lambda network: network == "push_app" and not used)
     with pytest.raises(OperatorError, match="the removal failed") as raised:
         stack.spin_down(keep_data=True, yes=False)
-    assert ("Nothing uses push_app: the engine has lost count" in str(raised.value)) == told
+    assert ("No container uses push_app, but the engine counts endpoints" in str(raised.value)) == told
