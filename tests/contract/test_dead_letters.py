@@ -139,7 +139,7 @@ async def test_letters_that_a_killed_kafkastore_wrote_twice_go_back_once_and_aga
 
     said = await operator.command("dead.replay").run()
     assert "3 put back into the queue" in said.text
-    assert "3 more letters are of the same entries" in said.text
+    assert "3 more letters hold the same entries" in said.text
 
     async def dead_again() -> bool:
         return len(await letters_since(local_stack, operator.begun_ms)) == 9

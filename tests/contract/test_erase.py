@@ -73,7 +73,7 @@ async def test_a_forgotten_device_leaves_nothing_behind_but_what_the_command_nam
         assert after == {entry: before[entry] for entry in others}
     else:
         assert said.code == 1
-        assert "2 letters of the device stay in events.dead" in said.text
+        assert "2 letters stay in events.dead" in said.text
         assert after == before
     assert "2 entries removed from the queue in Redis" in said.text
     assert "until its retention" in said.text
