@@ -58,7 +58,7 @@ class Cluster:
                 "--cluster",
                 self.name,
                 r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?",
-                "a name of a-z, 0-9 and - (berlin)",
+                "a name of a-z, 0-9 and -, like berlin",
             ),
             ("--namespace", self.namespace, r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "a name of a-z, 0-9 and -"),
             (

@@ -86,7 +86,7 @@ def test_error_is_one_sentence_and_an_exit_code(inv: Run, tmp_path: Path) -> Non
         ("kubernetes.spin.up --overlay nowhere", "Use a path or one of cloud, local", {}),
         ("kubernetes.ps", "no kubeconfig at", {"KUBECONFIG": str(tmp_path / "none")}),
         ("cloud.generate --domain b.example", "--cluster is missing: a name of a-z, 0-9 and -, like berlin", {}),
-        ("cloud.generate --cluster a --domain b", "--domain b: it is a domain, like push.example.com", {}),
+        ("cloud.generate --cluster a --domain b", '--domain: invalid value "b". Use a domain', {}),
         ("minikube.start", "minikube is not installed", {"PATH": "/nowhere"}),
     ):
         done = inv(*words.split(), **changes)
