@@ -235,16 +235,19 @@ def test_what_send_sends_status_shows(system: LocalStack) -> None:
     ("arguments", "message"),
     [
         (("send", "--log", "nowhere.log"), "nowhere.log"),
-        (("demo", "--once"), "a replay takes both: demo --once --log FILE"),
+        (("demo", "--once"), "--once needs --log, and --log needs --once: demo --once --log FILE"),
         (
             ("send", "--log", "README.md", "--url", "http://127.0.0.1:9"),
             "README.md, line 1: not in Combined Log Format",
         ),
         (("send",), "send --log FILE"),
-        (("send", "--log", str(SAMPLE_LOG), "--url", "http://127.0.0.1:9"), "no tracker answers at http://127.0.0.1:9"),
-        (("send", "--log", str(SAMPLE_LOG), "--url", "nonsense"), "--url nonsense"),
-        (("demo", "--kafka", "kafak"), "--kafka kafak: it is one of auto, apache, tansu"),
-        (("demo", "--rate", "abc"), "--rate abc: it is a number of requests a second"),
+        (
+            ("send", "--log", str(SAMPLE_LOG), "--url", "http://127.0.0.1:9"),
+            "no tracker responds at http://127.0.0.1:9",
+        ),
+        (("send", "--log", str(SAMPLE_LOG), "--url", "nonsense"), '--url: invalid URL "nonsense"'),
+        (("demo", "--kafka", "kafak"), "--kafka kafak: unknown broker. Use one of auto, apache, tansu"),
+        (("demo", "--rate", "abc"), '--rate: invalid number "abc"'),
         (
             ("test", "--suite", "nope"),
             "--suite nope: it is one of default, broker, slow, measures, browser, chaos, endurance, system, all",
