@@ -1,4 +1,4 @@
-"""The operators' commands: `python3 tasks.py <task>` anywhere, or `inv <task>` inside the virtual environment."""
+"""The operators' tasks: `python3 tasks.py <task>` anywhere, or `inv <task>` inside the virtual environment."""
 
 if __name__ == "__main__":
     from deploy.starting import exit_on_interrupt
@@ -6,7 +6,7 @@ if __name__ == "__main__":
     exit_on_interrupt()
     import sys
 
-    from deploy.bootstrap import main
+    from deploy.develop.bootstrap import main
 
     main(sys.argv[1:])
 
@@ -17,10 +17,11 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from deploy import dotenv, locks, running
+from deploy.develop import dotenv, locks
+from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.errors import OperatorError
-from deploy.localstack.kafka import KafkaChoice
-from deploy.tasks import bench, cloud, docker, end_with, kubernetes, minikube, path, told_plainly
+from deploy.operate import endpoints
+from deploy.tasks import bench, cloud, docker, exit_with, kubernetes, minikube, path, report_errors
 
 
 @task(
@@ -29,11 +30,11 @@ from deploy.tasks import bench, cloud, docker, end_with, kubernetes, minikube, p
         "json": "with --once: the last line on standard output is one JSON object, all else goes to standard error",
         "kafka": "the broker: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
         "log": "with --once: the access log to replay, Combined Log Format, plain or gzip",
-        "once": "replay one log, wait until the books balance, print what came of it; exit code 0 if nothing was lost",
+        "once": "replay one log, wait until the ledger balances, print the result; exit code 0 if nothing was lost",
         "rate": "without --once: synthetic requests a second (default 50)",
     },
 )
-def run_demo(  # one line of help each
+def run_demo(
     _context: Context,
     once: bool = False,
     log: str = "",
@@ -41,55 +42,54 @@ def run_demo(  # one line of help each
     kafka: KafkaChoice = "auto",
     rate: str = "50",
 ) -> None:
-    """Run the whole system on this machine, without containers, with visitors and a live table; Ctrl-C stops it."""
-    with told_plainly():
+    """Run the whole system on this machine without containers, with visitors and a live table, until Ctrl-C."""
+    with report_errors():
         if once != bool(log):
-            raise OperatorError("a replay takes both: demo --once --log FILE")
+            raise OperatorError("--once needs --log, and --log needs --once: demo --once --log FILE")
         if json and not once:
-            raise OperatorError("--json tells what came of a replay: demo --once --log FILE --json")
+            raise OperatorError("--json needs --once: demo --once --log FILE --json")
         if once:
-            from deploy import replay
+            from deploy.demo import replay
 
-            end_with(replay.replay_once(path(log), kafka=kafka, json_output=json).exit_code)
+            exit_with(replay.replay_once(path(log), kafka=kafka, json_output=json).exit_code)
         else:
-            from deploy import demo
-            from deploy.traffic import parse_rate
+            from deploy.demo import watch
+            from deploy.operate.send import parse_rate
 
-            demo.watch(kafka=kafka, rate=parse_rate(rate))
+            watch.watch(kafka=kafka, rate=parse_rate(rate))
 
 
 @task(
     help={
         "log": "the access log to replay, Combined Log Format, plain or gzip",
-        "rate": "requests a second (default: as fast as they are answered)",
-        "url": "the tracker (default: the demo that runs, else the port in .env)",
+        "rate": "requests a second (default: as fast as the tracker responds)",
+        "url": "the tracker (default: the running demo, else the port in .env)",
     }
 )
 def send(_context: Context, log: str = "", rate: str = "", url: str = "") -> None:
-    """Replay an access log to a running tracker: each line is one GET, with its address, agent and referrer."""
-    from deploy import replay
-    from deploy.traffic import parse_rate
+    """Send an access log to a running tracker: a GET for each line, with its address, agent and referrer."""
+    from deploy.operate.send import parse_rate, send_log
 
-    with told_plainly():
+    with report_errors():
         if not log:
-            raise OperatorError("what is to be sent? send --log FILE")
-        target = url or running.find(os.environ).tracker_url
-        end_with(replay.replay_log(path(log), target, rate=parse_rate(rate)).exit_code)
+            raise OperatorError("--log is missing: send --log FILE")
+        target = url or endpoints.find(os.environ).tracker_url
+        exit_with(send_log(path(log), target, rate=parse_rate(rate)).exit_code)
 
 
 @task(name="status", help={"json": "one JSON object instead of tables"})
 def show_status(_context: Context, json: bool = False) -> None:
-    """Show the books of the running system, its counters, and how far they are behind."""
-    from deploy import status
+    """Show the ledger of the running system, its counters and their lag."""
+    from deploy.operate import status
 
-    with told_plainly():
-        end_with(asyncio.run(status.show(running.find(os.environ), json_output=json)))
+    with report_errors():
+        exit_with(asyncio.run(status.show(endpoints.find(os.environ), json_output=json)))
 
 
 @task(
     name="test",
     help={
-        "keyword": "only tests whose names match, as pytest's -k",
+        "keyword": "only tests whose names match, as with pytest -k",
         "kafka": "the broker of the tests: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
         "suite": "default (what is quick), broker (of these, what talks to the broker), slow, measures (slow too, and "
         "wants the machine for itself), browser (needs chromium and npm), chaos (needs nginx and Prometheus), system "
@@ -97,55 +97,55 @@ def show_status(_context: Context, json: bool = False) -> None:
     },
 )
 def run_tests(_context: Context, keyword: str = "", kafka: KafkaChoice = "auto", suite: str = "default") -> None:
-    """Run the tests on real servers that are started for them."""
-    from deploy import checks
+    """Run the tests on real servers, which are started for them."""
+    from deploy.develop import checks
 
-    with told_plainly():
-        end_with(checks.test(kafka=kafka, suite=suite, keyword=keyword))
+    with report_errors():
+        exit_with(checks.test(kafka=kafka, suite=suite, keyword=keyword))
 
 
 @task
 def check(_context: Context) -> None:
-    """Check format, lint, types, import contracts and locks; edits nothing."""
-    from deploy import checks
+    """Check format, lint, types, import contracts and locks. Changes no file."""
+    from deploy.develop import checks
 
-    end_with(checks.check())
+    exit_with(checks.check())
 
 
 @task
 def fix(_context: Context) -> None:
-    """Let ruff format the code and repair what it can."""
-    from deploy import checks
+    """Format the code and fix what ruff can fix."""
+    from deploy.develop import checks
 
-    end_with(checks.fix())
+    exit_with(checks.fix())
 
 
-@task(help={"upgrade": "take the newest versions instead of keeping those that are locked"})
+@task(help={"upgrade": "use the newest versions instead of the locked ones"})
 def lock(_context: Context, upgrade: bool = False) -> None:
-    """Write the lock files anew from pyproject.toml."""
-    with told_plainly():
+    """Write the lock files from pyproject.toml."""
+    with report_errors():
         locks.write_locks(upgrade=upgrade)
 
 
-@task(help={"yes": "ask nothing: keep an existing .env value by value and add what it lacks"})
+@task(help={"yes": "do not ask: keep the values of an existing .env and add missing variables"})
 def generate(_context: Context, yes: bool = False) -> None:
-    """Write .env from .env.template; what it marks as a secret is generated."""
-    with told_plainly():
-        dotenv.generate_and_tell(yes=yes)
+    """Write .env from .env.template, and generate its secrets."""
+    with report_errors():
+        dotenv.generate_and_report(yes=yes)
 
 
 @task(
     help={
-        "folder": "where the database goes (default: the user's cache)",
-        "source": "maxmind (needs MAXMIND_LICENSE_KEY), dbip, bundled, or auto: the first that can be had",
+        "folder": "directory of the database (default: the user's cache)",
+        "source": "maxmind (needs MAXMIND_LICENSE_KEY), dbip, bundled, or auto: the first that is available",
     }
 )
 def fetch(_context: Context, folder: str = "", source: str = "auto") -> None:
-    """Get a city database for kafkastore and say what to put into .env."""
-    from deploy import geoip
+    """Download a city database for kafkastore and print the line for .env."""
+    from deploy.develop import geoip
 
-    with told_plainly():
-        geoip.fetch(running.environment(os.environ), folder=path(folder) if folder else None, source=source)
+    with report_errors():
+        geoip.fetch(endpoints.environment(os.environ), folder=path(folder) if folder else None, source=source)
 
 
 @task(
@@ -153,11 +153,11 @@ def fetch(_context: Context, folder: str = "", source: str = "auto") -> None:
     default=True,
     help={
         "json": "the last line on standard output is one JSON object, all else goes to standard error",
-        "kafka": "the broker: apache, tansu (which no fault ends), or auto (Apache Kafka where Java 17 and Maven are)",
-        "minutes": "how long faults are played; then the system has to come to rest",
-        "only": "only faults whose name holds this",
+        "kafka": "the broker: apache, tansu (excluded from faults), or auto (Apache Kafka where Java 17 and Maven are)",
+        "minutes": "duration of the faults; the system then drains",
+        "only": "only faults whose name contains this",
         "rate": "requests a second",
-        "seed": "what the faults are drawn from (default: drawn itself, and told)",
+        "seed": "seed of the random faults (default: chosen and printed)",
     },
 )
 def run_chaos(
@@ -169,54 +169,54 @@ def run_chaos(
     rate: str = "60",
     only: str = "",
 ) -> None:
-    """Hurt a system of its own under load: kills, outages, cuts; exit code 0 if nothing that was answered is lost."""
-    with told_plainly():
+    """Inject faults into a system under load: kills, outages, cuts. Exit code 0 if no acknowledged event is lost."""
+    with report_errors():
         from deploy.chaos import run
 
         asked = run.parse(minutes=minutes, seed=seed, rate=rate, only=only)
-        end_with(run.run_chaos(asked, kafka=kafka, json_output=json).exit_code)
+        exit_with(run.run_chaos(asked, kafka=kafka, json_output=json).exit_code)
 
 
 @task(name="durability")
 def show_durability(_context: Context) -> None:
-    """Measure what Redis and Kafka lose of what they confirmed, at a kill and at a power cut (needs strace)."""
-    with told_plainly():
+    """Measure what Redis and Kafka lose after confirming it, at a kill and at a power cut (needs strace)."""
+    with report_errors():
         from deploy.chaos import durability
 
-        durability.measure_and_tell()
+        durability.measure_and_report()
 
 
 @task(
-    name="forget",
-    help={"id": "the device: what its events carry as the parameter di", "yes": "ask nothing"},
+    name="erase",
+    help={"id": "the device id, the parameter di of its events", "yes": "do not ask for confirmation"},
 )
-def forget_device(
+def erase_device(
     _context: Context,
     id: str = "",  # noqa: A002 - the name of the flag
     yes: bool = False,
 ) -> None:
-    """Forget a device: remove what waits or died of it, and drop what it sends from now on."""
-    from deploy import forget
+    """Erase a device: remove its queued entries and dead letters, and drop its future events."""
+    from deploy.operate import erase
 
-    with told_plainly():
-        environ = running.environment(os.environ)
-        end_with(forget.forget(running.find(os.environ), id, environ=environ, yes=yes))
+    with report_errors():
+        environ = endpoints.environment(os.environ)
+        exit_with(erase.erase(endpoints.find(os.environ), id, environ=environ, yes=yes))
 
 
-_LETTERS_MEANT = {
-    "reason": "only letters whose reason holds this text",
-    "since": "only letters from this time on: 2026-11-23T10:00:00Z, or how long ago (90s, 30m, 2h, 7d)",
-    "type": "only letters of events of exactly this type",
-    "until": "only letters before this time",
+_FILTER_FLAGS = {
+    "reason": "only letters whose reason contains this text",
+    "since": "only letters since a time (2026-11-23T10:00:00Z) or an age (90s, 30m, 2h, 7d)",
+    "type": "only letters of this exact event type",
+    "until": "only letters before this time or age",
 }
 
 
 @task(
     name="list",
     help={
-        **_LETTERS_MEANT,
+        **_FILTER_FLAGS,
         "json": "one JSON object instead of tables",
-        "limit": "how many, the newest ones (default 50; 0: all)",
+        "limit": "number of letters, the newest first (default 50; 0: all)",
     },
 )
 def list_dead(
@@ -228,20 +228,20 @@ def list_dead(
     limit: int = 50,
     json: bool = False,
 ) -> None:
-    """Show the dead letters: what never became an event, and why."""
-    from deploy import dead, letters
+    """Show the dead letters: entries that could not become events, and why."""
+    from deploy.operate import dead, dead_letters
 
-    with told_plainly():
-        wanted = letters.parse_wanted(since=since, until=until, reason=reason, event_type=type)
-        end_with(dead.show(running.find(os.environ), wanted, limit=limit, json_output=json))
+    with report_errors():
+        selected = dead_letters.parse_filter(since=since, until=until, reason=reason, event_type=type)
+        exit_with(dead.show(endpoints.find(os.environ), selected, limit=limit, json_output=json))
 
 
 @task(
     name="replay",
     help={
-        **_LETTERS_MEANT,
-        "dry-run": "only say what would be put back",
-        "rate": "letters a second (default: as fast as Redis takes them)",
+        **_FILTER_FLAGS,
+        "dry-run": "only show what would be put back",
+        "rate": "letters a second (default: as fast as Redis accepts them)",
     },
 )
 def replay_dead(
@@ -253,16 +253,16 @@ def replay_dead(
     rate: str = "",
     dry_run: bool = False,
 ) -> None:
-    """Put dead letters back into the queue, once their cause is gone; each goes back once, whoever is interrupted."""
-    from deploy import dead, letters
-    from deploy.traffic import parse_rate
+    """Put the entries of dead letters back into the queue, after their cause is fixed. Each goes back exactly once."""
+    from deploy.operate import dead, dead_letters
+    from deploy.operate.send import parse_rate
 
-    with told_plainly():
-        wanted = letters.parse_wanted(since=since, until=until, reason=reason, event_type=type)
-        end_with(dead.replay(running.find(os.environ), wanted, rate=parse_rate(rate), dry_run=dry_run))
+    with report_errors():
+        selected = dead_letters.parse_filter(since=since, until=until, reason=reason, event_type=type)
+        exit_with(dead.replay(endpoints.find(os.environ), selected, rate=parse_rate(rate), dry_run=dry_run))
 
 
-namespace = Collection(run_demo, send, show_status, forget_device, run_tests, check, fix, lock)
+namespace = Collection(run_demo, send, show_status, erase_device, run_tests, check, fix, lock)
 namespace.add_collection(bench.namespace)
 namespace.add_collection(Collection("dotenv", generate))
 namespace.add_collection(Collection("geoip", fetch))

@@ -9,9 +9,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaBroker, KafkaKind, choose_kafka
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaBroker, KafkaKind, choose_kafka
+from deploy.develop.localstack.redis import LocalRedis
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,10 +57,10 @@ def kafka_kind(pytestconfig: pytest.Config) -> KafkaKind:
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRedis]:
     """A Redis that all tests share; see `clean_redis`."""
     folder = tmp_path_factory.mktemp("redis")
-    server = RedisServer(data=folder / "data", log=folder / "redis.log")
+    server = LocalRedis(data=folder / "data", log=folder / "redis.log")
     try:
         server.start()
         server.wait_ready()
@@ -70,7 +70,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture
-def clean_redis(redis_server: RedisServer) -> RedisServer:
+def clean_redis(redis_server: LocalRedis) -> LocalRedis:
     """The shared Redis with nothing in it."""
     redis_server.flush()
     return redis_server

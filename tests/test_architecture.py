@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy import catalog
-from deploy.dotenv import read_dotenv
+from deploy.develop.dotenv import read_dotenv
 from services.backbone import names
 from services.backbone.settings import PLACEHOLDER, EnvSettings
 
@@ -174,3 +174,29 @@ def test_no_service_imports_deploy_or_tests() -> None:
         assert not re.search(r"^\s*(?:from|import) (?:deploy|tests|tasks)\b", path.read_text(), re.MULTILINE), relative(
             path
         )
+
+
+_SHARED_NAMES = {
+    *("Settings", "Metrics"),  # every service has its own
+    *("Batch", "Found", "Headers", "Place", "Record", "Stage"),  # services: to be renamed
+}
+
+
+def _public_types(directory: str) -> Iterator[tuple[str, str]]:
+    """Yield each public class and type alias of a source tree, with its file."""
+    for path in sorted((ROOT / directory).rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [node]
+            for target in targets:
+                name = target.name if isinstance(target, ast.ClassDef) else getattr(target, "id", "")
+                if re.match(r"[A-Z]\w*[a-z]", name):
+                    yield name, relative(path)
+
+
+def test_no_two_public_types_share_a_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for directory in ("deploy", "services"):
+        for name, home in _public_types(directory):
+            homes.setdefault(name, []).append(home)
+    shared = {name: files for name, files in homes.items() if len(files) > 1}
+    assert {name: files for name, files in shared.items() if name not in _SHARED_NAMES} == {}

@@ -1,7 +1,7 @@
-"""bench.kafidx: rows that reach the sockets of many watchers, and what a row costs.
+"""bench.kafidx: rows that reach the sockets of many subscribers, and the CPU time of a row.
 
-Events come at a fixed rate, as they do where people watch; so what is compared is how many rows one core can deliver:
-rows by the CPU time that they took.
+Events arrive at a fixed rate, as in use. So the bench compares how many rows a core can deliver: rows divided by
+their CPU time.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from typing import Any
 
 import aiohttp
 
-from deploy.bench import figures, report
+from deploy.bench import report, results
 from deploy.bench.entries import records
-from deploy.bench.figures import Round
 from deploy.bench.machine import Cores, Usage, divide
 from deploy.bench.references.first import first_process
+from deploy.bench.results import Round
 from deploy.bench.rounds import Effort, in_turns
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaChoice
-from deploy.localstack.ports import LOOPBACK, free_port, is_listening
-from deploy.traffic import read_log
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaChoice
+from deploy.develop.localstack.ports import LOOPBACK, free_port, is_listening
+from deploy.operate.access_log import read_log
 from services.backbone import names
 from services.backbone.events import Record
 from services.backbone.kafka import EventProducer
@@ -32,24 +32,24 @@ from services.backbone.settings import KafkaSettings
 
 FIRST_KAFIDX = "a consumer a socket, a message an event"
 
-_WATCHERS = 20
-_RATE = 500.0  # what the reference can do as well with so many watchers
+_SUBSCRIBERS = 20
+_RATE = 500.0  # the reference sustains it with as many subscribers
 _STEP_S = 0.02
 _REST_S = 20.0
 _NUMBER = re.compile(r"bench-(\d+)")
 
 
 def bench_kafidx(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: bool) -> int:
-    """Measure twenty watchers at a fixed rate of events. Returns the exit code."""
+    """Measure twenty subscribers at a fixed rate of events. Returns the exit code."""
     output = report.console(json_output=json_output)
     cores = divide()
     with LocalStack(kafka=kafka, say=output.print) as stack, contextlib.ExitStack() as cleanup:
         arena = _Arena(stack, cores, log)
         contenders = {"kafidx": arena.start_kafidx(), FIRST_KAFIDX: arena.start_first(cleanup)}
         rows = in_turns(contenders, effort, output)
-    found = figures.summed_up("kafidx", rows["kafidx"], {FIRST_KAFIDX: rows[FIRST_KAFIDX]})
-    title = f"{_WATCHERS} watchers, {_RATE:,.0f} events a second; the rate is that of rows a second of CPU time"
-    return report.report(found, [figures.table(title, rows)], output, effort, json_output=json_output, load=arena.load)
+    found = results.summed_up("kafidx", rows["kafidx"], {FIRST_KAFIDX: rows[FIRST_KAFIDX]})
+    title = f"{_SUBSCRIBERS} subscribers, {_RATE:,.0f} events a second; the rate is rows per second of CPU time"
+    return report.report(found, [results.table(title, rows)], output, effort, json_output=json_output, load=arena.load)
 
 
 class _Arena:
@@ -63,13 +63,13 @@ class _Arena:
         self._number = 0
 
     def start_kafidx(self) -> Callable[[float], Round]:
-        """Start kafidx; return what does a round with it."""
+        """Start kafidx and return the function of its rounds."""
         service = self._stack.start_service("kafidx", within=self._cores.within)
         service.wait_until_ready()
         return lambda seconds: asyncio.run(self._round(service.pid, int(service.env["KAFIDX_PORT"]), seconds))
 
     def start_first(self, cleanup: contextlib.ExitStack) -> Callable[[float], Round]:
-        """Start the live view that one would write first; return what does a round with it."""
+        """Start the simple live view and return the function of its rounds."""
         port = free_port()
         where = [str(port), self._stack.bootstrap_servers]
         process = first_process("kafidx", *where, within=self._cores.within, logs=self._stack.log_directory)
@@ -82,19 +82,19 @@ class _Arena:
         settings = KafkaSettings.from_env(self._stack.environment())
         produced_s: dict[int, float] = {}
         async with EventProducer(settings) as producer, contextlib.AsyncExitStack() as sockets:
-            watchers = [await sockets.enter_async_context(_watching(port, produced_s)) for _ in range(_WATCHERS)]
-            reading = [asyncio.create_task(watcher.read()) for watcher in watchers]
+            subscribers = [await sockets.enter_async_context(_watching(port, produced_s)) for _ in range(_SUBSCRIBERS)]
+            reading = [asyncio.create_task(subscriber.read()) for subscriber in subscribers]
             usage = Usage([pid])
             await self._produce(producer, produced_s, seconds)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_REST_S):
-                    await asyncio.gather(*(watcher.has_seen(len(produced_s)) for watcher in watchers))
-            rows, cpu_s, rss_mb = sum(watcher.seen for watcher in watchers), usage.cpu_s(), usage.rss_mb()
+                    await asyncio.gather(*(subscriber.has_seen(len(produced_s)) for subscriber in subscribers))
+            rows, cpu_s, rss_mb = sum(subscriber.seen for subscriber in subscribers), usage.cpu_s(), usage.rss_mb()
             for task in reading:
                 task.cancel()
-        latencies_s = [each for watcher in watchers for each in watcher.latencies_s]
+        latencies_s = [each for subscriber in subscribers for each in subscriber.latencies_s]
         return replace(
-            figures.latency_round(latencies_s, rate=rows / cpu_s, lost=_WATCHERS * len(produced_s) - rows),
+            results.latency_round(latencies_s, rate=rows / cpu_s, lost=_SUBSCRIBERS * len(produced_s) - rows),
             cpu_us_per_event=1e6 * cpu_s / len(produced_s),
             rss_mb=rss_mb,
         )
@@ -118,8 +118,8 @@ class _Arena:
         return Record(fields + b" n=bench-%d" % number, like.key, like.headers, time.time_ns() // 1_000_000)
 
 
-class _Watcher:
-    """Counts the events that it is shown. Each is known by its number, however often it stands in a message."""
+class _Subscriber:
+    """Counts the events that it receives. The number of an event identifies it, even if a message repeats it."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, produced_s: dict[int, float]) -> None:
         self._socket = socket
@@ -127,15 +127,15 @@ class _Watcher:
         self._seen: set[int] = set()
         self._came = asyncio.Event()
         self.latencies_s: list[float] = []
-        """From when an event was handed to the producer until it was here."""
+        """Time from handing an event to the producer until its arrival."""
 
     @property
     def seen(self) -> int:
-        """Events of this round that came."""
+        """Events of this round that arrived."""
         return len(self._seen)
 
     async def has_seen(self, count: int) -> None:
-        """Return when so many events have come."""
+        """Return when this many events have arrived."""
         while self.seen < count:
             self._came.clear()
             await self._came.wait()
@@ -153,10 +153,10 @@ class _Watcher:
 
 
 @contextlib.asynccontextmanager
-async def _watching(port: int, produced_s: dict[int, float]) -> AsyncIterator[_Watcher]:
+async def _watching(port: int, produced_s: dict[int, float]) -> AsyncIterator[_Subscriber]:
     url = f"http://{LOOPBACK}:{port}/kafidx/socket?from=end"
     async with aiohttp.ClientSession() as http, http.ws_connect(url, max_msg_size=0) as socket:
         first: Any = await socket.receive()
         if '"hello"' not in str(first.data):
-            raise ConnectionError(f"the socket began with {first.data!r}")
-        yield _Watcher(socket, produced_s)
+            raise ConnectionError(f"unexpected first message of the socket: {first.data!r}")
+        yield _Subscriber(socket, produced_s)

@@ -1,4 +1,4 @@
-"""One chaos run: load, faults at random, then the verdict."""
+"""One chaos run: load, random faults, then the result."""
 
 import asyncio
 import contextlib
@@ -17,47 +17,47 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deploy.chaos import verify
 from deploy.chaos.faults import FAULTS, Fault, sequence
-from deploy.chaos.load import Load, requests
-from deploy.chaos.outcome import Outcome, outcome_table
+from deploy.chaos.load import ChaosLoad, requests
+from deploy.chaos.result import ChaosResult, result_table
 from deploy.chaos.system import ChaosSystem, running
+from deploy.demo.system import endpoints_of
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.errors import OperatorError
-from deploy.localstack import LocalStack
-from deploy.localstack.interrupts import run_interruptible
-from deploy.localstack.kafka import KafkaChoice
-from deploy.status import StatusError, StatusReader
-from deploy.system import endpoints_of
+from deploy.interrupts import run_interruptible
+from deploy.operate.status import StatusError, StatusReader
 from services.backbone.counters import CounterStore
 
 EVENT_COUNTER = "event_counter"
-_RECOVERY_LIMIT_S = 60.0  # between faults; what takes longer is told, and goes on beside the next fault
-_SETTLE_LIMIT_S = 180.0  # at the end: longer than a lease, a rebalance and a client's longest pause together
+_RECOVERY_LIMIT_S = 60.0  # after a fault; a longer recovery is reported and continues during the next fault
+_DRAIN_LIMIT_S = 180.0  # at the end: longer than a lease, a rebalance and a client's longest back-off together
 _POLL_S = 0.5
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.3, 2.0
 
 
-class Asked(NamedTuple):
-    """What a run is to be."""
+class ChaosOptions(NamedTuple):
+    """The options of a run."""
 
     minutes: float
     seed: int
     rate: float
     faults: Sequence[Fault]
     again: str
-    """The command that plays the same faults again."""
+    """The command that repeats the same faults."""
 
 
-def parse(*, minutes: str, seed: str, rate: str, only: str) -> Asked:
-    """Read what an operator typed; an empty seed is drawn. Raises OperatorError."""
+def parse(*, minutes: str, seed: str, rate: str, only: str) -> ChaosOptions:
+    """Parse the flags. Without a seed a random one is chosen. Raises OperatorError."""
     faults = [fault for fault in FAULTS if only in fault.name]
     if not faults:
-        raise OperatorError(f"--only {only}: no fault is called so; there are {', '.join(f.name for f in FAULTS)}")
+        raise OperatorError(f"--only {only}: no fault has this name. The faults: {', '.join(f.name for f in FAULTS)}.")
     if seed and not seed.isdecimal():
-        raise OperatorError(f"--seed {seed}: it is a whole number")
+        raise OperatorError(f'--seed: invalid number "{seed}". Use a whole number.')
     number = int(seed) if seed else random.SystemRandom().randrange(1_000_000)
     again = f"python3 tasks.py chaos --minutes {minutes} --seed {number} --rate {rate}" + (
         f" --only '{only}'" if only else ""
     )
-    return Asked(_positive("minutes", minutes), number, _positive("rate", rate), faults, again)
+    return ChaosOptions(_positive("minutes", minutes), number, _positive("rate", rate), faults, again)
 
 
 def _positive(name: str, text: str) -> float:
@@ -66,130 +66,130 @@ def _positive(name: str, text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise OperatorError(f"--{name} {text}: it is a number more than 0")
+        raise OperatorError(f'--{name}: invalid number "{text}". Use a number above 0.')
     return value
 
 
-def run_chaos(asked: Asked, *, kafka: KafkaChoice, json_output: bool) -> Outcome:
-    """Start a system, hurt it, print what came of it.
+def run_chaos(options: ChaosOptions, *, kafka: KafkaChoice, json_output: bool) -> ChaosResult:
+    """Start a system, inject faults, and print the result.
 
     With `json_output` the last line on standard output is one JSON object; all else goes to standard error.
     """
     console = Console(stderr=json_output)
-    console.print(f"seed {asked.seed}; the same faults again: {asked.again}", highlight=False, soft_wrap=True)
-    # What the client logs while a broker is away is not the subject here.
+    console.print(f"seed {options.seed}, repeat with: {options.again}", highlight=False, soft_wrap=True)
+    # The Kafka client logs every failed connection during an outage.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with LocalStack(kafka=kafka, say=console.print) as stack:
-        outcome = run_interruptible(hurt(stack, asked, console=console))
+        result = run_interruptible(hurt(stack, options, console=console))
         logs = stack.log_directory
-    console.print(outcome_table(outcome))
-    for complaint in outcome.complaints:
+    console.print(result_table(result))
+    for complaint in result.complaints:
         console.print(complaint, style="bold red")
-    if outcome.complaints:
-        console.print(f"logs: {logs}\nthe same faults again: {asked.again}", highlight=False, soft_wrap=True)
+    if result.complaints:
+        console.print(f"logs: {logs}\nrepeat with: {options.again}", highlight=False, soft_wrap=True)
     if json_output:
-        sys.stdout.write(json.dumps(outcome._asdict() | {"again": asked.again}) + "\n")
-    return outcome
+        sys.stdout.write(json.dumps(result._asdict() | {"again": options.again}) + "\n")
+    return result
 
 
-async def hurt(stack: LocalStack, asked: Asked, *, console: Console) -> Outcome:
-    """Play faults on a system under load, let it come to rest, and judge."""
+async def hurt(stack: LocalStack, options: ChaosOptions, *, console: Console) -> ChaosResult:
+    """Inject faults into a system under load, let it drain, and return the result."""
     async with running(stack) as system:
-        return await _Run(system, asked, console).judged()
+        return await _Run(system, options, console).judged()
 
 
 class _Run:
     """One run on a system that is ready."""
 
-    def __init__(self, system: ChaosSystem, asked: Asked, console: Console) -> None:
+    def __init__(self, system: ChaosSystem, options: ChaosOptions, console: Console) -> None:
         self._system = system
-        self._asked = asked
+        self._options = options
         self._console = console
         self._begun = time.monotonic()
-        self._load = Load(system.tracker_ports, requests(f"s{asked.seed}"), rate=asked.rate)
-        self._skipped = {fault.name: reason for fault in asked.faults if (reason := fault.why_not(system))}
+        self._load = ChaosLoad(system.tracker_ports, requests(f"s{options.seed}"), rate=options.rate)
+        self._skipped = {fault.name: reason for fault in options.faults if (reason := fault.why_not(system))}
         self._played: Counter[str] = Counter()
         self._longest_s = 0.0
         self._what = ""
 
-    async def judged(self) -> Outcome:
-        """Do all of it."""
+    async def judged(self) -> ChaosResult:
+        """Return the result of the whole run."""
         for name, reason in self._skipped.items():
-            self._console.print(f"skipped: {name}, since {reason}")
-        with _progress(self._console, self._asked.minutes * 60) as show:
+            self._console.print(f"skipped: {name}: {reason}")
+        with _progress(self._console, self._options.minutes * 60) as show:
             watching = asyncio.create_task(self._watch(show))
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._load.run())
                     await self._play()
                     self._load.end()
-                self._what = "coming to rest"
+                self._what = "draining"
                 await self._system.heal()
                 begun = time.monotonic()
-                drained, books = await self._settle()
+                drained, ledger = await self._drain()
                 self._longest_s = max(self._longest_s, time.monotonic() - begun)
             finally:
                 watching.cancel()
-        return await self._outcome(books, drained=drained)
+        return await self._outcome(ledger, drained=drained)
 
     async def _play(self) -> None:
-        """Play one fault after the other until the time is over."""
-        playable = [fault for fault in self._asked.faults if fault.name not in self._skipped]
-        for fault, dice in sequence(playable, self._asked.seed):
+        """Inject one fault after the other until the time is over."""
+        playable = [fault for fault in self._options.faults if fault.name not in self._skipped]
+        for fault, dice in sequence(playable, self._options.seed):
             await asyncio.sleep(dice.uniform(_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S))
             at_s = time.monotonic() - self._begun
-            if at_s >= self._asked.minutes * 60:
+            if at_s >= self._options.minutes * 60:
                 return
             self._what = fault.name
             try:
-                said = await fault.strike(self._system, dice)
+                description = await fault.strike(self._system, dice)
             finally:
                 await self._system.heal()
             self._played[fault.name] += 1
             self._what = "draining"
-            waiting = round(self._asked.rate)
+            waiting = round(self._options.rate)
             drained_s = await self._system.wait_until_drained(waiting=waiting, limit_s=_RECOVERY_LIMIT_S)
             self._longest_s = max(self._longest_s, _RECOVERY_LIMIT_S if drained_s is None else drained_s)
             tail = "not drained yet" if drained_s is None else f"drained in {drained_s:.1f} s"
-            line = f"{at_s:7.1f} s  {fault.name}: {said}; {tail}"
+            line = f"{at_s:7.1f} s  {fault.name}: {description}; {tail}"
             self._console.print(line, highlight=False, soft_wrap=True)
             self._what = ""
 
-    async def _settle(self) -> tuple[bool, verify.Ledger | None]:
-        """Wait until nothing waits, all is counted, and two readings of the books are the same."""
-        until = time.monotonic() + _SETTLE_LIMIT_S
-        last: verify.Ledger | None = None
+    async def _drain(self) -> tuple[bool, verify.SystemLedger | None]:
+        """Wait until the queue is empty, all is counted, and two readings of the ledger are equal."""
+        until = time.monotonic() + _DRAIN_LIMIT_S
+        last: verify.SystemLedger | None = None
         async with StatusReader(endpoints_of(self._system.stack)) as reader:
             while time.monotonic() < until:
-                books = await self._system.ledger()
+                ledger = await self._system.ledger()
                 with contextlib.suppress(StatusError):
                     status = await reader.read()
                     counted = len(status.lag) == len(self._system.consumers) and not any(status.lag.values())
-                    at_rest = counted and not status.kafka_fault
-                    if at_rest and books is not None and books == last and books.waiting == 0:
-                        return True, books
-                last = books
+                    at_rest = counted and not status.kafka_error
+                    if at_rest and ledger is not None and ledger == last and ledger.waiting == 0:
+                        return True, ledger
+                last = ledger
                 await asyncio.sleep(_POLL_S)
         return False, last
 
-    async def _outcome(self, books: verify.Ledger | None, *, drained: bool) -> Outcome:
+    async def _outcome(self, ledger: verify.SystemLedger | None, *, drained: bool) -> ChaosResult:
         contents = await verify.read_topics(self._system.stack.bootstrap_servers)
-        tally = self._load.tally
-        told = books or verify.Ledger(0, 0, 0, 0)
-        missing = max(0, told.produced - contents.records.total()) + max(0, told.dead - contents.dead.total())
-        return Outcome(
-            seed=self._asked.seed,
-            answered=len(tally.answered),
-            lost=len(verify.lost(tally.answered, contents)),
-            copies=contents.copies,
+        counts = self._load.counts
+        known = ledger or verify.SystemLedger(0, 0, 0, 0)
+        missing = max(0, known.produced - contents.records.total()) + max(0, known.dead - contents.dead.total())
+        return ChaosResult(
+            seed=self._options.seed,
+            acknowledged=len(counts.acknowledged),
+            lost=len(verify.lost(counts.acknowledged, contents)),
+            duplicates=contents.duplicates,
             dead=contents.dead.total(),
-            refused_503=tally.refused,
-            broken=tally.broken.total(),
-            unexpected=tally.other.total() + contents.without_reason,
-            accepted=told.accepted,
-            produced=told.produced,
-            waiting=told.waiting,
-            unaccounted=told.unaccounted,
+            refused_503=counts.refused,
+            broken=counts.broken.total(),
+            unexpected=counts.other.total() + contents.without_reason,
+            accepted=known.accepted,
+            produced=known.produced,
+            waiting=known.waiting,
+            unaccounted=known.unaccounted,
             unconfirmed=missing,
             unique=len(contents.records),
             counted=await _counted(self._system),
@@ -202,10 +202,12 @@ class _Run:
         )
 
     async def _watch(self, show: Callable[[float, str], None]) -> None:
-        tally = self._load.tally
+        counts = self._load.counts
         while True:
-            figures = f"answered {len(tally.answered):,}  503 {tally.refused:,}  broken {tally.broken.total():,}"
-            show(time.monotonic() - self._begun, f"{figures}  {self._what}")
+            status = (
+                f"acknowledged {len(counts.acknowledged):,}  503 {counts.refused:,}  broken {counts.broken.total():,}"
+            )
+            show(time.monotonic() - self._begun, f"{status}  {self._what}")
             await asyncio.sleep(_POLL_S)
 
 

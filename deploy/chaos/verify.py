@@ -1,4 +1,4 @@
-"""The verdict: every answered id is in Kafka, and the books balance by what /metrics says."""
+"""The verification: every acknowledged event is in Kafka, and the ledger balances by /metrics."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -17,19 +17,19 @@ LEDGER_METRIC = "push_ledger_events"
 SPOOL_METRIC = "push_tracker_spool_events"
 
 
-class Ledger(NamedTuple):
-    """The books of the whole system as /metrics tells them."""
+class SystemLedger(NamedTuple):
+    """The ledger of the whole system, from /metrics."""
 
     accepted: int
-    """What Redis took and what trackers keep on disk."""
+    """Events that Redis accepted or trackers keep on disk."""
     produced: int
     dead: int
     waiting: int
-    """In the list, in claims and in spools."""
+    """Events in the list, in claims and in spools."""
 
     @property
     def unaccounted(self) -> int:
-        """What the books can't explain; anything but 0 is a bug."""
+        """Events that the ledger can't explain. Anything but 0 is a bug."""
         return self.accepted - self.produced - self.dead - self.waiting
 
 
@@ -43,10 +43,10 @@ def samples(text: str, metric: str) -> list[tuple[Mapping[str, str], float]]:
     ]
 
 
-def ledger(kafkastore: str, trackers: Iterable[str]) -> Ledger | None:
-    """Add up the books from the /metrics of one kafkastore, which drains every Redis, and of all trackers.
+def parse_ledger(kafkastore: str, trackers: Iterable[str]) -> SystemLedger | None:
+    """Sum up the ledger from the /metrics of one kafkastore, which drains every Redis, and of all trackers.
 
-    None when the kafkastore could not read a Redis just then.
+    Return None when the kafkastore could not read a Redis.
     """
     sums: Counter[str] = Counter()
     for labels, value in samples(kafkastore, LEDGER_METRIC):
@@ -55,27 +55,27 @@ def ledger(kafkastore: str, trackers: Iterable[str]) -> Ledger | None:
         return None
     spooled = sum(int(value) for text in trackers for _, value in samples(text, SPOOL_METRIC))
     waiting = sums["waiting"] + spooled
-    return Ledger(sums["accepted"] + spooled, sums["produced"], sums["dead"], waiting)
+    return SystemLedger(sums["accepted"] + spooled, sums["produced"], sums["dead"], waiting)
 
 
 class Contents(NamedTuple):
-    """What the topics hold."""
+    """The contents of the topics."""
 
     records: Counter[str]
     """Records in the topic of events, by event id."""
     dead: Counter[str]
-    """Dead letters by event id; those that no id can be read from are under an empty one."""
+    """Dead letters by event id. Those without a readable id have an empty one."""
     without_reason: int
-    """Dead letters that do not say why."""
+    """Dead letters without a reason."""
 
     @property
-    def copies(self) -> int:
+    def duplicates(self) -> int:
         """Records beyond the first of each id."""
         return self.records.total() - len(self.records)
 
 
 async def read_topics(bootstrap_servers: str) -> Contents:
-    """Read both topics from their beginnings to their present ends. Raises KafkaUnavailable."""
+    """Read both topics from their beginning to their current end. Raises KafkaUnavailable."""
     settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers})
     records: Counter[str] = Counter()
     for headers, _ in await _read(settings, names.EVENTS_TOPIC):
@@ -88,17 +88,17 @@ async def read_topics(bootstrap_servers: str) -> Contents:
     return Contents(records, dead, without_reason)
 
 
-def lost(answered: AbstractSet[str], contents: Contents) -> set[str]:
-    """Return the answered ids that are neither in the topic of events nor in the dead letters."""
-    return answered - contents.records.keys() - contents.dead.keys()
+def lost(acknowledged: AbstractSet[str], contents: Contents) -> set[str]:
+    """Return the acknowledged ids that are neither in the topic of events nor in the dead letters."""
+    return acknowledged - contents.records.keys() - contents.dead.keys()
 
 
 async def _read(settings: KafkaSettings, topic: str) -> list[tuple[dict[str, bytes], bytes]]:
     found: list[tuple[dict[str, bytes], bytes]] = []
     async with TopicReader(settings, topic) as reader:
-        ends = await reader.end_offsets()
+        end_offsets = await reader.end_offsets()
         reader.seek(await reader.begin_offsets())
-        while any(reader.positions()[partition] < end for partition, end in ends.items()):
+        while any(reader.positions()[partition] < end for partition, end in end_offsets.items()):
             for read in (await reader.poll(wait_s=_POLL_S)).values():
                 found += [(dict(record.headers), record.value or b"") for record in read.records]
     return found

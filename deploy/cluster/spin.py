@@ -1,4 +1,4 @@
-"""Spinning up and down: an overlay is applied in order, waited for, and taken away again."""
+"""Spin up and down: apply an overlay in order and wait for it, and delete it again."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.cluster import overlay, rollouts, volumes
-from deploy.cluster.api import Api, Manifest, Refused, UnknownKind, reference, title
+from deploy.cluster.api import Api, ApiRejection, Manifest, UnknownKind, reference, title
 from deploy.errors import OperatorError
 
-Tell = Callable[[str], None]
-_LOOK_EVERY_S = 1.0
+Report = Callable[[str], None]
+_POLL_S = 1.0
 _UNPROCESSABLE = 422
 _KEPT_KINDS = ("Namespace", "Secret")
 _RUNNING_KINDS = (*overlay.WORKLOADS, "HorizontalPodAutoscaler", "ScaledObject")
@@ -20,83 +20,83 @@ _BOOKKEEPING = ("resourceVersion", "managedFields")
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long to wait."""
+    """Time limits."""
 
     timeout_s: float = 600.0
-    """For all that was applied to be ready."""
-    fault_s: float = 30.0
-    """For a fault to heal: a registry that stumbles, a service that ends until its store is there."""
+    """Until everything that was applied must be ready."""
+    error_s: float = 30.0
+    """Until an error must disappear, for example of a registry, or of a service that ends while its store is down."""
 
 
 @dataclass
 class _Watched:
-    """One workload that is waited for."""
+    """A workload that is being waited for."""
 
     manifest: Manifest
-    told: str = ""
+    reported: str = ""
     trouble: str = ""
-    """What keeps it now; a fault of them ends the wait when it does not heal."""
-    fault_since_s: float = field(default_factory=time.monotonic)
+    """The current error. It ends the wait when it does not disappear."""
+    error_since_s: float = field(default_factory=time.monotonic)
     done: bool = False
 
 
-def up(api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience = Patience()) -> None:
-    """Apply an overlay and wait until all of it is ready. What is as it should be already is not changed.
+def up(api: Api, manifests: Sequence[Manifest], report: Report, patience: Patience = Patience()) -> None:
+    """Apply an overlay and wait until all of it is ready. Objects without differences are not changed.
 
-    Raises OperatorError with the reason when the cluster refuses something, or when a workload does not get ready.
+    Raises OperatorError with the reason when the cluster rejects an object, or when a workload does not become ready.
     """
     namespace = overlay.namespace(manifests)
-    tell(f"{len(manifests)} objects for namespace {namespace} of {api.context}")
+    report(f"{len(manifests)} objects for namespace {namespace} of {api.context}")
     _require_kinds(api, manifests)
     _require_secrets(api, manifests, namespace)
     for manifest in manifests:
-        tell(f"{_applied(api, manifest, tell):<9} {title(manifest)}")
-    _wait(api, [_Watched(found) for found in manifests if found["kind"] in overlay.WORKLOADS], tell, patience)
-    tell("all ready")
+        report(f"{_applied(api, manifest, report):<9} {title(manifest)}")
+    _wait(api, [_Watched(found) for found in manifests if found["kind"] in overlay.WORKLOADS], report, patience)
+    report("all ready")
 
 
 def down(
-    api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience = Patience(), *, with_volumes: bool
+    api: Api, manifests: Sequence[Manifest], report: Report, patience: Patience = Patience(), *, with_volumes: bool
 ) -> None:
-    """Delete what an overlay made, the last first; the namespace, the secrets and the volumes stay.
+    """Delete the objects of an overlay in reverse order. The namespace, the secrets and the volumes stay.
 
-    `with_volumes`: the claims of its StatefulSets go too, and with them all data.
+    With `with_volumes` the claims of its StatefulSets are deleted too, with all data.
     """
     namespace = overlay.namespace(manifests)
     gone = [found for found in reversed(manifests) if found["kind"] not in _KEPT_KINDS]
-    # The stores last: trackers bring what they hold to Kafka before they end.
+    # The stores last: trackers ship their events to Kafka before they end.
     first = [found for found in gone if found["kind"] in _RUNNING_KINDS and not _is_store(found)]
-    _delete(api, first, tell)
+    _delete(api, first, report)
     _wait_until_ended(api, namespace, patience, stores=False)
-    _delete(api, [found for found in gone if found not in first], tell)
-    # ConfigMaps of earlier settings have other names; they are known by what all of them carry.
-    _delete(api, [_of(found, "ConfigMap") for found in api.list("v1", "ConfigMap", namespace, labels=_OURS)], tell)
+    _delete(api, [found for found in gone if found not in first], report)
+    # ConfigMaps of earlier settings have other names. Their labels identify them.
+    _delete(api, [_of(found, "ConfigMap") for found in api.list("v1", "ConfigMap", namespace, labels=_OURS)], report)
     _wait_until_ended(api, namespace, patience, stores=True)
     claims = [
         _of(found, "PersistentVolumeClaim")
         for found in api.list("v1", "PersistentVolumeClaim", namespace, labels=_OURS)
     ]
     if with_volumes:
-        _delete(api, claims, tell)
+        _delete(api, claims, report)
     elif claims:
-        tell(f"kept      {len(claims)} volumes: {', '.join(_names(claims))} (--volumes deletes them)")
+        report(f"kept      {len(claims)} volumes: {', '.join(_names(claims))} (--volumes deletes them)")
 
 
-def _delete(api: Api, manifests: Sequence[Manifest], tell: Tell) -> None:
+def _delete(api: Api, manifests: Sequence[Manifest], report: Report) -> None:
     for manifest in manifests:
-        # Of a kind that the cluster does not know, nothing is there.
+        # There are no objects of a kind that the cluster does not know.
         if api.serves(manifest["apiVersion"], manifest["kind"]) and api.delete(manifest):
-            tell(f"deleted   {title(manifest)}")
+            report(f"deleted   {title(manifest)}")
 
 
 def _wait_until_ended(api: Api, namespace: str, patience: Patience, *, stores: bool) -> None:
-    """Wait until no pod is left, those of the stores too or only the others."""
+    """Wait until no pod is left: also those of the stores, or only the others."""
     wanted = _OURS if stores else f"{_OURS},app.kubernetes.io/component!=store"
     deadline_s = time.monotonic() + patience.timeout_s
     while pods := api.list("v1", "Pod", namespace, labels=wanted):
         if time.monotonic() > deadline_s:
             raise OperatorError(f"{len(pods)} pods have not ended: {', '.join(_names(pods))}")
-        time.sleep(min(_LOOK_EVERY_S, patience.fault_s))
+        time.sleep(min(_POLL_S, patience.error_s))
 
 
 def _is_store(manifest: Manifest) -> bool:
@@ -108,38 +108,38 @@ def _of(found: Manifest, kind: str) -> Manifest:
     return reference("v1", kind, found["metadata"]["name"], found["metadata"]["namespace"])
 
 
-def _applied(api: Api, manifest: Manifest, tell: Tell) -> str:
-    """Apply one manifest; say in a word what that did."""
+def _applied(api: Api, manifest: Manifest, report: Report) -> str:
+    """Apply one manifest and return the change in a word."""
     before = api.get(manifest)
     if before is not None and manifest["kind"] == "StatefulSet":
         sizes = volumes.grown(before, manifest)
         if sizes:
-            tell(f"growing   {', '.join(volumes.grow(api, manifest, sizes))}")
+            report(f"growing   {', '.join(volumes.grow(api, manifest, sizes))}")
             return "anew"
     if before is not None and manifest["kind"] == "Job" and rollouts.has_failed(before):
         api.replace(manifest)
         return "replaced"
     try:
         after = api.apply(manifest)
-    except Refused as refused:
-        if refused.status != _UNPROCESSABLE or manifest["kind"] != "Job" or before is None:
+    except ApiRejection as rejection:
+        if rejection.status != _UNPROCESSABLE or manifest["kind"] != "Job" or before is None:
             raise
-        api.replace(manifest)  # a Job can't be altered
+        api.replace(manifest)  # a Job can't be changed
         return "replaced"
     if before is None:
         return "created"
-    return "unchanged" if _as_told(before) == _as_told(after) else "changed"
+    return "unchanged" if _without_bookkeeping(before) == _without_bookkeeping(after) else "changed"
 
 
-def _as_told(found: Manifest) -> dict[str, Any]:
-    """Return an object without what the cluster itself writes into it, meanwhile or because it was asked."""
+def _without_bookkeeping(found: Manifest) -> dict[str, Any]:
+    """Return an object without the fields that the cluster writes."""
     metadata = {key: value for key, value in found["metadata"].items() if key not in _BOOKKEEPING}
     return {**{key: value for key, value in found.items() if key != "status"}, "metadata": metadata}
 
 
 def _require_kinds(api: Api, manifests: Sequence[Manifest]) -> None:
-    """Raise OperatorError, before anything is applied, unless the cluster knows every kind."""
-    unknown: dict[str, None] = {}  # a set that keeps its order
+    """Raise OperatorError before anything is applied, unless the cluster knows every kind."""
+    unknown: dict[str, None] = {}  # an ordered set
     for manifest in manifests:
         try:
             api.require(manifest)
@@ -150,7 +150,7 @@ def _require_kinds(api: Api, manifests: Sequence[Manifest]) -> None:
 
 
 def _require_secrets(api: Api, manifests: Sequence[Manifest], namespace: str) -> None:
-    """Raise OperatorError unless every key is there that a container can't start without."""
+    """Raise OperatorError unless every key exists that a container can't start without."""
     for name, keys in sorted(overlay.secret_keys(manifests).items()):
         found = api.get(reference("v1", "Secret", name, namespace)) or {}
         missing = keys - found.get("data", {}).keys()
@@ -161,46 +161,46 @@ def _require_secrets(api: Api, manifests: Sequence[Manifest], namespace: str) ->
             )
 
 
-def _wait(api: Api, watched: Sequence[_Watched], tell: Tell, patience: Patience) -> None:
+def _wait(api: Api, watched: Sequence[_Watched], report: Report, patience: Patience) -> None:
     deadline_s = time.monotonic() + patience.timeout_s
     while True:
         for each in watched:
             if not each.done:
-                _look(api, each, tell, patience)
+                _check(api, each, report, patience)
         waiting = [each for each in watched if not each.done]
         if not waiting:
             return
         if time.monotonic() > deadline_s:
             late = ", ".join(
-                f"{title(each.manifest)} ({each.trouble or each.told or 'nothing yet'})" for each in waiting
+                f"{title(each.manifest)} ({each.trouble or each.reported or 'nothing yet'})" for each in waiting
             )
             raise OperatorError(f"not ready after {patience.timeout_s:.0f} s: {late}")
-        time.sleep(min(_LOOK_EVERY_S, patience.fault_s / 2))
+        time.sleep(min(_POLL_S, patience.error_s / 2))
 
 
-def _look(api: Api, each: _Watched, tell: Tell, patience: Patience) -> None:
-    """Tell how far a workload has come when that has changed. Raises OperatorError when its fault does not heal."""
+def _check(api: Api, each: _Watched, report: Report, patience: Patience) -> None:
+    """Report the progress of a workload when it changes. Raises OperatorError when its error does not disappear."""
     workload = api.get(each.manifest)
     if workload is None:
-        raise OperatorError(f"{title(each.manifest)} has gone while it was waited for")
+        raise OperatorError(f"{title(each.manifest)} was deleted while it was waited for")
     progress = rollouts.progress(workload)
     each.done = progress.done
-    if str(progress) != each.told:
-        each.told = str(progress)
-        tell(f"{'ready' if each.done else 'waiting':<9} {title(each.manifest)} {progress}")
+    if str(progress) != each.reported:
+        each.reported = str(progress)
+        report(f"{'ready' if each.done else 'waiting':<9} {title(each.manifest)} {progress}")
     if each.done:
         return
     pods = _pods_of(api, workload)
-    fault = rollouts.fault(workload, pods, _events_of(api, workload))
+    error = rollouts.error(workload, pods, _events_of(api, workload))
     now_s = time.monotonic()
-    if not fault:
-        each.fault_since_s = now_s
-    trouble = fault or rollouts.unscheduled(pods)
+    if not error:
+        each.error_since_s = now_s
+    trouble = error or rollouts.unscheduled(pods)
     if trouble and trouble != each.trouble:
-        tell(f"trouble   {title(each.manifest)}: {trouble}")
+        report(f"error     {title(each.manifest)}: {trouble}")
     each.trouble = trouble
-    if fault and now_s - each.fault_since_s >= patience.fault_s:
-        raise OperatorError(f"{title(each.manifest)} does not get ready: {fault}")
+    if error and now_s - each.error_since_s >= patience.error_s:
+        raise OperatorError(f"{title(each.manifest)} does not become ready: {error}")
 
 
 def _pods_of(api: Api, workload: Manifest) -> list[dict[str, Any]]:

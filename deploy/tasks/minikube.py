@@ -1,39 +1,39 @@
-"""`python3 tasks.py minikube...`: a cluster on this machine, by the program of that name."""
+"""`python3 tasks.py minikube...`: a cluster on this machine, by minikube."""
 
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
 from deploy.cluster import minikube
-from deploy.tasks import end_with, told_plainly
+from deploy.tasks import exit_with, report_errors
 
 
 @task(name="start")
 def start_minikube(_context: Context) -> None:
     """Start a cluster on this machine, large enough for the local overlay."""
-    with told_plainly():
-        end_with(minikube.start())
+    with report_errors():
+        exit_with(minikube.start())
 
 
 @task(name="stop")
 def stop_minikube(_context: Context) -> None:
-    """Stop the cluster on this machine; its data stays."""
-    with told_plainly():
-        end_with(minikube.stop())
+    """Stop the cluster on this machine. Its data stays."""
+    with report_errors():
+        exit_with(minikube.stop())
 
 
 @task(name="dashboard")
 def show_dashboard(_context: Context) -> None:
     """Show the cluster's dashboard in a browser until Ctrl-C."""
-    with told_plainly():
-        end_with(minikube.dashboard())
+    with report_errors():
+        exit_with(minikube.dashboard())
 
 
 @task(name="docker-env")
 def show_docker_env(_context: Context) -> None:
-    """Print what makes docker build on the cluster's node: eval "$(python3 tasks.py minikube.docker-env)"."""
-    with told_plainly():
-        end_with(minikube.docker_env())
+    """Print the variables that make docker build on the node: eval "$(python3 tasks.py minikube.docker-env)"."""
+    with report_errors():
+        exit_with(minikube.docker_env())
 
 
 collection = Collection("minikube", start_minikube, stop_minikube, show_dashboard, show_docker_env)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
 from tests.browser.stage import LocalStage
 
 CHROMIUM = shutil.which("chromium")

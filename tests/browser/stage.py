@@ -5,8 +5,8 @@ import uuid
 from collections.abc import Iterable
 from typing import Protocol
 
-from deploy.localstack import LocalStack
-from deploy.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.ports import LOOPBACK, free_port
 from services.backbone import names
 from services.backbone.events import Device, Event, Place, encode_event
 from services.backbone.kafka import EventProducer, Record

@@ -6,8 +6,8 @@ from typing import Any, Literal
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
 from services.backbone import names
 from services.backbone.kafka import EventProducer, Record
 from services.backbone.settings import KafkaSettings

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.async_api import Page, expect
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
 from services.backbone import names
 from services.backbone.kafka import EventProducer, Record
 from services.backbone.settings import KafkaSettings

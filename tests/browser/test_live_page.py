@@ -14,13 +14,14 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from playwright.async_api import Page, WebSocketRoute, expect
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
+from deploy.develop.localstack.ports import LOOPBACK
+from deploy.develop.localstack.relay import Relay
 from services.backbone import names
 from services.backbone.kafka import TopicReader
 from services.backbone.settings import KafkaSettings
 from tests.browser.live_page import exported, numbers, open_live, rows_of, wait_for_sum
-from tests.browser.relay import Relay
 from tests.browser.stage import Stage, event, numbered
 
 COLUMNS = {
@@ -77,14 +78,13 @@ async def test_a_long_pause_says_how_many_it_dropped(page: Page, stage: Stage, t
 
 async def test_a_cut_socket_continues_without_a_gap_or_a_repeat(page: Page, stage: Stage, tmp_path: Path) -> None:
     async with Relay(stage.port) as relay:
-        await open_live(page, relay.url)
+        await open_live(page, f"http://{LOOPBACK}:{relay.port}")
         await stage.send(numbered(range(200)))
         await wait_for_sum(page, "shown", 200)
-        relay.refusing = True
         relay.cut()
         await expect(page.locator(".state")).to_have_attribute("data-state", "waiting")
         await stage.send(numbered(range(200, 500)))
-        relay.refusing = False
+        relay.heal()
         await wait_for_sum(page, "shown", 500)
         await stage.send(numbered(range(500, 600)))
         await wait_for_sum(page, "shown", 600)
@@ -96,25 +96,25 @@ async def test_a_cut_socket_continues_without_a_gap_or_a_repeat(page: Page, stag
 async def test_a_cut_while_nothing_matches_misses_nothing_either(page: Page, stage: Stage, tmp_path: Path) -> None:
     # No row has told the page where it is: only the server's stats have.
     async with Relay(stage.port) as relay:
-        await open_live(page, relay.url, "?type=rare")
+        await open_live(page, f"http://{LOOPBACK}:{relay.port}", "?type=rare")
         await stage.send(numbered(range(100), "common"))
         await wait_for_sum(page, "seen", 100)
-        relay.refusing = True
         relay.cut()
         await expect(page.locator(".state")).to_have_attribute("data-state", "waiting")
         await stage.send(numbered(range(8), "rare"))
-        relay.refusing = False
+        relay.heal()
         await wait_for_sum(page, "shown", 8)
         assert sorted(numbers(await rows_of(page, tmp_path))) == list(range(8))
 
 
 async def test_a_cut_during_a_pause_is_made_up_for(page: Page, stage: Stage, tmp_path: Path) -> None:
     async with Relay(stage.port) as relay:
-        await open_live(page, relay.url)
+        await open_live(page, f"http://{LOOPBACK}:{relay.port}")
         await page.keyboard.press("p")
         await stage.send(numbered(range(50)), key=b"one device")
         await expect(page.locator("[data-held]")).to_have_text("50 new, 0 dropped")
         relay.cut()
+        relay.heal()
         await stage.send(numbered(range(50, 300)), key=b"one device")
         await expect(page.locator("[data-held]")).to_have_text("300 new, 0 dropped")
         await page.keyboard.press("p")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from deploy.localstack import LocalStack
+from deploy.develop.localstack import LocalStack
 from services.backbone.kafka import EventProducer
 from services.backbone.settings import KafkaSettings
 from tests.browser.live_page import open_live

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from deploy.chaos.system import ChaosSystem, running
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
 
 
 @pytest.fixture

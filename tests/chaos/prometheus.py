@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from deploy.localstack import LocalStack
-from deploy.localstack.ports import LOOPBACK, free_port
-from deploy.localstack.processes import LocalProcess
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack.processes import LocalProcess
 from tests.alerts import Watcher
 
 MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
@@ -71,9 +71,9 @@ class Prometheus(Watcher):
             return False
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        answer = self._get("query", query=expression)
-        found = answer["result"]
-        assert isinstance(found, list), f"{expression}: {answer['resultType']}"
+        response = self._get("query", query=expression)
+        found = response["result"]
+        assert isinstance(found, list), f"{expression}: {response['resultType']}"
         return found
 
     def recording_rules(self) -> dict[str, str]:
@@ -85,8 +85,8 @@ class Prometheus(Watcher):
     def _get(self, endpoint: str, **parameters: str) -> dict[str, Any]:
         url = f"{self.url}/api/v1/{endpoint}?{urllib.parse.urlencode(parameters)}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - http, on loopback
-                data: dict[str, Any] = json.load(answer)["data"]
+            with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - http, on loopback
+                data: dict[str, Any] = json.load(response)["data"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{parameters}: {error.read().decode()}") from None
         return data

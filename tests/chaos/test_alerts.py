@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaBroker, KafkaKind
-from deploy.localstack.redis import RedisServer
-from deploy.localstack.services import ServiceProcess
-from deploy.system import STATISTICS_CONSUMERS
+from deploy.demo.system import STATISTICS_CONSUMERS
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaBroker, KafkaKind
+from deploy.develop.localstack.redis import LocalRedis
+from deploy.develop.localstack.services import ServiceProcess
 from tests.alerts import fires_alone
 from tests.chaos.prometheus import MONITORING, Prometheus, config_for, jobs_of
 
@@ -44,7 +44,7 @@ class Watched(NamedTuple):
     """A system, and the Prometheus that watches it."""
 
     stack: LocalStack
-    counters_redis: RedisServer
+    counters_redis: LocalRedis
     prometheus: Prometheus
 
 
@@ -121,13 +121,13 @@ def test_all_is_well_every_rule_has_a_value_and_no_panel_is_empty(watched: Watch
 
 
 @contextlib.contextmanager
-def away(server: RedisServer | KafkaBroker) -> Iterator[None]:
+def away(server: LocalRedis | KafkaBroker) -> Iterator[None]:
     server.process.stop()
     try:
         yield
     finally:
         server.start()
-        server.process.wait_until(server.answers, timeout_s=BACK_WITHIN_S)
+        server.process.wait_until(server.responds, timeout_s=BACK_WITHIN_S)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.localstack.kafka import KafkaKind
+from deploy.develop.localstack.kafka import KafkaKind
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,6 +23,6 @@ def test_nothing_answered_is_lost(seed: int, minutes: float, kafka_kind: KafkaKi
     assert run.returncode == 0, run.stdout + run.stderr
     result = json.loads(run.stdout.splitlines()[-1])
     assert (result["lost"], result["unaccounted"], result["waiting"], result["died"]) == (0, 0, 0, [])
-    assert result["answered"] > 500
+    assert result["acknowledged"] > 500
     assert sum(result["faults"].values()) >= 3
     assert f"--seed {seed}" in result["again"]

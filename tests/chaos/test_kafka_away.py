@@ -6,25 +6,25 @@ import signal
 import pytest
 
 from deploy.chaos import verify
-from deploy.chaos.away import Away, measure
+from deploy.chaos.outage import OutageResult, measure
 from deploy.chaos.system import ChaosSystem
 
 MIB = 1024 * 1024
 RATE = 500
 
 
-async def assert_kept_and_caught_up(system: ChaosSystem, outcome: Away, *, away_s: float) -> None:
+async def assert_kept_and_caught_up(system: ChaosSystem, result: OutageResult, *, away_s: float) -> None:
     print(  # noqa: T201 - the figures are what this test is run for
-        f"memory {outcome.rss_before / MIB:.0f} -> at most {outcome.rss_most / MIB:.0f} MiB (two kafkastores), "
-        f"backlog {outcome.backlog:,}, caught up in {outcome.caught_up_s:.1f} s, "
-        f"live {outcome.live_rate:.0f}/s, catching up {outcome.catch_up_rate:.0f}/s"
+        f"memory {result.rss_before / MIB:.0f} -> at most {result.rss_most / MIB:.0f} MiB (two kafkastores), "
+        f"backlog {result.backlog:,}, caught up in {result.caught_up_s:.1f} s, "
+        f"live {result.live_rate:.0f}/s, catching up {result.catch_up_rate:.0f}/s"
     )
     assert await system.wait_until_drained(waiting=0, limit_s=60) is not None
     contents = await verify.read_topics(system.stack.bootstrap_servers)
-    assert verify.lost(outcome.answered, contents) == set()
-    assert outcome.backlog > away_s * RATE / 2
-    assert outcome.rss_most - outcome.rss_before < 48 * MIB, "the backlog is in kafkastore, not in Redis"
-    assert outcome.catch_up_rate > 2 * outcome.live_rate
+    assert verify.lost(result.acknowledged, contents) == set()
+    assert result.backlog > away_s * RATE / 2
+    assert result.rss_most - result.rss_before < 48 * MIB, "the backlog is in kafkastore, not in Redis"
+    assert result.catch_up_rate > 2 * result.live_rate
 
 
 @pytest.mark.slow
@@ -37,8 +37,8 @@ async def test_a_broker_that_hangs(system: ChaosSystem) -> None:
     async def come_back() -> None:
         system.broker.send_signal(signal.SIGCONT)
 
-    outcome = await measure(system, leave=leave, come_back=come_back, away_s=60, rate=RATE)
-    await assert_kept_and_caught_up(system, outcome, away_s=60)
+    result = await measure(system, leave=leave, come_back=come_back, away_s=60, rate=RATE)
+    await assert_kept_and_caught_up(system, result, away_s=60)
 
 
 @pytest.mark.slow
@@ -54,5 +54,5 @@ async def test_a_broker_that_is_stopped(system: ChaosSystem) -> None:
 
     if system.stack.kafka.kind != "apache":
         pytest.skip("Tansu keeps nothing over a restart")
-    outcome = await measure(system, leave=leave, come_back=come_back, away_s=60, rate=RATE)
-    await assert_kept_and_caught_up(system, outcome, away_s=60)
+    result = await measure(system, leave=leave, come_back=come_back, away_s=60, rate=RATE)
+    await assert_kept_and_caught_up(system, result, away_s=60)

@@ -12,34 +12,34 @@ async def rolled(system: ChaosSystem, *, restarts: int, batch_every: int) -> Rol
     first, second = zip(system.trackers, system.kafkastores, strict=True)
     source = requests("rolling", batch_every=batch_every)
     with Proxy(system.tracker_ports, folder=system.stack.data_directory / "nginx") as proxy:
-        outcome = await roll([*first, *second], proxy, source, restarts=restarts, rate=100)
+        result = await roll([*first, *second], proxy, source, restarts=restarts, rate=100)
     assert await system.wait_until_drained(waiting=0, limit_s=60) is not None
-    return outcome
+    return result
 
 
-async def assert_nobody_noticed(system: ChaosSystem, outcome: Rolled, *, restarts: int) -> None:
+async def assert_nobody_noticed(system: ChaosSystem, result: Rolled, *, restarts: int) -> None:
     print(  # noqa: T201 - the figures are what this test is run for
-        f"{outcome.tally.sent} sent, {restarts} restarts in {outcome.seconds:.0f} s, longest stop "
-        f"{outcome.longest_stop_s:.1f} s"
+        f"{result.counts.sent} sent, {restarts} restarts in {result.seconds:.0f} s, longest stop "
+        f"{result.longest_stop_s:.1f} s"
     )
-    assert (outcome.tally.refused, outcome.tally.broken, outcome.tally.other) == (0, {}, {})
-    assert outcome.exit_codes == [0] * restarts
+    assert (result.counts.refused, result.counts.broken, result.counts.other) == (0, {}, {})
+    assert result.exit_codes == [0] * restarts
     contents = await verify.read_topics(system.stack.bootstrap_servers)
-    assert verify.lost(outcome.tally.answered, contents) == set()
-    assert len(outcome.tally.answered) >= outcome.tally.sent > restarts * 10
+    assert verify.lost(result.counts.acknowledged, contents) == set()
+    assert len(result.counts.acknowledged) >= result.counts.sent > restarts * 10
     # A restart in order hands everything on once; only what nginx sent twice could be there twice.
-    assert contents.copies == 0
+    assert contents.duplicates == 0
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 async def test_a_few_rolling_restarts_are_not_noticed(system: ChaosSystem) -> None:
-    outcome = await rolled(system, restarts=6, batch_every=10)
-    await assert_nobody_noticed(system, outcome, restarts=6)
+    result = await rolled(system, restarts=6, batch_every=10)
+    await assert_nobody_noticed(system, result, restarts=6)
 
 
 @pytest.mark.endurance
 @pytest.mark.timeout(1800)
 async def test_a_hundred_rolling_restarts_are_not_noticed(system: ChaosSystem) -> None:
-    outcome = await rolled(system, restarts=100, batch_every=0)
-    await assert_nobody_noticed(system, outcome, restarts=100)
+    result = await rolled(system, restarts=100, batch_every=0)
+    await assert_nobody_noticed(system, result, restarts=100)

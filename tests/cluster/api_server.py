@@ -91,40 +91,40 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
-        self._answer(self._get)
+        self._respond(self._get)
 
     def do_PATCH(self) -> None:
-        self._answer(self._patch)
+        self._respond(self._patch)
 
     def do_DELETE(self) -> None:
-        self._answer(self._delete)
+        self._respond(self._delete)
 
     def log_message(self, *_: object) -> None:
         """Say nothing: the tests read the cluster, not its log."""
 
-    def _answer(self, act: Any) -> None:
+    def _respond(self, act: Any) -> None:
         split = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(split.query).items()}
         length = int(self.headers.get("Content-Length", 0))
         body = self.rfile.read(length)
         if self.headers["Authorization"] != f"Bearer {TOKEN}":
-            self._say(401, {"kind": "Status", "message": "Unauthorized", "reason": "Unauthorized", "code": 401})
+            self._send(401, {"kind": "Status", "message": "Unauthorized", "reason": "Unauthorized", "code": 401})
             return
         if query.get("watch") in ("1", "true"):
             self._watch(split.path, query)
             return
         try:
             with self.api.lock:
-                status, answer = 200, act(split.path, query, body)
-                content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                status, response = 200, act(split.path, query, body)
+                content = response if isinstance(response, bytes) else json.dumps(response).encode()
         except Refusal as refusal:
-            told = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": str(refusal)}
-            self._say(refusal.status, {**told, "reason": refusal.reason, "code": refusal.status})
+            reported = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": str(refusal)}
+            self._send(refusal.status, {**reported, "reason": refusal.reason, "code": refusal.status})
         else:
-            self._say(status, content)
+            self._send(status, content)
 
-    def _say(self, status: int, answer: Object | bytes) -> None:
-        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    def _send(self, status: int, response: Object | bytes) -> None:
+        content = response if isinstance(response, bytes) else json.dumps(response).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -143,9 +143,9 @@ class _Handler(BaseHTTPRequestHandler):
         begun_s = time.monotonic()
         while time.monotonic() - begun_s < min(20.0, float(query.get("timeoutSeconds", "20"))):
             with self.api.lock:
-                answer = self._get(path, query, b"")
-                assert isinstance(answer, dict)
-                now: dict[str, Object] = {found["metadata"]["uid"]: found for found in answer["items"]}
+                response = self._get(path, query, b"")
+                assert isinstance(response, dict)
+                now: dict[str, Object] = {found["metadata"]["uid"]: found for found in response["items"]}
                 events = [{"type": "DELETED", "object": seen[gone]} for gone in seen.keys() - now.keys()]
                 for uid, found in now.items():
                     if uid not in seen:
@@ -153,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
                     elif seen[uid]["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
                         events.append({"type": "MODIFIED", "object": found})
                 if not begun and query.get("sendInitialEvents") == "true":
-                    events.append({"type": "BOOKMARK", "object": _all_told(answer)})
+                    events.append({"type": "BOOKMARK", "object": _bookmark(response)})
                 seen, begun = copy.deepcopy(now), True
             try:
                 self.wfile.write("".join(json.dumps(event) + "\n" for event in events).encode())
@@ -176,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _read(self, version: str, rest: list[str], query: dict[str, str]) -> Object:
         state = self.api.state
-        namespace, plural, name = _place(rest)
+        namespace, plural, name = _location(rest)
         kind = state.kind_of(version, plural)
         self._permit(plural)
         if name:
@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _patch(self, path: str, query: dict[str, str], body: bytes) -> Object:
         version, rest = _version(path.strip("/").split("/"))
-        namespace, plural, name = _place(rest)
+        namespace, plural, name = _location(rest)
         self.api.state.kind_of(version, plural)
         self._permit(plural)
         if self.headers["Content-Type"] == "application/strategic-merge-patch+json":
@@ -204,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _delete(self, path: str, query: dict[str, str], _body: bytes) -> Object:
         version, rest = _version(path.strip("/").split("/"))
-        namespace, plural, name = _place(rest)
+        namespace, plural, name = _location(rest)
         self._permit(plural)
         orphan = query.get("propagationPolicy") == "Orphan"
         uid = self.api.state.delete(Key(version, plural, namespace, name), orphan=orphan)
@@ -221,17 +221,17 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refusal(403, "Forbidden", f'User "test" cannot touch resource "{plural}"')
 
 
-def _all_told(answer: Object) -> Object:
+def _bookmark(response: Object) -> Object:
     """Return what says that a watch has told all there was at its beginning."""
     metadata = {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}
-    return {"apiVersion": answer["apiVersion"], "kind": answer["kind"].removesuffix("List"), "metadata": metadata}
+    return {"apiVersion": response["apiVersion"], "kind": response["kind"].removesuffix("List"), "metadata": metadata}
 
 
 def _version(parts: list[str]) -> tuple[str, list[str]]:
     return (parts[1], parts[2:]) if parts[0] == "api" else ("/".join(parts[1:3]), parts[3:])
 
 
-def _place(rest: list[str]) -> tuple[str, str, str]:
+def _location(rest: list[str]) -> tuple[str, str, str]:
     """Return namespace, plural and name of what a path names."""
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 2:

@@ -93,4 +93,4 @@ def dotenv(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def impatient() -> Patience:
-    return Patience(timeout_s=20, fault_s=0.4)
+    return Patience(timeout_s=20, error_s=0.4)

@@ -10,8 +10,8 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 
-from deploy.cluster import overlay
 from deploy.cluster.api import Manifest, title
+from deploy.paths import ROOT
 from tests.cluster.conftest import BUILDS
 from tests.cluster.state import OPERATORS
 
@@ -41,8 +41,8 @@ def test_manifests_are_valid(builds: dict[str, list[Manifest]], build: str, vers
         for manifest in builds[build]:
             if manifest["apiVersion"] in OPERATORS:
                 continue
-            if fault := fault_of(json.dumps(manifest), version):
-                faults.append(f"{title(manifest)}: {fault}")
+            if error := fault_of(json.dumps(manifest), version):
+                faults.append(f"{title(manifest)}: {error}")
     assert faults == []
 
 
@@ -55,7 +55,7 @@ def fault_of(manifest: str, version: str) -> str:
     return ""
 
 
-def test_a_wrong_manifest_is_found(local: list[Manifest]) -> None:
+def test_invalid_manifest_is_detected(local: list[Manifest]) -> None:
     kafidx = next(found for found in local if title(found) == "Deployment kafidx")
     with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
         kubernetes_validate.validate({**kafidx, "spec": {**kafidx["spec"], "replica": 1}}, NEWEST, strict=True)
@@ -66,7 +66,7 @@ def types(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The operators' types and a TypeScript compiler, from the npm registry; kept between runs."""
     npm = shutil.which("npm")
     assert npm is not None, "npm fetches the operators' types: install it"
-    folder = overlay.ROOT / ".cache" / "operator-types"
+    folder = ROOT / ".cache" / "operator-types"
     wanted = json.dumps({"private": True, "type": "module", "dependencies": list(PACKAGES)})
     done = folder / "packages.json"
     if not done.exists() or done.read_text() != wanted:
@@ -97,14 +97,14 @@ def typed(manifests: list[Manifest], place: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("build", ["cloud", "ingress", "generated-gateway", "generated-ingress"])
-def test_what_belongs_to_operators_is_valid(builds: dict[str, list[Manifest]], build: str, types: Path) -> None:
+def test_objects_of_operators_are_valid(builds: dict[str, list[Manifest]], build: str, types: Path) -> None:
     found = [manifest for manifest in builds[build] if manifest["apiVersion"] in TYPES]
     assert found
     assert typed(found, types) == ""
 
 
 @pytest.mark.slow
-def test_a_field_that_no_operator_knows_is_found(builds: dict[str, list[Manifest]], types: Path) -> None:
+def test_unknown_field_of_an_operator_is_detected(builds: dict[str, list[Manifest]], types: Path) -> None:
     scaled = next(found for found in builds["cloud"] if found["kind"] == "ScaledObject")
-    told = typed([{**scaled, "spec": {**scaled["spec"], "maxReplicas": 3}}], types)
-    assert "'\"maxReplicas\"' does not exist" in told
+    reported = typed([{**scaled, "spec": {**scaled["spec"], "maxReplicas": 3}}], types)
+    assert "'\"maxReplicas\"' does not exist" in reported

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from tests.contract.kafkastore_bench import dead_letters, doom, events, kafkastore, queue, redis_beside_the_tracker
 from tests.contract.tracker_process import Tracker
 
@@ -14,7 +14,7 @@ __all__ = ["dead_letters", "doom", "events", "kafkastore", "queue", "redis_besid
 
 @pytest.fixture(scope="module", params=["direct", "application"])
 def tracker_process(
-    request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, redis_server: LocalRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Tracker]:
     """A tracker that all tests of a file share (see `tracker`), once for each way in which it answers plain GETs."""
     direct = "off" if request.param == "application" else "on"

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
-from deploy.localstack.kafka import KafkaBroker
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.kafka import KafkaBroker
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.counters import CounterStore
 from services.backbone.events import Event, Place, encode_event
@@ -98,7 +98,7 @@ async def _read_on(
 
 
 @contextlib.asynccontextmanager
-async def open_bench(redis_server: RedisServer, kafka_broker: KafkaBroker) -> AsyncIterator[Bench]:
+async def open_bench(redis_server: LocalRedis, kafka_broker: KafkaBroker) -> AsyncIterator[Bench]:
     environ = {
         "COUNTERS_REDIS_URL": redis_server.url,
         "KAFKA_BOOTSTRAP_SERVERS": kafka_broker.bootstrap_servers,

@@ -19,10 +19,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 from redis.asyncio import Redis
 
-from deploy.letters import Letter, read_letters
-from deploy.localstack import LocalStack
-from deploy.localstack.redis import RedisServer
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.redis import LocalRedis
+from deploy.develop.localstack.services import ServiceProcess
+from deploy.operate.dead_letters import StoredDeadLetter, read_dead_letters
 from services.backbone import names
 from services.backbone.events import RawEvent, encode_raw
 from services.backbone.kafka import TopicReader
@@ -118,13 +118,13 @@ async def open_topic(stack: LocalStack, topic: str) -> AsyncIterator[Topic]:
 
 
 @pytest.fixture(scope="module")
-def redis_beside_the_tracker(local_stack: LocalStack) -> RedisServer:
+def redis_beside_the_tracker(local_stack: LocalStack) -> LocalRedis:
     """A Redis of its own: other tests' services drain the stack's first one."""
     return local_stack.start_redis(f"kafkastore-{uuid.uuid4().hex[:6]}")
 
 
 @pytest.fixture
-async def queue(redis_beside_the_tracker: RedisServer) -> AsyncIterator[EventQueue]:
+async def queue(redis_beside_the_tracker: LocalRedis) -> AsyncIterator[EventQueue]:
     redis_beside_the_tracker.flush()
     async with Redis.from_url(redis_beside_the_tracker.url) as redis:
         yield EventQueue(redis)
@@ -143,7 +143,7 @@ async def dead_letters(local_stack: LocalStack) -> AsyncIterator[Topic]:
 
 
 @pytest.fixture
-def kafkastore(local_stack: LocalStack, redis_beside_the_tracker: RedisServer, tmp_path: Path) -> Iterator[Kafkastore]:
+def kafkastore(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, tmp_path: Path) -> Iterator[Kafkastore]:
     """Start kafkastore processes; all are gone after the test."""
     started: list[ServiceProcess] = []
 
@@ -163,7 +163,7 @@ def kafkastore(local_stack: LocalStack, redis_beside_the_tracker: RedisServer, t
 
 
 @pytest.fixture
-def doom(local_stack: LocalStack, redis_beside_the_tracker: RedisServer, tmp_path: Path) -> Iterator[Doom]:
+def doom(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, tmp_path: Path) -> Iterator[Doom]:
     """Start kafkastore processes that will kill themselves."""
     started: list[KilledKafkastore] = []
 
@@ -234,7 +234,7 @@ class Command(NamedTuple):
         )
 
 
-def command_line(stack: LocalStack, redis: RedisServer, *words: str) -> Command:
+def command_line(stack: LocalStack, redis: LocalRedis, *words: str) -> Command:
     """Return how an operator's command is run on this Redis and this broker."""
     environ = {
         **os.environ,
@@ -246,11 +246,11 @@ def command_line(stack: LocalStack, redis: RedisServer, *words: str) -> Command:
     return Command([sys.executable, "-m", "deploy.cli", *words], environ)
 
 
-async def letters_since(stack: LocalStack, since_ms: int) -> list[Letter]:
+async def letters_since(stack: LocalStack, since_ms: int) -> list[StoredDeadLetter]:
     """Return the dead letters whose header says that they are of this time or later, in their order."""
     settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": stack.bootstrap_servers})
     async with TopicReader(settings, names.DEAD_LETTER_TOPIC) as reader:
-        return [letter async for letter in read_letters(reader) if letter.outline.time_ms >= since_ms]
+        return [letter async for letter in read_dead_letters(reader) if letter.summary.time_ms >= since_ms]
 
 
 def readable(now_ms: int) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
-from deploy.localstack.processes import LocalProcess
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.localstack.processes import LocalProcess
+from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
 from services.backbone.kafka import EventProducer, Record
 from services.backbone.queue import Claim, EventQueue

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.localstack.ports import LOOPBACK, free_port, is_listening
-from deploy.localstack.processes import LocalProcess
+from deploy.develop.localstack.ports import LOOPBACK, free_port, is_listening
+from deploy.develop.localstack.processes import LocalProcess
 
 _START_S = 10
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
+from deploy.develop.localstack.services import ServiceProcess
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("answered", "topic", "counted")
@@ -81,7 +81,7 @@ def test_canaries_are_events_like_any_other(stack: LocalStack) -> None:
     shown = subprocess.run(command, cwd=ROOT, env={**os.environ, **where}, capture_output=True, text=True, check=True)
     status = json.loads(shown.stdout.splitlines()[-1])
     assert status["top_types"]["canary"] > 0
-    assert status["books"]["balanced"]
+    assert status["ledger"]["balanced"]
 
 
 def test_a_stopped_consumer_is_the_stage_counted(stack: LocalStack) -> None:

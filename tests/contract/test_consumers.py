@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from deploy.localstack.kafka import KafkaBroker
-from deploy.localstack.redis import RedisServer
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.localstack.kafka import KafkaBroker
+from deploy.develop.localstack.redis import LocalRedis
+from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
 from tests.contract.consumer_bench import Bench, Extent, events, eventually, open_bench
 
@@ -27,7 +27,7 @@ _TANSU_JOINS_S = 30.0  # it takes 5 s for a join, and as long as a session to no
 
 
 @pytest.fixture
-async def bench(redis_server: RedisServer, kafka_broker: KafkaBroker) -> AsyncIterator[Bench]:
+async def bench(redis_server: LocalRedis, kafka_broker: KafkaBroker) -> AsyncIterator[Bench]:
     async with open_bench(redis_server, kafka_broker) as opened:
         await opened.make_topics()
         yield opened

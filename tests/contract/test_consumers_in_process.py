@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from deploy.localstack.kafka import KafkaBroker
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.kafka import KafkaBroker
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.counters import CounterStore, IdWindow, Outcome, Progress, Update
 from services.backbone.events import Event, encode_event
@@ -30,7 +30,7 @@ from tests.contract.consumer_bench import PARTITIONS, Bench, events, eventually,
 
 @pytest.fixture
 async def bench(
-    redis_server: RedisServer, kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
+    redis_server: LocalRedis, kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Bench]:
     """A bench with a topic and groups that no other test knows."""
     token = uuid.uuid4().hex[:8]

@@ -9,8 +9,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from prometheus_client import CollectorRegistry
 
-from deploy.localstack.kafka import KafkaBroker
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.kafka import KafkaBroker
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.counters import Progress
 from services.backbone.events import Event
@@ -27,7 +27,7 @@ METADATA_AGE_S = 2.0
 
 @pytest.fixture
 async def bench(
-    redis_server: RedisServer, kafka_broker: KafkaBroker, unique_name: str, monkeypatch: pytest.MonkeyPatch
+    redis_server: LocalRedis, kafka_broker: KafkaBroker, unique_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Bench]:
     """A bench with a topic and groups that no other test knows."""
     if kafka_broker.kind == "tansu":

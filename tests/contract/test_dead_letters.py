@@ -10,9 +10,9 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.events import encode_raw
 from services.backbone.queue import Books, EventQueue
@@ -37,7 +37,7 @@ WEEK_MS = 7 * 24 * 3600 * 1000
 class Operator:
     """Runs commands that mean the letters of one test."""
 
-    def __init__(self, stack: LocalStack, redis: RedisServer) -> None:
+    def __init__(self, stack: LocalStack, redis: LocalRedis) -> None:
         self.begun_ms = int(time.time() * 1000)
         self._stack, self._redis = stack, redis
 
@@ -46,7 +46,7 @@ class Operator:
 
 
 @pytest.fixture
-def operator(local_stack: LocalStack, redis_beside_the_tracker: RedisServer) -> Operator:
+def operator(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis) -> Operator:
     return Operator(local_stack, redis_beside_the_tracker)
 
 
@@ -139,7 +139,7 @@ async def test_letters_that_a_killed_kafkastore_wrote_twice_go_back_once_and_aga
 
     said = await operator.command("dead.replay").run()
     assert "3 put back into the queue" in said.text
-    assert "3 more letters are of the same entries" in said.text
+    assert "3 more letters hold the same entries" in said.text
 
     async def dead_again() -> bool:
         return len(await letters_since(local_stack, operator.begun_ms)) == 9
@@ -178,7 +178,7 @@ async def test_only_what_is_meant_goes_back_and_what_was_cut_is_said(
     rest = await operator.command("dead.replay").run()
     assert rest.code == 1
     assert "1 put back" in rest.text
-    assert "1 were cut and can't be put back" in rest.text
+    assert "1 are truncated and can't be put back" in rest.text
     assert await queue.books() == Books(accepted=5, dead=1, listed=4)
     listed = await operator.command("dead.list", "--limit", "2").run()
     assert "the newest 2 of 5" in listed.text

@@ -4,7 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from deploy.localstack import LocalStack
+from deploy.develop.localstack import LocalStack
 from services.backbone.events import decode_event, decode_raw, encode_raw
 from services.backbone.queue import EventQueue
 from tests.contract.kafkastore_bench import Kafkastore, Topic, entries, raw_event, readiness, settled, until

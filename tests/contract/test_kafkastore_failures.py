@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 
-from deploy.localstack import LocalStack
+from deploy.develop.localstack import LocalStack
 from services.backbone.queue import EventQueue
 from tests.contract.kafkastore_bench import LEASE_S, Kafkastore, Topic, entries, readiness, settled, until
 

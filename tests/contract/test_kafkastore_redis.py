@@ -6,15 +6,15 @@ import uuid
 
 from redis.asyncio import Redis
 
-from deploy.localstack import LocalStack
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.queue import EventQueue
 from tests.contract.kafkastore_bench import Kafkastore, Topic, entries, readiness, settled, until
 
 
 async def test_several_redis_servers_are_drained_by_one_process_and_one_that_is_away_stops_none(
     local_stack: LocalStack,
-    redis_beside_the_tracker: RedisServer,
+    redis_beside_the_tracker: LocalRedis,
     kafkastore: Kafkastore,
     queue: EventQueue,
     events: Topic,
@@ -59,7 +59,7 @@ async def test_several_redis_servers_are_drained_by_one_process_and_one_that_is_
 
 
 async def test_a_redis_that_may_evict_is_refused_at_the_start_and_nothing_is_claimed(
-    redis_beside_the_tracker: RedisServer, kafkastore: Kafkastore, queue: EventQueue
+    redis_beside_the_tracker: LocalRedis, kafkastore: Kafkastore, queue: EventQueue
 ) -> None:
     await queue.push(list(entries(3).values()))
     async with Redis.from_url(redis_beside_the_tracker.url) as redis:

@@ -13,9 +13,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from redis.asyncio import Redis
 
-from deploy.localstack import LocalStack
-from deploy.localstack.redis import RedisServer
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.redis import LocalRedis
+from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
 from services.backbone.counters import CounterStore
 from services.backbone.events import encode_raw
@@ -55,7 +55,7 @@ def found_in(data: bytes, addresses: list[str]) -> list[str]:
 class Scene:
     """All services of the way of an event, on a Redis of their own."""
 
-    def __init__(self, stack: LocalStack, redis: RedisServer, folder: Path, mode: str) -> None:
+    def __init__(self, stack: LocalStack, redis: LocalRedis, folder: Path, mode: str) -> None:
         self.redis = redis
         self.logs = folder / "logs"
         self.spool = folder / "spool"
@@ -167,7 +167,7 @@ async def all_of(redis: Redis) -> bytes:
 
 @pytest.mark.parametrize("mode", ["truncated", "none", "full"])
 async def test_no_full_address_is_left_anywhere(
-    local_stack: LocalStack, redis_beside_the_tracker: RedisServer, tmp_path: Path, mode: str
+    local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, tmp_path: Path, mode: str
 ) -> None:
     redis_beside_the_tracker.flush()
     begun_ms = int(time.time() * 1000)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from tests.contract.tracker_process import LIMIT, OK, Answer, Tracker, read_answer, wait_until
 
 
@@ -58,7 +58,7 @@ def test_a_slow_request_is_given_up(tracker: Tracker) -> None:
     assert tracker.send(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na").status == 408
 
 
-def test_bodies_together_are_bounded(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_bodies_together_are_bounded(redis_server: LocalRedis, tmp_path: Path) -> None:
     limits = dict.fromkeys(("MAX_EVENT_BYTES", "TRACKER_MAX_BATCH_BYTES", "TRACKER_MAX_BODY_BYTES"), "2000")
     tracker = Tracker(redis_server.url, tmp_path, **limits)
     head = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1502\r\n\r\n"
@@ -72,7 +72,7 @@ def test_bodies_together_are_bounded(redis_server: RedisServer, tmp_path: Path) 
     assert tracker.end() == 0
 
 
-def test_connections_together_are_bounded(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_connections_together_are_bounded(redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(redis_server.url, tmp_path, TRACKER_MAX_CONNECTIONS="2")
     with tracker.connect() as first, tracker.connect() as second:
         for connection in (first, second):
@@ -105,7 +105,7 @@ def throw_bomb(tracker: Tracker) -> Answer:
 
 
 def test_a_gzip_bomb_is_refused_in_little_memory_while_others_are_served(
-    redis_server: RedisServer, tmp_path: Path
+    redis_server: LocalRedis, tmp_path: Path
 ) -> None:
     tracker = Tracker(redis_server.url, tmp_path)
     process = psutil.Process(tracker.pid)
@@ -125,7 +125,7 @@ def test_a_gzip_bomb_is_refused_in_little_memory_while_others_are_served(
     assert tracker.end() == 0
 
 
-def test_batch_at_another_path_is_one_event_counted_and_logged_once(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_batch_at_another_path_is_one_event_counted_and_logged_once(redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(redis_server.url, tmp_path, TRACKER_BATCH_PATHS="/own,/v1/batch")
     tracker.redis.flushdb()
     body = b'{"batch":[{"type":"a"},{"type":"b"}]}'

@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.localstack.ports import LOOPBACK, free_port, is_listening
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.ports import LOOPBACK, free_port, is_listening
+from deploy.develop.localstack.redis import LocalRedis
 from tests.contract.tracker_process import Answer, Tracker, read_answer, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ HEAD = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
 
 
 @pytest.fixture
-def public(redis_server: RedisServer, tmp_path: Path) -> Iterator[Tracker]:
+def public(redis_server: LocalRedis, tmp_path: Path) -> Iterator[Tracker]:
     """A tracker with the default bounds, to which every address of the loopback is a stranger."""
     tracker = Tracker(
         redis_server.url, tmp_path, TRUSTED_PROXIES="", MAX_EVENT_BYTES="262144", TRACKER_BODY_TIMEOUT_S="20"
@@ -93,7 +93,7 @@ def test_slow_heads_stay_within_the_budget_and_others_are_served(public: Tracker
     wait_until(lambda: public.metric("push_tracker_buffered_bytes") == 0)
 
 
-def test_idle_connections_of_one_address_do_not_refuse_others(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_idle_connections_of_one_address_do_not_refuse_others(redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(
         redis_server.url,
         tmp_path,
@@ -118,7 +118,7 @@ def test_idle_connections_of_one_address_do_not_refuse_others(redis_server: Redi
     assert tracker.end() == 0
 
 
-def test_requests_in_hand_are_bounded_and_given_back(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_requests_in_hand_are_bounded_and_given_back(redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(redis_server.url, tmp_path, TRACKER_MAX_BUFFER_BYTES="1048576")
     for _ in range(5):
         with contextlib.ExitStack() as stack:
@@ -139,7 +139,7 @@ def test_requests_in_hand_are_bounded_and_given_back(redis_server: RedisServer, 
 
 
 def test_a_request_whose_client_is_gone_counts_until_it_ends(tmp_path: Path) -> None:
-    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
     server.start()
     server.wait_ready()
     tracker = Tracker(server.url, tmp_path, TRACKER_PUSH_TIMEOUT_S="1.5")
@@ -161,7 +161,7 @@ def test_a_request_whose_client_is_gone_counts_until_it_ends(tmp_path: Path) -> 
     server.process.stop()
 
 
-def test_pipelined_requests_are_bounded(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_pipelined_requests_are_bounded(redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(redis_server.url, tmp_path)
     assert tracker.ask("POST", "/a", body=b"a=1").status == 200
     before = memory(tracker)
@@ -182,7 +182,7 @@ def test_pipelined_requests_are_bounded(redis_server: RedisServer, tmp_path: Pat
     assert tracker.end() == 0
 
 
-def test_a_client_that_does_not_read_its_response_is_cut_off(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_a_client_that_does_not_read_its_response_is_cut_off(redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(redis_server.url, tmp_path)  # it waits 2 s for a client
     body = b"[" + b",".join([b"1"] * 10_000) + b"]"
     head = b"POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -221,7 +221,7 @@ def memory_cgroup() -> Iterator[Path]:
 
 @pytest.mark.parametrize(("limit", "ends"), [(256 * 1_048_576, 78), (512 * 1_048_576, 0)])
 def test_bounds_above_the_memory_limit_end_the_start_with_the_sum(
-    redis_server: RedisServer, memory_cgroup: Path, tmp_path: Path, limit: int, ends: int
+    redis_server: LocalRedis, memory_cgroup: Path, tmp_path: Path, limit: int, ends: int
 ) -> None:
     memory_cgroup.write_text(str(limit))
     port = free_port()

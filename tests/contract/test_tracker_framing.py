@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.localstack.ports import LOOPBACK
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.ports import LOOPBACK
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.events import RawEvent
 from tests.contract.framing_cases import CASES, END, Case, head
 from tests.contract.proxies import Proxy
@@ -78,7 +78,7 @@ def test_same_requests_are_stored_when_each_byte_arrives_alone(tracker: Tracker,
 
 @pytest.fixture(scope="module", params=["nginx", "haproxy"])
 def proxied(
-    request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, redis_server: LocalRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Proxy, Tracker]]:
     folder = tmp_path_factory.mktemp(request.param)
     tracker = Tracker(redis_server.url, folder)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
-from deploy.localstack.ports import LOOPBACK
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.ports import LOOPBACK
+from deploy.develop.localstack.redis import LocalRedis
 from tests.contract.memory_cgroup import joined, memory_cgroup
 from tests.contract.tracker_load import PacedLoad
 from tests.contract.tracker_process import Tracker, read_answer, wait_until
@@ -121,7 +121,7 @@ SHAPES = {
 
 
 @pytest.fixture
-def tracker(redis_server: RedisServer, tmp_path: Path) -> Iterator[Tracker]:
+def tracker(redis_server: LocalRedis, tmp_path: Path) -> Iterator[Tracker]:
     """A tracker with the default bounds in a cgroup with the container's limit."""
     with memory_cgroup(CONTAINER_BYTES) as group:
         with joined(group):

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy.localstack.ports import is_listening
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.ports import is_listening
+from deploy.develop.localstack.redis import LocalRedis
 from tests.contract.tracker_load import Load, assert_all_answered_is_stored
 from tests.contract.tracker_process import Tracker, read_answer, wait_until
 
@@ -23,15 +23,15 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+def own_redis(tmp_path: Path) -> Iterator[LocalRedis]:
+    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
     server.start()
     server.wait_ready()
     yield server
     server.process.stop()
 
 
-def test_without_redis_nothing_is_answered_2xx_and_it_heals(own_redis: RedisServer, tmp_path: Path) -> None:
+def test_without_redis_nothing_is_answered_2xx_and_it_heals(own_redis: LocalRedis, tmp_path: Path) -> None:
     own_redis.process.stop()
     tracker = Tracker(own_redis.url, tmp_path)
     assert tracker.internal("/readyz") == 503
@@ -51,7 +51,7 @@ def test_without_redis_nothing_is_answered_2xx_and_it_heals(own_redis: RedisServ
 
 
 @pytest.fixture
-def durable_redis(own_redis: RedisServer) -> RedisServer:
+def durable_redis(own_redis: LocalRedis) -> LocalRedis:
     """A Redis that confirms what a kill of its process can't undo.
 
     With `everysec` it may, while a sync is under way, confirm what it has not yet written even to the page cache.
@@ -61,7 +61,7 @@ def durable_redis(own_redis: RedisServer) -> RedisServer:
     return own_redis
 
 
-async def test_what_was_answered_2xx_outlives_a_kill_of_the_tracker(clean_redis: RedisServer, tmp_path: Path) -> None:
+async def test_what_was_answered_2xx_outlives_a_kill_of_the_tracker(clean_redis: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(clean_redis.url, tmp_path)
 
     def kill_and_restart() -> None:
@@ -76,9 +76,7 @@ async def test_what_was_answered_2xx_outlives_a_kill_of_the_tracker(clean_redis:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-async def test_fifty_kills_of_the_tracker_lose_nothing_that_was_answered(
-    own_redis: RedisServer, tmp_path: Path
-) -> None:
+async def test_fifty_kills_of_the_tracker_lose_nothing_that_was_answered(own_redis: LocalRedis, tmp_path: Path) -> None:
     # Killed while Redis is well, while events go to the spool, and while the spool is replayed.
     dice = random.Random(20_261_123)
     tracker = Tracker(own_redis.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
@@ -111,7 +109,7 @@ async def test_fifty_kills_of_the_tracker_lose_nothing_that_was_answered(
     assert tracker.end() == 0
 
 
-async def test_what_was_answered_2xx_outlives_a_kill_of_redis(durable_redis: RedisServer, tmp_path: Path) -> None:
+async def test_what_was_answered_2xx_outlives_a_kill_of_redis(durable_redis: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(durable_redis.url, tmp_path)
 
     def kill_and_restart() -> None:
@@ -126,7 +124,7 @@ async def test_what_was_answered_2xx_outlives_a_kill_of_redis(durable_redis: Red
 
 
 @pytest.mark.parametrize("direct", ["on", "off"])
-def test_sigterm_finishes_what_is_in_flight(redis_server: RedisServer, tmp_path: Path, direct: str) -> None:
+def test_sigterm_finishes_what_is_in_flight(redis_server: LocalRedis, tmp_path: Path, direct: str) -> None:
     tracker = Tracker(redis_server.url, tmp_path, TRACKER_DIRECT_GETS=direct)
     with tracker.connect() as connection:
         connection.sendall(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nx")

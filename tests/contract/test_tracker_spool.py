@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.localstack.ports import free_port
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.ports import free_port
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from tests.contract.tracker_load import Disk, Memory, PacedLoad
 from tests.contract.tracker_process import Tracker, wait_until
@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+def own_redis(tmp_path: Path) -> Iterator[LocalRedis]:
+    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
     server.start()
     server.wait_ready()
     yield server
@@ -32,7 +32,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def spooling(own_redis: RedisServer, tmp_path: Path) -> Iterator[Tracker]:
+def spooling(own_redis: LocalRedis, tmp_path: Path) -> Iterator[Tracker]:
     """A tracker with a spool."""
     tracker = Tracker(own_redis.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
     yield tracker
@@ -65,15 +65,15 @@ def holds(tracker: Tracker, events: int) -> bool:
     return int(tracker.redis.llen(names.RAW_EVENTS_LIST)) >= events
 
 
-def is_stopped(redis: RedisServer) -> None:
+def is_stopped(redis: LocalRedis) -> None:
     redis.process.stop()
 
 
-def hangs(redis: RedisServer) -> None:
+def hangs(redis: LocalRedis) -> None:
     redis.process.send_signal(signal.SIGSTOP)
 
 
-def comes_back(redis: RedisServer) -> None:
+def comes_back(redis: LocalRedis) -> None:
     if redis.process.is_alive:
         redis.process.send_signal(signal.SIGCONT)
     else:
@@ -91,10 +91,10 @@ def comes_back(redis: RedisServer) -> None:
 )
 @pytest.mark.parametrize("goes_away", [is_stopped, hangs])
 async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fixtures and parameters
-    own_redis: RedisServer,
+    own_redis: LocalRedis,
     spooling: Tracker,
     tmp_path: Path,
-    goes_away: Callable[[RedisServer], None],
+    goes_away: Callable[[LocalRedis], None],
     seconds: int,
     per_s: int,
     limit_ms: float,
@@ -134,7 +134,7 @@ async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fi
 
 
 def test_a_redis_that_never_was_there_is_no_hindrance(tmp_path: Path) -> None:
-    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
     tracker = Tracker(server.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
     assert tracker.internal("/readyz") == 200
     assert [tracker.ask("GET", f"/{number}").status for number in range(20)] == [200] * 20
@@ -152,7 +152,7 @@ def test_a_redis_that_never_was_there_is_no_hindrance(tmp_path: Path) -> None:
     server.process.stop()
 
 
-async def test_what_was_answered_outlives_kills_while_it_is_spooled(own_redis: RedisServer, spooling: Tracker) -> None:
+async def test_what_was_answered_outlives_kills_while_it_is_spooled(own_redis: LocalRedis, spooling: Tracker) -> None:
     load = PacedLoad(spooling, per_s=500)
     own_redis.process.stop()
     for _ in range(3):
@@ -172,7 +172,7 @@ async def test_what_was_answered_outlives_kills_while_it_is_spooled(own_redis: R
 
 
 @pytest.mark.timeout(300)
-async def test_a_kill_while_the_spool_is_replayed_makes_no_copy(own_redis: RedisServer, spooling: Tracker) -> None:
+async def test_a_kill_while_the_spool_is_replayed_makes_no_copy(own_redis: LocalRedis, spooling: Tracker) -> None:
     load = PacedLoad(spooling, per_s=500)
     own_redis.process.stop()
     await load.during(4)
@@ -198,7 +198,7 @@ async def test_a_kill_while_the_spool_is_replayed_makes_no_copy(own_redis: Redis
 
 
 def test_two_trackers_share_a_directory_and_one_takes_over_from_the_other(
-    own_redis: RedisServer, spooling: Tracker, tmp_path: Path
+    own_redis: LocalRedis, spooling: Tracker, tmp_path: Path
 ) -> None:
     other = Tracker(own_redis.url, tmp_path / "other", TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
     own_redis.process.stop()
@@ -214,7 +214,7 @@ def test_two_trackers_share_a_directory_and_one_takes_over_from_the_other(
     other.redis.close()
 
 
-def test_a_spool_that_is_full_is_told_and_heals(own_redis: RedisServer, tmp_path: Path) -> None:
+def test_a_spool_that_is_full_is_told_and_heals(own_redis: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(
         own_redis.url,
         tmp_path,
@@ -248,7 +248,7 @@ def readiness(tracker: Tracker) -> tuple[int, str]:
 
 
 def test_readiness_states_the_room_of_the_spool_and_ends_before_a_full_size_batch_does_not_fit(
-    own_redis: RedisServer, tmp_path: Path
+    own_redis: LocalRedis, tmp_path: Path
 ) -> None:
     tracker = Tracker(
         own_redis.url,
@@ -282,7 +282,7 @@ def test_readiness_states_the_room_of_the_spool_and_ends_before_a_full_size_batc
 
 @pytest.mark.parametrize("spools", [False, True])
 def test_a_redis_whose_policy_changes_while_running_gets_nothing_and_is_not_ready(
-    own_redis: RedisServer, tmp_path: Path, *, spools: bool
+    own_redis: LocalRedis, tmp_path: Path, *, spools: bool
 ) -> None:
     spool = {"TRACKER_SPOOL_DIRECTORY": str(tmp_path / "spool")} if spools else {}
     tracker = Tracker(own_redis.url, tmp_path, **spool)
@@ -303,7 +303,7 @@ def test_a_redis_whose_policy_changes_while_running_gets_nothing_and_is_not_read
 
 @pytest.mark.parametrize("spools", [False, True])
 def test_a_redis_that_fails_often_is_logged_once_and_then_counted(
-    own_redis: RedisServer, tmp_path: Path, *, spools: bool
+    own_redis: LocalRedis, tmp_path: Path, *, spools: bool
 ) -> None:
     spool = {"TRACKER_SPOOL_DIRECTORY": str(tmp_path / "spool")} if spools else {}
     tracker = Tracker(own_redis.url, tmp_path, **spool)
@@ -323,7 +323,7 @@ def test_a_redis_that_fails_often_is_logged_once_and_then_counted(
 
 @pytest.mark.parametrize("goes_away", [is_stopped, hangs])
 def test_a_stop_while_redis_is_away_takes_less_than_ten_seconds(
-    own_redis: RedisServer, spooling: Tracker, goes_away: Callable[[RedisServer], None]
+    own_redis: LocalRedis, spooling: Tracker, goes_away: Callable[[LocalRedis], None]
 ) -> None:
     assert spooling.ask("GET", "/before").status == 200
     goes_away(own_redis)
@@ -336,7 +336,7 @@ def test_a_stop_while_redis_is_away_takes_less_than_ten_seconds(
     assert [event.path for event in spooling.events()] == [b"/before", b"/during"]
 
 
-def test_a_redis_that_evicts_ends_the_start_with_the_reason(own_redis: RedisServer, tmp_path: Path) -> None:
+def test_a_redis_that_evicts_ends_the_start_with_the_reason(own_redis: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(own_redis.url, tmp_path)
     tracker.redis.config_set("maxmemory-policy", "allkeys-lru")
     tracker.process.stop()

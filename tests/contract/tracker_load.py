@@ -13,7 +13,7 @@ from typing import Self
 
 import psutil
 
-from deploy.localstack.ports import LOOPBACK
+from deploy.develop.localstack.ports import LOOPBACK
 from services.backbone import names
 from tests.contract.tracker_process import OK, Tracker, wait_until
 

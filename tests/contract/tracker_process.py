@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import redis
 
-from deploy.localstack.ports import LOOPBACK, free_port, is_listening
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.localstack.ports import LOOPBACK, free_port, is_listening
+from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
 from services.backbone.events import RawEvent, decode_raw
 

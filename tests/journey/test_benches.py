@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.localstack.kafka import KafkaKind
+from deploy.develop.localstack.kafka import KafkaKind
 
 ROOT = Path(__file__).parents[2]
 KEYS = ["name", "rate", "p50_ms", "p99_ms", "lost", "cpu_us_per_event", "rss_mb", "ratios"]
@@ -55,4 +55,4 @@ def test_compare_says_what_it_compared_or_what_to_run() -> None:
         assert done.returncode == int("REGRESSION" in done.stdout), done.stdout + done.stderr
     else:
         assert done.returncode == 1
-        assert any(hint in done.stderr for hint in ("only with --brief", "with the same load")), done.stderr
+        assert any(hint in done.stderr for hint in ("without --brief", "with the same load")), done.stderr

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -18,23 +19,31 @@ import pytest
 from redis.asyncio import Redis
 from rich.console import Console
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
-from deploy.replay import Outcome, replay
-from deploy.running import Endpoints
-from deploy.status import StatusReader
-from deploy.system import STATISTICS_CONSUMERS, endpoints_of, running_system
-from deploy.traffic import Tally, TrackingRequest, send, synthetic_visitors
+from deploy.demo.replay import ReplayResult, replay
+from deploy.demo.synthetic import synthetic_visitors
+from deploy.demo.system import STATISTICS_CONSUMERS, endpoints_of, running_system
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
+from deploy.develop.localstack.ports import LOOPBACK
+from deploy.develop.localstack.relay import Relay
+from deploy.operate.access_log import TrackingRequest
+from deploy.operate.endpoints import Endpoints
+from deploy.operate.send import SendCounts, send
+from deploy.operate.status import StatusReader
 from services.backbone import names
 from services.backbone.counters import CounterStore
 from services.backbone.histogram import TOTAL_LABEL
 from services.backbone.queue import EventQueue
-from tests.journey.lost_confirmation import LostConfirmation
 
 ROOT = Path(__file__).parents[2]
 SAMPLE_LOG = ROOT / "tests" / "examples" / "access.log"
 SAMPLE_LINES = 300
 QUIET = Console(quiet=True)
+# The confirmation script is the only command that names a claim, the leases and the ledger, in this order.
+CONFIRMATION = re.compile(
+    rb"%s[^\r]*\r\n\$\d+\r\n%s\r\n\$\d+\r\n%s\r\n"
+    % (names.claim_list("", 0).partition("::")[0].encode(), names.CLAIM_LEASES.encode(), names.LEDGER.encode())
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,15 +94,15 @@ def test_killing_consumers_in_the_middle_changes_no_sum(fresh_system: LocalStack
             process.kill()
             process.start()
 
-    async def run() -> Outcome:
+    async def run() -> ReplayResult:
         killing = asyncio.create_task(kill_and_restart())
         requests = list(islice(synthetic_visitors(), events))
-        outcome = await replay(endpoints, requests, total=events, console=QUIET, rate=1000)
+        result = await replay(endpoints, requests, total=events, console=QUIET, rate=1000)
         await killing
-        return outcome
+        return result
 
-    outcome = asyncio.run(run())
-    assert (outcome.sent, outcome.produced, outcome.lost) == (events, events, 0)
+    result = asyncio.run(run())
+    assert (result.sent, result.produced, result.lost) == (events, events, 0)
     totals = asyncio.run(sums(endpoints))
     assert totals == {"types": events, "pods": events, "places": events, "timed": events}
 
@@ -105,28 +114,36 @@ def test_a_kafkastore_killed_before_it_has_confirmed_changes_no_sum(fresh_system
     confirming = fresh_system.service("kafkastore")
     confirming.stop()
 
-    async def kill_between_acknowledgement_and_confirmation(sending: "asyncio.Task[Outcome]") -> None:
+    async def kill_between_acknowledgement_and_confirmation(sending: "asyncio.Task[ReplayResult]") -> None:
         async with Redis.from_url(endpoints.queue_urls[0]) as redis, asyncio.timeout(60):
             while (await EventQueue(redis).books()).accepted < events // 2:
                 assert not sending.done()
                 await asyncio.sleep(0.05)
         port = urlsplit(endpoints.queue_urls[0]).port
         assert port is not None
-        async with LostConfirmation(port) as relay:
-            doomed = fresh_system.start_service("kafkastore", env={"REDIS_URL": relay.url}, label="doomed")
+        lost = asyncio.Event()
+
+        def lose_confirmation(chunk: bytes) -> None:
+            if CONFIRMATION.search(chunk):
+                lost.set()
+                relay.stall()
+
+        async with Relay(port, inspect=lose_confirmation) as relay:
+            url = f"redis://{LOOPBACK}:{relay.port}/0"
+            doomed = fresh_system.start_service("kafkastore", env={"REDIS_URL": url}, label="doomed")
             async with asyncio.timeout(60):
-                await relay.lost.wait()
+                await lost.wait()
             await asyncio.to_thread(doomed.kill)
         confirming.start()
 
-    async def run() -> Outcome:
+    async def run() -> ReplayResult:
         requests = list(islice(synthetic_visitors(), events))
         replaying = asyncio.create_task(replay(endpoints, requests, total=events, console=QUIET))
         await kill_between_acknowledgement_and_confirmation(replaying)
         return await replaying
 
-    outcome = asyncio.run(run())
-    assert (outcome.sent, outcome.produced, outcome.counted, outcome.lost) == (events, events, events, 0)
+    result = asyncio.run(run())
+    assert (result.sent, result.produced, result.counted, result.lost) == (events, events, events, 0)
 
     async def copies() -> set[int]:
         """Wait until all consumers have passed all that is in the topic; how many copies each has dropped."""
@@ -135,7 +152,7 @@ def test_a_kafkastore_killed_before_it_has_confirmed_changes_no_sum(fresh_system
                 status = await reader.read()
                 if not any(status.lag.values()) and len({p.passed for p in status.counted.values()}) == 1:
                     if fresh_system.kafka.kind == "apache":  # Tansu tells too low an end
-                        assert status.copies == status.passed_by_all - events
+                        assert status.duplicates == status.passed_by_all - events
                     return {progress.copies for progress in status.counted.values()}
                 await asyncio.sleep(0.1)
 
@@ -166,7 +183,7 @@ def test_a_client_that_nobody_here_wrote_reads_the_topic(system: LocalStack) -> 
     if system.kafka.kind == "tansu":
         pytest.skip("kcat's library cannot read Tansu's list of API versions")
     pixel = TrackingRequest("/t/hello.gif?who=kcat&x=%20", "79.192.0.17")
-    asyncio.run(send([pixel], system.tracker_url, tally=Tally()))
+    asyncio.run(send([pixel], system.tracker_url, counts=SendCounts()))
     command = [kcat, "-b", system.bootstrap_servers, "-t", names.EVENTS_TOPIC, "-C", "-o", "beginning", "-u", "-f"]
     with subprocess.Popen(
         [*command, "%h %s\n"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -192,7 +209,7 @@ def test_what_send_sends_status_shows(system: LocalStack) -> None:
     sent = operator("send", "--log", str(SAMPLE_LOG), of=system)
     assert sent.returncode == 0, sent.stderr
     assert "300 sent" in sent.stdout
-    assert "300 accepted" in sent.stdout
+    assert "300 acknowledged" in sent.stdout
 
     begun = time.monotonic()
     while True:
@@ -204,12 +221,12 @@ def test_what_send_sends_status_shows(system: LocalStack) -> None:
         if counted == dict.fromkeys(STATISTICS_CONSUMERS, SAMPLE_LINES):
             break
         assert time.monotonic() - begun < 60, status
-    books = status["books"]
+    books = status["ledger"]
     assert books["balanced"]
     assert status["in_topic"] is not None
     if system.kafka.kind == "apache":  # Tansu tells too low an end
         assert status["in_topic"] == books["produced"]
-    assert books["accepted"] - before["books"]["accepted"] == SAMPLE_LINES
+    assert books["accepted"] - before["ledger"]["accepted"] == SAMPLE_LINES
     assert (books["dead"], books["waiting"]) == (0, 0)
     assert f"accepted {books['accepted']:,} = produced" in operator("status", of=system).stdout
 
@@ -218,16 +235,19 @@ def test_what_send_sends_status_shows(system: LocalStack) -> None:
     ("arguments", "message"),
     [
         (("send", "--log", "nowhere.log"), "nowhere.log"),
-        (("demo", "--once"), "a replay takes both: demo --once --log FILE"),
+        (("demo", "--once"), "--once needs --log, and --log needs --once: demo --once --log FILE"),
         (
             ("send", "--log", "README.md", "--url", "http://127.0.0.1:9"),
             "README.md, line 1: not in Combined Log Format",
         ),
         (("send",), "send --log FILE"),
-        (("send", "--log", str(SAMPLE_LOG), "--url", "http://127.0.0.1:9"), "no tracker answers at http://127.0.0.1:9"),
-        (("send", "--log", str(SAMPLE_LOG), "--url", "nonsense"), "--url nonsense"),
-        (("demo", "--kafka", "kafak"), "--kafka kafak: it is one of auto, apache, tansu"),
-        (("demo", "--rate", "abc"), "--rate abc: it is a number of requests a second"),
+        (
+            ("send", "--log", str(SAMPLE_LOG), "--url", "http://127.0.0.1:9"),
+            "no tracker responds at http://127.0.0.1:9",
+        ),
+        (("send", "--log", str(SAMPLE_LOG), "--url", "nonsense"), '--url: invalid URL "nonsense"'),
+        (("demo", "--kafka", "kafak"), "--kafka kafak: unknown broker. Use one of auto, apache, tansu"),
+        (("demo", "--rate", "abc"), '--rate: invalid number "abc"'),
         (
             ("test", "--suite", "nope"),
             "--suite nope: it is one of default, broker, slow, measures, browser, chaos, endurance, system, all",
@@ -247,7 +267,7 @@ def test_status_of_nothing_names_what_does_not_answer() -> None:
     environ = {"PATH": "/usr/bin:/bin", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9"} | nothing
     finished = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert finished.returncode == 1
-    assert "Redis does not answer at redis://127.0.0.1:9/0" in finished.stderr
+    assert "Redis at redis://127.0.0.1:9/0 does not respond" in finished.stderr
     assert "Does it run?" in finished.stderr
     assert "Traceback" not in finished.stderr
 
@@ -264,18 +284,18 @@ def test_status_shows_the_books_while_kafka_is_away(system: LocalStack) -> None:
     command = [sys.executable, "tasks.py", "status"]
     finished = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert finished.returncode == 1
-    assert "Kafka does not answer at 127.0.0.1:9" in finished.stdout
+    assert "Kafka at 127.0.0.1:9 does not respond" in finished.stdout
     assert "balanced" in finished.stdout
 
 
 async def test_the_books_show_what_waits(system: LocalStack) -> None:
     endpoints = endpoints_of(system)
-    tally = Tally()
+    counts = SendCounts()
     async with StatusReader(endpoints) as reader:
         system.service("kafkastore").stop()
-        before = (await reader.read()).books
-        await send(islice(synthetic_visitors(), 50), endpoints.tracker_url, tally=tally)
-        after = (await reader.read()).books
+        before = (await reader.read()).ledger
+        await send(islice(synthetic_visitors(), 50), endpoints.tracker_url, counts=counts)
+        after = (await reader.read()).ledger
         system.service("kafkastore").restart()
-    assert (tally.answered, after.accepted - before.accepted, after.waiting - before.waiting) == (50, 50, 50)
+    assert (counts.acknowledged, after.accepted - before.accepted, after.waiting - before.waiting) == (50, 50, 50)
     assert after.unaccounted == 0

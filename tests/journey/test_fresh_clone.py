@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.localstack.kafka import KafkaKind
+from deploy.develop.localstack.kafka import KafkaKind
 
 ROOT = Path(__file__).parents[2]
 SHARED_LOG = ROOT.parent / "shared" / "data" / "access.log.gz"

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.localstack.kafka import KafkaKind
-from deploy.localstack.ports import is_listening
+from deploy.develop.localstack.kafka import KafkaKind
+from deploy.develop.localstack.ports import is_listening
 
 ROOT = Path(__file__).parents[2]
 DICE = random.Random(5)

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
-from deploy.localstack.services import ServiceProcess
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
+from deploy.develop.localstack.services import ServiceProcess
 from services.backbone.kafka import EventProducer
 from services.backbone.settings import KafkaSettings
 from tests.journey.kafidx_load import (

@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from deploy.cluster import overlay
-from deploy.localstack import LocalStack
+from deploy.develop.localstack import LocalStack
 from services.backbone.queue import Books, EventQueue
 
 EVENTS = 3000

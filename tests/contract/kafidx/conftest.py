@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from deploy.localstack.ports import free_port
+from deploy.develop.localstack.ports import free_port
 from services.backbone import names
 from services.backbone.kafka import EventProducer, TopicReader, ensure_topics, topic_plans
 from services.kafidx.settings import Settings

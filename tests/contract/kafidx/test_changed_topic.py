@@ -7,7 +7,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from prometheus_client import CollectorRegistry
 
-from deploy.localstack.kafka import KafkaBroker
+from deploy.develop.localstack.kafka import KafkaBroker
 from services.backbone.kafka import EventProducer, Record, reader
 from services.backbone.kafka.producer import _key_hash
 from services.backbone.metrics import KafidxMetrics

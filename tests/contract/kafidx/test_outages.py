@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.kafka import EventProducer
 from tests.contract.kafidx.serving import Kafidx, each_once_in_order, event, numbers, produce, serving
 
@@ -79,7 +79,7 @@ async def test_a_watcher_is_told_when_kafka_stops_to_answer_and_misses_nothing(
 
 
 async def test_first_page_after_a_restart_of_redis_is_served(environ: dict[str, str], tmp_path: Path) -> None:
-    redis = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+    redis = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
     redis.start()
     try:
         redis.wait_ready()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.counters import (
     OTHER_LABEL,
@@ -373,9 +373,9 @@ async def test_members_that_race_with_copies_in_all_partitions_count_each_id_onc
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+def own_redis(tmp_path: Path) -> Iterator[LocalRedis]:
     """A Redis that a test may restart."""
-    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
     try:
         server.start()
         server.wait_ready()
@@ -384,7 +384,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
         server.process.stop()
 
 
-async def test_first_commands_after_a_restart_of_redis_succeed(own_redis: RedisServer) -> None:
+async def test_first_commands_after_a_restart_of_redis_succeed(own_redis: LocalRedis) -> None:
     async with connect(own_redis.url, timeout_s=5) as client:
         store = CounterStore(client)
         await store.begin("c", 0, at=0)
@@ -402,7 +402,7 @@ async def test_first_commands_after_a_restart_of_redis_succeed(own_redis: RedisS
             assert await store.counts("c") == {"a": first + 1}
 
 
-async def test_command_is_not_sent_again_when_redis_does_not_respond_in_time(own_redis: RedisServer) -> None:
+async def test_command_is_not_sent_again_when_redis_does_not_respond_in_time(own_redis: LocalRedis) -> None:
     async with connect(own_redis.url, timeout_s=0.5) as client:
         await client.ping()
         own_redis.process.send_signal(signal.SIGSTOP)

@@ -11,9 +11,9 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.partitioner import DefaultPartitioner
 
-from deploy.localstack import LocalStack
-from deploy.localstack.kafka import KafkaKind
-from deploy.localstack.ports import free_port
+from deploy.develop.localstack import LocalStack
+from deploy.develop.localstack.kafka import KafkaKind
+from deploy.develop.localstack.ports import free_port
 from services.backbone import names
 from services.backbone.kafka import (
     EventConsumer,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack.ports import LOOPBACK, free_port
 from services.backbone.process import (
     EXIT_BAD_SETTINGS,
     MemoryLimit,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.counters import CounterStore, Progress
 from services.backbone.kafka import Batch, Topic
 from services.backbone.metrics import ConsumerMetrics
@@ -53,7 +53,7 @@ def _encoded(id_: object) -> bytes:
     return b"" if id_ is None else str(id_).encode()
 
 
-async def test_lag_tools_are_told_what_was_counted_not_what_was_fetched(clean_redis: RedisServer) -> None:
+async def test_lag_tools_are_told_what_was_counted_not_what_was_fetched(clean_redis: LocalRedis) -> None:
     registry = CollectorRegistry()
     async with Redis.from_url(clean_redis.url, decode_responses=True) as redis:
         store = CounterStore(redis)
@@ -77,7 +77,7 @@ async def test_lag_tools_are_told_what_was_counted_not_what_was_fetched(clean_re
         assert member.committed == {0: 16}  # the other was refused, and waits for its place
 
 
-async def test_copies_are_dropped_told_and_moved_over(clean_redis: RedisServer) -> None:
+async def test_copies_are_dropped_told_and_moved_over(clean_redis: LocalRedis) -> None:
     registry = CollectorRegistry()
     async with Redis.from_url(clean_redis.url, decode_responses=True) as redis:
         store = CounterStore(redis)
@@ -107,7 +107,7 @@ topics = st.tuples(*[st.lists(st.one_of(st.none(), st.integers(0, 25)), max_size
 @given(topic=topics, moves=moves, window=st.integers(1, 30))
 @settings(max_examples=25, deadline=None)
 def test_whoever_writes_what_when_each_id_counts_once_within_the_window(
-    redis_server: RedisServer,
+    redis_server: LocalRedis,
     topic: Sequence[Sequence[int | None]],
     moves: Sequence[tuple[int, int, int, bool]],
     window: int,

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 # Modules in the order in which `status` imports them: the bootstrap, the start of the second interpreter (again
 # `site`), the command line, and what the task itself imports.
 POINTS = [
-    "deploy.bootstrap",
+    "deploy.develop.bootstrap",
     "site",
     "deploy.starting",
     "invoke.exceptions",
@@ -55,7 +55,7 @@ def test_interrupt_exits_130_without_a_traceback_when_it_comes_after_an_import(
     process = start_status(silent_port.getsockname()[1], PYTHONPROFILEIMPORTTIME="1")
     assert process.stderr is not None
     # The first `site` is the one of the interpreter that nothing of ours runs in yet.
-    wanted = ["site", "deploy.bootstrap", point] if point in ("site", "deploy.starting") else [point]
+    wanted = ["site", "deploy.develop.bootstrap", point] if point in ("site", "deploy.starting") else [point]
     lines = iter(process.stderr.readline, "")
     for module in wanted:
         assert any(re.match(rf"import time:.*\| *{re.escape(module)}\n", line) for line in lines), module

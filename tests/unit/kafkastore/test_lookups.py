@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.geoip import bundled_database
-from deploy.traffic import read_log
+from deploy.develop.geoip import bundled_database
+from deploy.operate.access_log import read_log
 from services.backbone.events import Device, Place
 from services.kafkastore.lookups import DeviceLookup, PlaceLookup
 from tests.unit.kafkastore.mmdb import write_database

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from deploy.localstack.kafka import KafkaBroker, KafkaKind
-from deploy.localstack.ports import free_port
+from deploy.develop.localstack.kafka import KafkaBroker, KafkaKind
+from deploy.develop.localstack.ports import free_port
 from services.backbone.kafka import topic_differences
 from services.topics.settings import Settings
 

@@ -8,8 +8,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from deploy.localstack.ports import LOOPBACK
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.ports import LOOPBACK
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.queue import connect
 from services.backbone.queue.wire import Wire
 
@@ -19,7 +19,7 @@ SLOW = "local s = redis.call('TIME')[1] repeat until redis.call('TIME')[1] - s >
 
 
 @pytest.fixture
-async def redis(clean_redis: RedisServer) -> AsyncIterator[Redis]:
+async def redis(clean_redis: LocalRedis) -> AsyncIterator[Redis]:
     async with connect(clean_redis.url, timeout_s=5.0) as client:
         yield client
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.events import RawEvent, encode_raw
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
@@ -105,7 +105,7 @@ def prepare(entry: bytes, now_ms: int, forgotten: frozenset[bytes]) -> Record | 
 
 
 @pytest.fixture
-async def redis(clean_redis: RedisServer) -> AsyncIterator[Redis]:
+async def redis(clean_redis: LocalRedis) -> AsyncIterator[Redis]:
     async with Redis.from_url(clean_redis.url) as client:
         yield client
 

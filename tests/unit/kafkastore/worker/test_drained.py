@@ -8,14 +8,14 @@ import time
 import pytest
 from redis.asyncio import Redis
 
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.queue import EventQueue
 from services.kafkastore.settings import Settings
 from services.kafkastore.worker.drained import wait_until_drained
 
 
 @pytest.fixture
-def settings(clean_redis: RedisServer) -> Settings:
+def settings(clean_redis: LocalRedis) -> Settings:
     return Settings.from_env({"REDIS_URL": clean_redis.url})
 
 
@@ -28,7 +28,7 @@ async def test_an_empty_queue_is_drained_at_once(settings: Settings) -> None:
     assert await wait_until_drained(settings, within_s=5, until_closed=0)
 
 
-async def test_what_is_listed_or_claimed_is_waited_for(settings: Settings, clean_redis: RedisServer) -> None:
+async def test_what_is_listed_or_claimed_is_waited_for(settings: Settings, clean_redis: LocalRedis) -> None:
     await push(clean_redis.url, 2)
     waiting = asyncio.create_task(wait_until_drained(settings, within_s=20, until_closed=0))
     async with Redis.from_url(clean_redis.url) as redis:
@@ -41,7 +41,7 @@ async def test_what_is_listed_or_claimed_is_waited_for(settings: Settings, clean
     assert await waiting
 
 
-async def test_too_long_is_said(settings: Settings, clean_redis: RedisServer) -> None:
+async def test_too_long_is_said(settings: Settings, clean_redis: LocalRedis) -> None:
     await push(clean_redis.url, 1)
     assert not await wait_until_drained(settings, within_s=0.5, until_closed=0)
 
@@ -59,7 +59,7 @@ async def test_while_a_tracker_listens_more_may_come(settings: Settings) -> None
 
 
 @pytest.mark.parametrize(("entries", "code"), [(0, 0), (1, 1)])
-async def test_the_command_tells_by_its_exit_code(clean_redis: RedisServer, entries: int, code: int) -> None:
+async def test_the_command_tells_by_its_exit_code(clean_redis: LocalRedis, entries: int, code: int) -> None:
     if entries:
         await push(clean_redis.url, entries)
     begin = time.monotonic()

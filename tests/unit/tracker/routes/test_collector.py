@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from deploy.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack.ports import LOOPBACK, free_port
 from services.backbone.metrics import TrackerMetrics
 from services.backbone.process import http_server
 from services.tracker.core import Rules

@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from redis.exceptions import RedisError
 
-from deploy.localstack.redis import RedisServer
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.metrics import TrackerMetrics
 from services.backbone.queue import EventQueue, EvictionAllowed, connect
@@ -26,7 +26,7 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-async def store(clean_redis: RedisServer, registry: CollectorRegistry) -> AsyncIterator[EventStore]:
+async def store(clean_redis: LocalRedis, registry: CollectorRegistry) -> AsyncIterator[EventStore]:
     redis = connect(clean_redis.url, timeout_s=2)
     yield EventStore(redis, TrackerMetrics(registry), max_pending_events=100, max_pending_bytes=10_000)
     await redis.aclose()
@@ -181,7 +181,7 @@ SPOOL_AFTER_S = 0.1
 class Scene:
     """A store with a spool, and a Redis of its own that can be stopped."""
 
-    def __init__(self, server: RedisServer, directory: Path, registry: CollectorRegistry) -> None:
+    def __init__(self, server: LocalRedis, directory: Path, registry: CollectorRegistry) -> None:
         self.server = server
         self.registry = registry
         self.redis = connect(server.url, timeout_s=1)
@@ -212,7 +212,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(tmp_path: Path, registry: CollectorRegistry) -> AsyncIterator[Scene]:
-    server = RedisServer(data=tmp_path / "data", log=tmp_path / "redis.log")
+    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
     server.start()
     server.wait_ready()
     scene = Scene(server, tmp_path / "spool", registry)

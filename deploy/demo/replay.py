@@ -1,0 +1,140 @@
+"""Replay an access log through a whole new system, and check that its ledger balances."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from deploy.demo.system import STATISTICS_CONSUMERS, endpoints_of, running_system
+from deploy.develop.localstack.kafka import KafkaChoice
+from deploy.interrupts import run_interruptible
+from deploy.operate.access_log import TrackingRequest, count_requests, read_log
+from deploy.operate.endpoints import Endpoints
+from deploy.operate.send import SendCounts, progress_bars, send
+from deploy.operate.status import Status, StatusReader
+
+STALL_LIMIT_S = 60.0
+"""Time without progress after which a replay gives up: longer than a rebalance on the slowest broker."""
+_REFRESH_S = 0.25
+
+
+class ReplayResult(NamedTuple):
+    """The result of a replay.
+
+    `lost`: requests that are neither counted by every consumer, nor dead, nor waiting. Duplicates are not counted, so
+    the number is exact even when a kafkastore was killed. Below 0 something was counted twice.
+    """
+
+    sent: int
+    accepted: int
+    produced: int
+    dead: int
+    waiting: int
+    counted: int
+    lost: int
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0 when nothing was lost and nothing was counted twice."""
+        return 0 if self.lost == 0 else 1
+
+
+def replay_once(log: Path, *, kafka: KafkaChoice, json_output: bool) -> ReplayResult:
+    """Send a log through the whole path, wait until the ledger balances, and print the result.
+
+    With `json_output` the last line on standard output is one JSON object; all else goes to standard error.
+    """
+    console = Console(stderr=json_output)
+    total = count_requests(log)
+    with running_system(kafka=kafka, console=console) as stack:
+        result = run_interruptible(replay(endpoints_of(stack), read_log(log), total=total, console=console))
+    if json_output:
+        sys.stdout.write(json.dumps(result._asdict()) + "\n")
+    else:
+        console.print(_result_table(result))
+    return result
+
+
+async def replay(
+    endpoints: Endpoints,
+    requests: Iterable[TrackingRequest],
+    *,
+    total: int,
+    console: Console,
+    rate: float | None = None,
+) -> ReplayResult:
+    """Send requests through a new system, and wait until nothing waits and all is counted.
+
+    Gives up after STALL_LIMIT_S without progress.
+    """
+    begun = time.monotonic()
+    counts = SendCounts()
+    async with StatusReader(endpoints) as reader:
+        with progress_bars(console) as progress:
+            bars = {name: progress.add_task(name, total=total) for name in ("sent", "accepted", "produced", "counted")}
+            sending = asyncio.create_task(send(requests, endpoints.tracker_url, counts=counts, rate=rate))
+            async for status in _until_settled(reader, sending):
+                progress.update(bars["sent"], completed=counts.sent)
+                progress.update(bars["accepted"], completed=status.ledger.accepted)
+                progress.update(bars["produced"], completed=status.ledger.produced)
+                progress.update(bars["counted"], completed=status.counted_by_all)
+            await sending
+    for reason, count in counts.failures.items():
+        console.print(f"{count:,} requests were not acknowledged: {reason}", style="red")
+    ledger, counted = status.ledger, status.counted_by_all
+    return ReplayResult(
+        sent=counts.sent,
+        accepted=ledger.accepted,
+        produced=ledger.produced,
+        dead=ledger.dead,
+        waiting=ledger.waiting,
+        counted=counted,
+        lost=counts.sent - counted - ledger.dead - ledger.waiting,
+        seconds=round(time.monotonic() - begun, 2),
+    )
+
+
+async def _until_settled(reader: StatusReader, sending: asyncio.Task[None]) -> AsyncIterator[Status]:
+    """Yield the status until nothing waits and all is counted, or until nothing changes for too long."""
+    last: Status | None = None
+    moved_at = time.monotonic()
+    while True:
+        all_sent = sending.done()  # before the ledger is read, which misses requests that are sent later
+        status = await reader.read()
+        yield status
+        if all_sent and status.ledger.waiting == 0 and _all_counted(status):
+            return
+        if status != last:
+            last, moved_at = status, time.monotonic()
+        elif all_sent and time.monotonic() - moved_at > STALL_LIMIT_S:
+            return
+        await asyncio.sleep(_REFRESH_S)
+
+
+def _all_counted(status: Status) -> bool:
+    """Return whether every consumer has counted all produced events, or passed all records including duplicates.
+
+    The second holds for events with equal ids: fewer can be counted than were produced.
+    """
+    if len(status.counted) < len(STATISTICS_CONSUMERS):
+        return False
+    produced = status.ledger.produced
+    if status.counted_by_all >= produced:
+        return True
+    # Passed records alone are no proof: duplicates of a killed kafkastore make more records than were produced.
+    return status.in_topic is not None and status.passed_by_all >= max(produced, status.in_topic)
+
+
+def _result_table(result: ReplayResult) -> Table:
+    table = Table(box=None, show_header=False)
+    for name, value in result._asdict().items():
+        style = "bold red" if name == "lost" and value else ""
+        table.add_row(name, f"{value:,}", style=style)
+    return table

@@ -1,0 +1,202 @@
+"""Makes the virtual environment on a machine with nothing but Python, and goes on inside it.
+
+Standard library only, and no syntax newer than Python 3.6: an old interpreter must get as far as the sentence that says
+it is too old.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, NoReturn, TextIO
+
+from deploy.starting import hold_interrupts, raised_interrupts
+
+OLDEST_PYTHON = (3, 11)
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = ROOT / "deploy" / "locks" / "dev.txt"
+
+_NETWORK_FAULTS = re.compile(
+    r"NewConnectionError|ConnectionError|Name or service not known|name resolution|ReadTimeout|ConnectTimeout"
+    r"|from versions: none|Network is unreachable|ProxyError",
+)
+
+
+class BootstrapError(Exception):
+    """The environment can't be made; the message is one sentence for the operator."""
+
+
+class Environment:
+    """The virtual environment of one clone, and how far it is.
+
+    `stamp` says for which lock and which Python it is complete; it is written last. `unfinished` is there while
+    packages are being installed: found without anybody holding the lock, it tells of an interrupted run, and all is
+    made anew.
+    """
+
+    def __init__(self, root: Path, lock: Path) -> None:
+        self.folder = root / ".venv"
+        self.lock = lock
+        self.python = self.folder / "bin" / "python"
+        self.stamp = self.folder / ".push-complete"
+        self.unfinished = self.folder / ".push-unfinished"
+        self.mutex = root / ".cache" / "bootstrap.lock"
+
+    def wanted_stamp(self) -> str:
+        """Return what the stamp must say: it changes with the lock, with Python, and when the clone is moved."""
+        digest = hashlib.sha256(self.lock.read_bytes()).hexdigest()
+        return "{} {}.{} {}\n".format(digest, *sys.version_info[:2], self.folder)
+
+    def is_complete(self) -> bool:
+        """Say whether it can be used as it is; a matter of milliseconds."""
+        try:
+            return self.stamp.read_text() == self.wanted_stamp() and os.access(str(self.python), os.X_OK)
+        except OSError:
+            return False
+
+    def ensure(self) -> None:
+        """Make it, or complete it, or do nothing. Raises BootstrapError."""
+        if self.is_complete():
+            return
+        self.mutex.parent.mkdir(exist_ok=True)
+        with self.mutex.open("w") as mutex:
+            _wait_for_turn(mutex)
+            if self.is_complete():  # by whoever we waited for
+                return
+            if self.unfinished.exists() or not self._has_right_python():
+                shutil.rmtree(str(self.folder), ignore_errors=True)
+                self._create()
+            self._install(mutex.fileno())
+            self.stamp.write_text(self.wanted_stamp())
+
+    def _has_right_python(self) -> bool:
+        program = "import pip, sys; print(*sys.version_info[:2])"
+        try:
+            done = subprocess.run([str(self.python), "-c", program], stdout=subprocess.PIPE, check=False)
+        except OSError:
+            return False
+        return done.returncode == 0 and done.stdout.decode().split() == [str(n) for n in sys.version_info[:2]]
+
+    def _create(self) -> None:
+        # From inside a virtual environment, perhaps the one just removed: the interpreter that it was made from.
+        base = getattr(sys, "_base_executable", None) or sys.executable
+        done = _run([base, "-m", "venv", str(self.folder)])
+        if done.returncode != 0:
+            shutil.rmtree(str(self.folder), ignore_errors=True)
+            if "ensurepip" in done.text or "No module named venv" in done.text:
+                raise BootstrapError(
+                    "This Python has no venv with pip in it; on Debian and Ubuntu: apt-get install python3-venv"
+                )
+            raise BootstrapError("The virtual environment could not be made:\n" + _tail(done.text))
+
+    def _install(self, mutex: int) -> None:
+        packages = sum(1 for line in self.lock.read_text().splitlines() if re.match(r"[A-Za-z0-9]", line))
+        _say(f"first run: installing {packages} packages into .venv, about a minute ...")
+        self.stamp.unlink() if self.stamp.exists() else None
+        self.unfinished.write_text("")
+        begun = time.monotonic()
+        # pip inherits the lock: should this process be killed, nobody starts over while pip still writes.
+        command = [str(self.python), "-m", "pip", "install", "--progress-bar", "off", "--disable-pip-version-check"]
+        command += ["--no-input", "--require-hashes", "--requirement", str(self.lock)]
+        done = _run(command, keep=mutex, watch=_Progress(packages))
+        if done.returncode != 0:
+            if _NETWORK_FAULTS.search(done.text):
+                raise BootstrapError(
+                    "No package index could be reached to install what the commands need"
+                    " (a network, or PIP_INDEX_URL for a mirror, is needed once):\n" + _tail(done.text)
+                )
+            raise BootstrapError("The packages could not be installed:\n" + _tail(done.text))
+        self.unfinished.unlink()
+        _say(f"installed in {time.monotonic() - begun:.0f} s")
+
+
+class _Done(NamedTuple):
+    returncode: int
+    text: str
+
+
+class _Progress:
+    """Counts the packages that pip has fetched, on one line of a terminal."""
+
+    def __init__(self, packages: int) -> None:
+        self.packages = packages
+        self.fetched = 0
+
+    def __call__(self, line: str) -> None:
+        """Look at one line of what pip says."""
+        if not sys.stderr.isatty():
+            return
+        if line.startswith("Collecting "):
+            self.fetched += 1
+            sys.stderr.write(f"\r  fetched {self.fetched} of {self.packages} ")
+        elif line.startswith("Installing collected packages"):
+            sys.stderr.write("\r  unpacking them all ...     \n")
+        sys.stderr.flush()
+
+
+def _run(command: "list[str]", keep: "int | None" = None, watch: "Callable[[str], None]" = lambda _line: None) -> _Done:
+    passed = () if keep is None else (keep,)
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=passed,
+    ) as process:
+        lines = []
+        for raw in process.stdout or ():
+            line = raw.decode(errors="replace")
+            lines.append(line)
+            watch(line)
+    return _Done(process.returncode, "".join(lines))
+
+
+def _tail(text: str) -> str:
+    return "\n".join("    " + line for line in text.strip().splitlines()[-6:])
+
+
+def _wait_for_turn(mutex: "TextIO") -> None:
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(mutex, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    _say("another run is installing; waiting for it ...")
+    fcntl.flock(mutex, fcntl.LOCK_EX)
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")
+    sys.stderr.flush()
+
+
+def main(arguments: "list[str]") -> NoReturn:
+    """Run the tasks inside the environment: this process becomes invoke's. Exits with 1 or 2 when it can't."""
+    if sys.version_info < OLDEST_PYTHON:
+        wanted, present = (".".join(map(str, version[:2])) for version in (OLDEST_PYTHON, sys.version_info))
+        _say(f"Python {wanted} or newer is needed; this is {present}.")
+        sys.exit(2)
+    environment = Environment(ROOT, LOCK)
+    try:
+        with raised_interrupts():
+            environment.ensure()
+    except BootstrapError as error:
+        _say(str(error))
+        sys.exit(1)
+    except OSError as error:
+        _say(f"The virtual environment could not be made: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _say("interrupted; the next run starts over")
+        sys.exit(130)
+    # Paths on the command line are the caller's: tasks.py reads them from there.
+    os.environ["PUSH_DIRECTORY"] = str(Path.cwd())
+    os.chdir(str(ROOT))
+    command = [str(environment.python), "-m", "deploy.cli", *(arguments or ["--list"])]
+    hold_interrupts()  # until deploy.cli handles them: the next interpreter would print a traceback while it starts
+    os.execv(command[0], command)  # noqa: S606 - the same process goes on: signals and exit code are the task's own

@@ -1,5 +1,0 @@
-"""The local stack: the real servers and services of Push as plain processes on loopback, without containers."""
-
-from deploy.localstack.stack import LocalStack
-
-__all__ = ["LocalStack"]

@@ -1,0 +1,252 @@
+"""The tasks dead.list and dead.replay: show dead letters, and put their entries back into the queue."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio import Redis
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from deploy.errors import OperatorError
+from deploy.interrupts import run_interruptible
+from deploy.operate.dead_letters import DeadLetterFilter, DeadLetterSummary, read_dead_letters, readable_time
+from deploy.operate.endpoints import DOES_IT_RUN, Endpoints, without_password
+from services.backbone import names
+from services.backbone.kafka import KafkaUnavailable, TopicReader
+from services.backbone.queue import EventQueue, QueueError, connect
+from services.backbone.settings import KafkaSettings
+
+_REDIS_TIMEOUT_S: Final = 5.0
+_MARKS_AT_ONCE: Final = 1000
+_UNREADABLE: Final = "(can't be decoded)"
+
+
+class Plan(NamedTuple):
+    """The decision of a replay about each letter that matches the filter."""
+
+    due: list[DeadLetterSummary]
+    """To be put back, one letter for each entry."""
+    duplicates: list[DeadLetterSummary]
+    """Further letters of those entries. kafkastore writes them when it is killed between its letters and its ledger."""
+    cut: list[DeadLetterSummary]
+    """Letters with only a part of their entry: they can't be put back."""
+    replayed: int
+    """Number of letters that an earlier run put back."""
+
+
+def make_plan(letters: Sequence[DeadLetterSummary], selected: DeadLetterFilter, replayed: frozenset[bytes]) -> Plan:
+    """Decide about all letters of the topic. `replayed` holds the digests of letters that were put back before.
+
+    An entry that fails again after a replay gets a new letter with its own time, and can be put back again.
+    """
+    open_letters = [letter for letter in letters if letter.digest not in replayed]
+    meant = [letter for letter in open_letters if selected.has(letter)]
+    due: dict[bytes, DeadLetterSummary] = {}
+    for letter in meant:
+        if not letter.is_cut:
+            due.setdefault(letter.content, letter)
+    chosen = {(letter.partition, letter.offset) for letter in due.values()}
+    return Plan(
+        due=list(due.values()),
+        duplicates=[
+            letter
+            for letter in open_letters
+            if letter.content in due and (letter.partition, letter.offset) not in chosen and not letter.is_cut
+        ],
+        cut=[letter for letter in meant if letter.is_cut],
+        replayed=sum(letter.digest in replayed and selected.has(letter) for letter in letters),
+    )
+
+
+def show(endpoints: Endpoints, selected: DeadLetterFilter, *, limit: int, json_output: bool) -> int:
+    """Print the newest `limit` matching letters (0: all) and the number of letters of each reason."""
+    return run_interruptible(_show(endpoints, selected, limit=limit, json_output=json_output))
+
+
+def replay(endpoints: Endpoints, selected: DeadLetterFilter, *, rate: float | None, dry_run: bool) -> int:
+    """Put the entries of matching letters back into the queue, at most `rate` a second. Returns the exit code.
+
+    Each letter is put back once, over any number of runs and interruptions. The exit code is 1 when a matching letter
+    is incomplete and can't be put back.
+    """
+    return run_interruptible(_replay(endpoints, selected, rate=rate, dry_run=dry_run))
+
+
+async def _show(endpoints: Endpoints, selected: DeadLetterFilter, *, limit: int, json_output: bool) -> int:
+    async with _opened(endpoints) as (reader, redis):
+        found = [letter.summary async for letter in read_dead_letters(reader) if selected.has(letter.summary)]
+        found.sort(key=lambda letter: (letter.time_ms, letter.partition, letter.offset))
+        replayed = await _replayed(redis, found)
+    newest = found[-limit:] if limit else found
+    reasons = Counter(letter.reason for letter in found)
+    if json_output:
+        rows = [_as_json(letter, replayed=letter.digest in replayed) for letter in newest]
+        document = {"letters": rows, "total": len(found), "by_reason": dict(reasons.most_common())}
+        sys.stdout.write(json.dumps(document) + "\n")
+        return 0
+    console = Console()
+    if not found:
+        console.print("no dead letters" if selected == DeadLetterFilter() else "no dead letter matches")
+        return 0
+    console.print(_letters_table(newest, replayed))
+    if len(newest) < len(found):
+        console.print(f"showing the newest {len(newest):,} of {len(found):,} (--limit 0 shows all)")
+    console.print(_counts_table("letters", ("reason",), {(reason,): count for reason, count in reasons.items()}))
+    return 0
+
+
+async def _replay(endpoints: Endpoints, selected: DeadLetterFilter, *, rate: float | None, dry_run: bool) -> int:
+    console = Console()
+    async with _opened(endpoints) as (reader, redis):
+        letters = [letter.summary async for letter in read_dead_letters(reader)]
+        end_offsets = reader.positions()
+        plan = make_plan(letters, selected, await _replayed(redis, letters))
+        _print_plan(console, endpoints, plan, dry_run=dry_run)
+        if plan.due and not dry_run:
+            await _put_back(console, reader, redis, plan, upto=end_offsets, rate=rate)
+    return 1 if plan.cut and not dry_run else 0
+
+
+async def _put_back(  # noqa: PLR0913 - its inputs
+    console: Console, reader: TopicReader, redis: Redis, plan: Plan, *, upto: Mapping[int, int], rate: float | None
+) -> None:
+    queue = EventQueue(redis)
+    due = {(letter.partition, letter.offset): letter for letter in plan.due}
+    columns = (TextColumn("put back"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    put_back = 0
+    begun = time.monotonic()
+    try:
+        # First mark the duplicates: an interrupted run must leave one letter of each entry, not two.
+        await _mark(redis, plan.duplicates)
+        with Progress(*columns, console=console) as progress:
+            bar = progress.add_task("put back", total=len(due))
+            handled = 0
+            async for letter in read_dead_letters(reader, upto=upto):
+                if (letter.summary.partition, letter.summary.offset) not in due:
+                    continue
+                put_back += await queue.requeue(letter.entry, letter=letter.summary.digest)
+                handled += 1
+                progress.update(bar, completed=handled)
+                if rate is not None:
+                    await asyncio.sleep(max(0.0, begun + handled / rate - time.monotonic()))
+    except QueueError as error:
+        raise OperatorError(
+            f"Redis stopped responding: {error}\n{put_back:,} were put back. Run the same command again to continue."
+        ) from error
+    console.print(f"{put_back:,} put back into the queue")
+
+
+async def _mark(redis: Redis, duplicates: Sequence[DeadLetterSummary]) -> None:
+    """Mark duplicate letters as replayed: another letter of the same entry is put back."""
+    for first in range(0, len(duplicates), _MARKS_AT_ONCE):
+        seconds, microseconds = await redis.time()
+        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        marks: Any = {letter.digest: now_ms for letter in duplicates[first : first + _MARKS_AT_ONCE]}
+        await redis.zadd(names.REPLAYED_LETTERS, marks, nx=True)
+
+
+async def _replayed(redis: Redis, letters: Sequence[DeadLetterSummary]) -> frozenset[bytes]:
+    """Return the digests of those letters that were put back before."""
+    queue = EventQueue(redis)
+    digests = [letter.digest for letter in letters]
+    found: set[bytes] = set()
+    for first in range(0, len(digests), _MARKS_AT_ONCE):
+        part = digests[first : first + _MARKS_AT_ONCE]
+        found.update(digest for digest, was in zip(part, await queue.requeued(part), strict=True) if was)
+    return frozenset(found)
+
+
+@contextlib.asynccontextmanager
+async def _opened(endpoints: Endpoints) -> AsyncIterator[tuple[TopicReader, Redis]]:
+    """Open the topic of dead letters and the first Redis of the queue. Raises OperatorError."""
+    quieten()
+    settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": endpoints.bootstrap_servers})
+    url = endpoints.queue_urls[0]
+    redis = connect(url, timeout_s=_REDIS_TIMEOUT_S)
+    try:
+        await redis.ping()
+        async with TopicReader(settings, names.DEAD_LETTER_TOPIC) as reader:
+            yield reader, redis
+    except QueueError as error:
+        raise OperatorError(f"Redis at {without_password(url)} does not respond: {error}\n{DOES_IT_RUN}") from error
+    except KafkaUnavailable as error:
+        raise OperatorError(f"Kafka at {endpoints.bootstrap_servers} does not respond: {error}") from error
+    finally:
+        await redis.aclose()
+
+
+def quieten() -> None:
+    """Silence the log of the Kafka client: an OperatorError reports the failure in one sentence."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+def _print_plan(console: Console, endpoints: Endpoints, plan: Plan, *, dry_run: bool) -> None:
+    counts: Counter[tuple[str, ...]] = Counter((letter.reason, letter.type or _UNREADABLE) for letter in plan.due)
+    if counts:
+        console.print(_counts_table("would go back" if dry_run else "go back", ("reason", "type"), counts))
+    else:
+        console.print("nothing to put back")
+    if plan.duplicates:
+        console.print(f"{len(plan.duplicates):,} more letters hold the same entries: each entry is put back once")
+    if plan.replayed:
+        console.print(f"{plan.replayed:,} were put back before")
+    if plan.cut:
+        console.print(f"{len(plan.cut):,} are truncated and can't be put back", style="red")
+    if plan.due and len(endpoints.queue_urls) > 1:
+        first, *others = endpoints.queue_urls
+        console.print(
+            f"The queue has several Redis servers: all entries go to {without_password(first)}. Its `dead` counter is\n"
+            f"reduced, also for letters of {', '.join(map(without_password, others))}. The sum stays correct."
+        )
+
+
+def _letters_table(letters: Sequence[DeadLetterSummary], replayed: frozenset[bytes]) -> Table:
+    table = Table("time", "stage", "attempt", "reason", "type", "id", "partition/offset", box=None)
+    table.add_column("bytes", justify="right")
+    table.add_column("replayed")
+    for letter in letters:
+        texts = (readable_time(letter.time_ms), letter.stage, letter.attempt, letter.reason, letter.type, letter.id)
+        table.add_row(
+            *map(Text, texts),
+            f"{letter.partition}/{letter.offset}",
+            f"{letter.size:,}",
+            "yes" if letter.digest in replayed else "no",
+        )
+    return table
+
+
+def _counts_table(title: str, names_of_columns: Sequence[str], counts: Mapping[tuple[str, ...], int]) -> Table:
+    table = Table(box=None)
+    table.add_column(title, justify="right")
+    for name in names_of_columns:
+        table.add_column(name)
+    for texts, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        table.add_row(f"{count:,}", *map(Text, texts))
+    return table
+
+
+def _as_json(letter: DeadLetterSummary, *, replayed: bool) -> dict[str, Any]:
+    """Return a letter as JSON values. Scripts rely on the keys."""
+    return {
+        "time": readable_time(letter.time_ms),
+        "time_ms": letter.time_ms,
+        "stage": letter.stage,
+        "attempt": letter.attempt,
+        "reason": letter.reason,
+        "type": letter.type or None,
+        "id": letter.id or None,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "bytes": letter.size,
+        "cut": letter.is_cut,
+        "replayed": replayed,
+    }

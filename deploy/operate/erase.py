@@ -1,0 +1,259 @@
+"""Erase a device: reject its future events, and remove its queued entries and its dead letters."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+from rich.console import Console
+from rich.status import Status as Spinner
+
+from deploy.errors import OperatorError
+from deploy.interrupts import run_interruptible
+from deploy.operate import variables
+from deploy.operate.dead import quieten
+from deploy.operate.dead_letters import read_dead_letters
+from deploy.operate.endpoints import Endpoints, without_password
+from services.backbone import names
+from services.backbone.kafka import EventProducer, KafkaUnavailable, Record, TopicReader, delete_records
+from services.backbone.queue import EventQueue, QueueError, connect
+from services.backbone.settings import KafkaSettings
+from services.kafkastore.core.forgetting import belongs_to, device_digest
+
+_REDIS_TIMEOUT_S: Final = 5.0
+_REMOVED_AT_ONCE: Final = 4  # each removal scans the list, which blocks Redis
+_WRITTEN_AT_ONCE_BYTES: Final = 4_000_000
+_CLAIMS_LIMIT_S: Final = 120.0  # a lease, plus the time that kafkastore keeps a batch which Kafka rejects
+_REWRITE_LIMIT_S: Final = 120.0
+_POLL_S: Final = 0.2
+
+UNTOUCHED: Final = (
+    "events in the topic `events`: they stay until its retention ends, and consumers may have read them",
+    "the counters and the ledger: they contain no device id",
+    "the latest events in the memory of kafidx: newer events replace them",
+    "the broker's files: deleted records stay on disk until Kafka removes their segment",
+    "later dead letters and entries that can't be decoded: they contain no readable device id",
+)
+"""What a run does not erase, as it is printed."""
+
+
+class ErasureResult(NamedTuple):
+    """What was removed, and which steps failed."""
+
+    from_lists: int
+    letters: int
+    errors: tuple[str, ...]
+    """The steps that failed, as sentences. With any, the exit code is 1."""
+
+
+def erase(
+    endpoints: Endpoints,
+    device_id: str,
+    *,
+    environ: Mapping[str, str],
+    yes: bool,
+    claims_limit_s: float = _CLAIMS_LIMIT_S,
+) -> int:
+    """Erase a device and print what was removed. Returns 1 when a step failed.
+
+    A run can be repeated, and must be after a failure. `environ` gives the size limit of records and whether the broker
+    supports idempotent producers. Raises OperatorError.
+    """
+    if not device_id:
+        raise OperatorError("--id is missing: erase --id DEVICE")
+    settings = variables.read(KafkaSettings, {**environ, "KAFKA_BOOTSTRAP_SERVERS": endpoints.bootstrap_servers})
+    if not yes and not _confirmed(device_id):
+        raise OperatorError("cancelled: nothing was erased")
+    quieten()
+    result = run_interruptible(_erase(endpoints, device_id, settings=settings, claims_limit_s=claims_limit_s))
+    console = Console()
+    console.print("marked as erased: kafkastore drops future events of this device")
+    console.print(f"{result.from_lists:,} entries removed from the queue in Redis")
+    console.print(f"{result.letters:,} dead letters removed")
+    console.print("not erased:")
+    for line in UNTOUCHED:
+        console.print(f"  {line}", highlight=False)
+    for error in result.errors:
+        console.print(error, style="bold red", highlight=False)
+    return 1 if result.errors else 0
+
+
+async def _erase(
+    endpoints: Endpoints, device_id: str, *, settings: KafkaSettings, claims_limit_s: float
+) -> ErasureResult:
+    console = Console()
+    clients = [connect(url, timeout_s=_REDIS_TIMEOUT_S) for url in endpoints.queue_urls]
+    removed = 0
+    errors: list[str] = []
+    try:
+        for url, redis in zip(endpoints.queue_urls, clients, strict=True):
+            shown = without_password(url)
+            try:
+                with console.status(f"{shown}: marking") as spinner:
+                    removed += await _erase_in_redis(
+                        EventQueue(redis), device_id, errors, spinner, shown=shown, limit_s=claims_limit_s
+                    )
+            except QueueError as error:
+                raise OperatorError(
+                    f"Redis at {shown} does not respond: {error}\n"
+                    "The device may not be marked there: run the command again when Redis is up."
+                ) from error
+        with console.status("reading the dead letters"):
+            letters = await _erase_dead_letters(endpoints, device_id, settings, errors)
+        for url, redis in zip(endpoints.queue_urls, clients, strict=True):
+            with console.status(f"{without_password(url)}: rewriting its append-only file"):
+                errors += await _rewrite_file(redis, without_password(url))
+    finally:
+        for redis in clients:
+            await redis.aclose()
+    return ErasureResult(removed, letters, tuple(errors))
+
+
+async def _erase_in_redis(  # noqa: PLR0913 - its inputs
+    queue: EventQueue, device_id: str, errors: list[str], spinner: Spinner, *, shown: str, limit_s: float
+) -> int:
+    """Mark the device, wait until every claim from before the mark is released, and remove its queued entries."""
+    await queue.forget(device_digest(device_id))
+    held = await queue.claims()  # kafkastore sees the mark with every later claim
+    removed = await _remove_waiting(queue, device_id)
+    deadline = time.monotonic() + limit_s
+    while left := held & await queue.claims():
+        if time.monotonic() > deadline:
+            errors.append(
+                f"{shown}: {len(left)} batches were claimed before the mark and are still held. When kafkastore\n"
+                "ships them, its events may get into `events` or `events.dead`. Run the command again then."
+            )
+            break
+        spinner.update(f"{shown}: waiting for {len(left)} batches that were claimed before the mark")
+        await queue.reclaim()  # releases the claims of dead instances, even when no kafkastore runs
+        await asyncio.sleep(_POLL_S)
+    return removed + await _remove_waiting(queue, device_id)  # entries that were released meanwhile
+
+
+async def _remove_waiting(queue: EventQueue, device_id: str) -> int:
+    """Remove the device's entries from the list. kafkastore drops those that this misses, if it can decode them."""
+    found = [entry async for entry in queue.waiting() if belongs_to(entry, device_id)]
+    removed = 0
+    for first in range(0, len(found), _REMOVED_AT_ONCE):
+        removed += await queue.remove(found[first : first + _REMOVED_AT_ONCE])
+    return removed
+
+
+async def _erase_dead_letters(endpoints: Endpoints, device_id: str, settings: KafkaSettings, errors: list[str]) -> int:
+    """Remove the device's dead letters: copy the others of a partition to its end, then delete up to the old end.
+
+    In this order an interrupted run loses no letter. It can leave duplicates, which the next run and a replay
+    recognise.
+    """
+    try:
+        async with TopicReader(settings, names.DEAD_LETTER_TOPIC) as reader:
+            found: dict[int, int] = {}
+            async for letter in read_dead_letters(reader):
+                if belongs_to(letter.entry, device_id):
+                    found[letter.summary.partition] = found.get(letter.summary.partition, 0) + 1
+            if not found:
+                return 0
+            end_offsets = {partition: end for partition, end in reader.positions().items() if partition in found}
+            begins = await reader.begin_offsets()
+            nothing = {partition: begins[partition] for partition in found}
+            if not await _can_delete(endpoints, reader, nothing):
+                errors.append(
+                    f"{sum(found.values()):,} letters stay in {names.DEAD_LETTER_TOPIC}: this broker can't\n"
+                    "delete records (Apache Kafka can). They stay until the retention of the topic ends."
+                )
+                return 0
+            await _write_others(settings, reader, device_id, upto=end_offsets)
+            await delete_records(endpoints.bootstrap_servers, names.DEAD_LETTER_TOPIC, end_offsets)
+    except KafkaUnavailable as error:
+        raise OperatorError(
+            f"Kafka at {endpoints.bootstrap_servers} does not respond: {error}\n"
+            "The device's dead letters may still exist: run the command again when Kafka is up."
+        ) from error
+    return sum(found.values())
+
+
+async def _can_delete(endpoints: Endpoints, reader: TopicReader, nothing: Mapping[int, int]) -> bool:
+    """Return whether the broker can delete records: try it below the first offset. Raises KafkaUnavailable."""
+    try:
+        return await delete_records(endpoints.bootstrap_servers, names.DEAD_LETTER_TOPIC, nothing)
+    except KafkaUnavailable:
+        # Tansu closes the connection at this request. A broker that responds to the next request is up.
+        await reader.end_offsets()
+        return False
+
+
+async def _write_others(
+    settings: KafkaSettings, reader: TopicReader, device_id: str, *, upto: Mapping[int, int]
+) -> None:
+    """Write the letters of other devices again, unchanged. Raises OperatorError before anything is deleted."""
+    written: set[tuple[bytes, object]] = set()
+    chunk: list[Record] = []
+    size = 0
+    async with EventProducer(settings) as producer:
+        async for letter in read_dead_letters(reader, upto=upto):
+            key = (letter.summary.digest, letter.record.headers)
+            if key in written or belongs_to(letter.entry, device_id):
+                continue
+            written.add(key)
+            chunk.append(letter.record)
+            size += letter.summary.size
+            if size > _WRITTEN_AT_ONCE_BYTES:
+                await _write(producer, chunk)
+                chunk, size = [], 0
+        await _write(producer, chunk)
+
+
+async def _write(producer: EventProducer, records: list[Record]) -> None:
+    if records and await producer.produce(names.DEAD_LETTER_TOPIC, records):
+        raise OperatorError(
+            f"{names.DEAD_LETTER_TOPIC} rejects letters that it already holds: they are larger than its\n"
+            "max.message.bytes or than MAX_EVENT_BYTES. Nothing was deleted. Raise the limit and run the command\n"
+            "again."
+        )
+
+
+async def _rewrite_file(redis: Redis, shown: str) -> list[str]:
+    """Make Redis rewrite its append-only file, if it has one: the old file still contains the removed entries."""
+    try:
+        state = await redis.info("persistence")
+        if not state.get("aof_enabled"):
+            return []
+        # A rewrite that is already running may have begun before the removal.
+        if await _no_rewriting(redis):
+            await redis.bgrewriteaof()
+            if await _no_rewriting(redis):
+                state = await redis.info("persistence")
+                why = "" if state.get("aof_last_bgrewrite_status") == "ok" else "it failed, see the log of Redis"
+            else:
+                why = "it takes too long"
+        else:
+            why = "an earlier rewrite takes too long"
+    except ResponseError as error:
+        why = f"Redis rejected BGREWRITEAOF: {error}"
+    except QueueError as error:
+        why = str(error)
+    report = f"{shown}: its append-only file was not rewritten ({why}). It contains the removed entries until it is."
+    return [report] if why else []
+
+
+def _is_rewriting(state: Mapping[str, Any]) -> bool:
+    return bool(state.get("aof_rewrite_in_progress") or state.get("aof_rewrite_scheduled"))
+
+
+async def _no_rewriting(redis: Redis) -> bool:
+    """Wait until Redis rewrites no file. Returns False when that takes too long."""
+    deadline = time.monotonic() + _REWRITE_LIMIT_S
+    while _is_rewriting(await redis.info("persistence")):
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
+
+
+def _confirmed(device_id: str) -> bool:
+    if not sys.stdin.isatty():
+        raise OperatorError("this deletes data permanently: confirm with --yes")
+    return input(f"Permanently remove the queued entries and dead letters of {device_id!r}? [y/N] ").lower() == "y"

@@ -1,0 +1,140 @@
+"""The bootstrap on copies of the few files that it needs, with a lock of one small package."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deploy.develop import bootstrap
+
+ROOT = Path(__file__).parents[4]
+PYTHON = Path(sys.base_prefix) / "bin" / "python3"
+_TIMEOUT_S = 110
+EMPTY_LOCK = "# nothing\n"
+
+# In the place of deploy/cli.py, which needs invoke.
+CLI = "import os, sys; print('ran', *sys.argv[1:], os.getpid(), sys.prefix)"
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone with what the bootstrap reads; tasks.py never gets to import invoke."""
+    (tmp_path / "deploy" / "locks").mkdir(parents=True)
+    shutil.copy(ROOT / "tasks.py", tmp_path)
+    (tmp_path / "deploy" / "develop").mkdir()
+    shutil.copy(ROOT / "deploy" / "starting.py", tmp_path / "deploy")
+    shutil.copy(ROOT / "deploy" / "develop" / "bootstrap.py", tmp_path / "deploy" / "develop")
+    (tmp_path / "deploy" / "develop" / "__init__.py").touch()
+    (tmp_path / "deploy" / "__init__.py").touch()
+    (tmp_path / "deploy" / "cli.py").write_text(CLI)
+    (tmp_path / "deploy" / "locks" / "dev.txt").write_text(EMPTY_LOCK)
+    return tmp_path
+
+
+def start(clone: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [PYTHON, clone / "tasks.py", *arguments],
+        cwd=clone.parent, env=os.environ | env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def run(clone: Path, *arguments: str, **env: str) -> tuple[int, str, str]:
+    process = start(clone, *arguments, **env)
+    out, err = process.communicate(timeout=_TIMEOUT_S)
+    return process.returncode, out, err
+
+
+def test_the_first_run_makes_the_environment_and_later_ones_start_at_once(clone: Path) -> None:
+    process = start(clone, "demo", "--once")
+    out, err = process.communicate(timeout=_TIMEOUT_S)
+    assert out.split() == ["ran", "demo", "--once", str(process.pid), str(clone / ".venv")]
+    assert "first run: installing" in err
+    assert process.returncode == 0
+
+    took_s = []
+    for _ in range(3):
+        begun = time.monotonic()
+        code, out, err = run(clone)
+        took_s.append(time.monotonic() - begun)
+        assert (code, out.split()[:2], err) == (0, ["ran", "--list"], "")
+    assert min(took_s) < 1
+
+
+@pytest.mark.slow
+def test_an_interrupted_first_run_heals(clone: Path) -> None:
+    run(clone)
+    (clone / ".venv" / ".push-complete").unlink()
+    (clone / ".venv" / ".push-unfinished").touch()
+    half = clone / ".venv" / "lib" / "half-installed"
+    half.touch()
+    assert run(clone)[0] == 0
+    assert not half.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [0.1, 0.8, 2.5])
+def test_a_run_killed_at_any_moment_heals(clone: Path, after_s: float) -> None:
+    process = start(clone)
+    time.sleep(after_s)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    code, out, _ = run(clone)
+    assert (code, out.split()[0]) == (0, "ran")
+
+
+@pytest.mark.slow
+def test_a_venv_whose_python_is_gone_is_made_anew(clone: Path) -> None:
+    run(clone)
+    (clone / ".venv" / "bin" / "python").unlink()
+    (clone / ".venv" / "bin" / "python").symlink_to("/nonexistent/python3")
+    assert run(clone)[0] == 0
+
+
+@pytest.mark.slow
+def test_a_changed_lock_installs_into_the_same_environment(clone: Path) -> None:
+    run(clone)
+    (clone / ".venv" / "mine").touch()
+    (clone / "deploy" / "locks" / "dev.txt").write_text("# something else\n")
+    assert "first run" in run(clone)[2]
+    assert (clone / ".venv" / "mine").exists()
+
+
+@pytest.mark.slow
+def test_concurrent_first_runs_install_once(clone: Path) -> None:
+    runs = [start(clone, str(number)) for number in range(3)]
+    errors = [process.communicate(timeout=_TIMEOUT_S)[1] for process in runs]
+    assert [process.returncode for process in runs] == [0, 0, 0]
+    assert sum("first run" in error for error in errors) == 1
+    assert sum("waiting for it" in error for error in errors) >= 1
+
+
+def test_without_a_network_one_sentence_says_so(clone: Path) -> None:
+    lock = "no-such-package-of-push==1.0 --hash=sha256:" + "0" * 64 + "\n"
+    (clone / "deploy" / "locks" / "dev.txt").write_text(lock)
+    code, out, err = run(clone, PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0", PIP_FIND_LINKS="")
+    assert code == 1
+    assert out == ""
+    assert "No package index could be reached" in err
+    assert "Traceback" not in err
+
+
+def test_without_ensurepip_the_package_to_install_is_named(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "The virtual environment was not created successfully because ensurepip is not available."
+    monkeypatch.setattr(bootstrap, "_run", lambda *_args, **_kwargs: bootstrap._Done(1, said))
+    with pytest.raises(bootstrap.BootstrapError, match="apt-get install python3-venv"):
+        bootstrap.Environment(clone, clone / "deploy" / "locks" / "dev.txt").ensure()
+
+
+def test_an_old_python_is_told_which_is_needed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 1))
+    with pytest.raises(SystemExit) as stop:
+        bootstrap.main([])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "Python 3.11 or newer is needed; this is 3.9.\n"
