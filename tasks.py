@@ -44,19 +44,10 @@ def run_demo(
 ) -> None:
     """Run the whole system on this machine without containers, with visitors and a live table, until Ctrl-C."""
     with report_errors():
-        if once != bool(log):
-            raise OperatorError("--once needs --log, and --log needs --once: demo --once --log FILE")
-        if json and not once:
-            raise OperatorError("--json needs --once: demo --once --log FILE --json")
-        if once:
-            from deploy.demo import replay
+        from deploy.demo import command
 
-            exit_with(replay.replay_once(path(log), kafka=kafka, json_output=json).exit_code)
-        else:
-            from deploy.demo import watch
-            from deploy.operate.send import parse_rate
-
-            watch.watch(kafka=kafka, rate=parse_rate(rate))
+        lines = path(log) if log else None
+        exit_with(command.demo(once=once, log=lines, json_output=json, kafka=kafka, rate=rate))
 
 
 @task(
