@@ -18,7 +18,7 @@ CLEARS_WITHIN_S = 60
 QUIET_S = 5
 
 
-class Watcher(ABC):
+class Subscriber(ABC):
     """A Prometheus that watches a system."""
 
     @abstractmethod
@@ -56,25 +56,25 @@ class Watcher(ABC):
 
 
 def fires_alone(
-    watcher: Watcher, dependency: str, away: contextlib.AbstractContextManager[object], *, broken_s: float
+    subscriber: Subscriber, dependency: str, away: contextlib.AbstractContextManager[object], *, broken_s: float
 ) -> None:
     """Break for so long, mend, wait until nothing fires; its alert fires in time, and no other one at any time.
 
     `away` breaks the dependency when it is entered, and returns from its exit when the dependency is back.
     """
     alert = ALERT_OF[dependency]
-    watcher.stays(set(), until_s=time.monotonic())
+    subscriber.stays(set(), until_s=time.monotonic())
     begun_s = time.monotonic()
     with away:
         broken_after_s = time.monotonic() - begun_s
-        watcher.wait_for({alert}, limit_s=FIRES_WITHIN_S - broken_after_s, only={alert})
+        subscriber.wait_for({alert}, limit_s=FIRES_WITHIN_S - broken_after_s, only={alert})
         fired_s = time.monotonic() - begun_s
         # What follows from it (late canaries, queues that grow, consumers that stand still) shows by then.
-        watcher.stays({alert}, until_s=begun_s + broken_s)
+        subscriber.stays({alert}, until_s=begun_s + broken_s)
         mended_s = time.monotonic()
     back_s = time.monotonic() - mended_s
-    cleared_s = watcher.wait_for(set(), limit_s=CLEARS_WITHIN_S, only={alert})
-    watcher.stays(set(), until_s=time.monotonic() + QUIET_S)
+    cleared_s = subscriber.wait_for(set(), limit_s=CLEARS_WITHIN_S, only={alert})
+    subscriber.stays(set(), until_s=time.monotonic() + QUIET_S)
     print(  # noqa: T201 - the figures are what these tests are run for
         f"{dependency}: {alert} after {fired_s:.0f} s, back in {back_s:.0f} s, clears {cleared_s:.0f} s later"
     )

@@ -108,7 +108,7 @@ class _Arena:
 
     def _passed(self, *fields: str) -> int:
         sums: Any = self._redis.hmget(
-            names.progress_key(self._consumer), list(fields or ("events", "invalid", "copies"))
+            names.progress_key(self._consumer), list(fields or ("events", "invalid", "duplicates"))
         )
         return sum(int(each or 0) for each in sums)
 

@@ -60,11 +60,11 @@ class _Arena:
         try:
             begin_s = wait_until(lambda: self._listed() < count, service.process)
             usage = Usage([service.pid])
-            end_s = wait_until(lambda: self._settled() >= count, service.process)
+            end_s = wait_until(lambda: self._steady() >= count, service.process)
             cpu_us, rss_mb = 1e6 * usage.cpu_s() / count, usage.rss_mb()
         finally:
             service.stop()
-        lost = abs(count - self._settled("produced"))
+        lost = abs(count - self._steady("produced"))
         if self._stack.kafka.kind == "apache":  # Tansu reports end offsets that are too low
             lost = max(lost, count - (self._in_topic() - before))
         return Round(rate=count / (end_s - begin_s), lost=lost, cpu_us_per_event=cpu_us, rss_mb=rss_mb)
@@ -80,7 +80,7 @@ class _Arena:
         try:
             begin_s = wait_until(lambda: self._listed() < count, process)
             usage = Usage([process.pid])
-            end_s = wait_until(lambda: self._settled() >= count, process)
+            end_s = wait_until(lambda: self._steady() >= count, process)
             return Round(
                 rate=count / (end_s - begin_s), cpu_us_per_event=1e6 * usage.cpu_s() / count, rss_mb=usage.rss_mb()
             )
@@ -99,7 +99,7 @@ class _Arena:
         listed: Any = self._redis.llen(names.RAW_EVENTS_LIST)
         return int(listed)
 
-    def _settled(self, *states: str) -> int:
+    def _steady(self, *states: str) -> int:
         sums: Any = self._redis.hmget(names.LEDGER, list(states or ("produced", "dead")))
         return sum(int(each or 0) for each in sums)
 

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from deploy.chaos.load import ChaosLoad, requests
 from deploy.chaos.system import ChaosSystem
-from services.backbone.queue import Books, EventQueue
+from services.backbone.queue import EventQueue, Ledger
 
 _POLL_S = 0.5
 _WARM_UP_S = 5.0  # until the memory of the processes is stable
@@ -44,9 +44,9 @@ class _Meter:
         self._queue = EventQueue(redis)
         self.most = 0
 
-    async def read(self) -> Books:
+    async def read(self) -> Ledger:
         self.most = max(self.most, self.resident())
-        return await self._queue.books()
+        return await self._queue.ledger()
 
     def resident(self) -> int:
         return sum(process.memory_info().rss for process in self._processes)

@@ -126,11 +126,11 @@ class _Run:
                 self._what = "draining"
                 await self._system.heal()
                 begun = time.monotonic()
-                drained, ledger = await self._drain()
+                is_drained, ledger = await self._drain()
                 self._longest_s = max(self._longest_s, time.monotonic() - begun)
             finally:
                 watching.cancel()
-        return await self._outcome(ledger, drained=drained)
+        return await self._outcome(ledger, is_drained=is_drained)
 
     async def _play(self) -> None:
         """Inject one fault after the other until the time is over."""
@@ -148,9 +148,9 @@ class _Run:
             self._played[fault.name] += 1
             self._what = "draining"
             waiting = round(self._options.rate)
-            drained_s = await self._system.wait_until_drained(waiting=waiting, limit_s=_RECOVERY_LIMIT_S)
-            self._longest_s = max(self._longest_s, _RECOVERY_LIMIT_S if drained_s is None else drained_s)
-            tail = "not drained yet" if drained_s is None else f"drained in {drained_s:.1f} s"
+            drain_s = await self._system.wait_until_drained(waiting=waiting, limit_s=_RECOVERY_LIMIT_S)
+            self._longest_s = max(self._longest_s, _RECOVERY_LIMIT_S if drain_s is None else drain_s)
+            tail = "not drained yet" if drain_s is None else f"drained in {drain_s:.1f} s"
             line = f"{at_s:7.1f} s  {fault.name}: {description}; {tail}"
             self._console.print(line, highlight=False, soft_wrap=True)
             self._what = ""
@@ -172,7 +172,7 @@ class _Run:
                 await asyncio.sleep(_POLL_S)
         return False, last
 
-    async def _outcome(self, ledger: verify.SystemLedger | None, *, drained: bool) -> ChaosResult:
+    async def _outcome(self, ledger: verify.SystemLedger | None, *, is_drained: bool) -> ChaosResult:
         contents = await verify.read_topics(self._system.stack.bootstrap_servers)
         counts = self._load.counts
         known = ledger or verify.SystemLedger(0, 0, 0, 0)
@@ -193,7 +193,7 @@ class _Run:
             unconfirmed=missing,
             unique=len(contents.records),
             counted=await _counted(self._system),
-            drained=drained,
+            is_drained=is_drained,
             longest_drain_s=round(self._longest_s, 1),
             faults=dict(sorted(self._played.items())),
             skipped=self._skipped,

@@ -97,7 +97,7 @@ async def _read(settings: KafkaSettings, topic: str) -> list[tuple[dict[str, byt
     found: list[tuple[dict[str, bytes], bytes]] = []
     async with TopicReader(settings, topic) as reader:
         end_offsets = await reader.end_offsets()
-        reader.seek(await reader.begin_offsets())
+        reader.seek(await reader.beginning_offsets())
         while any(reader.positions()[partition] < end for partition, end in end_offsets.items()):
             for read in (await reader.poll(wait_s=_POLL_S)).values():
                 found += [(dict(record.headers), record.value or b"") for record in read.records]

@@ -80,7 +80,7 @@ async def replay(
         with progress_bars(console) as progress:
             bars = {name: progress.add_task(name, total=total) for name in ("sent", "accepted", "produced", "counted")}
             sending = asyncio.create_task(send(requests, endpoints.tracker_url, counts=counts, rate=rate))
-            async for status in _until_settled(reader, sending):
+            async for status in _wait_until_steady(reader, sending):
                 progress.update(bars["sent"], completed=counts.sent)
                 progress.update(bars["accepted"], completed=status.ledger.accepted)
                 progress.update(bars["produced"], completed=status.ledger.produced)
@@ -101,7 +101,7 @@ async def replay(
     )
 
 
-async def _until_settled(reader: StatusReader, sending: asyncio.Task[None]) -> AsyncIterator[Status]:
+async def _wait_until_steady(reader: StatusReader, sending: asyncio.Task[None]) -> AsyncIterator[Status]:
     """Yield the status until nothing waits and all is counted, or until nothing changes for too long."""
     last: Status | None = None
     moved_at = time.monotonic()

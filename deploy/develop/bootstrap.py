@@ -23,7 +23,7 @@ OLDEST_PYTHON = (3, 11)
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "deploy" / "locks" / "dev.txt"
 
-_NETWORK_FAULTS = re.compile(
+_NETWORK_ERRORS = re.compile(
     r"NewConnectionError|ConnectionError|Name or service not known|name resolution|ReadTimeout|ConnectTimeout"
     r"|from versions: none|Network is unreachable|ProxyError",
 )
@@ -107,7 +107,7 @@ class Environment:
         command += ["--no-input", "--require-hashes", "--requirement", str(self.lock)]
         done = _run(command, keep=mutex, watch=_Progress(packages))
         if done.returncode != 0:
-            if _NETWORK_FAULTS.search(done.text):
+            if _NETWORK_ERRORS.search(done.text):
                 raise BootstrapError(
                     "No package index could be reached to install what the commands need"
                     " (a network, or PIP_INDEX_URL for a mirror, is needed once):\n" + _tail(done.text)

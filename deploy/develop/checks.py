@@ -24,9 +24,9 @@ CHECKS = {
 def check() -> int:
     """Run every check, edit nothing, report all; return the exit code."""
     failed = [name for name, command in CHECKS.items() if not _passes(name, command)]
-    lock_faults = locks.errors()
-    _tell("locks", passed=not lock_faults, output="\n".join(lock_faults), seconds=0)
-    if lock_faults:
+    lock_errors = locks.errors()
+    _report("locks", passed=not lock_errors, output="\n".join(lock_errors), seconds=0)
+    if lock_errors:
         failed.append("locks (`python3 tasks.py lock` writes them)")
     print(f"failed: {', '.join(failed)}" if failed else "all checks passed")
     return 1 if failed else 0
@@ -71,11 +71,11 @@ def _passes(name: str, command: tuple[str, ...]) -> bool:
     begun = time.monotonic()
     done = subprocess.run([_BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
     passed = done.returncode == 0
-    _tell(name, passed=passed, output=done.stdout + done.stderr, seconds=time.monotonic() - begun)
+    _report(name, passed=passed, output=done.stdout + done.stderr, seconds=time.monotonic() - begun)
     return passed
 
 
-def _tell(name: str, *, passed: bool, output: str, seconds: float) -> None:
+def _report(name: str, *, passed: bool, output: str, seconds: float) -> None:
     print(f"{'ok    ' if passed else 'FAILED'} {name} ({seconds:.1f} s)", flush=True)
     if not passed:
         print("\n".join("    " + line for line in output.strip().splitlines()), flush=True)

@@ -43,13 +43,15 @@ class Plan(NamedTuple):
     """Number of letters that an earlier run put back."""
 
 
-def make_plan(letters: Sequence[DeadLetterSummary], selected: DeadLetterFilter, replayed: frozenset[bytes]) -> Plan:
+def make_plan(
+    dead_letters: Sequence[DeadLetterSummary], selected: DeadLetterFilter, replayed: frozenset[bytes]
+) -> Plan:
     """Decide about all letters of the topic. `replayed` holds the digests of letters that were put back before.
 
     An entry that fails again after a replay gets a new letter with its own time, and can be put back again.
     """
-    open_letters = [letter for letter in letters if letter.digest not in replayed]
-    meant = [letter for letter in open_letters if selected.has(letter)]
+    open_dead_letters = [letter for letter in dead_letters if letter.digest not in replayed]
+    meant = [letter for letter in open_dead_letters if selected.has(letter)]
     due: dict[bytes, DeadLetterSummary] = {}
     for letter in meant:
         if not letter.is_cut:
@@ -59,11 +61,11 @@ def make_plan(letters: Sequence[DeadLetterSummary], selected: DeadLetterFilter, 
         due=list(due.values()),
         duplicates=[
             letter
-            for letter in open_letters
+            for letter in open_dead_letters
             if letter.content in due and (letter.partition, letter.offset) not in chosen and not letter.is_cut
         ],
         cut=[letter for letter in meant if letter.is_cut],
-        replayed=sum(letter.digest in replayed and selected.has(letter) for letter in letters),
+        replayed=sum(letter.digest in replayed and selected.has(letter) for letter in dead_letters),
     )
 
 
@@ -97,7 +99,7 @@ async def _show(endpoints: Endpoints, selected: DeadLetterFilter, *, limit: int,
     if not found:
         console.print("no dead letters" if selected == DeadLetterFilter() else "no dead letter matches")
         return 0
-    console.print(_letters_table(newest, replayed))
+    console.print(_dead_letters_table(newest, replayed))
     if len(newest) < len(found):
         console.print(f"showing the newest {len(newest):,} of {len(found):,} (--limit 0 shows all)")
     console.print(_counts_table("letters", ("reason",), {(reason,): count for reason, count in reasons.items()}))
@@ -107,9 +109,9 @@ async def _show(endpoints: Endpoints, selected: DeadLetterFilter, *, limit: int,
 async def _replay(endpoints: Endpoints, selected: DeadLetterFilter, *, rate: float | None, dry_run: bool) -> int:
     console = Console()
     async with _opened(endpoints) as (reader, redis):
-        letters = [letter.summary async for letter in read_dead_letters(reader)]
+        dead_letters = [letter.summary async for letter in read_dead_letters(reader)]
         end_offsets = reader.positions()
-        plan = make_plan(letters, selected, await _replayed(redis, letters))
+        plan = make_plan(dead_letters, selected, await _replayed(redis, dead_letters))
         _print_plan(console, endpoints, plan, dry_run=dry_run)
         if plan.due and not dry_run:
             await _put_back(console, reader, redis, plan, upto=end_offsets, rate=rate)
@@ -151,13 +153,13 @@ async def _mark(redis: Redis, duplicates: Sequence[DeadLetterSummary]) -> None:
         seconds, microseconds = await redis.time()
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
         marks: Any = {letter.digest: now_ms for letter in duplicates[first : first + _MARKS_AT_ONCE]}
-        await redis.zadd(names.REPLAYED_LETTERS, marks, nx=True)
+        await redis.zadd(names.REPLAYED_DEAD_LETTERS, marks, nx=True)
 
 
-async def _replayed(redis: Redis, letters: Sequence[DeadLetterSummary]) -> frozenset[bytes]:
+async def _replayed(redis: Redis, dead_letters: Sequence[DeadLetterSummary]) -> frozenset[bytes]:
     """Return the digests of those letters that were put back before."""
     queue = EventQueue(redis)
-    digests = [letter.digest for letter in letters]
+    digests = [letter.digest for letter in dead_letters]
     found: set[bytes] = set()
     for first in range(0, len(digests), _MARKS_AT_ONCE):
         part = digests[first : first + _MARKS_AT_ONCE]
@@ -209,11 +211,11 @@ def _print_plan(console: Console, endpoints: Endpoints, plan: Plan, *, dry_run: 
         )
 
 
-def _letters_table(letters: Sequence[DeadLetterSummary], replayed: frozenset[bytes]) -> Table:
+def _dead_letters_table(dead_letters: Sequence[DeadLetterSummary], replayed: frozenset[bytes]) -> Table:
     table = Table("time", "stage", "attempt", "reason", "type", "id", "partition/offset", box=None)
     table.add_column("bytes", justify="right")
     table.add_column("replayed")
-    for letter in letters:
+    for letter in dead_letters:
         texts = (readable_time(letter.time_ms), letter.stage, letter.attempt, letter.reason, letter.type, letter.id)
         table.add_row(
             *map(Text, texts),

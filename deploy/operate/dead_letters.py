@@ -122,7 +122,7 @@ async def read_dead_letters(
     Afterwards the reader's positions are the offsets after the last letters. Raises OperatorError.
     """
     try:
-        reader.seek(await reader.begin_offsets())
+        reader.seek(await reader.beginning_offsets())
         end_offsets = await reader.end_offsets() if upto is None else dict(upto)
         async for partition, batch in _batches(reader, end_offsets, exact=upto is not None):
             for record in batch.records:

@@ -21,7 +21,7 @@ from services.backbone import names
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record, TopicReader, delete_records
 from services.backbone.queue import EventQueue, QueueError, connect
 from services.backbone.settings import KafkaSettings
-from services.kafkastore.core.forgetting import belongs_to, device_digest
+from services.kafkastore.core.erasure import belongs_to, device_digest
 
 _REDIS_TIMEOUT_S: Final = 5.0
 _REMOVED_AT_ONCE: Final = 4  # each removal scans the list, which blocks Redis
@@ -44,7 +44,7 @@ class ErasureResult(NamedTuple):
     """What was removed, and which steps failed."""
 
     from_lists: int
-    letters: int
+    dead_letters: int
     errors: tuple[str, ...]
     """The steps that failed, as sentences. With any, the exit code is 1."""
 
@@ -72,7 +72,7 @@ def erase(
     console = Console()
     console.print("marked as erased: kafkastore drops future events of this device")
     console.print(f"{result.from_lists:,} entries removed from the queue in Redis")
-    console.print(f"{result.letters:,} dead letters removed")
+    console.print(f"{result.dead_letters:,} dead letters removed")
     console.print("not erased:")
     for line in UNTOUCHED:
         console.print(f"  {line}", highlight=False)
@@ -102,21 +102,21 @@ async def _erase(
                     "The device may not be marked there: run the command again when Redis is up."
                 ) from error
         with console.status("reading the dead letters"):
-            letters = await _erase_dead_letters(endpoints, device_id, settings, errors)
+            dead_letters = await _erase_dead_letters(endpoints, device_id, settings, errors)
         for url, redis in zip(endpoints.queue_urls, clients, strict=True):
             with console.status(f"{without_password(url)}: rewriting its append-only file"):
                 errors += await _rewrite_file(redis, without_password(url))
     finally:
         for redis in clients:
             await redis.aclose()
-    return ErasureResult(removed, letters, tuple(errors))
+    return ErasureResult(removed, dead_letters, tuple(errors))
 
 
 async def _erase_in_redis(  # noqa: PLR0913 - its inputs
     queue: EventQueue, device_id: str, errors: list[str], spinner: Spinner, *, shown: str, limit_s: float
 ) -> int:
     """Mark the device, wait until every claim from before the mark is released, and remove its queued entries."""
-    await queue.forget(device_digest(device_id))
+    await queue.erase(device_digest(device_id))
     held = await queue.claims()  # kafkastore sees the mark with every later claim
     removed = await _remove_waiting(queue, device_id)
     deadline = time.monotonic() + limit_s
@@ -157,7 +157,7 @@ async def _erase_dead_letters(endpoints: Endpoints, device_id: str, settings: Ka
             if not found:
                 return 0
             end_offsets = {partition: end for partition, end in reader.positions().items() if partition in found}
-            begins = await reader.begin_offsets()
+            begins = await reader.beginning_offsets()
             nothing = {partition: begins[partition] for partition in found}
             if not await _can_delete(endpoints, reader, nothing):
                 errors.append(

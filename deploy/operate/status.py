@@ -15,7 +15,7 @@ from deploy.operate.endpoints import DOES_IT_RUN, Endpoints, without_password
 from services.backbone import histogram, names
 from services.backbone.counters import CounterStore, Progress, position_error
 from services.backbone.kafka import KafkaUnavailable, TopicOffsets
-from services.backbone.queue import Books, EventQueue, QueueError
+from services.backbone.queue import EventQueue, Ledger, QueueError
 
 TYPES_COUNTER = "event_counter"
 TIMING_COUNTER = "timing_stats"
@@ -31,7 +31,7 @@ class StatusError(OperatorError):
 class Status(NamedTuple):
     """The state of the whole pipeline at one moment."""
 
-    ledger: Books
+    ledger: Ledger
     in_topic: int | None
     """Records in the topic of events, over all partitions. None when Kafka does not respond."""
     counted: Mapping[str, Progress]
@@ -88,7 +88,7 @@ class StatusReader:
         try:
             # Read the end offsets first: records that arrive during the other reads would look like lag and duplicates.
             end_offsets, kafka_error = await self._end_offsets()
-            ledgers = await asyncio.gather(*(EventQueue(server).books() for server in self._queue_servers))
+            ledgers = await asyncio.gather(*(EventQueue(server).ledger() for server in self._queue_servers))
             store = CounterStore(self._counter_server)
             counters = [description.name for description in await store.descriptions()]
             progress = await asyncio.gather(*(store.progress(name) for name in counters))
@@ -98,7 +98,7 @@ class StatusReader:
             raise StatusError(
                 f"Redis at {', '.join(sorted(addresses))} does not respond: {error}\n{DOES_IT_RUN}"
             ) from error
-        ledger = Books(*(sum(column) for column in zip(*ledgers, strict=True)))
+        ledger = Ledger(*(sum(column) for column in zip(*ledgers, strict=True)))
         counted = dict(zip(counters, progress, strict=True))
         errors = tuple(
             position_error(name, partition, value)
@@ -150,7 +150,7 @@ def as_json(status: Status, top_types: Mapping[str, int], timing: Mapping[str, f
         "counters": {
             name: {
                 "counted": progress.events,
-                "duplicates": progress.copies,
+                "duplicates": progress.duplicates,
                 "lag": status.lag[name],
                 "last_received_ms": progress.last_received_ms,
             }
@@ -177,7 +177,7 @@ def render(status: Status, top_types: Mapping[str, int], timing: Mapping[str, fl
     for title in ("counted", "duplicates dropped", "lag"):
         consumers.add_column(title, justify="right")
     for name, progress in status.counted.items():
-        consumers.add_row(name, f"{progress.events:,}", f"{progress.copies:,}", format_number(status.lag[name]))
+        consumers.add_row(name, f"{progress.events:,}", f"{progress.duplicates:,}", format_number(status.lag[name]))
     if not status.counted:
         consumers.add_row("no consumer has registered yet", "", "", "")
     delays = Table("delay in ms", box=None)

@@ -34,5 +34,5 @@ def read(settings: type[_Settings], environ: Mapping[str, str]) -> _Settings:
     try:
         return settings.from_env(environ)
     except SettingsError as error:
-        lines = (f"{fault}. Correct it in the environment or in .env." for fault in error.faults)
+        lines = (f"{fault}. Correct it in the environment or in .env." for fault in error.errors)
         raise OperatorError("\n".join(lines)) from None

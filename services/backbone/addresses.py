@@ -176,9 +176,9 @@ def _of_ipv6(address: IPv6Address) -> OwnAddress:
         return OwnAddress(frozenset(), ())
     groups = [int(group, 16) for group in address.exploded.split(":")]
     # The last two groups may be written as four decimal numbers.
-    told = {f"{group:x}" for group in groups[:-2] if group} or {f"{group:x}" for group in groups if group}
+    reported = {f"{group:x}" for group in groups[:-2] if group} or {f"{group:x}" for group in groups if group}
     numbers = {number}
-    hints: list[tuple[str, ...]] = [tuple(sorted(told, key=len, reverse=True)), (str(number),), ("arpa", "ip6")]
+    hints: list[tuple[str, ...]] = [tuple(sorted(reported, key=len, reverse=True)), (str(number),), ("arpa", "ip6")]
     nonzero = [group for group in groups if group]
     # Zeros are left out, so "::" may stand anywhere. Three groups are enough to know an address by.
     numbers.update(_signatures(nonzero, min(len(nonzero), _TRIPLE))[-1:])

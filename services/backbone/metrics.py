@@ -128,9 +128,9 @@ class KafkastoreMetrics:
         )
         for stage in ("decode", "enrich", "encode", "produce"):
             self.dead.labels(stage)  # there from the start, so that the first one is seen as an increase
-        self.forgotten = Counter(
-            "push_kafkastore_events_forgotten",
-            "Entries dropped because their device is to be forgotten",
+        self.erased = Counter(
+            "push_kafkastore_events_erased",
+            "Entries dropped because their device is erased",
             registry=registry,
         )
         self.reclaimed = Counter(
@@ -190,8 +190,8 @@ class ConsumerMetrics:
             ("consumer",),
             registry=registry,
         )
-        self.copies = Counter(
-            "push_consumer_events_copies",
+        self.duplicates = Counter(
+            "push_consumer_events_duplicates",
             "Records dropped because an event with their id was counted before, by consumer",
             ("consumer",),
             registry=registry,
@@ -245,7 +245,7 @@ class ConsumerMetrics:
 
         `partitions` and `stopped` are called when metrics are read, also while the consumer's loop waits.
         """
-        for counter in (self.counted, self.invalid, self.copies, self.refused_batches, self.missed, self.given_up):
+        for counter in (self.counted, self.invalid, self.duplicates, self.refused_batches, self.missed, self.given_up):
             counter.labels(consumer)
         self.partitions.labels(consumer).set_function(partitions)
         self.stopped.labels(consumer).set_function(stopped)
@@ -256,7 +256,7 @@ class KafidxMetrics:
     """What kafidx counts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.watchers = Gauge("push_kafidx_watchers", "Live views that are open", registry=registry)
+        self.subscribers = Gauge("push_kafidx_watchers", "Live views that are open", registry=registry)
         self.refused = Counter(
             "push_kafidx_watchers_refused",
             "Requests and sockets refused, by reason: host, origin, credentials (none given), password (a wrong one), "

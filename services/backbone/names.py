@@ -24,8 +24,8 @@ HEADER_DEAD_ATTEMPT: Final = "attempt"
 RAW_EVENTS_LIST: Final = "events:raw"
 CLAIM_LEASES: Final = "events:leases"
 LEDGER: Final = "events:ledger"
-FORGOTTEN_DEVICES: Final = "events:forgotten"
-REPLAYED_LETTERS: Final = "events:replayed"
+ERASED_DEVICES: Final = "events:erased"
+REPLAYED_DEAD_LETTERS: Final = "events:replayed"
 
 
 def claim_list(instance: str, number: int) -> str:
@@ -33,9 +33,9 @@ def claim_list(instance: str, number: int) -> str:
     return f"events:claim:{instance}:{number}"
 
 
-def pusher_key(pusher: str) -> str:
-    """Name the number of the last push that Redis took from one pusher."""
-    return f"events:pusher:{pusher}"
+def producer_key(producer_id: str) -> str:
+    """Key of the sequence of the last push that Redis took from one producer."""
+    return f"events:producer:{producer_id}"
 
 
 # Redis of the counters: written by the statistics consumers, read by kafidx ----------------------------------

@@ -101,9 +101,9 @@ Seconds = Annotated[float, Field(ge=0.01, le=86_400)]
 class SettingsError(Exception):
     """The environment does not make valid settings. The message names every faulty variable, a line each."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(["these settings are missing or wrong:", *(f"  {fault}" for fault in faults)]))
-        self.faults = tuple(faults)
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("\n".join(["these settings are missing or wrong:", *(f"  {fault}" for fault in errors)]))
+        self.errors = tuple(errors)
         """`VARIABLE: what is wrong`, in the order of the names."""
 
 
@@ -122,8 +122,8 @@ class EnvSettings(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            faults = [f"{_variable(fault['loc'])}: {_reason(fault)}" for fault in error.errors()]
-            raise SettingsError(sorted(faults)) from None
+            errors = [f"{_variable(fault['loc'])}: {_reason(fault)}" for fault in error.errors()]
+            raise SettingsError(sorted(errors)) from None
 
     @classmethod
     def variables(cls) -> list[str]:

@@ -61,11 +61,11 @@ class Flights:
         """Enter one that is about to be sent."""
         self._flights[canary] = _Flight(now_s)
 
-    def answered(self, canary: str, *, now_s: float) -> list[Arrival]:
+    def responded(self, canary: str, *, now_s: float) -> list[Arrival]:
         """Say that the tracker answered 2xx."""
         return self._reach(canary, "answered", now_s)
 
-    def not_answered(self, canary: str, detail: str) -> None:
+    def no_response(self, canary: str, detail: str) -> None:
         """Say what came instead of a 2xx. The event may be stored all the same, so it is looked for on."""
         if canary in self._flights:
             self._flights[canary].detail = detail

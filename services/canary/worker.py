@@ -15,7 +15,7 @@ from services.backbone.logs import get_logger
 from services.backbone.metrics import CanaryMetrics
 from services.backbone.process import http_server
 from services.canary.core import Arrival, Flights, device_of
-from services.canary.lookups import CounterPositions, NotAnswered, TopicWatch, TrackerDoor
+from services.canary.lookups import CounterPositions, NoResponse, TopicWatch, TrackerDoor
 from services.canary.lookups.topic import Found
 from services.canary.settings import Settings
 
@@ -90,7 +90,7 @@ class Canary:
             tasks.create_task(self._send_on())
             tasks.create_task(self._follow_topic())
             tasks.create_task(self._follow_counter())
-            tasks.create_task(self._tell_late())
+            tasks.create_task(self._report_late())
 
     async def _send_on(self) -> None:
         """Send one canary an interval; one that is answered late delays the next, so that never two wait."""
@@ -107,12 +107,12 @@ class Canary:
         try:
             async with asyncio.timeout(self._settings.interval_s):
                 await self._door.send(canary, device)
-        except NotAnswered as error:
-            self._flights.not_answered(canary, str(error))
+        except NoResponse as error:
+            self._flights.no_response(canary, str(error))
         except TimeoutError:
-            self._flights.not_answered(canary, f"no answer within {self._settings.interval_s} s")
+            self._flights.no_response(canary, f"no answer within {self._settings.interval_s} s")
         else:
-            self._tell(self._flights.answered(canary, now_s=time.monotonic()))
+            self._report(self._flights.responded(canary, now_s=time.monotonic()))
 
     async def _follow_topic(self) -> None:
         while not self._topic.stopping:
@@ -123,7 +123,7 @@ class Canary:
                 await asyncio.sleep(_PAUSE_S)
 
     def _take_found(self, found: Found) -> None:
-        self._tell(
+        self._report(
             self._flights.found(found.id, partition=found.partition, offset=found.offset, now_s=time.monotonic())
         )
         self._found.set()
@@ -139,17 +139,17 @@ class Canary:
                     log.debug("redis_unavailable", error=f"{type(error).__name__}: {error}")
                     await asyncio.sleep(_PAUSE_S)
                 else:
-                    self._tell(self._flights.counted(positions, now_s=time.monotonic()))
+                    self._report(self._flights.counted(positions, now_s=time.monotonic()))
                     await asyncio.sleep(_COUNTER_POLL_S)
 
-    async def _tell_late(self) -> None:
+    async def _report_late(self) -> None:
         while True:
             await asyncio.sleep(min(_LATE_LOOK_S, self._settings.late_s / 4))
             for late in self._flights.take_late(now_s=time.monotonic()):
                 self._metrics.late.labels(late.stage).inc()
                 log.warning("canary_late", id=late.id, stage=late.stage, late_s=self._settings.late_s, said=late.detail)
 
-    def _tell(self, arrivals: list[Arrival]) -> None:
+    def _report(self, arrivals: list[Arrival]) -> None:
         for arrival in arrivals:
             self._metrics.seen.labels(arrival.stage).inc()
             self._metrics.stage_seconds.labels(arrival.stage).observe(arrival.seconds)

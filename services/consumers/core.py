@@ -25,7 +25,7 @@ class Folded(NamedTuple):
     events: int
     invalid: int
     """Records that are no events: not three fields with one space between."""
-    copies: int
+    duplicates: int
     """Events whose fingerprint is one of `known`, or that of an event before them in the batch."""
     ids: bytes
     """The fingerprints of the counted events, one after the other. Events without an id have none."""
@@ -47,7 +47,7 @@ def fold(
     counts: Counts = defaultdict(int)
     seen = set(known)
     ids: list[bytes] = []
-    events = invalid = copies = 0
+    events = invalid = duplicates = 0
     for key, value, headers in records:
         try:
             event = split_event(value or b"")
@@ -57,13 +57,13 @@ def fold(
         id_ = fingerprint(event, key, headers)
         if id_ is not None:
             if id_ in seen:
-                copies += 1
+                duplicates += 1
                 continue
             seen.add(id_)
             ids.append(id_)
         count(event, counts, seen_at_ms)
         events += 1
-    return Folded(counts, events, invalid, copies, b"".join(ids))
+    return Folded(counts, events, invalid, duplicates, b"".join(ids))
 
 
 def ids_at(ids: bytes, places: Iterable[int]) -> set[bytes]:

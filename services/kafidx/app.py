@@ -23,7 +23,7 @@ from services.kafidx.store.topics import Topics
 
 log = get_logger(__name__)
 
-_REDIS_ANSWER_S = 3.0
+_REDIS_TIMEOUT_S = 3.0
 
 
 async def run(settings: Settings, stop: Event) -> None:
@@ -35,7 +35,7 @@ async def run(settings: Settings, stop: Event) -> None:
     """
     registry = CollectorRegistry()
     metrics = KafidxMetrics(registry)
-    redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_ANSWER_S, encoding_errors="replace")
+    redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S, encoding_errors="replace")
     ends = TopicEnds(settings.bootstrap_servers, names.EVENTS_TOPIC)
     dead_ends = TopicEnds(settings.bootstrap_servers, names.DEAD_LETTER_TOPIC)
     topics = Topics(settings, metrics)

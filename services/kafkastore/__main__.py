@@ -13,8 +13,8 @@ from functools import partial
 from services.backbone.logs import configure_logging
 from services.backbone.process import fail, load_settings, run_until_stopped
 from services.kafkastore.settings import Settings
-from services.kafkastore.worker.drained import wait_until_drained
 from services.kafkastore.worker.process import run
+from services.kafkastore.worker.wait_until_drained import wait_until_drained
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from services.backbone.settings import (
 )
 
 # A request with a long target is held that often while it is processed: as it came, as path, as query, as event.
-_TARGET_COPIES = 5
+_TARGET_FACTOR = 5
 # The headers of one request, and what the application needs for it.
 _HEADERS_BYTES = 262_144
 _BATCH_PATHS = "/batch,/v1/batch,/v1/b,/v1/import,/beacon/v1/batch"
@@ -108,27 +108,27 @@ class Settings(EventSizeSettings, ProcessSettings):
     @model_validator(mode="after")
     def _what_is_allowed_fits(self) -> Self:
         """Refuse limits under which a request that is allowed would be told to come again, however often it comes."""
-        request_bytes = _TARGET_COPIES * self.max_event_bytes
+        request_bytes = _TARGET_FACTOR * self.max_event_bytes
         bounds = [
             ("TRACKER_MAX_BODY_BYTES", self.max_body_bytes, "MAX_EVENT_BYTES", self.max_event_bytes),
             ("TRACKER_MAX_BODY_BYTES", self.max_body_bytes, "TRACKER_MAX_BATCH_BYTES", self.max_batch_bytes),
             # While nothing else waits any batch is taken; under load a larger one would never find the room.
             ("TRACKER_MAX_PENDING_BYTES", self.max_pending_bytes, "TRACKER_MAX_BATCH_BYTES", self.max_batch_bytes),
-            ("TRACKER_MAX_BUFFER_BYTES", self.max_buffer_bytes, f"{_TARGET_COPIES} x MAX_EVENT_BYTES", request_bytes),
+            ("TRACKER_MAX_BUFFER_BYTES", self.max_buffer_bytes, f"{_TARGET_FACTOR} x MAX_EVENT_BYTES", request_bytes),
             ("TRACKER_MAX_PENDING_EVENTS", self.max_pending_events, "TRACKER_MAX_BATCH_EVENTS", self.max_batch_events),
         ]
         if self.spool_directory is not None:
             bounds.append(("TRACKER_SPOOL_BYTES", self.spool_bytes, "TRACKER_MAX_BATCH_BYTES", self.max_batch_bytes))
-        faults = [f"{all_} ({has}) must be at least {one} ({needs})" for all_, has, one, needs in bounds if has < needs]
-        if faults:
-            raise ValueError("; ".join(faults))
+        errors = [f"{all_} ({has}) must be at least {one} ({needs})" for all_, has, one, needs in bounds if has < needs]
+        if errors:
+            raise ValueError("; ".join(errors))
         return self
 
     @property
     def max_address_buffer_bytes(self) -> int:
         """What connections of one address may buffer: its part of the connections, and always one request."""
         part = min(self.max_address_connections / self.max_connections, 1.0)
-        one_request = _TARGET_COPIES * self.max_event_bytes + _HEADERS_BYTES
+        one_request = _TARGET_FACTOR * self.max_event_bytes + _HEADERS_BYTES
         return min(max(int(part * self.max_buffer_bytes), one_request), self.max_buffer_bytes)
 
     @property

@@ -62,12 +62,12 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     """A page that must neither raise an error nor break its own security policy."""
     page = await browser.new_page(viewport={"width": 1280, "height": 800}, accept_downloads=True)
     page.set_default_timeout(TIME_LIMIT_MS)
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
-    page.on("console", lambda message: faults.append(message.text) if "Security Policy" in message.text else None)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("dialog", lambda dialog: errors.append(f"dialog: {dialog.message}"))
+    page.on("console", lambda message: errors.append(message.text) if "Security Policy" in message.text else None)
     yield page
-    assert faults == []
+    assert errors == []
 
 
 @pytest.fixture(scope="session")

@@ -55,15 +55,15 @@ async def test_from_pixel_to_row(page: Page, stack: LocalStack, stage: Stage, tm
     await page.add_init_script(DRAWINGS)
     await open_live(page, stage.url)
     asked: dict[int, float] = {}
-    answered: dict[int, float] = {}
+    responded: dict[int, float] = {}
 
     async with aiohttp.ClientSession() as client:
 
         async def pixel(number: int) -> None:
             asked[number] = time.time() * 1000
-            async with client.get(f"{stack.tracker_url}/t/view.gif?n={number}") as answer:
-                assert answer.status == 200
-                answered[number] = time.time() * 1000
+            async with client.get(f"{stack.tracker_url}/t/view.gif?n={number}") as response:
+                assert response.status == 200
+                responded[number] = time.time() * 1000
 
         begun, pixels = time.monotonic(), []
         for number in range(rate * seconds):
@@ -80,16 +80,16 @@ async def test_from_pixel_to_row(page: Page, stack: LocalStack, stage: Stage, tm
     lengths = [length for _, length in drawings]
     drawn = {number: times[bisect_left(lengths, place)] for place, number in enumerate(order, start=1)}
     counted = range(warm_up, rate * seconds)
-    from_answer = [drawn[number] - answered[number] for number in counted]
+    from_response = [drawn[number] - responded[number] for number in counted]
     # What the test itself is late in reading an answer would make the way look shorter: so from the request on, too.
     from_request = [drawn[number] - asked[number] for number in counted]
-    figures = {
+    results = {
         "rows": len(counted),
         "pixels_per_s": round(rate * seconds / took_s),
-        "from_answer_p50_p99_ms": [round(median(from_answer)), p99(from_answer)],
+        "from_answer_p50_p99_ms": [round(median(from_response)), p99(from_response)],
         "from_request_p50_p99_ms": [round(median(from_request)), p99(from_request)],
     }
-    print(json.dumps(figures))  # noqa: T201 - the figures are what this test is run for
+    print(json.dumps(results))  # noqa: T201 - the figures are what this test is run for
     assert sorted(order) == list(range(rate * seconds))
     assert took_s < seconds * 1.05, "the pixels came too slowly"
-    assert p99(from_answer) < 250
+    assert p99(from_response) < 250

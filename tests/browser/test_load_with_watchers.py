@@ -24,9 +24,9 @@ from tests.journey.kafidx_load import (
     MB,
     SECONDS,
     STUCK,
-    WATCHERS,
+    SUBSCRIBERS,
     MemoryOf,
-    Watcher,
+    Subscriber,
     assert_all_accounted_for,
     assert_nothing_missed,
     produce,
@@ -49,8 +49,8 @@ async def test_the_page_answers_while_many_watch_and_one_never_reads(
         EventProducer(KafkaSettings.from_env(stack.environment())) as producer,
         contextlib.AsyncExitStack() as cleanup,
     ):
-        sockets = [await cleanup.enter_async_context(watching(stage.url)) for _ in range(WATCHERS - STUCK)]
-        readers = [Watcher(ws) for ws in sockets]
+        sockets = [await cleanup.enter_async_context(watching(stage.url)) for _ in range(SUBSCRIBERS - STUCK)]
+        readers = [Subscriber(ws) for ws in sockets]
         tasks = [asyncio.create_task(reader.read()) for reader in readers]
         # What the watchers that read, the page and the recent events take is there before: what is measured is what
         # those cost that never read.
@@ -68,25 +68,25 @@ async def test_the_page_answers_while_many_watch_and_one_never_reads(
         await expect(page.locator("[data-shown]")).to_have_text(f"{warm_up + count:,}", timeout=LATE_S * 1000)
         await expect(page.locator("[data-dropped]")).to_have_text("0")
         looking.cancel()
-        late = [Watcher(ws) for ws in stuck]
+        late = [Subscriber(ws) for ws in stuck]
         tasks += [asyncio.create_task(reader.read()) for reader in late]
         await asyncio.gather(*(reader.until(count, limit_s=LATE_S) for reader in late))
         for task in tasks:
             task.cancel()
     measured: dict[str, Any] = await page.evaluate("measured()")
-    figures = {
+    results = {
         "events": count,
         "events_per_s": round(count / took_s),
-        "watchers": WATCHERS,
+        "watchers": SUBSCRIBERS,
         "of_them_never_reading": STUCK,
         "rows_to_readers": sum(reader.rows for reader in readers),
-        "dropped_of_readers": sum(reader.books()["dropped"] for reader in readers),
-        "books_of_those_that_never_read": [reader.books() for reader in late],
+        "dropped_of_readers": sum(reader.ledger()["dropped"] for reader in readers),
+        "books_of_those_that_never_read": [reader.ledger() for reader in late],
         "kafidx_cpu_cores": round(cpu_s / took_s, 2),
         "kafidx_mb_before_peak": [round(size / MB, 1) for size in (before, memory.peak)],
         "page": measured,
     }
-    print("\n" + json.dumps(figures, indent=1))  # noqa: T201 - the figures are what this test is run for
+    print("\n" + json.dumps(results, indent=1))  # noqa: T201 - the figures are what this test is run for
     assert_nothing_missed(readers, warm_up + count)
     assert_all_accounted_for(late, count)
     assert memory.peak - before < STUCK * MAX_STUCK_MB * MB

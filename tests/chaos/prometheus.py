@@ -15,7 +15,7 @@ import yaml
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.ports import LOOPBACK, free_port
 from deploy.develop.localstack.processes import LocalProcess
-from tests.alerts import Watcher
+from tests.alerts import Subscriber
 
 MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
 
@@ -38,7 +38,7 @@ def config_for(targets: Mapping[str, str]) -> dict[str, Any]:
     return config
 
 
-class Prometheus(Watcher):
+class Prometheus(Subscriber):
     """One Prometheus on loopback."""
 
     def __init__(self, config: Mapping[str, Any], folder: Path) -> None:

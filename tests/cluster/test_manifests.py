@@ -335,12 +335,12 @@ def test_kafka_keeps_confirmed_records(manifests: list[Manifest]) -> None:
     voters = settings["KAFKA_CONTROLLER_QUORUM_VOTERS"].split(",")
     assert voters == [f"{node}@kafka-{node}.kafka:9093" for node in range(nodes)]
     assert settings["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == settings["KAFKA_UNCLEAN_LEADER_ELECTION_ENABLE"] == "false"
-    copies, in_sync = int(settings["KAFKA_DEFAULT_REPLICATION_FACTOR"]), int(settings["KAFKA_MIN_INSYNC_REPLICAS"])
-    assert (copies, in_sync) == ((3, 2) if nodes == 3 else (1, 1))
+    duplicates, in_sync = int(settings["KAFKA_DEFAULT_REPLICATION_FACTOR"]), int(settings["KAFKA_MIN_INSYNC_REPLICAS"])
+    assert (duplicates, in_sync) == ((3, 2) if nodes == 3 else (1, 1))
     topics = next(template for found, template in workloads(manifests) if found["kind"] == "Job")
     variables = {found["name"]: found["value"] for found in topics["spec"]["containers"][0]["env"]}
-    assert (variables["TOPICS_PARTITIONS"], variables["TOPICS_REPLICATION"]) == (str(PARTITIONS), str(copies))
+    assert (variables["TOPICS_PARTITIONS"], variables["TOPICS_REPLICATION"]) == (str(PARTITIONS), str(duplicates))
     # Twelve partitions, the dead letters, and a segment of each that is not closed yet, on each node that has a copy.
     kept = (PARTITIONS + 1) * int(variables["TOPICS_RETENTION_BYTES"])
     volume = kafka["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
-    assert kept * copies / nodes <= 0.7 * int(re.sub("Gi$", "", volume)) * 2**30
+    assert kept * duplicates / nodes <= 0.7 * int(re.sub("Gi$", "", volume)) * 2**30

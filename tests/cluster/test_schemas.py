@@ -34,7 +34,7 @@ PACKAGES = (
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("build", BUILDS)
 def test_manifests_are_valid(builds: dict[str, list[Manifest]], build: str, version: str) -> None:
-    faults = []
+    errors = []
     with warnings.catch_warnings():
         # An API version that is on its way out is a warning there.
         warnings.simplefilter("error")
@@ -42,8 +42,8 @@ def test_manifests_are_valid(builds: dict[str, list[Manifest]], build: str, vers
             if manifest["apiVersion"] in OPERATORS:
                 continue
             if error := fault_of(json.dumps(manifest), version):
-                faults.append(f"{title(manifest)}: {error}")
-    assert faults == []
+                errors.append(f"{title(manifest)}: {error}")
+    assert errors == []
 
 
 @cache

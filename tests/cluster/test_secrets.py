@@ -114,9 +114,9 @@ def test_deleting_a_namespace_deletes_its_objects(
 
 
 @pytest.mark.parametrize("answer", ["yes", "", "pushy"])
-def test_namespace_is_kept_unless_its_name_is_entered(inside: Api, cluster: ApiServer, answer: str) -> None:
+def test_namespace_is_kept_unless_its_name_is_entered(inside: Api, cluster: ApiServer, response: str) -> None:
     with pytest.raises(OperatorError, match="nothing was deleted"):
-        namespaces.delete(inside, "push", print, ask=lambda _: answer)
+        namespaces.delete(inside, "push", print, ask=lambda _: response)
     assert Key("v1", "namespaces", "", "push") in cluster.state.objects
 
 

@@ -26,7 +26,7 @@ from deploy.operate.dead_letters import StoredDeadLetter, read_dead_letters
 from services.backbone import names
 from services.backbone.events import RawEvent, encode_raw
 from services.backbone.kafka import TopicReader
-from services.backbone.queue import Books, EventQueue
+from services.backbone.queue import EventQueue, Ledger
 from services.backbone.settings import KafkaSettings
 from tests.contract.killed_kafkastore import KilledKafkastore, Point
 
@@ -180,24 +180,24 @@ def doom(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, tmp_path
         service.kill()
 
 
-async def settled(queue: EventQueue, produced: int, dead: int = 0) -> Books:
+async def steady(queue: EventQueue, produced: int, dead: int = 0) -> Ledger:
     """Wait until everything is shipped; the books balance at every look on the way."""
 
     async def done() -> bool:
-        books = await queue.books()
-        assert books.unaccounted == 0
-        return books.waiting == 0 and books.produced + books.dead >= produced + dead
+        ledger = await queue.ledger()
+        assert ledger.unaccounted == 0
+        return ledger.waiting == 0 and ledger.produced + ledger.dead >= produced + dead
 
     await until(done, "the books settle")
-    books = await queue.books()
-    assert (books.produced, books.dead, books.waiting) == (produced, dead, 0)
-    return books
+    ledger = await queue.ledger()
+    assert (ledger.produced, ledger.dead, ledger.waiting) == (produced, dead, 0)
+    return ledger
 
 
 def readiness(service: ServiceProcess) -> dict[str, Any]:
     try:
-        with urllib.request.urlopen(f"{service.internal_url}/readyz", timeout=5) as answer:  # noqa: S310 - loopback
-            body: dict[str, Any] = json.load(answer)
+        with urllib.request.urlopen(f"{service.internal_url}/readyz", timeout=5) as response:  # noqa: S310 - loopback
+            body: dict[str, Any] = json.load(response)
     except urllib.error.HTTPError as error:
         with error:
             body = json.load(error)
@@ -246,7 +246,7 @@ def command_line(stack: LocalStack, redis: LocalRedis, *words: str) -> Command:
     return Command([sys.executable, "-m", "deploy.cli", *words], environ)
 
 
-async def letters_since(stack: LocalStack, since_ms: int) -> list[StoredDeadLetter]:
+async def dead_letters_since(stack: LocalStack, since_ms: int) -> list[StoredDeadLetter]:
     """Return the dead letters whose header says that they are of this time or later, in their order."""
     settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": stack.bootstrap_servers})
     async with TopicReader(settings, names.DEAD_LETTER_TOPIC) as reader:

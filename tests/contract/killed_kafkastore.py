@@ -89,10 +89,10 @@ def _arm_send(countdown: _Countdown, *, whole: bool) -> None:
 def _arm_confirm(countdown: _Countdown) -> None:
     confirm = EventQueue.confirm
 
-    async def armed(self: EventQueue, claim: Claim, **figures: Any) -> bool:
+    async def armed(self: EventQueue, claim: Claim, **results: Any) -> bool:
         if countdown.reached():
             _die()
-        return await confirm(self, claim, **figures)
+        return await confirm(self, claim, **results)
 
     EventQueue.confirm = armed  # type: ignore[method-assign]
 

@@ -65,11 +65,11 @@ def comes_through(canary: ServiceProcess) -> None:
 def test_a_canary_is_seen_at_every_stage(stack: LocalStack) -> None:
     canary = stack.service("canary")
     eventually(lambda: all(seen(canary, stage) >= 3 for stage in STAGES))
-    answered, topic, counted = (
+    responded, topic, counted = (
         value(canary, "push_canary_stage_seconds_sum", stage) / value(canary, "push_canary_stage_seconds_count", stage)
         for stage in STAGES
     )
-    assert 0 < answered <= topic <= counted < 3
+    assert 0 < responded <= topic <= counted < 3
     for stage in STAGES:
         assert abs(value(canary, "push_canary_last_success_timestamp_seconds", stage) - time.time()) < 10
 

@@ -131,7 +131,7 @@ def members(bench: Bench, tmp_path: Path) -> Iterator[Members]:
         group.end(member, signal.SIGKILL)
 
 
-class Books:
+class Ledger:
     """What was sent to the topic, against what the counter says of it.
 
     The topic is the real one, which other tests write to as well: types of its own say which events are of a test.
@@ -172,7 +172,7 @@ class Books:
         counts = await self._bench.store.counts(COUNTER)
         assert {label: count for label, count in counts.items() if label.startswith(self._token)} == self._sent
 
-    async def settle(self) -> None:
+    async def on_stored(self) -> None:
         """Wait until counted, and on until no member can have anything in hand that it could count twice.
 
         A member writes what it has in hand before it polls again. So each must count events that were sent when all
@@ -222,7 +222,7 @@ async def churn(members: Members, chance: random.Random, *, moves: int) -> list[
 # Before those that kill: what they may do to a group on Tansu, it keeps.
 async def test_process_is_ready_when_it_counts_and_stops_at_once_with_0(bench: Bench, members: Members) -> None:
     before = await begin_at_the_end(bench)
-    books = Books(bench, members, before, before.ends)
+    ledger = Ledger(bench, members, before, before.ends)
     member = members.start()
 
     async def ready() -> bool:
@@ -230,8 +230,8 @@ async def test_process_is_ready_when_it_counts_and_stops_at_once_with_0(bench: B
 
     assert not await ready()
     await eventually(ready)
-    await books.send(30)
-    await books.wait_until_counted()
+    await ledger.send(30)
+    await ledger.wait_until_counted()
     assert await ready()
 
     began = time.monotonic()
@@ -251,16 +251,16 @@ async def test_sums_are_exact_when_members_are_killed_and_come_and_go(
     seed, moves = seed_and_moves
     chance = random.Random(seed)
     before = await bench.extent()
-    books = Books(bench, members, before, before.begins)
+    ledger = Ledger(bench, members, before, before.begins)
 
     members.start()
     churning = asyncio.create_task(churn(members, chance, moves=moves))
     while not churning.done():
-        await books.send(chance.randint(1, 400))
+        await ledger.send(chance.randint(1, 400))
         await asyncio.sleep(0.3)  # there is always something to count, and never more than Tansu gives in time
     history = await churning
 
-    await books.settle()
+    await ledger.on_stored()
     # -15: told to stop before Python had begun to run it.
     assert {move for move in history if move.startswith("stop")} <= {"stop -> 0", "stop -> -15"}, history
     assert '"level": "error"' not in members.logged()
@@ -270,9 +270,9 @@ async def test_sums_are_exact_when_members_are_killed_and_come_and_go(
 @pytest.mark.timeout(180)
 async def test_member_that_was_frozen_past_its_session_counts_nothing_twice(bench: Bench, members: Members) -> None:
     before = await begin_at_the_end(bench)
-    books = Books(bench, members, before, before.ends)
+    ledger = Ledger(bench, members, before, before.ends)
     frozen = members.start()
-    await books.send(3000)
+    await ledger.send(3000)
 
     async def begun() -> bool:
         return (await bench.store.progress(COUNTER)).events > 0
@@ -280,11 +280,11 @@ async def test_member_that_was_frozen_past_its_session_counts_nothing_twice(benc
     await eventually(begun)
     frozen.process.send_signal(signal.SIGSTOP)
     members.start()
-    await books.send(3000)
-    await books.wait_until_counted()  # by the other one
+    await ledger.send(3000)
+    await ledger.wait_until_counted()  # by the other one
     frozen.process.send_signal(signal.SIGCONT)
-    await books.send(3000)
-    await books.settle()
+    await ledger.send(3000)
+    await ledger.on_stored()
 
 
 async def begin_at_the_end(bench: Bench) -> Extent:

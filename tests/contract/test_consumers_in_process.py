@@ -163,16 +163,16 @@ async def test_copies_are_dropped_in_a_batch_across_batches_partitions_a_restart
             await eventually(passed(bench, 1800 + 3 * 1200))
     assert await bench.store.counts("event_counter") == {"a": 300, "b": 300, "c": 300}
     progress = await bench.store.progress("event_counter")
-    assert progress._replace(last_received_ms=0) == Progress(events=900, copies=4500)
+    assert progress._replace(last_received_ms=0) == Progress(events=900, duplicates=4500)
     assert sum((await bench.store.positions("event_counter")).values()) == progress.passed
     consumer = {"consumer": "event_counter"}
-    told = [registry.get_sample_value("push_consumer_events_copies_total", consumer) for registry in registries]
-    assert all(told)
-    assert sum(share or 0 for share in told) == 600 * 2 // 2 + 3 * 1200 - 300
+    reported = [registry.get_sample_value("push_consumer_events_duplicates_total", consumer) for registry in registries]
+    assert all(reported)
+    assert sum(share or 0 for share in reported) == 600 * 2 // 2 + 3 * 1200 - 300
 
 
 async def each_has_a_share(*members: StatisticsConsumer) -> bool:
-    shares = [member._kafka.placed() if member._kafka else set() for member in members]
+    shares = [member._kafka.positioned() if member._kafka else set() for member in members]
     return all(shares) and sum(map(len, shares)) == PARTITIONS
 
 
@@ -187,7 +187,7 @@ async def test_ids_are_known_by_the_header_or_by_meta_and_events_without_one_alw
         await bench.producer.produce(names.EVENTS_TOPIC, [with_header, without, with_meta, without])
         await eventually(passed(bench, 6))
     assert await bench.store.counts("event_counter") == {"a": 1, "c": 3}
-    assert (await bench.store.progress("event_counter")).copies == 2
+    assert (await bench.store.progress("event_counter")).duplicates == 2
 
 
 async def test_claimed_ids_take_nothing_from_the_events_of_other_senders(bench: Bench) -> None:
@@ -203,7 +203,7 @@ async def test_claimed_ids_take_nothing_from_the_events_of_other_senders(bench: 
         await bench.producer.produce(names.EVENTS_TOPIC, [*real, *real])
         await eventually(passed(bench, 900))
     assert await bench.store.counts("event_counter") == {"claim": 300, "order": 300}
-    assert (await bench.store.progress("event_counter")).copies == 300
+    assert (await bench.store.progress("event_counter")).duplicates == 300
 
 
 async def test_all_counters_drop_the_same_copies(bench: Bench) -> None:
@@ -216,7 +216,7 @@ async def test_all_counters_drop_the_same_copies(bench: Bench) -> None:
             await eventually(passed(bench, 600, name))
     for name in HANDLERS:
         progress = await bench.store.progress(name)
-        assert progress._replace(last_received_ms=0) == Progress(events=300, copies=300), name
+        assert progress._replace(last_received_ms=0) == Progress(events=300, duplicates=300), name
     assert sum((await bench.store.counts("search_counter")).values()) == 150
     timing = await bench.store.counts("timing_stats")
     assert {series: histogram.values for series, histogram in histograms(timing).items()} == {"klag": 300, "tsavg": 300}

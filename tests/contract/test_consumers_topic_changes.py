@@ -91,8 +91,8 @@ async def delete_topic(bench: Bench) -> None:
 async def make_topic(bench: Bench, partitions: int) -> None:
     async def made() -> bool:
         async with admin_of(bench) as admin:
-            answer = await admin.create_topics([NewTopic(names.EVENTS_TOPIC, partitions, 1)])
-        return bool(answer.topic_errors[0][1] == 0)  # refused until the former one is gone
+            response = await admin.create_topics([NewTopic(names.EVENTS_TOPIC, partitions, 1)])
+        return bool(response.topic_errors[0][1] == 0)  # refused until the former one is gone
 
     await eventually(made)
 
@@ -118,7 +118,7 @@ async def balanced(bench: Bench) -> Progress:
     progress = await bench.store.progress(COUNTER)
     positions = await bench.store.positions(COUNTER)
     left = sum(positions.values()) + progress.given_up
-    assert left == progress.events + progress.invalid + progress.missed + progress.copies, (positions, progress)
+    assert left == progress.events + progress.invalid + progress.missed + progress.duplicates, (positions, progress)
     return progress
 
 
@@ -238,7 +238,7 @@ async def test_position_that_is_no_number_stops_its_partition_alone(bench: Bench
         await eventually(counted(bench, {"a": 300, "b": 300}))
         assert member.metric("partitions_stopped") == 0
         assert await member.readiness() == f"partitions {list(range(PARTITIONS))}"
-    assert (await balanced(bench)).copies == 0
+    assert (await balanced(bench)).duplicates == 0
 
 
 async def test_field_of_no_partition_among_the_positions_stops_nothing(bench: Bench) -> None:

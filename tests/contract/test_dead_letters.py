@@ -15,7 +15,7 @@ from deploy.develop.localstack.kafka import KafkaKind
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.events import encode_raw
-from services.backbone.queue import Books, EventQueue
+from services.backbone.queue import EventQueue, Ledger
 from tests.contract.kafkastore_bench import (
     LEASE_S,
     Command,
@@ -23,11 +23,11 @@ from tests.contract.kafkastore_bench import (
     Kafkastore,
     Topic,
     command_line,
+    dead_letters_since,
     entries,
-    letters_since,
     raw_event,
     readable,
-    settled,
+    steady,
     until,
 )
 
@@ -56,8 +56,8 @@ async def allow_records_of(bootstrap_servers: str, limit_bytes: int) -> None:
     try:
         # All of the topic's settings: those that are not named here would go back to the broker's.
         configs = {"max.message.bytes": str(limit_bytes), "retention.ms": str(WEEK_MS)}
-        [answer] = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, names.EVENTS_TOPIC, configs)])
-        assert [error for error, *_ in answer.resources] == [0]
+        [response] = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, names.EVENTS_TOPIC, configs)])
+        assert [error for error, *_ in response.resources] == [0]
     finally:
         await admin.close()
 
@@ -76,7 +76,7 @@ async def test_the_record_that_the_topic_was_too_small_for_is_replayed_once_it_i
     try:
         kafkastore()
         await queue.push(mixed)
-        await settled(queue, produced=999, dead=1)
+        await steady(queue, produced=999, dead=1)
         listed = json.loads((await operator.command("dead.list", "--json").run()).text)
         [letter] = listed["letters"]
         assert listed["by_reason"] == {"record is too large for the topic": 1}
@@ -88,13 +88,13 @@ async def test_the_record_that_the_topic_was_too_small_for_is_replayed_once_it_i
     dry = await operator.command("dead.replay", "--dry-run").run()
     assert dry.code == 0
     assert "record is too large for the topic" in dry.text
-    assert (await queue.books()).produced == 999
+    assert (await queue.ledger()).produced == 999
     first = await operator.command("dead.replay").run()
     assert (first.code, "1 put back into the queue" in first.text) == (0, True), first.text
-    await settled(queue, produced=1000)
+    await steady(queue, produced=1000)
     second = await operator.command("dead.replay").run()
     assert (second.code, "nothing to put back" in second.text) == (0, True), second.text
-    assert await settled(queue, produced=1000) == Books(accepted=1000, produced=1000)
+    assert await steady(queue, produced=1000) == Ledger(accepted=1000, produced=1000)
     assert "yes" in (await operator.command("dead.list").run()).text
 
 
@@ -104,26 +104,26 @@ async def test_a_replay_that_is_interrupted_goes_on_where_it_ended(
     poison = [encode_raw(raw_event(f"late-{n}", received_at_ms=-1)) for n in range(300)]
     await queue.push(poison)
     service = kafkastore(IP_MODE="full")
-    await settled(queue, produced=0, dead=300)
+    await steady(queue, produced=0, dead=300)
     service.stop()
 
     running = await operator.command("dead.replay", "--rate", "60").start()
 
     async def on_its_way() -> bool:
-        return (await queue.books()).listed >= 40
+        return (await queue.ledger()).listed >= 40
 
     await until(on_its_way, "some are put back")
     running.send_signal(signal.SIGKILL)
     await running.communicate()
-    books = await queue.books()
-    assert 40 <= books.listed < 300
-    assert books == Books(accepted=300, dead=300 - books.listed, listed=books.listed)
+    ledger = await queue.ledger()
+    assert 40 <= ledger.listed < 300
+    assert ledger == Ledger(accepted=300, dead=300 - ledger.listed, listed=ledger.listed)
 
     again = await operator.command("dead.replay").run()
     assert again.code == 0
-    assert f"{300 - books.listed} put back into the queue" in again.text
+    assert f"{300 - ledger.listed} put back into the queue" in again.text
     assert sorted([entry async for entry in queue.waiting()]) == sorted(poison)
-    assert await queue.books() == Books(accepted=300, listed=300)
+    assert await queue.ledger() == Ledger(accepted=300, listed=300)
 
 
 async def test_letters_that_a_killed_kafkastore_wrote_twice_go_back_once_and_again_when_they_die_again(
@@ -134,18 +134,18 @@ async def test_letters_that_a_killed_kafkastore_wrote_twice_go_back_once_and_aga
     doomed = doom("before_confirm", 1, IP_MODE="full", KAFKASTORE_LEASE_S=str(LEASE_S))
     assert await asyncio.to_thread(doomed.process.wait, timeout_s=30.0) == -signal.SIGKILL
     kafkastore(IP_MODE="full")
-    await settled(queue, produced=0, dead=3)
-    assert len(await letters_since(local_stack, operator.begun_ms)) == 6
+    await steady(queue, produced=0, dead=3)
+    assert len(await dead_letters_since(local_stack, operator.begun_ms)) == 6
 
     said = await operator.command("dead.replay").run()
     assert "3 put back into the queue" in said.text
     assert "3 more letters hold the same entries" in said.text
 
     async def dead_again() -> bool:
-        return len(await letters_since(local_stack, operator.begun_ms)) == 9
+        return len(await dead_letters_since(local_stack, operator.begun_ms)) == 9
 
     await until(dead_again, "they have died again")
-    await settled(queue, produced=0, dead=3)
+    await steady(queue, produced=0, dead=3)
     said = await operator.command("dead.replay").run()
     assert "3 put back into the queue" in said.text
     assert "6 were put back before" in said.text
@@ -164,7 +164,7 @@ async def test_only_what_is_meant_goes_back_and_what_was_cut_is_said(
         ]
     )
     service = kafkastore(IP_MODE="full")
-    await settled(queue, produced=0, dead=5)
+    await steady(queue, produced=0, dead=5)
     service.stop()
     stages = {dict(letter.headers)[names.HEADER_DEAD_STAGE] for letter in await dead_letters.records()}
     assert stages == {b"decode", b"enrich"}
@@ -179,7 +179,7 @@ async def test_only_what_is_meant_goes_back_and_what_was_cut_is_said(
     assert rest.code == 1
     assert "1 put back" in rest.text
     assert "1 are truncated and can't be put back" in rest.text
-    assert await queue.books() == Books(accepted=5, dead=1, listed=4)
+    assert await queue.ledger() == Ledger(accepted=5, dead=1, listed=4)
     listed = await operator.command("dead.list", "--limit", "2").run()
     assert "the newest 2 of 5" in listed.text
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from deploy.develop.localstack import LocalStack
 from services.backbone.events import decode_event, decode_raw, encode_raw
 from services.backbone.queue import EventQueue
-from tests.contract.kafkastore_bench import Kafkastore, Topic, entries, raw_event, readiness, settled, until
+from tests.contract.kafkastore_bench import Kafkastore, Topic, entries, raw_event, readiness, steady, until
 
 
 async def test_entries_become_events_in_the_three_field_format(
@@ -15,7 +15,7 @@ async def test_entries_become_events_in_the_three_field_format(
 ) -> None:
     await queue.push([encode_raw(raw_event("one")), encode_raw(raw_event("two", query=b"", path=b"/x/a%20b"))])
     service = kafkastore()
-    await settled(queue, produced=2)
+    await steady(queue, produced=2)
 
     by_id = {dict(record.headers)["id"]: record for record in await events.records()}
     one, two = by_id[b"one"], by_id[b"two"]
@@ -39,7 +39,7 @@ async def test_the_records_of_one_device_keep_their_order(
     batch = entries(500, query=b"di=device-9")
     await queue.push(list(batch.values()))
     kafkastore(KAFKASTORE_BATCH_EVENTS="70")
-    await settled(queue, produced=500)
+    await steady(queue, produced=500)
     assert await events.ids() == list(batch)
     assert len({record.partition for record in await events.records()}) == 1
 
@@ -48,12 +48,12 @@ async def test_a_lone_entry_is_shipped_at_once(kafkastore: Kafkastore, queue: Ev
     service = kafkastore()
     await asyncio.to_thread(service.wait_until_ready)
     await queue.push(list(entries(1).values()))  # connects, asks for the topic
-    await settled(queue, produced=1)
+    await steady(queue, produced=1)
     took_s = []
     for produced in range(2, 5):
         begin = time.monotonic()
         await queue.push(list(entries(1).values()))
-        await settled(queue, produced=produced)
+        await steady(queue, produced=produced)
         took_s.append(time.monotonic() - begin)
     assert min(took_s) < 1.0  # a wait of the service's own would be in each, a stall of the machine is not
     delays = [decode_event(record.value).queue_delay_ms for record in await events.records()]
@@ -73,7 +73,7 @@ async def test_poison_goes_to_the_dead_letters_and_holds_up_nothing(
     mixed[10:10] = poison
     await queue.push(mixed)
     kafkastore()
-    await settled(queue, produced=50, dead=len(poison))
+    await steady(queue, produced=50, dead=len(poison))
 
     assert sorted(await events.ids()) == sorted(good)
     letters = await dead_letters.records()
@@ -109,7 +109,7 @@ async def test_no_more_of_an_address_reaches_kafka_than_the_mode_allows(
 ) -> None:
     await queue.push([encode_raw(raw_event("a", query=b"")), encode_raw(raw_event("b", received_at_ms=-1))])
     kafkastore(IP_MODE="none")
-    await settled(queue, produced=1, dead=1)
+    await steady(queue, produced=1, dead=1)
     [record] = await events.records()
     assert decode_event(record.value).address == ""
     assert decode_event(record.value).place.country == "RU"
@@ -125,7 +125,7 @@ async def test_without_a_city_database_events_flow_and_readiness_says_so(
     service = kafkastore(GEOIP_DATABASE=str(database), KAFKASTORE_GEOIP_CHECK_S="0.2")
     await asyncio.to_thread(service.wait_until_ready)
     await queue.push([encode_raw(raw_event("before"))])
-    await settled(queue, produced=1)
+    await steady(queue, produced=1)
     assert readiness(service)["checks"]["geoip"]["detail"] == "city.mmdb: no such file, its places are XX"
     assert "push_kafkastore_geoip_loaded 0.0" in service.metrics()
 
@@ -136,7 +136,7 @@ async def test_without_a_city_database_events_flow_and_readiness_says_so(
 
     await until(loaded, "the database is picked up")
     await queue.push([encode_raw(raw_event("after"))])
-    await settled(queue, produced=2)
+    await steady(queue, produced=2)
     places = {event.id: event.place.country for event in map(decode_event, [r.value for r in await events.records()])}
     assert places == {"before": "XX", "after": "RU"}
 

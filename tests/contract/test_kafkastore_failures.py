@@ -6,7 +6,7 @@ import time
 
 from deploy.develop.localstack import LocalStack
 from services.backbone.queue import EventQueue
-from tests.contract.kafkastore_bench import LEASE_S, Kafkastore, Topic, entries, readiness, settled, until
+from tests.contract.kafkastore_bench import LEASE_S, Kafkastore, Topic, entries, readiness, steady, until
 
 
 async def test_killed_in_the_middle_nothing_is_lost(kafkastore: Kafkastore, queue: EventQueue, events: Topic) -> None:
@@ -19,16 +19,16 @@ async def test_killed_in_the_middle_nothing_is_lost(kafkastore: Kafkastore, queu
         service = kafkastore(KAFKASTORE_BATCH_EVENTS="500")
 
         async def well_on_its_way(enough: int = produced_before_kill) -> bool:
-            books = await queue.books()
-            assert books.unaccounted == 0
-            return (books.produced >= enough and books.claimed > 0) or books.waiting == 0
+            ledger = await queue.ledger()
+            assert ledger.unaccounted == 0
+            return (ledger.produced >= enough and ledger.claimed > 0) or ledger.waiting == 0
 
         await until(well_on_its_way, "some are produced")
         service.kill()
-        kills += (await queue.books()).waiting > 0
+        kills += (await queue.ledger()).waiting > 0
     assert kills > 0
     kafkastore()
-    await settled(queue, produced=12_000)
+    await steady(queue, produced=12_000)
     ids = await events.ids()
     assert set(ids) == set(batch)
     assert len(ids) < 12_000 + 500 * 4
@@ -40,7 +40,7 @@ async def test_a_broker_that_hangs_holds_two_batches_and_loses_nothing(
     service = kafkastore(KAFKASTORE_BATCH_EVENTS="100")
     await asyncio.to_thread(service.wait_until_ready)
     await queue.push(list(entries(1).values()))
-    await settled(queue, produced=1)
+    await steady(queue, produced=1)
     batch = entries(1000)
     local_stack.kafka.process.send_signal(signal.SIGSTOP)
     try:
@@ -53,13 +53,13 @@ async def test_a_broker_that_hangs_holds_two_batches_and_loses_nothing(
         await until(not_ready, "readiness tells of Kafka")
         # Longer than the lease: it is renewed, so that nobody takes the batch back.
         await asyncio.sleep(LEASE_S + 1.5)
-        books = await queue.books()
-        assert (books.produced, books.claimed, books.listed) == (1, 200, 800)
+        ledger = await queue.ledger()
+        assert (ledger.produced, ledger.claimed, ledger.listed) == (1, 200, 800)
         await queue.reclaim()
-        assert (await queue.books()).claimed == 200
+        assert (await queue.ledger()).claimed == 200
     finally:
         local_stack.kafka.process.send_signal(signal.SIGCONT)
-    await settled(queue, produced=1001)
+    await steady(queue, produced=1001)
     assert set(batch) <= set(await events.ids())
 
     async def ready() -> bool:
@@ -78,15 +78,15 @@ async def test_stopped_while_the_broker_hangs_it_gives_its_batch_back_and_exits_
         await queue.push(list(entries(10).values()))
 
         async def claimed() -> bool:
-            return (await queue.books()).claimed == 10
+            return (await queue.ledger()).claimed == 10
 
         await until(claimed, "the batch is claimed")
         begin = time.monotonic()
         service.process.terminate()
         assert await asyncio.to_thread(service.process.wait, timeout_s=10.0) == 0
         assert time.monotonic() - begin < 10.0
-        books = await queue.books()
-        assert (books.listed, books.claimed, books.unaccounted) == (10, 0, 0)
+        ledger = await queue.ledger()
+        assert (ledger.listed, ledger.claimed, ledger.unaccounted) == (10, 0, 0)
     finally:
         local_stack.kafka.process.send_signal(signal.SIGCONT)
 
@@ -99,14 +99,14 @@ async def test_stopped_at_work_it_loses_nothing_and_exits_with_0(
     service = kafkastore(KAFKASTORE_BATCH_EVENTS="300")
 
     async def begun() -> bool:
-        return (await queue.books()).produced > 0
+        return (await queue.ledger()).produced > 0
 
     await until(begun, "some are produced")
     service.process.terminate()
     assert await asyncio.to_thread(service.process.wait, timeout_s=10.0) == 0
-    books = await queue.books()
-    assert (books.claimed, books.unaccounted) == (0, 0)
-    assert len(await events.ids()) == books.produced
+    ledger = await queue.ledger()
+    assert (ledger.claimed, ledger.unaccounted) == (0, 0)
+    assert len(await events.ids()) == ledger.produced
     kafkastore()
-    await settled(queue, produced=6000)
+    await steady(queue, produced=6000)
     assert sorted(await events.ids()) == sorted(batch)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.backbone.queue import EventQueue
-from tests.contract.kafkastore_bench import LEASE_S, Doom, Kafkastore, Topic, entries, settled, until
+from tests.contract.kafkastore_bench import LEASE_S, Doom, Kafkastore, Topic, entries, steady, until
 from tests.contract.killed_kafkastore import POINTS, Point
 
 KILLS_A_POINT = 10
@@ -30,22 +30,22 @@ async def test_killed_there_it_loses_nothing(
     await queue.push(list(batch.values()))
     doomed = doom(point, 2, KAFKASTORE_LEASE_S=str(LEASE_S), KAFKASTORE_BATCH_EVENTS="100")
     assert await asyncio.to_thread(doomed.process.wait, timeout_s=30.0) == -signal.SIGKILL
-    books = await queue.books()
-    assert books.unaccounted == 0
+    ledger = await queue.ledger()
+    assert ledger.unaccounted == 0
     # Two batches are in hand at most: when the second one is claimed and enriched, the first is on its way to Kafka.
     before_it_is_sent = point in ("after_claim", "after_enrich")
-    assert books.produced in ((0, 100) if before_it_is_sent else (100,))
-    assert books.claimed in (100, 200)
+    assert ledger.produced in ((0, 100) if before_it_is_sent else (100,))
+    assert ledger.claimed in (100, 200)
     kafkastore()
-    await settled(queue, produced=500)
+    await steady(queue, produced=500)
     ids = await events.ids()
     assert set(ids) == set(batch)
     # What Kafka had of a batch that was not confirmed is there twice, and nothing else is.
-    copies = len(ids) - 500
+    duplicates = len(ids) - 500
     if before_it_is_sent:
-        assert copies <= 100 - books.produced
+        assert duplicates <= 100 - ledger.produced
     else:
-        assert copies == {"part_of_send": 50, "whole_send": 100, "before_confirm": 100}[point]
+        assert duplicates == {"part_of_send": 50, "whole_send": 100, "before_confirm": 100}[point]
 
 
 @pytest.mark.endurance
@@ -67,7 +67,7 @@ async def test_killed_fifty_times_under_load_it_loses_nothing_and_its_claims_flo
             assert await asyncio.to_thread(doomed.process.wait, timeout_s=60.0) == -signal.SIGKILL
             died_at = time.monotonic()
             left_behind |= {key: died_at for key in await queue.claims() if f"-{doomed.pid}-" in key}
-    await settled(queue, produced=len(pushed))
+    await steady(queue, produced=len(pushed))
     assert set(await events.ids()) == pushed
     assert len(left_behind) == len(points)
     assert max(waited_s) < FLOWS_AGAIN_S
@@ -80,7 +80,7 @@ async def _load(queue: EventQueue) -> AsyncIterator[set[str]]:
     pushed: set[str] = set()
 
     async def room() -> bool:
-        return (await queue.books()).listed < 400
+        return (await queue.ledger()).listed < 400
 
     async def push() -> None:
         while True:

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.queue import EventQueue
-from tests.contract.kafkastore_bench import Kafkastore, Topic, entries, readiness, settled, until
+from tests.contract.kafkastore_bench import Kafkastore, Topic, entries, readiness, steady, until
 
 
 async def test_several_redis_servers_are_drained_by_one_process_and_one_that_is_away_stops_none(
@@ -28,8 +28,8 @@ async def test_several_redis_servers_are_drained_by_one_process_and_one_that_is_
         other_queue = EventQueue(redis)
         await queue.push(list(here.values()))
         await other_queue.push(list(there.values()))
-        await settled(queue, produced=30)
-        await settled(other_queue, produced=30)
+        await steady(queue, produced=30)
+        await steady(other_queue, produced=30)
     assert sorted(await events.ids()) == sorted([*here, *there])
     label = other.url.removeprefix("redis://")
     metrics = await asyncio.to_thread(service.metrics)
@@ -40,7 +40,7 @@ async def test_several_redis_servers_are_drained_by_one_process_and_one_that_is_
     other.process.kill()
     more = entries(30)
     await queue.push(list(more.values()))
-    await settled(queue, produced=60)
+    await steady(queue, produced=60)
     body = await asyncio.to_thread(readiness, service)
     assert not body["checks"][f"redis {label}"]["ok"]
     assert f'redis="{label}"' not in await asyncio.to_thread(service.metrics)
@@ -51,11 +51,11 @@ async def test_several_redis_servers_are_drained_by_one_process_and_one_that_is_
         other_queue = EventQueue(redis)
         await other_queue.push(list(entries(5).values()))
 
-        async def drained() -> bool:
-            books = await other_queue.books()
-            return books.waiting == 0 and books.unaccounted == 0
+        async def is_drained() -> bool:
+            ledger = await other_queue.ledger()
+            return ledger.waiting == 0 and ledger.unaccounted == 0
 
-        await until(drained, "the Redis that came back is drained")
+        await until(is_drained, "the Redis that came back is drained")
 
 
 async def test_a_redis_that_may_evict_is_refused_at_the_start_and_nothing_is_claimed(
@@ -73,8 +73,8 @@ async def test_a_redis_that_may_evict_is_refused_at_the_start_and_nothing_is_cla
     assert "maxmemory-policy is allkeys-lru" in said
     assert redis_beside_the_tracker.url.removeprefix("redis://") in said
     assert "Traceback" not in said
-    books = await queue.books()
-    assert (books.listed, books.claimed) == (3, 0)
+    ledger = await queue.ledger()
+    assert (ledger.listed, ledger.claimed) == (3, 0)
 
 
 async def test_a_redis_that_comes_late_and_may_evict_is_refused_at_its_first_answer(
@@ -96,6 +96,6 @@ async def test_a_redis_that_comes_late_and_may_evict_is_refused_at_its_first_ans
         finally:
             late.process.send_signal(signal.SIGCONT)
         assert await asyncio.to_thread(service.process.wait, timeout_s=30.0) == 78
-        books = await EventQueue(redis).books()
-        assert (books.listed, books.claimed) == (3, 0)
+        ledger = await EventQueue(redis).ledger()
+        assert (ledger.listed, ledger.claimed) == (3, 0)
     late.process.stop()

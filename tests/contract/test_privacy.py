@@ -20,7 +20,7 @@ from services.backbone import names
 from services.backbone.counters import CounterStore
 from services.backbone.events import encode_raw
 from services.backbone.queue import EventQueue
-from tests.contract.kafkastore_bench import LEASE_S, letters_since, raw_event, settled, until
+from tests.contract.kafkastore_bench import LEASE_S, dead_letters_since, raw_event, steady, until
 
 
 class Visitors(NamedTuple):
@@ -92,8 +92,8 @@ class Scene:
             "Idempotency-Key": f"{address}-{event_type}",
         }
         request = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
-            assert answer.status == 200
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - loopback
+            assert response.status == 200
 
     def send_while_redis_hangs(self, address: str, event_type: str) -> None:
         self.redis.process.send_signal(signal.SIGSTOP)
@@ -120,8 +120,8 @@ class Scene:
         for path in ("/kafidx", "/consumers/metadata_counter/data", "/consumers"):
             with urllib.request.urlopen(
                 f"http://127.0.0.1:{self.environment['KAFIDX_PORT']}{path}", timeout=10
-            ) as answer:
-                answer.read()
+            ) as response:
+                response.read()
 
     def kill(self) -> None:
         for service in self.services.values():
@@ -185,13 +185,13 @@ async def test_no_full_address_is_left_anywhere(
                 entry = encode_raw(raw_event("poison", address=address))
                 late = encode_raw(raw_event("late", address=address, received_at_ms=-1))
                 await queue.push([b"\x02" + entry[1:], b"{" + address.encode() + b"}", late])
-            await settled(queue, produced=len(tracked), dead=3 * len(poisoned))
+            await steady(queue, produced=len(tracked), dead=3 * len(poisoned))
             await scene.until_counted(len(tracked))
             await asyncio.to_thread(scene.look)
             in_redis = found_in(await all_of(redis), tracked + poisoned)
         for service in scene.services.values():
             await asyncio.to_thread(service.stop)
-        assert len(await letters_since(local_stack, begun_ms)) == 3 * len(poisoned)
+        assert len(await dead_letters_since(local_stack, begun_ms)) == 3 * len(poisoned)
     finally:
         scene.kill()
     logs = [*scene.logs.rglob("*.log"), *local_stack.log_directory.rglob("*.log")]

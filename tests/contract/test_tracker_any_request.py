@@ -122,7 +122,7 @@ def last_segment(path: bytes) -> str:
 
 
 def test_any_request_is_stored_as_it_came_or_refused_but_never_a_5xx(tracker: Tracker) -> None:
-    answers: Counter[tuple[str, int]] = Counter()
+    responses: Counter[tuple[str, int]] = Counter()
 
     @settings(max_examples=EXAMPLES, deadline=None)
     @given(requests())
@@ -130,22 +130,22 @@ def test_any_request_is_stored_as_it_came_or_refused_but_never_a_5xx(tracker: Tr
         target = sent.path + b"?" + sent.query if sent.query else sent.path
         lines = [b"%s %s HTTP/1.1" % (sent.method, target), b"Host: x", b"Content-Length: %d" % len(sent.body)]
         lines += [b"%s: %s" % header for header in sent.headers]
-        answer = tracker.send(b"\r\n".join(lines) + b"\r\n\r\n" + sent.body, method=sent.method.decode("latin-1"))
-        answers[sent.kind, answer.status] += 1
+        response = tracker.send(b"\r\n".join(lines) + b"\r\n\r\n" + sent.body, method=sent.method.decode("latin-1"))
+        responses[sent.kind, response.status] += 1
         stored = tracker.events()
-        assert answer.status < 500
+        assert response.status < 500
         if sent.kind == "batch":
-            assert answer.status == 200
-            assert len(stored) == json.loads(answer.body)["stored"]
+            assert response.status == 200
+            assert len(stored) == json.loads(response.body)["stored"]
         elif sent.kind != "hostile":
-            assert [type_of_path(one.path) for one in stored] == [last_segment(sent.path)] * (answer.status == 200)
+            assert [type_of_path(one.path) for one in stored] == [last_segment(sent.path)] * (response.status == 200)
             assert all(one.path == sent.path for one in stored)
         if sent.kind == "plain":
-            assert answer.status == 200
+            assert response.status == 200
             assert stored[0].opted_out or stored[0].query == sent.query
 
     send()
-    total = sum(answers.values())
-    taken = sum(count for (_, status), count in answers.items() if status == 200)
-    assert taken > total * 0.6, answers
-    assert all(answers[kind, 200] for kind in ("plain", "post", "batch")), answers
+    total = sum(responses.values())
+    taken = sum(count for (_, status), count in responses.items() if status == 200)
+    assert taken > total * 0.6, responses
+    assert all(responses[kind, 200] for kind in ("plain", "post", "batch")), responses

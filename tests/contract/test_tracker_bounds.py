@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from deploy.develop.localstack.redis import LocalRedis
-from tests.contract.tracker_process import LIMIT, OK, Answer, Tracker, read_answer, wait_until
+from tests.contract.tracker_process import LIMIT, OK, ReceivedResponse, Tracker, read_response, wait_until
 
 
 def test_an_event_up_to_the_limit_is_taken_and_beyond_it_refused_by_name(tracker: Tracker) -> None:
@@ -21,7 +21,7 @@ def test_an_event_up_to_the_limit_is_taken_and_beyond_it_refused_by_name(tracker
     assert tracker.ask("POST", "/a", body=b"x=" + b"y" * (LIMIT - 300)).status == 200
     assert len(tracker.events()) == 3
     chunks = [b"2000\r\n" + b"y" * 8192 + b"\r\n"] * 20
-    for answer in (
+    for response in (
         tracker.ask("GET", "/a?x=" + "y" * LIMIT),
         tracker.ask("GET", "/a?x=" + "y" * 5 * LIMIT),
         tracker.ask("POST", "/a", body=b"x=" + b"y" * LIMIT),
@@ -29,10 +29,10 @@ def test_an_event_up_to_the_limit_is_taken_and_beyond_it_refused_by_name(tracker
         tracker.ask("POST", "/a", "Content-Encoding: gzip", body=gzip.compress(b"x" * 50 * LIMIT)),
         tracker.send(b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", *chunks),
     ):
-        assert answer.status == 413
-        told = json.loads(answer.body)
-        assert told["limit"] == LIMIT
-        assert "MAX_EVENT_BYTES" in told["detail"]
+        assert response.status == 413
+        reported = json.loads(response.body)
+        assert reported["limit"] == LIMIT
+        assert "MAX_EVENT_BYTES" in reported["detail"]
     assert tracker.events() == []
 
 
@@ -67,7 +67,7 @@ def test_bodies_together_are_bounded(redis_server: LocalRedis, tmp_path: Path) -
         # Taken until the tracker has read the first one's piece.
         wait_until(lambda: tracker.send(head + b"x=" + b"y" * 1500).status == 503)
         first.sendall(b"y")
-        assert read_answer(first).status == 200
+        assert read_response(first).status == 200
     assert tracker.send(head + b"x=" + b"y" * 1500).status == 200
     assert tracker.end() == 0
 
@@ -77,15 +77,15 @@ def test_connections_together_are_bounded(redis_server: LocalRedis, tmp_path: Pa
     with tracker.connect() as first, tracker.connect() as second:
         for connection in (first, second):
             connection.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert read_answer(connection).status == 200
-        answer = tracker.ask("GET", "/a")
-        assert (answer.status, answer.headers["retry-after"], answer.headers["connection"]) == (503, "2", "close")
-        assert json.loads(answer.body)["error"] == "overloaded"
+            assert read_response(connection).status == 200
+        response = tracker.ask("GET", "/a")
+        assert (response.status, response.headers["retry-after"], response.headers["connection"]) == (503, "2", "close")
+        assert json.loads(response.body)["error"] == "overloaded"
         with tracker.connect() as silent:
-            assert read_answer(silent).status == 503
+            assert read_response(silent).status == 503
         assert tracker.metric('push_tracker_events_refused_total{reason="overloaded"}') == 2
         first.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert read_answer(first).status == 200
+        assert read_response(first).status == 200
     wait_until(lambda: tracker.ask("GET", "/a").status == 200)
     assert tracker.end() == 0
 
@@ -99,7 +99,7 @@ def bomb() -> Iterator[bytes]:
     yield from itertools.repeat(block, 10_000)
 
 
-def throw_bomb(tracker: Tracker) -> Answer:
+def throw_bomb(tracker: Tracker) -> ReceivedResponse:
     head = b"POST /batch HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
     return tracker.send(head, *(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in bomb()))
 

@@ -19,7 +19,7 @@ import pytest
 
 from deploy.develop.localstack.ports import LOOPBACK, free_port, is_listening
 from deploy.develop.localstack.redis import LocalRedis
-from tests.contract.tracker_process import Answer, Tracker, read_answer, wait_until
+from tests.contract.tracker_process import ReceivedResponse, Tracker, read_response, wait_until
 
 ROOT = Path(__file__).parents[2]
 STRANGER, OTHER = "127.0.0.2", "127.0.0.3"
@@ -40,10 +40,12 @@ def connect_from(tracker: Tracker, address: str) -> socket.socket:
     return socket.create_connection((LOOPBACK, tracker.port), timeout=10, source_address=(address, 0))
 
 
-def ask_from(tracker: Tracker, address: str, request: bytes = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n") -> Answer:
+def ask_from(
+    tracker: Tracker, address: str, request: bytes = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+) -> ReceivedResponse:
     with connect_from(tracker, address) as connection:
         connection.sendall(request)
-        return read_answer(connection)
+        return read_response(connection)
 
 
 def memory(tracker: Tracker) -> int:
@@ -113,7 +115,7 @@ def test_idle_connections_of_one_address_do_not_refuse_others(redis_server: Loca
         for _ in range(20):  # a trusted proxy has no bound of its own
             proxied = stack.enter_context(connect_from(tracker, "127.0.0.9"))
             proxied.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert read_answer(proxied).status == 200
+            assert read_response(proxied).status == 200
     wait_until(lambda: ask_from(tracker, STRANGER).status == 200)
     assert tracker.end() == 0
 
@@ -130,7 +132,7 @@ def test_requests_in_hand_are_bounded_and_given_back(redis_server: LocalRedis, t
             for connection in held:
                 with contextlib.suppress(ConnectionError):
                     connection.sendall(b"a=1")
-            statuses = [read_answer(connection).status for connection in held]
+            statuses = [read_response(connection).status for connection in held]
             assert set(statuses) == {200, 503}
             assert 20 < statuses.count(200) < 40
         wait_until(lambda: tracker.ask("POST", "/a", body=b"a=1").status == 200)

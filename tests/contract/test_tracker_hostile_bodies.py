@@ -17,7 +17,7 @@ from deploy.develop.localstack.ports import LOOPBACK
 from deploy.develop.localstack.redis import LocalRedis
 from tests.contract.memory_cgroup import joined, memory_cgroup
 from tests.contract.tracker_load import PacedLoad
-from tests.contract.tracker_process import Tracker, read_answer, wait_until
+from tests.contract.tracker_process import Tracker, read_response, wait_until
 
 CONTAINER_BYTES = 512 * 1024 * 1024
 """`mem_limit` in docker-compose/tracker.yml."""
@@ -148,7 +148,7 @@ def memory(tracker: Tracker, field: str) -> int:
 def send(tracker: Tracker, request: bytes) -> int:
     with socket.create_connection((LOOPBACK, tracker.port), timeout=60) as connection:
         connection.sendall(request)
-        return read_answer(connection).status
+        return read_response(connection).status
 
 
 async def attack(tracker: Tracker, hostile: Hostile, load: PacedLoad) -> Counter[int]:
@@ -175,8 +175,8 @@ async def test_hostile_bodies_leave_memory_and_gets_alone(tracker: Tracker) -> N
         statuses = await attack(tracker, hostile, load)
         load.close()
         tracker.redis.flushdb()
-        peak, p99_ms = memory(tracker, "VmHWM") - before, load.figures.quantile_ms(0.99)
-        assert load.figures.errors == [], name
+        peak, p99_ms = memory(tracker, "VmHWM") - before, load.results.quantile_ms(0.99)
+        assert load.results.errors == [], name
         assert set(statuses) <= {*hostile.statuses, 503}, name
         results[name] = (peak, p99_ms)
     wait_until(lambda: memory(tracker, "VmRSS") - before < LEFT_OVER, limit_s=60)

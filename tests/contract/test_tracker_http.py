@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 
 from services.backbone import names
-from tests.contract.tracker_process import LIMIT, OK, Tracker, read_answer, wait_until
+from tests.contract.tracker_process import LIMIT, OK, Tracker, read_response, wait_until
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("target", ["/t/open.gif?x=1", "/", "//", "/a%zz%00?%ff=%zz&&=", "/%0A", "http://h/p?x", "*"])
 def test_every_path_is_an_event(tracker: Tracker, target: str) -> None:
-    answer = tracker.ask("GET", target)
-    assert answer.status == 200
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["access-control-allow-origin"] == "*"
+    response = tracker.ask("GET", target)
+    assert response.status == 200
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["access-control-allow-origin"] == "*"
     tracker.event()
 
 
@@ -38,7 +38,7 @@ def test_the_answer_is_an_image_or_json(tracker: Tracker) -> None:
 def test_head_is_get_without_a_body(tracker: Tracker) -> None:
     with tracker.connect() as connection:
         connection.sendall(b"HEAD /open.gif?x=1 HTTP/1.1\r\nHost: x\r\n\r\nGET /next HTTP/1.1\r\nHost: x\r\n\r\n")
-        first = read_answer(connection, "HEAD")
+        first = read_response(connection, "HEAD")
     assert (first.status, first.headers["content-length"]) == (200, "43")
     wait_until(lambda: tracker.redis.llen(names.RAW_EVENTS_LIST) == 2)
     assert [event.path for event in tracker.events()] == [b"/open.gif", b"/next"]
@@ -75,20 +75,20 @@ def test_a_batch_keeps_the_good_entries_beside_the_bad(tracker: Tracker, path: s
         {"type": "big", "params": {"x": "y" * LIMIT}},
     ]
     body = gzip.compress(json.dumps({"events": entries}).encode())
-    answer = tracker.ask("POST", path, "Content-Encoding: gzip", body=body)
-    told = json.loads(answer.body)
-    assert (answer.status, told["stored"], told["refused"]) == (200, 1, 2)
-    assert [result["status"] for result in told["results"]] == ["stored", "refused", "refused"]
-    assert "MAX_EVENT_BYTES" in told["results"][2]["reason"]
+    response = tracker.ask("POST", path, "Content-Encoding: gzip", body=body)
+    reported = json.loads(response.body)
+    assert (response.status, reported["stored"], reported["refused"]) == (200, 1, 2)
+    assert [result["status"] for result in reported["results"]] == ["stored", "refused", "refused"]
+    assert "MAX_EVENT_BYTES" in reported["results"][2]["reason"]
     event = tracker.event()
     assert (event.id, event.path, event.query) == ("i1", b"/a", b"x=1")
 
 
 def test_headers_do_not_multiply_the_size_of_a_batch(tracker: Tracker) -> None:
     body = b"[%s]" % b",".join([b'{"type":"a"}'] * 10_000)
-    answer = tracker.ask("POST", "/batch", "User-Agent: " + "x" * 50_000, body=body)
-    assert answer.status == 413
-    assert "TRACKER_MAX_BATCH_BYTES" in json.loads(answer.body)["detail"]
+    response = tracker.ask("POST", "/batch", "User-Agent: " + "x" * 50_000, body=body)
+    assert response.status == 413
+    assert "TRACKER_MAX_BATCH_BYTES" in json.loads(response.body)["detail"]
     assert tracker.events() == []
 
 
@@ -101,11 +101,11 @@ def test_a_batch_of_thousands_is_one_push(tracker: Tracker) -> None:
 
 
 def test_a_preflight_allows_any_page(tracker: Tracker) -> None:
-    answer = tracker.ask("OPTIONS", "/batch", "Origin: https://a.example", "Access-Control-Request-Headers: x-a")
-    assert (answer.status, answer.body) == (204, b"")
-    assert answer.headers["access-control-allow-origin"] == "*"
-    assert answer.headers["access-control-allow-headers"] == "x-a"
-    assert "access-control-allow-credentials" not in answer.headers
+    response = tracker.ask("OPTIONS", "/batch", "Origin: https://a.example", "Access-Control-Request-Headers: x-a")
+    assert (response.status, response.body) == (204, b"")
+    assert response.headers["access-control-allow-origin"] == "*"
+    assert response.headers["access-control-allow-headers"] == "x-a"
+    assert "access-control-allow-credentials" not in response.headers
     assert tracker.ask("OPTIONS", "*").status == 204
     assert tracker.events() == []
 
@@ -113,9 +113,9 @@ def test_a_preflight_allows_any_page(tracker: Tracker) -> None:
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"])
 @pytest.mark.parametrize("path", ["/a", "/batch"])
 def test_other_methods_are_refused(tracker: Tracker, method: str, path: str) -> None:
-    answer = tracker.ask(method, path)
-    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
-    assert answer.headers["access-control-allow-origin"] == "*"
+    response = tracker.ask(method, path)
+    assert (response.status, response.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
+    assert response.headers["access-control-allow-origin"] == "*"
     assert tracker.events() == []
 
 
@@ -138,10 +138,10 @@ def test_other_methods_are_refused(tracker: Tracker, method: str, path: str) -> 
 )
 def test_what_is_malformed_is_told_so_and_leaves_no_line_in_the_log(tracker: Tracker, data: bytes) -> None:
     logged = tracker.log.read_bytes()
-    answer = tracker.send(data)
-    assert answer.status == 400
-    assert json.loads(answer.body)["error"] == "malformed"
-    assert answer.headers["access-control-allow-origin"] == "*"
+    response = tracker.send(data)
+    assert response.status == 400
+    assert json.loads(response.body)["error"] == "malformed"
+    assert response.headers["access-control-allow-origin"] == "*"
     assert tracker.log.read_bytes() == logged
 
 
@@ -160,8 +160,8 @@ def test_the_last_answer_comes_after_those_to_the_requests_before(
 ) -> None:
     with tracker.connect() as connection:
         connection.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n" * before + end)
-        told = b"".join(iter(lambda: connection.recv(LIMIT), b""))
-    assert re.findall(rb"HTTP/1.1 (\d+) ", told) == [b"200"] * before + [status]
+        reported = b"".join(iter(lambda: connection.recv(LIMIT), b""))
+    assert re.findall(rb"HTTP/1.1 (\d+) ", reported) == [b"200"] * before + [status]
     assert [event.path for event in tracker.events()] == [b"/a"] * before
 
 
@@ -170,7 +170,7 @@ def test_an_offer_to_upgrade_is_declined_and_the_connection_goes_on(tracker: Tra
     with tracker.connect() as connection:
         for request in (b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n%s\r\nx=1", b"GET /b?x=1 HTTP/1.1\r\n%s\r\n") * 2:
             connection.sendall(request % upgrade)
-            assert read_answer(connection).status == 200
+            assert read_response(connection).status == 200
     assert [event.query for event in tracker.events()] == [b"x=1"] * 4
     assert tracker.ask("CONNECT", "h:443").status == 405
 
@@ -180,7 +180,7 @@ def test_expect_continue_is_honoured(tracker: Tracker) -> None:
         connection.sendall(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
         connection.sendall(b"x=1")
-        assert read_answer(connection).status == 200
+        assert read_response(connection).status == 200
     assert tracker.event().query == b"x=1"
 
 
@@ -220,7 +220,7 @@ def test_a_lone_request_does_not_wait(tracker: Tracker) -> None:
         for _ in range(50):
             begin = time.perf_counter()
             connection.sendall(b"GET /lone HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert read_answer(connection).status == 200
+            assert read_response(connection).status == 200
             times.append(time.perf_counter() - begin)
     assert sorted(times)[25] < 0.02
 

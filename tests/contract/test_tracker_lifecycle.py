@@ -16,8 +16,8 @@ import redis
 
 from deploy.develop.localstack.ports import is_listening
 from deploy.develop.localstack.redis import LocalRedis
-from tests.contract.tracker_load import Load, assert_all_answered_is_stored
-from tests.contract.tracker_process import Tracker, read_answer, wait_until
+from tests.contract.tracker_load import Load, assert_all_accepted_is_stored
+from tests.contract.tracker_process import Tracker, read_response, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,8 +35,8 @@ def test_without_redis_nothing_is_answered_2xx_and_it_heals(own_redis: LocalRedi
     own_redis.process.stop()
     tracker = Tracker(own_redis.url, tmp_path)
     assert tracker.internal("/readyz") == 503
-    answer = tracker.ask("GET", "/a")
-    assert (answer.status, answer.headers["retry-after"]) == (503, "2")
+    response = tracker.ask("GET", "/a")
+    assert (response.status, response.headers["retry-after"]) == (503, "2")
     own_redis.start()
     wait_until(lambda: tracker.internal("/readyz") == 200)
     assert tracker.ask("GET", "/b").status == 200
@@ -70,7 +70,7 @@ async def test_what_was_answered_2xx_outlives_a_kill_of_the_tracker(clean_redis:
 
     load = Load(tracker)
     await load.during(kill_and_restart, kill_and_restart)
-    assert_all_answered_is_stored(load, tracker)
+    assert_all_accepted_is_stored(load, tracker)
     assert tracker.end() == 0
 
 
@@ -103,9 +103,9 @@ async def test_fifty_kills_of_the_tracker_lose_nothing_that_was_answered(own_red
         own_redis.start()
         own_redis.wait_ready()
     await asyncio.to_thread(wait_until, lambda: tracker.metric("push_tracker_spool_events") == 0, 60)
-    sys.stdout.write(f"\nkilled while Redis {dict(states)}; {len(load.answered)} events were answered\n")
+    sys.stdout.write(f"\nkilled while Redis {dict(states)}; {len(load.responded)} events were answered\n")
     assert min(states[state] for state in ("is well", "is away", "comes back")) > 0
-    assert_all_answered_is_stored(load, tracker)
+    assert_all_accepted_is_stored(load, tracker)
     assert tracker.end() == 0
 
 
@@ -119,7 +119,7 @@ async def test_what_was_answered_2xx_outlives_a_kill_of_redis(durable_redis: Loc
 
     load = Load(tracker)
     await load.during(kill_and_restart)
-    assert_all_answered_is_stored(load, tracker)
+    assert_all_accepted_is_stored(load, tracker)
     assert tracker.end() == 0
 
 
@@ -135,7 +135,7 @@ def test_sigterm_finishes_what_is_in_flight(redis_server: LocalRedis, tmp_path: 
         assert (during.status, during.headers.get("connection")) == (200, "close")
         wait_until(lambda: not is_listening(tracker.port))  # past the drain delay: only this connection is left
         connection.sendall(b"=1")
-        assert read_answer(connection).status == 200
+        assert read_response(connection).status == 200
     assert tracker.process.wait(timeout_s=10) == 0
     assert {b"/slow", b"/during-drain"} <= {event.path for event in tracker.events()}
     assert tracker.problems() == []

@@ -39,25 +39,25 @@ def spooling(own_redis: LocalRedis, tmp_path: Path) -> Iterator[Tracker]:
     assert tracker.end() == 0
 
 
-def tell(figures: str) -> None:
+def report(results: str) -> None:
     """Show measured figures with -s or when a test fails."""
-    sys.stdout.write(f"\n{figures}\n")
+    sys.stdout.write(f"\n{results}\n")
 
 
 def waiting(tracker: Tracker) -> float:
     return tracker.metric("push_tracker_spool_events")
 
 
-def assert_answered_once(answered: list[str], tracker: Tracker, *, unanswered: int = 0) -> list[str]:
+def assert_responded_once(responded: list[str], tracker: Tracker, *, unanswered: int = 0) -> list[str]:
     """All that was answered is in the list, none twice; returns the ids in the list's order."""
     accepted = int(tracker.redis.hget(names.LEDGER, "accepted") or 0)
     stored = [event.id for event in tracker.events()]
-    copies = [event_id for event_id, times in Counter(stored).items() if times > 1]
-    tell(f"answered {len(answered)}, stored {len(stored)}, copies {len(copies)}")
-    assert set(answered) - set(stored) == set()
-    assert copies == []
+    duplicates = [event_id for event_id, times in Counter(stored).items() if times > 1]
+    report(f"answered {len(responded)}, stored {len(stored)}, copies {len(duplicates)}")
+    assert set(responded) - set(stored) == set()
+    assert duplicates == []
     assert accepted == len(stored)
-    assert len(stored) <= len(answered) + unanswered
+    assert len(stored) <= len(responded) + unanswered
     return stored
 
 
@@ -100,33 +100,33 @@ async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fi
     limit_ms: float,
 ) -> None:
     load = PacedLoad(spooling, per_s=per_s)
-    figures = load.figures
+    results = load.results
     await load.during(1)
-    figures.latencies_ms.clear()
+    results.latencies_ms.clear()
     async with Memory(spooling.pid) as memory:
         await load.during(3)
-        p99_well = figures.quantile_ms(0.99)
-        figures.latencies_ms.clear()
+        p99_well = results.quantile_ms(0.99)
+        results.latencies_ms.clear()
         await asyncio.to_thread(goes_away, own_redis)
         with Disk(tmp_path) as disk:
             await load.during(seconds)
-        p50, p99, most = figures.quantile_ms(0.5), figures.quantile_ms(0.99), max(figures.latencies_ms)
+        p50, p99, most = results.quantile_ms(0.5), results.quantile_ms(0.99), max(results.latencies_ms)
         spooled = await asyncio.to_thread(waiting, spooling)
         assert await asyncio.to_thread(spooling.internal, "/readyz") == 200
         await asyncio.to_thread(comes_back, own_redis)
         await load.during(2)
         await asyncio.to_thread(wait_until, lambda: waiting(spooling) == 0, 60)
     load.close()
-    tell(
-        f"{goes_away.__name__} for {seconds} s, {per_s}/s: {len(figures.answered)} answered, "
-        f"{len(figures.errors)} errors, {spooled:.0f} spooled, p50 {p50:.1f} ms, p99 {p99:.1f} ms "
+    report(
+        f"{goes_away.__name__} for {seconds} s, {per_s}/s: {len(results.responded)} answered, "
+        f"{len(results.errors)} errors, {spooled:.0f} spooled, p50 {p50:.1f} ms, p99 {p99:.1f} ms "
         f"(with Redis well {p99_well:.1f} ms), slowest {most:.0f} ms, "
         f"the disk's own p99 {disk.p99_ms:.1f} ms, memory {memory.grown_mb:+.1f} MB"
     )
     accepted = spooling.metric("push_tracker_events_accepted_total")
-    assert_answered_once(figures.answered, spooling)
-    assert figures.errors == []
-    assert accepted == len(figures.answered)
+    assert_responded_once(results.responded, spooling)
+    assert results.errors == []
+    assert accepted == len(results.responded)
     assert spooled > 0.8 * per_s * seconds
     assert memory.grown_mb < 50
     # An answer waits for the sync that runs and for its own. What a disk takes that other machines use too is not ours.
@@ -162,13 +162,13 @@ async def test_what_was_answered_outlives_kills_while_it_is_spooled(own_redis: L
         await sending
         load.close()
         await asyncio.to_thread(spooling.restart)
-    answered = load.figures.answered
-    assert len(answered) > 100
-    assert waiting(spooling) >= len(answered)
+    responded = load.results.responded
+    assert len(responded) > 100
+    assert waiting(spooling) >= len(responded)
     own_redis.start()
     own_redis.wait_ready()
     await asyncio.to_thread(wait_until, lambda: waiting(spooling) == 0)
-    assert_answered_once(answered, spooling, unanswered=len(load.figures.errors))
+    assert_responded_once(responded, spooling, unanswered=len(load.results.errors))
 
 
 @pytest.mark.timeout(300)
@@ -176,24 +176,24 @@ async def test_a_kill_while_the_spool_is_replayed_makes_no_copy(own_redis: Local
     load = PacedLoad(spooling, per_s=500)
     own_redis.process.stop()
     await load.during(4)
-    assert load.figures.errors == []
+    assert load.results.errors == []
     load.close()
     spooling.stop()
     own_redis.start()
     own_redis.wait_ready()
-    total = len(load.figures.answered)
+    total = len(load.results.responded)
     killed_within = 0
     for part in (0.2, 0.4, 0.6):
         spooling.start()
         await asyncio.to_thread(wait_until, partial(holds, spooling, int(part * total)), 30)
         spooling.kill()
         killed_within += int(spooling.redis.llen(names.RAW_EVENTS_LIST)) < total
-    tell(f"killed {killed_within} times within the replay of {total} events")
+    report(f"killed {killed_within} times within the replay of {total} events")
     assert killed_within >= 1
     spooling.start()
     await asyncio.to_thread(wait_until, lambda: spooling.internal("/readyz") == 200)
     await asyncio.to_thread(wait_until, lambda: waiting(spooling) == 0)
-    stored_ids = assert_answered_once(load.figures.answered, spooling)
+    stored_ids = assert_responded_once(load.results.responded, spooling)
     assert len(stored_ids) == total
 
 
@@ -224,11 +224,11 @@ def test_a_spool_that_is_full_is_told_and_heals(own_redis: LocalRedis, tmp_path:
     )
     own_redis.process.stop()
     body = b"x=" + b"y" * 60_000
-    answers = [tracker.ask("POST", "/a", body=body) for _ in range(30)]
-    refused = [answer for answer in answers if answer.status != 200]
-    stored = len(answers) - len(refused)
+    responses = [tracker.ask("POST", "/a", body=body) for _ in range(30)]
+    refused = [response for response in responses if response.status != 200]
+    stored = len(responses) - len(refused)
     assert stored >= 16
-    assert {(answer.status, answer.headers["retry-after"]) for answer in refused} == {(503, "2")}
+    assert {(response.status, response.headers["retry-after"]) for response in refused} == {(503, "2")}
     assert b"spool_full" in refused[0].body
     assert tracker.metric('push_tracker_events_refused_total{reason="spool_full"}') == len(refused)
     assert tracker.internal("/readyz") == 503

@@ -19,10 +19,10 @@ from tests.contract.tracker_process import OK, Tracker, wait_until
 
 
 @dataclass
-class Figures:
+class Results:
     """What came of it."""
 
-    answered: list[str] = field(default_factory=list)
+    responded: list[str] = field(default_factory=list)
     """Ids answered 2xx, in the order of their answers."""
     errors: list[str] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
@@ -49,7 +49,7 @@ class PacedLoad:
         self._free: list[tuple[float, asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._room = asyncio.Semaphore(_MOST_CONNECTIONS)
         self._sent = 0
-        self.figures = Figures()
+        self.results = Results()
 
     async def during(self, seconds: float) -> None:
         """Send for so long; return when all is answered."""
@@ -85,8 +85,8 @@ class PacedLoad:
         begin = time.perf_counter()
         async with self._room:
             if await self._send(event_id):
-                self.figures.latencies_ms.append(1000 * (time.perf_counter() - begin))
-                self.figures.answered.append(event_id)
+                self.results.latencies_ms.append(1000 * (time.perf_counter() - begin))
+                self.results.responded.append(event_id)
 
     async def _send(self, event_id: str) -> bool:
         writer = None
@@ -98,7 +98,7 @@ class PacedLoad:
                 raise ConnectionRefusedError(head.split(b"\r\n")[0].decode())
             await reader.readexactly(len(OK))
         except (OSError, asyncio.IncompleteReadError) as error:
-            self.figures.errors.append(f"{type(error).__name__} {error}")
+            self.results.errors.append(f"{type(error).__name__} {error}")
             if writer is not None:
                 writer.close()
             return False
@@ -175,27 +175,27 @@ class Load:
 
     def __init__(self, tracker: Tracker) -> None:
         self._port = tracker.port
-        self.answered: set[str] = set()
+        self.responded: set[str] = set()
         self.failures = 0
 
     async def during(self, *disturbances: Callable[[], None]) -> None:
         """Send before, during and after each of the disturbances."""
         clients = [asyncio.create_task(self._client(number)) for number in range(20)]
         try:
-            await self._answer(300)
+            await self._respond(300)
             for disturb in disturbances:
                 failures = self.failures
                 await asyncio.to_thread(disturb)
                 assert self.failures > failures, "nobody was sending"
-                await self._answer(300)
+                await self._respond(300)
         finally:
             for client in clients:
                 client.cancel()
             await asyncio.wait(clients)
 
-    async def _answer(self, more: int) -> None:
-        goal = len(self.answered) + more
-        await asyncio.to_thread(wait_until, lambda: len(self.answered) >= goal, 30)
+    async def _respond(self, more: int) -> None:
+        goal = len(self.responded) + more
+        await asyncio.to_thread(wait_until, lambda: len(self.responded) >= goal, 30)
 
     async def _client(self, number: int) -> None:
         ids = (f"{number}-{turn}" for turn in itertools.count())
@@ -205,7 +205,7 @@ class Load:
                 reader, writer = await asyncio.open_connection(LOOPBACK, self._port)
                 with contextlib.closing(writer):
                     while await self._send(event_id, reader, writer):
-                        self.answered.add(event_id)
+                        self.responded.add(event_id)
                         event_id = next(ids)
             self.failures += 1
             await asyncio.sleep(0.02)
@@ -219,9 +219,9 @@ class Load:
         return True
 
 
-def assert_all_answered_is_stored(load: Load, tracker: Tracker) -> None:
+def assert_all_accepted_is_stored(load: Load, tracker: Tracker) -> None:
     tracker.stop()
     accepted = int(tracker.redis.hget(names.LEDGER, "accepted") or 0)
     stored = [event.id for event in tracker.events()]
-    assert load.answered - set(stored) == set()
+    assert load.responded - set(stored) == set()
     assert accepted == len(stored)

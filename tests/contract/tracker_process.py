@@ -22,7 +22,7 @@ OK = b'{"status":"ok"}'
 _START_S = 30
 
 
-class Answer(NamedTuple):
+class ReceivedResponse(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
@@ -68,15 +68,15 @@ class Tracker(ServiceProcess):
     def connect(self) -> socket.socket:
         return socket.create_connection((LOOPBACK, self.port), timeout=5)
 
-    def send(self, *pieces: bytes, method: str = "GET") -> Answer:
+    def send(self, *pieces: bytes, method: str = "GET") -> ReceivedResponse:
         """Send bytes as they are; return the first answer that is not 100."""
         with self.connect() as connection:
             with contextlib.suppress(ConnectionError):  # the tracker may answer and close before all is sent
                 for piece in pieces:
                     connection.sendall(piece)
-            return read_answer(connection, method)
+            return read_response(connection, method)
 
-    def ask(self, method: str, target: str, *headers: str, body: bytes = b"") -> Answer:
+    def ask(self, method: str, target: str, *headers: str, body: bytes = b"") -> ReceivedResponse:
         lines = [f"{method} {target} HTTP/1.1", "Host: trk.example", *headers]
         lines += [f"Content-Length: {len(body)}"] if body else []
         return self.send("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body, method=method)
@@ -113,7 +113,7 @@ def wait_until(condition: Callable[[], bool], limit_s: float = 15) -> None:
         time.sleep(0.02)
 
 
-def read_answer(connection: socket.socket, method: str = "GET") -> Answer:
+def read_response(connection: socket.socket, method: str = "GET") -> ReceivedResponse:
     with connection.makefile("rb") as stream:
         while True:
             status = int(stream.readline().split(b" ")[1])
@@ -124,4 +124,4 @@ def read_answer(connection: socket.socket, method: str = "GET") -> Answer:
             if status != 100:
                 break
         size = 0 if method == "HEAD" else int(headers.get("content-length", "0"))
-        return Answer(status, headers, stream.read(size))
+        return ReceivedResponse(status, headers, stream.read(size))

@@ -22,7 +22,7 @@ from services.backbone.kafka import EventProducer, Record
 
 RATE = int(os.environ.get("KAFIDX_LOAD_RATE", "5000"))
 SECONDS = float(os.environ.get("KAFIDX_LOAD_SECONDS", "60"))
-WATCHERS = int(os.environ.get("KAFIDX_LOAD_WATCHERS", "20"))
+SUBSCRIBERS = int(os.environ.get("KAFIDX_LOAD_WATCHERS", "20"))
 STUCK = int(os.environ.get("KAFIDX_LOAD_STUCK", "1"))
 MB = 1024 * 1024
 MAX_STUCK_MB = 20
@@ -30,7 +30,7 @@ _STEP_S = 0.05
 _SAMPLE_S = 0.2
 
 
-class Watcher:
+class Subscriber:
     """A watcher that counts what it gets. Rows are not decoded: 20 of them would be the load, not kafidx."""
 
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
@@ -55,7 +55,7 @@ class Watcher:
         while time.monotonic() < deadline_s and not self._has_all(count):  # noqa: ASYNC110 - not worth an event
             await asyncio.sleep(0.1)
 
-    def books(self) -> dict[str, int]:
+    def ledger(self) -> dict[str, int]:
         """Return the last books that were told, and how many rows came."""
         return {name: self.stats.get(name, -1) for name in ("matched", "sent", "dropped", "queued")} | {
             "rows": self.rows
@@ -138,16 +138,16 @@ async def watching(url: str, *, small_buffer: bool = False) -> AsyncIterator[aio
         yield ws
 
 
-def assert_nothing_missed(readers: Sequence[Watcher], count: int) -> None:
+def assert_nothing_missed(readers: Sequence[Subscriber], count: int) -> None:
     for reader in readers:
-        assert reader.books() == {"matched": count, "sent": count, "dropped": 0, "queued": 0, "rows": count}
+        assert reader.ledger() == {"matched": count, "sent": count, "dropped": 0, "queued": 0, "rows": count}
         assert reader.unbalanced == []
 
 
-def assert_all_accounted_for(late: Sequence[Watcher], count: int) -> None:
+def assert_all_accounted_for(late: Sequence[Subscriber], count: int) -> None:
     """Assert that who began to read only at the end was sent, or is told as dropped, each event."""
     for reader in late:
-        books = reader.books()
-        assert (books["matched"], books["sent"]) == (count, reader.rows)
-        assert books["matched"] == books["sent"] + books["dropped"] + books["queued"]
+        ledger = reader.ledger()
+        assert (ledger["matched"], ledger["sent"]) == (count, reader.rows)
+        assert ledger["matched"] == ledger["sent"] + ledger["dropped"] + ledger["queued"]
         assert reader.unbalanced == []

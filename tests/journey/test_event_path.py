@@ -116,7 +116,7 @@ def test_a_kafkastore_killed_before_it_has_confirmed_changes_no_sum(fresh_system
 
     async def kill_between_acknowledgement_and_confirmation(sending: "asyncio.Task[ReplayResult]") -> None:
         async with Redis.from_url(endpoints.queue_urls[0]) as redis, asyncio.timeout(60):
-            while (await EventQueue(redis).books()).accepted < events // 2:
+            while (await EventQueue(redis).ledger()).accepted < events // 2:
                 assert not sending.done()
                 await asyncio.sleep(0.05)
         port = urlsplit(endpoints.queue_urls[0]).port
@@ -145,7 +145,7 @@ def test_a_kafkastore_killed_before_it_has_confirmed_changes_no_sum(fresh_system
     result = asyncio.run(run())
     assert (result.sent, result.produced, result.counted, result.lost) == (events, events, events, 0)
 
-    async def copies() -> set[int]:
+    async def duplicates() -> set[int]:
         """Wait until all consumers have passed all that is in the topic; how many copies each has dropped."""
         async with StatusReader(endpoints) as reader, asyncio.timeout(60):
             while True:
@@ -153,10 +153,10 @@ def test_a_kafkastore_killed_before_it_has_confirmed_changes_no_sum(fresh_system
                 if not any(status.lag.values()) and len({p.passed for p in status.counted.values()}) == 1:
                     if fresh_system.kafka.kind == "apache":  # Tansu tells too low an end
                         assert status.duplicates == status.passed_by_all - events
-                    return {progress.copies for progress in status.counted.values()}
+                    return {progress.duplicates for progress in status.counted.values()}
                 await asyncio.sleep(0.1)
 
-    (dropped,) = asyncio.run(copies())
+    (dropped,) = asyncio.run(duplicates())
     assert dropped > 0
     totals = asyncio.run(sums(endpoints))
     assert totals == {"types": events, "pods": events, "places": events, "timed": events}
@@ -221,14 +221,14 @@ def test_what_send_sends_status_shows(system: LocalStack) -> None:
         if counted == dict.fromkeys(STATISTICS_CONSUMERS, SAMPLE_LINES):
             break
         assert time.monotonic() - begun < 60, status
-    books = status["ledger"]
-    assert books["balanced"]
+    ledger = status["ledger"]
+    assert ledger["balanced"]
     assert status["in_topic"] is not None
     if system.kafka.kind == "apache":  # Tansu tells too low an end
-        assert status["in_topic"] == books["produced"]
-    assert books["accepted"] - before["ledger"]["accepted"] == SAMPLE_LINES
-    assert (books["dead"], books["waiting"]) == (0, 0)
-    assert f"accepted {books['accepted']:,} = produced" in operator("status", of=system).stdout
+        assert status["in_topic"] == ledger["produced"]
+    assert ledger["accepted"] - before["ledger"]["accepted"] == SAMPLE_LINES
+    assert (ledger["dead"], ledger["waiting"]) == (0, 0)
+    assert f"accepted {ledger['accepted']:,} = produced" in operator("status", of=system).stdout
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ from tests.journey.kafidx_load import (
     MB,
     SECONDS,
     STUCK,
-    WATCHERS,
+    SUBSCRIBERS,
     MemoryOf,
-    Watcher,
+    Subscriber,
     assert_all_accounted_for,
     assert_nothing_missed,
     produce,
@@ -49,9 +49,9 @@ async def test_watchers_that_never_read_cost_little_and_the_others_miss_nothing(
     settings = KafkaSettings.from_env(stack.environment())
     async with EventProducer(settings) as producer, contextlib.AsyncExitStack() as cleanup:
         # What the first watcher and the recent events take is there whether one is stuck or not.
-        sockets = [await cleanup.enter_async_context(watching(stack.kafidx_url)) for _ in range(WATCHERS - STUCK)]
+        sockets = [await cleanup.enter_async_context(watching(stack.kafidx_url)) for _ in range(SUBSCRIBERS - STUCK)]
         stuck = [await cleanup.enter_async_context(watching(stack.kafidx_url, small_buffer=True)) for _ in range(STUCK)]
-        readers = [Watcher(ws) for ws in sockets]
+        readers = [Subscriber(ws) for ws in sockets]
         tasks = [asyncio.create_task(reader.read()) for reader in readers]
         before, cpu_before_s, begun_s = memory.now(), memory.cpu_s(), time.monotonic()
         looking = asyncio.create_task(memory.watch())
@@ -60,27 +60,27 @@ async def test_watchers_that_never_read_cost_little_and_the_others_miss_nothing(
         await asyncio.gather(*(reader.until(count, limit_s=30 + SECONDS) for reader in readers))
         cpu_s = memory.cpu_s() - cpu_before_s
         looking.cancel()
-        late = [Watcher(ws) for ws in stuck]
+        late = [Subscriber(ws) for ws in stuck]
         tasks += [asyncio.create_task(reader.read()) for reader in late]
         await asyncio.gather(*(reader.until(count, limit_s=30) for reader in late))
         for task in tasks:
             task.cancel()
 
     with capsys.disabled():
-        figures = {
+        results = {
             "events": count,
             "events/s": round(count / took_s),
-            "watchers": WATCHERS,
+            "watchers": SUBSCRIBERS,
             "of them never reading": STUCK,
             "rows sent to readers": sum(reader.rows for reader in readers),
             "dropped of readers": sum(reader.stats["dropped"] for reader in readers),
-            "books of those that never read": [reader.books() for reader in late],
+            "books of those that never read": [reader.ledger() for reader in late],
             "kafidx CPU s a s": round(cpu_s / took_s, 2),
             "memory MB before/peak/grown": [
                 round(size / MB, 1) for size in (before, memory.peak, memory.peak - before)
             ],
         }
-        print("\n" + json.dumps(figures, indent=1))  # noqa: T201 - the figures are what this is run for
+        print("\n" + json.dumps(results, indent=1))  # noqa: T201 - the figures are what this is run for
     assert_nothing_missed(readers, count)
     assert_all_accounted_for(late, count)
     # The reader of the live end and the recent events are in it too, so this says more than is asked.

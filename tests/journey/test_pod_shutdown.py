@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from deploy.cluster import overlay
 from deploy.develop.localstack import LocalStack
-from services.backbone.queue import Books, EventQueue
+from services.backbone.queue import EventQueue, Ledger
 
 EVENTS = 3000
 
@@ -29,9 +29,9 @@ def hook() -> list[str]:
     raise AssertionError("no tracker")
 
 
-async def read_books(url: str) -> Books:
+async def read_ledger(url: str) -> Ledger:
     async with Redis.from_url(url) as redis:
-        return await EventQueue(redis).books()
+        return await EventQueue(redis).ledger()
 
 
 @pytest.mark.slow
@@ -52,7 +52,7 @@ def test_what_was_answered_is_in_kafka_before_the_pod_is_gone(local_stack: Local
     waited = subprocess.Popen(command, env=os.environ | {"REDIS_URL": stack.redis_url})
     try:
         tracker.stop()
-        assert asyncio.run(read_books(stack.redis_url)).waiting >= EVENTS
+        assert asyncio.run(read_ledger(stack.redis_url)).waiting >= EVENTS
         assert waited.poll() is None, "it has not waited"
         kafkastore.process.send_signal(signal.SIGCONT)
         assert waited.wait(60) == 0
@@ -60,6 +60,6 @@ def test_what_was_answered_is_in_kafka_before_the_pod_is_gone(local_stack: Local
         waited.kill()
         waited.wait()
     kafkastore.stop()
-    books = asyncio.run(read_books(stack.redis_url))
-    assert books.accepted >= EVENTS
-    assert (books.waiting, books.unaccounted) == (0, 0)
+    ledger = asyncio.run(read_ledger(stack.redis_url))
+    assert ledger.accepted >= EVENTS
+    assert (ledger.waiting, ledger.unaccounted) == (0, 0)

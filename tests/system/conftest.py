@@ -15,7 +15,7 @@ from tests.system.platform import ROOT, STANDINS, Platform, copy_of_the_tree, fr
 _TOOL = [str(STANDINS / "containers")]
 
 
-def _answers(docker_host: str) -> bool:
+def _responds(docker_host: str) -> bool:
     return subprocess.run(["docker", "-H", docker_host, "info"], capture_output=True, check=False).returncode == 0
 
 
@@ -30,7 +30,7 @@ def docker_host() -> Iterator[str]:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         pytest.skip("needs root on a Debian machine, for a Docker engine of its own")
     state = os.environ.get("CONTAINERS_STATE", "/var/tmp/containers-here")  # noqa: S108 - the tool's own default
-    ran_before = shutil.which("docker") is not None and _answers(f"unix://{state}/docker.sock")
+    ran_before = shutil.which("docker") is not None and _responds(f"unix://{state}/docker.sock")
     said = subprocess.run([*_TOOL, "up"], capture_output=True, text=True, check=False)
     if said.returncode != 0:
         pytest.skip(f"no Docker engine can be started here: {said.stderr.strip().splitlines()[-1:]}")

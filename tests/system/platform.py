@@ -126,8 +126,8 @@ class Kafidx:
     async def counts(self, counter: str) -> dict[str, int]:
         """The counter's rows; nothing while kafidx or its Redis is away."""
         try:
-            async with self._http.get(f"/consumers/{counter}/data", timeout=aiohttp.ClientTimeout(10)) as answer:
-                table = await answer.json() if answer.ok else {"rows": []}
+            async with self._http.get(f"/consumers/{counter}/data", timeout=aiohttp.ClientTimeout(10)) as response:
+                table = await response.json() if response.ok else {"rows": []}
         except (aiohttp.ClientError, TimeoutError):
             return {}
         return {row["label"]: row["count"] for row in table["rows"]}
@@ -152,7 +152,7 @@ class Visitors:
         self._type = event_type
         self._pause_s = 1 / rate
         self._stopped = asyncio.Event()
-        self.answered: dict[str, float] = {}
+        self.responded: dict[str, float] = {}
         """When each id was answered."""
         self.broken = 0
 
@@ -181,9 +181,9 @@ class Visitors:
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 async with self._http.get(
                     f"{self._url}/system/{self._type}.gif?n=1", headers={"Idempotency-Key": event_id}
-                ) as answer:
-                    if answer.ok:
-                        self.answered[event_id] = time.monotonic()
+                ) as response:
+                    if response.ok:
+                        self.responded[event_id] = time.monotonic()
                         return
             self.broken += 1
             await asyncio.sleep(0.2)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.alerts import ALERT_OF, Watcher, fires_alone
+from tests.alerts import ALERT_OF, Subscriber, fires_alone
 from tests.system.platform import CATALOG, Platform
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(700)]
@@ -28,7 +28,7 @@ BROKEN_S = 40
 """Until alerts that wait half a minute show too; the whole of it stays under five minutes."""
 
 
-class Prometheus(Watcher):
+class Prometheus(Subscriber):
     """The container of that name, which publishes no port: asked from inside."""
 
     def __init__(self, platform: Platform) -> None:

@@ -62,13 +62,13 @@ def test_an_image_holds_its_service_and_what_all_share_and_runs_as_nobody_in_par
 async def test_an_image_is_pushed_to_a_registry(platform: Platform, registry: str, tmp_path: Path) -> None:
     async with aiohttp.ClientSession(f"http://{registry}") as http:
 
-        async def answers() -> bool:
+        async def responses() -> bool:
             with contextlib.suppress(aiohttp.ClientError):
-                async with http.get("/v2/") as answer:
-                    return answer.ok
+                async with http.get("/v2/") as response:
+                    return response.ok
             return False
 
-        await until(answers, "the registry answers", limit_s=20)
+        await until(responses, "the registry answers", limit_s=20)
         # An image with nothing in it will do: what is tagged is pushed, and a whole one takes its time.
         (tmp_path / "nothing.tar").write_bytes(bytes(10_240))
         platform.docker("import", str(tmp_path / "nothing.tar"), "push/topics:empty")
@@ -77,8 +77,8 @@ async def test_an_image_is_pushed_to_a_registry(platform: Platform, registry: st
             "docker.images.push", "--service", "topics", "--registry", f"{registry}/team", PUSH_VERSION="empty"
         )
         assert f"1 of 1: {target}" in said
-        async with http.get("/v2/team/push/topics/tags/list") as answer:
-            assert (await answer.json())["tags"] == ["empty"]
+        async with http.get("/v2/team/push/topics/tags/list") as response:
+            assert (await response.json())["tags"] == ["empty"]
     platform.docker("rmi", target, "push/topics:empty")
 
 
@@ -184,7 +184,7 @@ async def test_a_pixel_is_seen_live_and_counted(platform: Platform) -> None:
                     rows += (await frame()).get("rows", [])
         assert {row["type"] for row in rows} == {"first"}
         await until(
-            lambda: _counted(platform, "first", len(visitors.answered)), "counted exactly once each", limit_s=30
+            lambda: _counted(platform, "first", len(visitors.responded)), "counted exactly once each", limit_s=30
         )
 
 
@@ -216,12 +216,12 @@ async def test_prometheus_is_answered_by_every_internal_port(platform: Platform)
 
 def test_the_operators_tasks_run_inside(platform: Platform) -> None:
     status = json.loads(platform.task("docker.compose.run", "--command", "status --json").splitlines()[-1])
-    assert status["books"]["balanced"]
+    assert status["ledger"]["balanced"]
     assert status["kafka"] == "ok"
     assert set(status["counters"]) == {*COUNTERS, "search_counter"}
     assert platform.task("docker.compose.run", "--command", "erase --id device-001 --yes")
-    letters = platform.task("docker.compose.run", "--command", "dead.list --since 2h --json").splitlines()[-1]
-    assert json.loads(letters)["total"] == 0
+    dead_letters = platform.task("docker.compose.run", "--command", "dead.list --since 2h --json").splitlines()[-1]
+    assert json.loads(dead_letters)["total"] == 0
     platform.task("docker.compose.run", "--command", "dead.replay --dry-run")
 
 
@@ -239,7 +239,7 @@ async def test_a_killed_container_heals_and_nothing_that_was_answered_is_lost(pl
     event_type = f"kill-{name}"
     before = platform.containers()[name]
     async with Visitors(platform.tracker_url, event_type) as visitors:
-        await until(lambda: _answered(visitors, 30), "visitors are answered", limit_s=20)
+        await until(lambda: _responded(visitors, 30), "visitors are answered", limit_s=20)
         killed_s = time.monotonic()
         # As the kernel would: `docker kill` is a stop on purpose, after which nothing is started again.
         os.kill(before["State"]["Pid"], signal.SIGKILL)
@@ -251,22 +251,24 @@ async def test_a_killed_container_heals_and_nothing_that_was_answered_is_lost(pl
 
         await until(healed, f"{name} is healthy again", limit_s=90)
         healed_s = time.monotonic()
-        await until(lambda: _answered_after(visitors, healed_s, 30), "visitors are answered again", limit_s=20)
+        await until(lambda: _responded_after(visitors, healed_s, 30), "visitors are answered again", limit_s=20)
     if name != "tracker":
         # Others may die: visitors are answered meanwhile, and see nothing of it.
         assert visitors.broken == 0
-        assert sum(killed_s < at < healed_s for at in visitors.answered.values()) > 0
+        assert sum(killed_s < at < healed_s for at in visitors.responded.values()) > 0
     await until(
-        lambda: _counted(platform, event_type, len(visitors.answered)), "each event is counted exactly once", limit_s=60
+        lambda: _counted(platform, event_type, len(visitors.responded)),
+        "each event is counted exactly once",
+        limit_s=60,
     )
 
 
-async def _answered(visitors: Visitors, count: int) -> bool:
-    return len(visitors.answered) >= count
+async def _responded(visitors: Visitors, count: int) -> bool:
+    return len(visitors.responded) >= count
 
 
-async def _answered_after(visitors: Visitors, moment_s: float, count: int) -> bool:
-    return sum(at > moment_s for at in visitors.answered.values()) >= count
+async def _responded_after(visitors: Visitors, moment_s: float, count: int) -> bool:
+    return sum(at > moment_s for at in visitors.responded.values()) >= count
 
 
 async def _counted(platform: Platform, event_type: str, count: int) -> bool:
@@ -286,8 +288,8 @@ def _proc(pid: int, file: str) -> list[str]:
 
 def test_the_books_balance_after_all_of_it(platform: Platform) -> None:
     status = json.loads(platform.task("docker.compose.run", "--command", "status --json").splitlines()[-1])
-    assert status["books"]["balanced"]
-    assert status["books"]["dead"] == 0
+    assert status["ledger"]["balanced"]
+    assert status["ledger"]["dead"] == 0
 
 
 async def test_data_can_be_kept_over_a_spin_down(platform: Platform) -> None:

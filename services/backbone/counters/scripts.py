@@ -14,7 +14,7 @@ APPLY: Final = """
 local counts, positions, progress, new, old, dropped = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local partition, first, next = ARGV[1], ARGV[2], ARGV[3]
 local max_labels, other, window_ms, window_ids = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local events, invalid, copies, last_ms, ids = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local events, invalid, duplicates, last_ms, ids = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 if redis.call('HGET', positions, partition) ~= first then return 0 end
 if #ids > 0 then
   local chunks, known, place = {}, {}, 0
@@ -64,7 +64,7 @@ end
 redis.call('HSET', positions, partition, next)
 redis.call('HINCRBY', progress, 'events', events)
 redis.call('HINCRBY', progress, 'invalid', invalid)
-redis.call('HINCRBY', progress, 'copies', copies)
+redis.call('HINCRBY', progress, 'duplicates', duplicates)
 if tonumber(last_ms) > tonumber(redis.call('HGET', progress, 'last_ms') or 0) then
   redis.call('HSET', progress, 'last_ms', last_ms)
 end

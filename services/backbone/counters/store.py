@@ -46,7 +46,7 @@ class Update(NamedTuple):
     counts: Mapping[str, int]
     invalid: int = 0
     """Records of the batch that are no events."""
-    copies: int = 0
+    duplicates: int = 0
     """Records of the batch that are copies of events counted before, and add nothing."""
     ids: bytes = b""
     """The fingerprints of the ids of `events`, none twice, one after the other (`events.fingerprint`). Those of the
@@ -70,7 +70,7 @@ class Outcome(NamedTuple):
 
     refused: set[int]
     """Partitions whose update does not begin at the stored position."""
-    copies: dict[int, list[int]]
+    duplicates: dict[int, list[int]]
     """Partitions whose update holds ids that are known, with the places of these ids among the update's."""
 
 
@@ -85,7 +85,7 @@ class Progress(NamedTuple):
     invalid: int = 0
     missed: int = 0
     """Offsets that the topic no longer held when they were to be counted."""
-    copies: int = 0
+    duplicates: int = 0
     """Records dropped because the same event (`events.fingerprint`) was counted before."""
     given_up: int = 0
     """Offsets that positions were set back by: those of a topic that was deleted, or that has lost its end."""
@@ -93,10 +93,10 @@ class Progress(NamedTuple):
     @property
     def passed(self) -> int:
         """Offsets that the positions have moved over, in this topic and in those before it."""
-        return self.events + self.invalid + self.missed + self.copies
+        return self.events + self.invalid + self.missed + self.duplicates
 
 
-PROGRESS_FIELDS: Final = ("events", "last_ms", "invalid", "missed", "copies", "given_up")
+PROGRESS_FIELDS: Final = ("events", "last_ms", "invalid", "missed", "duplicates", "given_up")
 """The fields of the progress hash, in the order of Progress."""
 
 _DEFAULT_WINDOW: Final = IdWindow()
@@ -197,15 +197,15 @@ class CounterStore:
         async with self._redis.pipeline(transaction=False) as pipeline:
             for update in updates:
                 place = (update.partition, update.first_offset, update.next_offset)
-                sums = (update.events, update.invalid, update.copies, update.last_received_ms, update.ids)
+                sums = (update.events, update.invalid, update.duplicates, update.last_received_ms, update.ids)
                 labels = (part for label_and_count in update.counts.items() for part in label_and_count)
                 await self._apply_script(keys=keys, args=(*place, *bounds, *sums, *labels), client=pipeline)
-            answers = await pipeline.execute()
+            responses = await pipeline.execute()
         outcome = Outcome(set(), {})
-        for update, answer in zip(updates, answers, strict=True):
-            if isinstance(answer, list):
-                outcome.copies[update.partition] = answer
-            elif not answer:
+        for update, response in zip(updates, responses, strict=True):
+            if isinstance(response, list):
+                outcome.duplicates[update.partition] = response
+            elif not response:
                 outcome.refused.add(update.partition)
         return outcome
 

@@ -7,7 +7,7 @@ Delivery promise: `EventProducer.produce` returns once every record is acknowled
 
 from services.backbone.events import Record
 from services.backbone.kafka.consumer import Batch, EventConsumer, Position
-from services.backbone.kafka.faults import KafkaUnavailable, OffsetGone
+from services.backbone.kafka.errors import KafkaUnavailable, OffsetGone
 from services.backbone.kafka.identity import Topic
 from services.backbone.kafka.producer import EventProducer
 from services.backbone.kafka.reader import TopicReader

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import ConsumerRecord
 
-from services.backbone.kafka.faults import KafkaUnavailable, OffsetGone, answer_in_time, unavailable
+from services.backbone.kafka.errors import KafkaUnavailable, OffsetGone, unavailable, within_time_limit
 from services.backbone.kafka.identity import METADATA_AGE_S, Topic, read_topic
 from services.backbone.kafka.topics import group_size, max_record_bytes
 from services.backbone.settings import KafkaSettings
@@ -55,7 +55,7 @@ class EventConsumer:
         self._assignments = 0  # counts them, to tell whether one came during a question
         self._rebalancing = False  # the client tells the old assignment until it has the new one
         self._next: dict[int, int] = {}  # the offset that the next batch begins at, of each partition that has a place
-        self._holes: dict[int, int] = {}  # where records were missing, once; a second time they are really not there
+        self._gaps: dict[int, int] = {}  # where records were missing, once; a second time they are really not there
         self._pending: asyncio.Task[dict[int, Batch]] | None = None
         self._committing: asyncio.Task[None] | None = None
         self._client = AIOKafkaConsumer(
@@ -98,23 +98,23 @@ class EventConsumer:
             return await self._fetched(wait_s)
         except NoOffsetForPartitionError as error:
             # The client looked for a committed offset before the partition was given its place.
-            self.reposition([error.args[0].partition])
+            self.reset_position([error.args[0].partition])
             return {}
         except OffsetOutOfRangeError as error:
             found = {tp.partition: offset for tp, offset in error.args[0].items()}
             gone = {partition: offset for partition, offset in found.items() if self._next.get(partition) == offset}
             if gone:
                 raise OffsetGone(gone) from error
-            self.reposition(found)  # it was a committed offset, as above
+            self.reset_position(found)  # it was a committed offset, as above
             return {}
         except (KafkaError, OSError) as error:
             raise unavailable(error) from error
 
-    def reposition(self, partitions: Iterable[int]) -> None:
+    def reset_position(self, partitions: Iterable[int]) -> None:
         """Ask again, at the next poll, where these partitions go on; what was fetched of them is dropped."""
         for partition in partitions:
             self._next.pop(partition, None)
-            self._holes.pop(partition, None)
+            self._gaps.pop(partition, None)
 
     def assigned(self) -> set[int]:
         """Return the partitions that this member has now: none from the begin of a rebalance to its end."""
@@ -122,7 +122,7 @@ class EventConsumer:
             return set()
         return {tp.partition for tp in self._client.assignment()}
 
-    def placed(self) -> set[int]:
+    def positioned(self) -> set[int]:
         """Return the partitions that have been given their place since they came, or since `reposition`."""
         return set(self._next)
 
@@ -140,24 +140,24 @@ class EventConsumer:
         # behind in the client, and when that fails, as at the end of a membership, asyncio logs an error nobody saw.
         self._committing = asyncio.create_task(self._client.commit(places))
         self._committing.add_done_callback(lambda task: task.cancelled() or task.exception())
-        async with answer_in_time():
+        async with within_time_limit():
             await asyncio.shield(self._committing)
 
-    async def begin_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
+    async def beginning_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the first offset that the topic holds of each partition. Raises KafkaUnavailable."""
-        async with answer_in_time():
+        async with within_time_limit():
             begins = await self._client.beginning_offsets([TopicPartition(self._topic, part) for part in partitions])
         return {tp.partition: offset for tp, offset in begins.items()}
 
     async def end_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the offset after the last record of each partition. Raises KafkaUnavailable."""
-        async with answer_in_time():
+        async with within_time_limit():
             ends = await self._client.end_offsets([TopicPartition(self._topic, part) for part in partitions])
         return {tp.partition: offset for tp, offset in ends.items()}
 
     async def topic(self) -> Topic:
         """Return the topic's id and number of partitions. Raises KafkaUnavailable, also when there is no such topic."""
-        async with answer_in_time():
+        async with within_time_limit():
             return await read_topic(self._client._client, self._topic)  # noqa: SLF001 - the client has no public way
 
     async def group_size(self) -> int:
@@ -166,7 +166,7 @@ class EventConsumer:
 
     async def check(self) -> None:
         """Raise KafkaUnavailable unless the cluster answers and has the topic."""
-        async with answer_in_time():
+        async with within_time_limit():
             topics = await self._client.topics()
         if self._topic not in topics:
             raise KafkaUnavailable(f"there is no topic {self._topic!r}")
@@ -191,7 +191,7 @@ class EventConsumer:
         asked_in = self._assignments
         wanted = await self._ask_positions(unplaced)
         unknown = [partition for partition, position in wanted.items() if position is None]
-        begins = await self.begin_offsets(unknown) if unknown else {}
+        begins = await self.beginning_offsets(unknown) if unknown else {}
         if self._assignments != asked_in:
             return  # what this member has now, it is asked for again
         for partition in unplaced:
@@ -211,7 +211,7 @@ class EventConsumer:
         self._rebalancing = not ended
         self._assignments += 1
         self._next.clear()
-        self._holes.clear()
+        self._gaps.clear()
 
     async def _fetched(self, wait_s: float) -> dict[int, Batch]:
         # The client waits out a rebalance whatever time limit it is given, and a fetch that is cancelled loses what it
@@ -237,12 +237,12 @@ class EventConsumer:
         first, found = self._next.get(partition), records[0].offset
         if first is None:
             return None
-        if found < first or (found > first and self._holes.get(partition) != first):
-            self.reposition([partition])
+        if found < first or (found > first and self._gaps.get(partition) != first):
+            self.reset_position([partition])
             if found > first:
-                self._holes[partition] = first
+                self._gaps[partition] = first
             return None
-        self._holes.pop(partition, None)
+        self._gaps.pop(partition, None)
         self._next[partition] = records[-1].offset + 1
         return Batch(first, records[-1].offset + 1, records)
 

@@ -23,7 +23,7 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-from services.backbone.kafka.faults import KafkaUnavailable
+from services.backbone.kafka.errors import KafkaUnavailable
 
 METADATA_AGE_S: Final = 30.0
 """How often clients read the cluster's metadata: a topic that was deleted, made anew or extended is noticed within this

@@ -12,7 +12,7 @@ from aiokafka.partitioner import murmur2
 
 from services.backbone import names
 from services.backbone.events import Record
-from services.backbone.kafka.faults import unavailable
+from services.backbone.kafka.errors import unavailable
 from services.backbone.kafka.identity import METADATA_AGE_S
 from services.backbone.kafka.topics import BATCH_OVERHEAD_BYTES, max_record_bytes
 from services.backbone.settings import KafkaSettings

@@ -10,17 +10,17 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from services.backbone.kafka.consumer import Batch
-from services.backbone.kafka.faults import (
-    ANSWER_LIMIT_S,
+from services.backbone.kafka.errors import (
+    RESPONSE_LIMIT_S,
     KafkaUnavailable,
     OffsetGone,
-    answer_in_time,
     unavailable,
+    within_time_limit,
 )
 from services.backbone.kafka.identity import METADATA_AGE_S, Topic, read_topic
 from services.backbone.settings import KafkaSettings
 
-_Answer = TypeVar("_Answer")
+_Response = TypeVar("_Response")
 
 _FETCH_BYTES = 262_144
 """What is fetched ahead of each partition: bounds a reader's memory. A larger record comes all the same, alone."""
@@ -60,7 +60,7 @@ class TopicReader:
     async def __aenter__(self) -> Self:
         """Connect and find the topic's partitions. Raises KafkaUnavailable, also when there is no such topic."""
         try:
-            async with answer_in_time():
+            async with within_time_limit():
                 await self._client.start()
                 # The client has no public way to learn of a topic before it is assigned.
                 await self._client._client.add_topic(self._topic)  # noqa: SLF001 - as said
@@ -85,19 +85,19 @@ class TopicReader:
         """The partitions of the topic, in order."""
         return tuple(tp.partition for tp in self._partitions)
 
-    async def begin_offsets(self) -> dict[int, int]:
+    async def beginning_offsets(self) -> dict[int, int]:
         """Return the first offset that the topic holds of each partition. Raises KafkaUnavailable."""
-        begins = await _answered(self._client.beginning_offsets(self._partitions))
+        begins = await _responded(self._client.beginning_offsets(self._partitions))
         return {tp.partition: offset for tp, offset in sorted(begins.items())}
 
     async def end_offsets(self) -> dict[int, int]:
         """Return the offset after the last record of each partition. Raises KafkaUnavailable."""
-        ends = await _answered(self._client.end_offsets(self._partitions))
+        ends = await _responded(self._client.end_offsets(self._partitions))
         return {tp.partition: offset for tp, offset in sorted(ends.items())}
 
     async def offsets_at(self, time_ms: int) -> dict[int, int]:
         """Return, by partition, the first offset whose record is not older; none where all are. KafkaUnavailable."""
-        found = await _answered(self._client.offsets_for_times(dict.fromkeys(self._partitions, time_ms)))
+        found = await _responded(self._client.offsets_for_times(dict.fromkeys(self._partitions, time_ms)))
         return {tp.partition: at.offset for tp, at in sorted(found.items()) if at is not None}
 
     def seek(self, offsets: Mapping[int, int]) -> None:
@@ -132,7 +132,7 @@ class TopicReader:
             await self._look_at_topic()
             fetched = await self._client.getmany(timeout_ms=int(wait_s * 1000), max_records=self._max_poll_events)
             if not fetched:
-                await self._pass_over_holes()
+                await self._skip_gaps()
                 await self._ask_after_silence()
         except OffsetOutOfRangeError as error:
             raise OffsetGone({tp.partition: offset for tp, offset in error.args[0].items()}) from error
@@ -149,7 +149,7 @@ class TopicReader:
                 batches[tp.partition] = Batch(first, wanted[-1].offset + 1, wanted)
         return batches
 
-    async def _pass_over_holes(self) -> None:
+    async def _skip_gaps(self) -> None:
         """Take over where the client has come to: offsets that hold no record (marks of transactions) end a topic."""
         for tp in self._partitions:
             if tp.partition in self._next:
@@ -158,7 +158,7 @@ class TopicReader:
     async def _look_at_topic(self) -> None:
         if time.monotonic() - self._looked_s < METADATA_AGE_S:
             return
-        found = await _answered(read_topic(self._client._client, self._topic))  # noqa: SLF001 - no public way
+        found = await _responded(read_topic(self._client._client, self._topic))  # noqa: SLF001 - no public way
         if found != self.topic:
             raise KafkaUnavailable(f"topic {self._topic!r} was made anew or has other partitions")
         self._looked_s = time.monotonic()
@@ -170,10 +170,10 @@ class TopicReader:
 
     async def _close(self) -> None:
         with contextlib.suppress(KafkaUnavailable):
-            await _answered(self._client.stop(), limit_s=2.0)
+            await _responded(self._client.stop(), limit_s=2.0)
 
 
-async def _answered(question: Coroutine[Any, Any, _Answer], *, limit_s: float = ANSWER_LIMIT_S) -> _Answer:
+async def _responded(question: Coroutine[Any, Any, _Response], *, limit_s: float = RESPONSE_LIMIT_S) -> _Response:
     """Return the client's answer. Raises KafkaUnavailable, also when it has not come within the limit.
 
     The client swallows cancellations while it looks for a broker that is gone, so who waits for a cancelled question

@@ -17,7 +17,7 @@ from aiokafka.errors import (
 )
 
 from services.backbone import names
-from services.backbone.kafka.faults import KafkaUnavailable, answer_in_time, unavailable
+from services.backbone.kafka.errors import KafkaUnavailable, unavailable, within_time_limit
 
 BATCH_OVERHEAD_BYTES: Final = 64 * 1024
 """Room for record and batch headers, record keys, and the fields that enrichment adds."""
@@ -91,11 +91,11 @@ async def ensure_topics(bootstrap_servers: str, plans: Iterable[TopicPlan]) -> t
     ]
     try:
         async with _admin(bootstrap_servers) as admin:
-            answer = await admin.create_topics(wanted)
+            response = await admin.create_topics(wanted)
     except (KafkaError, OSError) as error:
         raise unavailable(error) from error
     created: list[str] = []
-    for topic, code, *_ in answer.topic_errors:
+    for topic, code, *_ in response.topic_errors:
         if code == 0:
             created.append(topic)
         elif code != TopicAlreadyExistsError.errno:
@@ -106,22 +106,22 @@ async def ensure_topics(bootstrap_servers: str, plans: Iterable[TopicPlan]) -> t
 async def topic_differences(bootstrap_servers: str, plans: Sequence[TopicPlan]) -> list[str]:
     """Say what of existing topics is not as it is wanted, a sentence each. Raises KafkaUnavailable."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, plan.name, dict(plan.settings)) for plan in plans]
-    async with answer_in_time(), _admin(bootstrap_servers) as admin:
+    async with within_time_limit(), _admin(bootstrap_servers) as admin:
         described = {topic["topic"]: topic for topic in await admin.describe_topics([plan.name for plan in plans])}
-        answers = await admin.describe_configs(resources)
+        responses = await admin.describe_configs(resources)
     has: dict[str, dict[str, str]] = {}
-    for answer in answers:
-        for code, _message, _kind, name, entries in answer.resources:
+    for response in responses:
+        for code, _message, _kind, name, entries in response.resources:
             if code:
                 raise KafkaUnavailable(f"the settings of topic {name} could not be read: {for_code(code).__name__}")
             has[name] = {setting: value for setting, value, *_ in entries}
     found: list[str] = []
     for plan in plans:
         partitions = described[plan.name]["partitions"]
-        copies = min((len(partition["replicas"]) for partition in partitions), default=0)
+        duplicates = min((len(partition["replicas"]) for partition in partitions), default=0)
         compared = {
             "partitions": (len(partitions), plan.partitions),
-            "replication": (copies, plan.replication),
+            "replication": (duplicates, plan.replication),
             **{setting: (has[plan.name].get(setting), value) for setting, value in plan.settings.items()},
         }
         found += [
@@ -140,7 +140,7 @@ async def delete_records(bootstrap_servers: str, topic: str, before: Mapping[int
     """
     wanted = {TopicPartition(topic, partition): RecordsToDelete(offset) for partition, offset in before.items()}
     try:
-        async with answer_in_time(), _admin(bootstrap_servers) as admin:
+        async with within_time_limit(), _admin(bootstrap_servers) as admin:
             await admin.delete_records(wanted)
     except KafkaUnavailable as error:
         if isinstance(error.__cause__, IncompatibleBrokerVersion | UnsupportedVersionError):
@@ -151,7 +151,7 @@ async def delete_records(bootstrap_servers: str, topic: str, before: Mapping[int
 
 async def group_size(bootstrap_servers: str, group: str) -> int:
     """Return the number of members of a consumer group. Raises KafkaUnavailable."""
-    async with answer_in_time(), _admin(bootstrap_servers) as admin:
+    async with within_time_limit(), _admin(bootstrap_servers) as admin:
         responses = await admin.describe_consumer_groups([group])
     [(error_code, *_, members)] = [described[:6] for response in responses for described in response.groups]
     if error_code:
@@ -194,7 +194,7 @@ class TopicOffsets:
         Raises KafkaUnavailable, also when there is no such topic.
         """
         try:
-            async with answer_in_time():
+            async with within_time_limit():
                 admin, consumer = await self._connect()
                 [described] = await admin.describe_topics([self._topic])
                 if described["error_code"]:

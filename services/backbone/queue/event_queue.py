@@ -27,9 +27,9 @@ QueueError = RedisError
 """Raised by every method when Redis does not answer in time or answers with an error. What was asked may then have
 happened or not. Trying again is safe: a claim that went unheard comes back when its lease runs out."""
 
-_PUSHER_KEPT_S: Final = 86_400
+_PRODUCER_KEPT_S: Final = 86_400
 """How long Redis remembers a pusher that is silent: what it can't confirm is sent again within that time."""
-_LETTERS_KEPT_MS: Final = 90 * 86_400_000
+_REPLAYED_KEPT_MS: Final = 90 * 86_400_000
 """How long a replayed dead letter is remembered: longer than its topic keeps it."""
 
 
@@ -38,11 +38,11 @@ class Claim(NamedTuple):
 
     key: str
     entries: list[bytes]
-    forgotten: int = 0
+    erased: int = 0
     """How many devices this Redis has been told to forget; see EventQueue.forgotten."""
 
 
-class Books(NamedTuple):
+class Ledger(NamedTuple):
     """The ledger of one Redis and what waits in it, read in one atomic step."""
 
     accepted: int = 0
@@ -50,7 +50,7 @@ class Books(NamedTuple):
     dead: int = 0
     listed: int = 0
     claimed: int = 0
-    forgotten: int = 0
+    erased: int = 0
     """Entries dropped because their device was to be forgotten; they are not in `accepted` any more."""
 
     @property
@@ -81,12 +81,12 @@ class EventQueue:
         self._confirm_script = redis.register_script(scripts.CONFIRM)
         self._renew_script = redis.register_script(scripts.RENEW)
         self._give_back_script = redis.register_script(scripts.GIVE_BACK)
-        self._books_script = redis.register_script(scripts.BOOKS)
+        self._ledger_script = redis.register_script(scripts.LEDGER_SUMS)
         self._remove_script = redis.register_script(scripts.REMOVE)
         self._requeue_script = redis.register_script(scripts.REQUEUE)
 
     async def push(
-        self, entries: Sequence[bytes], *, pusher: str = "", number: int = 0, timeout_s: float | None = None
+        self, entries: Sequence[bytes], *, producer_id: str = "", number: int = 0, timeout_s: float | None = None
     ) -> bool:
         """Append entries to the list, all or none; when it returns, Redis has confirmed them.
 
@@ -95,8 +95,8 @@ class EventQueue:
         With a `number`, from 1 on, it returns False and has no effect when Redis has taken this or a higher number of
         this pusher: so a push whose answer was lost may be sent again, within a day, and is never there twice.
         """
-        keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.pusher_key(pusher))
-        return bool(await self._push_wire.run(keys, (number, _PUSHER_KEPT_S, *entries), timeout_s=timeout_s))
+        keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.producer_key(producer_id))
+        return bool(await self._push_wire.run(keys, (number, _PRODUCER_KEPT_S, *entries), timeout_s=timeout_s))
 
     async def claim(self, *, limit: int, max_bytes: int, wait_s: float) -> Claim | None:
         """Take up to `limit` entries off the head of the list; the one that reaches `max_bytes` is the last.
@@ -109,7 +109,7 @@ class EventQueue:
             claim = await self._take(limit=limit, max_bytes=max_bytes)
         return claim if claim.entries else None
 
-    async def confirm(self, claim: Claim, *, produced: int, dead: int, forgotten: int = 0) -> bool:
+    async def confirm(self, claim: Claim, *, produced: int, dead: int, erased: int = 0) -> bool:
         """Remove a claim for good: `produced` of its entries are in Kafka, `dead` are in the dead letters.
 
         `forgotten` were dropped on request and leave the books.
@@ -118,7 +118,7 @@ class EventQueue:
         again by whoever claims them, and the ledger counts them there.
         """
         keys = (claim.key, names.CLAIM_LEASES, names.LEDGER)
-        return bool(await self._confirm_script(keys=keys, args=(produced, dead, forgotten)))
+        return bool(await self._confirm_script(keys=keys, args=(produced, dead, erased)))
 
     async def renew(self, claims: Sequence[Claim]) -> bool:
         """Extend the leases of claims still being worked on; False when any of them has been taken back."""
@@ -136,10 +136,10 @@ class EventQueue:
         """Put back what instances held whose leases ran out; returns how many entries came back."""
         return int(await self._give_back_script(keys=(names.RAW_EVENTS_LIST, names.CLAIM_LEASES)))
 
-    async def books(self) -> Books:
+    async def ledger(self) -> Ledger:
         """Read the ledger and the lengths of list and claims in one atomic step."""
         keys = (names.RAW_EVENTS_LIST, names.CLAIM_LEASES, names.LEDGER)
-        return Books(*await self._books_script(keys=keys))
+        return Ledger(*await self._ledger_script(keys=keys))
 
     async def claims(self) -> frozenset[str]:
         """Return the keys of the claims that are held now."""
@@ -160,13 +160,13 @@ class EventQueue:
                 yield entry
             begin += chunk
 
-    async def forget(self, device: bytes) -> None:
+    async def erase(self, device: bytes) -> None:
         """Have entries of a device, named by its digest, dropped by whoever claims them from now on."""
-        await self._redis.sadd(names.FORGOTTEN_DEVICES, device)
+        await self._redis.sadd(names.ERASED_DEVICES, device)
 
-    async def forgotten(self) -> frozenset[bytes]:
+    async def erased(self) -> frozenset[bytes]:
         """Return the digests of the devices whose entries are to be dropped. Their number is in each Claim."""
-        digests: Any = await self._redis.smembers(names.FORGOTTEN_DEVICES)
+        digests: Any = await self._redis.smembers(names.ERASED_DEVICES)
         return frozenset(digests)
 
     async def remove(self, entries: Sequence[bytes]) -> int:
@@ -180,15 +180,15 @@ class EventQueue:
 
         The ledger counts the entry as waiting again instead of dead.
         """
-        keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.REPLAYED_LETTERS)
-        return bool(await self._requeue_script(keys=keys, args=(entry, letter, _LETTERS_KEPT_MS)))
+        keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.REPLAYED_DEAD_LETTERS)
+        return bool(await self._requeue_script(keys=keys, args=(entry, letter, _REPLAYED_KEPT_MS)))
 
-    async def requeued(self, letters: Sequence[bytes]) -> list[bool]:
+    async def requeued(self, dead_letters: Sequence[bytes]) -> list[bool]:
         """Tell of each dead letter, named by its digest, whether it was put back."""
-        if not letters:
+        if not dead_letters:
             return []
-        marks: Any = letters  # the client's types know text alone
-        return [score is not None for score in await self._redis.zmscore(names.REPLAYED_LETTERS, marks)]
+        marks: Any = dead_letters  # the client's types know text alone
+        return [score is not None for score in await self._redis.zmscore(names.REPLAYED_DEAD_LETTERS, marks)]
 
     async def _anything_within(self, wait_s: float) -> bool:
         """Sleep in Redis until the list holds something. Moves the head onto itself: only a claim takes entries."""
@@ -199,6 +199,6 @@ class EventQueue:
         # A key of its own for each question: one that is late, and heard by nobody, must not add to a claim in hand.
         self._claims_made += 1
         key = names.claim_list(self._instance, self._claims_made)
-        keys = (names.RAW_EVENTS_LIST, key, names.CLAIM_LEASES, names.FORGOTTEN_DEVICES)
-        forgotten, entries = await self._claim_script(keys=keys, args=(limit, max_bytes, self._lease_ms))
-        return Claim(key, entries, forgotten)
+        keys = (names.RAW_EVENTS_LIST, key, names.CLAIM_LEASES, names.ERASED_DEVICES)
+        erased, entries = await self._claim_script(keys=keys, args=(limit, max_bytes, self._lease_ms))
+        return Claim(key, entries, erased)

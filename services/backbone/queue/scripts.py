@@ -6,14 +6,14 @@ _CHUNK: Final = 256
 """Entries moved at a time inside a script: Lua's unpack has a limit, and one at a time costs twice the time."""
 
 PUSH = """
-local list, ledger, pusher = KEYS[1], KEYS[2], KEYS[3]
+local list, ledger, producer = KEYS[1], KEYS[2], KEYS[3]
 local number, kept_s, entries = tonumber(ARGV[1]), ARGV[2], #ARGV - 2
-if number > 0 and number <= tonumber(redis.call('GET', pusher) or 0) then return 0 end
+if number > 0 and number <= tonumber(redis.call('GET', producer) or 0) then return 0 end
 for first = 3, #ARGV, %(chunk)d do
   redis.call('RPUSH', list, unpack(ARGV, first, math.min(first + %(chunk)d - 1, #ARGV)))
 end
 redis.call('HINCRBY', ledger, 'accepted', entries)
-if number > 0 then redis.call('SET', pusher, ARGV[1], 'EX', kept_s) end
+if number > 0 then redis.call('SET', producer, ARGV[1], 'EX', kept_s) end
 return 1
 """ % {"chunk": _CHUNK}  # noqa: UP031 - Lua is full of braces
 
@@ -24,7 +24,7 @@ return 1
 # its lease. How many entries to look at next is guessed from the sizes so far; of these it takes those up to the limit,
 # the one that reaches it included.
 CLAIM = """
-local list, claim, leases, forgotten = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local list, claim, leases, erased = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local limit, max_bytes, lease_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 redis.call('LTRIM', list, 0, -1)
 local entries, bytes = {}, 0
@@ -47,7 +47,7 @@ if #entries > 0 then
   local now = redis.call('TIME')
   redis.call('ZADD', leases, now[1] * 1000 + math.floor(now[2] / 1000) + lease_ms, claim)
 end
-return {redis.call('SCARD', forgotten), entries}
+return {redis.call('SCARD', erased), entries}
 """ % {"chunk": _CHUNK}  # noqa: UP031 - Lua is full of braces
 
 CONFIRM = """
@@ -58,7 +58,7 @@ redis.call('HINCRBY', ledger, 'produced', ARGV[1])
 redis.call('HINCRBY', ledger, 'dead', ARGV[2])
 if ARGV[3] ~= '0' then
   redis.call('HINCRBY', ledger, 'accepted', -ARGV[3])
-  redis.call('HINCRBY', ledger, 'forgotten', ARGV[3])
+  redis.call('HINCRBY', ledger, 'erased', ARGV[3])
 end
 return 1
 """
@@ -95,11 +95,11 @@ end
 return moved
 """
 
-BOOKS = """
+LEDGER_SUMS = """
 local list, leases, ledger = KEYS[1], KEYS[2], KEYS[3]
 local claimed = 0
 for _, claim in ipairs(redis.call('ZRANGE', leases, 0, -1)) do claimed = claimed + redis.call('LLEN', claim) end
-local sums = redis.call('HMGET', ledger, 'accepted', 'produced', 'dead', 'forgotten')
+local sums = redis.call('HMGET', ledger, 'accepted', 'produced', 'dead', 'erased')
 for i = 1, 4 do sums[i] = tonumber(sums[i] or 0) end
 return {sums[1], sums[2], sums[3], redis.call('LLEN', list), claimed, sums[4]}
 """
@@ -109,7 +109,7 @@ local list, ledger = KEYS[1], KEYS[2]
 local removed = 0
 for _, entry in ipairs(ARGV) do removed = removed + redis.call('LREM', list, 1, entry) end
 redis.call('HINCRBY', ledger, 'accepted', -removed)
-redis.call('HINCRBY', ledger, 'forgotten', removed)
+redis.call('HINCRBY', ledger, 'erased', removed)
 return removed
 """
 

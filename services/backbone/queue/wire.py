@@ -48,13 +48,13 @@ class Wire:
                 async with asyncio.timeout(limit_s):
                     await self._redis.script_load(self._script)
             except TimeoutError as error:
-                raise _no_answer(limit_s) from error
+                raise _no_response(limit_s) from error
             return await self._ask(command, limit_s)
 
     async def _ask(self, command: bytes, limit_s: float | None) -> Any:
         line = await self._take(limit_s)
         try:
-            answer = await line.ask(command, limit_s)
+            response = await line.ask(command, limit_s)
         except BaseException:
             # Cut off in the middle, by a cancellation as well: what comes on it next is the answer to this. And what
             # was not sent yet is not to reach a Redis that wakes up.
@@ -65,10 +65,10 @@ class Wire:
             self._free.append(line)
         else:
             await self._discard(line)
-        if isinstance(answer, hiredis.ReplyError):
-            text = str(answer)
+        if isinstance(response, hiredis.ReplyError):
+            text = str(response)
             raise NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
-        return answer
+        return response
 
     async def _take(self, limit_s: float | None) -> "_Line":
         while self._free:
@@ -112,7 +112,7 @@ class _Line(asyncio.Protocol):
     async def ask(self, command: bytes, timeout_s: float | None) -> Any:
         """Send a packed command and return what Redis answers. Raises RedisError when it does not."""
         waiting = self._waiting = self._loop.create_future()
-        timer = None if timeout_s is None else self._loop.call_later(timeout_s, self._fail, _no_answer(timeout_s))
+        timer = None if timeout_s is None else self._loop.call_later(timeout_s, self._fail, _no_response(timeout_s))
         try:
             self._transport.write(command)
             return await waiting
@@ -125,18 +125,18 @@ class _Line(asyncio.Protocol):
         """Take an answer, or a part of it. What a server says of its own accord (RESP3) is passed over."""
         self._reader.feed(data)
         try:
-            while (answer := self._reader.gets()) is not False:
-                if not isinstance(answer, hiredis.PushNotification):
-                    self._take(answer)
+            while (response := self._reader.gets()) is not False:
+                if not isinstance(response, hiredis.PushNotification):
+                    self._take(response)
         except hiredis.ProtocolError as error:
             self._fail(RedisConnectionError(f"not an answer: {error}"))
             self.cut()
 
-    def _take(self, answer: Any) -> None:
+    def _take(self, response: Any) -> None:
         if self._waiting is None or self._waiting.done():
             self.cut()  # nobody has asked: from here on each question would get the answer to another one
         else:
-            self._waiting.set_result(answer)
+            self._waiting.set_result(response)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits, and the client, whose streams wait for it when they close."""
@@ -148,5 +148,5 @@ class _Line(asyncio.Protocol):
             self._waiting.set_exception(error)
 
 
-def _no_answer(timeout_s: float | None) -> RedisTimeoutError:
+def _no_response(timeout_s: float | None) -> RedisTimeoutError:
     return RedisTimeoutError(f"no answer within {timeout_s} s")

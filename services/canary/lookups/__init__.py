@@ -2,6 +2,6 @@
 
 from services.canary.lookups.counter import CounterPositions
 from services.canary.lookups.topic import TopicWatch
-from services.canary.lookups.tracker import NotAnswered, TrackerDoor
+from services.canary.lookups.tracker import NoResponse, TrackerDoor
 
-__all__ = ["CounterPositions", "NotAnswered", "TopicWatch", "TrackerDoor"]
+__all__ = ["CounterPositions", "NoResponse", "TopicWatch", "TrackerDoor"]

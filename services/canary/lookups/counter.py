@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from services.backbone.counters import CounterStore, connect
 
-_ANSWER_S = 2.0
+_RESPONSE_LIMIT_S = 2.0
 
 
 class CounterPositions:
@@ -12,7 +12,7 @@ class CounterPositions:
 
     def __init__(self, url: str, counter: str) -> None:
         """Make it without connecting."""
-        self._redis = connect(url, timeout_s=_ANSWER_S)
+        self._redis = connect(url, timeout_s=_RESPONSE_LIMIT_S)
         self._store = CounterStore(self._redis)
         self._counter = counter
 

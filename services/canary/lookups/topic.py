@@ -35,7 +35,7 @@ class TopicWatch:
         self.stopping = False
         """Ends the reading. Set it before cancelling: the Kafka client can swallow a cancellation."""
 
-    async def follow(self, is_wanted: Callable[[str], bool], tell: Callable[[Found], None]) -> None:
+    async def follow(self, is_wanted: Callable[[str], bool], report: Callable[[Found], None]) -> None:
         """Read until `stopping`, and tell each wanted record as it comes.
 
         Raises KafkaUnavailable. The next call goes on where this one ended, and passes over what is too old by then.
@@ -47,7 +47,7 @@ class TopicWatch:
                 while not self.stopping:
                     for partition, batch in (await self._poll(reader)).items():
                         for found in _wanted(partition, batch, is_wanted):
-                            tell(found)
+                            report(found)
                     self._next = reader.positions()
         except KafkaUnavailable as error:
             self.failure = str(error)

@@ -8,7 +8,7 @@ import httpx
 _TYPE = "canary"
 
 
-class NotAnswered(Exception):  # noqa: N818 - what happened, in two words
+class NoResponse(Exception):  # noqa: N818 - what happened, in two words
     """The tracker did not answer 2xx. The event may be stored all the same."""
 
 
@@ -36,12 +36,12 @@ class TrackerDoor:
     async def send(self, canary: str, device: str) -> None:
         """Send one event with this id. Raises NotAnswered, which says what came instead of a 2xx."""
         try:
-            answer = await self._client.get(
+            response = await self._client.get(
                 f"{self._url}/{_TYPE}",
                 params={"di": device},
                 headers={"Idempotency-Key": canary, "User-Agent": "push-canary"},
             )
         except httpx.HTTPError as error:
-            raise NotAnswered(f"{type(error).__name__}: {error}") from error
-        if not answer.is_success:
-            raise NotAnswered(f"status {answer.status_code}")
+            raise NoResponse(f"{type(error).__name__}: {error}") from error
+        if not response.is_success:
+            raise NoResponse(f"status {response.status_code}")

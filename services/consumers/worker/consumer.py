@@ -122,7 +122,7 @@ class StatisticsConsumer:
                 except CounterStoreError as error:
                     # Stay in the group: a Redis that restarts is back sooner than partitions have moved. What was
                     # polled is dropped, and asked for again from where Redis says the counts end.
-                    kafka.reposition(kafka.assigned())
+                    kafka.reset_position(kafka.assigned())
                     await self._pause("redis_unavailable", error)
         finally:
             self._kafka = None
@@ -159,30 +159,30 @@ class StatisticsConsumer:
             )
             refused |= outcome.refused
             for update in updates:
-                if update.partition in outcome.copies:
-                    known[update.partition] |= ids_at(update.ids, outcome.copies[update.partition])
+                if update.partition in outcome.duplicates:
+                    known[update.partition] |= ids_at(update.ids, outcome.duplicates[update.partition])
                 elif update.partition not in outcome.refused:
-                    self._tell(update)
-            pending = list(outcome.copies)
+                    self._report(update)
+            pending = list(outcome.duplicates)
             self.heartbeat.beat()
         self._metrics.batch_seconds.labels(self._name).observe(time.perf_counter() - began_s)
         if refused:
             # Another member, or this one unheard, has counted past the start of the batch; or Redis has forgotten.
             log.warning("batches_refused", partitions=sorted(refused))
             self._metrics.refused_batches.labels(self._name).inc(len(refused))
-            kafka.reposition(refused)
+            kafka.reset_position(refused)
 
-    def _tell(self, update: Update) -> None:
+    def _report(self, update: Update) -> None:
         """Tell what was written."""
         self._counted[update.partition] = update.next_offset
         self._metrics.counted.labels(self._name).inc(update.events)
         self._metrics.invalid.labels(self._name).inc(update.invalid)
-        self._metrics.copies.labels(self._name).inc(update.copies)
+        self._metrics.duplicates.labels(self._name).inc(update.duplicates)
         place = {"partition": update.partition, "first_offset": update.first_offset}
         if update.invalid:
             log.warning("invalid_records", **place, records=update.invalid)
-        if update.copies:
-            log.debug("copies_dropped", **place, records=update.copies)
+        if update.duplicates:
+            log.debug("copies_dropped", **place, records=update.duplicates)
 
     def _update(self, partition: int, batch: Batch, now_ms: int, known: set[bytes]) -> Update:
         records = ((record.key, record.value, record.headers) for record in batch.records)
@@ -197,7 +197,7 @@ class StatisticsConsumer:
             invalid=folded.invalid,
             last_received_ms=max(0, received_ms),
             counts=folded.counts,
-            copies=folded.copies,
+            duplicates=folded.duplicates,
             ids=folded.ids,
         )
 
@@ -212,7 +212,7 @@ class StatisticsConsumer:
         self._log_invalid(partitions, invalid)
         new = [partition for partition in partitions if partition not in stored and str(partition) not in invalid]
         if new and self._kafka is not None:
-            for partition, begin in (await self._kafka.begin_offsets(new)).items():
+            for partition, begin in (await self._kafka.beginning_offsets(new)).items():
                 stored[partition] = await self._store.begin(self._name, partition, at=begin)
         found = {partition: stored[partition] for partition in partitions if partition in stored}
         self._counted.update(found)
@@ -242,9 +242,9 @@ class StatisticsConsumer:
     async def _begin_again(self, kafka: EventConsumer, gone: OffsetGone) -> None:
         """Go on at the first offset that the topic holds, in partitions that no longer hold where the counts end."""
         if (await kafka.topic()).id != self._topic_id:
-            kafka.reposition(kafka.assigned())  # `_positions` gives up all positions of the former topic
+            kafka.reset_position(kafka.assigned())  # `_positions` gives up all positions of the former topic
             return
-        begins = await kafka.begin_offsets(gone.positions)
+        begins = await kafka.beginning_offsets(gone.positions)
         for partition, position in gone.positions.items():
             begin = begins[partition]
             moved = await self._store.move_position(self._name, partition, expected=position, to=begin)
@@ -258,7 +258,7 @@ class StatisticsConsumer:
                 # without topic ids.
                 log.error("topic_cut", partition=partition, position=position, begin=begin)
                 self._metrics.given_up.labels(self._name).inc(position - begin)
-        kafka.reposition(gone.positions)
+        kafka.reset_position(gone.positions)
 
     async def _observe(self, kafka: EventConsumer) -> None:
         """Look whether the topic is the same, measure lag, and commit positions for lag tools.
@@ -266,13 +266,13 @@ class StatisticsConsumer:
         Nothing here reads what is committed, so failing is fine.
         """
         # Not where the next fetch begins: one that came late, beside the loop, may be ahead of what was counted.
-        positions = {partition: self._counted[partition] for partition in kafka.placed()}
+        positions = {partition: self._counted[partition] for partition in kafka.positioned()}
         if not positions:
             self._metrics.lag.clear()
             return
         try:
             if (await kafka.topic()).id != self._topic_id:
-                kafka.reposition(kafka.assigned())
+                kafka.reset_position(kafka.assigned())
                 return
             ends = await kafka.end_offsets(positions)
             await kafka.commit(positions)

@@ -13,7 +13,7 @@ from services.consumers.handlers import Handler
 from services.consumers.settings import Settings
 from services.consumers.worker.consumer import StatisticsConsumer
 
-_REDIS_ANSWER_S = 5.0
+_REDIS_TIMEOUT_S = 5.0
 
 
 async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None:
@@ -24,7 +24,7 @@ async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None
     at once. A batch that is being written then is either counted whole or not at all, and then by whoever takes over.
     """
     registry = CollectorRegistry()
-    redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_ANSWER_S)
+    redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S)
     consumer = StatisticsConsumer(handler, settings, CounterStore(redis), ConsumerMetrics(registry))
 
     async def check_redis() -> str:

@@ -19,17 +19,17 @@ class Activity:
         second = int(now_s)
         if not self._seconds or self._seconds[-1][0] != second:
             self._seconds.append((second, Counter()))
-            self._forget(second)
+            self._discard(second)
         self._seconds[-1][1].update(types)
 
     def top(self, *, now_s: float) -> dict[str, int]:
         """Return the most frequent types of the last ten seconds, the most frequent first."""
-        self._forget(int(now_s))
+        self._discard(int(now_s))
         total: Counter[str] = Counter()
         for _, counter in self._seconds:
             total.update(counter)
         return dict(total.most_common(TOP))
 
-    def _forget(self, second: int) -> None:
+    def _discard(self, second: int) -> None:
         while self._seconds and self._seconds[0][0] <= second - WINDOW_S:
             self._seconds.popleft()

@@ -62,7 +62,7 @@ class LiveEvent:
         self.value = value
         self.fault = fault
 
-    def forget_decoded(self) -> None:
+    def drop_decoded(self) -> None:
         """Give back what decoding took, several times the record's size; it is decoded again when asked for."""
         for name in _DECODED & self.__dict__.keys():
             del self.__dict__[name]

@@ -8,7 +8,7 @@ FREE_FAILURES: Final = 5
 """Wrong passwords without a wait before the next: people mistype."""
 LONGEST_WAIT_S: Final = 60.0
 """With it one address tries 1,500 passwords a day."""
-FORGET_S: Final = 900.0
+EXPIRY_S: Final = 900.0
 """An address without a wrong password for so long starts anew."""
 MOST_ADDRESSES: Final = 10_000
 """Strangers choose their addresses. They take 2.6 MB at the most."""
@@ -38,7 +38,7 @@ class FailedLogins:
     def record(self, source: str, now_s: float) -> None:
         """Count a wrong password."""
         before = self._failures.pop(source, _Failures(0, now_s))
-        times = 1 if now_s - before.last_s > FORGET_S else before.times + 1
+        times = 1 if now_s - before.last_s > EXPIRY_S else before.times + 1
         self._failures[source] = _Failures(times, now_s)
         if len(self._failures) > self._most_addresses:
             self._failures.popitem(last=False)

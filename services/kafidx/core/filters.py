@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from services.kafidx.core.errors import BadQuery
 from services.kafidx.core.events import LiveEvent
-from services.kafidx.core.faults import BadQuery
 
 MAX_CONDITIONS: Final = 16
 MAX_CHARS: Final = 200

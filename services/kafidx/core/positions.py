@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from services.kafidx.core.faults import BadQuery
+from services.kafidx.core.errors import BadQuery
 
 MAX_LAST: Final = 100_000
 MAX_PARTITION: Final = 2**31 - 1

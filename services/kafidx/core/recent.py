@@ -27,7 +27,7 @@ class Recent:
     def add(self, events: Sequence[LiveEvent]) -> None:
         """Add what came next and went to whoever watches; the oldest go."""
         for event in events:
-            event.forget_decoded()
+            event.drop_decoded()
         self._events.extend(events)
         self._bytes += sum(len(event.value) + _EVENT_BYTES for event in events)
         while self._events and self._bytes > self._max_bytes:

@@ -22,6 +22,6 @@ class Sessions:
         """Return where a session stopped; None when it is new, or forgotten."""
         return self._positions.get((session, topic))
 
-    def forget(self, session: str, topic: str) -> None:
+    def discard(self, session: str, topic: str) -> None:
         """Let a session start over."""
         self._positions.pop((session, topic), None)

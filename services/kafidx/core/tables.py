@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from services.backbone.histogram import QUANTILES, Histogram, highest_of, histograms
-from services.kafidx.core.faults import BadQuery
+from services.kafidx.core.errors import BadQuery
 
 PAGE_ROWS: Final = 100
 _MAX_PAGE: Final = 10_000_000

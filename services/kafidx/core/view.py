@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from services.backbone import names
-from services.kafidx.core.faults import BadQuery
+from services.kafidx.core.errors import BadQuery
 from services.kafidx.core.filters import DEVICES, MAX_CONDITIONS, Filter, choices, parse_condition, sought_text
 from services.kafidx.core.positions import Start, parse_start
 

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from services.backbone.counters import Description
 from services.backbone.kafka import KafkaUnavailable
-from services.kafidx.core.faults import BadQuery
+from services.kafidx.core.errors import BadQuery
 from services.kafidx.core.positions import MAX_OFFSET, MAX_PARTITION, parse_start, parse_whole
 from services.kafidx.core.tables import PAGE_ROWS, Table, TableQuery, csv_slices, json_slices, parse_table_query
 from services.kafidx.core.view import parse_topic, parse_view, topics
@@ -171,7 +171,7 @@ def add_pages(app: FastAPI, pages: Pages, socket: LiveSocket) -> None:
     _add_live(app, pages, socket)
     _add_counters(app, pages)
     _add_dead_letters(app, pages)
-    _add_faults(app, pages)
+    _add_errors(app, pages)
     app.mount("/static", StaticFiles(directory=_HERE / "static"))
 
 
@@ -221,7 +221,7 @@ def _add_dead_letters(app: FastAPI, pages: Pages) -> None:
         return await pages.dead_data(request)
 
 
-def _add_faults(app: FastAPI, pages: Pages) -> None:
+def _add_errors(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(BadQuery)
     async def bad_query(request: Request, fault: Exception) -> Response:
         assert isinstance(fault, BadQuery)  # noqa: S101 - what this handler is registered for
@@ -235,9 +235,9 @@ def _add_faults(app: FastAPI, pages: Pages) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101 - what this handler is registered for
         if _wants_data(request):
             return JSONResponse({"reason": error.detail}, error.status_code, headers=error.headers)
-        answer = pages.fault(error.status_code, error.detail)
-        answer.headers.update(error.headers or {})
-        return answer
+        response = pages.fault(error.status_code, error.detail)
+        response.headers.update(error.headers or {})
+        return response
 
 
 def _wants_data(request: Request) -> bool:
@@ -275,7 +275,7 @@ def _table_json(consumer: Consumer, description: Description, wanted: TableQuery
 def _dead_json(page: DeadPage, request: Request) -> dict[str, Any]:
     older = None if page.older is None else ",".join(f"{p}:{at}" for p, at in sorted(page.older.items()))
     return {
-        "letters": [asdict(letter) for letter in page.letters],
+        "letters": [asdict(letter) for letter in page.dead_letters],
         "older_url": f"?before={older}" if older is not None else None,
         "newer_url": "?" if "before" in request.query_params else None,
         "total": page.total,

@@ -11,15 +11,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from services.backbone.kafka import KafkaUnavailable
 from services.backbone.logs import get_logger
 from services.backbone.metrics import KafidxMetrics
+from services.kafidx.core.errors import BadQuery
 from services.kafidx.core.events import Row
-from services.kafidx.core.faults import BadQuery
 from services.kafidx.core.positions import Start
 from services.kafidx.core.sessions import Sessions
 from services.kafidx.core.view import View, parse_view
 from services.kafidx.core.views import TooManyViews
 from services.kafidx.settings import Settings
+from services.kafidx.store.subscriber import Subscriber
 from services.kafidx.store.topics import Topics
-from services.kafidx.store.watcher import Watcher
 
 log = get_logger(__name__)
 
@@ -55,7 +55,7 @@ class LiveSocket:
         except BadQuery as fault:
             await self._refuse(socket, "query", fault.as_dict(), BAD_QUERY)
         except TooManyViews:
-            reason = f"{self._settings.max_watchers} live views are open, which is as many as may be"
+            reason = f"{self._settings.max_subscribers} live views are open, which is as many as may be"
             await self._refuse(socket, "watchers", {"parameter": None, "position": None, "reason": reason}, _TRY_LATER)
         except KafkaUnavailable as error:
             log.warning("watch_refused", error=str(error))
@@ -66,18 +66,18 @@ class LiveSocket:
 
     async def _show(self, socket: WebSocket, view: View) -> None:
         topic = self._topics[view.topic]
-        watcher = await topic.watch(view.filter, self._start_of(view))
+        subscriber = await topic.watch(view.filter, self._start_of(view))
         # Read beside the sending: a disconnect is heard while a frame waits for a peer that does not read.
         first: asyncio.Future[Start | None] = asyncio.get_running_loop().create_future()
         listening = asyncio.create_task(_listen(socket, first))
         try:
-            await socket.send_text(self._hello(view, watcher))
+            await socket.send_text(self._hello(view, subscriber))
             resume = None if view.start and view.start.kind == "offset" else await _within(first, _FIRST_MESSAGE_S)
             if resume is not None:
-                await topic.leave(watcher)
-                watcher = await topic.watch(view.filter, resume)
-                await socket.send_text(self._hello(view, watcher))
-            sending = asyncio.create_task(self._send(socket, watcher))
+                await topic.leave(subscriber)
+                subscriber = await topic.watch(view.filter, resume)
+                await socket.send_text(self._hello(view, subscriber))
+            sending = asyncio.create_task(self._send(socket, subscriber))
             try:
                 await asyncio.wait({listening, sending}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -90,40 +90,40 @@ class LiveSocket:
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
-            await topic.leave(watcher)
+            await topic.leave(subscriber)
             if view.session is not None:
-                self._sessions.remember(view.session, view.topic, watcher.resume_positions())
+                self._sessions.remember(view.session, view.topic, subscriber.resume_positions())
 
-    async def _send(self, socket: WebSocket, watcher: Watcher) -> None:
+    async def _send(self, socket: WebSocket, subscriber: Subscriber) -> None:
         """Send frames until there are none any more, or the peer takes nothing for too long."""
-        async for frame in watcher.frames():
+        async for frame in subscriber.frames():
             try:
                 async with asyncio.timeout(self._settings.stuck_s):
                     await socket.send_text(frame)
             except TimeoutError:
-                log.info("watcher_stuck", stuck_s=self._settings.stuck_s, dropped=watcher.queue.dropped)
+                log.info("watcher_stuck", stuck_s=self._settings.stuck_s, dropped=subscriber.queue.dropped)
                 return
             except (WebSocketDisconnect, RuntimeError):
                 return  # the peer has left while a frame was on its way
 
     def _start_of(self, view: View) -> Start:
         if view.session is not None and view.reset:
-            self._sessions.forget(view.session, view.topic)
+            self._sessions.discard(view.session, view.topic)
         if view.start is not None:
             return view.start
         stopped_at = None if view.session is None else self._sessions.recall(view.session, view.topic)
         return Start() if stopped_at is None else Start("offset", offsets=stopped_at)
 
-    def _hello(self, view: View, watcher: Watcher) -> str:
+    def _hello(self, view: View, subscriber: Subscriber) -> str:
         hello: dict[str, Any] = {
             "kind": "hello",
             "session": view.session,
             "topic": view.topic,
-            "partitions": len(watcher.next),
+            "partitions": len(subscriber.next),
             "columns": list(Row.__struct_fields__),
             "now": time.time_ns() // 1_000_000,
-            "positions": {str(p): at for p, at in sorted(watcher.resume_positions().items())},
-            "missed": watcher.missed,
+            "positions": {str(p): at for p, at in sorted(subscriber.resume_positions().items())},
+            "missed": subscriber.missed,
         }
         return _encode(hello).decode()
 

@@ -34,7 +34,7 @@ class Consumer:
     events: int
     invalid: int
     missed: int
-    copies: int
+    duplicates: int
     given_up: int
     last_event_ms: int
     """When the latest event that it has counted was received; 0: none yet."""
@@ -93,7 +93,7 @@ class Counters:
             for description in descriptions:
                 pipeline.hgetall(names.positions_key(description.name))
                 pipeline.hmget(names.progress_key(description.name), *PROGRESS_FIELDS)
-            answers: list[Any] = await pipeline.execute() if descriptions else []
+            responses: list[Any] = await pipeline.execute() if descriptions else []
         try:
             ends = await self._ends.get() if descriptions else {}
         except KafkaUnavailable:
@@ -101,7 +101,7 @@ class Counters:
         now_ms = time.time() * 1000
         return [
             self._state(description, positions, Progress(*(int(n or 0) for n in progress)), ends, now_ms)
-            for description, positions, progress in zip(descriptions, answers[::2], answers[1::2], strict=True)
+            for description, positions, progress in zip(descriptions, responses[::2], responses[1::2], strict=True)
         ]
 
     def _state(
@@ -129,7 +129,7 @@ class Counters:
             events=progress.events,
             invalid=progress.invalid,
             missed=progress.missed,
-            copies=progress.copies,
+            duplicates=progress.duplicates,
             given_up=progress.given_up,
             last_event_ms=progress.last_received_ms,
             lag=lag,

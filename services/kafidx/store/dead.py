@@ -13,7 +13,7 @@ from services.kafidx.core.events import printable, whole_number
 from services.kafidx.core.positions import last
 from services.kafidx.store.ends import TopicEnds
 
-LETTERS: Final = 25
+DEAD_LETTERS: Final = 25
 _SHOWN_BYTES: Final = 4096
 _POLL_S: Final = 0.5
 _LIMIT_S: Final = 5.0
@@ -47,7 +47,7 @@ class Letter:
 class DeadPage:
     """A page of letters, newest first."""
 
-    letters: tuple[Letter, ...]
+    dead_letters: tuple[Letter, ...]
     total: int
     older: Mapping[int, int] | None
     """The offsets that the page of older ones ends before; None when there are none."""
@@ -82,20 +82,22 @@ class DeadLetters:
         try:
             async with (
                 asyncio.timeout(_LIMIT_S),
-                TopicReader(self._settings, names.DEAD_LETTER_TOPIC, max_poll_events=LETTERS) as reader,
+                TopicReader(self._settings, names.DEAD_LETTER_TOPIC, max_poll_events=DEAD_LETTERS) as reader,
             ):
-                begins = await reader.begin_offsets()
-                starts = last(LETTERS, begins, {p: max(begins.get(p, 0), at) for p, at in upto.items()})
-                letters = await self._letters(reader, starts, upto)
+                begins = await reader.beginning_offsets()
+                starts = last(DEAD_LETTERS, begins, {p: max(begins.get(p, 0), at) for p, at in upto.items()})
+                dead_letters = await self._dead_letters(reader, starts, upto)
         except TimeoutError as error:
             raise KafkaUnavailable(f"no answer within {_LIMIT_S} s") from error
-        newest_first = tuple(sorted(letters, key=lambda letter: (letter.time_ms, letter.offset), reverse=True))
+        newest_first = tuple(sorted(dead_letters, key=lambda letter: (letter.time_ms, letter.offset), reverse=True))
         total = sum(max(0, end - begins.get(p, 0)) for p, end in ends.items())
         has_older = any(at > begins.get(p, 0) for p, at in starts.items())
         return DeadPage(newest_first, total, starts if has_older else None)
 
-    async def _letters(self, reader: TopicReader, starts: Mapping[int, int], upto: Mapping[int, int]) -> list[Letter]:
-        letters: list[Letter] = []
+    async def _dead_letters(
+        self, reader: TopicReader, starts: Mapping[int, int], upto: Mapping[int, int]
+    ) -> list[Letter]:
+        dead_letters: list[Letter] = []
         reader.seek({p: at for p, at in starts.items() if at < upto[p]})
         while any(at < upto[p] for p, at in reader.positions().items()):
             try:
@@ -104,8 +106,8 @@ class DeadLetters:
                 raise KafkaUnavailable(str(gone)) from gone  # retention has just passed; the next look is right
             for partition, batch in batches.items():
                 records = (record for record in batch.records if record.offset < upto[partition])
-                letters += [_letter(partition, record) for record in records]
-        return letters
+                dead_letters += [_letter(partition, record) for record in records]
+        return dead_letters
 
 
 def _letter(partition: int, record: Any) -> Letter:

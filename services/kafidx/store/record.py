@@ -32,7 +32,7 @@ class SingleRecords:
             reader.seek({partition: offset})
             try:
                 async with asyncio.timeout(_LIMIT_S):
-                    begins, ends = await reader.begin_offsets(), await reader.end_offsets()
+                    begins, ends = await reader.beginning_offsets(), await reader.end_offsets()
                     end = max(ends[partition], end)
                     if not begins[partition] <= offset < end:
                         held = f"{begins[partition]} to {end - 1}" if end > begins[partition] else "nothing"

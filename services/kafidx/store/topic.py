@@ -24,7 +24,7 @@ from services.kafidx.core.recent import Recent, in_order
 from services.kafidx.core.views import OpenViews
 from services.kafidx.settings import Settings
 from services.kafidx.store.record import SingleRecords
-from services.kafidx.store.watcher import Watcher
+from services.kafidx.store.subscriber import Subscriber
 
 log = get_logger(__name__)
 
@@ -46,8 +46,8 @@ class EventTopic:
         self._views = views
         self._metrics = metrics
         self._topic = topic
-        self._watchers: set[Watcher] = set()
-        self._live: set[Watcher] = set()
+        self._subscribers: set[Subscriber] = set()
+        self._live: set[Subscriber] = set()
         self._recent = Recent(max_bytes=settings.recent_bytes)
         self._activity = Activity()
         self._next: dict[int, int] = {}
@@ -61,44 +61,44 @@ class EventTopic:
         """Whether Kafka has stopped to answer whoever reads the live end."""
 
     @property
-    def watchers(self) -> frozenset[Watcher]:
+    def subscribers(self) -> frozenset[Subscriber]:
         """The views that are open."""
-        return frozenset(self._watchers)
+        return frozenset(self._subscribers)
 
-    async def watch(self, view: Filter, start: Start) -> Watcher:
+    async def watch(self, view: Filter, start: Start) -> Subscriber:
         """Open a view; `leave` it in any case. Raises TooManyViews, KafkaUnavailable."""
         self._views.enter()
         self._coming += 1
         try:
             reader = await self._open()
             queue = RowQueue(max_rows=self._settings.queue_events, max_bytes=self._settings.queue_bytes)
-            watcher = Watcher(view, queue, self._metrics)
-            watcher.types = self._top_types
+            subscriber = Subscriber(view, queue, self._metrics)
+            subscriber.types = self._top_types
             if start.kind == "end":
-                watcher.next = dict(self._next)
-                self._go_live(watcher)
+                subscriber.next = dict(self._next)
+                self._go_live(subscriber)
             else:
-                await self._place(watcher, start, reader)
-                if not self._join(watcher):
-                    watcher.catching_up = asyncio.create_task(self._catch_up(watcher))
-                    watcher.catching_up.add_done_callback(partial(_fail_with, [watcher]))
+                await self._place(subscriber, start, reader)
+                if not self._join(subscriber):
+                    subscriber.catching_up = asyncio.create_task(self._catch_up(subscriber))
+                    subscriber.catching_up.add_done_callback(partial(_fail_with, [subscriber]))
         except BaseException:
             self._views.leave()
             raise
         finally:
             self._coming -= 1
-        self._watchers.add(watcher)
-        return watcher
+        self._subscribers.add(subscriber)
+        return subscriber
 
-    async def leave(self, watcher: Watcher) -> None:
+    async def leave(self, subscriber: Subscriber) -> None:
         """Close a view; what waits for it is forgotten."""
-        if watcher in self._watchers:
-            self._watchers.discard(watcher)
+        if subscriber in self._subscribers:
+            self._subscribers.discard(subscriber)
             self._views.leave()
-        self._live.discard(watcher)
-        if watcher.catching_up is not None:
-            watcher.catching_up.cancel()
-            await asyncio.gather(watcher.catching_up, return_exceptions=True)
+        self._live.discard(subscriber)
+        if subscriber.catching_up is not None:
+            subscriber.catching_up.cancel()
+            await asyncio.gather(subscriber.catching_up, return_exceptions=True)
 
     async def event(self, partition: int, offset: int) -> dict[str, Any]:
         """Read one whole event. Raises EventGone, KafkaUnavailable."""
@@ -108,7 +108,7 @@ class EventTopic:
     @property
     def queued_bytes(self) -> int:
         """Bytes of rows that wait for their watchers."""
-        return sum(watcher.queue.bytes for watcher in self._watchers)
+        return sum(subscriber.queue.bytes for subscriber in self._subscribers)
 
     def lag(self) -> dict[int, int]:
         """Return, by partition, how many records the reader of the live end has not read yet."""
@@ -117,8 +117,8 @@ class EventTopic:
 
     async def aclose(self) -> None:
         """Close every reader."""
-        for watcher in self.watchers:
-            await self.leave(watcher)
+        for subscriber in self.subscribers:
+            await self.leave(subscriber)
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
@@ -138,7 +138,7 @@ class EventTopic:
                     reader.seek(self._next)
                     self._reader = reader
                     self._reading = asyncio.create_task(self._read_on(reader, stack.pop_all()))
-                    self._reading.add_done_callback(partial(_fail_with, self._watchers))
+                    self._reading.add_done_callback(partial(_fail_with, self._subscribers))
                 log.info("live_end_opened", positions={str(p): at for p, at in self._next.items()})
             return self._reader
 
@@ -152,18 +152,18 @@ class EventTopic:
                         reader = await stack.enter_async_context(TopicReader(self._settings, self._topic))
                         await self._go_on(reader)
                         self._reader, failures = reader, 0
-                        self._tell_away(away=False)
+                        self._report_away(away=False)
                     await self._read(reader)
                 except KafkaUnavailable as error:
                     log.warning("kafka_unavailable", error=str(error), failures=failures)
                 else:
                     return
                 self._reader = None
-                self._tell_away(away=True)
+                self._report_away(away=True)
                 await stack.aclose()
                 await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
                 failures += 1
-                if not self._watchers:
+                if not self._subscribers:
                     return
         finally:
             self._reader, self._away = None, False
@@ -172,28 +172,28 @@ class EventTopic:
 
     async def _go_on(self, reader: TopicReader) -> None:
         """Let a new reader go on where the last one stopped; from the first offset on in what the topic has new."""
-        begins = await reader.begin_offsets()
+        begins = await reader.beginning_offsets()
         is_same = reader.topic.id == self._topic_id
         if not is_same or begins.keys() != self._next.keys():
             log.warning("topic_changed", topic_id=reader.topic.id, partitions=len(begins))
             self._next = {p: self._next.get(p, begin) if is_same else begin for p, begin in begins.items()}
             self._topic_id = reader.topic.id
             self._recent.restart(self._next)
-            for watcher in self._live:
-                watcher.next = {p: at for p, at in watcher.next.items() if p in begins}
+            for subscriber in self._live:
+                subscriber.next = {p: at for p, at in subscriber.next.items() if p in begins}
                 for partition, position in self._next.items():
-                    watcher.skip_to(partition, position)
+                    subscriber.skip_to(partition, position)
         reader.seek(self._next)
 
-    def _tell_away(self, *, away: bool) -> None:
+    def _report_away(self, *, away: bool) -> None:
         self._away = away
-        for watcher in self._live:
-            watcher.kafka_away = away
+        for subscriber in self._live:
+            subscriber.kafka_away = away
 
     async def _read(self, reader: TopicReader) -> None:
         idle_since_s = time.monotonic()
         while True:
-            if self._watchers or self._coming:
+            if self._subscribers or self._coming:
                 idle_since_s = time.monotonic()
             elif time.monotonic() - idle_since_s > _LINGER_S:
                 self._reader = None  # from here on, whoever comes opens a new one
@@ -213,17 +213,17 @@ class EventTopic:
         self._next.update(positions)
         self._activity.count((event.type for event in events), now_s=time.monotonic())
         self._metrics.seen.inc(len(events))
-        for watcher in self._live:
-            watcher.offer(events, positions)
+        for subscriber in self._live:
+            subscriber.offer(events, positions)
         self._recent.add(events)
 
     async def _begin_again(self, reader: TopicReader, gone: OffsetGone) -> None:
-        begins = await reader.begin_offsets()
+        begins = await reader.beginning_offsets()
         for partition, position in gone.positions.items():
             log.warning("offsets_gone", partition=partition, position=position, begin=begins[partition])
             self._next[partition] = begins[partition]
-            for watcher in self._live:
-                watcher.skip_to(partition, begins[partition])
+            for subscriber in self._live:
+                subscriber.skip_to(partition, begins[partition])
         self._recent.restart(self._next)
         reader.seek({partition: begins[partition] for partition in gone.positions})
 
@@ -235,65 +235,65 @@ class EventTopic:
 
     # The past ------------------------------------------------------------------------------------------------
 
-    async def _place(self, watcher: Watcher, start: Start, reader: TopicReader) -> None:
-        begins, ends = await reader.begin_offsets(), await reader.end_offsets()
+    async def _place(self, subscriber: Subscriber, start: Start, reader: TopicReader) -> None:
+        begins, ends = await reader.beginning_offsets(), await reader.end_offsets()
         # The reader of the live end knows the end better than some brokers tell it.
         ends = {partition: max(end, self._next.get(partition, 0)) for partition, end in ends.items()}
         at_time = await reader.offsets_at(start.number) if start.kind == "time" else {}
-        watcher.next = begin_of(start, begins, ends, at_time)
+        subscriber.next = begin_of(start, begins, ends, at_time)
         wanted = start.offsets
-        watcher.missed = sum(max(0, begins[p] - at) for p, at in wanted.items() if p in begins)
+        subscriber.missed = sum(max(0, begins[p] - at) for p, at in wanted.items() if p in begins)
 
-    def _go_live(self, watcher: Watcher) -> None:
-        watcher.ends = self._ends
-        watcher.kafka_away = self._away
-        self._live.add(watcher)
+    def _go_live(self, subscriber: Subscriber) -> None:
+        subscriber.ends = self._ends
+        subscriber.kafka_away = self._away
+        self._live.add(subscriber)
 
-    def _join(self, watcher: Watcher) -> bool:
+    def _join(self, subscriber: Subscriber) -> bool:
         """Let a watcher take part in the live end, without a gap or a repeat, if what is between is at hand.
 
         Nothing here waits, so nothing comes in between.
         """
         if self._reading is None or self._reading.done():
             return False  # nobody would read on
-        between = self._recent.since(watcher.next)
-        if between is None or not watcher.queue.takes(len(between), len(between) * _JOIN_BYTES):
+        between = self._recent.since(subscriber.next)
+        if between is None or not subscriber.queue.takes(len(between), len(between) * _JOIN_BYTES):
             return False
-        watcher.offer(between, self._next)
-        watcher.caught_up()
-        self._go_live(watcher)
+        subscriber.offer(between, self._next)
+        subscriber.caught_up()
+        self._go_live(subscriber)
         return True
 
-    async def _catch_up(self, watcher: Watcher) -> None:
+    async def _catch_up(self, subscriber: Subscriber) -> None:
         """Read the past at the pace of its watcher until it can join the live end."""
         failures = 0
         while True:
             try:
                 async with TopicReader(self._settings, self._topic, max_poll_events=_PAST_POLL_EVENTS) as reader:
-                    reader.seek(watcher.next)
-                    watcher.ends = reader.ends_seen
-                    watcher.kafka_away, failures = False, 0
-                    await self._read_past(watcher, reader)
+                    reader.seek(subscriber.next)
+                    subscriber.ends = reader.ends_seen
+                    subscriber.kafka_away, failures = False, 0
+                    await self._read_past(subscriber, reader)
             except KafkaUnavailable as error:
                 log.warning("kafka_unavailable", error=str(error), failures=failures)
-                watcher.kafka_away = True
+                subscriber.kafka_away = True
             else:
                 return
             await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
             failures += 1
 
-    async def _read_past(self, watcher: Watcher, reader: TopicReader) -> None:
-        while not self._join(watcher):
-            await watcher.wait_for_room()
+    async def _read_past(self, subscriber: Subscriber, reader: TopicReader) -> None:
+        while not self._join(subscriber):
+            await subscriber.wait_for_room()
             try:
                 batches = await reader.poll(wait_s=_POLL_S)
             except OffsetGone as gone:
-                begins = await reader.begin_offsets()
+                begins = await reader.beginning_offsets()
                 for partition in gone.positions:
-                    watcher.skip_to(partition, begins[partition])
+                    subscriber.skip_to(partition, begins[partition])
                 reader.seek({partition: begins[partition] for partition in gone.positions})
                 continue
-            watcher.offer(_events(self._topic, batches), reader.positions())
+            subscriber.offer(_events(self._topic, batches), reader.positions())
             await asyncio.sleep(0)  # several may be reading their pasts, and the live end goes on
 
 
@@ -314,12 +314,12 @@ def _not_dead(_: object) -> str:
     return ""
 
 
-def _fail_with(watchers: Iterable[Watcher], task: asyncio.Task[None]) -> None:
+def _fail_with(subscribers: Iterable[Subscriber], task: asyncio.Task[None]) -> None:
     """Pass the end of a reading task by an error on to those it read for."""
     if task.cancelled():
         return
     error = task.exception()
     if error is not None:
         log.error("reading_failed", exc_info=error)
-        for watcher in tuple(watchers):
-            watcher.fail()
+        for subscriber in tuple(subscribers):
+            subscriber.fail()

@@ -12,7 +12,7 @@ class Topics:
 
     def __init__(self, settings: Settings, metrics: KafidxMetrics) -> None:
         self._metrics = metrics
-        self._views = OpenViews(limit=settings.max_watchers)
+        self._views = OpenViews(limit=settings.max_subscribers)
         self._topics = {
             name: EventTopic(settings, metrics, name, self._views)
             for name in (names.EVENTS_TOPIC, names.DEAD_LETTER_TOPIC)
@@ -24,7 +24,7 @@ class Topics:
 
     def observe(self) -> None:
         """Set the metrics that are states."""
-        self._metrics.watchers.set(self._views.count)
+        self._metrics.subscribers.set(self._views.count)
         self._metrics.queued_bytes.set(sum(topic.queued_bytes for topic in self._topics.values()))
         for partition, lag in self._topics[names.EVENTS_TOPIC].lag().items():
             self._metrics.lag.labels(str(partition)).set(lag)

@@ -22,7 +22,7 @@ from services.backbone.events import (
     type_of_path,
 )
 from services.kafkastore.core.addresses import hex_address, mask_lookalikes, mask_text, mask_undecodable
-from services.kafkastore.core.forgetting import device_of, is_forgotten
+from services.kafkastore.core.erasure import device_of, is_erased
 from services.kafkastore.settings import IpMode
 
 Stage = Literal["decode", "enrich", "encode", "produce"]
@@ -51,7 +51,7 @@ def prepare(  # noqa: PLR0913 - what an event is made of, each by its name
     ip_mode: IpMode,
     locate: Locate,
     classify: Classify,
-    forgotten: frozenset[bytes] = frozenset(),
+    erased: frozenset[bytes] = frozenset(),
 ) -> Record | DeadLetter | None:
     """Turn an entry into the message that is to be written, at the time `now_ms`. Never raises.
 
@@ -61,7 +61,7 @@ def prepare(  # noqa: PLR0913 - what an event is made of, each by its name
     try:
         raw = decode_raw(entry)
         stage = "enrich"
-        if is_forgotten(raw, forgotten):
+        if is_erased(raw, erased):
             return None
         if ip_mode != "full":
             raw = erase_address(raw, own_address(raw.address))

@@ -23,7 +23,7 @@ class Prepared(NamedTuple):
     origins: list[bytes]
     """The entry behind each record."""
     dead: list[DeadLetter]
-    forgotten: int
+    erased: int
     """Entries that are dropped because their device is to be forgotten."""
 
 

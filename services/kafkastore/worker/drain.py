@@ -59,7 +59,7 @@ class Drain:
         self._log = log.bind(redis=label)
         self._approve_redis = approve_redis
         self._approved = False
-        self._forgotten: frozenset[bytes] = frozenset()
+        self._erased: frozenset[bytes] = frozenset()
         self._reclaim_due_s = 0.0
         self._failures = 0
         # Below the time limit of the client, which is a third of the lease.
@@ -120,7 +120,7 @@ class Drain:
         except QueueError as error:
             self._failures += 1
             self._approved = False
-            self._forgotten = frozenset()  # it may come back without the last marks, and get as many others
+            self._erased = frozenset()  # it may come back without the last marks, and get as many others
             self._log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}", failures=self._failures)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause_s(self._failures))
@@ -132,7 +132,7 @@ class Drain:
         self._metrics.batch_events.observe(len(claim.entries))
         batch = Batch(self._queue, claim, Attempt(self._settings.hold_s, stop), lease_s=self._settings.lease_s)
         try:
-            await self._read_forgotten(claim, batch.attempt)
+            await self._read_erased(claim, batch.attempt)
             batch.prepared = await self._prepare(claim.entries)
         except (GiveUp, asyncio.CancelledError) as reason:
             await batch.give_back(reason)
@@ -160,27 +160,27 @@ class Drain:
 
     async def _ship(self, batch: Batch) -> None:
         """Bring a batch to Kafka and confirm its claim. Raises GiveUp."""
-        records, origins, dead, forgotten = batch.prepared
+        records, origins, dead, erased = batch.prepared
         attempt = batch.attempt
         # The dead first: were their topic away, the events would be written again at each try.
-        await self._bury(dead, attempt)
+        await self._write_dead_letters(dead, attempt)
         too_large = await self._write(names.EVENTS_TOPIC, records, attempt)
         unfit = [DeadLetter(origins[at], "produce", "record is too large for the topic") for at in too_large]
-        await self._bury(unfit, attempt)
+        await self._write_dead_letters(unfit, attempt)
         dead += unfit
         produced = len(records) - len(too_large)
-        await self._confirm(batch.claim, produced=produced, dead=dead, forgotten=forgotten, attempt=attempt)
+        await self._confirm(batch.claim, produced=produced, dead=dead, erased=erased, attempt=attempt)
         batch.end()
 
-    async def _read_forgotten(self, claim: Claim, attempt: Attempt) -> None:
+    async def _read_erased(self, claim: Claim, attempt: Attempt) -> None:
         """Learn which devices are to be forgotten, if the claim tells of others than are known. Raises GiveUp.
 
         The number is enough: devices are only ever added, and in the step of the claim they are counted.
         """
-        while claim.forgotten != len(self._forgotten):
+        while claim.erased != len(self._erased):
             self.heartbeat.beat()
             try:
-                self._forgotten = await self._queue.forgotten()
+                self._erased = await self._queue.erased()
             except QueueError as error:
                 self._log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}")
                 await attempt.pause()
@@ -192,23 +192,23 @@ class Drain:
         records: list[Record] = []
         origins: list[bytes] = []
         dead: list[DeadLetter] = []
-        forgotten = 0
+        erased = 0
         with self._metrics.enrich_seconds.time():
             for begin in range(0, len(entries), _SLICE):
                 now_ms = _now_ms()
                 for entry in entries[begin : begin + _SLICE]:
-                    prepared = self._prepare_entry(entry, now_ms, self._forgotten)
+                    prepared = self._prepare_entry(entry, now_ms, self._erased)
                     if isinstance(prepared, Record):
                         records.append(prepared)
                         origins.append(entry)
                     elif prepared is None:
-                        forgotten += 1
+                        erased += 1
                     else:
                         dead.append(prepared)
                 await asyncio.sleep(0)
-        return Prepared(records, origins, dead, forgotten)
+        return Prepared(records, origins, dead, erased)
 
-    async def _bury(self, dead: Sequence[DeadLetter], attempt: Attempt) -> None:
+    async def _write_dead_letters(self, dead: Sequence[DeadLetter], attempt: Attempt) -> None:
         """Write the dead letters; what is too large even for them is cut, and its reason says so."""
         if not dead:
             return
@@ -254,13 +254,13 @@ class Drain:
                 await attempt.pause()
 
     async def _confirm(
-        self, claim: Claim, *, produced: int, dead: Sequence[DeadLetter], forgotten: int, attempt: Attempt
+        self, claim: Claim, *, produced: int, dead: Sequence[DeadLetter], erased: int, attempt: Attempt
     ) -> None:
         unheard = False
         while True:
             self.heartbeat.beat()
             try:
-                held = await self._queue.confirm(claim, produced=produced, dead=len(dead), forgotten=forgotten)
+                held = await self._queue.confirm(claim, produced=produced, dead=len(dead), erased=erased)
                 break
             except QueueError as error:
                 # Kafka has the batch: keep trying, for what is given back now reaches Kafka twice.
@@ -273,7 +273,7 @@ class Drain:
             self._metrics.lost_leases.inc()
             self._log.warning("lease_lost", claim=claim.key, entries=len(claim.entries))
         self._metrics.produced.inc(produced)
-        self._metrics.forgotten.inc(forgotten)
+        self._metrics.erased.inc(erased)
         for letter in dead:
             self._metrics.dead.labels(stage=letter.stage).inc()
 

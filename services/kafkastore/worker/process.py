@@ -57,14 +57,14 @@ async def _run(settings: Settings, stop: asyncio.Event) -> None:
         producer = await opened.enter_async_context(EventProducer(settings, request_timeout_s=_PRODUCE_TIMEOUT_S))
         instance = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
-        def prepare_entry(entry: bytes, now_ms: int, forgotten: frozenset[bytes]) -> Record | DeadLetter | None:
+        def prepare_entry(entry: bytes, now_ms: int, erased: frozenset[bytes]) -> Record | DeadLetter | None:
             return prepare(
                 entry,
                 now_ms=now_ms,
                 ip_mode=settings.ip_mode,
                 locate=places.locate,
                 classify=devices.classify,
-                forgotten=forgotten,
+                erased=erased,
             )
 
         redis_timeout_s = min(_REDIS_TIMEOUT_S, settings.lease_s / 3)
@@ -87,7 +87,7 @@ async def _run(settings: Settings, stop: asyncio.Event) -> None:
             checks |= _drain_checks(server.label, client, drain.heartbeat)
 
         health = Health(checks)
-        app = create_internal_app(health, registry, refresh_metrics=partial(_read_books, metrics, queues, places))
+        app = create_internal_app(health, registry, refresh_metrics=partial(_read_ledger, metrics, queues, places))
         await opened.enter_async_context(
             http_server(app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
         )
@@ -141,19 +141,19 @@ async def _keep_fresh(places: PlaceLookup, every_s: float) -> None:
         await places.refresh()
 
 
-async def _read_books(metrics: KafkastoreMetrics, queues: dict[str, EventQueue], places: PlaceLookup) -> None:
+async def _read_ledger(metrics: KafkastoreMetrics, queues: dict[str, EventQueue], places: PlaceLookup) -> None:
     """Bring the figures that live elsewhere into /metrics; a Redis that does not answer has none, not old ones."""
     metrics.geoip_databases.set(places.named)
     metrics.geoip_loaded.set(places.loaded)
 
     async def read(label: str, queue: EventQueue) -> None:
         try:
-            books = await asyncio.wait_for(queue.books(), _REDIS_TIMEOUT_S / 2)
+            ledger = await asyncio.wait_for(queue.ledger(), _REDIS_TIMEOUT_S / 2)
         except (QueueError, TimeoutError):
             metrics.ledger.remove_by_labels({"redis": label})
             return
-        figures = books._asdict() | {"waiting": books.waiting, "unaccounted": books.unaccounted}
-        for state, events in figures.items():
+        results = ledger._asdict() | {"waiting": ledger.waiting, "unaccounted": ledger.unaccounted}
+        for state, events in results.items():
             metrics.ledger.labels(redis=label, state=state).set(events)
 
     await asyncio.gather(*(read(label, queue) for label, queue in queues.items()))

@@ -44,7 +44,7 @@ _LATEST_MS: Final = 253_402_300_799_999  # the last millisecond of the year 9999
 _LONGEST_TIME: Final = 40
 _SHORT: Final = 128  # visitors choose types, and a cache must stay small
 # Passes by nearly every body of one event, so that these are not decoded twice.
-_LOOKS_LIKE_BATCH: Final = re.compile(rb"\[\s*+\{|\n\s*+\{")
+_RESEMBLES_BATCH: Final = re.compile(rb"\[\s*+\{|\n\s*+\{")
 _SAFE_IN_PATH: Final = "/:@!$&'()*+,;=-._~%"
 
 
@@ -90,7 +90,7 @@ def read_batch(
 def is_plainly_batch(body: bytes) -> bool:
     """Return whether a body, sent as one event, is plainly a batch: its first entry is an object with a type."""
     text = body.removeprefix(UTF8_BOM).lstrip()
-    if not text.startswith((b"[", b"{")) or not _LOOKS_LIKE_BATCH.search(text):
+    if not text.startswith((b"[", b"{")) or not _RESEMBLES_BATCH.search(text):
         return False
     first, _, rest = text.partition(b"\n")
     try:

@@ -32,7 +32,7 @@ _PENDING_EVENT_BYTES: Final = 600
 # One push holds at most 8 MiB, or the events of one batch.
 _PUSH_BYTES: Final = 8 * _MEBIBYTE
 # The entries, the command to Redis, the record for the spool; and the entries and the command of a replayed push.
-_PUSH_COPIES: Final = 5
+_PUSH_FACTOR: Final = 5
 
 
 class Part(NamedTuple):
@@ -83,7 +83,7 @@ def memory_parts(settings: Settings) -> list[Part]:
             f"TRACKER_MAX_PENDING_BYTES={settings.max_pending_bytes}, "
             f"TRACKER_MAX_PENDING_EVENTS={settings.max_pending_events}",
         ),
-        Part("pushes in flight", _PUSH_COPIES * push_bytes, batch_bytes),
+        Part("pushes in flight", _PUSH_FACTOR * push_bytes, batch_bytes),
     ]
 
 

@@ -19,9 +19,9 @@ from services.backbone.events import RawEvent, encode_raw
 from services.backbone.logs import get_logger
 from services.backbone.metrics import TrackerMetrics
 from services.tracker import core
-from services.tracker.routes import answers
+from services.tracker.routes import responses
 from services.tracker.routes.decoding import Decoders
-from services.tracker.store import EventStore, NotStored, Settle
+from services.tracker.store import EventStore, NotStored, OnStored
 
 log = get_logger(__name__)
 
@@ -31,7 +31,7 @@ _LINGER_S: Final = 1.0
 
 T = TypeVar("T")
 
-_METHODS: Final = frozenset(answers.METHODS.split(", "))
+_METHODS: Final = frozenset(responses.METHODS.split(", "))
 
 _STATUS: Final[Mapping[type[core.Refused], tuple[int, str]]] = {
     core.Malformed: (400, "malformed"),
@@ -66,7 +66,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     reason: str = ""
 
 
-class BatchAnswer(msgspec.Struct):
+class BatchResponse(msgspec.Struct):
     """What became of a batch."""
 
     status: str
@@ -98,29 +98,29 @@ class Collector:
 
     async def collect(self, request: Request) -> Response:
         """Store the event of a GET, HEAD or POST."""
-        return await self._answering(request, self._collect)
+        return await self._responding(request, self._collect)
 
-    def begin_get(self, received: core.Request, fields: Mapping[bytes, bytes], settle: Settle) -> None:
+    def begin_get(self, received: core.Request, fields: Mapping[bytes, bytes], on_stored: OnStored) -> None:
         """Hand the event of a GET without a body to the store, which tells `settle` (EventStore.submit).
 
         Raises Refused and NotStored.
         """
         event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()))
-        self._store.submit([self._encode(event)], settle)
+        self._store.submit([self._encode(event)], on_stored)
 
     async def collect_batch(self, request: Request) -> Response:
         """Store the events of a batch."""
-        return await self._answering(request, self._collect_batch)
+        return await self._responding(request, self._collect_batch)
 
     async def preflight(self, request: Request) -> Response:
         """Answer OPTIONS."""
         requested = request.headers.get("access-control-request-headers", "").encode("latin-1")
-        return self._answer(request, 204, b"", extra=answers.preflight_headers(requested))
+        return self._respond(request, 204, b"", extra=responses.preflight_headers(requested))
 
     async def refuse_method(self, request: Request) -> Response:
         """Answer a method that makes no event."""
-        body = answers.error("method", f"methods are {answers.METHODS}")
-        return self._answer(request, 405, body, extra=((b"allow", answers.METHODS.encode()),))
+        body = responses.error("method", f"methods are {responses.METHODS}")
+        return self._respond(request, 405, body, extra=((b"allow", responses.METHODS.encode()),))
 
     async def _collect(self, request: Request, received: core.Request, fields: Mapping[bytes, bytes]) -> Response:
         if request.method == "POST":
@@ -129,15 +129,15 @@ class Collector:
                 if is_batch:
                     self._count_batch_as_event(received.path)
                 await self._store.store([entry])
-            return self._answer(request, 200, answers.OK)
+            return self._respond(request, 200, responses.OK)
         # The body of a GET or HEAD means nothing, but what is refused for its framing must not be stored.
         async with self._body(request, fields, self._limits.event_bytes, _EVENT_SIZE):
             pass
         event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()))
         await self._store.store([self._encode(event)])
         if core.wants_image(received.path, fields.get(b"accept", b"")):
-            return self._answer(request, 200, answers.GIF, content_type=b"image/gif")
-        return self._answer(request, 200, answers.OK)
+            return self._respond(request, 200, responses.GIF, content_type=b"image/gif")
+        return self._respond(request, 200, responses.OK)
 
     def _read_event(
         self, received: core.Request, fields: Mapping[bytes, bytes], body: bytes | bytearray
@@ -167,7 +167,7 @@ class Collector:
         refused = len(results) - len(entries)
         if refused:
             self._metrics.refused.labels("entry").inc(refused)
-        return self._answer(request, 200, msgspec.json.encode(BatchAnswer("ok", len(entries), refused, results)))
+        return self._respond(request, 200, msgspec.json.encode(BatchResponse("ok", len(entries), refused, results)))
 
     def _read_batch(
         self, received: core.Request, fields: Mapping[bytes, bytes], body: bytes | bytearray
@@ -204,7 +204,7 @@ class Collector:
             raise core.TooLarge("the event", self._limits.event_bytes, _EVENT_SIZE)
         return entry
 
-    async def _answering(
+    async def _responding(
         self,
         request: Request,
         collect: Callable[[Request, core.Request, Mapping[bytes, bytes]], Awaitable[Response]],
@@ -219,17 +219,17 @@ class Collector:
         except core.Refused as refusal:
             status, code = _STATUS[type(refusal)]
             limit = {"limit": refusal.limit} if isinstance(refusal, core.TooLarge) else {}
-            return self._refusal(request, status, answers.error(code, str(refusal), **limit), code)
+            return self._refusal(request, status, responses.error(code, str(refusal), **limit), code)
         except _NotTaken as refusal:
-            return self._refusal(request, refusal.status, answers.error(refusal.code, str(refusal)), refusal.code)
+            return self._refusal(request, refusal.status, responses.error(refusal.code, str(refusal)), refusal.code)
         except NotStored as error:
             # Counted by the store, which knows how many events it were.
-            return self._answer(request, 503, answers.not_stored(error.reason), extra=(answers.RETRY_AFTER,))
+            return self._respond(request, 503, responses.not_stored(error.reason), extra=(responses.RETRY_AFTER,))
         except ClientDisconnect:
             # Nobody is there to read it; 499 is what servers count such requests as.
             return self._refusal(request, 499, b"", "gone")
         except Exception as bug:  # noqa: BLE001 - it is logged, counted and answered
-            return self._answer(request, 500, tell_bug(bug, received))
+            return self._respond(request, 500, report_bug(bug, received))
 
     @contextlib.asynccontextmanager
     async def _body(
@@ -262,10 +262,10 @@ class Collector:
 
     def _refusal(self, request: Request, status: int, body: bytes, reason: str) -> Response:
         self._metrics.refused.labels(reason).inc()
-        extra = (answers.RETRY_AFTER,) if status == 503 else ()  # noqa: PLR2004 - as the status line has it
-        return self._answer(request, status, body, extra=extra, kind=_Refusal)
+        extra = (responses.RETRY_AFTER,) if status == 503 else ()  # noqa: PLR2004 - as the status line has it
+        return self._respond(request, status, body, extra=extra, kind=_Refusal)
 
-    def _answer(  # noqa: PLR0913 - the parts of an answer
+    def _respond(  # noqa: PLR0913 - the parts of an answer
         self,
         request: Request,
         status: int,
@@ -280,17 +280,17 @@ class Collector:
         response = kind(body, status)
         if body:
             response.raw_headers.append((b"content-type", content_type))
-        response.raw_headers += [*answers.HEADERS, *extra]
+        response.raw_headers += [*responses.HEADERS, *extra]
         return response
 
 
-def tell_bug(bug: Exception, received: core.Request) -> bytes:
+def report_bug(bug: Exception, received: core.Request) -> bytes:
     """Log a bug, for nothing that a client sends may come to this; returns the answer's body.
 
     With the client's id, so that its side can find it too, if that id is a UUID: any other may hold its address.
     """
     log.error("request_failed", id=_id_of(received), exc_info=bug)
-    return answers.error("bug", "this should not have happened; send it again")
+    return responses.error("bug", "this should not have happened; send it again")
 
 
 def _id_of(received: core.Request) -> str:
@@ -310,12 +310,12 @@ class _Refusal(Response):
         headers = [*self.raw_headers, (b"connection", b"close")]
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        drained = 0
+        is_drained = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_S):
-                while drained < _LINGER_BYTES:
+                while is_drained < _LINGER_BYTES:
                     message = await receive()
-                    drained += len(message.get("body", b""))
+                    is_drained += len(message.get("body", b""))
                     if not message.get("more_body", False):
                         break
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -19,7 +19,7 @@ REQUEST_BYTES: Final = 28_672
 # Measured: 148 bytes for the shortest header, beside its own bytes.
 HEADER_BYTES: Final = 160
 # A target is held as path, as query, as decoded path, and in the event that is made of it.
-_TARGET_COPIES: Final = 4
+_TARGET_FACTOR: Final = 4
 # Refused connections that get time to read their response; those beyond are closed at once.
 MAX_GRACED: Final = 256
 # Responses of single requests have some 300 bytes. Those to pipelined requests may wait for a client that reads late.
@@ -231,7 +231,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _may_hand_over(self) -> bool:
         """Count the request whose head is complete as in the application's hand."""
-        self._requests_bytes += REQUEST_BYTES + _TARGET_COPIES * len(self.url)
+        self._requests_bytes += REQUEST_BYTES + _TARGET_FACTOR * len(self.url)
         self._requests_bytes += sum(len(name) + len(value) + HEADER_BYTES for name, value in self.headers)
         return self._may_buffer(self._requests_bytes)
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from services.backbone.metrics import TrackerMetrics
 from services.tracker import core
-from services.tracker.routes import answers
-from services.tracker.routes.collector import Collector, tell_bug
+from services.tracker.routes import responses
+from services.tracker.routes.collector import Collector, report_bug
 from services.tracker.store import NotStored
 
 _NOT_BODYLESS: Final = frozenset((b"content-length", b"transfer-encoding", b"expect"))
@@ -52,29 +52,29 @@ class DirectGets:
 
     def __init__(self, collector: Collector, metrics: TrackerMetrics) -> None:
         self.begin = collector.begin_get
-        stored = (False, answers.OK, b"application/json"), (True, answers.GIF, b"image/gif")
+        stored = (False, responses.OK, b"application/json"), (True, responses.GIF, b"image/gif")
         self._stored: Mapping[tuple[bool, bool], bytes] = {
-            (image, keep_alive): answers.whole(200, body, content_type, keep_alive=keep_alive)
+            (image, keep_alive): responses.whole(200, body, content_type, keep_alive=keep_alive)
             for image, body, content_type in stored
             for keep_alive in (True, False)
         }
         self._metrics = metrics
-        self._answered_200 = metrics.requests.labels("GET", "200")
+        self._responded_200 = metrics.requests.labels("GET", "200")
 
-    def answer(self, refusal: NotStored | None, *, image: bool, keep_alive: bool) -> bytes:
+    def response(self, refusal: NotStored | None, *, image: bool, keep_alive: bool) -> bytes:
         """Count and return the answer that an event is stored, or that it is not and when to try again."""
         if refusal is None:
-            self._answered_200.inc()
+            self._responded_200.inc()
             return self._stored[image, keep_alive]
         self._metrics.requests.labels("GET", "503").inc()
-        body = answers.not_stored(refusal.reason)
-        return answers.whole(503, body, b"application/json", answers.RETRY_AFTER, keep_alive=keep_alive)
+        body = responses.not_stored(refusal.reason)
+        return responses.whole(503, body, b"application/json", responses.RETRY_AFTER, keep_alive=keep_alive)
 
     def failed(self, bug: Exception, received: core.Request, *, keep_alive: bool) -> bytes:
         """Log and count a bug, and return its answer."""
-        body = tell_bug(bug, received)
+        body = report_bug(bug, received)
         self._metrics.requests.labels("GET", "500").inc()
-        return answers.whole(500, body, b"application/json", keep_alive=keep_alive)
+        return responses.whole(500, body, b"application/json", keep_alive=keep_alive)
 
 
 def is_bodyless(fields: Mapping[bytes, bytes]) -> bool:

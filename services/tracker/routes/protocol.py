@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from services.backbone.metrics import TrackerMetrics
 from services.tracker import core
-from services.tracker.routes import answers
+from services.tracker.routes import responses
 from services.tracker.routes.connections import BoundedProtocol, ConnectionBounds
 from services.tracker.routes.direct import DirectGet, DirectGets, is_bodyless
 from services.tracker.routes.parser import ConnectionEnded, HeadRefused, create_parser, head_without_upgrade
@@ -131,7 +131,7 @@ class CollectorProtocol(BoundedProtocol):
         if not self._parse(data):
             return
         if self._head_bytes > self._max_head_bytes:
-            self._refuse(413, answers.too_large("the request line and its headers", self._max_event_bytes))
+            self._refuse(413, responses.too_large("the request line and its headers", self._max_event_bytes))
         elif self._in_head or self._head_bytes:
             # A head that began behind another request in `data` has no count yet; it is no longer than `data`.
             if not self._may_buffer_fields(self._head_bytes or len(data), is_head=self._in_head):
@@ -146,7 +146,7 @@ class CollectorProtocol(BoundedProtocol):
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as offer:
                 if self.parser.get_method() == b"CONNECT":
-                    self._refuse(405, answers.error("method", f"methods are {answers.METHODS}"))
+                    self._refuse(405, responses.error("method", f"methods are {responses.METHODS}"))
                     return False
                 data = head_without_upgrade(self.parser, self.url, self.headers) + data[offer.args[0] :]
                 self.parser = create_parser(self)
@@ -154,12 +154,12 @@ class CollectorProtocol(BoundedProtocol):
                 cause = error.__context__
                 if isinstance(cause, HeadRefused):
                     status, code, detail = cause.fault
-                    self._refuse(status, answers.error(code, detail))
+                    self._refuse(status, responses.error(code, detail))
                 elif not isinstance(cause, ConnectionEnded):
                     raise  # our own fault, not the client's
                 return False
             except httptools.HttpParserError:
-                self._refuse(400, answers.error("malformed", "this is not HTTP/1.1"))
+                self._refuse(400, responses.error("malformed", "this is not HTTP/1.1"))
                 return False
             else:
                 break
@@ -190,7 +190,7 @@ class CollectorProtocol(BoundedProtocol):
         if fault is not None:
             raise HeadRefused(fault)
         path, query = core.split_target(self.url)
-        if self._direct is not None and self._answers_directly(self._direct, version, fields, path, query):
+        if self._direct is not None and self._responds_directly(self._direct, version, fields, path, query):
             # The next request may be long in coming: what is held until then is not counted.
             self.url, self.headers = b"", []
         elif self._may_hand_over():
@@ -198,7 +198,7 @@ class CollectorProtocol(BoundedProtocol):
         else:
             self._refuse_overloaded()
 
-    def _answers_directly(
+    def _responds_directly(
         self, direct: DirectGets, version: str, fields: Mapping[bytes, bytes], path: bytes, query: bytes
     ) -> bool:
         parser = self.parser
@@ -215,24 +215,24 @@ class CollectorProtocol(BoundedProtocol):
         image = core.wants_image(path, fields.get(b"accept", b""))
         get = DirectGet(parser.should_keep_alive() and not self._is_stopping())
 
-        def settle(refusal: NotStored | None) -> None:
-            self._answer(get, direct.answer(refusal, image=image, keep_alive=get.keep_alive))
+        def on_stored(refusal: NotStored | None) -> None:
+            self._respond(get, direct.response(refusal, image=image, keep_alive=get.keep_alive))
 
         try:
-            direct.begin(received, fields, settle)
+            direct.begin(received, fields, on_stored)
         except core.Refused:
             return False  # the application says why
         except NotStored as refusal:
             self.cycle = get  # type: ignore[assignment]  # see DirectGet
-            settle(refusal)
+            on_stored(refusal)
         except Exception as bug:  # noqa: BLE001 - it is logged, counted and answered
             self.cycle = get  # type: ignore[assignment]  # see DirectGet
-            self._answer(get, direct.failed(bug, received, keep_alive=get.keep_alive))
+            self._respond(get, direct.failed(bug, received, keep_alive=get.keep_alive))
         else:
             self.cycle = get  # type: ignore[assignment]  # see DirectGet
         return True
 
-    def _answer(self, get: DirectGet, whole: bytes) -> None:
+    def _respond(self, get: DirectGet, whole: bytes) -> None:
         get.response_complete = True
         if get.disconnected or self.transport.is_closing():
             return
@@ -341,14 +341,14 @@ class CollectorProtocol(BoundedProtocol):
         if self._overloaded:
             self._refuse_overloaded()
         else:
-            self._refuse(408, answers.error("timeout", "the request took too long"))
+            self._refuse(408, responses.error("timeout", "the request took too long"))
 
     def _refuse_overloaded(self) -> None:
         self._metrics.refused.labels("overloaded").inc()
         self._refuse(
             503,
-            answers.error("overloaded", "too many connections or too large requests at a time; send it again"),
-            answers.RETRY_AFTER,
+            responses.error("overloaded", "too many connections or too large requests at a time; send it again"),
+            responses.RETRY_AFTER,
         )
 
     def _refuse(self, status: int, body: bytes, *extra: tuple[bytes, bytes]) -> None:
@@ -357,8 +357,8 @@ class CollectorProtocol(BoundedProtocol):
         if self._refusal is not None or self.transport.is_closing():
             return
         self._metrics.requests.labels("unknown", str(status)).inc()
-        lines = [b"HTTP/1.1 %d %s" % (status, answers.reason_phrase(status)), b"connection: close"]
-        headers = [*answers.HEADERS, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        lines = [b"HTTP/1.1 %d %s" % (status, responses.reason_phrase(status)), b"connection: close"]
+        headers = [*responses.HEADERS, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         lines += [b"%s: %s" % header for header in (*headers, *extra)]
         self._refusal = b"\r\n".join(lines) + b"\r\n\r\n" + body
         cycle = self.cycle

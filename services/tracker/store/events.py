@@ -50,14 +50,14 @@ class NotStored(Exception):  # noqa: N818 - what happened, in two words
         """overloaded, stopping, redis, spool_full or spool_failed: the label of those counted as refused."""
 
 
-Settle = Callable[[NotStored | None], None]
+OnStored = Callable[[NotStored | None], None]
 """Told once what became of entries: None when they are stored. Must not raise."""
 
 
 class _Waiting(NamedTuple):
     entries: Sequence[bytes]
     size: int
-    settle: Settle
+    on_stored: OnStored
 
 
 class EventStore:
@@ -90,11 +90,11 @@ class EventStore:
         self._replaying: asyncio.Task[None] | None = None
         self._closing = False
         self._failures = FailureLog(log, works_again="redis_confirms_again")
-        self._unwilling: Exception | None = None
+        self._redis_error: Exception | None = None
         """The last Redis failure. While it is set, pushes go to the spool."""
         self._evicts_nothing = False
         self._policy_asked_s = 0.0
-        self._begin_pusher()
+        self._begin_producer_id()
         metrics.pending.set_function(lambda: self._pending_events)
 
     async def open(self, open_spool: Callable[[], Spool] | None) -> None:
@@ -107,12 +107,12 @@ class EventStore:
         try:
             await self._make_sure_nothing_is_evicted()
         except (RedisError, OSError) as error:
-            self._tell_failing(error)
+            self._log_failure_once(error)
             if self._spool is not None:
-                self._unwilling = without_frames(error)
+                self._redis_error = without_frames(error)
         self._begin_replaying()
 
-    def submit(self, entries: Sequence[bytes], settle: Settle) -> None:
+    def submit(self, entries: Sequence[bytes], on_stored: OnStored) -> None:
         """Have entries stored in one atomic step; `settle` is told when Redis or the spool has them, or has not.
 
         A function and not a future, which would cost a sixth of the time that a request takes.
@@ -127,7 +127,7 @@ class EventStore:
             or self._pending_bytes + size > self._max_pending_bytes
         ):
             raise self._refused(len(entries), "overloaded")
-        self._pending.append(_Waiting(entries, size, settle))
+        self._pending.append(_Waiting(entries, size, on_stored))
         self._count_pending(len(entries), size)
         if self._pushing is None:
             self._begin_pushing()
@@ -136,7 +136,7 @@ class EventStore:
         """Return once Redis or the spool has all entries, in one atomic step. Raises NotStored."""
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def settle(refusal: NotStored | None) -> None:
+        def on_stored(refusal: NotStored | None) -> None:
             if stored.done():
                 return  # whoever waited was cancelled
             if refusal is None:
@@ -144,7 +144,7 @@ class EventStore:
             else:
                 stored.set_exception(refusal)
 
-        self.submit(entries, settle)
+        self.submit(entries, on_stored)
         await stored
 
     async def aclose(self) -> None:
@@ -172,21 +172,21 @@ class EventStore:
             await self._ask_again_for_policy()
             await self._write_nothing()
             return waiting
-        unwilling = self._unwilling
-        if unwilling is None:
+        redis_error = self._redis_error
+        if redis_error is None:
             try:
                 async with asyncio.timeout(_CHECK_S):
                     await self._ask_again_for_policy()
                     await self._write_nothing()
             except (RedisError, OSError) as error:
-                unwilling = error
+                redis_error = error
             else:
                 return f"{waiting}, {spool.entries} in the spool, {await spool.describe_room()}"
-        if isinstance(unwilling, EvictionAllowed):
-            raise EvictionAllowed(str(unwilling))  # one that is raised again and again collects tracebacks
+        if isinstance(redis_error, EvictionAllowed):
+            raise EvictionAllowed(str(redis_error))  # one that is raised again and again collects tracebacks
         await spool.check()
         room = await spool.describe_room()
-        return f"Redis does not confirm ({_text(unwilling)}); {spool.entries} events in the spool, {room}"
+        return f"Redis does not confirm ({_text(redis_error)}); {spool.entries} events in the spool, {room}"
 
     async def _ask_again_for_policy(self) -> None:
         """Raise EvictionAllowed when Redis may evict events by now; then pushes do not go there until it may not."""
@@ -197,9 +197,9 @@ class EventStore:
             await refuse_eviction(self._redis)
         except EvictionAllowed as error:
             self._evicts_nothing = False
-            self._tell_failing(error)
+            self._log_failure_once(error)
             if self._spool is not None:
-                self._unwilling = without_frames(error)
+                self._redis_error = without_frames(error)
                 self._begin_replaying()
             raise
         self._policy_asked_s = now_s
@@ -227,7 +227,7 @@ class EventStore:
         self._pushing = None
         if pushing.cancelled():
             while self._pending:
-                self._settle(self._next_group(), "redis")
+                self._on_stored(self._next_group(), "redis")
         elif self._pending:  # it came after the task's last look
             self._begin_pushing()
 
@@ -254,29 +254,29 @@ class EventStore:
         except NotSpooled as error:
             reason = error.reason
         except Exception as error:  # noqa: BLE001 - whatever it was, those who wait are told and the next push is tried
-            self._tell_failing(error)
+            self._log_failure_once(error)
         finally:
             # Not at once: first the next push is sent, so that Redis works on it while these are answered.
-            asyncio.get_running_loop().call_soon(self._settle, group, reason)
+            asyncio.get_running_loop().call_soon(self._on_stored, group, reason)
 
     async def _put(self, entries: list[bytes]) -> None:
         """Return once Redis or the spool has the entries. Raises what Redis raised without a spool, else NotSpooled."""
         if self._spool is None:
             await self._push_directly(entries)
             return
-        pusher, number = "", 0
-        if self._unwilling is None:
-            pusher, number = self._pusher, self._number + 1
+        producer_id, number = "", 0
+        if self._redis_error is None:
+            producer_id, number = self._producer_id, self._number + 1
             try:
                 await self._push_directly(entries, timeout_s=self._spool_after_s)
             except Exception as error:  # noqa: BLE001 - whatever it was, the spool has its own way to Redis
-                self._tell_failing(error)
-                self._unwilling = without_frames(error)
-                self._begin_pusher()
+                self._log_failure_once(error)
+                self._redis_error = without_frames(error)
+                self._begin_producer_id()
             else:
                 return
         try:
-            await self._spool.append(entries, pusher=pusher, number=number)
+            await self._spool.append(entries, producer_id=producer_id, number=number)
         finally:
             self._begin_replaying()
         self._metrics.spooled.inc(len(entries))
@@ -288,7 +288,7 @@ class EventStore:
             if not self._evicts_nothing:
                 async with asyncio.timeout(timeout_s):
                     await self._make_sure_nothing_is_evicted()
-            await self._queue.push(entries, pusher=self._pusher, number=self._number, timeout_s=timeout_s)
+            await self._queue.push(entries, producer_id=self._producer_id, number=self._number, timeout_s=timeout_s)
         except BaseException:  # a cancellation as well
             self._metrics.push_failures.inc()
             self._evicts_nothing = False
@@ -297,8 +297,8 @@ class EventStore:
         self._metrics.push_seconds.observe(time.perf_counter() - begin)
         self._metrics.push_events.observe(len(entries))
 
-    def _begin_pusher(self) -> None:
-        self._pusher = uuid.uuid4().hex
+    def _begin_producer_id(self) -> None:
+        self._producer_id = uuid.uuid4().hex
         self._number = 0
 
     def _begin_replaying(self) -> None:
@@ -312,7 +312,7 @@ class EventStore:
             self._begin_replaying()
 
     def _is_replay_due(self, spool: Spool) -> bool:
-        return not self._closing and (self._unwilling is not None or not spool.is_empty)
+        return not self._closing and (self._redis_error is not None or not spool.is_empty)
 
     async def _replay(self, spool: Spool) -> None:
         """Push what the spool holds, one record after the other, until nothing is left and Redis takes events."""
@@ -324,41 +324,41 @@ class EventStore:
             except Exception as error:  # noqa: BLE001 - it is tried again for as long as this process lives
                 self._metrics.push_failures.inc()
                 self._evicts_nothing = False
-                self._tell_failing(error)
-                if self._unwilling is not None:
-                    self._unwilling = without_frames(error)
+                self._log_failure_once(error)
+                if self._redis_error is not None:
+                    self._redis_error = without_frames(error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _replay_some(self, spool: Spool) -> None:
-        if self._unwilling is not None:
+        if self._redis_error is not None:
             # Asked before anything is read, so that a Redis that is away costs the requests no time of this process.
             await self._write_nothing()
         records = await spool.read()
         if not records:
-            self._find_willing()
+            self._mark_redis_up()
         try:
             for record in records:
                 push = record.push
                 await self._make_sure_nothing_is_evicted()
-                await self._queue.push(push.entries, pusher=push.pusher, number=push.number)
-                spool.settle(record)
+                await self._queue.push(push.entries, producer_id=push.producer_id, number=push.number)
+                spool.acknowledge(record)
                 self._metrics.replayed.inc(len(push.entries))
-                self._find_willing()
+                self._mark_redis_up()
         finally:
             await spool.save_position()
 
-    def _find_willing(self) -> None:
-        self._unwilling = None
+    def _mark_redis_up(self) -> None:
+        self._redis_error = None
         self._failures.end()
 
-    def _settle(self, group: list[_Waiting], reason: str) -> None:
+    def _on_stored(self, group: list[_Waiting], reason: str) -> None:
         """Tell those who wait that their entries are stored, or, with a reason, that they are not."""
         if not reason:
             self._metrics.accepted.inc(sum(len(waiting.entries) for waiting in group))
         for waiting in group:
             try:
-                waiting.settle(self._refused(len(waiting.entries), reason) if reason else None)
+                waiting.on_stored(self._refused(len(waiting.entries), reason) if reason else None)
             except Exception:
                 log.exception("settle_failed")  # a bug, which must not keep the others waiting
 
@@ -370,7 +370,7 @@ class EventStore:
         self._metrics.refused.labels(reason).inc(events)
         return NotStored(reason)
 
-    def _tell_failing(self, error: Exception) -> None:
+    def _log_failure_once(self, error: Exception) -> None:
         """Log each kind of failure once until a push succeeds, not once a push."""
         if isinstance(error, RedisError | OSError | EvictionAllowed):
             self._failures.begin("redis", "redis_does_not_confirm", error=_text(error))

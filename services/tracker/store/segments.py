@@ -37,7 +37,7 @@ _LOOK_BYTES: Final = 262_144  # how much is read at a time while a mark is looke
 class Push(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One numbered push: what EventQueue.push takes."""
 
-    pusher: str
+    producer_id: str
     number: int
     entries: list[bytes]
 
@@ -82,9 +82,9 @@ def read_name(name: str) -> tuple[int, bytes] | None:
     return (int(match[1]), bytes.fromhex(match[2])) if match else None
 
 
-def encode_record(mark: bytes, pusher: str, number: int, entries: Sequence[bytes]) -> bytes:
+def encode_record(mark: bytes, producer_id: str, number: int, entries: Sequence[bytes]) -> bytes:
     """Make the bytes of one record."""
-    body = msgspec.msgpack.encode(Push(pusher, number, list(entries)))
+    body = msgspec.msgpack.encode(Push(producer_id, number, list(entries)))
     length = _LENGTH.pack(len(body))
     return b"".join((mark, length, _CHECKSUM.pack(zlib.crc32(body, zlib.crc32(length))), body))
 

@@ -108,7 +108,7 @@ class Spool:
         """Whether nothing waits."""
         return all(segment.position >= segment.size for segment in self._segments)
 
-    async def append(self, entries: Sequence[bytes], *, pusher: str = "", number: int = 0) -> None:
+    async def append(self, entries: Sequence[bytes], *, producer_id: str = "", number: int = 0) -> None:
         """Return once the push is on disk. Without `pusher` and `number` it gets some of its own. Raises NotSpooled.
 
         What fails leaves nothing behind that counts, and the next one begins a new segment: after a failed sync
@@ -117,16 +117,16 @@ class Spool:
         # Shielded: whoever waits may give up, but a write that has begun must still be entered in the books.
         try:
             async with asyncio.timeout(_WRITE_LIMIT_S):
-                await asyncio.shield(self._append(entries, pusher, number))
+                await asyncio.shield(self._append(entries, producer_id, number))
         except TimeoutError:
             raise NotSpooled("spool_failed", f"the disk did not answer within {_WRITE_LIMIT_S} s") from None
 
-    async def _append(self, entries: Sequence[bytes], pusher: str, number: int) -> None:
+    async def _append(self, entries: Sequence[bytes], producer_id: str, number: int) -> None:
         async with self._writing:
             active, self._active = self._active, None
             room = self._max_bytes - self.size
             try:
-                write = partial(self._write, active, entries, pusher, number, room)
+                write = partial(self._write, active, entries, producer_id, number, room)
                 segment, written = await self._in(self._writer, write)
             except _NoRoom as error:
                 self._active = active  # nothing was written
@@ -144,7 +144,7 @@ class Spool:
     async def read(self) -> list[Record]:
         """Return the oldest records, of one segment, that are not settled; none when nothing waits."""
         while True:
-            await self._remove_settled()
+            await self._remove_acknowledged()
             if self.is_empty:
                 return []
             segment = self._segments[0]
@@ -166,7 +166,7 @@ class Spool:
                 return found.records
             segment.position = found.end
 
-    def settle(self, record: Record) -> None:
+    def acknowledge(self, record: Record) -> None:
         """Say that Redis has a record, which is the next of those that were read."""
         segment = self._segments[0]
         segment.position = record.end
@@ -179,7 +179,7 @@ class Spool:
             position = segments.encode_position(segment.position)
             with contextlib.suppress(OSError):  # then Redis refuses by its number what is sent again
                 await self._in(self._reader, partial(segments.write_all, segment.file, position, 0))
-        await self._remove_settled()
+        await self._remove_acknowledged()
 
     async def check(self) -> None:
         """Raise NotSpooled unless a batch of `batch_bytes` fits. After a failure it tries to write."""
@@ -221,7 +221,7 @@ class Spool:
             return  # its thread holds the file, until the disk answers or the process is killed
         self._writing.release()
         self._active = None
-        await self._remove_settled()
+        await self._remove_acknowledged()
         self._failures.close()
         self._writer.shutdown()
         self._reader.shutdown()
@@ -234,16 +234,16 @@ class Spool:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
 
     def _write(
-        self, segment: Segment | None, entries: Sequence[bytes], pusher: str, number: int, room: int
+        self, segment: Segment | None, entries: Sequence[bytes], producer_id: str, number: int, room: int
     ) -> tuple[Segment, int]:
         """Write and sync one record. In the writer's thread; the books are the caller's."""
         if segment is not None and segment.size >= _SEGMENT_BYTES:
             segment = None
         mark = secrets.token_bytes(segments.MARK_BYTES) if segment is None else segment.mark
-        if not pusher:
+        if not producer_id:
             # One pusher a segment: its numbers go up as its records do, and no direct push ever uses it.
-            pusher, number = mark.hex(), 1 + (segment.last_number if segment is not None else 0)
-        data = segments.encode_record(mark, pusher, number, entries)
+            producer_id, number = mark.hex(), 1 + (segment.last_number if segment is not None else 0)
+        data = segments.encode_record(mark, producer_id, number, entries)
         if len(data) + segments.FIRST_RECORD > room:
             raise _NoRoom(errno.EDQUOT, "TRACKER_SPOOL_BYTES are used up")
         made = None
@@ -284,7 +284,7 @@ class Spool:
             path.unlink(missing_ok=True)
             os.close(file)
 
-    async def _remove_settled(self) -> None:
+    async def _remove_acknowledged(self) -> None:
         """Remove segments whose records are all settled, except one that is being written to."""
         while self._segments:
             segment = self._segments[0]

@@ -39,8 +39,8 @@ class Kafidx:
         self._http = http
 
     async def get(self, path: str, headers: Mapping[str, str] = LOGIN) -> tuple[int, str, Mapping[str, str]]:
-        async with self._http.get(f"{self.url}{path}", headers=headers) as answer:
-            return answer.status, await answer.text(), answer.headers
+        async with self._http.get(f"{self.url}{path}", headers=headers) as response:
+            return response.status, await response.text(), response.headers
 
     async def json(self, path: str) -> Any:
         status, text, _ = await self.get(path)
@@ -86,8 +86,8 @@ class Socket:
                     frame = await self.frame()
                     assert not frame.get("dropped"), f"{len(self.rows)} of {count} rows, {frame}"
         except TimeoutError:
-            books = [frame for frame in self.frames if frame["kind"] == "stats"][-1:]
-            raise AssertionError(f"{len(self.rows)} of {count} rows after {limit_s} s, {books}") from None
+            ledger = [frame for frame in self.frames if frame["kind"] == "stats"][-1:]
+            raise AssertionError(f"{len(self.rows)} of {count} rows after {limit_s} s, {ledger}") from None
 
     async def until(self, count: int, *, limit_s: float = 30.0) -> list[dict[str, Any]]:
         """Read until so many rows came, and the books that say so; rows in the order they came."""

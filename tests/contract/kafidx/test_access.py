@@ -46,8 +46,8 @@ async def test_without_credentials_nothing_answers_and_no_reader_is_opened(
         "/static/base.css",
         "/no",
     ):
-        status, _, answer = await kafidx.get(path, headers)
-        assert (status, answer["WWW-Authenticate"][:5]) == (REFUSED, "Basic")
+        status, _, response = await kafidx.get(path, headers)
+        assert (status, response["WWW-Authenticate"][:5]) == (REFUSED, "Basic")
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         async with kafidx.socket("from=beginning", headers):
             pass
@@ -58,8 +58,8 @@ async def test_without_credentials_nothing_answers_and_no_reader_is_opened(
 async def test_wrong_password_opens_nothing(kafidx: Kafidx, opened: Opened) -> None:
     wrong = {"Authorization": "Basic " + base64.b64encode(b"kafidx:wrong").decode()}
     for path in ("/", "/kafidx/event?partition=0&offset=0", "/no"):
-        status, _, answer = await kafidx.get(path, wrong)
-        assert (status, answer["WWW-Authenticate"][:5]) == (REFUSED, "Basic")
+        status, _, response = await kafidx.get(path, wrong)
+        assert (status, response["WWW-Authenticate"][:5]) == (REFUSED, "Basic")
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         async with kafidx.socket("from=beginning", wrong):
             pass

@@ -30,8 +30,8 @@ class Broker:
 
     async def make(self, partitions: int) -> None:
         async def made() -> bool:
-            answer = await self._admin.create_topics([NewTopic(self._topic, partitions, 1)])
-            return bool(answer.topic_errors[0][1] == 0)  # refused until the former one is gone
+            response = await self._admin.create_topics([NewTopic(self._topic, partitions, 1)])
+            return bool(response.topic_errors[0][1] == 0)  # refused until the former one is gone
 
         await eventually(made)
 
@@ -79,11 +79,11 @@ async def test_watcher_gets_all_events_of_a_topic_that_is_made_anew(
     opened: tuple[Broker, EventTopic], partitions: int
 ) -> None:
     broker, topic = opened
-    watcher = await topic.watch(Filter(), Start())
+    subscriber = await topic.watch(Filter(), Start())
     await broker.produce(10, PARTITIONS)
 
     async def seen_old() -> bool:
-        return watcher.seen == 10 * PARTITIONS
+        return subscriber.seen == 10 * PARTITIONS
 
     await eventually(seen_old)
     await broker.make_anew(partitions)
@@ -91,21 +91,23 @@ async def test_watcher_gets_all_events_of_a_topic_that_is_made_anew(
     await broker.produce(30, partitions)
 
     async def at_the_end() -> bool:
-        return watcher.seen >= 10 * PARTITIONS + 30 * partitions and sorted(watcher.next) == list(range(partitions))
+        return subscriber.seen >= 10 * PARTITIONS + 30 * partitions and sorted(subscriber.next) == list(
+            range(partitions)
+        )
 
     await eventually(at_the_end, limit_s=30)
-    assert not watcher.kafka_away
+    assert not subscriber.kafka_away
 
 
 async def test_watcher_gets_the_events_of_partitions_that_are_added(opened: tuple[Broker, EventTopic]) -> None:
     broker, topic = opened
-    watcher = await topic.watch(Filter(), Start())
+    subscriber = await topic.watch(Filter(), Start())
     await broker.produce(10, PARTITIONS)
     await broker.extend(PARTITIONS + 2)
     await broker.produce(10, PARTITIONS + 2)
 
     async def seen_all() -> bool:
-        return watcher.seen == 10 * PARTITIONS + 10 * (PARTITIONS + 2)
+        return subscriber.seen == 10 * PARTITIONS + 10 * (PARTITIONS + 2)
 
     await eventually(seen_all, limit_s=30)
-    assert sorted(watcher.next) == list(range(PARTITIONS + 2))
+    assert sorted(subscriber.next) == list(range(PARTITIONS + 2))

@@ -28,8 +28,8 @@ from services.backbone.counters import (
 )
 
 ROOMY = 1000
-APPLIED = Outcome(refused=set(), copies={})
-REFUSED = Outcome(refused={0}, copies={})
+APPLIED = Outcome(refused=set(), duplicates={})
+REFUSED = Outcome(refused={0}, duplicates={})
 
 
 @pytest.fixture
@@ -192,17 +192,17 @@ async def test_members_that_race_for_the_same_records_count_each_once(store: Cou
     assert (await store.progress("c")).events == len(records)
 
 
-def with_ids(ids: Iterable[int], *, first: int = 0, partition: int = 0, copies: int = 0) -> Update:
+def with_ids(ids: Iterable[int], *, first: int = 0, partition: int = 0, duplicates: int = 0) -> Update:
     """Make the update of a batch whose events have these ids; each is counted under its own label."""
     numbers = list(ids)
     return Update(
         partition=partition,
         first_offset=first,
-        next_offset=first + len(numbers) + copies,
+        next_offset=first + len(numbers) + duplicates,
         events=len(numbers),
         last_received_ms=0,
         counts={f"id {number}": 1 for number in numbers},
-        copies=copies,
+        duplicates=duplicates,
         ids=b"".join(number.to_bytes(8, "big") for number in numbers),
     )
 
@@ -215,11 +215,11 @@ async def test_batch_with_an_id_that_was_counted_changes_nothing_and_says_where(
     assert await store.progress("c") == Progress(events=3)
     assert await store.positions("c") == {0: 3}
     # What stood beside the copies was not remembered either.
-    assert await store.apply("c", [with_ids([1, 2], first=3, copies=2)], max_labels=ROOMY) == APPLIED
+    assert await store.apply("c", [with_ids([1, 2], first=3, duplicates=2)], max_labels=ROOMY) == APPLIED
     assert await store.counts("c") == dict.fromkeys(("id 9", "id 8", "id 7", "id 2", "id 1"), 1)
     assert await store.positions("c") == {0: 7}
     progress = await store.progress("c")
-    assert progress == Progress(events=5, copies=2)
+    assert progress == Progress(events=5, duplicates=2)
     assert progress.passed == 7
 
 
@@ -250,9 +250,9 @@ async def test_batches_of_any_size_are_looked_through(store: CounterStore, size:
     await store.begin("c", 0, at=0)
     assert await store.apply("c", [with_ids(range(size))], max_labels=ROOMY) == APPLIED
     outcome = await store.apply("c", [with_ids([*range(size, 2 * size), size - 1, 0], first=size)], max_labels=ROOMY)
-    assert outcome.copies == {0: [size, size + 1]}
+    assert outcome.duplicates == {0: [size, size + 1]}
     outcome = await store.apply("c", [with_ids(range(size), first=size)], max_labels=ROOMY)
-    assert outcome.copies == {0: list(range(size))}
+    assert outcome.duplicates == {0: list(range(size))}
 
 
 async def test_by_size_the_last_ids_are_known_and_memory_is_bounded(store: CounterStore, redis: Redis) -> None:
@@ -266,7 +266,7 @@ async def test_by_size_the_last_ids_are_known_and_memory_is_bounded(store: Count
         known += fresh
         probe = with_ids(known[-20:], first=len(known))
         outcome = await store.apply("c", [probe], max_labels=ROOMY, window=window)
-        assert outcome.copies == {0: list(range(len(known[-20:])))}
+        assert outcome.duplicates == {0: list(range(len(known[-20:])))}
         generations = [await redis.scard(key) for key in (names.new_ids_key("c"), names.old_ids_key("c"))]
         assert max(generations) <= 20
         assert sum(generations) + await redis.scard(names.dropped_ids_key("c")) <= 40
@@ -300,7 +300,7 @@ async def test_a_batch_larger_than_the_window_is_remembered_whole(store: Counter
         outcome = await store.apply(
             "c", [with_ids(range(first, first + 10), first=first + 10)], max_labels=ROOMY, window=window
         )
-        assert outcome.copies == {0: list(range(10))}
+        assert outcome.duplicates == {0: list(range(10))}
     assert await redis.scard(names.new_ids_key("c")) + await redis.scard(names.old_ids_key("c")) == 20
 
 
@@ -355,21 +355,21 @@ async def test_members_that_race_with_copies_in_all_partitions_count_each_id_onc
             while True:
                 await asyncio.sleep(chance.random() / 500)
                 fresh = [number for number in dict.fromkeys(taken) if number not in known]
-                copies = len(taken) - len(fresh)
-                mine = with_ids(fresh, first=first, partition=partition, copies=copies)
+                duplicates = len(taken) - len(fresh)
+                mine = with_ids(fresh, first=first, partition=partition, duplicates=duplicates)
                 outcome = await store.apply("c", [mine], max_labels=ROOMY)
-                if partition not in outcome.copies:
+                if partition not in outcome.duplicates:
                     applied += outcome == APPLIED
                     refused += outcome != APPLIED
                     break
-                known |= {fresh[place] for place in outcome.copies[partition]}
+                known |= {fresh[place] for place in outcome.duplicates[partition]}
 
     results = await asyncio.gather(*(member(random.Random(seed)) for seed in range(4)))
     assert min(applied for applied, _ in results) > 0
     assert sum(refused for _, refused in results) > 0
     unique = {number for partition in records for number in partition}
     assert await store.counts("c") == {f"id {number}": 1 for number in unique}
-    assert await store.progress("c") == Progress(events=len(unique), copies=4500 - len(unique))
+    assert await store.progress("c") == Progress(events=len(unique), duplicates=4500 - len(unique))
 
 
 @pytest.fixture

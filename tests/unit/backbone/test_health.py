@@ -125,12 +125,12 @@ async def test_metrics_name_the_dependency_that_is_away_and_the_process() -> Non
 
 async def test_metrics_come_in_time_although_a_check_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health_module, "_SCRAPE_LIMIT_S", 0.05)
-    answer, asked = asyncio.Event(), 0
+    response, asked = asyncio.Event(), 0
 
     async def slow() -> str:
         nonlocal asked
         asked += 1
-        await answer.wait()
+        await response.wait()
         return ""
 
     app = create_internal_app(Health({"kafka": slow}, check_timeout_s=60.0), CollectorRegistry())
@@ -140,7 +140,7 @@ async def test_metrics_come_in_time_although_a_check_does_not(monkeypatch: pytes
         assert b'push_check_ok{check="kafka"} 0.0' in body
         assert b"push_ready 0.0" in body
     assert asked == 1, "who has not answered is not asked again"
-    answer.set()
+    response.set()
     _, body = await get(app, "/metrics")
     assert b'push_check_ok{check="kafka"} 1.0' in body
 

@@ -222,7 +222,7 @@ async def commit_on(member: EventConsumer) -> None:
     while True:
         await member.poll(wait_s=0.05)
         with contextlib.suppress(KafkaUnavailable):
-            await member.commit(dict.fromkeys(member.placed(), 0))
+            await member.commit(dict.fromkeys(member.positioned(), 0))
 
 
 @pytest.mark.slow
@@ -248,7 +248,7 @@ async def test_a_group_comes_to_rest_when_one_hears_late_of_a_rebalance_while_th
             stack.callback(task.cancel)
 
         def places() -> list[set[int]]:
-            return [leader.placed(), last.placed(), {tp.partition for tp in slow.assignment()}]
+            return [leader.positioned(), last.positioned(), {tp.partition for tp in slow.assignment()}]
 
         # At rest: all partitions are with one member each, for longer than it takes to hear of a rebalance.
         since, before = time.monotonic(), places()
@@ -309,7 +309,7 @@ async def test_a_reader_without_a_group_leaves_no_trace(settings: KafkaSettings,
     try:
         before = await admin.list_consumer_groups()
         async with TopicReader(settings, TOPIC) as reader:
-            reader.seek(await reader.begin_offsets())
+            reader.seek(await reader.beginning_offsets())
             await reader.poll(wait_s=0.5)
             assert await admin.list_consumer_groups() == before
     finally:
@@ -322,7 +322,7 @@ async def test_a_time_is_found_in_the_partitions_that_hold_one_as_late(
     time_ms = 1_764_000_000_000
     await producer.produce(TOPIC, [Record(unique_name.encode(), b"k", timestamp_ms=time_ms)])
     async with TopicReader(settings, TOPIC) as reader:
-        begins, ends = await reader.begin_offsets(), await reader.end_offsets()
+        begins, ends = await reader.beginning_offsets(), await reader.end_offsets()
         found = await reader.offsets_at(time_ms)
         assert found
         assert all(begins[partition] <= at <= ends[partition] for partition, at in found.items())

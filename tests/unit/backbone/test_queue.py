@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from redis.asyncio import Redis
 
 from services.backbone import names
-from services.backbone.queue import Books, Claim, EventQueue, EvictionAllowed, QueueError, refuse_eviction
+from services.backbone.queue import Claim, EventQueue, EvictionAllowed, Ledger, QueueError, refuse_eviction
 
 MUCH = 1_000_000
 
@@ -107,9 +107,9 @@ async def test_empty_queue_waits_no_longer_than_it_is_told(queue: EventQueue) ->
 async def test_confirmed_claim_is_gone_and_in_the_ledger(queue: EventQueue, redis: Redis) -> None:
     await queue.push(entries(10))
     claim = await take(queue)
-    assert await queue.books() == Books(accepted=10, claimed=10)
+    assert await queue.ledger() == Ledger(accepted=10, claimed=10)
     assert await queue.confirm(claim, produced=8, dead=2)
-    assert await queue.books() == Books(accepted=10, produced=8, dead=2)
+    assert await queue.ledger() == Ledger(accepted=10, produced=8, dead=2)
     assert await redis.exists(claim.key) == 0
 
 
@@ -121,7 +121,7 @@ async def test_claim_of_an_instance_that_died_comes_back_in_order(queue: EventQu
     assert await queue.reclaim() == 6
     assert not await queue.confirm(dead, produced=6, dead=0)
     assert (await take(EventQueue(redis, instance="two"))).entries == entries(10)
-    assert (await queue.books()).unaccounted == 0
+    assert (await queue.ledger()).unaccounted == 0
 
 
 async def test_renewed_claim_is_not_taken_back(redis: Redis) -> None:
@@ -163,7 +163,7 @@ async def test_a_claim_that_nobody_heard_of_is_no_part_of_another(queue: EventQu
     await end_leases(redis)
     assert await queue.reclaim() == 5
     assert (await take(queue)).entries == entries(5, begin=3)
-    assert (await queue.books()).unaccounted == 0
+    assert (await queue.ledger()).unaccounted == 0
 
 
 async def test_a_redis_that_is_full_refuses_pushes_and_can_be_drained(queue: EventQueue, redis: Redis) -> None:
@@ -172,7 +172,7 @@ async def test_a_redis_that_is_full_refuses_pushes_and_can_be_drained(queue: Eve
     await redis.config_set("maxmemory", 1)
     try:
         with pytest.raises(QueueError):
-            await queue.push(entries(1), pusher="a", number=1)
+            await queue.push(entries(1), producer_id="a", number=1)
         second = await take(queue, limit=300)
         assert await queue.renew([first, second])
         assert await queue.confirm(first, produced=100, dead=0)
@@ -187,7 +187,7 @@ async def test_a_redis_that_is_full_refuses_pushes_and_can_be_drained(queue: Eve
         assert (await take(queue)).entries == entries(500, begin=100)
     finally:
         await redis.config_set("maxmemory", 0)
-    assert (await queue.books()).unaccounted == 0
+    assert (await queue.ledger()).unaccounted == 0
 
 
 async def test_waiting_moves_nothing(queue: EventQueue, redis: Redis) -> None:
@@ -199,8 +199,8 @@ async def test_waiting_moves_nothing(queue: EventQueue, redis: Redis) -> None:
     assert await waiting
     assert await redis.lrange(names.RAW_EVENTS_LIST, 0, -1) == entries(3)
     assert await redis.zcard(names.CLAIM_LEASES) == 0
-    books = await queue.books()
-    assert (books.listed, books.claimed, books.unaccounted) == (3, 0, 0)
+    ledger = await queue.ledger()
+    assert (ledger.listed, ledger.claimed, ledger.unaccounted) == (3, 0, 0)
 
 
 async def test_all_who_wait_are_woken(redis: Redis) -> None:
@@ -231,8 +231,8 @@ async def test_every_entry_is_confirmed_once_whoever_dies(redis: Redis) -> None:
 
     async def drain(name: str, chance: random.Random) -> None:
         queue = EventQueue(redis, instance=name, lease_s=0.1)
-        while (books := await queue.books()).waiting or books.accepted < len(pushed):
-            assert books.unaccounted == 0
+        while (ledger := await queue.ledger()).waiting or ledger.accepted < len(pushed):
+            assert ledger.unaccounted == 0
             await queue.reclaim()
             claim = await queue.claim(limit=chance.randint(1, 200), max_bytes=MUCH, wait_s=0.02)
             if claim is None:
@@ -249,26 +249,26 @@ async def test_every_entry_is_confirmed_once_whoever_dies(redis: Redis) -> None:
     drains = (drain(f"drain-{seed}", random.Random(seed)) for seed in range(4))
     await asyncio.gather(push(), *drains)
     assert produced == Counter(pushed)
-    assert await EventQueue(redis).books() == Books(accepted=3000, produced=3000)
+    assert await EventQueue(redis).ledger() == Ledger(accepted=3000, produced=3000)
 
 
 async def test_a_numbered_push_is_taken_once(queue: EventQueue, redis: Redis) -> None:
-    assert await queue.push(entries(2), pusher="a", number=1)
-    assert not await queue.push(entries(2), pusher="a", number=1)
-    assert await queue.push(entries(1, begin=2), pusher="b", number=1)
-    assert await queue.push(entries(600, begin=3), pusher="a", number=7)
-    assert not await queue.push(entries(2), pusher="a", number=6)
+    assert await queue.push(entries(2), producer_id="a", number=1)
+    assert not await queue.push(entries(2), producer_id="a", number=1)
+    assert await queue.push(entries(1, begin=2), producer_id="b", number=1)
+    assert await queue.push(entries(600, begin=3), producer_id="a", number=7)
+    assert not await queue.push(entries(2), producer_id="a", number=6)
     assert (await take(queue)).entries == entries(603)
-    assert (await queue.books()).accepted == 603
-    assert 86_000 < await redis.ttl(names.pusher_key("a")) <= 86_400
+    assert (await queue.ledger()).accepted == 603
+    assert 86_000 < await redis.ttl(names.producer_key("a")) <= 86_400
 
 
 async def test_a_push_that_fails_has_not_taken_its_number(queue: EventQueue, redis: Redis) -> None:
     await redis.set(names.RAW_EVENTS_LIST, "no list")
     with pytest.raises(QueueError):
-        await queue.push(entries(2), pusher="a", number=1)
+        await queue.push(entries(2), producer_id="a", number=1)
     await redis.delete(names.RAW_EVENTS_LIST)
-    assert await queue.push(entries(2), pusher="a", number=1)
+    assert await queue.push(entries(2), producer_id="a", number=1)
     assert (await take(queue)).entries == entries(2)
 
 
@@ -278,23 +278,23 @@ async def test_what_waits_can_be_looked_at_and_removed(queue: EventQueue) -> Non
     assert await queue.remove([b"entry 4", b"entry 7", b"not there"]) == 2
     assert await queue.remove([]) == 0
     assert b"entry 4" not in (await take(queue)).entries
-    books = await queue.books()
-    assert (books.accepted, books.claimed, books.forgotten, books.unaccounted) == (8, 8, 2, 0)
+    ledger = await queue.ledger()
+    assert (ledger.accepted, ledger.claimed, ledger.erased, ledger.unaccounted) == (8, 8, 2, 0)
 
 
 async def test_a_claim_tells_how_many_devices_are_to_be_forgotten(queue: EventQueue) -> None:
     await queue.push(entries(3))
-    assert (await take(queue, limit=1)).forgotten == 0
-    await queue.forget(b"digest")
-    await queue.forget(b"digest")
+    assert (await take(queue, limit=1)).erased == 0
+    await queue.erase(b"digest")
+    await queue.erase(b"digest")
     claim = await take(queue, limit=1)
-    assert claim.forgotten == 1
-    assert await queue.forgotten() == {b"digest"}
+    assert claim.erased == 1
+    assert await queue.erased() == {b"digest"}
     assert claim.key in await queue.claims()
-    assert await queue.confirm(claim, produced=0, dead=0, forgotten=1)
+    assert await queue.confirm(claim, produced=0, dead=0, erased=1)
     assert claim.key not in await queue.claims()
-    books = await queue.books()
-    assert (books.accepted, books.forgotten, books.unaccounted) == (2, 1, 0)
+    ledger = await queue.ledger()
+    assert (ledger.accepted, ledger.erased, ledger.unaccounted) == (2, 1, 0)
 
 
 async def test_a_dead_letter_is_put_back_once(queue: EventQueue) -> None:
@@ -304,7 +304,7 @@ async def test_a_dead_letter_is_put_back_once(queue: EventQueue) -> None:
     assert not await queue.requeue(b"entry 1", letter=b"letter")
     assert await queue.requeued([b"letter", b"other"]) == [True, False]
     assert await queue.requeued([]) == []
-    assert await queue.books() == Books(accepted=2, produced=1, dead=0, listed=1)
+    assert await queue.ledger() == Ledger(accepted=2, produced=1, dead=0, listed=1)
 
 
 async def test_a_redis_that_may_evict_is_refused(redis: Redis) -> None:
@@ -330,13 +330,13 @@ class QueueMachine(RuleBasedStateMachine):
         self.listed: list[bytes] = []
         self.claims: list[tuple[EventQueue, Claim]] = []
         self.lost: list[Claim] = []
-        self.pushed = self.produced = self.dead = self.forgotten = self.number = self.replayed = 0
+        self.pushed = self.produced = self.dead = self.erased = self.number = self.replayed = 0
 
     @rule(count=st.integers(1, 700))
     def push(self, count: int) -> None:
         pushed = entries(count, begin=self.pushed)
         self.number += 1
-        assert self.call(self.queues[0].push(pushed, pusher="tracker", number=self.number))
+        assert self.call(self.queues[0].push(pushed, producer_id="tracker", number=self.number))
         self.listed += pushed
         self.pushed += count
 
@@ -344,7 +344,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(back=st.integers(0, 3))
     def push_again(self, back: int) -> None:
         number = max(1, self.number - back)
-        assert not self.call(self.queues[1].push([b"copy"], pusher="tracker", number=number))
+        assert not self.call(self.queues[1].push([b"copy"], producer_id="tracker", number=number))
 
     @precondition(lambda self: self.dead)
     @rule(again=st.booleans())
@@ -359,10 +359,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.listed)
     @rule(which=st.integers(0))
-    def forget_waiting(self, which: int) -> None:
+    def erase_waiting(self, which: int) -> None:
         entry = self.listed.pop(which % len(self.listed))
         assert self.call(self.queues[0].remove([entry, b"never there"])) == 1
-        self.forgotten += 1
+        self.erased += 1
 
     @rule(who=st.integers(0, 1), limit=st.integers(1, 700))
     def claim(self, who: int, limit: int) -> None:
@@ -378,11 +378,11 @@ class QueueMachine(RuleBasedStateMachine):
         queue, claim = self.claims.pop(which % len(self.claims))
         dead = int(len(claim.entries) * share)
         produced = len(claim.entries) - dead
-        forgotten = produced // 2 if drop else 0
-        assert self.call(queue.confirm(claim, produced=produced - forgotten, dead=dead, forgotten=forgotten))
-        self.produced += produced - forgotten
+        erased = produced // 2 if drop else 0
+        assert self.call(queue.confirm(claim, produced=produced - erased, dead=dead, erased=erased))
+        self.produced += produced - erased
         self.dead += dead
-        self.forgotten += forgotten
+        self.erased += erased
 
     @precondition(lambda self: self.claims)
     @rule(which=st.integers(0), by_lease=st.booleans())
@@ -404,12 +404,12 @@ class QueueMachine(RuleBasedStateMachine):
         assert not self.call(self.queues[0].confirm(claim, produced=len(claim.entries), dead=0))
 
     @invariant()
-    def books_balance(self) -> None:
-        books = self.call(self.queues[0].books())
+    def ledger_balances(self) -> None:
+        ledger = self.call(self.queues[0].ledger())
         claimed = sum(len(claim.entries) for _, claim in self.claims)
-        accepted = self.pushed - self.forgotten
-        assert books == Books(accepted, self.produced, self.dead, len(self.listed), claimed, self.forgotten)
-        assert books.unaccounted == 0
+        accepted = self.pushed - self.erased
+        assert ledger == Ledger(accepted, self.produced, self.dead, len(self.listed), claimed, self.erased)
+        assert ledger.unaccounted == 0
 
 
 def test_any_sequence_of_steps_keeps_order_and_balance(redis_server: Any) -> None:

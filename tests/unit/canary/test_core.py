@@ -9,8 +9,8 @@ def flights() -> Flights:
 
 def test_each_stage_is_told_once_with_the_time_since_it_was_sent() -> None:
     flying = flights()
-    assert flying.answered("a", now_s=100.5) == [Arrival("a", "answered", 0.5)]
-    assert flying.answered("a", now_s=100.6) == []
+    assert flying.responded("a", now_s=100.5) == [Arrival("a", "answered", 0.5)]
+    assert flying.responded("a", now_s=100.6) == []
     assert flying.found("a", partition=2, offset=7, now_s=101.0) == [Arrival("a", "topic", 1.0)]
     assert flying.counted({2: 8}, now_s=102.0) == [Arrival("a", "counted", 2.0)]
     assert len(flying) == 0
@@ -45,13 +45,13 @@ def test_one_that_is_late_is_told_once_by_the_first_stage_that_is_missing() -> N
 def test_one_that_comes_after_it_was_late_is_not_seen() -> None:
     flying = flights()
     flying.take_late(now_s=110.0)
-    assert flying.answered("a", now_s=111.0) == []
+    assert flying.responded("a", now_s=111.0) == []
     assert flying.found("a", partition=0, offset=1, now_s=111.0) == []
 
 
 def test_a_canary_that_was_refused_is_looked_for_on_and_what_was_said_is_kept() -> None:
     flying = flights()
-    flying.not_answered("a", "status 503")
+    flying.no_response("a", "status 503")
     assert [arrival.stage for arrival in flying.found("a", partition=0, offset=1, now_s=101.0)] == ["topic"]
     flying.counted({0: 2}, now_s=102.0)
     assert flying.take_late(now_s=110.0) == [Late("a", "answered", "status 503")]
@@ -61,7 +61,7 @@ def test_late_at_the_counter_and_at_the_topic_are_told_apart() -> None:
     flying = flights()
     flying.sent("b", now_s=100.0)
     for canary in ("a", "b"):
-        flying.answered(canary, now_s=100.1)
+        flying.responded(canary, now_s=100.1)
     flying.found("b", partition=0, offset=1, now_s=100.2)
     assert [(late.id, late.stage) for late in flying.take_late(now_s=110.0)] == [("a", "topic"), ("b", "counted")]
 

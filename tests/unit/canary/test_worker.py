@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.backbone.kafka import KafkaUnavailable
 from services.backbone.metrics import CanaryMetrics
-from services.canary.lookups import CounterPositions, NotAnswered, TopicWatch, TrackerDoor
+from services.canary.lookups import CounterPositions, NoResponse, TopicWatch, TrackerDoor
 from services.canary.lookups.topic import Found
 from services.canary.settings import Settings
 from services.canary.worker import Canary
@@ -24,7 +24,7 @@ class World:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.sent: list[str] = []
-        self.answer: Callable[[], Any] = lambda: None
+        self.response: Callable[[], Any] = lambda: None
         self.kafka_is_away = False
         self.redis_is_away = False
         self.open_requests = self.most_open_requests = 0
@@ -63,9 +63,9 @@ class Door(TrackerDoor):
         world.open_requests += 1
         world.most_open_requests = max(world.most_open_requests, world.open_requests)
         try:
-            answer = world.answer()
-            if answer is not None:
-                await answer
+            response = world.response()
+            if response is not None:
+                await response
         finally:
             world.open_requests -= 1
 
@@ -75,7 +75,7 @@ class Topic(TopicWatch):
         self._world = world
         self.stopping = False
 
-    async def follow(self, is_wanted: Callable[[str], bool], tell: Callable[[Found], None]) -> None:
+    async def follow(self, is_wanted: Callable[[str], bool], report: Callable[[Found], None]) -> None:
         offset = 0
         while True:
             await asyncio.sleep(0.01)
@@ -83,7 +83,7 @@ class Topic(TopicWatch):
                 raise KafkaUnavailable("away")
             for canary in self._world.sent[offset:]:
                 if is_wanted(canary):
-                    tell(Found(canary, 0, offset))
+                    report(Found(canary, 0, offset))
                 offset += 1
 
 
@@ -118,7 +118,7 @@ async def test_canaries_are_seen_at_every_stage_and_nothing_is_said(world: World
 
 
 async def test_a_tracker_that_hangs_is_asked_once_at_a_time_and_nothing_piles_up(world: World) -> None:
-    world.answer = asyncio.Event().wait
+    world.response = asyncio.Event().wait
     async with world.watched():
         await eventually(lambda: world.late("answered") >= 3)
         assert world.value("push_canary_in_flight_events") <= 0.5 / 0.1 + 2
@@ -127,9 +127,9 @@ async def test_a_tracker_that_hangs_is_asked_once_at_a_time_and_nothing_piles_up
 
 async def test_each_late_canary_is_one_warning_with_its_id_and_what_was_said(world: World) -> None:
     async def refuse() -> None:
-        raise NotAnswered("status 503")
+        raise NoResponse("status 503")
 
-    world.answer = refuse
+    world.response = refuse
     async with world.watched() as logs:
         await eventually(lambda: world.late("answered") >= 3)
     said = [line for line in logs if line["event"] == "canary_late"]

@@ -18,14 +18,14 @@ def start(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("arguments", [(), ("event_conter",), ("event_counter", "timing_stats")])
 def test_missing_or_wrong_name_lists_the_right_ones(arguments: tuple[str, ...]) -> None:
-    answer = start(*arguments)
-    assert answer.returncode == 2
+    response = start(*arguments)
+    assert response.returncode == 2
     for name in HANDLERS:
-        assert name in answer.stderr
+        assert name in response.stderr
 
 
 def test_wrong_settings_are_named_before_anything_is_opened() -> None:
-    answer = start("event_counter", CONSUMERS_MAX_LABELS="3", COUNTERS_REDIS_URL="nowhere")
-    assert answer.returncode == 78
-    assert "CONSUMERS_MAX_LABELS" in answer.stderr
-    assert "COUNTERS_REDIS_URL" in answer.stderr
+    response = start("event_counter", CONSUMERS_MAX_LABELS="3", COUNTERS_REDIS_URL="nowhere")
+    assert response.returncode == 78
+    assert "CONSUMERS_MAX_LABELS" in response.stderr
+    assert "COUNTERS_REDIS_URL" in response.stderr

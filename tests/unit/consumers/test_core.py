@@ -20,7 +20,7 @@ def test_records_that_are_no_events_are_counted_and_passed_over() -> None:
     values = [b"a id=1 -", None, b"", b"one two", b"a b c d", b"b id=2 x=1", b"a x y"]
     folded = fold([(None, value, ()) for value in values], by_type, seen_at_ms=7)
     assert folded.counts == {"a at 7": 2, "b at 7": 1}
-    assert (folded.events, folded.invalid, folded.copies) == (3, 4, 0)
+    assert (folded.events, folded.invalid, folded.duplicates) == (3, 4, 0)
 
 
 def test_each_id_counts_once_in_a_batch() -> None:
@@ -29,7 +29,7 @@ def test_each_id_counts_once_in_a_batch() -> None:
     folded = fold([*records, *records], by_type, seen_at_ms=7)
     # The header says 9 of both first; the third and fourth have their ids in meta, the last has none.
     assert folded.counts == {"a at 7": 1, "b at 7": 2, "c at 7": 2}
-    assert (folded.events, folded.invalid, folded.copies) == (5, 0, 5)
+    assert (folded.events, folded.invalid, folded.duplicates) == (5, 0, 5)
     assert len(folded.ids) == 3 * FINGERPRINT_BYTES
 
 
@@ -38,7 +38,7 @@ def test_known_ids_are_copies() -> None:
     first = fold(records, by_type, seen_at_ms=7)
     known = ids_at(first.ids, [0, 3, 4])
     again = fold(records, by_type, seen_at_ms=7, known=known)
-    assert (again.events, again.copies) == (2, 3)
+    assert (again.events, again.duplicates) == (2, 3)
     assert ids_at(again.ids, [0, 1]) == ids_at(first.ids, [1, 2])
 
 
@@ -46,7 +46,7 @@ def test_records_that_are_no_events_have_no_id() -> None:
     folded = fold(
         [(None, b"one two", HEADER), (None, b"one two", HEADER), (None, b"a id=1 -", HEADER)], by_type, seen_at_ms=7
     )
-    assert (folded.events, folded.invalid, folded.copies) == (1, 2, 0)
+    assert (folded.events, folded.invalid, folded.duplicates) == (1, 2, 0)
 
 
 @pytest.mark.parametrize("name", sorted(HANDLERS))
@@ -120,4 +120,4 @@ def test_claimed_id_takes_no_other_senders_event_away() -> None:
     real = [(b"device", b"order id=order-%d&ts=2 -" % number, ()) for number in range(100)]
     opted_out = [(None, b"order id=order-%d&ts=3 -" % number, ()) for number in range(100)]
     folded = fold([*real, *opted_out, *real], by_type, seen_at_ms=7, known=known)
-    assert (folded.events, folded.copies) == (200, 100)
+    assert (folded.events, folded.duplicates) == (200, 100)

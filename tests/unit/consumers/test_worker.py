@@ -27,10 +27,10 @@ class Member:
     async def topic(self) -> Topic:
         return Topic(None, 2)
 
-    def placed(self) -> set[int]:
+    def positioned(self) -> set[int]:
         return set(self.places)
 
-    def reposition(self, partitions: Iterable[int]) -> None:
+    def reset_position(self, partitions: Iterable[int]) -> None:
         self.places -= set(partitions)
 
     async def end_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
@@ -90,13 +90,13 @@ async def test_copies_are_dropped_told_and_moved_over(clean_redis: LocalRedis) -
         await consumer._write(member, {0: batch(0, 5, [3, 2, 4, None]), 1: batch(1, 0, [1, 4, 5, 5])})
         assert await store.counts("event_counter") == {"a": 8}
         progress = await store.progress("event_counter")
-        assert (progress.events, progress.copies) == (8, 5)
+        assert (progress.events, progress.duplicates) == (8, 5)
         assert await store.positions("event_counter") == {0: 9, 1: 4}
         await consumer._observe(member)
         assert member.committed == {0: 9, 1: 4}
-    for name, value in {"counted": 8, "copies": 5, "invalid": 0}.items():
-        told = registry.get_sample_value(f"push_consumer_events_{name}_total", {"consumer": "event_counter"})
-        assert told == value, name
+    for name, value in {"counted": 8, "duplicates": 5, "invalid": 0}.items():
+        reported = registry.get_sample_value(f"push_consumer_events_{name}_total", {"consumer": "event_counter"})
+        assert reported == value, name
 
 
 # Which member writes, which partition, how many records; and whether another has counted them already, unheard.
@@ -163,5 +163,5 @@ async def _write_in_any_order(
             assert (await store.progress("event_counter")).events == expected
         positions = await store.positions("event_counter")
         assert [positions[partition] for partition in range(len(topic))] == [len(part) for part in topic]
-        assert await store.progress("event_counter") == Progress(expected, copies=sum(map(len, topic)) - expected)
+        assert await store.progress("event_counter") == Progress(expected, duplicates=sum(map(len, topic)) - expected)
         assert sum((await store.counts("event_counter")).values()) == expected

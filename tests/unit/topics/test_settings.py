@@ -9,8 +9,8 @@ def of(**environ: str) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize(("copies", "in_sync"), [("1", "1"), ("2", "1"), ("3", "2"), ("5", "4")])
-def test_of_several_copies_all_but_one_must_confirm(copies: str, in_sync: str) -> None:
-    for settings in of(TOPICS_REPLICATION=copies).values():
+def test_of_several_copies_all_but_one_must_confirm(duplicates: str, in_sync: str) -> None:
+    for settings in of(TOPICS_REPLICATION=duplicates).values():
         assert settings["min.insync.replicas"] == in_sync
 
 
@@ -35,6 +35,6 @@ def test_a_segment_has_room_for_the_largest_record() -> None:
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
     environ = {"TOPICS_PARTITIONS": "0", "TOPICS_REPLICATION": "many", "TOPICS_RETENTION_BYTES": "1"}
-    with pytest.raises(SettingsError) as told:
+    with pytest.raises(SettingsError) as reported:
         Settings.from_env(environ)
-    assert all(name in str(told.value) for name in environ)
+    assert all(name in str(reported.value) for name in environ)

@@ -35,12 +35,12 @@ def fetched(consumer: EventConsumer, *offsets: int) -> tuple[int, int] | None:
 
 async def test_records_that_follow_are_a_batch(consumer: EventConsumer) -> None:
     assert fetched(consumer, 5, 6, 9) == (FIRST, 10)
-    assert consumer.placed() == {0}
+    assert consumer.positioned() == {0}
 
 
 async def test_a_hole_seen_twice_at_one_place_is_one_of_the_topic(consumer: EventConsumer) -> None:
     assert fetched(consumer, 8) is None
-    assert consumer.placed() == set()
+    assert consumer.positioned() == set()
     assert fetched(consumer, 8) == (FIRST, 9)
 
 
@@ -53,7 +53,7 @@ async def test_a_hole_seen_before_an_assignment_is_looked_at_again(consumer: Eve
 
 async def test_a_hole_seen_before_the_caller_asked_for_a_new_place_is_looked_at_again(consumer: EventConsumer) -> None:
     assert fetched(consumer, 8) is None
-    consumer.reposition([0])
+    consumer.reset_position([0])
     assert fetched(consumer, 8) is None
     assert fetched(consumer, 8) == (FIRST, 9)
 

@@ -19,21 +19,21 @@ async def test_a_client_that_swallows_cancellations_is_not_waited_for() -> None:
 
     begun_s = time.monotonic()
     with pytest.raises(KafkaUnavailable, match="no answer within"):
-        await reader._answered(deaf(), limit_s=0.05)
+        await reader._responded(deaf(), limit_s=0.05)
     assert time.monotonic() - begun_s < 5
     back.set()
 
 
 async def test_an_answer_and_an_error_are_passed_on() -> None:
-    async def answer() -> int:
+    async def response() -> int:
         return 7
 
     async def fail() -> int:
         raise ConnectionResetError("gone")
 
-    assert await reader._answered(answer()) == 7
+    assert await reader._responded(response()) == 7
     with pytest.raises(KafkaUnavailable, match="gone"):
-        await reader._answered(fail())
+        await reader._responded(fail())
 
 
 async def test_what_the_client_cancels_itself_is_no_cancellation_of_whoever_asks() -> None:
@@ -41,4 +41,4 @@ async def test_what_the_client_cancels_itself_is_no_cancellation_of_whoever_asks
         raise asyncio.CancelledError
 
     with pytest.raises(KafkaUnavailable, match="given the question up"):
-        await reader._answered(given_up())
+        await reader._responded(given_up())

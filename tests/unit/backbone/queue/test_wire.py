@@ -72,16 +72,16 @@ async def test_an_answer_that_comes_too_late_is_nobodys(redis: Redis) -> None:
 
 async def test_runs_side_by_side_keep_two_connections_at_most(redis: Redis) -> None:
     wire = Wire(redis, ECHO)
-    answers = await asyncio.gather(*(wire.run([], [b"%d" % number]) for number in range(20)))
-    assert answers == [b"%d" % number for number in range(20)]
+    responses = await asyncio.gather(*(wire.run([], [b"%d" % number]) for number in range(20)))
+    assert responses == [b"%d" % number for number in range(20)]
     assert in_use(redis) == 2
 
 
-Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+ReceivedResponse = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def server_that(answers: Answer) -> AsyncIterator[Redis]:
+async def server_that(responses: ReceivedResponse) -> AsyncIterator[Redis]:
     """A server that takes the client's greeting, and then answers each EVALSHA as a test says."""
 
     served: set[asyncio.Task[None] | None] = set()
@@ -92,7 +92,7 @@ async def server_that(answers: Answer) -> AsyncIterator[Redis]:
             while True:
                 words = [await _word(reader) for _ in range(int((await reader.readuntil(b"\r\n"))[1:]))]
                 if words[0] == b"EVALSHA":
-                    await answers(reader, writer)
+                    await responses(reader, writer)
                 else:
                     writer.write(b"%1\r\n+proto\r\n:3\r\n" if words[0] == b"HELLO" else b"+OK\r\n")
         writer.close()

@@ -9,14 +9,14 @@ def workload(kind: str = "Deployment", *, wanted: int = 2, **status: Any) -> dic
     return {"kind": kind, "metadata": {"name": "a", "generation": 3}, "spec": {"replicas": wanted}, "status": status}
 
 
-def settled(**changes: int) -> dict[str, Any]:
+def steady(**changes: int) -> dict[str, Any]:
     status = {"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}
     return {**workload(), "status": status | changes}
 
 
 def test_rollout_is_done_when_all_pods_are_updated_and_ready() -> None:
-    assert progress(settled()) == RolloutProgress(2, 2, 2)
-    assert progress(settled()).done
+    assert progress(steady()) == RolloutProgress(2, 2, 2)
+    assert progress(steady()).done
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def test_rollout_is_done_when_all_pods_are_updated_and_ready() -> None:
     ],
 )
 def test_rollout_is_not_done_while_a_pod_is_old_or_not_ready(change: dict[str, int], reported: str) -> None:
-    assert not progress(settled(**change)).done
-    assert str(progress(settled(**change))) == reported
+    assert not progress(steady(**change)).done
+    assert str(progress(steady(**change))) == reported
 
 
 def test_rollout_to_0_replicas_is_done() -> None:

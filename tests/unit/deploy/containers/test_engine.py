@@ -7,9 +7,9 @@ from deploy.containers.engine import State
 from deploy.errors import OperatorError
 
 
-def fake_docker(folder: Path, monkeypatch: pytest.MonkeyPatch, **answers: str) -> None:
+def fake_docker(folder: Path, monkeypatch: pytest.MonkeyPatch, **responses: str) -> None:
     """A `docker` that answers as it is told: by the words of the command, exit code 0; anything else fails."""
-    cases = "".join(f"  '{words.replace('_', ' ')}'*) echo '{answer}' ;;\n" for words, answer in answers.items())
+    cases = "".join(f"  '{words.replace('_', ' ')}'*) echo '{response}' ;;\n" for words, response in responses.items())
     script = folder / "docker"
     script.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}  *) echo "it is away" >&2; exit 1 ;;\nesac\n')
     script.chmod(0o755)

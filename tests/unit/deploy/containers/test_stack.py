@@ -40,7 +40,7 @@ def test_run_without_a_task_is_rejected() -> None:
 @pytest.mark.parametrize(("answer", "removed"), [("y", True), ("yes", True), ("", False), ("no", False)])
 def test_data_is_removed_only_when_the_reply_is_yes(
     monkeypatch: pytest.MonkeyPatch,
-    answer: str,
+    response: str,
     removed: bool,  # noqa: FBT001
 ) -> None:
     ran: list[list[str]] = []
@@ -51,7 +51,7 @@ def test_data_is_removed_only_when_the_reply_is_yes(
 
     def ask(question: str) -> str:
         assert "2 volumes" in question
-        return answer
+        return response
 
     if removed:
         stack.spin_down(keep_data=False, yes=False, ask=ask)
@@ -83,7 +83,7 @@ def test_kept_data_is_not_removed_and_needs_no_confirmation(monkeypatch: pytest.
 def test_down_suggests_a_restart_when_the_engine_keeps_an_unused_network(
     monkeypatch: pytest.MonkeyPatch,
     used: bool,  # noqa: FBT001
-    told: bool,  # noqa: FBT001
+    reported: bool,  # noqa: FBT001
 ) -> None:
     def fail(_command: list[str], *, failed: str) -> None:
         raise OperatorError(failed)
@@ -94,4 +94,4 @@ def test_down_suggests_a_restart_when_the_engine_keeps_an_unused_network(
     monkeypatch.setattr(engine, "held_by_nobody", lambda network: network == "push_app" and not used)
     with pytest.raises(OperatorError, match="the removal failed") as raised:
         stack.spin_down(keep_data=True, yes=False)
-    assert ("No container uses push_app, but the engine counts endpoints" in str(raised.value)) == told
+    assert ("No container uses push_app, but the engine counts endpoints" in str(raised.value)) == reported

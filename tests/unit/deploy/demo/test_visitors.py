@@ -58,9 +58,9 @@ def test_visitors_send_until_stopped_and_log_their_counts(visited: tuple[str, li
         visitors.send_signal(signal.SIGTERM)
         _, said = visitors.communicate(timeout=20)
     assert visitors.returncode == 0, said
-    told = json.loads(said.splitlines()[-1])
-    assert told["acknowledged"] >= 50
-    assert told["failures"] == {}
+    reported = json.loads(said.splitlines()[-1])
+    assert reported["acknowledged"] >= 50
+    assert reported["failures"] == {}
     assert all(target.startswith("/t/") for target in targets)
 
 

@@ -64,9 +64,9 @@ def test_complete_file_is_not_changed(template: Path, target: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", ["", "n", "what?"])
-def test_values_are_kept_unless_the_reply_is_yes(template: Path, target: Path, answer: str) -> None:
+def test_values_are_kept_unless_the_reply_is_yes(template: Path, target: Path, response: str) -> None:
     target.write_text("ADMIN_PASSWORD=old\n")
-    generate(yes=False, template=template, target=target, ask=lambda _: answer)
+    generate(yes=False, template=template, target=target, ask=lambda _: response)
     assert read_dotenv(target)["ADMIN_PASSWORD"] == "old"
 
 

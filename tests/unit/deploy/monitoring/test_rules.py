@@ -53,8 +53,8 @@ def test_exactly_the_alerts_of_a_scenario_fire(scenario: dict[str, Any], tmp_pat
     file.write_text(
         yaml.safe_dump({"rule_files": rules, "evaluation_interval": "5s", "tests": [as_unit_test(scenario)]})
     )
-    answer = promtool("test", "rules", str(file))
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    response = promtool("test", "rules", str(file))
+    assert response.returncode == 0, response.stdout + response.stderr
 
 
 def test_every_alert_has_a_scenario_in_which_it_fires_alone() -> None:
@@ -68,8 +68,8 @@ def test_alert_fires_within_a_minute_unless_it_waits_on_purpose() -> None:
 
 
 def test_the_rules_and_both_configurations_are_valid(tmp_path: Path) -> None:
-    answer = promtool("check", "config", str(MONITORING / "prometheus.yml"))
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    response = promtool("check", "config", str(MONITORING / "prometheus.yml"))
+    assert response.returncode == 0, response.stdout + response.stderr
     # Debian's promtool is built without Kubernetes; all but how pods are found is checked all the same.
     config = yaml.safe_load((MONITORING / "prometheus-kubernetes.yml").read_text())
     config["rule_files"] = [str(MONITORING / "rules" / "*.yml")]
@@ -77,5 +77,5 @@ def test_the_rules_and_both_configurations_are_valid(tmp_path: Path) -> None:
         assert [found["role"] for found in job.pop("kubernetes_sd_configs")] == ["pod"]
         job["static_configs"] = [{"targets": ["pod:9464"]}]
     (tmp_path / "kubernetes.yml").write_text(yaml.safe_dump(config))
-    answer = promtool("check", "config", str(tmp_path / "kubernetes.yml"))
-    assert answer.returncode == 0, answer.stdout + answer.stderr
+    response = promtool("check", "config", str(tmp_path / "kubernetes.yml"))
+    assert response.returncode == 0, response.stdout + response.stderr

@@ -12,16 +12,16 @@ def letter(
 
 
 def test_matching_letters_are_put_back() -> None:
-    letters = [letter(0, b"a"), letter(1, b"b", event_type="other"), letter(2, b"c")]
-    plan = make_plan(letters, DeadLetterFilter(type="view"), frozenset())
-    assert plan.due == [letters[0], letters[2]]
+    dead_letters = [letter(0, b"a"), letter(1, b"b", event_type="other"), letter(2, b"c")]
+    plan = make_plan(dead_letters, DeadLetterFilter(type="view"), frozenset())
+    assert plan.due == [dead_letters[0], dead_letters[2]]
     assert (plan.duplicates, plan.cut, plan.replayed) == ([], [], 0)
 
 
 def test_replayed_letter_is_not_put_back_again() -> None:
-    letters = [letter(0, b"a"), letter(1, b"b")]
-    plan = make_plan(letters, DeadLetterFilter(), frozenset((letters[0].digest,)))
-    assert plan.due == [letters[1]]
+    dead_letters = [letter(0, b"a"), letter(1, b"b")]
+    plan = make_plan(dead_letters, DeadLetterFilter(), frozenset((dead_letters[0].digest,)))
+    assert plan.due == [dead_letters[1]]
     assert plan.replayed == 1
 
 

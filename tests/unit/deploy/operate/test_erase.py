@@ -16,12 +16,12 @@ def test_missing_device_id_is_rejected() -> None:
 def test_erase_asks_for_confirmation_on_a_terminal(monkeypatch: pytest.MonkeyPatch, typed: str, goes_on: bool) -> None:  # noqa: FBT001 - a case
     asked: list[str] = []
 
-    def answer(question: str) -> str:
+    def response(question: str) -> str:
         asked.append(question)
         return typed
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setattr("builtins.input", response)
     with pytest.raises(OperatorError, match="Redis at .* does not respond" if goes_on else "nothing was erased"):
         erase(NOWHERE, "device-7", environ={}, yes=False)
     assert "'device-7'" in asked[0]

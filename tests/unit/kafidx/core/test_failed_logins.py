@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kafidx.core.failed_logins import FORGET_S, FREE_FAILURES, LONGEST_WAIT_S, FailedLogins, source_of
+from services.kafidx.core.failed_logins import EXPIRY_S, FREE_FAILURES, LONGEST_WAIT_S, FailedLogins, source_of
 
 
 def failed(times: int, *, at_s: float = 0.0) -> FailedLogins:
@@ -24,8 +24,8 @@ def test_wait_doubles_after_the_free_failures_up_to_the_longest(times: int, wait
 
 def test_source_starts_anew_when_it_has_not_failed_for_long() -> None:
     logins = failed(20)
-    logins.record("192.0.2.7", FORGET_S + 1)
-    assert logins.wait_s("192.0.2.7", FORGET_S + 1) == 0
+    logins.record("192.0.2.7", EXPIRY_S + 1)
+    assert logins.wait_s("192.0.2.7", EXPIRY_S + 1) == 0
 
 
 def test_guesses_of_one_source_in_an_hour_are_few() -> None:

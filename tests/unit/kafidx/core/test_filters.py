@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.backbone.events import Device, Event, Place, encode_event, encode_params
+from services.kafidx.core.errors import BadQuery
 from services.kafidx.core.events import LiveEvent
-from services.kafidx.core.faults import BadQuery
 from services.kafidx.core.filters import MAX_CHARS, MAX_CONDITIONS, parse_condition
 from services.kafidx.core.view import View, parse_view
 
@@ -139,7 +139,7 @@ queries = st.lists(
 )
 
 
-def answered_or_refused(query: list[tuple[str, str]]) -> View | None:
+def parsed_or_refused(query: list[tuple[str, str]]) -> View | None:
     try:
         return parse_view(urlencode(query))
     except BadQuery as refused:
@@ -156,7 +156,7 @@ def answered_or_refused(query: list[tuple[str, str]]) -> View | None:
 def test_any_query_is_answered_or_refused_and_matches_any_record_without_an_error(
     query: list[tuple[str, str]], value: bytes, key: str, text: str
 ) -> None:
-    view = answered_or_refused(query)
+    view = parsed_or_refused(query)
     if view is None:
         return
     params = encode_params(urlencode({key: text}).encode())

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kafidx.core.faults import BadQuery
+from services.kafidx.core.errors import BadQuery
 from services.kafidx.core.positions import Start, begin_of, last, parse_start
 
 

@@ -8,8 +8,8 @@ def test_the_sessions_used_longest_ago_are_forgotten() -> None:
     sessions.remember("a", "events", {0: 3})
     sessions.remember("c", "events", {0: 4})
     assert [sessions.recall(name, "events") for name in "abc"] == [{0: 3}, None, {0: 4}]
-    sessions.forget("a", "events")
-    sessions.forget("never", "events")
+    sessions.discard("a", "events")
+    sessions.discard("never", "events")
     assert sessions.recall("a", "events") is None
 
 
@@ -17,5 +17,5 @@ def test_a_session_has_a_place_in_each_topic() -> None:
     sessions = Sessions()
     sessions.remember("a", "events", {0: 1})
     assert sessions.recall("a", "events.dead") is None
-    sessions.forget("a", "events.dead")
+    sessions.discard("a", "events.dead")
     assert sessions.recall("a", "events") == {0: 1}

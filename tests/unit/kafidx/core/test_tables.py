@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.kafidx.core import tables
-from services.kafidx.core.faults import BadQuery
+from services.kafidx.core.errors import BadQuery
 from services.kafidx.core.tables import (
     PAGE_ROWS,
     Line,

@@ -1,6 +1,6 @@
 import pytest
 
-from services.kafidx.core.faults import BadQuery
+from services.kafidx.core.errors import BadQuery
 from services.kafidx.core.filters import Filter
 from services.kafidx.core.positions import Start
 from services.kafidx.core.view import parse_view

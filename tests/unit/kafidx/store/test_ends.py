@@ -31,8 +31,8 @@ async def test_a_failure_is_told_to_all_who_ask_and_kafka_is_asked_once(monkeypa
     offsets = Offsets(failures=1)
     monkeypatch.setattr(ends_module, "TopicOffsets", lambda *_: offsets)
     ends = TopicEnds("nowhere", "events")
-    answers: list[Any] = await asyncio.gather(*(ends.get() for _ in range(5)), return_exceptions=True)
-    assert [str(answer) for answer in answers] == ["gone"] * 5
+    responses: list[Any] = await asyncio.gather(*(ends.get() for _ in range(5)), return_exceptions=True)
+    assert [str(response) for response in responses] == ["gone"] * 5
     assert offsets.asked == 1
     monkeypatch.setattr(ends_module, "_FRESH_S", 0.0)
     assert await ends.get() == {0: 7}

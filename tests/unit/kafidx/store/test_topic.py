@@ -14,8 +14,8 @@ from services.kafidx.core.positions import Start
 from services.kafidx.core.views import OpenViews, TooManyViews
 from services.kafidx.settings import Settings
 from services.kafidx.store import topic as topic_module
+from services.kafidx.store.subscriber import Subscriber
 from services.kafidx.store.topic import EventTopic, _events
-from services.kafidx.store.watcher import Watcher
 
 
 def record(offset: int, time_ms: int = 0, headers: tuple[tuple[str, bytes], ...] = ()) -> Any:
@@ -53,7 +53,7 @@ class Reader:
 
     topic = Topic("one", 1)
 
-    async def begin_offsets(self) -> dict[int, int]:
+    async def beginning_offsets(self) -> dict[int, int]:
         return {0: 0}
 
     async def end_offsets(self) -> dict[int, int]:
@@ -69,10 +69,10 @@ class Reader:
         if not self._broker.polls:
             await asyncio.sleep(min(wait_s, 0.01))
             return {}
-        told = self._broker.polls.pop(0)
-        if isinstance(told, Exception):
-            raise told
-        return told
+        reported = self._broker.polls.pop(0)
+        if isinstance(reported, Exception):
+            raise reported
+        return reported
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def watch(topic: EventTopic) -> Watcher:
+async def watch(topic: EventTopic) -> Subscriber:
     return await topic.watch(Filter(), Start())
 
 
@@ -104,14 +104,14 @@ async def test_a_reader_that_fails_is_followed_by_one_that_goes_on_where_it_stop
     gone = KafkaUnavailable("gone")
     broker.polls = [batch(0, 5), gone]
     broker.opening = [None, gone, gone, None]
-    watcher = await watch(topic)
-    await until(lambda: watcher.kafka_away)
+    subscriber = await watch(topic)
+    await until(lambda: subscriber.kafka_away)
     broker.polls = [batch(5, 3)]
-    await until(lambda: watcher.seen == 8)
-    assert not watcher.kafka_away
+    await until(lambda: subscriber.seen == 8)
+    assert not subscriber.kafka_away
     assert broker.sought == [{0: 0}, {0: 5}]
     assert broker.open == 1
-    await topic.leave(watcher)
+    await topic.leave(subscriber)
     await topic.aclose()
     assert broker.open == 0
 
@@ -119,9 +119,9 @@ async def test_a_reader_that_fails_is_followed_by_one_that_goes_on_where_it_stop
 async def test_who_comes_while_kafka_is_away_is_told_so(topic: EventTopic, broker: Broker) -> None:
     broker.polls = [KafkaUnavailable("gone")]
     broker.opening = [None, *[KafkaUnavailable("gone")] * 1000]
-    watcher = await watch(topic)
-    await until(lambda: watcher.kafka_away)
-    await topic.leave(watcher)
+    subscriber = await watch(topic)
+    await until(lambda: subscriber.kafka_away)
+    await topic.leave(subscriber)
     with pytest.raises(KafkaUnavailable):
         await watch(topic)
     await topic.aclose()
@@ -129,24 +129,24 @@ async def test_who_comes_while_kafka_is_away_is_told_so(topic: EventTopic, broke
 
 
 async def test_nobody_joins_a_live_end_that_is_not_read_any_more(topic: EventTopic) -> None:
-    watcher = await watch(topic)
-    assert topic._join(watcher)
+    subscriber = await watch(topic)
+    assert topic._join(subscriber)
     assert topic._reading is not None
     topic._reading.cancel()
     await until(topic._reading.done)
-    assert not topic._join(watcher)
+    assert not topic._join(subscriber)
     await topic.aclose()
 
 
 async def test_an_unexpected_end_of_the_live_reader_ends_every_view(topic: EventTopic, broker: Broker) -> None:
     live = await watch(topic)
-    other = Watcher(Filter(), live.queue, topic._metrics)
-    topic._watchers.add(other)  # one that is catching up: it is not among the live ones
+    other = Subscriber(Filter(), live.queue, topic._metrics)
+    topic._subscribers.add(other)  # one that is catching up: it is not among the live ones
     broker.polls = [ValueError("unexpected")]
     async with asyncio.timeout(5):
-        for watcher in (live, other):
-            assert [frame async for frame in watcher.frames() if '"stats"' not in frame] == []
-    topic._watchers.discard(other)
+        for subscriber in (live, other):
+            assert [frame async for frame in subscriber.frames() if '"stats"' not in frame] == []
+    topic._subscribers.discard(other)
     await topic.aclose()
 
 
@@ -154,11 +154,11 @@ async def test_a_view_that_could_not_be_opened_takes_nobodys_place(topic: EventT
     broker.opening = [KafkaUnavailable("gone")]
     with pytest.raises(KafkaUnavailable):
         await watch(topic)
-    watcher = await watch(topic)
+    subscriber = await watch(topic)
     with pytest.raises(TooManyViews):
         await watch(topic)
-    await topic.leave(watcher)
-    await topic.leave(watcher)
+    await topic.leave(subscriber)
+    await topic.leave(subscriber)
     await watch(topic)
     await topic.aclose()
 

@@ -23,7 +23,7 @@ from services.backbone.events import (
     type_of_path,
 )
 from services.kafkastore.core.entries import DeadLetter, dead_headers, dead_value, encode, enrich, id_of, prepare
-from services.kafkastore.core.forgetting import device_digest
+from services.kafkastore.core.erasure import device_digest
 from services.kafkastore.settings import IpMode
 
 NOW_MS = 1_764_000_000_120
@@ -169,7 +169,7 @@ def test_an_entry_of_a_forgotten_device_becomes_nothing(query: bytes) -> None:
             ip_mode="full",
             locate=lambda _: Place(),
             classify=lambda _: Device(),
-            forgotten=frozenset((device_digest("d-7"),)),
+            erased=frozenset((device_digest("d-7"),)),
         )
 
     assert outcome(msgspec.structs.replace(RAW, query=query)) is None

@@ -17,7 +17,7 @@ from services.backbone import names
 from services.backbone.events import RawEvent, encode_raw
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
 from services.backbone.metrics import KafkastoreMetrics
-from services.backbone.queue import Books, Claim, EventQueue, EvictionAllowed, refuse_eviction
+from services.backbone.queue import Claim, EventQueue, EvictionAllowed, Ledger, refuse_eviction
 from services.kafkastore.core.entries import DeadLetter
 from services.kafkastore.settings import Settings
 from services.kafkastore.worker.batch import Batch
@@ -87,17 +87,17 @@ class Scene:
             await asyncio.wait([task], timeout=5.0)
             assert task.done()
 
-    async def until_settled(self) -> None:
-        async def settled() -> bool:
-            books = await self.queue.books()
-            assert books.unaccounted == 0
-            return not books.waiting
+    async def wait_until_steady(self) -> None:
+        async def steady() -> bool:
+            ledger = await self.queue.ledger()
+            assert ledger.unaccounted == 0
+            return not ledger.waiting
 
-        await until(settled)
+        await until(steady)
 
 
-def prepare(entry: bytes, now_ms: int, forgotten: frozenset[bytes]) -> Record | DeadLetter | None:
-    if entry in forgotten:
+def prepare(entry: bytes, now_ms: int, erased: frozenset[bytes]) -> Record | DeadLetter | None:
+    if entry in erased:
         return None
     if b"poison" in entry:
         return DeadLetter(entry, "decode", "poison")
@@ -115,13 +115,13 @@ async def test_a_batch_that_kafka_refuses_is_tried_again_whole(redis: Redis) -> 
     scene.producer.failures_to_come = 3
     await scene.queue.push([b"a", b"poison", b"b"])
     async with scene.running():
-        await scene.until_settled()
+        await scene.wait_until_steady()
     assert scene.producer.values(names.EVENTS_TOPIC) == [b"a", b"b"]
     [(_, letter)] = [written for written in scene.producer.written if written[0] == names.DEAD_LETTER_TOPIC]
     assert letter.value == b"poison"
     assert dict(letter.headers)[names.HEADER_DEAD_ATTEMPT] == b"1"  # when it was found out, before the first try
-    books = await scene.queue.books()
-    assert (books.produced, books.dead) == (2, 1)
+    ledger = await scene.queue.ledger()
+    assert (ledger.produced, ledger.dead) == (2, 1)
     assert scene.metric("ship_failures") == 3
     assert scene.metric("events_produced") == 2
     assert scene.metric("events_dead", stage="decode") == 1
@@ -134,13 +134,13 @@ async def test_dead_letters_are_acknowledged_before_the_claim_goes(redis: Redis)
 
     async def looking(topic: str, records: Sequence[Record]) -> list[int]:
         too_large = await produce(topic, records)
-        claimed.append((await scene.other.books()).claimed)
+        claimed.append((await scene.other.ledger()).claimed)
         return too_large
 
     scene.producer.produce = looking  # type: ignore[method-assign]
     await scene.queue.push([b"poison"])
     async with scene.running():
-        await scene.until_settled()
+        await scene.wait_until_steady()
     assert claimed == [1]
 
 
@@ -149,7 +149,7 @@ async def test_a_record_too_large_for_the_topic_is_a_dead_letter_cut_when_it_mus
     scene.producer.limit_bytes = 20_000
     await scene.queue.push([b"x" * 30_000, b"a"])
     async with scene.running():
-        await scene.until_settled()
+        await scene.wait_until_steady()
     assert scene.producer.values(names.EVENTS_TOPIC) == [b"a"]
     [(_, letter)] = [written for written in scene.producer.written if written[0] == names.DEAD_LETTER_TOPIC]
     assert letter.value == b"x" * 16_384
@@ -173,11 +173,11 @@ async def test_a_batch_held_for_too_long_goes_back_to_the_list(redis: Redis) -> 
     scene.queue.give_back = watched  # type: ignore[method-assign]
     async with scene.running():
         await asyncio.wait_for(returned.wait(), 5.0)
-    books = await scene.queue.books()
-    assert (books.waiting, books.unaccounted) == (2, 0)
+    ledger = await scene.queue.ledger()
+    assert (ledger.waiting, ledger.unaccounted) == (2, 0)
     scene.producer.failures_to_come = 0
     async with scene.running():
-        await scene.until_settled()
+        await scene.wait_until_steady()
     assert scene.producer.values(names.EVENTS_TOPIC) == [b"a", b"b"]
 
 
@@ -202,20 +202,20 @@ async def test_a_lease_lost_while_shipping_is_counted_and_the_books_balance(redi
     scene.producer.produce = robbing  # type: ignore[method-assign]
     await scene.queue.push([b"a"])
     async with scene.running():
-        await scene.until_settled()
+        await scene.wait_until_steady()
     assert scene.metric("leases_lost") == 1
     assert scene.producer.values(names.EVENTS_TOPIC) == [b"a", b"a"]
-    books = await scene.queue.books()
-    assert (books.produced, books.unaccounted) == (1, 0)
+    ledger = await scene.queue.ledger()
+    assert (ledger.produced, ledger.unaccounted) == (1, 0)
 
 
 async def test_a_confirmation_that_went_unheard_is_repeated_and_loses_nothing(redis: Redis) -> None:
     scene = Scene(redis)
     confirm, failures = scene.queue.confirm, 2
 
-    async def unheard(claim: Claim, *, produced: int, dead: int, forgotten: int = 0) -> bool:
+    async def unheard(claim: Claim, *, produced: int, dead: int, erased: int = 0) -> bool:
         nonlocal failures
-        held = await confirm(claim, produced=produced, dead=dead, forgotten=forgotten)
+        held = await confirm(claim, produced=produced, dead=dead, erased=erased)
         if failures:
             failures -= 1
             raise RedisConnectionError
@@ -224,7 +224,7 @@ async def test_a_confirmation_that_went_unheard_is_repeated_and_loses_nothing(re
     scene.queue.confirm = unheard  # type: ignore[method-assign]
     await scene.queue.push([b"a"])
     async with scene.running():
-        await scene.until_settled()
+        await scene.wait_until_steady()
 
         async def heard() -> bool:
             return scene.metric("events_produced") > 0
@@ -232,7 +232,7 @@ async def test_a_confirmation_that_went_unheard_is_repeated_and_loses_nothing(re
         await until(heard)
     assert scene.producer.values(names.EVENTS_TOPIC) == [b"a"]
     assert scene.metric("leases_lost") == 0
-    assert (await scene.queue.books()).produced == 1
+    assert (await scene.queue.ledger()).produced == 1
 
 
 async def test_what_a_dead_instance_held_is_taken_back(redis: Redis) -> None:
@@ -242,7 +242,7 @@ async def test_what_a_dead_instance_held_is_taken_back(redis: Redis) -> None:
     assert await dead.claim(limit=10, max_bytes=1000, wait_s=0) is not None
     await asyncio.sleep(0.1)
     async with scene.running():
-        await scene.until_settled()
+        await scene.wait_until_steady()
     assert scene.producer.values(names.EVENTS_TOPIC) == [b"a", b"b"]
     assert scene.metric("events_reclaimed") == 2
 
@@ -263,8 +263,8 @@ async def test_cancelled_at_work_it_gives_its_batch_back(redis: Redis) -> None:
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-    books = await scene.queue.books()
-    assert (books.listed, books.claimed) == (2, 0)
+    ledger = await scene.queue.ledger()
+    assert (ledger.listed, ledger.claimed) == (2, 0)
 
 
 async def test_a_claim_whose_answer_was_lost_does_not_swallow_a_later_one(redis: Redis) -> None:
@@ -289,42 +289,42 @@ async def test_a_claim_whose_answer_was_lost_does_not_swallow_a_later_one(redis:
 
         await until(is_lost)
         await scene.queue.push([b"b"])
-        await scene.until_settled()
+        await scene.wait_until_steady()
     assert sorted(scene.producer.values(names.EVENTS_TOPIC)) == [b"a", b"b"]
-    assert (await scene.queue.books()).produced == 2
+    assert (await scene.queue.ledger()).produced == 2
 
 
 async def test_a_device_to_be_forgotten_is_dropped_from_the_next_claim_on_and_the_set_is_read_once(
     redis: Redis,
 ) -> None:
     scene = Scene(redis)
-    forgotten, reads = scene.queue.forgotten, 0
+    erased, reads = scene.queue.erased, 0
 
     async def counting() -> frozenset[bytes]:
         nonlocal reads
         reads += 1
         if reads == 1:
             raise RedisConnectionError
-        return await forgotten()
+        return await erased()
 
-    scene.queue.forgotten = counting  # type: ignore[method-assign]
+    scene.queue.erased = counting  # type: ignore[method-assign]
     await scene.queue.push([b"a", b"b"])
     async with scene.running():
-        await scene.until_settled()
+        await scene.wait_until_steady()
         assert reads == 0
-        await scene.other.forget(b"a")
+        await scene.other.erase(b"a")
         await scene.queue.push([b"a", b"c", b"poison", b"a"])
-        await scene.until_settled()
+        await scene.wait_until_steady()
         await scene.queue.push([b"a", b"d"])
-        await scene.until_settled()
+        await scene.wait_until_steady()
 
         async def counted() -> bool:
-            return scene.metric("events_forgotten") == 3
+            return scene.metric("events_erased") == 3
 
         await until(counted)
     assert reads == 2
     assert scene.producer.values(names.EVENTS_TOPIC) == [b"a", b"b", b"c", b"d"]
-    assert await scene.queue.books() == Books(accepted=5, produced=4, dead=1, forgotten=3)
+    assert await scene.queue.ledger() == Ledger(accepted=5, produced=4, dead=1, erased=3)
 
 
 async def test_nothing_is_claimed_from_a_redis_that_may_evict(redis: Redis) -> None:
@@ -336,7 +336,7 @@ async def test_nothing_is_claimed_from_a_redis_that_may_evict(redis: Redis) -> N
             await scene.drain.run(asyncio.Event())
     finally:
         await redis.config_set("maxmemory-policy", "noeviction")
-    assert (await scene.queue.books()).listed == 1
+    assert (await scene.queue.ledger()).listed == 1
 
 
 async def test_a_batch_is_gone_when_it_is_confirmed_without_the_collector(
@@ -357,7 +357,7 @@ async def test_a_batch_is_gone_when_it_is_confirmed_without_the_collector(
     gc.disable()
     try:
         async with scene.running():
-            await scene.until_settled()
+            await scene.wait_until_steady()
         assert len(made) == 10
         assert [batch() for batch in made] == [None] * 10
     finally:
@@ -370,7 +370,7 @@ async def test_batches_are_written_in_order_while_the_next_is_prepared(redis: Re
     entries = [b"entry %03d" % number for number in range(95)]
     await scene.queue.push(entries)
     async with scene.running():
-        await scene.until_settled()
+        await scene.wait_until_steady()
     assert scene.producer.values(names.EVENTS_TOPIC) == entries
     assert scene.metric("events_claimed") == 95
 
@@ -386,8 +386,8 @@ async def test_what_is_given_back_keeps_its_order(redis: Redis) -> None:
             return len(await scene.queue.claims()) == 2
 
         await until(two_are_in_hand)
-    books = await scene.queue.books()
-    assert (books.waiting, books.claimed) == (35, 0)
+    ledger = await scene.queue.ledger()
+    assert (ledger.waiting, ledger.claimed) == (35, 0)
     assert [entry async for entry in scene.queue.waiting()] == entries
 
 
@@ -398,7 +398,7 @@ async def test_each_dead_letter_is_said_with_its_id_and_nothing_of_its_person(re
     with structlog.testing.capture_logs() as logs:
         await scene.queue.push([encode_raw(doomed), b"poison"])
         async with scene.running():
-            await scene.until_settled()
+            await scene.wait_until_steady()
     said = [line for line in logs if line["event"] == "entry_dead"]
     assert [line["id"] for line in said] == ["0199-e1", ""]
     for secret in ("198.51.100", "device-9", "agent", "page"):

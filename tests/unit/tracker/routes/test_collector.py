@@ -14,7 +14,7 @@ from services.backbone.metrics import TrackerMetrics
 from services.backbone.process import http_server
 from services.tracker.core import Rules
 from services.tracker.routes import Collector, CollectorProtocol, ConnectionBounds, DirectGets, Limits, add_routes
-from services.tracker.store import EventStore, Settle
+from services.tracker.store import EventStore, OnStored
 
 RULES = Rules(trusted=(), honour_opt_out=True, person_parameters=frozenset(), pod="10.0.0.7")
 CLIENT_ID = "01936f3e-7b5a-7c6d-8e9f-0a1b2c3d4e5f"
@@ -27,7 +27,7 @@ class BrokenStore(EventStore):
     def __init__(self, metrics: TrackerMetrics) -> None:
         super().__init__(Redis(), metrics, max_pending_events=1, max_pending_bytes=1)
 
-    def submit(self, entries: Sequence[bytes], settle: Settle) -> None:  # noqa: ARG002 - the store's signature
+    def submit(self, entries: Sequence[bytes], on_stored: OnStored) -> None:  # noqa: ARG002 - the store's signature
         raise ZeroDivisionError("a bug")
 
 
@@ -58,16 +58,16 @@ async def ask(
             http_server(app, host=LOOPBACK, port=port, protocol=protocol),
             httpx.AsyncClient(base_url=f"http://{LOOPBACK}:{port}") as client,
         ):
-            answer = await client.request(method, "/open?di=device-9", headers=headers)
-    return answer, logs
+            response = await client.request(method, "/open?di=device-9", headers=headers)
+    return response, logs
 
 
 @pytest.mark.parametrize(("method", "directly"), [("POST", False), ("GET", False), ("GET", True)])
 async def test_a_bug_is_answered_500_counted_and_said_once_with_the_clients_id(method: str, *, directly: bool) -> None:
     registry = CollectorRegistry()
-    answer, logs = await ask(registry, method, directly=directly, **{"Idempotency-Key": CLIENT_ID})
-    assert answer.status_code == 500
-    assert answer.json()["error"] == "bug"
+    response, logs = await ask(registry, method, directly=directly, **{"Idempotency-Key": CLIENT_ID})
+    assert response.status_code == 500
+    assert response.json()["error"] == "bug"
     [said] = logs
     assert (said["event"], said["log_level"], said["id"]) == ("request_failed", "error", CLIENT_ID)
     assert "device-9" not in str(said)

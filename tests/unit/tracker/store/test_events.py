@@ -39,7 +39,7 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float:
 async def test_when_store_returns_redis_has_the_entries(store: EventStore) -> None:
     await store.store([b"a", b"b"])
     assert await store._redis.lrange(names.RAW_EVENTS_LIST, 0, -1) == [b"a", b"b"]
-    assert (await EventQueue(store._redis).books()).accepted == 2
+    assert (await EventQueue(store._redis).ledger()).accepted == 2
 
 
 async def test_what_arrives_during_a_push_rides_on_the_next_one(store: EventStore, registry: CollectorRegistry) -> None:
@@ -203,7 +203,7 @@ class Scene:
                 await asyncio.sleep(0.01)
 
     async def until_replayed(self) -> None:
-        await self.until(lambda: self.value("push_tracker_spool_events") == 0 and self.store._unwilling is None)
+        await self.until(lambda: self.value("push_tracker_spool_events") == 0 and self.store._redis_error is None)
 
     async def stored(self) -> list[bytes]:
         entries: Any = await self.redis.lrange(names.RAW_EVENTS_LIST, 0, -1)
@@ -243,7 +243,7 @@ async def test_what_redis_does_not_take_is_spooled_and_comes_in_order(scene: Sce
     await scene.until_replayed()
     await scene.store.store([b"after"])
     assert await scene.stored() == [b"before", *(b"%d" % number for number in range(20)), b"after"]
-    assert (await EventQueue(scene.redis).books()).accepted == 22
+    assert (await EventQueue(scene.redis).ledger()).accepted == 22
     assert scene.value("push_tracker_events_replayed_total") == 20
     assert scene.value("push_tracker_push_failures_total") > 0
 
@@ -253,19 +253,19 @@ async def test_a_push_whose_answer_was_lost_is_there_once(scene: Scene, monkeypa
     await scene.open()
     push = EventQueue.push
 
-    async def push_and_lose_the_answer(queue: EventQueue, entries: Sequence[bytes], **numbered: Any) -> bool:
+    async def push_and_lose_the_response(queue: EventQueue, entries: Sequence[bytes], **numbered: Any) -> bool:
         await push(queue, entries, **numbered)
         raise RedisError("lost")
 
     await scene.store.store([b"a"])
     for entry in (b"b", b"d"):
         with monkeypatch.context() as losing:
-            losing.setattr(EventQueue, "push", push_and_lose_the_answer)
+            losing.setattr(EventQueue, "push", push_and_lose_the_response)
             await scene.store.store([entry])
         await scene.store.store([entry + b" next"])
         await scene.until_replayed()
     assert sorted(await scene.stored()) == [b"a", b"b", b"b next", b"d", b"d next"]
-    assert (await EventQueue(scene.redis).books()).accepted == 5
+    assert (await EventQueue(scene.redis).ledger()).accepted == 5
 
 
 async def test_direct_pushes_never_make_a_spooled_one_look_done(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,19 +276,19 @@ async def test_direct_pushes_never_make_a_spooled_one_look_done(scene: Scene, mo
     lost: list[tuple[str, int]] = []
 
     async def push_unless_lost(
-        queue: EventQueue, entries: Sequence[bytes], *, pusher: str, number: int, **limit: float | None
+        queue: EventQueue, entries: Sequence[bytes], *, producer_id: str, number: int, **limit: float | None
     ) -> bool:
         if failing:
-            lost.append((pusher, number))
+            lost.append((producer_id, number))
             raise RedisError("away")
-        if (pusher, number) in lost and not hold.is_set():
+        if (producer_id, number) in lost and not hold.is_set():
             raise RedisError("not yet")
-        return await push(queue, entries, pusher=pusher, number=number, **limit)
+        return await push(queue, entries, producer_id=producer_id, number=number, **limit)
 
     monkeypatch.setattr(EventQueue, "push", push_unless_lost)
     await scene.store.store([b"waits"])
     failing = False
-    scene.store._find_willing()  # as if another record had been replayed
+    scene.store._mark_redis_up()  # as if another record had been replayed
     for number in range(50):
         await scene.store.store([b"%d" % number])
     assert b"waits" not in await scene.stored()
@@ -348,7 +348,7 @@ async def test_an_outage_does_not_hold_the_events_of_the_push_that_failed(scene:
     before = sys.getrefcount(entry)
     await scene.store.store([entry])
     await scene.until(lambda: sys.getrefcount(entry) <= before)
-    assert scene.store._unwilling is not None
+    assert scene.store._redis_error is not None
 
 
 async def test_a_redis_that_evicts_ends_the_start(scene: Scene) -> None:
@@ -366,7 +366,7 @@ async def test_a_redis_found_to_evict_later_gets_nothing_and_makes_it_not_ready(
     )
     scene.server.start()
     scene.server.wait_ready()
-    await scene.until(lambda: isinstance(scene.store._unwilling, EvictionAllowed))
+    await scene.until(lambda: isinstance(scene.store._redis_error, EvictionAllowed))
     with pytest.raises(EvictionAllowed):
         await scene.store.check()
     await scene.store.store([b"b"])

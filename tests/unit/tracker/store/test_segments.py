@@ -16,14 +16,14 @@ MUCH = 1 << 40
 
 pushes = st.builds(
     Push,
-    pusher=st.text(max_size=40),
+    producer_id=st.text(max_size=40),
     number=st.integers(1, 2**63 - 1),
     entries=st.lists(st.binary(max_size=200), min_size=1, max_size=5),
 )
 
 
 def encode(push: Push) -> bytes:
-    return segments.encode_record(MARK, push.pusher, push.number, push.entries)
+    return segments.encode_record(MARK, push.producer_id, push.number, push.entries)
 
 
 @contextmanager

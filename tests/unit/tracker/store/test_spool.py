@@ -66,7 +66,7 @@ async def take_all(spool: Spool) -> list[Push]:
     while records := await spool.read():
         for record in records:
             taken.append(record.push)
-            spool.settle(record)
+            spool.acknowledge(record)
         await spool.save_position()
     return taken
 
@@ -92,14 +92,14 @@ def files_in(spool: Spool) -> list[Path]:
 
 async def test_pushes_come_back_in_order_with_their_numbers_and_leave_nothing(open_spool: Opener) -> None:
     spool = open_spool()
-    await spool.append([b"timed out"], pusher="direct", number=17)
+    await spool.append([b"timed out"], producer_id="direct", number=17)
     await spool.append([b"a", b"b"])
     await spool.append([b"c"])
     assert (spool.entries, spool.is_empty) == (4, False)
     taken = await take_all(spool)
     assert entries_of(taken) == [b"timed out", b"a", b"b", b"c"]
-    assert (taken[0].pusher, taken[0].number) == ("direct", 17)
-    assert taken[1].pusher == taken[2].pusher != "direct"
+    assert (taken[0].producer_id, taken[0].number) == ("direct", 17)
+    assert taken[1].producer_id == taken[2].producer_id != "direct"
     assert taken[1].number < taken[2].number
     assert (spool.entries, spool.size, spool.is_empty, files_in(spool)) == (0, 0, True, [])
 
@@ -110,7 +110,7 @@ async def test_a_segment_has_a_pusher_of_its_own(open_spool: Opener) -> None:
     first = await take_all(spool)
     await spool.append([b"b"])
     second = await take_all(spool)
-    assert first[0].pusher != second[0].pusher
+    assert first[0].producer_id != second[0].producer_id
 
 
 async def test_segments_are_rolled_and_removed_one_by_one(open_spool: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ async def test_segments_are_rolled_and_removed_one_by_one(open_spool: Opener, mo
     while records := await spool.read():
         for record in records:
             taken += record.push.entries
-            spool.settle(record)
+            spool.acknowledge(record)
         await spool.save_position()
         sizes.append(len(files_in(spool)))
     assert taken == written
@@ -142,7 +142,7 @@ async def test_what_is_spooled_is_there_after_a_kill_and_what_was_settled_is_not
         await spool.append([b"%d" % number])
     before = [record.push for record in await spool.read()]
     for record in (await spool.read())[:4]:
-        spool.settle(record)
+        spool.acknowledge(record)
     await spool.save_position()
     crash(spool)
     after = open_spool()

@@ -35,5 +35,5 @@ async def test_broker_responds_and_creates_topics_twice(kafka_broker: KafkaBroke
     ],
     ids=["ready", "no-controller-yet", "no-broker-yet", "not-our-answer"],
 )
-def test_ready_means_a_broker_and_a_controller(answer: str, *, ready: bool) -> None:
-    assert kafka._has_controller(bytes.fromhex(answer)) is ready
+def test_ready_means_a_broker_and_a_controller(response: str, *, ready: bool) -> None:
+    assert kafka._has_controller(bytes.fromhex(response)) is ready

@@ -9,13 +9,13 @@ from services.backbone.metrics import KafidxMetrics
 from services.kafidx.core.events import LiveEvent
 from services.kafidx.core.queue import RowQueue
 from services.kafidx.core.view import parse_view
-from services.kafidx.store import watcher as watcher_module
-from services.kafidx.store.watcher import Watcher
+from services.kafidx.store import subscriber as watcher_module
+from services.kafidx.store.subscriber import Subscriber
 
 
-def a_watcher(query: str = "", *, max_rows: int = 100, max_bytes: int = 100_000) -> Watcher:
+def a_subscriber(query: str = "", *, max_rows: int = 100, max_bytes: int = 100_000) -> Subscriber:
     queue = RowQueue(max_rows=max_rows, max_bytes=max_bytes)
-    return Watcher(parse_view(query).filter, queue, KafidxMetrics(CollectorRegistry()))
+    return Subscriber(parse_view(query).filter, queue, KafidxMetrics(CollectorRegistry()))
 
 
 def events(partition: int, first: int, count: int, event_type: str = "view") -> list[LiveEvent]:
@@ -23,10 +23,10 @@ def events(partition: int, first: int, count: int, event_type: str = "view") -> 
     return [LiveEvent("events", partition, offset, 0, value) for offset in range(first, first + count)]
 
 
-async def take(watcher: Watcher, count: int) -> list[dict[str, Any]]:
+async def take(subscriber: Subscriber, count: int) -> list[dict[str, Any]]:
     frames: list[dict[str, Any]] = []
     async with asyncio.timeout(5):
-        async for frame in watcher.frames():
+        async for frame in subscriber.frames():
             frames.append(json.loads(frame))
             if len(frames) == count:
                 break
@@ -34,38 +34,38 @@ async def take(watcher: Watcher, count: int) -> list[dict[str, Any]]:
 
 
 def test_what_was_offered_before_is_passed_over() -> None:
-    watcher = a_watcher()
-    watcher.offer(events(0, 0, 10), {0: 10})
-    watcher.offer(events(0, 5, 10), {0: 15})
-    watcher.offer(events(0, 3, 2), {0: 5})
-    assert (watcher.seen, watcher.queue.matched, watcher.next) == (15, 15, {0: 15})
+    subscriber = a_subscriber()
+    subscriber.offer(events(0, 0, 10), {0: 10})
+    subscriber.offer(events(0, 5, 10), {0: 15})
+    subscriber.offer(events(0, 3, 2), {0: 5})
+    assert (subscriber.seen, subscriber.queue.matched, subscriber.next) == (15, 15, {0: 15})
 
 
 def test_a_resume_begins_at_the_first_row_that_was_not_sent() -> None:
-    watcher = a_watcher("type=view")
-    watcher.offer([*events(0, 0, 5), *events(1, 0, 5, "click")], {0: 5, 1: 5})
-    assert watcher.resume_positions() == {0: 0, 1: 5}
-    watcher.queue.take(max_rows=2, max_bytes=10_000)
-    assert watcher.resume_positions() == {0: 2, 1: 5}
-    watcher.queue.take(max_rows=100, max_bytes=100_000)
-    assert watcher.resume_positions() == {0: 5, 1: 5}
+    subscriber = a_subscriber("type=view")
+    subscriber.offer([*events(0, 0, 5), *events(1, 0, 5, "click")], {0: 5, 1: 5})
+    assert subscriber.resume_positions() == {0: 0, 1: 5}
+    subscriber.queue.take(max_rows=2, max_bytes=10_000)
+    assert subscriber.resume_positions() == {0: 2, 1: 5}
+    subscriber.queue.take(max_rows=100, max_bytes=100_000)
+    assert subscriber.resume_positions() == {0: 5, 1: 5}
 
 
 def test_rows_that_were_dropped_are_no_part_of_a_resume() -> None:
-    watcher = a_watcher(max_rows=3)
-    watcher.offer(events(0, 0, 10), {0: 10})
-    assert watcher.resume_positions() == {0: 7}
-    assert (watcher.queue.matched, watcher.queue.dropped) == (10, 7)
+    subscriber = a_subscriber(max_rows=3)
+    subscriber.offer(events(0, 0, 10), {0: 10})
+    assert subscriber.resume_positions() == {0: 7}
+    assert (subscriber.queue.matched, subscriber.queue.dropped) == (10, 7)
 
 
 async def test_rows_then_the_word_that_it_has_caught_up_then_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watcher_module, "STATS_EVERY_S", 0.05)
-    watcher = a_watcher()
-    watcher.ends = lambda: {0: 12}
-    watcher.types = lambda: {"view": 10}
-    watcher.offer(events(0, 0, 10), {0: 10})
-    watcher.caught_up()
-    rows, caught_up, stats = await take(watcher, 3)
+    subscriber = a_subscriber()
+    subscriber.ends = lambda: {0: 12}
+    subscriber.types = lambda: {"view": 10}
+    subscriber.offer(events(0, 0, 10), {0: 10})
+    subscriber.caught_up()
+    rows, caught_up, stats = await take(subscriber, 3)
     assert [row["o"] for row in rows["rows"]] == list(range(10))
     assert caught_up == {"kind": "caught_up"}
     assert stats.pop("rate") >= 0
@@ -78,41 +78,41 @@ async def test_rows_then_the_word_that_it_has_caught_up_then_the_books(monkeypat
 async def test_the_books_come_in_time_also_when_rows_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watcher_module, "STATS_EVERY_S", 0.05)
     monkeypatch.setattr(watcher_module, "_FRAME_ROWS", 1)
-    watcher = a_watcher()
+    subscriber = a_subscriber()
     next_offset, kinds = 0, set[str]()
     async with asyncio.timeout(5):
-        async for frame in watcher.frames():
+        async for frame in subscriber.frames():
             kinds.add(json.loads(frame)["kind"])
-            watcher.offer(events(0, next_offset, 2), {0: next_offset + 2})
+            subscriber.offer(events(0, next_offset, 2), {0: next_offset + 2})
             next_offset += 2
             if "stats" in kinds:
                 break
 
 
 async def test_a_reader_of_the_past_waits_for_room() -> None:
-    watcher = a_watcher(max_rows=10)
-    watcher.offer(events(0, 0, 8), {0: 8})
-    waiting = asyncio.create_task(watcher.wait_for_room())
+    subscriber = a_subscriber(max_rows=10)
+    subscriber.offer(events(0, 0, 8), {0: 8})
+    waiting = asyncio.create_task(subscriber.wait_for_room())
     await asyncio.sleep(0)
     assert not waiting.done()
-    await take(watcher, 1)
+    await take(subscriber, 1)
     async with asyncio.timeout(5):
         await waiting
 
 
 async def test_frames_end_when_nobody_reads_for_the_watcher_any_more() -> None:
-    watcher = a_watcher()
-    frames = asyncio.create_task(take(watcher, 100))
+    subscriber = a_subscriber()
+    frames = asyncio.create_task(take(subscriber, 100))
     await asyncio.sleep(0)
-    watcher.fail()
+    subscriber.fail()
     assert await frames == []
 
 
 def test_a_hole_in_the_topic_is_counted_as_missed() -> None:
-    watcher = a_watcher()
-    watcher.offer(events(0, 0, 10), {0: 10})
-    watcher.skip_to(0, 25)
-    assert (watcher.missed, watcher.next) == (15, {0: 25})
-    watcher.skip_to(0, 0)
-    watcher.offer(events(0, 0, 3), {0: 3})
-    assert (watcher.missed, watcher.seen, watcher.next) == (15, 13, {0: 3})
+    subscriber = a_subscriber()
+    subscriber.offer(events(0, 0, 10), {0: 10})
+    subscriber.skip_to(0, 25)
+    assert (subscriber.missed, subscriber.next) == (15, {0: 25})
+    subscriber.skip_to(0, 0)
+    subscriber.offer(events(0, 0, 3), {0: 3})
+    assert (subscriber.missed, subscriber.seen, subscriber.next) == (15, 13, {0: 3})

@@ -23,12 +23,12 @@ def device_of(params: str) -> str | None:
     return parameter(params, _DEVICE_ID) or None
 
 
-def is_forgotten(raw: RawEvent, forgotten: frozenset[bytes]) -> bool:
+def is_erased(raw: RawEvent, erased: frozenset[bytes]) -> bool:
     """Tell whether the device of an entry is among those that are to be forgotten."""
-    if not forgotten:
+    if not erased:
         return False
     device_id = device_of(encode_params(raw.query))
-    return device_id is not None and device_digest(device_id) in forgotten
+    return device_id is not None and device_digest(device_id) in erased
 
 
 def belongs_to(entry: bytes, device_id: str) -> bool:
@@ -37,7 +37,7 @@ def belongs_to(entry: bytes, device_id: str) -> bool:
     The id is looked for as it is and percent-encoded. A short id may be found in bytes that only look like it.
     """
     try:
-        return is_forgotten(decode_raw(entry), frozenset((device_digest(device_id),)))
+        return is_erased(decode_raw(entry), frozenset((device_digest(device_id),)))
     except InvalidEvent:
         plain = device_id.encode("utf-8", "replace")
         written = {plain, quote(plain, safe="").encode(), quote_plus(plain).encode()}

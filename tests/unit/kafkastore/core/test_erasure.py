@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.backbone.events import RawEvent, encode_params, encode_raw
-from services.kafkastore.core.forgetting import belongs_to, device_digest, device_of, is_forgotten
+from services.kafkastore.core.erasure import belongs_to, device_digest, device_of, is_erased
 
 RAW = RawEvent(
     id="e1",
@@ -62,6 +62,6 @@ def test_one_that_can_not_be_read_belongs_to_it_when_its_bytes_hold_the_id(entry
 @given(st.binary())
 def test_any_query_is_forgotten_exactly_when_it_names_the_device(query: bytes) -> None:
     raw = msgspec.structs.replace(RAW, query=query)
-    assert not is_forgotten(raw, frozenset())
+    assert not is_erased(raw, frozenset())
     device = device_of(encode_params(query))
-    assert is_forgotten(raw, frozenset((device_digest(device or "nobody"),))) is (device is not None)
+    assert is_erased(raw, frozenset((device_digest(device or "nobody"),))) is (device is not None)

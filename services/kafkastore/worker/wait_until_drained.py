@@ -10,7 +10,7 @@ from services.kafkastore.settings import Settings
 log = get_logger(__name__)
 
 _LOOK_EVERY_S = 0.25
-_ANSWER_S = 2.0
+_RESPONSE_LIMIT_S = 2.0
 
 
 async def wait_until_drained(settings: Settings, *, within_s: float, until_closed: int) -> bool:
@@ -30,7 +30,7 @@ async def wait_until_drained(settings: Settings, *, within_s: float, until_close
 
 async def _listens(port: int) -> bool:
     try:
-        async with asyncio.timeout(_ANSWER_S):
+        async with asyncio.timeout(_RESPONSE_LIMIT_S):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
     except TimeoutError:
         return True  # it hangs: it may still take requests
@@ -43,14 +43,14 @@ async def _listens(port: int) -> bool:
 async def _waiting(settings: Settings) -> bool:
     """Whether any Redis has something to ship, or does not say that it has not."""
     for server in settings.redis_servers:
-        client = connect(server.url, timeout_s=_ANSWER_S)
+        client = connect(server.url, timeout_s=_RESPONSE_LIMIT_S)
         try:
-            books = await EventQueue(client).books()
+            ledger = await EventQueue(client).ledger()
         except QueueError as error:
             log.warning("redis_unavailable", redis=server.label, error=f"{type(error).__name__}: {error}")
             return True
         finally:
             await client.aclose()
-        if books.waiting:
+        if ledger.waiting:
             return True
     return False

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from aiokafka.errors import KafkaError
 
-ANSWER_LIMIT_S = 5.0  # for questions that a cluster answers from memory, and commits
+RESPONSE_LIMIT_S = 5.0  # for questions that a cluster answers from memory, and commits
 
 
 class KafkaUnavailable(Exception):  # noqa: N818 - a state of the world, not a fault of ours
@@ -28,12 +28,12 @@ def unavailable(error: Exception) -> KafkaUnavailable:
 
 
 @contextlib.asynccontextmanager
-async def answer_in_time() -> AsyncIterator[None]:
+async def within_time_limit() -> AsyncIterator[None]:
     """Turn what the client raises, and an answer that does not come, into KafkaUnavailable."""
     try:
-        async with asyncio.timeout(ANSWER_LIMIT_S):
+        async with asyncio.timeout(RESPONSE_LIMIT_S):
             yield
     except TimeoutError as error:
-        raise KafkaUnavailable(f"no answer within {ANSWER_LIMIT_S} s") from error
+        raise KafkaUnavailable(f"no answer within {RESPONSE_LIMIT_S} s") from error
     except (KafkaError, OSError) as error:
         raise unavailable(error) from error

@@ -1,11 +1,11 @@
 import pytest
 
-from services.tracker.routes import answers
+from services.tracker.routes import responses
 
 
 def test_the_image_is_a_gif_of_43_bytes() -> None:
-    assert len(answers.GIF) == 43
-    assert answers.GIF.startswith(b"GIF89a")
+    assert len(responses.GIF) == 43
+    assert responses.GIF.startswith(b"GIF89a")
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ def test_the_image_is_a_gif_of_43_bytes() -> None:
     ],
 )
 def test_a_preflight_gets_back_the_names_that_it_asks_for(requested: bytes, allowed: bytes) -> None:
-    assert dict(answers.preflight_headers(requested))[b"access-control-allow-headers"] == allowed
+    assert dict(responses.preflight_headers(requested))[b"access-control-allow-headers"] == allowed

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.queue import EventQueue
 from services.kafkastore.settings import Settings
-from services.kafkastore.worker.drained import wait_until_drained
+from services.kafkastore.worker.wait_until_drained import wait_until_drained
 
 
 @pytest.fixture

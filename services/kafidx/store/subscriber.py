@@ -20,7 +20,7 @@ _FRAME_BYTES: Final = 262_144
 _encode = msgspec.json.encode
 
 
-class Watcher:
+class Subscriber:
     """A live view of one socket. Events are offered to it; its frames are taken from it, by one task each."""
 
     def __init__(self, view: Filter, queue: RowQueue, metrics: KafidxMetrics) -> None:
