@@ -156,7 +156,7 @@ def test_a_gzip_bomb_costs_no_memory() -> None:
     assert peak < 4_000_000
 
 
-@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"x" * 50)[:-4]])
+@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"x" * 50, mtime=0)[:-4]])
 def test_broken_gzip_is_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):
         feed(data)
