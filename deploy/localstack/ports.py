@@ -1,7 +1,12 @@
 """Free TCP ports on loopback."""
 
+import fcntl
+import functools
+import os
 import random
 import socket
+from pathlib import Path
+from typing import BinaryIO
 
 LOOPBACK = "127.0.0.1"
 
@@ -13,10 +18,10 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on and that this process has not been given before."""
+    """Return a port that nothing listens on and that no running process of this user was given."""
     for _ in range(1_000):
         port = _random.randrange(_LOWEST, _HIGHEST)
-        if port in _given:
+        if port in _given or not _reserve(port):
             continue
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             try:
@@ -26,6 +31,26 @@ def free_port() -> int:
         _given.add(port)
         return port
     raise RuntimeError("No free port on loopback in 1000 tries.")
+
+
+def _reserve(port: int) -> bool:
+    """Lock the byte of this number in a file that all processes share. The kernel unlocks it when this process ends.
+
+    A server binds its port some time after it was given it, and again after a restart. Without the lock, a parallel
+    test run takes the port in between.
+    """
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
+def _reservations() -> BinaryIO:
+    # Stays open while the process runs: closing any handle of the file drops all its locks. Not in TMPDIR, which may
+    # differ between processes.
+    return Path(f"/tmp/push-ports-{os.getuid()}").open("ab")  # noqa: S108 - the name holds the user, the file nothing
 
 
 def preferred_port(port: int) -> int:

@@ -1,0 +1,31 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.localstack import ports
+
+ROOT = Path(__file__).parents[4]
+HOLDER = """
+from deploy.localstack import ports
+print(ports.free_port(), flush=True)
+input()
+"""
+
+
+def test_a_port_is_given_to_one_process_until_that_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        port = int(holder.stdout.readline())
+        # The only port that there is to choose from.
+        monkeypatch.setattr(ports, "_LOWEST", port)
+        monkeypatch.setattr(ports, "_HIGHEST", port + 1)
+        with pytest.raises(RuntimeError, match="No free port"):
+            ports.free_port()
+    finally:
+        holder.communicate("\n")
+    assert ports.free_port() == port
