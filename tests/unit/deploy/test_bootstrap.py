@@ -1,5 +1,6 @@
 """The bootstrap on copies of the few files that it needs, with a lock of one small package."""
 
+import functools
 import http.server
 import os
 import re
@@ -127,30 +128,20 @@ def installer_of(clone: Path, name: str) -> str:
 
 
 class Index(http.server.ThreadingHTTPServer):
-    """A package index on loopback (PEP 503) with the files of one folder. Records the program of each request."""
+    """A package index (PEP 503) on loopback. Records the program of each request."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         self.programs: set[str] = set()
-        super().__init__(("127.0.0.1", 0), _IndexHandler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/simple"
+        super().__init__(("127.0.0.1", 0), functools.partial(_IndexHandler, directory=str(folder)))
+        self.url = f"http://127.0.0.1:{self.server_port}/simple"
 
 
-class _IndexHandler(http.server.BaseHTTPRequestHandler):
+class _IndexHandler(http.server.SimpleHTTPRequestHandler):
     server: Index
 
-    def do_GET(self) -> None:
+    def end_headers(self) -> None:
         self.server.programs.add(self.headers["User-Agent"].partition("/")[0])
-        *_, folder, name = self.path.split("/")
-        files = {path.name: path for path in self.server.folder.iterdir()}
-        page = "".join(f'<a href="/files/{each}">{each}</a>' for each in files if each.startswith(f"{folder}-"))
-        self.send_response(200)
-        self.send_header("Content-Type", "application/octet-stream" if name else "text/html")
-        self.end_headers()
-        self.wfile.write(files[name].read_bytes() if name else page.encode())
+        super().end_headers()
 
     def log_message(self, *_arguments: object) -> None:
         pass
@@ -158,10 +149,15 @@ class _IndexHandler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheels")
+    """The folder of an index with the wheels of uv and of iniconfig, as this machine's own index has them."""
+    folder = tmp_path_factory.mktemp("index")
     (folder / "lock.txt").write_text(pinned("iniconfig", "uv"))
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
     subprocess.run([*command, "--dest", folder, "--requirement", folder / "lock.txt"], check=True)
+    for wheel in folder.glob("*.whl"):
+        page = folder / "simple" / wheel.name.partition("-")[0] / "index.html"
+        page.parent.mkdir(parents=True)
+        page.write_text(f'<a href="/{wheel.name}">{wheel.name}</a>')
     return folder
 
 
@@ -186,7 +182,7 @@ def test_uv_installs_the_lock_from_the_index_that_pip_is_configured_for(
     caches = {"PIP_NO_CACHE_DIR": "1", "UV_CACHE_DIR": str(tmp_path / "cache")}
     code, out, err = run(clone, PIP_CONFIG_FILE=str(tmp_path / "pip.conf"), PIP_FIND_LINKS="", **caches)
     assert (code, out.split()[0]) == (0, "ran"), err
-    assert installer_of(clone, "iniconfig") == "uv"
+    assert installer_of(clone, "iniconfig") == "uv", err
     assert index.programs == {"pip", "uv"}
 
 
