@@ -87,17 +87,20 @@ def show_status(_context: Context, json: bool = False) -> None:
     help={
         "keyword": "only tests whose names match, as pytest's -k",
         "kafka": "the broker of the tests: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
+        "service": "only the tests of this service, or of backbone",
         "suite": "default (what is quick), broker (of these, what talks to the broker), slow, measures (slow too, and "
         "wants the machine for itself), browser (needs chromium and npm), chaos (needs nginx and Prometheus), system "
         "(Docker; needs root), endurance (what takes too long for CI), or all",
     },
 )
-def run_tests(_context: Context, keyword: str = "", kafka: KafkaChoice = "auto", suite: str = "default") -> None:
+def run_tests(
+    _context: Context, keyword: str = "", kafka: KafkaChoice = "auto", service: str = "", suite: str = "default"
+) -> None:
     """Run the tests on real servers that are started for them."""
     from deploy import checks
 
     with told_plainly():
-        end_with(checks.test(kafka=kafka, suite=suite, keyword=keyword))
+        end_with(checks.test(kafka=kafka, suite=suite, keyword=keyword, service=service))
 
 
 @task
