@@ -16,6 +16,7 @@ from invoke.tasks import task
 from deploy import dotenv, locks, running
 from deploy.errors import OperatorError
 from deploy.localstack.kafka import KafkaChoice
+from deploy.localstack.mongo import MongoChoice
 from deploy.tasks import bench, cloud, docker, end_with, kubernetes, minikube, path, told_plainly
 
 
@@ -87,6 +88,7 @@ def show_status(_context: Context, json: bool = False) -> None:
     help={
         "keyword": "only tests whose names match, as pytest's -k",
         "kafka": "the broker of the tests: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
+        "mongo": "the MongoDB server of the tests: mongod, secantus, or auto (SecantusDB where no mongod runs)",
         "service": "only the tests of this service, or of backbone",
         "suite": "default (what is quick), broker (of these, what talks to the broker), slow, measures (slow too, and "
         "wants the machine for itself), browser (needs chromium and npm), chaos (needs nginx and Prometheus), system "
@@ -94,13 +96,18 @@ def show_status(_context: Context, json: bool = False) -> None:
     },
 )
 def run_tests(
-    _context: Context, keyword: str = "", kafka: KafkaChoice = "auto", service: str = "", suite: str = "default"
+    _context: Context,
+    keyword: str = "",
+    kafka: KafkaChoice = "auto",
+    mongo: MongoChoice = "auto",
+    service: str = "",
+    suite: str = "default",
 ) -> None:
     """Run the tests on real servers that are started for them."""
     from deploy import checks
 
     with told_plainly():
-        end_with(checks.test(kafka=kafka, suite=suite, keyword=keyword, service=service))
+        end_with(checks.test(kafka=kafka, suite=suite, keyword=keyword, service=service, mongo=mongo))
 
 
 @task

@@ -9,6 +9,7 @@ from pathlib import Path
 from deploy import locks
 from deploy.errors import OperatorError
 from deploy.localstack.kafka import KafkaChoice, choose_kafka
+from deploy.localstack.mongo import MongoChoice
 
 ROOT = Path(__file__).parents[1]
 _BIN = Path(sys.executable).parent
@@ -44,12 +45,12 @@ def fix() -> int:
     return subprocess.run([_BIN / "ruff", "format", "."], cwd=ROOT, check=False).returncode or lint
 
 
-def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str) -> int:
+def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: MongoChoice) -> int:
     """Run pytest; return its exit code.
 
     `suite` is default (what is quick), broker (of these, what talks to the broker), all, or a marker. `service` narrows
     it to the tests of one service. The broker is chosen here, before the first test, so that a first fetch of Apache
-    Kafka counts against no test's time limit.
+    Kafka counts against no test's time limit. MongoDB is chosen by the first test that needs it.
     """
     selections = {
         "default": ["-m", "not slow and not browser and not chaos and not endurance and not system"],
@@ -69,7 +70,7 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str) -> int:
     # A few tests by name run sooner without workers: each worker imports all tests first, which takes 5 s.
     workers = _workers() if suite in _PARALLEL and not keyword else []
     narrowed = ["-k", keyword] if keyword else []
-    options = [f"--kafka={kind}", "--durations=10", *workers, *selections[suite], *narrowed]
+    options = [f"--kafka={kind}", f"--mongo={mongo}", "--durations=10", *workers, *selections[suite], *narrowed]
     print(f"broker: {kind}", flush=True)
     return subprocess.run([sys.executable, "-m", "pytest", *options, *paths], cwd=ROOT, check=False).returncode
 

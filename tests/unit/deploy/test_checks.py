@@ -43,13 +43,13 @@ def test_tests_on_a_broker_that_cannot_run_say_so_and_run_nothing(
 ) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(OperatorError, match="Java 17 or newer is not installed"):
-        checks.test(kafka="apache", suite="default", keyword="", service="")
+        checks.test(kafka="apache", suite="default", keyword="", service="", mongo="auto")
 
 
 def test_an_unknown_suite_is_told_before_anything_starts() -> None:
     known = "default, broker, slow, measures, browser, chaos, endurance, system, all"
     with pytest.raises(OperatorError, match=f"--suite nope: it is one of {known}"):
-        checks.test(kafka="tansu", suite="nope", keyword="", service="")
+        checks.test(kafka="tansu", suite="nope", keyword="", service="", mongo="auto")
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_an_unknown_suite_is_told_before_anything_starts() -> None:
     ],
 )
 def test_a_suite_is_a_choice_of_markers(ran: list[list[str]], suite: str, expected: list[str]) -> None:
-    assert checks.test(kafka="tansu", suite=suite, keyword="books", service="") == 5
-    assert ran[0][2:] == ["pytest", "--kafka=tansu", "--durations=10", *expected, "-k", "books"]
+    assert checks.test(kafka="tansu", suite=suite, keyword="books", service="", mongo="auto") == 5
+    assert ran[0][2:] == ["pytest", "--kafka=tansu", "--mongo=auto", "--durations=10", *expected, "-k", "books"]
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,13 @@ def test_a_suite_is_a_choice_of_markers(ran: list[list[str]], suite: str, expect
 def test_only_suites_that_mostly_wait_run_in_parallel(
     ran: list[list[str]], suite: str, keyword: str, *, parallel: bool
 ) -> None:
-    checks.test(kafka="tansu", suite=suite, keyword=keyword, service="")
+    checks.test(kafka="tansu", suite=suite, keyword=keyword, service="", mongo="auto")
     assert ("--dist=loadfile" in ran[0]) is parallel
 
 
 def test_the_tests_of_a_service_are_its_folders_and_the_files_with_its_name(ran: list[list[str]]) -> None:
     for service in ("kafidx", "tracker"):
-        checks.test(kafka="tansu", suite="default", keyword="", service=service)
+        checks.test(kafka="tansu", suite="default", keyword="", service=service, mongo="auto")
     assert ran[0][-2:] == ["tests/unit/kafidx", "tests/contract/kafidx"]
     paths = [word for word in ran[1] if word.startswith("tests/")]
     assert paths[0] == "tests/unit/tracker"
@@ -98,4 +98,4 @@ def test_every_service_has_tests_that_its_name_selects() -> None:
 
 def test_an_unknown_service_is_reported_with_those_that_have_tests() -> None:
     with pytest.raises(OperatorError, match="--service nope: it is one of backbone, canary, consumers, kafidx"):
-        checks.test(kafka="tansu", suite="default", keyword="", service="nope")
+        checks.test(kafka="tansu", suite="default", keyword="", service="nope", mongo="auto")
