@@ -5,8 +5,6 @@ import functools
 import os
 import random
 import socket
-from pathlib import Path
-from typing import BinaryIO
 
 LOOPBACK = "127.0.0.1"
 
@@ -47,10 +45,11 @@ def _reserve(port: int) -> bool:
 
 
 @functools.cache
-def _reservations() -> BinaryIO:
-    # Stays open while the process runs: closing any handle of the file drops all its locks. Not in TMPDIR, which may
-    # differ between processes.
-    return Path(f"/tmp/push-ports-{os.getuid()}").open("ab")  # noqa: S108 - the name holds the user, the file nothing
+def _reservations() -> int:
+    # A bare descriptor, open while the process runs: closing any handle of the file drops all its locks. Not in TMPDIR,
+    # which may differ between processes.
+    name = f"/tmp/push-ports-{os.getuid()}"  # noqa: S108 - the name holds the user, the file nothing
+    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def preferred_port(port: int) -> int:

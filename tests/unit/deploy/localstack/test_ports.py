@@ -16,8 +16,9 @@ input()
 
 def test_a_port_is_given_to_one_process_until_that_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-X", "dev", "-c", HOLDER],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     try:
         assert holder.stdout is not None
         port = int(holder.stdout.readline())
@@ -27,5 +28,6 @@ def test_a_port_is_given_to_one_process_until_that_process_ends(monkeypatch: pyt
         with pytest.raises(RuntimeError, match="No free port"):
             ports.free_port()
     finally:
-        holder.communicate("\n")
+        _, warnings = holder.communicate("\n")
+    assert warnings == ""
     assert ports.free_port() == port
