@@ -187,6 +187,19 @@ def test_uv_installs_the_lock_from_the_index_that_pip_is_configured_for(
 
 
 @pytest.mark.slow
+def test_uv_asks_no_index_when_pip_is_configured_for_a_folder_alone(clone: Path, wheels: Path, tmp_path: Path) -> None:
+    (clone / "deploy" / "locks" / "dev.txt").write_text(pinned("iniconfig", "uv"))
+    nowhere = {
+        "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple",
+        "UV_HTTP_RETRIES": "0",
+        "UV_CACHE_DIR": str(tmp_path / "c"),
+    }
+    code, _, err = run(clone, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels), **nowhere)
+    assert code == 0, err
+    assert installer_of(clone, "iniconfig") == "uv", err
+
+
+@pytest.mark.slow
 def test_pip_installs_the_lock_when_uv_reaches_no_index(clone: Path, index: Index, tmp_path: Path) -> None:
     (clone / "deploy" / "locks" / "dev.txt").write_text(pinned("iniconfig", "uv"))
     broken = {
