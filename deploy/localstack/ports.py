@@ -53,8 +53,8 @@ def _reservations() -> int:
 
 
 def preferred_port(port: int) -> int:
-    """Return `port` where nothing listens on it, else a free one."""
-    return free_port() if is_listening(port) else port
+    """Return `port` if nothing listens on it and no other process was given it, else a free one."""
+    return port if _reserve(port) and not is_listening(port) else free_port()
 
 
 def is_listening(port: int) -> bool:
