@@ -19,6 +19,7 @@ from invoke.tasks import task
 
 from deploy.develop import dotenv, locks
 from deploy.develop.localstack.kafka import KafkaChoice
+from deploy.develop.localstack.mongo import MongoChoice
 from deploy.errors import OperatorError
 from deploy.operate import endpoints
 from deploy.tasks import bench, cloud, docker, exit_with, kubernetes, minikube, path, report_errors
@@ -82,17 +83,26 @@ def show_status(_context: Context, json: bool = False) -> None:
     help={
         "keyword": "only tests whose names match, as with pytest -k",
         "kafka": "the broker of the tests: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
+        "mongo": "the MongoDB server of the tests: mongod, secantus, or auto (SecantusDB where no mongod runs)",
+        "service": "only the tests of this service, or of backbone",
         "suite": "default (what is quick), broker (of these, what talks to the broker), slow, measures (slow too, and "
         "wants the machine for itself), browser (needs chromium and npm), chaos (needs nginx and Prometheus), system "
         "(Docker; needs root), endurance (what takes too long for CI), or all",
     },
 )
-def run_tests(_context: Context, keyword: str = "", kafka: KafkaChoice = "auto", suite: str = "default") -> None:
+def run_tests(
+    _context: Context,
+    keyword: str = "",
+    kafka: KafkaChoice = "auto",
+    mongo: MongoChoice = "auto",
+    service: str = "",
+    suite: str = "default",
+) -> None:
     """Run the tests on real servers, which are started for them."""
     from deploy.develop import checks
 
     with report_errors():
-        exit_with(checks.test(kafka=kafka, suite=suite, keyword=keyword))
+        exit_with(checks.test(kafka=kafka, suite=suite, keyword=keyword, service=service, mongo=mongo))
 
 
 @task

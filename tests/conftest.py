@@ -1,7 +1,9 @@
 """Real servers for the tests: started on first use, one of each a session."""
 
 import gc
+import shutil
 import signal
+import tempfile
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaBroker, KafkaKind, choose_kafka
+from deploy.develop.localstack.mongo import MongoKind, MongoServer, choose_mongo
 from deploy.develop.localstack.redis import LocalRedis
 
 
@@ -20,6 +23,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("auto", "apache", "tansu"),
         default="auto",
         help="the broker that the tests run on: Apache Kafka, Tansu, or what the machine has",
+    )
+    parser.addoption(
+        "--mongo",
+        choices=("auto", "mongod", "secantus"),
+        default="auto",
+        help="the MongoDB server of the tests: a real mongod, SecantusDB, or what the machine can run",
     )
 
 
@@ -36,6 +45,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "kafka_kind" in getattr(item, "fixturenames", ()):
             item.add_marker("broker")
+    # Parallel workers take files in this order. Files that talk to the broker take longest and come first, so that no
+    # worker begins one of them when the others have finished.
+    with_broker = {item.path for item in items if item.get_closest_marker("broker")}
+    items.sort(key=lambda item: item.path not in with_broker)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -77,16 +90,31 @@ def clean_redis(redis_server: LocalRedis) -> LocalRedis:
 
 
 @pytest.fixture(scope="session")
-def kafka_broker(kafka_kind: KafkaKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """A broker that all tests share, without topics: each test makes its own, see `unique_name`."""
-    folder: Path = tmp_path_factory.mktemp("kafka")
-    broker = KafkaBroker(kafka_kind, data=folder / "data", log=folder / "kafka.log")
+def kafka_broker(local_stack: LocalStack) -> KafkaBroker:
+    """The broker of the shared stack, for tests that make topics of their own, see `unique_name`."""
+    return local_stack.kafka
+
+
+@pytest.fixture(scope="session")
+def mongo_kind(pytestconfig: pytest.Config) -> MongoKind:
+    return choose_mongo(pytestconfig.getoption("--mongo"), print)
+
+
+@pytest.fixture(scope="session")
+def mongo_server(mongo_kind: MongoKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
+    """A MongoDB that all tests share: each test makes its own database, see `unique_name`."""
+    memory = Path("/dev/shm")  # noqa: S108 - eight times the inserts of a disk; nothing of it is wanted afterwards
+    # Containers have 64 MB there by default, and the journal alone takes 100.
+    has_room = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
+    data = Path(tempfile.mkdtemp(prefix="push-mongo-", dir=memory if has_room else None))
+    server = MongoServer(mongo_kind, data=data, log=tmp_path_factory.mktemp("mongo") / "mongo.log")
     try:
-        broker.start()
-        broker.wait_ready()
-        yield broker
+        server.start()
+        server.wait_ready()
+        yield server
     finally:
-        broker.process.stop()
+        server.process.stop()
+        shutil.rmtree(data)
 
 
 @pytest.fixture
@@ -97,6 +125,6 @@ def unique_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def local_stack(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
-    """A stack of its own with the topics made and no service started."""
+    """A stack that all tests share, with the topics made and no service started."""
     with LocalStack(kafka=kafka_kind) as stack:
         yield stack

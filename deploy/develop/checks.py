@@ -1,6 +1,7 @@
 """The checks and the tests: what a developer, the commit hook and CI all run."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -8,10 +9,17 @@ from pathlib import Path
 
 from deploy.develop import locks
 from deploy.develop.localstack.kafka import KafkaChoice, choose_kafka
+from deploy.develop.localstack.mongo import MongoChoice
 from deploy.errors import OperatorError
 from deploy.paths import ROOT
 
 _BIN = Path(sys.executable).parent
+
+# Suites whose tests mostly wait: for processes to start and for time limits to pass. The others measure, or need the
+# whole machine.
+_PARALLEL = ("default", "broker", "slow")
+_WORKERS_PER_CORE = 2
+_MOST_WORKERS = 8  # each may start two brokers, of 350 MB each
 
 CHECKS = {
     "format": ("ruff", "format", "--check", "--quiet", "."),
@@ -38,11 +46,12 @@ def fix() -> int:
     return subprocess.run([_BIN / "ruff", "format", "."], cwd=ROOT, check=False).returncode or lint
 
 
-def test(*, kafka: KafkaChoice, suite: str, keyword: str) -> int:
+def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: MongoChoice) -> int:
     """Run pytest; return its exit code.
 
-    `suite` is default (what is quick), broker (of these, what talks to the broker), all, or a marker. The broker is
-    settled here, before the first test, so that a first fetch of Apache Kafka counts against no test's time limit.
+    `suite` is default (what is quick), broker (of these, what talks to the broker), all, or a marker. `service` narrows
+    it to the tests of one service. The broker is chosen here, before the first test, so that a first fetch of Apache
+    Kafka counts against no test's time limit. MongoDB is chosen by the first test that needs it.
     """
     selections = {
         "default": ["-m", "not slow and not browser and not chaos and not endurance and not system"],
@@ -59,12 +68,36 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str) -> int:
         raise OperatorError(f"--suite {suite}: it is one of {', '.join(selections)}")
     if importlib.util.find_spec("pytest") is None:
         raise ModuleNotFoundError("pytest", name="pytest")
-    selection = selections[suite]
+    paths = _tests_of(service) if service else []
     kind = choose_kafka(kafka, print)
+    # A few tests by name run sooner without workers: each worker imports all tests first, which takes 5 s.
+    workers = _workers() if suite in _PARALLEL and not keyword else []
     narrowed = ["-k", keyword] if keyword else []
-    command = [sys.executable, "-m", "pytest", f"--kafka={kind}", *selection, *narrowed]
+    options = [f"--kafka={kind}", f"--mongo={mongo}", "--durations=10", *workers, *selections[suite], *narrowed]
     print(f"broker: {kind}", flush=True)
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    return subprocess.run([sys.executable, "-m", "pytest", *options, *paths], cwd=ROOT, check=False).returncode
+
+
+def _workers() -> list[str]:
+    """Return pytest's options for parallel workers. Each takes whole files, in the order of tests/conftest.py."""
+    number = min(_MOST_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1))
+    return [f"--numprocesses={number}", "--dist=loadfile", "--no-loadscope-reorder"]
+
+
+def _tests_of(service: str) -> list[str]:
+    """Find the tests of a service by their names. Raise OperatorError if there are none.
+
+    These are tests/unit/<service>, tests/contract/<service> and tests/contract/test_<service>*.py.
+    """
+    tests = ROOT / "tests"
+    services = sorted(
+        folder.name for folder in (tests / "unit").iterdir() if (ROOT / "services" / folder.name).is_dir()
+    )
+    if service not in services:
+        raise OperatorError(f"--service {service}: it is one of {', '.join(services)}")
+    folders = [folder for suite in ("unit", "contract") if (folder := tests / suite / service).is_dir()]
+    files = sorted((tests / "contract").glob(f"test_{service}*.py"))
+    return [str(path.relative_to(ROOT)) for path in (*folders, *files)]
 
 
 def _passes(name: str, command: tuple[str, ...]) -> bool:

@@ -1,15 +1,13 @@
 """Apache Kafka from its jars: Maven resolves them once into the user's cache, and Java runs them."""
 
-import fcntl
-import hashlib
 import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from deploy.develop.localstack import cache
 from deploy.develop.localstack.ports import LOOPBACK, free_port
 from deploy.errors import OperatorError
 
@@ -25,57 +23,37 @@ class Unavailable(OperatorError):
     """Apache Kafka can't run here. The message is the reason."""
 
 
-def cache_folder() -> Path:
-    """Return the cache that all clones share: $PUSH_CACHE, else ~/.cache/push."""
-    return Path(os.environ.get("PUSH_CACHE") or Path.home() / ".cache" / "push")
-
-
 def jars_folder() -> Path:
-    """Return the folder of the jars. Its name contains a digest of the POM, so versions never mix."""
-    return cache_folder() / f"kafka-{hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]}"
+    """Return the folder of the jars of this POM."""
+    return cache.cache_folder() / f"kafka-{cache.digest(_POM)}"
 
 
 def ensure_jars(say: Callable[[str], object]) -> Path:
-    """Return the folder of the jars. Resolve them at the first use, and raise Unavailable when that fails.
-
-    The folder is renamed into place when it is complete, so an interrupted resolve leaves no incomplete one.
-    Concurrent processes wait for each other.
-    """
+    """Return the folder of the jars, downloaded at the first use. Raise Unavailable if Apache Kafka cannot run here."""
     _require_java()
-    jars = jars_folder()
-    if jars.is_dir():
-        return jars
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise Unavailable("Maven (mvn) is not installed and Apache Kafka's jars are not in the cache.")
-    jars.parent.mkdir(parents=True, exist_ok=True)
-    with (jars.parent / "kafka.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not jars.is_dir():
-            say("First use of Apache Kafka here: downloading it with Maven (55 MB, about a minute) ...")
-            _resolve(maven, jars)
-    return jars
+
+    def fetch(partial: Path) -> None:
+        maven = shutil.which("mvn")
+        if maven is None:
+            raise Unavailable("Maven (mvn) is not installed and Apache Kafka's jars are not in the cache.")
+        say("First use of Apache Kafka here: downloading it with Maven (55 MB, about a minute) ...")
+        _resolve(maven, partial)
+
+    return cache.ensure(jars_folder(), fetch)
 
 
 def _resolve(maven: str, jars: Path) -> None:
-    partial = jars.with_name(jars.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    launcher = Path(__file__).with_name("die_with_parent.py")
     resolve = [
         *(maven, "--batch-mode", "--quiet", "--file", str(_POM), "dependency:copy-dependencies"),
-        *(f"-DoutputDirectory={partial}", "-DincludeScope=runtime"),
+        *(f"-DoutputDirectory={jars}", "-DincludeScope=runtime"),
     ]
     try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", str(launcher), str(os.getpid()), *resolve],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_MAVEN_TIMEOUT_S, check=False,
-        )  # fmt: skip
+        done = cache.run_bound(resolve, timeout_s=_MAVEN_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise Unavailable(f"Maven did not finish within {_MAVEN_TIMEOUT_S} s.") from None
-    if done.returncode != 0 or not any(partial.glob("kafka_*.jar")):
+    if done.returncode != 0 or not any(jars.glob("kafka_*.jar")):
         last = "\n    ".join((done.stdout + done.stderr).strip().splitlines()[:6])
         raise Unavailable(f"Maven could not download Apache Kafka:\n    {last}")
-    partial.rename(jars)
 
 
 def _require_java() -> None:

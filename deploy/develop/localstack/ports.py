@@ -1,5 +1,8 @@
 """Free TCP ports on loopback."""
 
+import fcntl
+import functools
+import os
 import random
 import socket
 
@@ -13,10 +16,10 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a port that no process listens on and that this process has not returned before."""
+    """Return a port that no process listens on and that no running process of this user has reserved."""
     for _ in range(1_000):
         port = _random.randrange(_LOWEST, _HIGHEST)
-        if port in _given:
+        if port in _given or not _reserve(port):
             continue
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             try:
@@ -28,9 +31,30 @@ def free_port() -> int:
     raise RuntimeError("No free port on loopback in 1000 tries.")
 
 
+def _reserve(port: int) -> bool:
+    """Lock the byte of this number in a file that all processes share. The kernel unlocks it when this process ends.
+
+    A server binds its port some time after it was given it, and again after a restart. Without the lock, a parallel
+    test run takes the port in between.
+    """
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
+def _reservations() -> int:
+    # A bare descriptor, open while the process runs: closing any handle of the file drops all its locks. Not in TMPDIR,
+    # which may differ between processes.
+    name = f"/tmp/push-ports-{os.getuid()}"  # noqa: S108 - the name holds the user, the file nothing
+    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+
 def preferred_port(port: int) -> int:
-    """Return `port` if it is free, else another free port."""
-    return free_port() if is_listening(port) else port
+    """Return `port` if it is free and no other process has reserved it, else another free port."""
+    return port if _reserve(port) and not is_listening(port) else free_port()
 
 
 def is_listening(port: int) -> bool:

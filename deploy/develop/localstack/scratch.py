@@ -18,7 +18,7 @@ _PREFIX = f"push-stack-{os.getuid()}-"
 
 
 class Scratch:
-    """A data folder that is deleted at the end, and a log folder that stays (the newest ten are kept).
+    """A data folder that is deleted at the end, and a log folder that stays (the newest ten of ended stacks are kept).
 
     A killed stack can't delete its data: the next stack does. A file lock shows whether the owner lives: the kernel
     releases it with the process.
@@ -30,6 +30,7 @@ class Scratch:
         self._keep_data = keep_data
         self._owner = _lock(self.data)
         self.logs = _new_log_folder()
+        self._owner_of_logs = _lock(self.logs)
 
     def close(self) -> None:
         """Delete the data, unless it is to be kept."""
@@ -38,6 +39,8 @@ class Scratch:
         else:
             shutil.rmtree(self.data, ignore_errors=True)
         self._owner.close()
+        (self.logs / _OWNER).unlink(missing_ok=True)
+        self._owner_of_logs.close()
 
 
 def _lock(folder: Path) -> TextIO:
@@ -54,11 +57,23 @@ def _sweep_data() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _has_owner(folder: Path) -> bool:
+    try:
+        with (folder / _OWNER).open() as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
 def _new_log_folder() -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     try:
         _LOGS.mkdir(parents=True, exist_ok=True)
-        for old in sorted(_LOGS.iterdir())[: -(_LOGS_KEPT - 1)]:
+        ended = [folder for folder in sorted(_LOGS.iterdir()) if not _has_owner(folder)]
+        for old in ended[: -(_LOGS_KEPT - 1)]:
             shutil.rmtree(old, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix=f"{stamp}-", dir=_LOGS))
     except OSError:  # this user cannot write to the clone

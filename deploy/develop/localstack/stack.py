@@ -10,6 +10,7 @@ from typing import Self
 
 from deploy.develop.geoip import bundled_database
 from deploy.develop.localstack.kafka import KafkaBroker, KafkaChoice, choose_kafka
+from deploy.develop.localstack.mongo import MongoChoice, MongoServer, choose_mongo
 from deploy.develop.localstack.ports import LOOPBACK, free_port
 from deploy.develop.localstack.processes import LocalProcess
 from deploy.develop.localstack.redis import LocalRedis, RedisChoice
@@ -24,7 +25,8 @@ MAX_EVENT_BYTES = 262_144
 class LocalStack:
     """Real servers on free loopback ports with their data in a scratch folder. Use it as a context manager.
 
-    Entering starts Redis and the broker in parallel, waits until both respond, and creates the topics. Leaving stops
+    Entering starts Redis and the broker in parallel, waits until both respond, and creates the topics. Then it
+    starts MongoDB, if `mongo` names a kind. Leaving stops
     the services in the reverse order of their start, then the servers, and deletes the data. Logs stay in
     `log_directory`. When this process is killed, the kernel kills all processes of the stack.
     """
@@ -34,11 +36,14 @@ class LocalStack:
         *,
         kafka: KafkaChoice = "auto",
         redis: RedisChoice = "auto",
+        mongo: MongoChoice | None = None,
         keep_data: bool = False,
         say: Callable[[str], object] = print,
     ) -> None:
         self._kafka_choice = kafka
         self._redis_choice = redis
+        self._mongo_choice = mongo
+        self._mongo: MongoServer | None = None
         self._keep_data = keep_data
         self._say = say
         self._cleanup = contextlib.ExitStack()
@@ -60,6 +65,11 @@ class LocalStack:
             self.redis.wait_ready()
             self.kafka.wait_ready()
             self.ensure_topics()
+            if self._mongo_choice:
+                self._mongo = self._mongo_server(self._mongo_choice)
+                cleanup.callback(self._mongo.process.stop)
+                self._mongo.start()
+                self._mongo.wait_ready()
             cleanup.callback(self._stop_services)
             self._cleanup = cleanup.pop_all()
         return self
@@ -76,6 +86,13 @@ class LocalStack:
     def redis_url(self) -> str:
         """The URL of the first Redis."""
         return self.redis.url
+
+    @property
+    def mongo(self) -> MongoServer:
+        """The MongoDB server; raise LookupError in a stack that was made without one."""
+        if self._mongo is None:
+            raise LookupError("This stack has no MongoDB: LocalStack(mongo=...).")
+        return self._mongo
 
     @property
     def bootstrap_servers(self) -> str:
@@ -189,6 +206,11 @@ class LocalStack:
     def _redis_server(self, name: str) -> LocalRedis:
         data = self._scratch.data / name
         return LocalRedis(data=data, log=self.log_directory / f"{name}.log", choice=self._redis_choice, name=name)
+
+    def _mongo_server(self, choice: MongoChoice) -> MongoServer:
+        kind = choose_mongo(choice, self._say)
+        data = self._scratch.data / "mongo"
+        return MongoServer(kind, data=data, log=self.log_directory / "mongo.log", say=self._say)
 
     def _stop_services(self) -> None:
         _stop_all([service.process for service in reversed(self.services)])

@@ -1,11 +1,16 @@
 """The bootstrap on copies of the few files that it needs, with a lock of one small package."""
 
+import functools
+import http.server
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -111,6 +116,115 @@ def test_concurrent_first_runs_install_once(clone: Path) -> None:
     assert [process.returncode for process in runs] == [0, 0, 0]
     assert sum("first run" in error for error in errors) == 1
     assert sum("waiting for it" in error for error in errors) >= 1
+
+
+def pinned(*names: str) -> str:
+    """The entries of these packages in the development lock."""
+    lock = (ROOT / "deploy" / "locks" / "dev.txt").read_text()
+    found = [re.search(rf"^{name}==(.*\\\n)*.*\n", lock, re.MULTILINE) for name in names]
+    return "".join(entry[0] for entry in found if entry)
+
+
+def installer_of(clone: Path, name: str) -> str:
+    [installer] = (clone / ".venv").glob(f"lib/*/site-packages/{name}-*.dist-info/INSTALLER")
+    return installer.read_text().strip()
+
+
+class Index(http.server.ThreadingHTTPServer):
+    """A package index (PEP 503) on loopback. Records the program of each request."""
+
+    def __init__(self, folder: Path) -> None:
+        self.programs: set[str] = set()
+        super().__init__(("127.0.0.1", 0), functools.partial(_IndexHandler, directory=str(folder)))
+        self.url = f"http://127.0.0.1:{self.server_port}/simple"
+
+
+class _IndexHandler(http.server.SimpleHTTPRequestHandler):
+    server: Index
+
+    def end_headers(self) -> None:
+        self.server.programs.add(self.headers["User-Agent"].partition("/")[0])
+        super().end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an index with the wheels of uv and of iniconfig, as this machine's own index has them."""
+    folder = tmp_path_factory.mktemp("index")
+    (folder / "lock.txt").write_text(pinned("iniconfig", "uv"))
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    subprocess.run([*command, "--dest", folder, "--requirement", folder / "lock.txt"], check=True)
+    for wheel in folder.glob("*.whl"):
+        page = folder / "simple" / wheel.name.partition("-")[0] / "index.html"
+        page.parent.mkdir(parents=True)
+        page.write_text(f'<a href="/{wheel.name}">{wheel.name}</a>')
+    return folder
+
+
+@pytest.fixture
+def index(wheels: Path) -> Iterator[Index]:
+    with Index(wheels) as server:
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        yield server
+        server.shutdown()
+        serving.join()
+
+
+@pytest.mark.slow
+def test_uv_installs_the_lock_from_the_index_that_pip_is_configured_for(
+    clone: Path, index: Index, tmp_path: Path
+) -> None:
+    (clone / "deploy" / "locks" / "dev.txt").write_text(pinned("iniconfig", "uv"))
+    (tmp_path / "pip.conf").write_text(
+        f"[global]\nindex-url = http://127.0.0.1:9\n[install]\nindex-url = {index.url}\n"
+    )
+    caches = {"PIP_NO_CACHE_DIR": "1", "UV_CACHE_DIR": str(tmp_path / "cache")}
+    code, out, err = run(clone, PIP_CONFIG_FILE=str(tmp_path / "pip.conf"), PIP_FIND_LINKS="", **caches)
+    assert (code, out.split()[0]) == (0, "ran"), err
+    assert installer_of(clone, "iniconfig") == "uv", err
+    assert index.programs == {"pip", "uv"}
+
+
+@pytest.mark.slow
+def test_uv_asks_no_index_when_pip_is_configured_for_a_folder_alone(clone: Path, wheels: Path, tmp_path: Path) -> None:
+    (clone / "deploy" / "locks" / "dev.txt").write_text(pinned("iniconfig", "uv"))
+    nowhere = {
+        "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple",
+        "UV_HTTP_RETRIES": "0",
+        "UV_CACHE_DIR": str(tmp_path / "c"),
+    }
+    code, _, err = run(clone, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels), **nowhere)
+    assert code == 0, err
+    assert installer_of(clone, "iniconfig") == "uv", err
+
+
+@pytest.mark.slow
+def test_pip_installs_the_lock_when_uv_reaches_no_index(clone: Path, index: Index, tmp_path: Path) -> None:
+    (clone / "deploy" / "locks" / "dev.txt").write_text(pinned("iniconfig", "uv"))
+    broken = {
+        "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple",
+        "UV_HTTP_RETRIES": "0",
+        "UV_CACHE_DIR": str(tmp_path / "c"),
+    }
+    code, out, err = run(clone, PIP_INDEX_URL=index.url, PIP_FIND_LINKS="", **broken)
+    assert (code, out.split()[0]) == (0, "ran"), err
+    assert "uv failed; pip installs the packages now" in err
+    assert installer_of(clone, "iniconfig") == "pip"
+
+
+def test_options_of_pip_reach_uv_except_where_uv_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://uv.example/simple")
+    monkeypatch.setenv("SSL_CERT_FILE", "/machine.pem")
+    options = {"index-url": "http://pip.example/simple", "cert": "/pip.pem", "find-links": "/a /b", "trusted-host": "h"}
+    environment = bootstrap._uv_environment(options)
+    assert environment["UV_DEFAULT_INDEX"] == "http://uv.example/simple"
+    assert environment["SSL_CERT_FILE"] == "/pip.pem"
+    assert environment["UV_FIND_LINKS"] == "/a,/b"
+    assert environment["UV_INSECURE_HOST"] == "h"
 
 
 def test_without_a_network_one_sentence_says_so(clone: Path) -> None:

@@ -21,18 +21,36 @@ def test_all_checks_run_and_each_failure_is_shown(
     assert shown.splitlines()[-1] == "failed: no, locks (`python3 tasks.py lock` writes them)"
 
 
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that would have been run; each ends with 5."""
+    commands: list[list[str]] = []
+
+    class Done:
+        returncode = 5
+
+    def record(command: list[str], *, cwd: Path, check: bool) -> Done:
+        assert cwd == ROOT
+        assert not check
+        commands.append(command)
+        return Done()
+
+    monkeypatch.setattr("subprocess.run", record)
+    return commands
+
+
 def test_tests_on_a_broker_that_cannot_run_say_so_and_run_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(OperatorError, match="Java 17 or newer is not installed"):
-        checks.test(kafka="apache", suite="default", keyword="")
+        checks.test(kafka="apache", suite="default", keyword="", service="", mongo="auto")
 
 
 def test_an_unknown_suite_is_told_before_anything_starts() -> None:
     known = "default, broker, slow, measures, browser, chaos, endurance, system, all"
     with pytest.raises(OperatorError, match=f"--suite nope: it is one of {known}"):
-        checks.test(kafka="tansu", suite="nope", keyword="")
+        checks.test(kafka="tansu", suite="nope", keyword="", service="", mongo="auto")
 
 
 @pytest.mark.parametrize(
@@ -47,18 +65,38 @@ def test_an_unknown_suite_is_told_before_anything_starts() -> None:
         ("all", []),
     ],
 )
-def test_a_suite_is_a_choice_of_markers(monkeypatch: pytest.MonkeyPatch, suite: str, expected: list[str]) -> None:
-    ran: list[list[str]] = []
+def test_a_suite_is_a_choice_of_markers(ran: list[list[str]], suite: str, expected: list[str]) -> None:
+    assert checks.test(kafka="tansu", suite=suite, keyword="books", service="", mongo="auto") == 5
+    assert ran[0][2:] == ["pytest", "--kafka=tansu", "--mongo=auto", "--durations=10", *expected, "-k", "books"]
 
-    class Done:
-        returncode = 5
 
-    def record(command: list[str], *, cwd: Path, check: bool) -> Done:
-        assert cwd == ROOT
-        assert not check
-        ran.append(command)
-        return Done()
+@pytest.mark.parametrize(
+    ("suite", "keyword", "parallel"),
+    [("default", "", True), ("broker", "", True), ("slow", "", True), ("default", "books", False)]
+    + [(suite, "", False) for suite in ("measures", "browser", "chaos", "system", "endurance", "all")],
+)
+def test_only_suites_that_mostly_wait_run_in_parallel(
+    ran: list[list[str]], suite: str, keyword: str, *, parallel: bool
+) -> None:
+    checks.test(kafka="tansu", suite=suite, keyword=keyword, service="", mongo="auto")
+    assert ("--dist=loadfile" in ran[0]) is parallel
 
-    monkeypatch.setattr("subprocess.run", record)
-    assert checks.test(kafka="tansu", suite=suite, keyword="books") == 5
-    assert ran[0][2:] == ["pytest", "--kafka=tansu", *expected, "-k", "books"]
+
+def test_the_tests_of_a_service_are_its_folders_and_the_files_with_its_name(ran: list[list[str]]) -> None:
+    for service in ("kafidx", "tracker"):
+        checks.test(kafka="tansu", suite="default", keyword="", service=service, mongo="auto")
+    assert ran[0][-2:] == ["tests/unit/kafidx", "tests/contract/kafidx"]
+    paths = [word for word in ran[1] if word.startswith("tests/")]
+    assert paths[0] == "tests/unit/tracker"
+    assert "tests/contract/test_tracker_http.py" in paths
+    assert all(path.startswith("tests/contract/test_tracker_") for path in paths[1:])
+
+
+def test_every_service_has_tests_that_its_name_selects() -> None:
+    for entry in (ROOT / "services").glob("*/__main__.py"):
+        assert checks._tests_of(entry.parent.name)
+
+
+def test_an_unknown_service_is_reported_with_those_that_have_tests() -> None:
+    with pytest.raises(OperatorError, match="--service nope: it is one of backbone, canary, consumers, kafidx"):
+        checks.test(kafka="tansu", suite="default", keyword="", service="nope", mongo="auto")

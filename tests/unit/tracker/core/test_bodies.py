@@ -188,7 +188,7 @@ def test_byte_order_mark_is_ignored(content_type: bytes) -> None:
     assert params_of_body(content_type, b'\xef\xbb\xbf{"a":1}') == b"a=1"
 
 
-@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"x" * 50)[:-4]])
+@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"x" * 50, mtime=0)[:-4]])
 def test_broken_gzip_is_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):
         feed(data)
