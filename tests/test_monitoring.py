@@ -1,6 +1,6 @@
 """The monitoring files fit the services: metrics that are exported, containers that exist, a runbook for each alert."""
 
-import inspect
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from deploy import catalog
-from services.backbone import metrics as declared
+from services.backbone.metrics import HealthMetrics
 
 ROOT = Path(__file__).parents[1]
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -20,6 +20,10 @@ RUNBOOKS = (ROOT / "deploy" / "runbooks.md").read_text()
 DASHBOARD: dict[str, Any] = json.loads((MONITORING / "dashboards" / "pipeline.json").read_text())
 # A worker or a server: what is there all the time and has an internal port. A job ends by itself, a store is not ours.
 WATCHED = [c for c in catalog.load().containers.values() if c.service and c.kind in ("server", "worker")]
+# The services that export metrics of their own.
+DECLARING = sorted(
+    path.parent.name for path in (ROOT / "services").glob("*/metrics.py") if path.parent.name != "backbone"
+)
 # What Prometheus itself adds.
 OWN = {"up", "ALERTS"}
 SEVERITIES = {"page", "warning"}
@@ -36,13 +40,12 @@ RECORDED = {rule["record"] for rule in rules("recording.yml")}
 
 def exported() -> set[str]:
     """Every sample name that some service exports."""
+    declared = [HealthMetrics, *(importlib.import_module(f"services.{name}.metrics").Metrics for name in DECLARING)]
     names: set[str] = set()
-    kinds: list[Any] = [kind for kind in vars(declared).values() if inspect.isclass(kind)]
-    for kind in kinds:
-        if kind.__module__ == declared.__name__:
-            registry = CollectorRegistry()
-            kind(registry)
-            names |= _samples(registry)
+    for kind in declared:
+        registry = CollectorRegistry()
+        kind(registry)
+        names |= _samples(registry)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return names | _samples(registry)

@@ -12,11 +12,11 @@ from services.backbone.counters import CounterStoreError
 from services.backbone.health import Health, Heartbeat, create_internal_app
 from services.backbone.kafka import KafkaUnavailable
 from services.backbone.logs import get_logger
-from services.backbone.metrics import CanaryMetrics
 from services.backbone.process import http_server
 from services.canary.core import Arrival, Flights, device_of
 from services.canary.lookups import CounterPositions, NoResponse, TopicWatch, TrackerDoor
 from services.canary.lookups.topic import Found
+from services.canary.metrics import Metrics
 from services.canary.settings import Settings
 
 log = get_logger(__name__)
@@ -37,7 +37,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     counter = CounterPositions(settings.redis_url.get_secret_value(), settings.counter)
     topic = TopicWatch(settings, back_s=settings.late_s)
     door = TrackerDoor(settings.tracker_url, timeout_s=settings.interval_s)
-    canary = Canary(settings, door, topic, counter, CanaryMetrics(registry))
+    canary = Canary(settings, door, topic, counter, Metrics(registry))
     # Not the tracker: that it is away is what the canary is there to tell. Kafka and Redis are what it sees by.
     health = Health({"loop": canary.heartbeat.check, "kafka": canary.check_kafka, "redis": counter.check})
     app = create_internal_app(health, registry)
@@ -66,7 +66,7 @@ class Canary:
         door: TrackerDoor,
         topic: TopicWatch,
         counter: CounterPositions,
-        metrics: CanaryMetrics,
+        metrics: Metrics,
     ) -> None:
         self.heartbeat = Heartbeat(limit_s=2 * settings.interval_s + _HEARTBEAT_SLACK_S)
         self._settings = settings

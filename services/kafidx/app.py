@@ -12,8 +12,8 @@ from services.backbone import names
 from services.backbone.counters import connect
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
-from services.backbone.metrics import KafidxMetrics
 from services.backbone.process import http_server
+from services.kafidx.metrics import Metrics
 from services.kafidx.routes import Guard, LiveSocket, Login, Pages, UpgradeProtocol, add_pages
 from services.kafidx.settings import Settings
 from services.kafidx.store.counters import Counters
@@ -34,7 +34,7 @@ async def run(settings: Settings, stop: Event) -> None:
     sockets (browsers come back by themselves and go on where they were), then the readers that fed them.
     """
     registry = CollectorRegistry()
-    metrics = KafidxMetrics(registry)
+    metrics = Metrics(registry)
     redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S, encoding_errors="replace")
     ends = TopicEnds(settings.bootstrap_servers, names.EVENTS_TOPIC)
     dead_ends = TopicEnds(settings.bootstrap_servers, names.DEAD_LETTER_TOPIC)
@@ -69,7 +69,7 @@ async def run(settings: Settings, stop: Event) -> None:
         health.stopping = True
 
 
-def _protected(app: FastAPI, settings: Settings, metrics: KafidxMetrics) -> Any:
+def _protected(app: FastAPI, settings: Settings, metrics: Metrics) -> Any:
     """Put the guard before the application, and before the guard what finds out a client's address.
 
     Any: uvicorn and starlette describe one ASGI application by types of their own.
@@ -80,9 +80,7 @@ def _protected(app: FastAPI, settings: Settings, metrics: KafidxMetrics) -> Any:
     return ProxyHeadersMiddleware(guard, trusted_hosts=[str(network) for network in settings.trusted_proxies])
 
 
-def create_app(
-    settings: Settings, counters: Counters, dead: DeadLetters, topics: Topics, metrics: KafidxMetrics
-) -> FastAPI:
+def create_app(settings: Settings, counters: Counters, dead: DeadLetters, topics: Topics, metrics: Metrics) -> FastAPI:
     """Build the application of the public port, to be put behind a Guard."""
     app = FastAPI(title="Push kafidx", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     add_pages(app, Pages(counters, dead, topics), LiveSocket(topics, settings, metrics))

@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
-from services.backbone.metrics import TrackerMetrics
 from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server, memory_limit
 from services.backbone.queue import EvictionAllowed, connect
 from services.tracker.core import Rules, memory_fault
+from services.tracker.metrics import Metrics
 from services.tracker.routes import Collector, CollectorProtocol, ConnectionBounds, DirectGets, Limits, add_routes
 from services.tracker.settings import Settings
 from services.tracker.store import EventStore, Spool, SpoolUnusable
@@ -34,7 +34,7 @@ def create_app(collector: Collector, batch_paths: Iterable[str]) -> FastAPI:
     return app
 
 
-def create_collector(settings: Settings, store: EventStore, metrics: TrackerMetrics) -> Collector:
+def create_collector(settings: Settings, store: EventStore, metrics: Metrics) -> Collector:
     """Build what answers requests, by the settings."""
     rules = Rules(
         trusted=settings.trusted_networks,
@@ -52,7 +52,7 @@ def create_collector(settings: Settings, store: EventStore, metrics: TrackerMetr
     return Collector(store, rules, limits, metrics)
 
 
-def create_bounds(settings: Settings, metrics: TrackerMetrics) -> ConnectionBounds:
+def create_bounds(settings: Settings, metrics: Metrics) -> ConnectionBounds:
     """Build the bounds on connections, by the settings."""
     bounds = ConnectionBounds(
         max_connections=settings.max_connections,
@@ -91,7 +91,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     registry = CollectorRegistry()
-    metrics = TrackerMetrics(registry)
+    metrics = Metrics(registry)
     redis = connect(settings.redis_url.get_secret_value(), timeout_s=settings.push_timeout_s)
     store = EventStore(
         redis,

@@ -22,8 +22,8 @@ from services.backbone.counters import CounterStore, IdWindow, Outcome, Progress
 from services.backbone.events import Event, encode_event
 from services.backbone.histogram import TOTAL_LABEL, histograms
 from services.backbone.kafka import Record
-from services.backbone.metrics import ConsumerMetrics
 from services.consumers.handlers import HANDLERS
+from services.consumers.metrics import Metrics
 from services.consumers.worker import StatisticsConsumer
 from tests.contract.consumer_bench import PARTITIONS, Bench, events, eventually, open_bench
 
@@ -49,7 +49,7 @@ async def counting(
     store: CounterStore | None = None,
     registry: CollectorRegistry | None = None,
 ) -> AsyncIterator[StatisticsConsumer]:
-    metrics = ConsumerMetrics(registry or CollectorRegistry())
+    metrics = Metrics(registry or CollectorRegistry())
     consumer = StatisticsConsumer(HANDLERS[name], bench.settings, store or bench.store, metrics)
     task = asyncio.create_task(consumer.count_forever())
     try:
@@ -270,7 +270,7 @@ async def test_redis_that_stays_away_ends_the_process_to_be_restarted(bench: Ben
     unreachable = Redis.from_url("redis://127.0.0.1:1/0", decode_responses=True)
     impatient = bench.settings.model_copy(update={"give_up_s": 0.3})
     consumer = StatisticsConsumer(
-        HANDLERS["event_counter"], impatient, CounterStore(unreachable), ConsumerMetrics(CollectorRegistry())
+        HANDLERS["event_counter"], impatient, CounterStore(unreachable), Metrics(CollectorRegistry())
     )
     with pytest.raises(RedisConnectionError):
         await asyncio.wait_for(consumer.count_forever(), timeout=30)

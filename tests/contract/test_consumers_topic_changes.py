@@ -15,8 +15,8 @@ from services.backbone import names
 from services.backbone.counters import Progress
 from services.backbone.events import Event
 from services.backbone.kafka import KafkaUnavailable
-from services.backbone.metrics import ConsumerMetrics
 from services.consumers.handlers import HANDLERS
+from services.consumers.metrics import Metrics
 from services.consumers.worker import StatisticsConsumer
 from tests.contract.consumer_bench import PARTITIONS, Bench, events, eventually, open_bench
 
@@ -46,9 +46,7 @@ class Member:
 
     def __init__(self, bench: Bench) -> None:
         self.registry = CollectorRegistry()
-        self.consumer = StatisticsConsumer(
-            HANDLERS[COUNTER], bench.settings, bench.store, ConsumerMetrics(self.registry)
-        )
+        self.consumer = StatisticsConsumer(HANDLERS[COUNTER], bench.settings, bench.store, Metrics(self.registry))
 
     def metric(self, name: str) -> float | None:
         return self.registry.get_sample_value(f"push_consumer_{name}", CONSUMER)

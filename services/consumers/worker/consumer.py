@@ -15,9 +15,9 @@ from services.backbone.counters import CounterStore, CounterStoreError, IdWindow
 from services.backbone.health import Heartbeat
 from services.backbone.kafka import Batch, EventConsumer, KafkaUnavailable, OffsetGone
 from services.backbone.logs import get_logger
-from services.backbone.metrics import ConsumerMetrics
 from services.consumers.core import fold, ids_at
 from services.consumers.handlers import Handler
+from services.consumers.metrics import Metrics
 from services.consumers.settings import Settings
 
 log = get_logger(__name__)
@@ -33,7 +33,7 @@ class StatisticsConsumer:
     Redis or Kafka away: it waits, not ready, and tries again with growing pauses, for `give_up_s` at most.
     """
 
-    def __init__(self, handler: Handler, settings: Settings, store: CounterStore, metrics: ConsumerMetrics) -> None:
+    def __init__(self, handler: Handler, settings: Settings, store: CounterStore, metrics: Metrics) -> None:
         self.heartbeat = Heartbeat(limit_s=_HEARTBEAT_LIMIT_S)
         self.stopping = False
         """Ends the loops. Set it before cancelling: asyncio and the Kafka client can swallow a cancellation."""

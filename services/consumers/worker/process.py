@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry
 
 from services.backbone.counters import CounterStore, connect
 from services.backbone.health import Health, create_internal_app
-from services.backbone.metrics import ConsumerMetrics
 from services.backbone.process import http_server
 from services.consumers.handlers import Handler
+from services.consumers.metrics import Metrics
 from services.consumers.settings import Settings
 from services.consumers.worker.consumer import StatisticsConsumer
 
@@ -25,7 +25,7 @@ async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None
     """
     registry = CollectorRegistry()
     redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S)
-    consumer = StatisticsConsumer(handler, settings, CounterStore(redis), ConsumerMetrics(registry))
+    consumer = StatisticsConsumer(handler, settings, CounterStore(redis), Metrics(registry))
 
     async def check_redis() -> str:
         await redis.ping()

@@ -10,13 +10,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from services.backbone.kafka import KafkaUnavailable
 from services.backbone.logs import get_logger
-from services.backbone.metrics import KafidxMetrics
 from services.kafidx.core.errors import BadQuery
 from services.kafidx.core.events import Row
 from services.kafidx.core.positions import Start
 from services.kafidx.core.sessions import Sessions
 from services.kafidx.core.view import View, parse_view
 from services.kafidx.core.views import TooManyViews
+from services.kafidx.metrics import Metrics
 from services.kafidx.settings import Settings
 from services.kafidx.store.subscriber import Subscriber
 from services.kafidx.store.topics import Topics
@@ -40,7 +40,7 @@ class _Resume(msgspec.Struct, tag_field="kind", tag="resume"):
 class LiveSocket:
     """Serves one socket after the other to watchers, each with a view of its own."""
 
-    def __init__(self, topics: Topics, settings: Settings, metrics: KafidxMetrics) -> None:
+    def __init__(self, topics: Topics, settings: Settings, metrics: Metrics) -> None:
         self._topics = topics
         self._settings = settings
         self._metrics = metrics

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from services.backbone.metrics import KafidxMetrics
 from services.kafidx.core.events import LiveEvent
 from services.kafidx.core.filters import Filter
 from services.kafidx.core.queue import RowQueue
+from services.kafidx.metrics import Metrics
 
 STATS_EVERY_S: Final = 1.0
 _FRAME_ROWS: Final = 500
@@ -23,7 +23,7 @@ _encode = msgspec.json.encode
 class Subscriber:
     """A live view of one socket. Events are offered to it; its frames are taken from it, by one task each."""
 
-    def __init__(self, view: Filter, queue: RowQueue, metrics: KafidxMetrics) -> None:
+    def __init__(self, view: Filter, queue: RowQueue, metrics: Metrics) -> None:
         self._filter = view
         self._metrics = metrics
         self.queue = queue

@@ -14,7 +14,6 @@ from typing import Any, Final
 from services.backbone import names
 from services.backbone.kafka import Batch, KafkaUnavailable, OffsetGone, TopicReader
 from services.backbone.logs import get_logger
-from services.backbone.metrics import KafidxMetrics
 from services.kafidx.core.activity import Activity
 from services.kafidx.core.events import LiveEvent, why_dead
 from services.kafidx.core.filters import Filter
@@ -22,6 +21,7 @@ from services.kafidx.core.positions import Start, begin_of
 from services.kafidx.core.queue import RowQueue
 from services.kafidx.core.recent import Recent, in_order
 from services.kafidx.core.views import OpenViews
+from services.kafidx.metrics import Metrics
 from services.kafidx.settings import Settings
 from services.kafidx.store.record import SingleRecords
 from services.kafidx.store.subscriber import Subscriber
@@ -40,7 +40,7 @@ _PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 class EventTopic:
     """One topic, for any number of watchers."""
 
-    def __init__(self, settings: Settings, metrics: KafidxMetrics, topic: str, views: OpenViews) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, topic: str, views: OpenViews) -> None:
         """Make it without connecting; `views` counts the watchers of all topics."""
         self._settings = settings
         self._views = views

@@ -1,8 +1,8 @@
 """The topics that can be watched: the events and the dead letters."""
 
 from services.backbone import names
-from services.backbone.metrics import KafidxMetrics
 from services.kafidx.core.views import OpenViews
+from services.kafidx.metrics import Metrics
 from services.kafidx.settings import Settings
 from services.kafidx.store.topic import EventTopic
 
@@ -10,7 +10,7 @@ from services.kafidx.store.topic import EventTopic
 class Topics:
     """Each topic by its name. They share the number of views that may be open; what nobody watches costs nothing."""
 
-    def __init__(self, settings: Settings, metrics: KafidxMetrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._metrics = metrics
         self._views = OpenViews(limit=settings.max_subscribers)
         self._topics = {

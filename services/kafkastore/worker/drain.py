@@ -9,9 +9,9 @@ from services.backbone import names
 from services.backbone.health import Heartbeat
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
 from services.backbone.logs import get_logger
-from services.backbone.metrics import KafkastoreMetrics
 from services.backbone.queue import Claim, EventQueue, QueueError
 from services.kafkastore.core.entries import DeadLetter, dead_headers, dead_value, id_of
+from services.kafkastore.metrics import Metrics
 from services.kafkastore.settings import Settings
 from services.kafkastore.worker.attempt import Attempt, GiveUp, pause_s
 from services.kafkastore.worker.batch import Batch, Prepared
@@ -41,7 +41,7 @@ class Drain:
         producer: EventProducer,
         prepare_entry: PrepareEntry,
         settings: Settings,
-        metrics: KafkastoreMetrics,
+        metrics: Metrics,
         *,
         label: str,
         approve_redis: Callable[[], Awaitable[None]],

@@ -13,11 +13,11 @@ from redis.asyncio import Redis
 from services.backbone.health import Check, Health, Heartbeat, create_internal_app
 from services.backbone.kafka import EventProducer, Record
 from services.backbone.logs import get_logger
-from services.backbone.metrics import KafkastoreMetrics
 from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server
 from services.backbone.queue import EventQueue, EvictionAllowed, QueueError, connect, refuse_eviction
 from services.kafkastore.core.entries import DeadLetter, prepare
 from services.kafkastore.lookups import DeviceLookup, PlaceLookup
+from services.kafkastore.metrics import Metrics
 from services.kafkastore.settings import Settings
 from services.kafkastore.worker.drain import Drain
 
@@ -49,7 +49,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 async def _run(settings: Settings, stop: asyncio.Event) -> None:
     registry = CollectorRegistry()
-    metrics = KafkastoreMetrics(registry)
+    metrics = Metrics(registry)
     devices = DeviceLookup()
     devices.warm_up()
     async with contextlib.AsyncExitStack() as opened:
@@ -141,7 +141,7 @@ async def _keep_fresh(places: PlaceLookup, every_s: float) -> None:
         await places.refresh()
 
 
-async def _read_ledger(metrics: KafkastoreMetrics, queues: dict[str, EventQueue], places: PlaceLookup) -> None:
+async def _read_ledger(metrics: Metrics, queues: dict[str, EventQueue], places: PlaceLookup) -> None:
     """Bring the figures that live elsewhere into /metrics; a Redis that does not answer has none, not old ones."""
     metrics.geoip_databases.set(places.named)
     metrics.geoip_loaded.set(places.loaded)

@@ -17,8 +17,8 @@ from uuid_utils import uuid7
 
 from services.backbone.events import RawEvent, encode_raw
 from services.backbone.logs import get_logger
-from services.backbone.metrics import TrackerMetrics
 from services.tracker import core
+from services.tracker.metrics import Metrics
 from services.tracker.routes import responses
 from services.tracker.routes.decoding import Decoders
 from services.tracker.store import EventStore, NotStored, OnStored
@@ -87,7 +87,7 @@ class _NotTaken(Exception):  # noqa: N818 - what happened
 class Collector:
     """Answers the requests of the public port."""
 
-    def __init__(self, store: EventStore, rules: core.Rules, limits: Limits, metrics: TrackerMetrics) -> None:
+    def __init__(self, store: EventStore, rules: core.Rules, limits: Limits, metrics: Metrics) -> None:
         self._store = store
         self._rules = rules
         self._limits = limits

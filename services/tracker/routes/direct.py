@@ -8,8 +8,8 @@ was sent before the answer to the one before it, a client that does not read.
 from collections.abc import Mapping
 from typing import Final
 
-from services.backbone.metrics import TrackerMetrics
 from services.tracker import core
+from services.tracker.metrics import Metrics
 from services.tracker.routes import responses
 from services.tracker.routes.collector import Collector, report_bug
 from services.tracker.store import NotStored
@@ -50,7 +50,7 @@ class DirectGet:
 class DirectGets:
     """Takes GETs to the collector, and has their answers, whole, made once."""
 
-    def __init__(self, collector: Collector, metrics: TrackerMetrics) -> None:
+    def __init__(self, collector: Collector, metrics: Metrics) -> None:
         self.begin = collector.begin_get
         stored = (False, responses.OK, b"application/json"), (True, responses.GIF, b"image/gif")
         self._stored: Mapping[tuple[bool, bool], bytes] = {

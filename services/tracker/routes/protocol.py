@@ -15,8 +15,8 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from services.backbone.metrics import TrackerMetrics
 from services.tracker import core
+from services.tracker.metrics import Metrics
 from services.tracker.routes import responses
 from services.tracker.routes.connections import BoundedProtocol, ConnectionBounds
 from services.tracker.routes.direct import DirectGet, DirectGets, is_bodyless
@@ -39,7 +39,7 @@ class CollectorProtocol(BoundedProtocol):
         max_header_bytes: int,
         head_timeout_s: float,
         bounds: ConnectionBounds,
-        metrics: TrackerMetrics,
+        metrics: Metrics,
         direct: DirectGets | None = None,
         is_stopping: Callable[[], bool] = bool,
         **kwargs: Any,

@@ -22,8 +22,8 @@ from redis.exceptions import RedisError
 
 from services.backbone import names
 from services.backbone.logs import get_logger
-from services.backbone.metrics import TrackerMetrics
 from services.backbone.queue import EventQueue, EvictionAllowed, refuse_eviction
+from services.tracker.metrics import Metrics
 from services.tracker.store.failures import FailureLog, without_frames
 from services.tracker.store.spool import NotSpooled, Spool
 
@@ -66,7 +66,7 @@ class EventStore:
     def __init__(
         self,
         redis: Redis,
-        metrics: TrackerMetrics,
+        metrics: Metrics,
         *,
         max_pending_events: int,
         max_pending_bytes: int,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from services.backbone.logs import get_logger
-from services.backbone.metrics import TrackerMetrics
+from services.tracker.metrics import Metrics
 from services.tracker.store import segments
 
 log = get_logger(__name__)
@@ -98,7 +98,7 @@ def adopt(directory: Path, slot: Slot) -> None:
             os.close(lock)
 
 
-def open_segment(path: Path, metrics: TrackerMetrics) -> Segment:
+def open_segment(path: Path, metrics: Metrics) -> Segment:
     """Open what another run left, count what waits in it, and cut off a record that was never finished."""
     read = segments.read_name(path.name)
     mark = read[1] if read else b""
@@ -120,7 +120,7 @@ def open_segment(path: Path, metrics: TrackerMetrics) -> Segment:
     return Segment(path, file, mark, counted.end, begin, counted.entries, known_damage=counted.damaged)
 
 
-def open_segments(slot: Slot, metrics: TrackerMetrics) -> list[Segment]:
+def open_segments(slot: Slot, metrics: Metrics) -> list[Segment]:
     """Open all segments of a slot, in order. One that the disk does not give back is left beside, and said."""
     opened: list[Segment] = []
     for path in segment_paths(slot.directory):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from services.backbone.logs import get_logger
-from services.backbone.metrics import TrackerMetrics
+from services.tracker.metrics import Metrics
 from services.tracker.store import segments, slots
 from services.tracker.store.failures import FailureLog
 from services.tracker.store.segments import Record
@@ -59,7 +59,7 @@ class _NoRoom(OSError):  # noqa: N818 - what there is not
 class Spool:
     """The spool of one process. `append` is called by one task at a time, and `read` and what follows by one other."""
 
-    def __init__(self, slot: Slot, metrics: TrackerMetrics, *, max_bytes: int, batch_bytes: int) -> None:
+    def __init__(self, slot: Slot, metrics: Metrics, *, max_bytes: int, batch_bytes: int) -> None:
         """Use `Spool.open`."""
         self._slot = slot
         self._metrics = metrics
@@ -78,7 +78,7 @@ class Spool:
         metrics.spool_limit_bytes.set(max_bytes)
 
     @classmethod
-    def open(cls, directory: Path, metrics: TrackerMetrics, *, max_bytes: int, batch_bytes: int = _PROBE_BYTES) -> Self:
+    def open(cls, directory: Path, metrics: Metrics, *, max_bytes: int, batch_bytes: int = _PROBE_BYTES) -> Self:
         """Take a free slot and what dead processes left in theirs. Reads all that is there: call it in a thread.
 
         `check` wants room for `batch_bytes`.

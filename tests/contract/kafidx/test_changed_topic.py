@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry
 from deploy.develop.localstack.kafka import KafkaBroker
 from services.backbone.kafka import EventProducer, Record, reader
 from services.backbone.kafka.producer import _key_hash
-from services.backbone.metrics import KafidxMetrics
 from services.kafidx.core.filters import Filter
 from services.kafidx.core.positions import Start
 from services.kafidx.core.views import OpenViews
+from services.kafidx.metrics import Metrics
 from services.kafidx.settings import Settings
 from services.kafidx.store.topic import EventTopic
 from tests.contract.consumer_bench import eventually
@@ -64,7 +64,7 @@ async def opened(
     settings = Settings.from_env({"KAFKA_BOOTSTRAP_SERVERS": kafka_broker.bootstrap_servers})
     name = unique_name[-60:]
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka_broker.bootstrap_servers)
-    topic = EventTopic(settings, KafidxMetrics(CollectorRegistry()), name, OpenViews(limit=5))
+    topic = EventTopic(settings, Metrics(CollectorRegistry()), name, OpenViews(limit=5))
     async with contextlib.AsyncExitStack() as stack:
         await admin.start()
         stack.push_async_callback(admin.close)

@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.backbone.kafka import KafkaUnavailable
-from services.backbone.metrics import CanaryMetrics
 from services.canary.lookups import CounterPositions, NoResponse, TopicWatch, TrackerDoor
 from services.canary.lookups.topic import Found
+from services.canary.metrics import Metrics
 from services.canary.settings import Settings
 from services.canary.worker import Canary
 
@@ -41,7 +41,7 @@ class World:
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[list[Any]]:
         """Let a canary fly while the block runs; yields what it logs."""
-        canary = Canary(SETTINGS, Door(self), Topic(self), Positions(self), CanaryMetrics(self.registry))
+        canary = Canary(SETTINGS, Door(self), Topic(self), Positions(self), Metrics(self.registry))
         with structlog.testing.capture_logs() as logs:
             flying = asyncio.create_task(canary.fly())
             try:

@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.counters import CounterStore, Progress
 from services.backbone.kafka import Batch, Topic
-from services.backbone.metrics import ConsumerMetrics
 from services.consumers.handlers import HANDLERS
+from services.consumers.metrics import Metrics
 from services.consumers.settings import Settings
 from services.consumers.worker import StatisticsConsumer
 
@@ -60,7 +60,7 @@ async def test_lag_tools_are_told_what_was_counted_not_what_was_fetched(clean_re
         await store.begin("event_counter", 0, at=10)
         await store.begin("event_counter", 1, at=20)
         settings = Settings.from_env({})
-        consumer = StatisticsConsumer(HANDLERS["event_counter"], settings, store, ConsumerMetrics(registry))
+        consumer = StatisticsConsumer(HANDLERS["event_counter"], settings, store, Metrics(registry))
         member: Any = Member()
         assert await consumer._positions([0, 1]) == {0: 10, 1: 20}
 
@@ -84,7 +84,7 @@ async def test_copies_are_dropped_told_and_moved_over(clean_redis: LocalRedis) -
         for partition in (0, 1):
             await store.begin("event_counter", partition, at=0)
         settings = Settings.from_env({})
-        consumer = StatisticsConsumer(HANDLERS["event_counter"], settings, store, ConsumerMetrics(registry))
+        consumer = StatisticsConsumer(HANDLERS["event_counter"], settings, store, Metrics(registry))
         member: Any = Member()
         await consumer._write(member, {0: batch(0, 0, [1, 2, 1, None, None])})
         await consumer._write(member, {0: batch(0, 5, [3, 2, 4, None]), 1: batch(1, 0, [1, 4, 5, 5])})
@@ -145,8 +145,7 @@ async def _write_in_any_order(
             await store.begin("event_counter", partition, at=0)
         config = Settings.from_env({}).model_copy(update={"id_window_events": window})
         members = [
-            StatisticsConsumer(HANDLERS["event_counter"], config, store, ConsumerMetrics(CollectorRegistry()))
-            for _ in range(2)
+            StatisticsConsumer(HANDLERS["event_counter"], config, store, Metrics(CollectorRegistry())) for _ in range(2)
         ]
         kafka: Any = Member()
         model, expected = Window(window), 0

@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.backbone.metrics import KafidxMetrics
 from services.kafidx.core.events import LiveEvent
 from services.kafidx.core.queue import RowQueue
 from services.kafidx.core.view import parse_view
+from services.kafidx.metrics import Metrics
 from services.kafidx.store import subscriber as watcher_module
 from services.kafidx.store.subscriber import Subscriber
 
 
 def a_subscriber(query: str = "", *, max_rows: int = 100, max_bytes: int = 100_000) -> Subscriber:
     queue = RowQueue(max_rows=max_rows, max_bytes=max_bytes)
-    return Subscriber(parse_view(query).filter, queue, KafidxMetrics(CollectorRegistry()))
+    return Subscriber(parse_view(query).filter, queue, Metrics(CollectorRegistry()))
 
 
 def events(partition: int, first: int, count: int, event_type: str = "view") -> list[LiveEvent]:

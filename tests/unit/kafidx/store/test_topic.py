@@ -8,10 +8,10 @@ from prometheus_client import CollectorRegistry
 
 from services.backbone import names
 from services.backbone.kafka import Batch, KafkaUnavailable, Topic
-from services.backbone.metrics import KafidxMetrics
 from services.kafidx.core.filters import Filter
 from services.kafidx.core.positions import Start
 from services.kafidx.core.views import OpenViews, TooManyViews
+from services.kafidx.metrics import Metrics
 from services.kafidx.settings import Settings
 from services.kafidx.store import topic as topic_module
 from services.kafidx.store.subscriber import Subscriber
@@ -85,7 +85,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 
 @pytest.fixture
 def topic(broker: Broker) -> EventTopic:  # noqa: ARG001 - takes the place of the real one
-    return EventTopic(Settings.from_env({}), KafidxMetrics(CollectorRegistry()), "events", OpenViews(limit=1))
+    return EventTopic(Settings.from_env({}), Metrics(CollectorRegistry()), "events", OpenViews(limit=1))
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -16,9 +16,9 @@ from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.events import RawEvent, encode_raw
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
-from services.backbone.metrics import KafkastoreMetrics
 from services.backbone.queue import Claim, EventQueue, EvictionAllowed, Ledger, refuse_eviction
 from services.kafkastore.core.entries import DeadLetter
+from services.kafkastore.metrics import Metrics
 from services.kafkastore.settings import Settings
 from services.kafkastore.worker.batch import Batch
 from services.kafkastore.worker.drain import Drain
@@ -68,7 +68,7 @@ class Scene:
             self.producer,
             prepare,
             settings,
-            KafkastoreMetrics(self.registry),
+            Metrics(self.registry),
             label="here",
             approve_redis=partial(refuse_eviction, redis),
         )

@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from deploy.develop.localstack.ports import LOOPBACK, free_port
-from services.backbone.metrics import TrackerMetrics
 from services.backbone.process import http_server
 from services.tracker.core import Rules
+from services.tracker.metrics import Metrics
 from services.tracker.routes import Collector, CollectorProtocol, ConnectionBounds, DirectGets, Limits, add_routes
 from services.tracker.store import EventStore, OnStored
 
@@ -24,7 +24,7 @@ LIMITS = Limits(event_bytes=1024, batch_bytes=1024, batch_events=10, all_bodies_
 class BrokenStore(EventStore):
     """Meets a bug at every event."""
 
-    def __init__(self, metrics: TrackerMetrics) -> None:
+    def __init__(self, metrics: Metrics) -> None:
         super().__init__(Redis(), metrics, max_pending_events=1, max_pending_bytes=1)
 
     def submit(self, entries: Sequence[bytes], on_stored: OnStored) -> None:  # noqa: ARG002 - the store's signature
@@ -34,7 +34,7 @@ class BrokenStore(EventStore):
 async def ask(
     registry: CollectorRegistry, method: str, *, directly: bool = False, **headers: str
 ) -> tuple[httpx.Response, list[Any]]:
-    metrics = TrackerMetrics(registry)
+    metrics = Metrics(registry)
     app = FastAPI(redirect_slashes=False)
     collector = Collector(BrokenStore(metrics), RULES, LIMITS, metrics)
     add_routes(app, collector, ["/batch"])

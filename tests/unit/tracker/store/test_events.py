@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
-from services.backbone.metrics import TrackerMetrics
 from services.backbone.queue import EventQueue, EvictionAllowed, connect
+from services.tracker.metrics import Metrics
 from services.tracker.store import EventStore, NotStored, Spool
 from services.tracker.store.spool import NotSpooled
 
@@ -28,7 +28,7 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 async def store(clean_redis: LocalRedis, registry: CollectorRegistry) -> AsyncIterator[EventStore]:
     redis = connect(clean_redis.url, timeout_s=2)
-    yield EventStore(redis, TrackerMetrics(registry), max_pending_events=100, max_pending_bytes=10_000)
+    yield EventStore(redis, Metrics(registry), max_pending_events=100, max_pending_bytes=10_000)
     await redis.aclose()
 
 
@@ -84,7 +84,7 @@ async def test_bytes_are_bounded_too_but_one_request_always_fits(store: EventSto
 
 async def test_without_redis_everyone_in_the_push_is_told(registry: CollectorRegistry) -> None:
     redis = connect("redis://127.0.0.1:1/0", timeout_s=0.5)
-    store = EventStore(redis, TrackerMetrics(registry), max_pending_events=100, max_pending_bytes=10_000)
+    store = EventStore(redis, Metrics(registry), max_pending_events=100, max_pending_bytes=10_000)
     results = await asyncio.gather(*(store.store([b"x"]) for _ in range(5)), return_exceptions=True)
     assert [result.reason for result in results if isinstance(result, NotStored)] == ["redis"] * 5
     assert value(registry, "push_tracker_events_refused_total", reason="redis") == 5
@@ -185,7 +185,7 @@ class Scene:
         self.server = server
         self.registry = registry
         self.redis = connect(server.url, timeout_s=1)
-        self.metrics = TrackerMetrics(registry)
+        self.metrics = Metrics(registry)
         self.store = EventStore(
             self.redis, self.metrics, max_pending_events=1000, max_pending_bytes=1_000_000, spool_after_s=SPOOL_AFTER_S
         )

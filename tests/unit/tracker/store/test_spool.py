@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.backbone.metrics import TrackerMetrics
+from services.tracker.metrics import Metrics
 from services.tracker.store import segments
 from services.tracker.store import spool as spool_module
 from services.tracker.store.segments import Push
@@ -37,7 +37,7 @@ async def open_spool(tmp_path: Path) -> AsyncIterator[Opener]:
     opened: list[Spool] = []
 
     def open_one(directory: Path = tmp_path / "spool", *, max_bytes: int = 64 * MIB) -> Spool:
-        opened.append(Spool.open(directory, TrackerMetrics(CollectorRegistry()), max_bytes=max_bytes))
+        opened.append(Spool.open(directory, Metrics(CollectorRegistry()), max_bytes=max_bytes))
         return opened[-1]
 
     yield open_one
@@ -205,7 +205,7 @@ async def test_only_the_owner_can_read_it(open_spool: Opener, tmp_path: Path) ->
 
 
 def reopen(directory: Path, registry: CollectorRegistry) -> Spool:
-    return Spool.open(directory, TrackerMetrics(registry), max_bytes=64 * MIB)
+    return Spool.open(directory, Metrics(registry), max_bytes=64 * MIB)
 
 
 async def test_a_torn_last_record_is_skipped_and_counted(

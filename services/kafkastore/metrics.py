@@ -1,0 +1,70 @@
+"""The metrics of kafkastore."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.backbone.metrics import BATCH_BUCKETS, LATENCY_BUCKETS_S
+
+
+class Metrics:
+    """What kafkastore counts, and the ledger of the Redis servers that it drains."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.claimed = Counter("push_kafkastore_events_claimed", "Entries claimed from Redis", registry=registry)
+        self.produced = Counter(
+            "push_kafkastore_events_produced", "Events that Kafka has acknowledged", registry=registry
+        )
+        self.dead = Counter(
+            "push_kafkastore_events_dead",
+            "Entries sent to the dead letters, by stage",
+            ("stage",),
+            registry=registry,
+        )
+        for stage in ("decode", "enrich", "encode", "produce"):
+            self.dead.labels(stage)  # there from the start, so that the first one is seen as an increase
+        self.erased = Counter(
+            "push_kafkastore_events_erased",
+            "Entries dropped because their device is erased",
+            registry=registry,
+        )
+        self.reclaimed = Counter(
+            "push_kafkastore_events_reclaimed",
+            "Entries taken back from instances that died",
+            registry=registry,
+        )
+        self.lost_leases = Counter(
+            "push_kafkastore_leases_lost",
+            "Batches shipped whose claim another instance had taken back: their events are in Kafka twice",
+            registry=registry,
+        )
+        self.ship_failures = Counter(
+            "push_kafkastore_ship_failures",
+            "Batches that Kafka did not confirm, each tried again",
+            registry=registry,
+        )
+        self.enrich_seconds = Histogram(
+            "push_kafkastore_enrich_seconds",
+            "Time to enrich one batch",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.produce_seconds = Histogram(
+            "push_kafkastore_produce_seconds",
+            "Time from handing a batch to Kafka until all of it is acknowledged",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.batch_events = Histogram(
+            "push_kafkastore_batch_events", "Entries in one claim", buckets=BATCH_BUCKETS, registry=registry
+        )
+        self.geoip_databases = Gauge(
+            "push_kafkastore_geoip_databases", "City databases that the settings name", registry=registry
+        )
+        self.geoip_loaded = Gauge(
+            "push_kafkastore_geoip_loaded", "1 when a city database is open, else 0", registry=registry
+        )
+        self.ledger = Gauge(
+            "push_ledger_events",
+            "The books of one Redis, read in one step: accepted = produced + dead + waiting",
+            ("redis", "state"),
+            registry=registry,
+        )
