@@ -32,7 +32,7 @@ class ChaosResult(NamedTuple):
     """Ids in the topic."""
     counted: int
     """Sum of event_counter's counts."""
-    is_drained: bool
+    is_at_rest: bool
     """Whether the queue was empty and all events counted in time."""
     longest_drain_s: float
     """The longest time from the end of a fault until the queue held less than a second's events."""
@@ -51,7 +51,7 @@ class ChaosResult(NamedTuple):
             f"the ledger does not balance: {self.unaccounted:,} unaccounted for": self.unaccounted,
             f"{self.unconfirmed:,} events are in the ledger and not in Kafka": self.unconfirmed,
             f"{self.waiting:,} events are still in the queue": self.waiting,
-            "the system did not drain in time": not self.is_drained,
+            "the system did not drain in time": not self.is_at_rest,
             f"event_counter counted {self.counted:,}, and the topic holds {self.unique:,} ids": (
                 self.counted != self.unique
             ),

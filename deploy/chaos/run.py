@@ -126,11 +126,11 @@ class _Run:
                 self._what = "draining"
                 await self._system.heal()
                 begun = time.monotonic()
-                is_drained, ledger = await self._drain()
+                is_at_rest, ledger = await self._drain()
                 self._longest_s = max(self._longest_s, time.monotonic() - begun)
             finally:
                 watching.cancel()
-        return await self._outcome(ledger, is_drained=is_drained)
+        return await self._outcome(ledger, is_at_rest=is_at_rest)
 
     async def _play(self) -> None:
         """Inject one fault after the other until the time is over."""
@@ -172,7 +172,7 @@ class _Run:
                 await asyncio.sleep(_POLL_S)
         return False, last
 
-    async def _outcome(self, ledger: verify.SystemLedger | None, *, is_drained: bool) -> ChaosResult:
+    async def _outcome(self, ledger: verify.SystemLedger | None, *, is_at_rest: bool) -> ChaosResult:
         contents = await verify.read_topics(self._system.stack.bootstrap_servers)
         counts = self._load.counts
         known = ledger or verify.SystemLedger(0, 0, 0, 0)
@@ -193,7 +193,7 @@ class _Run:
             unconfirmed=missing,
             unique=len(contents.records),
             counted=await _counted(self._system),
-            is_drained=is_drained,
+            is_at_rest=is_at_rest,
             longest_drain_s=round(self._longest_s, 1),
             faults=dict(sorted(self._played.items())),
             skipped=self._skipped,

@@ -113,10 +113,10 @@ def test_deleting_a_namespace_deletes_its_objects(
     assert reported == ["deleted   Namespace push", "namespace push does not exist"]
 
 
-@pytest.mark.parametrize("answer", ["yes", "", "pushy"])
-def test_namespace_is_kept_unless_its_name_is_entered(inside: Api, cluster: ApiServer, response: str) -> None:
+@pytest.mark.parametrize("reply", ["yes", "", "pushy"])
+def test_namespace_is_kept_unless_its_name_is_entered(inside: Api, cluster: ApiServer, reply: str) -> None:
     with pytest.raises(OperatorError, match="nothing was deleted"):
-        namespaces.delete(inside, "push", print, ask=lambda _: response)
+        namespaces.delete(inside, "push", print, ask=lambda _: reply)
     assert Key("v1", "namespaces", "", "push") in cluster.state.objects
 
 

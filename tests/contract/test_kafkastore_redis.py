@@ -51,11 +51,11 @@ async def test_several_redis_servers_are_drained_by_one_process_and_one_that_is_
         other_queue = EventQueue(redis)
         await other_queue.push(list(entries(5).values()))
 
-        async def is_drained() -> bool:
+        async def is_at_rest() -> bool:
             ledger = await other_queue.ledger()
             return ledger.waiting == 0 and ledger.unaccounted == 0
 
-        await until(is_drained, "the Redis that came back is drained")
+        await until(is_at_rest, "the Redis that came back is drained")
 
 
 async def test_a_redis_that_may_evict_is_refused_at_the_start_and_nothing_is_claimed(

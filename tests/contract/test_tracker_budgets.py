@@ -237,6 +237,6 @@ def test_bounds_above_the_memory_limit_end_the_start_with_the_sum(
     written = (tmp_path / "log").read_text()
     assert "Traceback" not in written
     if ends:
-        assert written.startswith("these settings allow the tracker 424 MiB of memory, but its limit is 256 MiB")
+        assert written.startswith("these settings allow the tracker 454 MiB of memory, but its limit is 256 MiB")
         assert str(memory_cgroup) in written
         assert "TRACKER_MAX_BUFFER_BYTES=67108864" in written

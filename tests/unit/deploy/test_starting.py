@@ -86,7 +86,7 @@ def test_ignored_interrupt_stays_ignored(silent_port: socket.socket) -> None:
     connection.close()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "does not answer" in err
+    assert "does not respond" in err
 
 
 def push_without(package: str, folder: Path, *words: str, half: bool) -> subprocess.CompletedProcess[str]:

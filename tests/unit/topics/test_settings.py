@@ -8,9 +8,9 @@ def of(**environ: str) -> dict[str, dict[str, str]]:
     return {plan.name: dict(plan.settings) for plan in Settings.from_env(environ).plans}
 
 
-@pytest.mark.parametrize(("copies", "in_sync"), [("1", "1"), ("2", "1"), ("3", "2"), ("5", "4")])
-def test_of_several_copies_all_but_one_must_confirm(duplicates: str, in_sync: str) -> None:
-    for settings in of(TOPICS_REPLICATION=duplicates).values():
+@pytest.mark.parametrize(("replicas", "in_sync"), [("1", "1"), ("2", "1"), ("3", "2"), ("5", "4")])
+def test_of_several_copies_all_but_one_must_confirm(replicas: str, in_sync: str) -> None:
+    for settings in of(TOPICS_REPLICATION=replicas).values():
         assert settings["min.insync.replicas"] == in_sync
 
 

@@ -37,10 +37,10 @@ def test_run_without_a_task_is_rejected() -> None:
         stack.run_inside("")
 
 
-@pytest.mark.parametrize(("answer", "removed"), [("y", True), ("yes", True), ("", False), ("no", False)])
+@pytest.mark.parametrize(("reply", "removed"), [("y", True), ("yes", True), ("", False), ("no", False)])
 def test_data_is_removed_only_when_the_reply_is_yes(
     monkeypatch: pytest.MonkeyPatch,
-    response: str,
+    reply: str,
     removed: bool,  # noqa: FBT001
 ) -> None:
     ran: list[list[str]] = []
@@ -51,7 +51,7 @@ def test_data_is_removed_only_when_the_reply_is_yes(
 
     def ask(question: str) -> str:
         assert "2 volumes" in question
-        return response
+        return reply
 
     if removed:
         stack.spin_down(keep_data=False, yes=False, ask=ask)
@@ -79,7 +79,7 @@ def test_kept_data_is_not_removed_and_needs_no_confirmation(monkeypatch: pytest.
     assert "--volumes" not in ran[0]
 
 
-@pytest.mark.parametrize(("used", "told"), [(False, True), (True, False)])
+@pytest.mark.parametrize(("used", "reported"), [(False, True), (True, False)])
 def test_down_suggests_a_restart_when_the_engine_keeps_an_unused_network(
     monkeypatch: pytest.MonkeyPatch,
     used: bool,  # noqa: FBT001

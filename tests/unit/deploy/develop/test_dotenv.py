@@ -63,10 +63,10 @@ def test_complete_file_is_not_changed(template: Path, target: Path) -> None:
     assert report(result) == ".env unchanged: it has all 3 variables."
 
 
-@pytest.mark.parametrize("answer", ["", "n", "what?"])
-def test_values_are_kept_unless_the_reply_is_yes(template: Path, target: Path, response: str) -> None:
+@pytest.mark.parametrize("reply", ["", "n", "what?"])
+def test_values_are_kept_unless_the_reply_is_yes(template: Path, target: Path, reply: str) -> None:
     target.write_text("ADMIN_PASSWORD=old\n")
-    generate(yes=False, template=template, target=target, ask=lambda _: response)
+    generate(yes=False, template=template, target=target, ask=lambda _: reply)
     assert read_dotenv(target)["ADMIN_PASSWORD"] == "old"
 
 

@@ -94,5 +94,5 @@ def test_each_malformed_variable_has_its_line(tmp_path: Path) -> None:
 def test_dotenv_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_bytes(b"REDIS_URL=\xff\n")
-    with pytest.raises(OperatorError, match="is not UTF-8 text"):
+    with pytest.raises(OperatorError, match="not UTF-8 text"):
         find({}, folder=tmp_path, dotenv=dotenv)

@@ -26,7 +26,7 @@ async def test_broker_responds_and_creates_topics_twice(kafka_broker: KafkaBroke
 
 
 @pytest.mark.parametrize(
-    ("answer", "ready"),
+    ("response", "ready"),
     [
         ("00000007 00000001 00000001 0001 61 00002384 ffff 00000001", True),
         ("00000007 00000001 00000001 0001 61 00002384 ffff ffffffff", False),

@@ -6,7 +6,7 @@ import pytest
 
 from deploy.develop.localstack import ports
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 HOLDER = """
 from deploy.develop.localstack import ports
 print(ports.free_port(), flush=True)
