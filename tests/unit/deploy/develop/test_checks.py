@@ -47,7 +47,7 @@ def test_tests_on_a_broker_that_cannot_run_say_so_and_run_nothing(
         checks.test(kafka="apache", suite="default", keyword="", service="", mongo="auto")
 
 
-def test_an_unknown_suite_is_told_before_anything_starts() -> None:
+def test_unknown_suite_is_refused_before_anything_starts() -> None:
     known = "default, broker, slow, measures, browser, chaos, endurance, system, all"
     with pytest.raises(OperatorError, match=f"--suite nope: it is one of {known}"):
         checks.test(kafka="tansu", suite="nope", keyword="", service="", mongo="auto")
