@@ -13,7 +13,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from deploy.develop import dotenv, locks
+from deploy.develop import derived, dotenv, locks
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.errors import OperatorError
 from deploy.operate import endpoints
@@ -121,6 +121,12 @@ def lock(_context: Context, upgrade: bool = False) -> None:
     """Write the lock files anew from pyproject.toml."""
     with report_errors():
         locks.write_locks(upgrade=upgrade)
+
+
+@task(name="write")
+def write_derived(_context: Context) -> None:
+    """Write what follows from the Settings classes and the catalog: .env.template, lists for compose and Prometheus."""
+    derived.write()
 
 
 @task(help={"yes": "ask nothing: keep an existing .env value by value and add what it lacks"})
@@ -260,6 +266,7 @@ def replay_dead(
 
 namespace = Collection(run_demo, send, show_status, forget_device, run_tests, check, fix, lock)
 namespace.add_collection(bench.namespace)
+namespace.add_collection(Collection("derived", write_derived))
 namespace.add_collection(Collection("dotenv", generate))
 namespace.add_collection(Collection("geoip", fetch))
 namespace.add_collection(Collection("dead", list_dead, replay_dead))

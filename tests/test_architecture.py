@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy import catalog
+from deploy.develop import derived
 from deploy.develop.dotenv import read_dotenv
 from services.backbone import names
 from services.backbone.settings import PLACEHOLDER, EnvSettings
@@ -106,6 +107,10 @@ def test_every_setting_is_in_the_template_and_the_reverse() -> None:
     variables = template_variables()
     assert len(variables) == len(set(variables)), "a variable stands twice in .env.template"
     assert set(variables) == settings_variables() | deploy_variables()
+
+
+def test_derived_files_are_what_settings_and_catalog_make_of_them() -> None:
+    assert derived.errors() == []
 
 
 @pytest.mark.parametrize("service", PYTHON_SERVICES)

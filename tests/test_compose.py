@@ -3,6 +3,7 @@
 import importlib
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,13 @@ def merged(below: Any, above: Any, key: str = "") -> Any:
     return above
 
 
+@cache
 def read(file: str) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((FILES / file).read_text())
     return found
 
 
+@cache
 def resolved(file: str, service: str) -> dict[str, Any]:
     written: dict[str, Any] = dict(read(file)["services"][service])
     base = written.pop("extends", None)
@@ -68,7 +71,7 @@ MAIN = read("compose.yml")
 
 
 def test_every_container_of_the_catalog_has_its_file_and_the_reverse() -> None:
-    files = {path.stem for path in FILES.glob("*.yml")} - {"compose", "common"}
+    files = {path.stem for path in FILES.glob("*.yml")} - {"compose", "common", "services"}
     assert files == set(NAMES)
     assert sorted(MAIN["include"]) == sorted(f"{name}.yml" for name in files)
 
@@ -78,6 +81,11 @@ def test_a_file_holds_the_container_that_it_is_named_after_and_says_what_it_is(n
     assert list(read(f"{name}.yml")) == ["services"]
     assert list(read(f"{name}.yml")["services"]) == [name]
     assert (FILES / f"{name}.yml").read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("name", OWN_IMAGES)
+def test_container_file_is_at_most_15_lines(name: str) -> None:
+    assert len((FILES / f"{name}.yml").read_text().splitlines()) <= 15
 
 
 @pytest.mark.parametrize("name", NAMES)

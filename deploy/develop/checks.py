@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from deploy.develop import locks
+from deploy.develop import derived, locks
 from deploy.develop.localstack.kafka import KafkaChoice, choose_kafka
 from deploy.errors import OperatorError
 from deploy.paths import ROOT
@@ -27,6 +27,10 @@ def check() -> int:
     _tell("locks", passed=not lock_faults, output="\n".join(lock_faults), seconds=0)
     if lock_faults:
         failed.append("locks (`python3 tasks.py lock` writes them)")
+    outdated = derived.errors()
+    _tell("derived files", passed=not outdated, output="\n".join(outdated), seconds=0)
+    if outdated:
+        failed.append("derived files")
     print(f"failed: {', '.join(failed)}" if failed else "all checks passed")
     return 1 if failed else 0
 

@@ -42,7 +42,7 @@ async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None
     """
     registry = CollectorRegistry()
     redis = Redis.from_url(
-        settings.redis_url.get_secret_value(),
+        settings.counters_redis_url.get_secret_value(),
         decode_responses=True,
         socket_timeout=_REDIS_ANSWER_S,
         socket_connect_timeout=_REDIS_ANSWER_S,

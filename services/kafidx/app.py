@@ -34,7 +34,7 @@ async def run(settings: Settings, stop: Event) -> None:
     registry = CollectorRegistry()
     metrics = KafidxMetrics(registry)
     redis = Redis.from_url(
-        settings.redis_url.get_secret_value(),
+        settings.counters_redis_url.get_secret_value(),
         decode_responses=True,
         encoding_errors="replace",
         socket_timeout=_REDIS_ANSWER_S,

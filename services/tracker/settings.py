@@ -31,6 +31,7 @@ class Settings(EventSizeSettings, ProcessSettings):
     host: str = Field("127.0.0.1", alias="TRACKER_HOST")
     """Containers set 0.0.0.0; a process on a developer's machine is nobody else's business."""
     port: Port = Field(5222, alias="TRACKER_PORT")
+    """The public port."""
     workers: int = Field(1, ge=1, le=64, alias="TRACKER_WORKERS")
     """Processes that share the public port, one a core; with 1 there is this process and no other."""
     redis_url: RedisUrl = Field(LOCAL_REDIS, alias="REDIS_URL")
@@ -39,6 +40,7 @@ class Settings(EventSizeSettings, ProcessSettings):
     max_batch_bytes: int = Field(8_388_608, ge=1024, le=268_435_456, alias="TRACKER_MAX_BATCH_BYTES")
     """The largest body of a batch, as sent and as unpacked: some 20,000 usual events."""
     max_batch_events: int = Field(10_000, ge=1, le=100_000, alias="TRACKER_MAX_BATCH_EVENTS")
+    """The most entries of one batch."""
     max_body_bytes: int = Field(67_108_864, ge=1024, alias="TRACKER_MAX_BODY_BYTES")
     """What all bodies being read may hold together; beyond it new ones are answered 503."""
     body_timeout_s: Seconds = Field(20.0, alias="TRACKER_BODY_TIMEOUT_S")
@@ -52,6 +54,7 @@ class Settings(EventSizeSettings, ProcessSettings):
     max_pending_events: int = Field(50_000, ge=1, alias="TRACKER_MAX_PENDING_EVENTS")
     """What may wait for the push in flight; beyond it events are answered 503. About two pushes' worth at full load."""
     max_pending_bytes: int = Field(67_108_864, ge=1024, alias="TRACKER_MAX_PENDING_BYTES")
+    """The most bytes that wait for the push in flight. Beyond it events get 503."""
     push_timeout_s: Seconds = Field(2.0, le=4.0, alias="TRACKER_PUSH_TIMEOUT_S")
     """How long Redis may take to connect, and to confirm one push. At a stop one push may be in flight and one
     behind it, so the limit keeps the stop within ten seconds."""
