@@ -52,7 +52,8 @@ async def run(settings: Settings, stop: Event) -> None:
     async def refresh_metrics() -> None:
         topics.observe()
 
-    health = Health({"redis": counters.check, "kafka": check_kafka}, check_timeout_s=4.0)
+    # The pages show what is away, so kafidx serves without either.
+    health = Health({}, shown={"redis": counters.check, "kafka": check_kafka}, check_timeout_s=4.0)
     internal_app = create_internal_app(
         health, registry, describe=description_of(public_app), refresh_metrics=refresh_metrics
     )
