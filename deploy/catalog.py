@@ -34,6 +34,8 @@ class Container:
     reaches: tuple[str, ...] = ()
     profile: str = ""
     stage: str = ""
+    scales_by_lag: bool = False
+    synthetic: bool = False
 
     @property
     def is_watched(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy import catalog
-from deploy.develop.derived import compose, env_template, monitoring
+from deploy.develop.derived import compose, env_template, kubernetes, monitoring
 from deploy.paths import ROOT
 
 
@@ -20,6 +20,12 @@ def derived_texts() -> Mapping[Path, str]:
         Path("docker-compose/services.yml"): compose.services_text(listed),
         Path("deploy/monitoring/prometheus.yml"): monitoring.prometheus_text(listed),
         Path("deploy/monitoring/rules/expected.yml"): monitoring.expected_text(listed),
+        Path("docker-compose/containers.yml"): compose.containers_text(listed),
+        Path("kubernetes/base/kustomization.yaml"): kubernetes.base_text(listed),
+        Path("kubernetes/components/release/kustomization.yaml"): kubernetes.release_text(listed),
+        Path("kubernetes/components/gateway/routes.yaml"): kubernetes.gateway_text(listed),
+        Path("kubernetes/components/ingress/routes.yaml"): kubernetes.ingress_text(listed),
+        Path("kubernetes/components/keda/consumers.yaml"): kubernetes.keda_text(listed),
     }
 
 
@@ -27,6 +33,7 @@ def write() -> None:
     """Write the files that differ and print their paths."""
     outdated = _outdated(ROOT)
     for path in outdated:
+        (ROOT / path).parent.mkdir(exist_ok=True)
         (ROOT / path).write_text(derived_texts()[path], encoding="utf-8")
         print(f"wrote {path}")
     if not outdated:

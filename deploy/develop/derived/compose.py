@@ -27,6 +27,12 @@ def services_text(listed: Catalog) -> str:
     )
 
 
+def containers_text(listed: Catalog) -> str:
+    """Return `docker-compose/containers.yml`, which includes the file of every container."""
+    files = "".join(f"  - {name}.yml\n" for name in listed.containers)
+    return f"# `python3 tasks.py derived.write` writes this file from deploy/catalog.toml.\ninclude:\n{files}"
+
+
 def _by_service(listed: Catalog) -> Iterator[tuple[str, list[Container]]]:
     for service in listed.services:
         yield service, [found for found in listed.containers.values() if found.service == service]
