@@ -41,8 +41,8 @@ def base_text(listed: Catalog) -> str:
         "images": _tags([*pinned, *own]),
     }
     about = (
-        "# Every container of the catalog, in the shape of a cluster of several nodes. An overlay adds the namespace and\n"
-        "# sizes of one cluster; a component adds what not every cluster has.\n"
+        "# Every container of the catalog, in the shape of a cluster of several nodes. An overlay adds the namespace\n"
+        "# and sizes of one cluster; a component adds what not every cluster has.\n"
     )
     return _HEAD + about + _dump([kustomization])
 
