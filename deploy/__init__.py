@@ -1,1 +1,1 @@
-"""How Push is run: the local stack, the demo, images and manifests. No service imports it."""
+"""Tools to run Push, a package by purpose. No service imports it. README.md lists the packages."""

@@ -1,4 +1,4 @@
-"""The catalog: every container of the platform and every third-party image, as `catalog.toml` lists them."""
+"""The catalog: every container of the platform and every third-party image, read from `catalog.toml`."""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from deploy.errors import OperatorError
 
 CATALOG = Path(__file__).with_name("catalog.toml")
 INTERNAL_PORT = 9464
-"""Where every container of a service answers /livez, /readyz and /metrics."""
+"""The port of /livez, /readyz and /metrics in every service's container."""
 
 _EVERY = ("*",)
 
@@ -20,7 +20,7 @@ ContainerKind = Literal["server", "worker", "store", "job"]
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """One container; `catalog.toml` says what each field means."""
+    """One container. `catalog.toml` explains each field."""
 
     name: str
     kind: ContainerKind
@@ -45,7 +45,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All containers by their names, in the file's order, and the third-party images by what they are."""
+    """All containers by name, in the order of the file, and the third-party images by purpose."""
 
     containers: Mapping[str, Container]
     images: Mapping[str, str]
@@ -54,7 +54,7 @@ class Catalog:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The directories under services/ that an image is built of, each once."""
+        """The directories under services/ that have an image, each once."""
         return tuple(dict.fromkeys(found.service for found in self.containers.values() if found.service))
 
     @property
@@ -63,13 +63,13 @@ class Catalog:
         return tuple(found for found in self.containers.values() if found.is_watched)
 
     def pod_of(self, name: str) -> str:
-        """Return the pod that a container runs in: its own name unless it shares one."""
+        """Return the pod of a container: its own name, unless it shares a pod."""
         return self.containers[name].pod or name
 
 
 @cache
 def load(path: Path = CATALOG) -> Catalog:
-    """Read the catalog. Raises OperatorError for a row that says what no row may."""
+    """Read the catalog. Raises OperatorError for an invalid row."""
     written = tomllib.loads(path.read_text(encoding="utf-8"))
     images = written["images"]
     containers = {name: _container(name, row) for name, row in written["containers"].items()}
@@ -81,10 +81,10 @@ def load(path: Path = CATALOG) -> Catalog:
         if bool(found.service) == bool(found.image):
             raise OperatorError(f"{path.name}: {found.name} needs either a service or an image")
         if found.image and found.image not in images:
-            raise OperatorError(f"{path.name}: {found.name} wants the image {found.image!r}, which is not in [images]")
+            raise OperatorError(f"{path.name}: {found.name} uses the image {found.image!r}, which is not in [images]")
         unknown = ", ".join(sorted(set(found.reaches) - containers.keys()))
         if unknown:
-            raise OperatorError(f"{path.name}: {found.name} reaches {unknown}, which is no container")
+            raise OperatorError(f"{path.name}: {found.name} reaches {unknown}, which is not a container of the catalog")
     return Catalog(containers, images, written["addresses"])
 
 

@@ -1,4 +1,4 @@
-"""What `python3 tasks.py` becomes inside the virtual environment: invoke, with a hint for what was misspelt."""
+"""The program that `python3 tasks.py` becomes in the virtual environment: invoke, with hints for misspelt names."""
 
 import difflib
 import os
@@ -14,7 +14,7 @@ from deploy.paths import ROOT
 
 
 class PushProgram(Program):
-    """Invoke's own program, except that an unknown name is answered with the nearest one there is."""
+    """Invoke's program, except that an unknown name is reported with the most similar known name."""
 
     def parse_tasks(self) -> None:
         """Parse the tasks and their flags. Raises ParseError, which invoke prints."""
@@ -22,9 +22,9 @@ class PushProgram(Program):
             super().parse_tasks()
         except ParseError as error:
             raise ParseError(self._plainly(str(error), error.context), error.context) from None
-        except ValueError as error:  # what a flag that takes a number was given
+        except ValueError as error:  # an invalid value for a number flag
             value = re.search(r"'(.*)'$", str(error))
-            raise ParseError(f"{_flag_with(value[1]) if value else error}: it is a number") from None
+            raise ParseError(f"{_flag_with(value[1]) if value else error}: not a number") from None
 
     def _plainly(self, message: str, context: object) -> str:
         if without := re.search(r"Flag <Argument: ([\w-]+).*> needed value", message):
@@ -38,11 +38,11 @@ class PushProgram(Program):
         flags = list(getattr(context, "flags", {}))
         known = flags if unknown[1].startswith("-") else sorted(self.collection.task_names)
         nearest = difflib.get_close_matches(unknown[1], known, n=1, cutoff=0.5)
-        return f" Did you mean {nearest[0]}?" if nearest else " `python3 tasks.py --list` names all tasks."
+        return f" Did you mean {nearest[0]}?" if nearest else " `python3 tasks.py --list` lists all tasks."
 
 
 def _flag_with(value: str) -> str:
-    """Return a flag of this command line with the value that it was given, as it was typed."""
+    """Return the flag of this command line that has this value, as typed."""
     words = sys.argv[1:]
     for flag, word in pairwise(words):
         if word == value and flag.startswith("-"):

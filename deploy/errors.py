@@ -1,5 +1,5 @@
-"""OperatorError: what an operator is told in a sentence, without a traceback."""
+"""OperatorError: an error that is reported in a sentence, without a traceback."""
 
 
 class OperatorError(Exception):
-    """Something that the person at the terminal can act on; the message says what and how."""
+    """An error that the person at the terminal can correct. The message says what is wrong and what to do."""

@@ -1,4 +1,4 @@
-"""Signals that end a program become exceptions, so that `with` blocks are left in order."""
+"""Convert signals that end a program into exceptions, so that `with` blocks are left in order."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 def exit_on_signals() -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into SystemExit(128 + number), as Python turns SIGINT into KeyboardInterrupt.
 
-    Does nothing outside the main thread, where Python allows no handlers.
+    Does nothing outside the main thread, where Python allows no signal handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -30,9 +30,9 @@ def exit_on_signals() -> Iterator[None]:
 
 
 def run_interruptible(main: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run a coroutine as asyncio.run does, but let SIGTERM and SIGHUP cancel it too, so that it closes what it opened.
+    """Run a coroutine like asyncio.run, but cancel it at SIGTERM and SIGHUP too, so that it can clean up.
 
-    Then raises SystemExit(128 + number). For the main thread.
+    Then raise SystemExit(128 + number). Call it from the main thread.
     """
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in _ENDING}
@@ -61,7 +61,7 @@ def run_interruptible(main: Coroutine[Any, Any, _Result]) -> _Result:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ignore ending signals while the block, which must be bounded in time, tidies up."""
+    """Ignore signals that end the program while the block, which must be short, cleans up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

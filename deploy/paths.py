@@ -1,4 +1,4 @@
-"""ROOT: the directory of the clone. Modules at any depth import it, so that a move changes no path."""
+"""ROOT, the directory of the clone."""
 
 from pathlib import Path
 from typing import Final

@@ -35,7 +35,7 @@ RUN_BY = {
     "python3 tasks.py status": "tests/contract/test_canary.py",
     "python3 tasks.py dead.list --since 2h": "tests/contract/test_dead_letters.py",
     'python3 tasks.py dead.replay --reason "too large" --dry-run': "tests/contract/test_dead_letters.py",
-    "python3 tasks.py forget --id DEVICE --yes": "tests/contract/test_forget.py",
+    "python3 tasks.py erase --id DEVICE --yes": "tests/contract/test_erase.py",
     **{
         f"python3 tasks.py bench.{bench}": "tests/journey/test_benches.py"
         for bench in ("tracker", "batch", "kafkastore", "consumers", "pipeline", "kafidx", "profile tracker", "compare")

@@ -1,4 +1,4 @@
-"""Benches: each measures a part of the system beside references in the same run, in turns, and fails if it loses one.
+"""Benches: each measures a part of the system and references in alternating rounds, and fails if an event is lost.
 
-Machines differ and drift, so what counts is the ratio of medians to a reference, not a figure alone.
+Machines differ, and their speed varies. So the result is the ratio of medians to a reference, not a single number.
 """

@@ -1,6 +1,6 @@
-"""bench.compare: the ratios of the last benches here against those that are recorded in the repository.
+"""bench.compare: the ratios of the last benches on this machine against the recorded ones.
 
-Only ratios are compared: they come from one run on one machine, and so hold on another.
+Only ratios are compared: both sides come from one run on one machine, so they hold on other machines.
 """
 
 import json
@@ -19,16 +19,16 @@ from deploy.bench.results import BenchResult
 from deploy.errors import OperatorError
 
 LATEST = Path(__file__).parents[2] / ".cache" / "bench"
-"""One file a bench: the figure of its last run on this machine; what CI keeps."""
+"""A file for each bench: its last result on this machine. CI stores them."""
 RECORDED = Path(__file__).with_name("recorded.json")
 
 _WORSE = 0.8
-"""A ratio below this part of the recorded one is a regression: machines here are noisy by less."""
+"""A ratio below this part of the recorded one is a regression. The noise of our machines is smaller."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One ratio, then and now."""
+    """One recorded and one latest ratio."""
 
     bench: str
     reference: str
@@ -37,34 +37,34 @@ class Change:
 
     @property
     def part(self) -> float:
-        """What is left of the recorded ratio; over 1: it is better now."""
+        """The latest ratio divided by the recorded one. Above 1 it has improved."""
         return self.latest / self.recorded
 
     @property
     def is_regression(self) -> bool:
-        """Whether it fell by more than a fifth."""
+        """Whether the ratio fell by more than a fifth."""
         return self.part < _WORSE
 
 
-def keep(figure: BenchResult, *, brief: bool, load: str = "", folder: Path = LATEST) -> None:
-    """Keep a figure, measured with `load`, as the last one of its bench here; a brief one beside, not in its place."""
+def keep(result: BenchResult, *, brief: bool, load: str = "", folder: Path = LATEST) -> None:
+    """Store a result as the latest of its bench. A brief one gets its own file and replaces no full one."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = {
-        "figure": json.loads(figure.as_json()),
+        "figure": json.loads(result.as_json()),
         "brief": brief,
         "load": load,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
     }
-    name = figure.name.replace(" ", "-") + (".brief" if brief else "")
+    name = result.name.replace(" ", "-") + (".brief" if brief else "")
     (folder / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def compare(*, record: bool, latest: Path = LATEST, recorded: Path = RECORDED) -> int:
-    """Print then and now; returns 1 when a ratio fell by more than a fifth. With `record`, now becomes then."""
+    """Print both ratios. Returns 1 when a ratio fell by more than a fifth. With `record` the latest become recorded."""
     now = {name: kept for name, kept in _read_latest(latest) if not kept["brief"]}
     if not now:
-        raise OperatorError("no bench has run here, or only with --brief: run bench.tracker and the others first")
+        raise OperatorError("no bench has run here without --brief: run bench.tracker and the others first")
     if record:
         then = _read_recorded(recorded)
         recorded.write_text(json.dumps(then | now, indent=1, sort_keys=True) + "\n")
@@ -73,7 +73,7 @@ def compare(*, record: bool, latest: Path = LATEST, recorded: Path = RECORDED) -
     then = _read_recorded(recorded)
     changes = list(changes_between(then, now))
     if not changes:
-        raise OperatorError("nothing that is recorded has run here with the same load: see --log, or --record")
+        raise OperatorError("no recorded bench has run here with the same load: see --log, or --record")
     Console().print(_table(changes))
     compared = {change.bench for change in changes}
     for name in sorted((then.keys() | now.keys()) - compared):
@@ -85,7 +85,7 @@ def compare(*, record: bool, latest: Path = LATEST, recorded: Path = RECORDED) -
 
 
 def changes_between(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[Change]:
-    """Pair the ratios that both have."""
+    """Return the changes of the ratios that both sides have."""
     for name in sorted(then.keys() & now.keys()):
         if then[name]["load"] != now[name]["load"]:
             continue

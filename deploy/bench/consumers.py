@@ -1,4 +1,4 @@
-"""bench.consumers: events that a statistics consumer counts, poll to counts and positions written."""
+"""bench.consumers: events that a statistics consumer counts, from the poll to written counts and positions."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,15 +28,15 @@ from services.backbone.settings import KafkaSettings
 
 FIRST_CONSUMER = "ZINCRBY for each event"
 
-_PER_SECOND = 60_000  # events in the topic for each second of a round: what is aimed at, at the least
+_PER_SECOND = 60_000  # events in the topic for each second of a round, at least
 _FIRST_PER_SECOND = 1_500
 _PRODUCED_AT_ONCE = 5_000
 
 
 def bench_consumers(consumer: str, effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: bool) -> int:
-    """Measure one statistics consumer on a topic that is full already. Returns the exit code."""
+    """Measure one statistics consumer on a full topic. Returns the exit code."""
     if consumer not in STATISTICS_CONSUMERS:
-        raise OperatorError(f"--consumer {consumer}: it is one of {', '.join(STATISTICS_CONSUMERS)}")
+        raise OperatorError(f"--consumer {consumer}: unknown consumer. Use one of {', '.join(STATISTICS_CONSUMERS)}.")
     output = report.console(json_output=json_output)
     cores = divide()
     requests = list(read_log(log))
@@ -46,14 +46,14 @@ def bench_consumers(consumer: str, effort: Effort, *, log: Path, kafka: KafkaCho
         asyncio.run(arena.fill(requests, int(_PER_SECOND * effort.seconds)))
         rows = in_turns({consumer: arena.count, FIRST_CONSUMER: arena.count_first}, effort, output)
     found = results.summed_up(f"consumers {consumer}", rows[consumer], {FIRST_CONSUMER: rows[FIRST_CONSUMER]})
-    title = f"{consumer} on a full topic, {len(requests):,} different lines over and over"
+    title = f"{consumer} on a full topic, {len(requests):,} different lines repeated"
     return report.report(
         found, [results.table(title, rows)], output, effort, json_output=json_output, load=f"{len(requests):,} lines"
     )
 
 
 class _Arena:
-    """A full topic, and a Redis for counts; when it was emptied, a consumer begins where the topic does."""
+    """A full topic, and a Redis for counts. When it is emptied, a consumer starts at the beginning of the topic."""
 
     def __init__(self, stack: LocalStack, cores: Cores, consumer: str) -> None:
         self._stack = stack
@@ -72,7 +72,7 @@ class _Arena:
                 await producer.produce(names.EVENTS_TOPIC, part)
                 self._filled += len(part)
 
-    def count(self, seconds: float) -> Round:  # noqa: ARG002 - the topic's size says how long it takes
+    def count(self, seconds: float) -> Round:  # noqa: ARG002 - the size of the topic sets the time
         """Let a new process count the whole topic."""
         self._redis.flushall()
         service = self._stack.start_service("consumers", self._consumer, within=self._cores.within)
@@ -81,10 +81,10 @@ class _Arena:
         finally:
             service.stop()
         counted = self._passed("events")
-        return results.with_lost(found, abs(self._filled - counted))  # counted twice is as wrong
+        return results.with_lost(found, abs(self._filled - counted))  # counting twice is an error too
 
     def count_first(self, seconds: float) -> Round:
-        """Let the consumer that one would write first count a part of it."""
+        """Let the simple consumer count a part of the topic."""
         self._redis.flushall()
         where = [self._stack.redis_url, self._stack.bootstrap_servers]
         process = first_process("consumer", *where, within=self._cores.within, logs=self._stack.log_directory)
@@ -101,7 +101,7 @@ class _Arena:
         end_s = wait_until(lambda: counted() >= count, process)
         events = count - already
         if events <= 0:
-            raise OperatorError("all was counted at once: give the rounds more --seconds")
+            raise OperatorError("the whole topic was counted at once: use longer --seconds")
         return Round(
             rate=events / (end_s - begin_s), cpu_us_per_event=1e6 * usage.cpu_s() / events, rss_mb=usage.rss_mb()
         )

@@ -1,4 +1,4 @@
-"""Events for benches, made of the lines of an access log, each with an id of its own."""
+"""Events for benches, made from the lines of an access log, each with its own id."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ EXAMPLE_LOG = Path(__file__).parents[2] / "tests" / "examples" / "access.log"
 
 
 def entries(requests: Sequence[TrackingRequest], count: int) -> Iterator[bytes]:
-    """Make entries of the queue, as a tracker makes them of these requests, over and over."""
+    """Yield queue entries as a tracker makes them from these requests, repeated."""
     now_ms = time.time_ns() // 1_000_000
     for request in islice(cycle(requests), count):
         path, _, query = request.target.partition("?")
@@ -37,8 +37,8 @@ def entries(requests: Sequence[TrackingRequest], count: int) -> Iterator[bytes]:
 
 
 def records(requests: Sequence[TrackingRequest], count: int, *, database: Path | None) -> Iterator[Record]:
-    """Make records of the topic, as kafkastore makes them of those entries."""
-    configure_logging(service="bench", level="WARNING", output="text")  # its own standard output is for figures
+    """Yield records of the topic as kafkastore makes them from those entries."""
+    configure_logging(service="bench", level="WARNING", output="text")  # standard output is for results
     devices = DeviceLookup()
     with PlaceLookup([database] if database else []) as places:
         for entry in entries(requests, count):

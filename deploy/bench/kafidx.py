@@ -1,7 +1,7 @@
-"""bench.kafidx: rows that reach the sockets of many watchers, and what a row costs.
+"""bench.kafidx: rows that reach the sockets of many subscribers, and the CPU time of a row.
 
-Events come at a fixed rate, as they do where people watch; so what is compared is how many rows one core can deliver:
-rows by the CPU time that they took.
+Events arrive at a fixed rate, as in use. So the bench compares how many rows a core can deliver: rows divided by
+their CPU time.
 """
 
 import asyncio
@@ -32,15 +32,15 @@ from services.backbone.settings import KafkaSettings
 
 FIRST_KAFIDX = "a consumer a socket, a message an event"
 
-_WATCHERS = 20
-_RATE = 500.0  # what the reference can do as well with so many watchers
+_SUBSCRIBERS = 20
+_RATE = 500.0  # the reference sustains it with as many subscribers
 _STEP_S = 0.02
 _REST_S = 20.0
 _NUMBER = re.compile(r"bench-(\d+)")
 
 
 def bench_kafidx(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: bool) -> int:
-    """Measure twenty watchers at a fixed rate of events. Returns the exit code."""
+    """Measure twenty subscribers at a fixed rate of events. Returns the exit code."""
     output = report.console(json_output=json_output)
     cores = divide()
     with LocalStack(kafka=kafka, say=output.print) as stack, contextlib.ExitStack() as cleanup:
@@ -48,7 +48,7 @@ def bench_kafidx(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: 
         contenders = {"kafidx": arena.start_kafidx(), FIRST_KAFIDX: arena.start_first(cleanup)}
         rows = in_turns(contenders, effort, output)
     found = results.summed_up("kafidx", rows["kafidx"], {FIRST_KAFIDX: rows[FIRST_KAFIDX]})
-    title = f"{_WATCHERS} watchers, {_RATE:,.0f} events a second; the rate is that of rows a second of CPU time"
+    title = f"{_SUBSCRIBERS} subscribers, {_RATE:,.0f} events a second; the rate is rows per second of CPU time"
     return report.report(found, [results.table(title, rows)], output, effort, json_output=json_output, load=arena.load)
 
 
@@ -63,13 +63,13 @@ class _Arena:
         self._number = 0
 
     def start_kafidx(self) -> Callable[[float], Round]:
-        """Start kafidx; return what does a round with it."""
+        """Start kafidx and return the function of its rounds."""
         service = self._stack.start_service("kafidx", within=self._cores.within)
         service.wait_until_ready()
         return lambda seconds: asyncio.run(self._round(service.pid, int(service.env["KAFIDX_PORT"]), seconds))
 
     def start_first(self, cleanup: contextlib.ExitStack) -> Callable[[float], Round]:
-        """Start the live view that one would write first; return what does a round with it."""
+        """Start the simple live view and return the function of its rounds."""
         port = free_port()
         where = [str(port), self._stack.bootstrap_servers]
         process = first_process("kafidx", *where, within=self._cores.within, logs=self._stack.log_directory)
@@ -82,7 +82,7 @@ class _Arena:
         settings = KafkaSettings.from_env(self._stack.environment())
         produced_s: dict[int, float] = {}
         async with EventProducer(settings) as producer, contextlib.AsyncExitStack() as sockets:
-            watchers = [await sockets.enter_async_context(_watching(port, produced_s)) for _ in range(_WATCHERS)]
+            watchers = [await sockets.enter_async_context(_watching(port, produced_s)) for _ in range(_SUBSCRIBERS)]
             reading = [asyncio.create_task(watcher.read()) for watcher in watchers]
             usage = Usage([pid])
             await self._produce(producer, produced_s, seconds)
@@ -94,7 +94,7 @@ class _Arena:
                 task.cancel()
         latencies_s = [each for watcher in watchers for each in watcher.latencies_s]
         return replace(
-            results.latency_round(latencies_s, rate=rows / cpu_s, lost=_WATCHERS * len(produced_s) - rows),
+            results.latency_round(latencies_s, rate=rows / cpu_s, lost=_SUBSCRIBERS * len(produced_s) - rows),
             cpu_us_per_event=1e6 * cpu_s / len(produced_s),
             rss_mb=rss_mb,
         )
@@ -119,7 +119,7 @@ class _Arena:
 
 
 class _Watcher:
-    """Counts the events that it is shown. Each is known by its number, however often it stands in a message."""
+    """Counts the events that it receives. The number of an event identifies it, even if a message repeats it."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, produced_s: dict[int, float]) -> None:
         self._socket = socket
@@ -127,15 +127,15 @@ class _Watcher:
         self._seen: set[int] = set()
         self._came = asyncio.Event()
         self.latencies_s: list[float] = []
-        """From when an event was handed to the producer until it was here."""
+        """Time from handing an event to the producer until its arrival."""
 
     @property
     def seen(self) -> int:
-        """Events of this round that came."""
+        """Events of this round that arrived."""
         return len(self._seen)
 
     async def has_seen(self, count: int) -> None:
-        """Return when so many events have come."""
+        """Return when this many events have arrived."""
         while self.seen < count:
             self._came.clear()
             await self._came.wait()
@@ -158,5 +158,5 @@ async def _watching(port: int, produced_s: dict[int, float]) -> AsyncIterator[_W
     async with aiohttp.ClientSession() as http, http.ws_connect(url, max_msg_size=0) as socket:
         first: Any = await socket.receive()
         if '"hello"' not in str(first.data):
-            raise ConnectionError(f"the socket began with {first.data!r}")
+            raise ConnectionError(f"unexpected first message of the socket: {first.data!r}")
         yield _Watcher(socket, produced_s)

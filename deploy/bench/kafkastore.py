@@ -1,4 +1,4 @@
-"""bench.kafkastore: entries of a queue, enriched with place and device, in Kafka and confirmed."""
+"""bench.kafkastore: entries of a queue, enriched with location and device, confirmed by Kafka."""
 
 import asyncio
 from itertools import islice
@@ -22,13 +22,13 @@ from services.backbone.kafka import TopicOffsets
 
 FIRST_ENRICHER = "geoip2, user-agents, urlencode, send"
 
-_PER_SECOND = 40_000  # entries made for each second of a round: what is aimed at, at the least
+_PER_SECOND = 40_000  # entries for each second of a round, at least
 _FIRST_PER_SECOND = 1_000
 _PUSHED_AT_ONCE = 5_000
 
 
 def bench_kafkastore(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: bool) -> int:
-    """Measure from the first claim to the last confirmation, caches cold at the start. Returns the exit code."""
+    """Measure from the first claim to the last confirmation, with cold caches. Returns the exit code."""
     output = report.console(json_output=json_output)
     cores = divide()
     requests = list(read_log(log))
@@ -36,7 +36,7 @@ def bench_kafkastore(effort: Effort, *, log: Path, kafka: KafkaChoice, json_outp
         arena = _Arena(stack, cores, requests)
         rows = in_turns({"kafkastore": arena.drain, FIRST_ENRICHER: arena.drain_first}, effort, output)
     found = results.summed_up("kafkastore", rows["kafkastore"], {FIRST_ENRICHER: rows[FIRST_ENRICHER]})
-    title = f"a full queue of {len(requests):,} different lines over and over, caches cold at the start of each round"
+    title = f"a full queue of {len(requests):,} different lines repeated, cold caches at the start of each round"
     return report.report(
         found, [results.table(title, rows)], output, effort, json_output=json_output, load=f"{len(requests):,} lines"
     )
@@ -65,12 +65,12 @@ class _Arena:
         finally:
             service.stop()
         lost = abs(count - self._settled("produced"))
-        if self._stack.kafka.kind == "apache":  # Tansu tells the ends of a topic too low
+        if self._stack.kafka.kind == "apache":  # Tansu reports end offsets that are too low
             lost = max(lost, count - (self._in_topic() - before))
         return Round(rate=count / (end_s - begin_s), lost=lost, cpu_us_per_event=cpu_us, rss_mb=rss_mb)
 
     def drain_first(self, seconds: float) -> Round:
-        """Let the enricher that one would write first do the same with less."""
+        """Let the simple enricher do the same with fewer entries."""
         count = int(_FIRST_PER_SECOND * seconds)
         self._fill(count)
         database = self._stack.environment()["GEOIP_DATABASE"]
@@ -88,7 +88,7 @@ class _Arena:
             process.stop()
 
     def _fill(self, count: int) -> None:
-        """Put `count` entries into an empty Redis, as a tracker would have: each with an id of its own."""
+        """Put `count` entries into an empty Redis as a tracker does, each with its own id."""
         self._redis.flushall()
         made = entries(self._requests, count)
         while part := list(islice(made, _PUSHED_AT_ONCE)):

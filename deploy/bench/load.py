@@ -16,20 +16,20 @@ _CONNECTIONS = 64
 
 
 class Loaded(NamedTuple):
-    """What the load came to."""
+    """The result of the load."""
 
-    answered: int
+    acknowledged: int
     refused: int
     late_s: float
-    """The longest time that a request was sent after it was due."""
+    """The longest delay between due time and sending."""
     seconds: float
 
 
 class BenchLoad:
-    """Requests at a fixed rate from a process that runs beside."""
+    """Requests at a fixed rate from a separate process."""
 
     def __init__(self, port: int, log: Path, *, rate: float, seconds: float) -> None:
-        """Begin to send the lines of an access log, over and over."""
+        """Start to send the lines of an access log, repeated."""
         words = [str(port), str(log), str(rate), str(seconds)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "deploy.bench.load", *words],
@@ -41,29 +41,28 @@ class BenchLoad:
         )
 
     def __enter__(self) -> Self:
-        """Return the load; it runs."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it, if it has not ended."""
+        """Kill the process if it still runs."""
         self._process.kill()
         self._process.communicate()
 
     @property
     def is_running(self) -> bool:
-        """Whether requests are still being sent, or answers awaited."""
+        """Whether requests are being sent or responses are outstanding."""
         return self._process.poll() is None
 
     def result(self) -> Loaded:
-        """Wait for its end. Raises OperatorError when it could not be done."""
-        said, complaint = self._process.communicate()
+        """Wait for the end. Raises OperatorError when the load failed."""
+        output_, complaint = self._process.communicate()
         if self._process.returncode:
-            raise OperatorError(f"the load broke off: {complaint.strip().splitlines()[-1]}")
-        return Loaded(**json.loads(said))
+            raise OperatorError(f"the load failed: {complaint.strip().splitlines()[-1]}")
+        return Loaded(**json.loads(output_))
 
 
 def request_bytes(request: TrackingRequest) -> bytes:
-    """Write a request as a proxy in front of the tracker would send it on."""
+    """Return a request as a proxy in front of the tracker sends it."""
     lines = [f"GET {request.target} HTTP/1.1", "Host: trk.example.org", f"X-Forwarded-For: {request.address}"]
     lines += [f"User-Agent: {request.user_agent}"] if request.user_agent else []
     lines += [f"Referer: {request.referrer}"] if request.referrer else []
@@ -73,8 +72,8 @@ def request_bytes(request: TrackingRequest) -> bytes:
 def _main(port: str, log: str, rate: str, seconds: str) -> None:
     requests = [request_bytes(request) for request in read_log(Path(log))]
     with Client(int(port), connections=_CONNECTIONS) as client:
-        answers = client.at_fixed_rate(requests, rate=float(rate), seconds=float(seconds))
-    loaded = Loaded(answers.answered, answers.refused, answers.late_s, answers.seconds)
+        responses = client.at_fixed_rate(requests, rate=float(rate), seconds=float(seconds))
+    loaded = Loaded(responses.acknowledged, responses.refused, responses.late_s, responses.seconds)
     sys.stdout.write(json.dumps(loaded._asdict()))
 
 

@@ -1,4 +1,4 @@
-"""Where the processes of a bench run, and what they use: one core for what is measured, another for all around it."""
+"""The cores of a bench and their use: one core for the measured process, another for everything else."""
 
 import os
 import shutil
@@ -11,35 +11,33 @@ from deploy.errors import OperatorError
 
 
 class Cores(NamedTuple):
-    """The cores of this machine, divided."""
+    """The division of this machine's cores."""
 
     measured: int
     around: int
-    """For load, Redis, Kafka."""
+    """For the load, Redis and Kafka."""
 
     @property
     def within(self) -> tuple[str, ...]:
-        """What to put before a command so that it runs on the measured core."""
+        """The command prefix that runs a command on the measured core."""
         return ("taskset", "-c", str(self.measured))
 
 
 def divide() -> Cores:
-    """Give the measured process a core of its own; this process, and what it starts from now on, gets another.
+    """Reserve a core for the measured process. This process, and processes that it starts from now on, use another one.
 
-    Raises OperatorError where there is one core only: figures would say how well load and server share it.
+    Raises OperatorError on a machine with one core, where load and server would compete.
     """
     available = sorted(os.sched_getaffinity(0))
     if len(available) < 2:  # noqa: PLR2004 - one for each side
-        raise OperatorError(
-            "a bench needs two cores: one for what is measured, one for the load and the servers around"
-        )
+        raise OperatorError("a bench needs two cores: one for the measured process, one for the load and the servers")
     cores = Cores(available[0], available[1])
     os.sched_setaffinity(0, {cores.around})
     return cores
 
 
 def program(name: str, package: str) -> str:
-    """Return the path of a program. Raises OperatorError that says which Debian package has it."""
+    """Return the path of a program. Raises OperatorError, naming its Debian package."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if found is None:
         raise OperatorError(f"{name} is not installed; on Debian and Ubuntu: apt-get install {package}")
@@ -47,18 +45,18 @@ def program(name: str, package: str) -> str:
 
 
 class Usage:
-    """CPU time and memory of processes, with their children, from now on."""
+    """CPU time and memory of processes and their children, from now on."""
 
     def __init__(self, pids: Sequence[int]) -> None:
         self._processes = [each for pid in pids for each in _family(pid)]
         self._begin_s = self._cpu_s()
 
     def cpu_s(self) -> float:
-        """Return the seconds of CPU, user and system, used since this object was made."""
+        """Return the seconds of CPU time, user and system, since this object was created."""
         return self._cpu_s() - self._begin_s
 
     def rss_mb(self) -> float:
-        """Return the resident memory, all processes together."""
+        """Return the resident memory of all processes together."""
         return sum(each.memory_info().rss for each in self._processes) / 1e6
 
     def _cpu_s(self) -> float:

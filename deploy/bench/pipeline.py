@@ -1,4 +1,4 @@
-"""bench.pipeline: the whole path on this machine, from the answered pixel to the counted event."""
+"""bench.pipeline: the whole path on this machine, from the acknowledged pixel to the counted event."""
 
 import contextlib
 import statistics
@@ -29,52 +29,52 @@ from deploy.operate.access_log import count_requests
 from services.backbone import names
 
 _FIRST_RATE = 500.0
-_FINER = 3  # halvings of the last step: an eighth of it is finer than the machine is steady
+_FINER = 3  # halvings of the last step: an eighth of it is below the machine's noise
 _STEP_S = 8.0
-_GROWTH_S = 0.25  # what may wait more at the end of a step than in its middle, as seconds of its rate
+_GROWTH_S = 0.25  # allowed growth of the queue from the middle of a step to its end, in seconds of its rate
 _MOST_WAITING_S = 2.0
-_LATE_S = 0.5  # a client that is later does not send the rate that it is said to
+_LATE_S = 0.5  # a client that is later does not sustain the rate
 _SETTLE_S = 60.0
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one rate came to."""
+    """The result of one rate."""
 
     rate: float
     sustained: bool
     why: str
     waiting: int
-    """Events accepted and not yet counted by all, at the end of it."""
+    """Events accepted and not yet counted by all consumers at the end of the step."""
 
 
 def bench_pipeline(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: bool) -> int:
-    """Find the highest rate that the path sustains, and at half of it how long events take. Returns the exit code."""
+    """Find the highest sustained rate, and at half of it the delay of events. Returns the exit code."""
     output = report.console(json_output=json_output)
     with running_system(kafka=kafka, console=output) as stack, contextlib.ExitStack() as cleanup:
         path = _Path(stack, log)
         steps = [] if effort.is_brief else path.find_highest(output)
         highest = max((step.rate for step in steps if step.sustained), default=0.0)
         if steps and not highest:
-            raise OperatorError(f"not even {_FIRST_RATE:.0f} events a second are sustained: {steps[0].why}")
+            raise OperatorError(f"the path does not sustain {_FIRST_RATE:.0f} events a second: {steps[0].why}")
         rate = highest / 2 or _FIRST_RATE
         nginx = path.start_nginx(cleanup)
         rows = in_turns({"pipeline": lambda seconds: path.at(rate, seconds), NGINX: nginx}, effort, output)
         missing = path.missing()
         services = _services_table(path.used)
-    # Briefly nothing is sought, and the rate is only the one that was sent.
+    # A brief bench searches nothing: its rate is only the one that was sent.
     reached = [Round(rate=highest)] if highest else rows["pipeline"]
     speed = results.summed_up("pipeline", reached, {NGINX: rows[NGINX]})
     found = results.summed_up("pipeline", rows["pipeline"], {})
     found = replace(found, rate=speed.rate, ratios=speed.ratios, lost=found.lost + missing)
     half = ", half of the highest rate sustained" if highest else ""
     tables = [_steps_table(steps)] if steps else []
-    tables += [results.table(f"answered to counted at {rate:,.0f} events a second{half}", rows), services]
+    tables += [results.table(f"acknowledged to counted at {rate:,.0f} events a second{half}", rows), services]
     return report.report(found, tables, output, effort, json_output=json_output, load=f"{count_requests(log):,} lines")
 
 
 class _Path:
-    """The whole system under load, and what it makes of it."""
+    """The whole system under load, and its measurements."""
 
     def __init__(self, stack: LocalStack, log: Path) -> None:
         self._stack = stack
@@ -87,7 +87,7 @@ class _Path:
         """Process -> cores and megabytes that it used in the last round."""
 
     def find_highest(self, console: Console) -> list[Step]:
-        """Try rates: twice the last one until one is not sustained, then between the two."""
+        """Try rates: double the last one until one is not sustained, then search between the last two."""
         steps: list[Step] = []
 
         def sustained(rate: float) -> bool:
@@ -105,7 +105,7 @@ class _Path:
         return steps
 
     def at(self, rate: float, seconds: float) -> Round:
-        """BenchLoad at a rate that is sustained, and follow single events among it."""
+        """Send a sustained load, and follow probes among it."""
         self._rounds += 1
         probes = Probes(self._port, self._redis, name=f"probe-{self._rounds}")
         pids = {service.label: service.pid for service in self._stack.services}
@@ -122,19 +122,19 @@ class _Path:
         while probes.uncounted and time.perf_counter() < limit_s:
             probes.step(send=False)
         probes.close()
-        self._answered += loaded.answered + probes.sent
+        self._answered += loaded.acknowledged + probes.sent
         self._settle()
-        cpu_s = sum(usage.cpu_s() for usage in usages.values())  # of all processes, Redis and Kafka too
+        cpu_s = sum(usage.cpu_s() for usage in usages.values())  # of all processes, Redis and Kafka included
         return replace(
             results.latency_round(
-                probes.latencies_s, rate=loaded.answered / loaded.seconds, lost=loaded.refused + probes.uncounted
+                probes.latencies_s, rate=loaded.acknowledged / loaded.seconds, lost=loaded.refused + probes.uncounted
             ),
-            cpu_us_per_event=1e6 * cpu_s / loaded.answered,
+            cpu_us_per_event=1e6 * cpu_s / loaded.acknowledged,
             rss_mb=sum(self.used[name][1] for name in pids),
         )
 
     def start_nginx(self, cleanup: contextlib.ExitStack) -> Contender:
-        """Start nginx beside it, for a measure of the machine."""
+        """Start nginx as a measure of the machine."""
         nginx = ConstantNginx(self._stack.data_directory / "nginx")
         cleanup.callback(nginx.stop)
         nginx.start()
@@ -142,9 +142,9 @@ class _Path:
         return UnderLoad(nginx, nginx.port, lambda _answered: 0).at_full_speed
 
     def missing(self) -> int:
-        """Count what was answered 200 and not counted by every consumer.
+        """Return how many events got a response 200 and are not counted by every consumer.
 
-        There may be more counted than answered: a request that was refused may be stored all the same.
+        More can be counted than acknowledged: a request without a 2xx response can have been stored.
         """
         return max(0, self._answered - min(self._counted().values()))
 
@@ -155,16 +155,16 @@ class _Path:
                 waiting.append(self._waiting())
                 time.sleep(0.05)
             loaded = load.result()
-        self._answered += loaded.answered
+        self._answered += loaded.acknowledged
         third = len(waiting) // 3
         middle, last = (statistics.median(part or [0]) for part in (waiting[third : 2 * third], waiting[2 * third :]))
         why = ""
         if loaded.refused:
-            why = f"{loaded.refused:,} requests were refused"
+            why = f"{loaded.refused:,} requests got no response 200"
         elif loaded.late_s > _LATE_S:
             why = f"requests waited up to {loaded.late_s:.1f} s for a free connection"
         elif last > middle + _GROWTH_S * rate or last > _MOST_WAITING_S * rate:
-            why = f"what waits grows: {middle:,.0f} events in the middle, {last:,.0f} at the end"
+            why = f"the queue grows: {middle:,.0f} events in the middle, {last:,.0f} at the end"
         self._settle()
         return Step(rate, sustained=not why, why=why, waiting=int(last))
 
@@ -180,12 +180,12 @@ class _Path:
         return found
 
     def _settle(self) -> None:
-        """Return when all that was accepted is counted. Raises OperatorError when it is not within a minute."""
+        """Return when all accepted events are counted. Raises OperatorError after a minute."""
         limit_s = time.perf_counter() + _SETTLE_S
         while self._waiting() > 0:
             if time.perf_counter() > limit_s:
                 raise OperatorError(
-                    f"{self._waiting():,} events are not counted a minute after the load; see {COUNTER}"
+                    f"{self._waiting():,} events are not counted a minute after the load, see {COUNTER}"
                 )
             time.sleep(0.05)
 

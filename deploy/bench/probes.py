@@ -1,4 +1,4 @@
-"""Probes: single events among the load, each followed from its answer until it is counted."""
+"""Probes: single events within the load, each followed from its response until it is counted."""
 
 import select
 import socket
@@ -17,7 +17,7 @@ COUNTER: Final = "event_counter"
 
 
 class Probes:
-    """Sends an event of a type of its own a hundred times a second, and looks when the counter has it."""
+    """Sends an event with its own type a hundred times a second, and polls the counter for it."""
 
     def __init__(self, port: int, counters: Redis, *, name: str) -> None:
         self._connection = socket.create_connection((LOOPBACK, port), timeout=10)
@@ -29,7 +29,7 @@ class Probes:
         self._next_s = 0.0
         self.sent = 0
         self.latencies_s: list[float] = []
-        """From the answer until the count was seen: up to some two milliseconds late."""
+        """Time from the response until the count was seen, at most some 2 ms too long."""
 
     def close(self) -> None:
         """Send no more."""
@@ -37,11 +37,11 @@ class Probes:
 
     @property
     def uncounted(self) -> int:
-        """Probes that were answered and not yet seen counted, and one that waits for its answer."""
+        """Probes that are acknowledged and not yet counted, and one without a response."""
         return len(self._outstanding) + bool(self._asked)
 
     def step(self, *, send: bool = True) -> None:
-        """Do what is due, for two milliseconds or so; with `send` off only look."""
+        """Send and poll for about 2 ms. Without `send` only poll."""
         now_s = time.perf_counter()
         if send and not self._asked and now_s >= self._next_s:
             self._next_s = max(self._next_s + 1 / _PER_S, now_s)
@@ -51,7 +51,7 @@ class Probes:
         readable, _, _ = select.select([self._connection], [], [], _LOOK_S)
         if readable and self._asked:
             if not self._connection.recv(65_536).startswith(b"HTTP/1.1 200 "):
-                raise OperatorError("a probe was not taken")
+                raise OperatorError("the tracker did not acknowledge a probe")
             self._outstanding[self._asked] = time.perf_counter()
             self._asked = ""
         self._look()

@@ -1,4 +1,4 @@
-"""bench.profile: a flame graph of one service under the load of its bench, and the functions that take its time."""
+"""bench.profile: a flame graph of one service under the load of its bench, and the functions that use its CPU time."""
 
 import os
 import re
@@ -17,38 +17,38 @@ from deploy.errors import OperatorError
 from deploy.paths import ROOT
 
 BENCHES = ("tracker", "kafkastore", "consumers", "kafidx")
-"""The services that a bench of their own loads."""
+"""The services with a bench of their own."""
 
 _PROFILES = ROOT / ".cache" / "profiles"
-_FIND_S = 180.0  # a first run fetches the broker; then the topic is filled
+_FIND_S = 180.0  # a first run downloads the broker; then the topic is filled
 _WARM_S = 1.5
-_LONGEST_S = 30.0  # longer says nothing new, and its bench may take 300 s
+_LONGEST_S = 30.0  # longer samples show nothing new, and a bench may take 300 s
 _SAMPLES_PER_S = 250
 _SHOWN = 15
 _LINE = re.compile(r":\d+\)$")
 _IDLE = frozenset(["_worker (concurrent/futures/thread.py)"])
-"""A thread of a pool that waits for work, which py-spy takes for busy."""
+"""An idle thread of a pool, which py-spy reports as busy."""
 
 
 class Profile(NamedTuple):
-    """Where the time of a service went while it was busy."""
+    """The functions of a service by their share of its busy time."""
 
     own: Counter[str]
-    """Function -> samples in which it was the one that ran."""
+    """Function -> samples in which it ran."""
     total: Counter[str]
-    """Function -> samples in which it, or something that it called, ran."""
+    """Function -> samples in which it or a function that it called ran."""
     samples: int
 
 
 def profile(service: str, *, seconds: float, log: Path | None = None) -> int:
-    """Run the bench of a service, look at its process meanwhile, and say where its time goes. Returns the exit code."""
+    """Run the bench of a service, sample its process, and print the table. Returns the exit code."""
     if service not in BENCHES:
-        raise OperatorError(f"bench.profile {service}: it is one of {', '.join(BENCHES)}")
+        raise OperatorError(f"bench.profile {service}: unknown service. Use one of {', '.join(BENCHES)}.")
     output = report.console(json_output=False)
     _PROFILES.mkdir(parents=True, exist_ok=True)
     svg = _PROFILES / f"{service}.svg"
     if log and service == "tracker":
-        raise OperatorError("bench.profile tracker takes no --log: a tracker does not look into what it stores")
+        raise OperatorError("bench.profile tracker takes no --log: a tracker does not parse what it stores")
     lines = ["--log", str(log)] if log else []
     words = [f"bench.{service}", "--rounds", "1", "--seconds", str(max(10.0, 8 * seconds)), *lines]
     bench = subprocess.Popen(
@@ -72,18 +72,18 @@ def profile(service: str, *, seconds: float, log: Path | None = None) -> int:
 
 
 def parse_seconds(text: str) -> float:
-    """Read how long to look. Raises OperatorError."""
+    """Parse the length of a sample. Raises OperatorError."""
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 1.0 <= seconds <= _LONGEST_S:
-        raise OperatorError(f"--seconds {text}: it is a number from 1 to {_LONGEST_S:g}")
+        raise OperatorError(f'--seconds: invalid number "{text}". Use 1 to {_LONGEST_S:g}.')
     return seconds
 
 
 def read_stacks(text: str) -> Profile:
-    """Read what py-spy writes as `raw`: a stack a line, outermost first, with the number of samples behind it."""
+    """Parse py-spy's `raw` output: a stack on each line, outermost function first, then the number of samples."""
     own: Counter[str] = Counter()
     total: Counter[str] = Counter()
     for line in text.splitlines():
@@ -96,22 +96,22 @@ def read_stacks(text: str) -> Profile:
         for frame in set(frames):
             total[frame] += samples
     if not own:
-        raise OperatorError("no sample was taken: the service was idle")
+        raise OperatorError("no samples: the service was idle")
     return Profile(own, total, own.total())
 
 
 def _busy_process(bench: subprocess.Popen[bytes], service: str) -> int:
-    """Find the process of the service once it is under load."""
+    """Return the process of the service when it is under load."""
     limit_s = time.monotonic() + _FIND_S
     seen: dict[int, float] = {}
     while time.monotonic() < limit_s:
         if bench.poll() is not None:
-            said = bench.stderr.read().decode() if bench.stderr else ""
-            raise OperatorError(f"the bench ended before its service was busy:\n{said.strip()}")
+            output_ = bench.stderr.read().decode() if bench.stderr else ""
+            raise OperatorError(f"the bench ended before its service was busy:\n{output_.strip()}")
         for process in _services(bench.pid, service):
             times = process.cpu_times()
             used_s = times.user + times.system
-            if used_s - seen.get(process.pid, used_s) > 0.2:  # noqa: PLR2004 - of half a second: at work
+            if used_s - seen.get(process.pid, used_s) > 0.2:  # noqa: PLR2004 - seconds within half a second
                 return process.pid
             seen[process.pid] = used_s
         time.sleep(0.5)
@@ -135,16 +135,16 @@ def _sample(pid: int, form: str, seconds: float) -> str:
     )
     if done.returncode or not out.exists():
         hint = " (it needs root, or kernel.yama.ptrace_scope=0)" if os.getuid() else ""
-        raise OperatorError(f"py-spy could not look at the process{hint}: {done.stderr.strip()}")
+        raise OperatorError(f"py-spy can't read the process{hint}: {done.stderr.strip()}")
     text = out.read_text()
     out.unlink()
     return text
 
 
 def _table(service: str, found: Profile) -> Table:
-    table = Table(title=f"{service}: where its time goes", title_justify="left", box=None)
+    table = Table(title=f"{service}: CPU time by function", title_justify="left", box=None)
     table.add_column("itself %", justify="right")
-    table.add_column("with what it calls %", justify="right")
+    table.add_column("with calls %", justify="right")
     table.add_column("function")
     for frame, samples in found.own.most_common(_SHOWN):
         shares = (f"{100 * each / found.samples:.1f}" for each in (samples, found.total[frame]))

@@ -1,4 +1,4 @@
-"""What a bench finds out, and how it is told: rounds, medians, ratios to references, a table, a line of JSON."""
+"""The results of a bench: rounds, medians, ratios to references, as a table and as a line of JSON."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """One round of one contender. What a round does not measure is None."""
+    """One round of one contender. None means: not measured."""
 
     rate: float | None = None
     """Events a second."""
@@ -19,7 +19,7 @@ class Round:
     p99_ms: float | None = None
     p999_ms: float | None = None
     lost: int = 0
-    """Events that were answered and are nowhere. A reference may lose some; what is measured must not."""
+    """Acknowledged events that are missing. A reference may lose some, the measured service must not."""
     cpu_us_per_event: float | None = None
     """User and system time of the process under test."""
     rss_mb: float | None = None
@@ -28,7 +28,7 @@ class Round:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchResult:
-    """What one bench found out. `as_json` is a promise to scripts."""
+    """The result of one bench. Scripts rely on `as_json`."""
 
     name: str
     rate: float | None
@@ -39,7 +39,7 @@ class BenchResult:
     cpu_us_per_event: float | None
     rss_mb: float | None
     ratios: Mapping[str, float] = field(default_factory=dict)
-    """Reference -> median rate of this over median rate of the reference, from the same run."""
+    """Reference -> median rate divided by the median rate of the reference, from the same run."""
 
     @property
     def exit_code(self) -> int:
@@ -47,13 +47,13 @@ class BenchResult:
         return 1 if self.lost else 0
 
     def as_json(self) -> str:
-        """Write the figure as one line."""
+        """Return the result as one line of JSON."""
         fields = {name: value for name, value in asdict(self).items() if name != "p999_ms"}
         return json.dumps(fields)
 
 
 def summed_up(name: str, rounds: Sequence[Round], references: Mapping[str, Sequence[Round]]) -> BenchResult:
-    """Take the medians of the rounds, the sum of what was lost, and the ratios to the references."""
+    """Return the medians of the rounds, the sum of lost events, and the ratios to the references."""
     rate = median([found.rate for found in rounds])
     ratios = {}
     for reference, its_rounds in references.items():
@@ -74,18 +74,18 @@ def summed_up(name: str, rounds: Sequence[Round], references: Mapping[str, Seque
 
 
 def median(values: Sequence[float | None]) -> float | None:
-    """Return the median of the values that are there; None when none is."""
+    """Return the median of the values that are not None, or None."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
 
 
 def quantile(ordered: Sequence[float], part: float) -> float | None:
-    """Return the value that `part` of an ordered sequence do not exceed; None of an empty one."""
+    """Return the quantile `part` of a sorted sequence, or None for an empty one."""
     return ordered[min(len(ordered), math.ceil(part * len(ordered))) - 1] if ordered else None
 
 
 def latency_round(latencies_s: Sequence[float], *, rate: float | None = None, lost: int = 0) -> Round:
-    """Make a round of the latencies that it saw."""
+    """Return a round with the quantiles of its latencies."""
     ordered = sorted(latencies_s)
     p50, p99, p999 = (quantile(ordered, part) for part in (0.5, 0.99, 0.999))
     as_ms = [None if found is None else 1000 * found for found in (p50, p99, p999)]
@@ -93,12 +93,12 @@ def latency_round(latencies_s: Sequence[float], *, rate: float | None = None, lo
 
 
 def with_lost(found: Round, lost: int) -> Round:
-    """Return the round with what was lost in it."""
+    """Return the round with its number of lost events."""
     return replace(found, lost=lost)
 
 
 def table(title: str, rows: Mapping[str, Sequence[Round]]) -> Table:
-    """Lay out the contenders of one bench: medians, with the range of rates between brackets."""
+    """Return a table of the contenders of one bench: medians, and the range of their rates."""
     laid_out = Table(title=title, title_justify="left", box=None)
     laid_out.add_column("median of rounds", no_wrap=True)
     for column in ("events/s", "lowest-highest", "p50 ms", "p99 ms", "p99.9 ms", "CPU us/event", "memory MB", "lost"):
@@ -123,7 +123,7 @@ def table(title: str, rows: Mapping[str, Sequence[Round]]) -> Table:
 def _rounded(value: float | None) -> float | None:
     if value is None:
         return None
-    return round(value, 0 if abs(value) >= 1000 else 3)  # noqa: PLR2004 - from here on digits behind the point are noise
+    return round(value, 0 if abs(value) >= 1000 else 3)  # noqa: PLR2004 - decimals of large numbers are noise
 
 
 def _text(value: float | None, digits: int) -> str:

@@ -1,4 +1,4 @@
-"""How every bench goes: how long, how often, in turns, with something to look at meanwhile."""
+"""The rounds of a bench: their length, their number, alternating contenders, and progress output."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -10,51 +10,51 @@ from deploy.bench.results import Round
 from deploy.errors import OperatorError
 
 Contender = Callable[[float], Round]
-"""Does one round of so many seconds."""
+"""Runs one round of this many seconds."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long and how often."""
+    """The number of rounds and their length."""
 
     rounds: int = 5
     seconds: float = 5.0
 
     @property
     def is_brief(self) -> bool:
-        """Whether the figures are good for nothing but `lost`."""
-        return self.rounds * self.seconds < 5.0  # noqa: PLR2004 - a median of a few seconds tells little here
+        """Whether only the number of lost events is meaningful."""
+        return self.rounds * self.seconds < 5.0  # noqa: PLR2004 - too short for a median
 
 
 BRIEF = Effort(rounds=1, seconds=1.0)
-"""Enough to see that nothing is lost; for CI."""
+"""Enough to see that no event is lost, for CI."""
 
 
 def parse_effort(*, rounds: str, seconds: str, brief: bool) -> Effort:
-    """Read what the operator asked for. Raises OperatorError."""
+    """Parse the flags. Raises OperatorError."""
     if brief:
         return BRIEF
     try:
         effort = Effort(int(rounds), float(seconds))
     except ValueError:
-        raise OperatorError(f"--rounds {rounds} --seconds {seconds}: they are numbers, such as 5 and 5.0") from None
-    if not (1 <= effort.rounds <= 100 and 1.0 <= effort.seconds <= 300.0):  # noqa: PLR2004 - what anybody can want
-        raise OperatorError("--rounds is 1 to 100, --seconds 1 to 300")
+        raise OperatorError(f"--rounds {rounds} --seconds {seconds}: use numbers, for example 5 and 5.0") from None
+    if not (1 <= effort.rounds <= 100 and 1.0 <= effort.seconds <= 300.0):  # noqa: PLR2004 - limits
+        raise OperatorError("use --rounds from 1 to 100 and --seconds from 1 to 300")
     return effort
 
 
 def in_turns(contenders: Mapping[str, Contender], effort: Effort, console: Console) -> dict[str, list[Round]]:
-    """Let the contenders do their rounds in turn, A B C A B C, so that what the machine does meanwhile meets all."""
+    """Run the rounds of the contenders alternately (A B C A B C), so that a slow phase of the machine affects all."""
     found: dict[str, list[Round]] = {name: [] for name in contenders}
     for number in range(effort.rounds):
         for name, contender in contenders.items():
-            with _told(console, f"round {number + 1} of {effort.rounds}: {name}"):
+            with _reported(console, f"round {number + 1} of {effort.rounds}: {name}"):
                 found[name].append(contender(effort.seconds))
     return found
 
 
 @contextlib.contextmanager
-def _told(console: Console, what: str) -> Iterator[None]:
+def _reported(console: Console, what: str) -> Iterator[None]:
     if console.is_terminal:
         with console.status(what):
             yield

@@ -1,4 +1,4 @@
-"""bench.tracker and bench.batch: events that a tracker takes, answered when Redis has confirmed them."""
+"""bench.tracker and bench.batch: events that a tracker acknowledges after Redis has confirmed them."""
 
 import contextlib
 import json
@@ -39,17 +39,17 @@ _BATCH_CONNECTIONS = 4
 
 
 class AcceptedCounter:
-    """What a tracker has answered 2xx since it was last asked, as its metrics say."""
+    """Counts the events that a tracker acknowledged since the last call, from its metrics."""
 
     def __init__(self, service: ServiceProcess) -> None:
         self._service = service
-        self._told = 0
+        self._reported = 0
 
     def accepted(self) -> int:
-        """Return it when nothing is left in the spool: Redis has everything then."""
+        """Return the count when the spool is empty: Redis then has all events."""
         wait_until(lambda: self._metric("push_tracker_spool_events") == 0, self._service.process)
-        before, self._told = self._told, int(self._metric("push_tracker_events_accepted_total"))
-        return self._told - before
+        before, self._reported = self._reported, int(self._metric("push_tracker_events_accepted_total"))
+        return self._reported - before
 
     def _metric(self, name: str) -> float:
         found = re.search(rf"^{name} (\S+)$", self._service.metrics(), re.MULTILINE)
@@ -59,10 +59,10 @@ class AcceptedCounter:
 
 
 class Arena:
-    """A Redis, and what is loaded: trackers and references, each on the measured core, one at a time busy."""
+    """A Redis, and trackers and references on the measured core, of which one at a time is busy."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
-        """Start nothing but Redis; `stack` stops all."""
+        """Start only Redis. `stack` stops everything."""
         self._stack = stack
         stack.enter_context(exit_on_signals())
         self.cores = divide()
@@ -76,7 +76,7 @@ class Arena:
         stack.callback(self._redis.close)
 
     def start_tracker(self) -> "UnderLoad":
-        """Start a tracker as it is deployed: with a spool, and its Redis appending to a file."""
+        """Start a tracker as in production: with a spool, and an append-only file of its Redis."""
         port = free_port()
         service = ServiceProcess(
             "tracker",
@@ -96,12 +96,12 @@ class Arena:
         return UnderLoad(service.process, port, partial(self._missing, AcceptedCounter(service)))
 
     def start_nginx(self) -> "UnderLoad":
-        """Start nginx that answers with a constant."""
+        """Start nginx with a constant response."""
         nginx = ConstantNginx(self.scratch.data / "nginx", within=self.cores.within)
         return self._start_reference(nginx, nginx.port)
 
     def start_first_tracker(self) -> "UnderLoad":
-        """Start the tracker that one would write first."""
+        """Start the simple tracker."""
         port = free_port()
         process = first_process("tracker", str(port), self.server.url, within=self.cores.within, logs=self.scratch.logs)
         return self._start_reference(process, port)
@@ -110,66 +110,68 @@ class Arena:
         self._stack.callback(process.stop)
         process.start()
         process.wait_until(lambda: is_listening(port), timeout_s=30)
-        return UnderLoad(process, port, self._forget)
+        return UnderLoad(process, port, self._empty)
 
-    def _missing(self, tracker: AcceptedCounter, answered: int) -> int:
-        """Count what was answered and is not in the tracker's list, and empty the Redis.
+    def _missing(self, tracker: AcceptedCounter, acknowledged: int) -> int:
+        """Return how many acknowledged events are missing in the tracker's list, and empty the Redis.
 
-        The tracker tells what it answered 2xx in all, also what wrk had no time left to read: all of it must be there.
+        The tracker's metric includes responses that wrk had no time to read: all of them must be stored.
         """
         accepted = tracker.accepted()
         stored: Any = self._redis.llen(names.RAW_EVENTS_LIST)
         ledger: Any = self._redis.hget(names.LEDGER, "accepted") or 0
         self._redis.flushall()
-        return abs(accepted - min(int(stored), int(ledger))) + max(0, answered - accepted)
+        return abs(accepted - min(int(stored), int(ledger))) + max(0, acknowledged - accepted)
 
-    def _forget(self, answered: int) -> int:  # noqa: ARG002 - what a reference loses is not asked
+    def _empty(self, acknowledged: int) -> int:  # noqa: ARG002 - the loss of a reference is not measured
         self._redis.flushall()
         return 0
 
 
 class UnderLoad:
-    """A process that answers tracking requests, and what loading it costs and loses."""
+    """A server process under load, with its measurements."""
 
     def __init__(self, process: LocalProcess, port: int, missing: Callable[[int], int]) -> None:
-        """`missing` is told how many events were answered, says how many are nowhere, and empties the store."""
+        """`missing` takes the number of acknowledged events, returns how many are missing, and empties the store."""
         self._process = process
         self._port = port
         self._missing = missing
 
     def at_full_speed(self, seconds: float) -> Round:
-        """BenchLoad it with GETs as fast as it answers. What is in flight at the end counts as not answered."""
+        """Send GETs as fast as it responds. Requests in flight at the end count as not acknowledged."""
         usage = Usage([self._process.pid])
         ran = wrk.run(f"http://{LOOPBACK}:{self._port}{_TARGET}", seconds=seconds)
-        return self._round(usage, Round(rate=ran.rate), answered=ran.requests)
+        return self._round(usage, Round(rate=ran.rate), acknowledged=ran.requests)
 
     def paced(self, rate: float, seconds: float) -> Round:
-        """BenchLoad it with GETs at a fixed rate; one that is refused counts as lost."""
+        """Send GETs at a fixed rate. A request without a response 200 counts as lost."""
         usage = Usage([self._process.pid])
         with Client(self._port, connections=_PACED_CONNECTIONS) as client:
-            answers = client.at_fixed_rate([_GET], rate=rate, seconds=seconds)
-        return self._round(usage, _measured(answers, events=1), answered=answers.answered)
+            responses = client.at_fixed_rate([_GET], rate=rate, seconds=seconds)
+        return self._round(usage, _measured(responses, events=1), acknowledged=responses.acknowledged)
 
     def batches(self, seconds: float) -> Round:
-        """BenchLoad /batch as fast as it answers; the rate is that of events."""
+        """Send POST /batch as fast as it responds. The rate is events a second."""
         usage = Usage([self._process.pid])
         with Client(self._port, connections=_BATCH_CONNECTIONS) as client:
-            answers = client.as_fast_as_answered([_batch()], seconds=seconds)
-        return self._round(usage, _measured(answers, events=BATCH_ENTRIES), answered=answers.answered * BATCH_ENTRIES)
+            responses = client.as_fast_as_answered([_batch()], seconds=seconds)
+        return self._round(
+            usage, _measured(responses, events=BATCH_ENTRIES), acknowledged=responses.acknowledged * BATCH_ENTRIES
+        )
 
-    def _round(self, usage: Usage, found: Round, *, answered: int) -> Round:
-        cpu_us = 1e6 * usage.cpu_s() / answered if answered else None
-        lost = found.lost + self._missing(answered)
+    def _round(self, usage: Usage, found: Round, *, acknowledged: int) -> Round:
+        cpu_us = 1e6 * usage.cpu_s() / acknowledged if acknowledged else None
+        lost = found.lost + self._missing(acknowledged)
         return replace(found, lost=lost, cpu_us_per_event=cpu_us, rss_mb=usage.rss_mb())
 
 
-def _measured(answers: ClientResult, *, events: int) -> Round:
-    rate = answers.answered * events / answers.seconds
-    return results.latency_round(answers.latencies_s, rate=rate, lost=answers.refused * events)
+def _measured(responses: ClientResult, *, events: int) -> Round:
+    rate = responses.acknowledged * events / responses.seconds
+    return results.latency_round(responses.latencies_s, rate=rate, lost=responses.refused * events)
 
 
 def _batch() -> bytes:
-    """Make a batch as an app sends it: some 60 bytes an entry."""
+    """Return a batch as an app sends it, with about 60 bytes an entry."""
     entries = [
         {"type": "view", "params": {"di": f"device-{n % 50}", "n": n, "page": "results"}} for n in range(BATCH_ENTRIES)
     ]
@@ -179,7 +181,7 @@ def _batch() -> bytes:
 
 
 def bench_tracker(effort: Effort, *, json_output: bool) -> int:
-    """Measure GETs at full speed and, at half of that, their latency. Returns the exit code."""
+    """Measure GETs at full speed, and their latency at half of it. Returns the exit code."""
     output = report.console(json_output=json_output)
     with contextlib.ExitStack() as stack:
         arena = Arena(stack)
@@ -202,7 +204,7 @@ def bench_tracker(effort: Effort, *, json_output: bool) -> int:
         lost=speed.lost + at_half.lost,
     )
     tables = [
-        results.table(f"GET, {wrk.CONNECTIONS} connections, as fast as answered", full),
+        results.table(f"GET, {wrk.CONNECTIONS} connections, as fast as possible", full),
         results.table(f"GET at half of that, {half:,.0f} a second at fixed times", paced),
     ]
     return report.report(found, tables, output, effort, json_output=json_output)
@@ -219,5 +221,5 @@ def bench_batch(effort: Effort, *, json_output: bool) -> int:
         }
         rows = in_turns(contenders, effort, output)
     found = results.summed_up("batch", rows["batch"], {FIRST_TRACKER: rows[FIRST_TRACKER]})
-    title = f"POST /batch with {BATCH_ENTRIES} entries, {_BATCH_CONNECTIONS} connections, as fast as answered"
+    title = f"POST /batch with {BATCH_ENTRIES} entries, {_BATCH_CONNECTIONS} connections, as fast as possible"
     return report.report(found, [results.table(title, rows)], output, effort, json_output=json_output)

@@ -1,4 +1,4 @@
-"""Waits for a system under load: closely, and not for ever."""
+"""Wait for a condition of a system under load: poll often, with a time limit."""
 
 import time
 from collections.abc import Callable
@@ -11,13 +11,13 @@ _STALL_S = 60.0
 
 
 def wait_until(is_so: Callable[[], bool], process: LocalProcess) -> float:
-    """Return the time (time.perf_counter) at which it was so.
+    """Return the time (time.perf_counter) at which the condition was met.
 
-    Raises OperatorError with the log's tail when the process has ended, or it is not so within a minute.
+    Raises OperatorError with the log's tail when the process has ended or after a minute.
     """
     limit_s = time.perf_counter() + _STALL_S
     while not is_so():
         if not process.is_alive or time.perf_counter() > limit_s:
-            raise OperatorError(f"{process.name} does not get on with it.\n{process.log_tail()}")
+            raise OperatorError(f"{process.name} makes no progress\n{process.log_tail()}")
         time.sleep(_LOOK_S)
     return time.perf_counter()

@@ -1,4 +1,4 @@
-"""wrk: as many requests as a server answers. It is C, so that even nginx is the slower side."""
+"""wrk: as many requests as a server can serve. It is written in C, so that even nginx is slower than the load."""
 
 import re
 import subprocess
@@ -11,29 +11,29 @@ CONNECTIONS = 32
 
 _COUNT = re.compile(r"^\s*(\d+) requests in ([\d.]+)(ms|s|m)", re.MULTILINE)
 _RATE = re.compile(r"^Requests/sec:\s*([\d.]+)", re.MULTILINE)
-_FAULTS = re.compile(r"^\s*(Non-2xx or 3xx responses: \d+|Socket errors: .*)$", re.MULTILINE)
+_ERRORS = re.compile(r"^\s*(Non-2xx or 3xx responses: \d+|Socket errors: .*)$", re.MULTILINE)
 
 
 class Ran(NamedTuple):
-    """What wrk saw."""
+    """The counts of wrk."""
 
     requests: int
-    """Answered in full. Those in flight when the time was over are not in it."""
+    """Complete responses. Requests in flight at the end are not included."""
     rate: float
     """Requests a second."""
 
 
 def run(url: str, *, seconds: float, connections: int = CONNECTIONS) -> Ran:
-    """Send requests over kept-alive connections, the next when the one before is answered.
+    """Send requests over persistent connections, each after the response to the previous one.
 
-    Raises OperatorError when anything but 2xx came, or a connection broke.
+    Raises OperatorError for a status other than 2xx and for a broken connection.
     """
     command = [program("wrk", "wrk"), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", url]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 30)
     count, rate = _COUNT.search(done.stdout), _RATE.search(done.stdout)
-    faults = _FAULTS.findall(done.stdout)
-    if done.returncode or count is None or rate is None or faults:
+    errors = _ERRORS.findall(done.stdout)
+    if done.returncode or count is None or rate is None or errors:
         raise OperatorError(
-            f"wrk could not load {url}: {'; '.join(faults) or done.stderr.strip() or done.stdout.strip()}"
+            f"wrk could not load {url}: {'; '.join(errors) or done.stderr.strip() or done.stdout.strip()}"
         )
     return Ran(int(count[1]), float(rate[1]))

@@ -1,6 +1,6 @@
-"""Chaos: the real system under load, hurt at random from a seed, and its books checked afterwards.
+"""Chaos: a real system under load with random faults from a seed. Afterwards its ledger is checked.
 
-`load` sends and remembers what was answered 2xx, `faults` hurt a `system`, `relay`, `clock` and `disk` are what they
-hurt with, `verify` looks for every answered id in Kafka and reads the books; `run` does all of it. `rolling`, `away`
-and `durability` measure one thing each.
+`load` sends requests and remembers the acknowledged events. `faults` break a `system` through the relay of the local
+stack, `clock` and `disk`. `verify` looks for every acknowledged event in Kafka and reads the ledger. `run` does all of
+it. `rolling`, `outage` and `durability` each measure one thing.
 """

@@ -1,14 +1,14 @@
-"""Clocks that can be set: Debian's libfaketime, told by a file what a process shall take for the time."""
+"""Adjustable clocks: Debian's libfaketime, which reads the time of a process from a file."""
 
 import contextlib
 from pathlib import Path
 
 _LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib/faketime/libfaketimeMT.so.1")
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the library leaves its files
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the library's directory
 
 
 def find_library() -> Path | None:
-    """Return libfaketime's library for programs with threads; None where the package `faketime` is not installed."""
+    """Return libfaketime's library for threaded programs, or None when the package `faketime` is not installed."""
     for pattern in _LIBRARIES:
         for found in Path("/").glob(pattern.removeprefix("/")):
             return found
@@ -16,17 +16,17 @@ def find_library() -> Path | None:
 
 
 class Clock:
-    """The wall clock of one process; its monotonic clock goes on as it does when a machine's clock is set."""
+    """The wall clock of one process. Its monotonic clock is not changed."""
 
     def __init__(self, library: Path, file: Path) -> None:
-        """Read the time from the file within a second of each change."""
+        """Write the clock's time to `file`, which the process reads within a second of each change."""
         self._library = library
         self._file = file
         self.step(0)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the process must be started with."""
+        """The variables to start the process with."""
         return {
             "LD_PRELOAD": str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
@@ -35,14 +35,14 @@ class Clock:
         }
 
     def step(self, seconds: int) -> None:
-        """Set it that much ahead of the machine's clock, or behind it."""
+        """Set the clock ahead of the machine's clock (or behind it) by this many seconds."""
         fresh = self._file.with_suffix(".new")
         fresh.write_text(f"{seconds:+d}\n")
         fresh.replace(self._file)
 
 
 def remove_leftovers(pid: int) -> None:
-    """Remove what the library keeps in shared memory for a process that was killed and could not do it itself."""
+    """Delete the library's files in shared memory of killed processes."""
     for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
         with contextlib.suppress(OSError):
             (_SHARED_MEMORY / name).unlink()

@@ -1,4 +1,4 @@
-"""A small disk that can be filled: a tmpfs that only one keeper process, and who enters its namespace, can see."""
+"""A small disk that can be filled: a tmpfs in the namespace of a keeper process."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ _BLOCK = b"\0" * 65_536
 
 
 def can_mount() -> bool:
-    """Whether this user may mount a file system in a namespace of its own."""
+    """Return whether this user may mount a file system in its own namespace."""
     if os.geteuid() != 0 or not (shutil.which("unshare") and shutil.which("nsenter")):
         return False
     probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "push", "/mnt"]
@@ -20,7 +20,7 @@ def can_mount() -> bool:
 
 
 class SmallDisk:
-    """A tmpfs of `size` bytes at `place`, which the kernel takes away with its keeper: nothing can be left mounted."""
+    """A tmpfs of `size` bytes at `place`. The kernel removes it when its keeper ends, so no mount is left behind."""
 
     def __init__(self, place: Path, *, size: int, log: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
@@ -30,26 +30,26 @@ class SmallDisk:
         self.keeper = LocalProcess("disk", command, log=log, env=os.environ, cwd=place)
 
     def start(self) -> None:
-        """Mount it; raises ProcessFailed where that is not allowed."""
+        """Mount it. Raises ProcessFailed when that is not allowed."""
         self.keeper.start()
         self.keeper.wait_until((self._seen / "mounted").exists, timeout_s=_START_S)
 
     def stop(self) -> None:
-        """Let it go, with what is on it."""
+        """Unmount it and drop its data."""
         self.keeper.kill()
 
     @property
     def within(self) -> tuple[str, ...]:
-        """The command that becomes another one, which sees this disk at its place."""
+        """A command that runs another command with this disk mounted."""
         return ("nsenter", "--mount", f"--target={self.keeper.pid}", f"--wd={Path.cwd()}")
 
     @property
     def _seen(self) -> Path:
-        """The disk as it is seen from here."""
+        """The path of the disk as seen from this process."""
         return Path(f"/proc/{self.keeper.pid}/root") / self._place.relative_to("/")
 
     def fill(self) -> None:
-        """Take every free byte."""
+        """Allocate every free byte."""
         with (self._seen / "ballast").open("ab", buffering=0) as ballast:
             while True:
                 try:
@@ -58,5 +58,5 @@ class SmallDisk:
                     return
 
     def free(self) -> None:
-        """Give back what `fill` took."""
+        """Free the bytes that `fill` allocated."""
         (self._seen / "ballast").unlink(missing_ok=True)

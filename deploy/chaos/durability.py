@@ -1,8 +1,8 @@
-"""What is really lost of what was confirmed: measured by killing the server, and by watching its syncs.
+"""Measure how many confirmed events are lost, by killing the server and by tracing its syncs.
 
-A kill of the process leaves the kernel's page cache as it is, so what was written is still there. A power cut does not:
-it may take what no sync had covered. That is not tried but computed: strace tells when each write was made and when
-each sync began and ended; at a random moment, what was written since the last sync that had ended began is at risk.
+A kill of the process keeps the kernel's page cache, so written data stay. A power cut can lose what no sync covered.
+We compute that instead of trying it: strace records the time of each write and the begin and end of each sync. At a
+random moment, everything written after the begin of the last completed sync is at risk.
 """
 
 import asyncio
@@ -54,32 +54,32 @@ _LIST = "durability"
 
 
 class LossRow(NamedTuple):
-    """What one store, set in one way, may lose."""
+    """The loss of one store with one setting."""
 
     store: str
     confirmed: int
-    """Events confirmed before the kills, over all of them."""
+    """Confirmed events before the kills, in total."""
     lost_at_kill: int
     at_risk: Sequence[AtRisk]
-    """What a power cut would take, at random moments."""
+    """Events that a power cut would lose, at random moments."""
 
 
 class Store(Protocol):
-    """A server that events are written to."""
+    """A server that stores events."""
 
     name: str
     process: LocalProcess
     pattern: str
-    """Which files hold events."""
+    """A pattern of the files that hold events."""
 
     async def start(self) -> None:
-        """Start it, on what it has; it answers when this returns."""
+        """Start the server on its existing data. Returns when it responds."""
 
     async def write(self, ids: Sequence[str]) -> None:
-        """Write events and return when it has confirmed them; raises OSError."""
+        """Write events and return when they are confirmed. Raises OSError."""
 
     async def read(self) -> set[str]:
-        """Return the ids that are there."""
+        """Return the ids of the stored events."""
         ...
 
     async def close(self) -> None:
@@ -87,7 +87,7 @@ class Store(Protocol):
 
 
 class RedisStore:
-    """Redis with one of its policies for syncing the append-only file."""
+    """Redis with one of its sync policies for the append-only file."""
 
     pattern = "*.aof"
 
@@ -99,20 +99,17 @@ class RedisStore:
         self.process.command = (*self.process.command, "--appendfsync", policy)
 
     async def start(self) -> None:
-        """Start it."""
-        await self._client.connection_pool.disconnect()  # those to a server that was killed
+        await self._client.connection_pool.disconnect()  # connections to a killed server
         self.process.start()
         await asyncio.to_thread(self._server.wait_ready)
 
     async def write(self, ids: Sequence[str]) -> None:
-        """Append to a list."""
         try:
             await self._client.rpush(_LIST, *(_padded(event_id) for event_id in ids))
         except RedisError as error:
             raise ConnectionError from error
 
     async def read(self) -> set[str]:
-        """Return the ids that are there."""
         entries = await self._client.lrange(_LIST, 0, -1)
         return {entry.partition(b" ")[0].decode() for entry in entries if isinstance(entry, bytes)}
 
@@ -122,7 +119,7 @@ class RedisStore:
 
 
 class KafkaStore:
-    """Apache Kafka, one broker, acks=all, which syncs when the kernel wants to."""
+    """Apache Kafka with one broker and acks=all. The kernel decides when to sync."""
 
     name = "Kafka, acks=all, one replica"
     pattern = f"{names.EVENTS_TOPIC}-*/*.log"
@@ -134,7 +131,6 @@ class KafkaStore:
         self._producer = EventProducer(KafkaSettings.from_env(settings))
 
     async def start(self) -> None:
-        """Start it."""
         self.process.start()
         await asyncio.to_thread(self._broker.wait_ready)
         plans = topic_plans(partitions=1, replication=1, max_event_bytes=262_144)
@@ -149,7 +145,6 @@ class KafkaStore:
             raise ConnectionError from error
 
     async def read(self) -> set[str]:
-        """Return the ids that are there."""
         return set((await verify.read_topics(self._broker.bootstrap_servers)).records)
 
     async def close(self) -> None:
@@ -158,9 +153,9 @@ class KafkaStore:
 
 
 def measure_and_tell() -> None:
-    """Measure every store and print the table. Raises OperatorError where strace is missing."""
+    """Measure every store and print the table. Raises OperatorError without strace."""
     if shutil.which("strace") is None:
-        raise OperatorError("strace is not installed.")
+        raise OperatorError("strace is not installed: apt-get install strace")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console = Console()
     with tempfile.TemporaryDirectory(prefix="push-durability-") as folder:
@@ -173,15 +168,15 @@ def measure_and_tell() -> None:
             place.mkdir()
             rows.append(run_interruptible(measure(make, place)))
     console.print(table(rows))
-    console.print(f"{_WRITES_PER_S * _EVENTS_A_WRITE:,.0f} events of {_EVENT_BYTES} bytes a second were offered.")
+    console.print(f"load: {_WRITES_PER_S * _EVENTS_A_WRITE:,.0f} events of {_EVENT_BYTES} bytes a second")
     expire_s = int(Path("/proc/sys/vm/dirty_expire_centisecs").read_text()) / 100
     console.print(
-        f"What nobody syncs, the kernel writes out once it is {expire_s:.0f} s old; that is not counted as safe."
+        f"Without a sync the kernel writes data after {expire_s:.0f} s. The table does not count that as safe."
     )
 
 
 async def measure(make: Callable[[Path], Store], folder: Path) -> LossRow:
-    """Kill a store under load a few times, then watch its syncs; its data is in `folder`."""
+    """Kill a store under load several times, then trace its syncs. Its data is in `folder`."""
     store = make(folder / "kills")
     confirmed: set[str] = set()
     async with _stopping(store):
@@ -209,15 +204,15 @@ async def measure(make: Callable[[Path], Store], folder: Path) -> LossRow:
 
 
 def look_at_random(samples: Sequence[Sample], calls: Sequence[Call], store: Store) -> list[AtRisk]:
-    """Look at random moments; the first two seconds, before anything was synced, are left out."""
+    """Compute the loss at random moments. The first two seconds, before the first sync, are left out."""
     of_events = [call for call in calls if Path(call.path).match(store.pattern)]
-    dice = random.Random(0)  # noqa: S311 - nobody's secret
+    dice = random.Random(0)  # noqa: S311 - not a secret
     moments = [dice.uniform(samples[0].at_s + 2, samples[-1].at_s - 0.1) for _ in range(_MOMENTS)]
     return [at_risk(samples, of_events, moment_s) for moment_s in moments]
 
 
 def table(rows: Sequence[LossRow]) -> Table:
-    """Lay the figures out."""
+    """Return the results as a table."""
     shown = Table(box=None)
     shown.add_column("store")
     titles = ("confirmed", "lost at SIGKILL", "lost at a power cut, median", "most", "oldest of them, median", "most")
@@ -238,7 +233,7 @@ def table(rows: Sequence[LossRow]) -> Table:
 
 
 class _Writing:
-    """Writers that append without pause, at a rate, until the store is gone or the block is over."""
+    """Writers that append at a fixed rate until the store is gone or the block ends."""
 
     def __init__(self, store: Store) -> None:
         self.confirmed: set[str] = set()
@@ -246,7 +241,7 @@ class _Writing:
         self._ending = False
 
     def end(self) -> None:
-        """Write no more. Not a cancellation, which the Redis client loses at times on Python 3.11."""
+        """Stop writing. Not by cancellation, which the Redis client sometimes swallows on Python 3.11."""
         self._ending = True
 
     async def run(self) -> None:
@@ -287,7 +282,7 @@ async def _stopping(store: Store) -> AsyncIterator[None]:
 
 @contextlib.contextmanager
 def _sampling(writing: _Writing) -> Iterator[list[Sample]]:
-    """Sample from a thread of its own, which the load does not delay; the last time when the block is over."""
+    """Sample in a separate thread, which the load does not delay. The last sample is taken at the end of the block."""
     samples: list[Sample] = []
     over = threading.Event()
 
@@ -307,13 +302,13 @@ def _sampling(writing: _Writing) -> Iterator[list[Sample]]:
 
 
 def _traced(command: Sequence[str], trace: Path) -> tuple[str, ...]:
-    """Put strace before the server itself, not before what prepares it."""
+    """Put strace before the server, after the commands that prepare it."""
     words = list(command)
     at = words.index("--then") + 1 if "--then" in words else 0
     return (*words[:at], *_STRACE, str(trace), *words[at:])
 
 
 def _padded(event_id: str) -> bytes:
-    # Of bytes that nothing makes shorter: Kafka's batches are compressed.
-    filling = random.Random(event_id).randbytes(_EVENT_BYTES - len(event_id) - 1)  # noqa: S311 - only filling
+    # Random bytes can't be compressed: Kafka's batches are compressed.
+    filling = random.Random(event_id).randbytes(_EVENT_BYTES - len(event_id) - 1)  # noqa: S311 - not a secret
     return event_id.encode() + b" " + filling

@@ -1,4 +1,4 @@
-"""The faults: each breaks one thing for a while. Whoever strikes heals the system afterwards."""
+"""The faults. Each breaks one thing for a while. The caller heals the system afterwards."""
 
 import asyncio
 import random
@@ -15,19 +15,19 @@ from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
 
 Strike = Callable[[ChaosSystem, random.Random], Awaitable[str]]
-"""Breaks something as the dice say, waits as long, and returns what was done. The dice are all it draws from."""
+"""Inject the fault, wait, and return a description. All randomness comes from the generator that is passed in."""
 
 _CLOCK_STEP_S = 3600
 _POISON = b"\x00this is no entry of the list"
 
 
 class Fault(NamedTuple):
-    """One kind of fault."""
+    """A kind of fault."""
 
     name: str
     strike: Strike
     why_not: Callable[[ChaosSystem], str] = lambda _system: ""
-    """Says in a sentence why this fault can't be played here; empty when it can."""
+    """Return why this fault can't be injected here. Empty when it can."""
 
 
 async def _kill(system: ChaosSystem, dice: random.Random, *, among: Callable[[ChaosSystem], Sequence[object]]) -> str:
@@ -35,7 +35,7 @@ async def _kill(system: ChaosSystem, dice: random.Random, *, among: Callable[[Ch
     gone_s = dice.uniform(0, 3)
     await system.take_down(process, kill=True)
     await asyncio.sleep(gone_s)
-    return f"SIGKILL of {process.name}, {gone_s:.1f} s away"
+    return f"SIGKILL of {process.name}, down for {gone_s:.1f} s"
 
 
 async def _pause(system: ChaosSystem, dice: random.Random, *, among: Callable[[ChaosSystem], Sequence[object]]) -> str:
@@ -59,7 +59,7 @@ async def _away(
     away_s = dice.uniform(shortest_s, longest_s)
     await system.take_down(server)
     await asyncio.sleep(away_s)
-    return f"SIGTERM of {server.name}, {away_s:.1f} s away"
+    return f"SIGTERM of {server.name}, down for {away_s:.1f} s"
 
 
 async def _disk_full(system: ChaosSystem, dice: random.Random) -> str:
@@ -69,7 +69,7 @@ async def _disk_full(system: ChaosSystem, dice: random.Random) -> str:
     await system.take_down(system.redis)
     await asyncio.sleep(full_s)
     what = "a full disk" if system.disk is not None else "a small spool"
-    return f"Redis away for {full_s:.1f} s, a tracker with {what}"
+    return f"Redis down for {full_s:.1f} s, a tracker with {what}"
 
 
 async def _latency(system: ChaosSystem, dice: random.Random) -> str:
@@ -83,14 +83,14 @@ async def _stall(system: ChaosSystem, dice: random.Random) -> str:
     lasting_s = dice.uniform(1, 6)
     system.relay.stall()
     await asyncio.sleep(lasting_s)
-    return f"nothing passes to and from Redis for {lasting_s:.1f} s"
+    return f"no bytes to and from Redis for {lasting_s:.1f} s"
 
 
 async def _cut(system: ChaosSystem, dice: random.Random) -> str:
     lasting_s = dice.uniform(0, 4)
     system.relay.cut()
     await asyncio.sleep(lasting_s)
-    return f"connections to Redis cut, none made for {lasting_s:.1f} s"
+    return f"connections to Redis reset and refused for {lasting_s:.1f} s"
 
 
 async def _clock_step(system: ChaosSystem, dice: random.Random) -> str:
@@ -103,13 +103,13 @@ async def _clock_step(system: ChaosSystem, dice: random.Random) -> str:
 
 
 async def _poison(system: ChaosSystem, dice: random.Random) -> str:
-    """Put entries into the list that no kafkastore can read, entered into the books as a tracker would."""
+    """Push undecodable entries and count them as accepted in the ledger, as a tracker does."""
     count = dice.randrange(1, 5)
     async with Redis.from_url(system.stack.redis_url) as redis, redis.pipeline(transaction=True) as transaction:
         transaction.rpush(names.RAW_EVENTS_LIST, *[_POISON] * count)
         transaction.hincrby(names.LEDGER, "accepted", count)
         await transaction.execute()
-    return f"{count} unreadable entries"
+    return f"{count} undecodable entries"
 
 
 def _process(one: object) -> LocalProcess:
@@ -117,15 +117,15 @@ def _process(one: object) -> LocalProcess:
         return one.process
     if isinstance(one, LocalProcess):
         return one
-    raise TypeError(f"{one!r} is no process")
+    raise TypeError(f"{one!r} is not a process")
 
 
 def _without_storage(system: ChaosSystem) -> str:
-    return "" if system.stack.kafka.kind == "apache" else "Tansu keeps nothing over a restart."
+    return "" if system.stack.kafka.kind == "apache" else "Tansu loses its data at a restart"
 
 
 def _without_clocks(system: ChaosSystem) -> str:
-    return "" if system.clocks else "Debian's package faketime is not installed."
+    return "" if system.clocks else "Debian's package faketime is not installed"
 
 
 FAULTS = (
@@ -160,14 +160,14 @@ FAULTS = (
 
 
 def sequence(faults: Sequence[Fault], seed: int) -> Iterator[tuple[Fault, random.Random]]:
-    """Draw faults without end, each with dice of its own: the same for the same seed, whatever happens meanwhile.
+    """Yield faults without end, each with its own random generator. Equal seeds yield equal faults.
 
-    Each comes once before any comes twice, so that a run of a few minutes has seen all.
+    Every fault occurs once before any occurs twice, so a run of a few minutes includes all.
     """
     number = 0
     while True:
         order = list(faults)
-        random.Random(f"{seed}/{number}").shuffle(order)  # noqa: S311 - dice with a seed make a run repeatable
+        random.Random(f"{seed}/{number}").shuffle(order)  # noqa: S311 - a seed makes a run repeatable
         for fault in order:
             number += 1
             yield fault, random.Random(f"{seed}/{number}/{fault.name}")  # noqa: S311 - as above

@@ -1,6 +1,6 @@
-"""The load: clients that send events at a steady rate and remember which of them were answered 2xx.
+"""The load: clients that send events at a fixed rate and remember which were acknowledged with 2xx.
 
-Written on plain sockets, since an HTTP library that sends a request again by itself would hide what this is to see.
+It uses plain sockets: an HTTP library with its own retries would hide failures.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from deploy.develop.localstack.ports import LOOPBACK
 
 _LONGEST_DELAY_S = 0.5
-"""What could not be sent in its time is not sent all at once later: the schedule moves instead."""
+"""The greatest delay of the schedule. A load that falls further behind moves its schedule and sends no burst."""
 _PAUSE_AFTER_FAILURE_S = 0.05
 
 
@@ -25,27 +25,27 @@ class LoadRequest(NamedTuple):
 
 
 class LoadCounts:
-    """What came of the requests so far."""
+    """The counts of requests by result."""
 
     def __init__(self) -> None:
         self.sent = 0
-        """Requests, each attempt."""
+        """Attempts to send a request."""
         self.acknowledged: set[str] = set()
-        """Ids of the events that the system has promised to keep."""
+        """Ids of events with a 2xx response: the system must not lose them."""
         self.refused = 0
-        """Answers 503."""
+        """Responses with status 503."""
         self.broken: Counter[str] = Counter()
-        """Attempts without an response, by reason."""
+        """Attempts without a response, by reason."""
         self.other: Counter[str] = Counter()
-        """Answers that are neither 2xx nor 503, and entries of a batch that were not stored: there should be none."""
+        """Other statuses than 2xx and 503, and batch entries that were not stored. None is expected."""
         self.given_up = 0
-        """Requests that were never answered 2xx."""
+        """Requests that never got a 2xx response."""
 
 
 def requests(prefix: str, *, batch_every: int = 10, batch_events: int = 5) -> Iterator[LoadRequest]:
-    """Make requests without end: GETs with an Idempotency-Key, and each `batch_every`-th a POST /batch.
+    """Yield requests without end: GETs with an Idempotency-Key, and a POST /batch as every `batch_every`-th.
 
-    0 makes GETs only. Ids begin with `prefix`.
+    With 0 all are GETs. The ids begin with `prefix`.
     """
     number = 0
     while True:
@@ -57,14 +57,14 @@ def requests(prefix: str, *, batch_every: int = 10, batch_events: int = 5) -> It
 
 
 def pixel(event_id: str) -> LoadRequest:
-    """Make a GET of a pixel; one device in fifty, so that all partitions are used."""
+    """Return a GET of a pixel, from one of fifty devices, which use all partitions."""
     device = sum(event_id.encode()) % 50
     head = f"GET /t/chaos.gif?di=device-{device} HTTP/1.1\r\nHost: trk.example\r\nIdempotency-Key: {event_id}\r\n\r\n"
     return LoadRequest(head.encode(), (event_id,))
 
 
 def batch(event_ids: Iterator[str]) -> LoadRequest:
-    """Make a POST /batch with one entry an id."""
+    """Return a POST /batch with an entry for each id."""
     ids = tuple(event_ids)
     body = json.dumps({"events": [{"type": "chaos", "id": event_id, "params": {"di": event_id}} for event_id in ids]})
     head = (
@@ -80,13 +80,13 @@ class LoadResponse(NamedTuple):
     status: int
     body: bytes
     closes: bool
-    """Whether the server said that it will close the connection."""
+    """Whether the server announces that it closes the connection."""
 
 
 async def read_response(reader: asyncio.StreamReader) -> LoadResponse:
-    """Read one answer with a Content-Length.
+    """Read one response with a Content-Length.
 
-    Raises OSError or asyncio.IncompleteReadError when no whole one comes.
+    Raises OSError or asyncio.IncompleteReadError when it is incomplete.
     """
     head = await reader.readuntil(b"\r\n\r\n")
     status_line, *lines = head.decode("latin-1").split("\r\n")
@@ -96,7 +96,7 @@ async def read_response(reader: asyncio.StreamReader) -> LoadResponse:
 
 
 def stored_ids(request: LoadRequest, response: LoadResponse) -> set[str]:
-    """Return which of a request's events a 2xx answer promises to keep."""
+    """Return the ids of a request's events that a 2xx response acknowledges."""
     if not request.message.startswith(b"POST /batch"):
         return set(request.ids)
     results = json.loads(response.body)["results"]
@@ -106,7 +106,7 @@ def stored_ids(request: LoadRequest, response: LoadResponse) -> set[str]:
 class ChaosLoad:
     """Sends `source` to trackers on `ports` of loopback at `rate` requests a second while `run` runs."""
 
-    def __init__(  # noqa: PLR0913 - how a load differs from another
+    def __init__(  # noqa: PLR0913 - the parameters of a load
         self,
         ports: Sequence[int],
         source: Iterator[LoadRequest],
@@ -116,9 +116,9 @@ class ChaosLoad:
         attempts: int = 3,
         timeout_s: float = 5.0,
     ) -> None:
-        """Keep `connections` open over all ports; a request that is not answered is sent again under its ids.
+        """Keep `connections` open over all ports. A request without a 2xx response is sent again with the same ids.
 
-        It gets `attempts`, each at the next port; an attempt is broken when it takes longer than `timeout_s`.
+        It has `attempts`, each at the next port. An attempt fails after `timeout_s`.
         """
         self.counts = LoadCounts()
         self._ports = ports
@@ -138,7 +138,7 @@ class ChaosLoad:
                 clients.create_task(self._client(number))
 
     def end(self) -> None:
-        """Begin nothing new; `run` returns when what is in flight has been answered or given up."""
+        """Start no new request. `run` returns when all requests in flight are finished."""
         self._ending = True
 
     async def _client(self, number: int) -> None:
@@ -164,7 +164,7 @@ class ChaosLoad:
         self.counts.given_up += 1
 
     async def _attempt(self, request: LoadRequest, connection: "_Connection") -> bool:
-        """Send it once; whether all of it was answered for."""
+        """Send the request once. Return whether all of its events were acknowledged."""
         counts = self.counts
         counts.sent += 1
         try:
@@ -173,7 +173,7 @@ class ChaosLoad:
             counts.broken[type(error).__name__] += 1
             connection.close()
             return False
-        if response.status == 503:  # noqa: PLR2004 - as the status line has it
+        if response.status == 503:  # noqa: PLR2004 - an HTTP status
             counts.refused += 1
             return False
         if not 200 <= response.status < 300:  # noqa: PLR2004 - as above
@@ -187,14 +187,14 @@ class ChaosLoad:
 
 
 class _Connection:
-    """A connection that is kept open while the server lets it, and opened anew when needed."""
+    """A persistent connection, which is opened again when the server has closed it."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, message: bytes) -> LoadResponse:
-        if self._streams is None or self._streams[0].at_eof():  # closed while idle: nothing was sent into it
+        if self._streams is None or self._streams[0].at_eof():  # the server closed it while it was idle
             self.close()
             self._streams = await asyncio.open_connection(LOOPBACK, self._port)
         reader, writer = self._streams

@@ -1,4 +1,4 @@
-"""Kafka away under load: what kafkastore holds meanwhile, and how fast it catches up afterwards."""
+"""An outage of Kafka under load: how much memory kafkastore needs, and how fast it catches up."""
 
 import asyncio
 import time
@@ -13,31 +13,31 @@ from deploy.chaos.system import ChaosSystem
 from services.backbone.queue import Books, EventQueue
 
 _POLL_S = 0.5
-_WARM_UP_S = 5.0  # until the processes hold what they hold when they work
+_WARM_UP_S = 5.0  # until the memory of the processes is stable
 _CATCH_UP_LIMIT_S = 120.0
 _BATCH_EVENTS = 20
 
 
 class OutageResult(NamedTuple):
-    """What one absence of the broker came to."""
+    """The result of one outage of the broker."""
 
     acknowledged: frozenset[str]
     rss_before: int
-    """Memory of the kafkastores together when the broker went, in bytes."""
+    """Memory of all kafkastores when the outage began, in bytes."""
     rss_most: int
-    """The most that they held until all was caught up."""
+    """Their peak memory until they had caught up, in bytes."""
     backlog: int
-    """Events that waited when the broker was back."""
+    """Events in the queue at the end of the outage."""
     caught_up_s: float
-    """From the broker's return until nothing waited, the load going on."""
+    """Seconds from the end of the outage until the queue was empty, under load."""
     live_rate: float
-    """Events that came in a second meanwhile."""
+    """New events a second during the catch-up."""
     catch_up_rate: float
-    """Events that kafkastores shipped a second while they caught up."""
+    """Events a second that kafkastores shipped during the catch-up."""
 
 
 class _Meter:
-    """Reads the kafkastores' memory and the books of Redis itself, which answers while kafkastores are busy."""
+    """Reads the kafkastores' memory and the ledger in Redis, which responds while kafkastores are busy."""
 
     def __init__(self, system: ChaosSystem, redis: Redis) -> None:
         self._processes = [psutil.Process(service.pid) for service in system.kafkastores]
@@ -60,7 +60,7 @@ async def measure(
     away_s: float,
     rate: float,
 ) -> OutageResult:
-    """Let the broker be away that long while clients send batches at `rate` events a second."""
+    """Stop the broker for `away_s` while clients send batches at `rate` events a second."""
     source = requests(f"away-{time.time_ns()}", batch_every=1, batch_events=_BATCH_EVENTS)
     load = ChaosLoad(system.tracker_ports, source, rate=rate / _BATCH_EVENTS, connections=32)
     async with Redis.from_url(system.stack.redis_url) as redis, asyncio.TaskGroup() as tasks:

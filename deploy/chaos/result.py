@@ -1,4 +1,4 @@
-"""What a chaos run came to, and what of it must not be."""
+"""The result of a chaos run, and which of its numbers are failures."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -7,67 +7,67 @@ from rich.table import Table
 
 
 class ChaosResult(NamedTuple):
-    """What one run came to."""
+    """The result of one run."""
 
     seed: int
     acknowledged: int
-    """Ids that were answered 2xx."""
+    """Ids of events with a 2xx response."""
     lost: int
-    """Of these, those that are neither in the topic nor in the dead letters."""
+    """Acknowledged ids that are neither in the topic nor in the dead letters."""
     duplicates: int
     """Records in the topic beyond the first of each id."""
     dead: int
     refused_503: int
     broken: int
-    """Attempts that got no response."""
+    """Attempts without a response."""
     unexpected: int
-    """Answers that there should be none of."""
+    """Responses that must not occur."""
     accepted: int
     produced: int
     waiting: int
     unaccounted: int
     unconfirmed: int
-    """What the books call produced or dead and the topics do not hold."""
+    """Events that are produced or dead in the ledger and missing in the topics."""
     unique: int
     """Ids in the topic."""
     counted: int
     """Sum of event_counter's counts."""
     drained: bool
-    """Whether everything came to rest in time."""
+    """Whether the queue was empty and all events counted in time."""
     longest_drain_s: float
-    """The longest time from the end of a fault until no more waited than comes in a second."""
+    """The longest time from the end of a fault until the queue held less than a second's events."""
     faults: Mapping[str, int]
     skipped: Mapping[str, str]
-    """Faults that can't be played here, and why."""
+    """Faults that can't be injected here, and why."""
     died: Sequence[str]
-    """Processes that ended by themselves."""
+    """Processes that ended unexpectedly."""
     seconds: float
 
     @property
     def complaints(self) -> list[str]:
-        """What must not be, in sentences; none when all is well."""
+        """The failures as sentences. Empty after a good run."""
         faults = {
-            f"{self.lost:,} answered events are lost": self.lost,
-            f"the books do not balance: {self.unaccounted:,} unaccounted for": self.unaccounted,
-            f"{self.unconfirmed:,} events are in the books and not in Kafka": self.unconfirmed,
-            f"{self.waiting:,} events still wait": self.waiting,
-            "not everything came to rest in time": not self.drained,
+            f"{self.lost:,} acknowledged events are lost": self.lost,
+            f"the ledger does not balance: {self.unaccounted:,} unaccounted for": self.unaccounted,
+            f"{self.unconfirmed:,} events are in the ledger and not in Kafka": self.unconfirmed,
+            f"{self.waiting:,} events are still in the queue": self.waiting,
+            "the system did not drain in time": not self.drained,
             f"event_counter counted {self.counted:,}, and the topic holds {self.unique:,} ids": (
                 self.counted != self.unique
             ),
-            f"{self.unexpected:,} answers were neither 2xx nor 503": self.unexpected,
+            f"{self.unexpected:,} responses were neither 2xx nor 503": self.unexpected,
             "; ".join(self.died): len(self.died),
         }
         return [sentence for sentence, is_so in faults.items() if is_so]
 
     @property
     def exit_code(self) -> int:
-        """0 when nothing was lost and the books balance."""
+        """0 when nothing was lost and the ledger balances."""
         return 1 if self.complaints else 0
 
 
 def result_table(result: ChaosResult) -> Table:
-    """Lay the result out for a terminal."""
+    """Return the result as a table for a terminal."""
     table = Table(box=None, show_header=False)
     for name, value in result._asdict().items():
         if isinstance(value, Mapping):

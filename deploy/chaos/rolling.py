@@ -1,4 +1,4 @@
-"""Rolling restarts: one process after the other stops and starts behind a proxy that sends all requests on."""
+"""Rolling restarts: restart one process after the other behind a proxy that forwards all requests."""
 
 import asyncio
 import os
@@ -17,10 +17,10 @@ from deploy.errors import OperatorError
 
 _START_S = 10
 _STOP_S = 10
-"""How long a process may take to end after SIGTERM: what container platforms commonly give it."""
+"""Grace period after SIGTERM, a common default of container platforms."""
 
-# A request whose connection breaks is sent to the next tracker: by nginx's own rule only where sending it twice does no
-# harm, and what a tracker is sent twice under one id is counted once.
+# nginx sends a request to the next tracker when its connection breaks. By its own rule it repeats only idempotent
+# requests. A repeated request has the same event id, so it is counted once.
 _CONFIGURATION = """
 daemon off;
 worker_processes 1;
@@ -53,16 +53,16 @@ http {{
 
 
 class Proxy:
-    """nginx before several trackers, with connections that it keeps open to each. Use it as a context manager."""
+    """nginx before several trackers, with persistent connections to each. Use it as a context manager."""
 
     def __init__(self, ports: Sequence[int], *, folder: Path, resend_posts: bool = True) -> None:
-        """Send what a tracker did not answer to another one; POSTs too with `resend_posts`."""
+        """Send failed requests to another tracker, with `resend_posts` also POSTs."""
         binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if binary is None:
-            raise OperatorError("nginx is not installed.")
+            raise OperatorError("nginx is not installed: apt-get install nginx")
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
-        # One failure must not make it shun a tracker for ten seconds: with all shunned it would answer 502 itself.
+        # By default nginx avoids a server for ten seconds after one failure. Without a server left it responds 502.
         servers = "\n".join(f"        server {LOOPBACK}:{port} max_fails=0;" for port in ports)
         text = _CONFIGURATION.format(
             folder=folder,
@@ -76,18 +76,18 @@ class Proxy:
         self.process = LocalProcess("nginx", command, log=folder / "nginx.log", env=os.environ, cwd=folder)
 
     def __enter__(self) -> Self:
-        """Start it; it listens when this returns."""
+        """Start nginx. Returns when it listens."""
         self.process.start()
         self.process.wait_until(lambda: is_listening(self.port), timeout_s=_START_S)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it."""
+        """Stop nginx."""
         self.process.stop()
 
 
 class Rolled(NamedTuple):
-    """What rolling restarts came to."""
+    """The result of rolling restarts."""
 
     counts: LoadCounts
     exit_codes: list[int]
@@ -96,17 +96,17 @@ class Rolled(NamedTuple):
 
     @property
     def client_errors(self) -> int:
-        """Attempts that a client saw fail."""
+        """Failed attempts of the clients."""
         return self.counts.refused + self.counts.broken.total() + self.counts.other.total()
 
 
 async def roll(
     services: Sequence[ServiceProcess], proxy: Proxy, source: Iterator[LoadRequest], *, restarts: int, rate: float
 ) -> Rolled:
-    """Restart the services in turn, `restarts` times in all, while clients send `source` through the proxy.
+    """Restart the services in turn, `restarts` times in total, while clients send `source` through the proxy.
 
-    Each is asked to stop, has ended by itself, and is ready again before the next one's turn. Raises ProcessFailed when
-    one takes too long for either.
+    Each service is stopped by SIGTERM and ready again before the next one is restarted. Raises ProcessFailed when a
+    service takes too long.
     """
     load = ChaosLoad([proxy.port], source, rate=rate, attempts=1)
     codes: list[int] = []

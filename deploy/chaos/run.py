@@ -1,4 +1,4 @@
-"""One chaos run: load, faults at random, then the verdict."""
+"""One chaos run: load, random faults, then the result."""
 
 import asyncio
 import contextlib
@@ -29,30 +29,30 @@ from deploy.operate.status import StatusError, StatusReader
 from services.backbone.counters import CounterStore
 
 EVENT_COUNTER = "event_counter"
-_RECOVERY_LIMIT_S = 60.0  # between faults; what takes longer is told, and goes on beside the next fault
-_SETTLE_LIMIT_S = 180.0  # at the end: longer than a lease, a rebalance and a client's longest pause together
+_RECOVERY_LIMIT_S = 60.0  # after a fault; a longer recovery is reported and continues during the next fault
+_SETTLE_LIMIT_S = 180.0  # at the end: longer than a lease, a rebalance and a client's longest back-off together
 _POLL_S = 0.5
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.3, 2.0
 
 
 class ChaosOptions(NamedTuple):
-    """What a run is to be."""
+    """The options of a run."""
 
     minutes: float
     seed: int
     rate: float
     faults: Sequence[Fault]
     again: str
-    """The command that plays the same faults again."""
+    """The command that repeats the same faults."""
 
 
 def parse(*, minutes: str, seed: str, rate: str, only: str) -> ChaosOptions:
-    """Read what an operator typed; an empty seed is drawn. Raises OperatorError."""
+    """Parse the flags. Without a seed a random one is chosen. Raises OperatorError."""
     faults = [fault for fault in FAULTS if only in fault.name]
     if not faults:
-        raise OperatorError(f"--only {only}: no fault is called so; there are {', '.join(f.name for f in FAULTS)}")
+        raise OperatorError(f"--only {only}: no fault has this name. The faults: {', '.join(f.name for f in FAULTS)}.")
     if seed and not seed.isdecimal():
-        raise OperatorError(f"--seed {seed}: it is a whole number")
+        raise OperatorError(f'--seed: invalid number "{seed}". Use a whole number.')
     number = int(seed) if seed else random.SystemRandom().randrange(1_000_000)
     again = f"python3 tasks.py chaos --minutes {minutes} --seed {number} --rate {rate}" + (
         f" --only '{only}'" if only else ""
@@ -66,18 +66,18 @@ def _positive(name: str, text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise OperatorError(f"--{name} {text}: it is a number more than 0")
+        raise OperatorError(f'--{name}: invalid number "{text}". Use a number above 0.')
     return value
 
 
 def run_chaos(options: ChaosOptions, *, kafka: KafkaChoice, json_output: bool) -> ChaosResult:
-    """Start a system, hurt it, print what came of it.
+    """Start a system, inject faults, and print the result.
 
     With `json_output` the last line on standard output is one JSON object; all else goes to standard error.
     """
     console = Console(stderr=json_output)
-    console.print(f"seed {options.seed}; the same faults again: {options.again}", highlight=False, soft_wrap=True)
-    # What the client logs while a broker is away is not the subject here.
+    console.print(f"seed {options.seed}, repeat with: {options.again}", highlight=False, soft_wrap=True)
+    # The Kafka client logs every failed connection during an outage.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     with LocalStack(kafka=kafka, say=console.print) as stack:
         result = run_interruptible(hurt(stack, options, console=console))
@@ -86,14 +86,14 @@ def run_chaos(options: ChaosOptions, *, kafka: KafkaChoice, json_output: bool) -
     for complaint in result.complaints:
         console.print(complaint, style="bold red")
     if result.complaints:
-        console.print(f"logs: {logs}\nthe same faults again: {options.again}", highlight=False, soft_wrap=True)
+        console.print(f"logs: {logs}\nrepeat with: {options.again}", highlight=False, soft_wrap=True)
     if json_output:
         sys.stdout.write(json.dumps(result._asdict() | {"again": options.again}) + "\n")
     return result
 
 
 async def hurt(stack: LocalStack, options: ChaosOptions, *, console: Console) -> ChaosResult:
-    """Play faults on a system under load, let it come to rest, and judge."""
+    """Inject faults into a system under load, let it drain, and return the result."""
     async with running(stack) as system:
         return await _Run(system, options, console).judged()
 
@@ -113,9 +113,9 @@ class _Run:
         self._what = ""
 
     async def judged(self) -> ChaosResult:
-        """Do all of it."""
+        """Return the result of the whole run."""
         for name, reason in self._skipped.items():
-            self._console.print(f"skipped: {name}, since {reason}")
+            self._console.print(f"skipped: {name}: {reason}")
         with _progress(self._console, self._options.minutes * 60) as show:
             watching = asyncio.create_task(self._watch(show))
             try:
@@ -123,7 +123,7 @@ class _Run:
                     tasks.create_task(self._load.run())
                     await self._play()
                     self._load.end()
-                self._what = "coming to rest"
+                self._what = "draining"
                 await self._system.heal()
                 begun = time.monotonic()
                 drained, ledger = await self._settle()
@@ -133,7 +133,7 @@ class _Run:
         return await self._outcome(ledger, drained=drained)
 
     async def _play(self) -> None:
-        """Play one fault after the other until the time is over."""
+        """Inject one fault after the other until the time is over."""
         playable = [fault for fault in self._options.faults if fault.name not in self._skipped]
         for fault, dice in sequence(playable, self._options.seed):
             await asyncio.sleep(dice.uniform(_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S))
@@ -156,7 +156,7 @@ class _Run:
             self._what = ""
 
     async def _settle(self) -> tuple[bool, verify.SystemLedger | None]:
-        """Wait until nothing waits, all is counted, and two readings of the books are the same."""
+        """Wait until the queue is empty, all is counted, and two readings of the ledger are equal."""
         until = time.monotonic() + _SETTLE_LIMIT_S
         last: verify.SystemLedger | None = None
         async with StatusReader(endpoints_of(self._system.stack)) as reader:
@@ -165,7 +165,7 @@ class _Run:
                 with contextlib.suppress(StatusError):
                     status = await reader.read()
                     counted = len(status.lag) == len(self._system.consumers) and not any(status.lag.values())
-                    at_rest = counted and not status.kafka_fault
+                    at_rest = counted and not status.kafka_error
                     if at_rest and ledger is not None and ledger == last and ledger.waiting == 0:
                         return True, ledger
                 last = ledger
@@ -204,8 +204,10 @@ class _Run:
     async def _watch(self, show: Callable[[float, str], None]) -> None:
         counts = self._load.counts
         while True:
-            figures = f"answered {len(counts.acknowledged):,}  503 {counts.refused:,}  broken {counts.broken.total():,}"
-            show(time.monotonic() - self._begun, f"{figures}  {self._what}")
+            status = (
+                f"acknowledged {len(counts.acknowledged):,}  503 {counts.refused:,}  broken {counts.broken.total():,}"
+            )
+            show(time.monotonic() - self._begun, f"{status}  {self._what}")
             await asyncio.sleep(_POLL_S)
 
 

@@ -1,4 +1,4 @@
-"""The system that is hurt: two trackers with a spool each, two kafkastores, two consumers; Redis behind a relay."""
+"""The system under test: two trackers with a spool each, two kafkastores, two consumers, and Redis behind a relay."""
 
 import asyncio
 import contextlib
@@ -18,17 +18,17 @@ from deploy.develop.localstack.services import ServiceProcess
 
 CONSUMERS = ("event_counter", "timing_stats")
 WITH_CLOCK = ("tracker-2", "kafkastore-2", "event_counter")
-"""Services whose clock can be set; the others run without anything between them and the machine."""
+"""Services with an adjustable clock. The others start without libfaketime."""
 WITH_SMALL_DISK = "tracker-2"
 
-_LEASE_S = 5  # short, so that what died with a kafkastore flows again soon after
-_DISK_BYTES = 4_194_304  # a spool's file and little more
-_SMALL_SPOOL_BYTES = 262_144  # where no small disk can be had: full within seconds of an outage
+_LEASE_S = 5  # short, so that the claims of a killed kafkastore are released soon
+_DISK_BYTES = 4_194_304  # little more than one file of the spool
+_SMALL_SPOOL_BYTES = 262_144  # where no small disk can be mounted: full within seconds of an outage
 _POLL_S = 0.2
 
 
 class ChaosSystem:
-    """Everything that runs, and how to make it whole again; see `running`."""
+    """All processes of the run, with methods to stop and heal them; see `running`."""
 
     def __init__(self, stack: LocalStack, relay: Relay) -> None:
         self.stack = stack
@@ -39,7 +39,7 @@ class ChaosSystem:
         self.clocks: dict[str, Clock] = {}
         self.disk: SmallDisk | None = None
         self.died: list[str] = []
-        """Processes that ended although nobody had taken them down, and how."""
+        """Reports of processes that ended unexpectedly."""
         self._down: set[str] = set()
         self._pids: set[int] = set()
 
@@ -64,12 +64,12 @@ class ChaosSystem:
         return [int(tracker.env["TRACKER_PORT"]) for tracker in self.trackers]
 
     async def take_down(self, process: LocalProcess, *, kill: bool = False) -> None:
-        """Stop a process as its supervisor would, or kill it; `heal` starts it again."""
+        """Stop a process like its supervisor, or kill it. `heal` starts it again."""
         self._down.add(process.name)
         await asyncio.to_thread(process.kill if kill else process.stop)
 
     async def heal(self) -> None:
-        """Undo every fault: when it returns, all processes run and are ready. Raises ProcessFailed otherwise."""
+        """Undo every fault. Returns when all processes are ready. Raises ProcessFailed."""
         self.relay.heal()
         for clock in self.clocks.values():
             clock.step(0)
@@ -85,7 +85,7 @@ class ChaosSystem:
         if process.is_alive:
             return
         if process.name not in self._down:
-            self.died.append(f"{process.name} ended by itself with exit code {process.exit_code}")
+            self.died.append(f"{process.name} ended unexpectedly with exit code {process.exit_code}")
         process.start()
         self._pids.add(process.pid)
 
@@ -98,7 +98,7 @@ class ChaosSystem:
             service.wait_until_ready()
 
     async def ledger(self) -> verify.SystemLedger | None:
-        """Read the books from /metrics alone; None while somebody who must be asked does not know or response."""
+        """Return the ledger from /metrics, or None when a process does not respond or can't read its Redis."""
         try:
             trackers = [await asyncio.to_thread(tracker.metrics) for tracker in self.trackers]
             return verify.parse_ledger(await asyncio.to_thread(self.kafkastores[0].metrics), trackers)
@@ -106,7 +106,7 @@ class ChaosSystem:
             return None
 
     async def wait_until_drained(self, *, waiting: int, limit_s: float) -> float | None:
-        """Wait until at most `waiting` events wait; return the seconds that it took, None when the limit is over."""
+        """Wait until at most `waiting` events wait. Return the seconds, or None at the limit."""
         begun = time.monotonic()
         while time.monotonic() - begun < limit_s:
             ledger = await self.ledger()
@@ -116,7 +116,7 @@ class ChaosSystem:
         return None
 
     def forget_clocks(self) -> None:
-        """Remove what libfaketime left of processes that were killed."""
+        """Delete libfaketime's files of killed processes."""
         for pid in self._pids:
             remove_leftovers(pid)
 
@@ -161,9 +161,9 @@ class ChaosSystem:
 
 @contextlib.asynccontextmanager
 async def running(stack: LocalStack, *, clocks: bool = True) -> AsyncIterator[ChaosSystem]:
-    """Start the services of a chaos run on a stack that has none; the stack stops them.
+    """Start the services of a chaos run on an empty stack, which stops them.
 
-    `clocks` puts libfaketime, where it is, before some of them.
+    With `clocks` some of them start with libfaketime, if it is installed.
     """
     async with Relay(stack.redis.port) as relay:
         system = ChaosSystem(stack, relay)
@@ -171,7 +171,7 @@ async def running(stack: LocalStack, *, clocks: bool = True) -> AsyncIterator[Ch
             await asyncio.to_thread(system.start, clocks=clocks)
             yield system
         finally:
-            # The stack's servers end after its services: those that hang must be able to listen.
+            # The stack stops its servers after its services: stopped ones must be able to handle SIGTERM.
             for process in (system.redis, system.broker, *(service.process for service in system.services)):
                 process.send_signal(signal.SIGCONT)
             for service in system.services:

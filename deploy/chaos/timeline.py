@@ -1,4 +1,4 @@
-"""What a power cut would take: events that were confirmed before a sync that covers them was over."""
+"""The loss at a power cut: events that were confirmed before a sync that covers them was completed."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _ENDED = re.compile(rf"^(\d+) +(\d+\.\d+) <\.\.\. {_CALLS} resumed>.*\) += (\d+)
 
 
 class Call(NamedTuple):
-    """A write to a file, or a sync of it, that succeeded; times in seconds since 1970."""
+    """A successful write to a file, or a sync of it. Times are seconds since 1970."""
 
     begun_s: float
     ended_s: float
@@ -23,22 +23,22 @@ class Call(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """How many events had been confirmed at one moment."""
+    """The number of events that were confirmed at a moment."""
 
     at_s: float
     confirmed: int
 
 
 class AtRisk(NamedTuple):
-    """What a power cut at one moment would take of what had been confirmed."""
+    """The confirmed events that a power cut at a moment would lose."""
 
     events: int
     age_ms: float
-    """How long ago the oldest of them was confirmed."""
+    """Time since the oldest of them was confirmed."""
 
 
 def parse_trace(trace: str) -> list[Call]:
-    """Read writes and syncs from what `strace -f -y -ttt -T` wrote, in the order of their ends."""
+    """Return writes and syncs from the output of `strace -f -y -ttt -T`, in the order of their ends."""
     calls: list[Call] = []
     open_ones: dict[str, tuple[float, str]] = {}
     for line in trace.splitlines():
@@ -59,11 +59,11 @@ def _call(begun_s: float, ended_s: float, path: str, name: str, result: str) -> 
 
 
 def at_risk(samples: Sequence[Sample], calls: Sequence[Call], moment_s: float) -> AtRisk:
-    """Say what a power cut at that moment would take.
+    """Return the loss at a power cut at `moment`.
 
-    `samples` are in order and end when everything that was written is confirmed; `calls` are those on the files of the
-    events, which are of one size. Safe is what had been written when the last sync that is over began: what came during
-    it may not be covered.
+    `samples` are in order and end when every write is confirmed. `calls` are those on the files of the events, which
+    have one size. Data is safe when it was written before the begin of the last completed sync: a sync may not cover
+    data that is written while it runs.
     """
     all_bytes = sum(call.written for call in calls)
     synced_s = max((call.begun_s for call in calls if call.is_sync and call.ended_s <= moment_s), default=0.0)

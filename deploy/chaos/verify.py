@@ -1,4 +1,4 @@
-"""The verdict: every answered id is in Kafka, and the books balance by what /metrics says."""
+"""The verification: every acknowledged event is in Kafka, and the ledger balances by /metrics."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -18,18 +18,18 @@ SPOOL_METRIC = "push_tracker_spool_events"
 
 
 class SystemLedger(NamedTuple):
-    """The books of the whole system as /metrics tells them."""
+    """The ledger of the whole system, from /metrics."""
 
     accepted: int
-    """What Redis took and what trackers keep on disk."""
+    """Events that Redis accepted or trackers keep on disk."""
     produced: int
     dead: int
     waiting: int
-    """In the list, in claims and in spools."""
+    """Events in the list, in claims and in spools."""
 
     @property
     def unaccounted(self) -> int:
-        """What the books can't explain; anything but 0 is a bug."""
+        """Events that the ledger can't explain. Anything but 0 is a bug."""
         return self.accepted - self.produced - self.dead - self.waiting
 
 
@@ -44,9 +44,9 @@ def samples(text: str, metric: str) -> list[tuple[Mapping[str, str], float]]:
 
 
 def parse_ledger(kafkastore: str, trackers: Iterable[str]) -> SystemLedger | None:
-    """Add up the books from the /metrics of one kafkastore, which drains every Redis, and of all trackers.
+    """Sum up the ledger from the /metrics of one kafkastore, which drains every Redis, and of all trackers.
 
-    None when the kafkastore could not read a Redis just then.
+    Return None when the kafkastore could not read a Redis.
     """
     sums: Counter[str] = Counter()
     for labels, value in samples(kafkastore, LEDGER_METRIC):
@@ -59,14 +59,14 @@ def parse_ledger(kafkastore: str, trackers: Iterable[str]) -> SystemLedger | Non
 
 
 class Contents(NamedTuple):
-    """What the topics hold."""
+    """The contents of the topics."""
 
     records: Counter[str]
     """Records in the topic of events, by event id."""
     dead: Counter[str]
-    """Dead letters by event id; those that no id can be read from are under an empty one."""
+    """Dead letters by event id. Those without a readable id have an empty one."""
     without_reason: int
-    """Dead letters that do not say why."""
+    """Dead letters without a reason."""
 
     @property
     def duplicates(self) -> int:
@@ -75,7 +75,7 @@ class Contents(NamedTuple):
 
 
 async def read_topics(bootstrap_servers: str) -> Contents:
-    """Read both topics from their beginnings to their present ends. Raises KafkaUnavailable."""
+    """Read both topics from their beginning to their current end. Raises KafkaUnavailable."""
     settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers})
     records: Counter[str] = Counter()
     for headers, _ in await _read(settings, names.EVENTS_TOPIC):
@@ -89,7 +89,7 @@ async def read_topics(bootstrap_servers: str) -> Contents:
 
 
 def lost(acknowledged: AbstractSet[str], contents: Contents) -> set[str]:
-    """Return the answered ids that are neither in the topic of events nor in the dead letters."""
+    """Return the acknowledged ids that are neither in the topic of events nor in the dead letters."""
     return acknowledged - contents.records.keys() - contents.dead.keys()
 
 

@@ -1,4 +1,4 @@
-"""Push on Kubernetes: builds overlays, applies them, waits for what comes of it, and keeps the secrets.
+"""Push on Kubernetes: build overlays, apply them, wait until they are ready, and load secrets.
 
-Named so, and not `kubernetes`, because that is the client library's name.
+Not named `kubernetes`, which is the name of the client library.
 """

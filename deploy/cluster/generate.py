@@ -1,6 +1,6 @@
-"""Generating an overlay for one cluster: what differs from the base, a file a kind, the same bytes each time.
+"""Generate an overlay for one cluster: one file for each difference from the base. Equal flags write equal files.
 
-It is built on `kubernetes/base` and its components and changes none of them; it holds no secret and may be committed.
+It uses `kubernetes/base` and its components unchanged. It contains no secret and can be committed.
 """
 
 import os
@@ -21,7 +21,7 @@ from deploy.errors import OperatorError
 from deploy.paths import ROOT
 
 KUBERNETES = ROOT / "kubernetes"
-_WRITTEN_BY = "# Written by `python3 tasks.py cloud.generate`, which writes it anew: change its flags, not this file.\n"
+_WRITTEN_BY = "# Written by `python3 tasks.py cloud.generate`, which overwrites it: change its flags, not this file.\n"
 _RESERVED = ("local", "cloud")
 
 EntryPoint = Literal["gateway", "ingress"]
@@ -30,78 +30,85 @@ PullPolicy = Literal["IfNotPresent", "Always", "Never"]
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """What one cluster is told. Raises OperatorError for what no cluster can be told."""
+    """The settings of one cluster. Raises OperatorError for an invalid value."""
 
     name: str
     domain: str
     namespace: str = "push"
     registry: str = ""
-    """What comes before push/<service> in the names of our images; empty: the container engine's own default."""
+    """The prefix of push/<service> in the names of our images. Empty: the default of the container engine."""
     version: str
     pull_policy: PullPolicy = "IfNotPresent"
     entry: EntryPoint = "gateway"
     gateway_class: str = ""
     email: str = ""
-    """Where the certificate's authority writes to."""
+    """The contact address for the certificate authority."""
     trackers: tuple[int, int] = (2, 10)
     volumes: Mapping[str, str] = field(default_factory=dict)
-    """Sizes by `<StatefulSet>/<volume>`; those that are not named stay as they are in the base."""
+    """Sizes by `<StatefulSet>/<volume>`. Other volumes keep the size of the base."""
     trusted_proxies: str = ""
     observability: bool = False
     city_databases: bool = False
-    """Whether the claim `city-databases` holds one (kubernetes/components/city-databases)."""
+    """Whether the claim `city-databases` exists (kubernetes/components/city-databases)."""
 
     def __post_init__(self) -> None:
-        """Refuse what the API server, or an authority, would refuse much later."""
+        """Reject values that the API server or a certificate authority would reject later."""
         for flag, value, pattern, wanted in (
-            ("--cluster", self.name, r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "a name of a-z, 0-9 and -, like berlin"),
+            (
+                "--cluster",
+                self.name,
+                r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?",
+                "a name of a-z, 0-9 and - (berlin)",
+            ),
             ("--namespace", self.namespace, r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "a name of a-z, 0-9 and -"),
             (
                 "--domain",
                 self.domain,
                 r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-z]{2,63}",
-                "a domain, like push.example.com",
+                "a domain, for example push.example.com",
             ),
             (
                 "--registry",
                 self.registry,
                 r"([a-z0-9][-a-z0-9.]*(:\d+)?(/[a-z0-9][-a-z0-9._]*)*)?",
-                "a host and a path, like registry.example.com/team",
+                "a host and a path, for example registry.example.com/team",
             ),
-            # It is a label too.
-            ("--tag", self.version, r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", "a version, like 0.2.0"),
-            ("--email", self.email, r"(\S+@\S+\.\S+)?", "an address, like admin@example.com"),
+            # The version is also a label.
+            ("--tag", self.version, r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", "a version, for example 0.2.0"),
+            ("--email", self.email, r"(\S+@\S+\.\S+)?", "an address, for example admin@example.com"),
         ):
             if not re.fullmatch(pattern, value):
-                raise OperatorError(f"{flag} {value}: it is {wanted}" if value else f"{flag} is missing: {wanted}")
+                raise OperatorError(
+                    f'{flag}: invalid value "{value}". Use {wanted}.' if value else f"{flag} is missing: {wanted}"
+                )
         self._require_known_words()
         for network in filter(None, self.trusted_proxies.split(",")):
             try:
                 ip_network(network.strip(), strict=False)
             except ValueError:
-                raise OperatorError(f"--trusted-proxies {network}: that is no network; write 10.0.0.0/8") from None
+                raise OperatorError(f'--trusted-proxies: invalid network "{network}". Use CIDR: 10.0.0.0/8.') from None
         for volume, size in self.volumes.items():
             if not re.fullmatch(r"[1-9][0-9]*(Mi|Gi|Ti)", size):
-                raise OperatorError(f"--volumes {volume}={size}: a size is written like 40Gi")
+                raise OperatorError(f'--volumes {volume}: invalid size "{size}". Use a size like 40Gi.')
 
     def _require_known_words(self) -> None:
         if self.name in _RESERVED:
-            raise OperatorError(f"--cluster {self.name}: that name is taken by an overlay of this repository")
+            raise OperatorError(f"--cluster {self.name}: an overlay of this repository has that name")
         for flag, given, known in (
             ("--pull-policy", self.pull_policy, get_args(PullPolicy)),
             ("--entry", self.entry, get_args(EntryPoint)),
         ):
             if given not in known:
-                raise OperatorError(f"{flag} {given}: it is one of {', '.join(known)}")
+                raise OperatorError(f'{flag}: invalid value "{given}". Use one of {", ".join(known)}.')
         if self.entry == "gateway" and not self.gateway_class:
-            raise OperatorError("which class of gateway? --gateway-class NAME (`kubectl get gatewayclass` lists them)")
+            raise OperatorError("--gateway-class is missing: `kubectl get gatewayclass` lists them")
         least, most = self.trackers
-        if not 2 <= least <= most:  # noqa: PLR2004 - one could not be replaced without a pause
-            raise OperatorError(f"--trackers {least}:{most}: it is LEAST:MOST, from 2 on")
+        if not 2 <= least <= most:  # noqa: PLR2004 - replacing a single tracker would interrupt the service
+            raise OperatorError(f"--trackers {least}:{most}: invalid range. Use MIN:MAX with MIN from 2 on.")
 
 
 def hosts(known: catalog.Catalog, domain: str) -> dict[str, list[str]]:
-    """Return the public names of each container that has any; the bare domain is the website's."""
+    """Return the public names of each container that has any. The bare domain is the website's."""
     return {
         name: [f"{host}.{domain}" for host in found.host] + ([domain] if "www" in found.host else [])
         for name, found in known.containers.items()
@@ -110,7 +117,7 @@ def hosts(known: catalog.Catalog, domain: str) -> dict[str, list[str]]:
 
 
 def generate(cluster: Cluster, directory: Path, known: catalog.Catalog | None = None) -> list[Path]:
-    """Write the overlay into a directory of its own; return the files. Raises OperatorError."""
+    """Write the overlay into its own directory and return the files. Raises OperatorError."""
     kustomization = directory / "kustomization.yaml"
     files = _files(cluster, directory, known or catalog.load())
     if directory.exists() and any(directory.iterdir()):
@@ -130,13 +137,13 @@ def generate(cluster: Cluster, directory: Path, known: catalog.Catalog | None = 
 
 
 def _files(cluster: Cluster, directory: Path, known: catalog.Catalog) -> dict[str, list[Any]]:
-    """Make every file of the overlay, in the order in which its kinds are applied."""
+    """Return every file of the overlay, in the order in which its kinds are applied."""
     parts = _parts(cluster)
     _require_known_volumes(cluster, parts)
     metadata = {"name": cluster.namespace, "labels": _namespace_labels()}
     new = {
         "namespace.yaml": [{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}],
-        # Its values come by kubernetes.secrets.load: who applies this overlay neither has them nor takes them away.
+        # kubernetes.secrets.load writes the values: applying this overlay neither needs nor deletes them.
         "secret.yaml": [_secret(name) for name in sorted(overlay.secret_keys(parts))],
     }
     entry = _gateway(cluster, known) if cluster.entry == "gateway" else _ingress(cluster, known)
@@ -178,7 +185,7 @@ def _kustomization(
         ],
         "patches": [
             *({"path": name} for name in changed),
-            # The lag is asked for from another namespace, so by the full name.
+            # KEDA queries the lag from another namespace, so it needs the full name.
             {
                 "target": {"kind": "ScaledObject"},
                 "patch": "- op: replace\n  path: /spec/triggers/0/metadata/bootstrapServers\n"
@@ -195,7 +202,7 @@ def _components(cluster: Cluster, directory: Path) -> list[str]:
 
 
 def _parts(cluster: Cluster) -> list[Manifest]:
-    """Build what the overlay is made of, before anything of it is changed."""
+    """Build the base and components of the overlay, without its changes."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder).resolve()
         kustomization = {
@@ -207,7 +214,7 @@ def _parts(cluster: Cluster) -> list[Manifest]:
 
 
 def _workloads(cluster: Cluster, parts: Sequence[Manifest], kind: str) -> Iterator[dict[str, Any]]:
-    """Say of each workload of a kind what this cluster wants: pull policy, replicas where nothing scales it, sizes."""
+    """Return patches for the workloads of a kind: pull policy, replicas without an autoscaler, volume sizes."""
     for workload in parts:
         if workload["kind"] != kind:
             continue
@@ -221,7 +228,7 @@ def _workloads(cluster: Cluster, parts: Sequence[Manifest], kind: str) -> Iterat
         if "replicas" in workload["spec"]:
             spec = {"replicas": workload["spec"]["replicas"], **spec}
         if "volumeClaimTemplates" in workload["spec"]:
-            # A list without keys for a patch: it is there as a whole.
+            # A list without merge keys: the patch contains all of it.
             spec["volumeClaimTemplates"] = [
                 _sized(claim, cluster.volumes.get(f"{name}/{claim['metadata']['name']}", ""))
                 for claim in workload["spec"]["volumeClaimTemplates"]
@@ -241,7 +248,7 @@ def _require_known_volumes(cluster: Cluster, parts: Sequence[Manifest]) -> None:
         for claim in workload.get("spec", {}).get("volumeClaimTemplates", ())
     }
     if unknown := sorted(set(cluster.volumes) - known):
-        raise OperatorError(f"--volumes {', '.join(unknown)}: there are {', '.join(sorted(known))}")
+        raise OperatorError(f"--volumes {', '.join(unknown)}: unknown volume. Use one of {', '.join(sorted(known))}.")
 
 
 def _gateway(cluster: Cluster, known: catalog.Catalog) -> dict[str, list[Any]]:
@@ -294,32 +301,32 @@ def _relative(target: Path, directory: Path) -> str:
 
 
 def parse_trackers(text: str) -> tuple[int, int]:
-    """Read LEAST:MOST. Raises OperatorError."""
+    """Parse MIN:MAX. Raises OperatorError."""
     found = re.fullmatch(r"(\d{1,4}):(\d{1,4})", text)
     if not found:
-        raise OperatorError(f"--trackers {text}: it is LEAST:MOST, like 2:10")
+        raise OperatorError(f'--trackers: invalid range "{text}". Use MIN:MAX, for example 2:10.')
     return int(found[1]), int(found[2])
 
 
 def parse_volumes(text: str) -> dict[str, str]:
-    """Read kafka/data=100Gi,tracker/spool=8Gi. Raises OperatorError."""
+    """Parse kafka/data=100Gi,tracker/spool=8Gi. Raises OperatorError."""
     sizes = {}
     for each in filter(None, text.split(",")):
         volume, equals, size = each.partition("=")
         if not equals or "/" not in volume:
-            raise OperatorError(f"--volumes {each}: it is STATEFULSET/VOLUME=SIZE, like kafka/data=100Gi")
+            raise OperatorError(f'--volumes: invalid value "{each}". Use STATEFULSET/VOLUME=SIZE (kafka/data=100Gi).')
         sizes[volume.strip()] = size.strip()
     return sizes
 
 
 def generate_and_tell(cluster: Cluster, directory: Path | None) -> None:
-    """Generate the overlay and print what was written, and what to do with it."""
+    """Generate the overlay, and print its files and the next commands."""
     place = directory or overlay.OVERLAYS / cluster.name
     for written in generate(cluster, place):
         print(f"wrote     {written.name}")
     name = cluster.name if directory is None else str(place)
     shown = place.relative_to(ROOT) if place.is_relative_to(ROOT) else place
-    print(f"in {shown}, which holds no secret and may be committed. Next:")
+    print(f"in {shown}, which contains no secret and can be committed. Next:")
     for task in ("namespace.create", "secrets.load", "spin.up"):
         print(f"  python3 tasks.py kubernetes.{task} --overlay {name}")
     print(f"or, with the secrets loaded: kubectl apply --server-side --force-conflicts -k {shown}")

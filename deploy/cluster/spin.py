@@ -1,4 +1,4 @@
-"""Spinning up and down: an overlay is applied in order, waited for, and taken away again."""
+"""Spin up and down: apply an overlay in order and wait for it, and delete it again."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.cluster import overlay, rollouts, volumes
-from deploy.cluster.api import Api, Manifest, Refused, UnknownKind, reference, title
+from deploy.cluster.api import Api, ApiRejection, Manifest, UnknownKind, reference, title
 from deploy.errors import OperatorError
 
 Tell = Callable[[str], None]
@@ -20,30 +20,30 @@ _BOOKKEEPING = ("resourceVersion", "managedFields")
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long to wait."""
+    """Time limits."""
 
     timeout_s: float = 600.0
-    """For all that was applied to be ready."""
+    """Until everything that was applied must be ready."""
     fault_s: float = 30.0
-    """For a fault to heal: a registry that stumbles, a service that ends until its store is there."""
+    """Until an error must disappear, for example of a registry, or of a service that ends while its store is down."""
 
 
 @dataclass
 class _Watched:
-    """One workload that is waited for."""
+    """A workload that is being waited for."""
 
     manifest: Manifest
     told: str = ""
     trouble: str = ""
-    """What keeps it now; a fault of them ends the wait when it does not heal."""
+    """The current error. It ends the wait when it does not disappear."""
     fault_since_s: float = field(default_factory=time.monotonic)
     done: bool = False
 
 
 def up(api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience = Patience()) -> None:
-    """Apply an overlay and wait until all of it is ready. What is as it should be already is not changed.
+    """Apply an overlay and wait until all of it is ready. Objects without differences are not changed.
 
-    Raises OperatorError with the reason when the cluster refuses something, or when a workload does not get ready.
+    Raises OperatorError with the reason when the cluster rejects an object, or when a workload does not become ready.
     """
     namespace = overlay.namespace(manifests)
     tell(f"{len(manifests)} objects for namespace {namespace} of {api.context}")
@@ -58,18 +58,18 @@ def up(api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience =
 def down(
     api: Api, manifests: Sequence[Manifest], tell: Tell, patience: Patience = Patience(), *, with_volumes: bool
 ) -> None:
-    """Delete what an overlay made, the last first; the namespace, the secrets and the volumes stay.
+    """Delete the objects of an overlay in reverse order. The namespace, the secrets and the volumes stay.
 
-    `with_volumes`: the claims of its StatefulSets go too, and with them all data.
+    With `with_volumes` the claims of its StatefulSets are deleted too, with all data.
     """
     namespace = overlay.namespace(manifests)
     gone = [found for found in reversed(manifests) if found["kind"] not in _KEPT_KINDS]
-    # The stores last: trackers bring what they hold to Kafka before they end.
+    # The stores last: trackers ship their events to Kafka before they end.
     first = [found for found in gone if found["kind"] in _RUNNING_KINDS and not _is_store(found)]
     _delete(api, first, tell)
     _wait_until_ended(api, namespace, patience, stores=False)
     _delete(api, [found for found in gone if found not in first], tell)
-    # ConfigMaps of earlier settings have other names; they are known by what all of them carry.
+    # ConfigMaps of earlier settings have other names. Their labels identify them.
     _delete(api, [_of(found, "ConfigMap") for found in api.list("v1", "ConfigMap", namespace, labels=_OURS)], tell)
     _wait_until_ended(api, namespace, patience, stores=True)
     claims = [
@@ -84,13 +84,13 @@ def down(
 
 def _delete(api: Api, manifests: Sequence[Manifest], tell: Tell) -> None:
     for manifest in manifests:
-        # Of a kind that the cluster does not know, nothing is there.
+        # There are no objects of a kind that the cluster does not know.
         if api.serves(manifest["apiVersion"], manifest["kind"]) and api.delete(manifest):
             tell(f"deleted   {title(manifest)}")
 
 
 def _wait_until_ended(api: Api, namespace: str, patience: Patience, *, stores: bool) -> None:
-    """Wait until no pod is left, those of the stores too or only the others."""
+    """Wait until no pod is left: also those of the stores, or only the others."""
     wanted = _OURS if stores else f"{_OURS},app.kubernetes.io/component!=store"
     deadline_s = time.monotonic() + patience.timeout_s
     while pods := api.list("v1", "Pod", namespace, labels=wanted):
@@ -109,7 +109,7 @@ def _of(found: Manifest, kind: str) -> Manifest:
 
 
 def _applied(api: Api, manifest: Manifest, tell: Tell) -> str:
-    """Apply one manifest; say in a word what that did."""
+    """Apply one manifest and return the change in a word."""
     before = api.get(manifest)
     if before is not None and manifest["kind"] == "StatefulSet":
         sizes = volumes.grown(before, manifest)
@@ -121,10 +121,10 @@ def _applied(api: Api, manifest: Manifest, tell: Tell) -> str:
         return "replaced"
     try:
         after = api.apply(manifest)
-    except Refused as refused:
-        if refused.status != _UNPROCESSABLE or manifest["kind"] != "Job" or before is None:
+    except ApiRejection as rejection:
+        if rejection.status != _UNPROCESSABLE or manifest["kind"] != "Job" or before is None:
             raise
-        api.replace(manifest)  # a Job can't be altered
+        api.replace(manifest)  # a Job can't be changed
         return "replaced"
     if before is None:
         return "created"
@@ -132,14 +132,14 @@ def _applied(api: Api, manifest: Manifest, tell: Tell) -> str:
 
 
 def _as_told(found: Manifest) -> dict[str, Any]:
-    """Return an object without what the cluster itself writes into it, meanwhile or because it was asked."""
+    """Return an object without the fields that the cluster writes."""
     metadata = {key: value for key, value in found["metadata"].items() if key not in _BOOKKEEPING}
     return {**{key: value for key, value in found.items() if key != "status"}, "metadata": metadata}
 
 
 def _require_kinds(api: Api, manifests: Sequence[Manifest]) -> None:
-    """Raise OperatorError, before anything is applied, unless the cluster knows every kind."""
-    unknown: dict[str, None] = {}  # a set that keeps its order
+    """Raise OperatorError before anything is applied, unless the cluster knows every kind."""
+    unknown: dict[str, None] = {}  # an ordered set
     for manifest in manifests:
         try:
             api.require(manifest)
@@ -150,7 +150,7 @@ def _require_kinds(api: Api, manifests: Sequence[Manifest]) -> None:
 
 
 def _require_secrets(api: Api, manifests: Sequence[Manifest], namespace: str) -> None:
-    """Raise OperatorError unless every key is there that a container can't start without."""
+    """Raise OperatorError unless every key exists that a container can't start without."""
     for name, keys in sorted(overlay.secret_keys(manifests).items()):
         found = api.get(reference("v1", "Secret", name, namespace)) or {}
         missing = keys - found.get("data", {}).keys()
@@ -179,10 +179,10 @@ def _wait(api: Api, watched: Sequence[_Watched], tell: Tell, patience: Patience)
 
 
 def _look(api: Api, each: _Watched, tell: Tell, patience: Patience) -> None:
-    """Tell how far a workload has come when that has changed. Raises OperatorError when its fault does not heal."""
+    """Report the progress of a workload when it changes. Raises OperatorError when its error does not disappear."""
     workload = api.get(each.manifest)
     if workload is None:
-        raise OperatorError(f"{title(each.manifest)} has gone while it was waited for")
+        raise OperatorError(f"{title(each.manifest)} was deleted while it was waited for")
     progress = rollouts.progress(workload)
     each.done = progress.done
     if str(progress) != each.told:
@@ -197,10 +197,10 @@ def _look(api: Api, each: _Watched, tell: Tell, patience: Patience) -> None:
         each.fault_since_s = now_s
     trouble = fault or rollouts.unscheduled(pods)
     if trouble and trouble != each.trouble:
-        tell(f"trouble   {title(each.manifest)}: {trouble}")
+        tell(f"error     {title(each.manifest)}: {trouble}")
     each.trouble = trouble
     if fault and now_s - each.fault_since_s >= patience.fault_s:
-        raise OperatorError(f"{title(each.manifest)} does not get ready: {fault}")
+        raise OperatorError(f"{title(each.manifest)} does not become ready: {fault}")
 
 
 def _pods_of(api: Api, workload: Manifest) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Volumes that are to grow: Kubernetes lets nobody change a StatefulSet's template for them, so it is made anew."""
+"""Larger volumes: Kubernetes can't change a StatefulSet's volume templates, so the StatefulSet is replaced."""
 
 import re
 from typing import Any
@@ -10,9 +10,9 @@ _UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 def grown(before: Manifest, wanted: Manifest) -> dict[str, str]:
-    """Return the new size of each volume of a StatefulSet that is to grow, by the name of its template.
+    """Return the new size of each volume of a StatefulSet that must grow, by the name of its template.
 
-    Raises OperatorError when one is to shrink: no volume can.
+    Raises OperatorError when a volume would shrink, which is impossible.
     """
     sizes = {}
     old = _sizes(before)
@@ -26,9 +26,9 @@ def grown(before: Manifest, wanted: Manifest) -> dict[str, str]:
 
 
 def grow(api: Api, wanted: Manifest, sizes: dict[str, str]) -> list[str]:
-    """Let the volumes grow and make the StatefulSet anew around its running pods; return the claims.
+    """Grow the volumes and replace the StatefulSet around its running pods. Returns the claims.
 
-    The claims first: a storage class that can't expand says so before anything else is touched.
+    The claims come first: a storage class without expansion rejects them before anything else is changed.
     """
     namespace, name = namespace_of(wanted), wanted["metadata"]["name"]
     claims = [
@@ -59,5 +59,5 @@ def _sizes(stateful_set: Manifest) -> dict[str, str]:
 def _bytes(size: str) -> int:
     found = re.fullmatch(r"(\d+)([KMGT]i)?", size)
     if found is None:
-        raise OperatorError(f"a volume's size is written like 40Gi, not {size}")
+        raise OperatorError(f'invalid size of a volume "{size}". Use a size like 40Gi.')
     return int(found[1]) * _UNITS[found[2] or ""]

@@ -1,1 +1,1 @@
-"""Push on a Docker engine: images are built and pushed, and the compose files brought up and down, by the catalog."""
+"""Push on a Docker engine: build and push images, start and stop the compose files, both from the catalog."""

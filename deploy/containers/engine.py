@@ -1,4 +1,4 @@
-"""The Docker engine and its Compose: asked for what they know, and told plainly when they are not there."""
+"""The Docker engine and Compose: run their commands, and report a missing one in a sentence."""
 
 import json
 import os
@@ -17,40 +17,40 @@ FILES = ROOT / "docker-compose"
 DOTENV = ROOT / ".env"
 TEMPLATE = ROOT / ".env.template"
 
-_OLDEST_COMPOSE = (2, 20)  # the first that knows `include`
+_OLDEST_COMPOSE = (2, 20)  # the first version with `include`
 _CRASH_LOOP = 3
-"""Restarts after which a container that has not become healthy is taken for broken."""
+"""Number of restarts after which a container that is not healthy counts as failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What the engine says of one container now."""
+    """The state of one container."""
 
     id: str
     status: str
     """created, running, restarting, exited ..."""
     health: str
-    """starting, healthy or unhealthy; empty for one without a health check."""
+    """starting, healthy or unhealthy. Empty without a health check."""
     exit_code: int
     restarts: int
 
     @property
     def is_up(self) -> bool:
-        """Whether it does its work, or has done it: a job's health is its exit code."""
+        """Whether the container is healthy, or for a job has succeeded."""
         if self.health:
             return self.status == "running" and self.health == "healthy"
         return self.status == "exited" and self.exit_code == 0
 
     @property
-    def fault(self) -> str:
-        """Why it will not come up by itself; empty while it still may."""
-        # The engine calls unhealthy what has just ended, too, and starts it again.
+    def error(self) -> str:
+        """The reason why the container failed. Empty while it can still become healthy."""
+        # The engine also calls a container unhealthy that has just ended and will be restarted.
         if self.health == "unhealthy" and self.status == "running":
             return "is unhealthy"
         if not self.health and self.status == "exited" and self.exit_code:
             return f"ended with exit code {self.exit_code}"
         if self.restarts >= _CRASH_LOOP and not self.is_up:
-            return f"ends again and again (exit code {self.exit_code}, {self.restarts} restarts)"
+            return f"ends repeatedly (exit code {self.exit_code}, {self.restarts} restarts)"
         return ""
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class State:
 
 
 def require_engine() -> None:
-    """Return when engine and Compose answer. Raises OperatorError that names what is missing and how to get it."""
+    """Return when the engine and Compose respond. Raises OperatorError, naming what to install."""
     try:
         engine = _asked("docker", "version", "--format", "{{.Server.Version}}")
     except FileNotFoundError:
@@ -69,10 +69,10 @@ def require_engine() -> None:
         ) from None
     if engine.returncode != 0:
         where = os.environ.get("DOCKER_HOST", "the default socket")
-        said = (engine.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        reply = (engine.stderr.strip().splitlines() or ["no error message"])[-1]
         raise OperatorError(
-            f"The Docker engine does not answer at {where}: {said}\n"
-            "Start it (systemctl start docker), or join its group."
+            f"The Docker engine at {where} does not respond: {reply}\n"
+            "Start it (systemctl start docker), or join the group docker."
         )
     compose = _asked("docker", "compose", "version", "--short")
     found = re.match(r"v?(\d+)\.(\d+)", compose.stdout.strip())
@@ -82,39 +82,39 @@ def require_engine() -> None:
         )
     if (int(found[1]), int(found[2])) < _OLDEST_COMPOSE:
         wanted = ".".join(map(str, _OLDEST_COMPOSE))
-        raise OperatorError(f"Docker Compose {compose.stdout.strip()} is too old: {wanted} or newer is needed")
+        raise OperatorError(f"Docker Compose {compose.stdout.strip()} is too old: install {wanted} or newer")
 
 
 def require_dotenv() -> None:
-    """Return when there is a `.env`. Raises OperatorError that says how to make one."""
+    """Raise OperatorError unless `.env` exists."""
     if not DOTENV.exists():
-        raise OperatorError("There is no .env, which the containers take their settings from: dotenv.generate makes it")
+        raise OperatorError("there is no .env with the settings of the containers: dotenv.generate writes it")
 
 
 def environment() -> dict[str, str]:
-    """Return the variables of `.env` under those of the shell, as Compose reads them."""
+    """Return the variables of `.env` overridden by those of the shell, as Compose reads them."""
     return endpoints.environment(os.environ, dotenv=DOTENV)
 
 
 def project() -> str:
-    """Return the name that all containers, networks and volumes begin with."""
+    """Return the prefix of the names of all containers, networks and volumes."""
     return os.environ.get("COMPOSE_PROJECT_NAME") or "push"
 
 
 def compose(*words: str, dotenv: Path = DOTENV) -> list[str]:
-    """Return the command line of Compose; it is to be run in FILES, where a compose.override.yml is heeded too."""
+    """Return the command line of Compose. Run it in FILES, so that a compose.override.yml there is read too."""
     return ["docker", "compose", "--env-file", str(dotenv), *words]
 
 
 def run(command: Sequence[str], *, failed: str, extra: Mapping[str, str] | None = None) -> None:
-    """Run a command of Docker's on this terminal. Raises OperatorError with `failed` when it fails."""
+    """Run a Docker command on this terminal. Raises OperatorError with `failed` when it fails."""
     done = subprocess.run(command, cwd=FILES, env={**os.environ, **(extra or {})}, check=False)
     if done.returncode != 0:
-        raise OperatorError(f"{failed} (exit code {done.returncode}); the reason is above")
+        raise OperatorError(f"{failed} (exit code {done.returncode}), see the output above")
 
 
 def ask(*command: str) -> str:
-    """Return what a command of Docker's prints. Raises OperatorError with what it complains of."""
+    """Return the output of a Docker command. Raises OperatorError with its error message."""
     done = _asked(*command)
     if done.returncode != 0:
         raise OperatorError(f"{' '.join(command[:3])} ... failed: {done.stderr.strip()}")
@@ -122,22 +122,22 @@ def ask(*command: str) -> str:
 
 
 def has_image(reference: str) -> bool:
-    """Whether the engine has this image."""
+    """Return whether the engine has this image."""
     return _asked("docker", "image", "inspect", "--format", "{{.Id}}", reference).returncode == 0
 
 
 def states() -> dict[str, State]:
-    """Return the state of each container of the project, by its service's name in the compose files."""
+    """Return the state of each container of the project, by its service name in the compose files."""
     ids = ask("docker", "ps", "--all", "--quiet", *_of_project("oneoff=False")).split()
     if not ids:
         return {}
-    # One that is removed between the two questions is not there: what is known of the others counts.
+    # A container can be removed between the two commands. The others are still reported.
     listed = _asked("docker", "inspect", *ids).stdout
     return {row["Config"]["Labels"]["com.docker.compose.service"]: _state(row) for row in json.loads(listed or "[]")}
 
 
 def left_over(*, volumes: bool) -> list[str]:
-    """Name what is there of the project: containers, networks and, if asked for, volumes."""
+    """Return the names of the project's containers, networks and, with `volumes`, volumes."""
     found = ask("docker", "ps", "--all", "--format", "container {{.Names}}", *_of_project())
     found += ask("docker", "network", "ls", "--format", "network {{.Name}}", *_of_project())
     if volumes:
@@ -146,7 +146,7 @@ def left_over(*, volumes: bool) -> list[str]:
 
 
 def held_by_nobody(network: str) -> bool:
-    """Whether nothing uses this network, so that the engine has no reason to keep it."""
+    """Return whether no container uses this network."""
     done = _asked("docker", "network", "inspect", "--format", "{{len .Containers}}", network)
     return done.returncode == 0 and done.stdout.strip() == "0"
 

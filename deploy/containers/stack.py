@@ -1,4 +1,4 @@
-"""The compose files brought up until everything is healthy, looked into, and brought down until nothing is left."""
+"""Start the compose files and wait until they are healthy, show their logs and addresses, and remove them."""
 
 import math
 import os
@@ -25,7 +25,7 @@ _PAGES = {"tracker": "/t/hello.gif?who=me", "kafidx": "/kafidx"}
 
 
 def create_periphery() -> None:
-    """Bring up what the services need: networks, volumes, data stores, topics. Raises OperatorError."""
+    """Start the dependencies of the services: networks, volumes, data stores, topics. Raises OperatorError."""
     rows = catalog.load().containers.values()
     names = [row.name for row in rows if row.kind in ("store", "job") and not row.profile]
     _require(names, build=False)
@@ -33,13 +33,15 @@ def create_periphery() -> None:
 
 
 def spin_up(*, build: bool, profiles: Sequence[str], timeout_s: float = _START_TIMEOUT_S) -> None:
-    """Bring up everything of these profiles, and return when all of it is healthy.
+    """Start everything of these profiles, and return when all of it is healthy.
 
-    Raises OperatorError that names the containers that are not, with the end of their logs.
+    Raises OperatorError with the failed containers and the end of their logs.
     """
     unknown = set(profiles) - _PROFILES
     if unknown:
-        raise OperatorError(f"--profile {', '.join(sorted(unknown))}: it is one of {', '.join(sorted(_PROFILES))}")
+        raise OperatorError(
+            f"--profile {', '.join(sorted(unknown))}: unknown profile. Use one of {', '.join(sorted(_PROFILES))}."
+        )
     rows = catalog.load().containers.values()
     names = [row.name for row in rows if not row.profile or row.profile in profiles]
     if "load" in profiles:
@@ -50,68 +52,68 @@ def spin_up(*, build: bool, profiles: Sequence[str], timeout_s: float = _START_T
 
 
 def spin_down(*, keep_data: bool, yes: bool, ask: Callable[[str], str] = input) -> None:
-    """Stop and remove containers and networks, and the data too unless it is to be kept.
+    """Stop and remove containers and networks, and the data unless `keep_data`.
 
-    Raises OperatorError when the data may not be removed, and when anything is left all the same.
+    Raises OperatorError when the removal of the data is not confirmed, and when anything is left afterwards.
     """
     engine.require_engine()
     volumes = [line for line in engine.left_over(volumes=True) if line.startswith("volume ")]
     if volumes and not keep_data and not yes and not _agrees(ask, len(volumes)):
-        raise OperatorError("nothing was stopped or removed: --keep-data keeps the data, --yes removes it unasked")
+        raise OperatorError("nothing was removed. Use --keep-data to keep the data, or --yes to remove it.")
     removal = ["--volumes"] * (not keep_data)
-    # Names are all that is read of the settings, and the template has them all: so it also works when .env is gone.
+    # Compose reads only names of the settings, and the template has them all: this works without .env too.
     command = engine.compose("--profile", "*", "down", "--remove-orphans", *removal, dotenv=engine.TEMPLATE)
     try:
-        engine.run(command, failed="not everything could be removed")
+        engine.run(command, failed="the removal failed")
     except OperatorError as error:
         raise OperatorError(f"{error}{_of_miscounted(engine.left_over(volumes=False))}") from None
     left = engine.left_over(volumes=not keep_data)
     if left:
-        raise OperatorError(f"still there: {', '.join(left)}")
-    print("containers and networks are gone" + ("; the data is kept" if keep_data else ", and the data"))
+        raise OperatorError(f"not removed: {', '.join(left)}")
+    print("containers and networks are removed" + ("; the data is kept" if keep_data else ", and the data"))
 
 
 def _of_miscounted(left: Iterable[str]) -> str:
-    """Say what helps when the engine does not let go of a network that nothing uses: it has lost count of its users.
+    """Return a hint when the engine keeps a network that no container uses: its count of endpoints is wrong.
 
-    Seen on engine 20.10 after containers had died and come back; when it starts it counts anew.
+    Observed on engine 20.10 after containers had restarted. A restart of the engine corrects the count.
     """
     networks = [line.removeprefix("network ") for line in left if line.startswith("network ")]
     stuck = [name for name in networks if engine.held_by_nobody(name)]
     if not stuck:
         return ""
     return (
-        f"\nNothing uses {', '.join(stuck)}: the engine has lost count of its users.\n"
+        f"\nNo container uses {', '.join(stuck)}, but the engine counts endpoints.\n"
         "Restart the engine (systemctl restart docker), then run this again."
     )
 
 
 def show_logs(service: str, *, follow: bool, since: str) -> None:
-    """Print what the containers, or one of them, have written. Raises OperatorError."""
+    """Print the logs of all containers or of one. Raises OperatorError."""
     engine.require_engine()
     present = engine.states()
     if not present:
-        raise OperatorError("nothing runs, so nothing has written anything: docker.compose.spin-up starts it")
+        raise OperatorError("no container runs, so there are no logs. Start them with docker.compose.spin-up.")
     if service and service not in present:
-        raise OperatorError(f"--service {service}: it is one of {', '.join(sorted(present))}")
+        raise OperatorError(f"--service {service}: unknown container. Use one of {', '.join(sorted(present))}.")
     words = [*(["--follow"] * follow), *(["--since", since] if since else []), *([service] if service else [])]
     command = engine.compose("--profile", "*", "logs", *words, dotenv=engine.TEMPLATE)
-    engine.run(command, failed="the logs could not be read")
+    engine.run(command, failed="reading the logs failed")
 
 
 def open_urls(*, only_print: bool) -> None:
-    """Print where the pages are and, in a desktop session, open them in the browser. Raises OperatorError."""
+    """Print the addresses of the pages and, in a desktop session, open them in a browser. Raises OperatorError."""
     engine.require_engine()
     urls = tell_urls()
     if not urls:
-        raise OperatorError("nothing runs here: docker.compose.spin-up starts it")
+        raise OperatorError("no container runs. Start them with docker.compose.spin-up.")
     if not only_print and (sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         for url in urls.values():
             webbrowser.open(url)
 
 
 def tell_urls() -> dict[str, str]:
-    """Print and return the published addresses of what runs, by container."""
+    """Print and return the published addresses of running containers, by name."""
     present = engine.states()
     urls = {row.name: url for row in _edge() if row.name in present and (url := _url(row))}
     for name, url in urls.items():
@@ -120,15 +122,15 @@ def tell_urls() -> dict[str, str]:
 
 
 def run_inside(command: str) -> int:
-    """Run one of the operators' tasks in a container that reaches the stores; return its exit code."""
+    """Run an operators' task in a container that reaches the stores. Returns its exit code."""
     words = shlex.split(command)
     if not words:
-        raise OperatorError('which task? docker.compose.run --command "status"')
+        raise OperatorError('--command is missing: docker.compose.run --command "status"')
     engine.require_engine()
     engine.require_dotenv()
     _require_images([images.OPERATOR])
     if not engine.states():
-        raise OperatorError("nothing runs here: docker.compose.spin-up starts it")
+        raise OperatorError("no container runs. Start them with docker.compose.spin-up.")
     without_terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["--no-TTY"]
     line = engine.compose("run", "--rm", "--no-deps", "--quiet-pull", *without_terminal, images.OPERATOR, *words)
     return subprocess.run(line, cwd=engine.FILES, check=False).returncode
@@ -139,7 +141,7 @@ def _edge() -> list[Container]:
 
 
 def _url(row: Container) -> str:
-    # No answer: it runs and publishes nothing yet, or has just ended.
+    # Empty: it runs and has published no port yet, or has just ended.
     try:
         place = engine.ask(*engine.compose("--profile", "*", "port", row.name, str(row.port), dotenv=engine.TEMPLATE))
     except OperatorError:
@@ -149,14 +151,14 @@ def _url(row: Container) -> str:
 
 def _agrees(ask: Callable[[str], str], volumes: int) -> bool:
     try:
-        answer = ask(f"Remove the data of {volumes} volumes: events, counters, positions? [y/N] ")
+        reply = ask(f"Remove the data of {volumes} volumes: events, counters, positions? [y/N] ")
     except EOFError:
         return False
-    return answer.strip().lower() in ("y", "yes")
+    return reply.strip().lower() in ("y", "yes")
 
 
 def _require(names: Iterable[str], *, build: bool) -> None:
-    """Return when engine, settings and all images are there. Builds if told to; fetches what is not ours."""
+    """Return when engine, settings and images are available. Builds with `build`, and pulls third-party images."""
     engine.require_engine()
     engine.require_dotenv()
     if build:
@@ -167,21 +169,21 @@ def _require(names: Iterable[str], *, build: bool) -> None:
     _require_images(sorted(ours))
     for key in sorted({row.image for row in rows if row.image}):
         if not engine.has_image(found.images[key]):
-            print(f"fetching {found.images[key]}", flush=True)
-            engine.run(["docker", "pull", found.images[key]], failed=f"{found.images[key]} could not be fetched")
+            print(f"pulling {found.images[key]}", flush=True)
+            engine.run(["docker", "pull", found.images[key]], failed=f"pulling {found.images[key]} failed")
 
 
 def _require_images(ours: Iterable[str]) -> None:
     missing = [images.reference(image) for image in ours if not engine.has_image(images.reference(image))]
     if missing:
-        raise OperatorError(f"not built yet: {', '.join(missing)}: docker.images.build makes them, or spin-up --build")
+        raise OperatorError(f"not built yet: {', '.join(missing)}. Run docker.images.build, or spin-up --build.")
 
 
 def _bring_up(names: Sequence[str], *, profiles: Sequence[str], timeout_s: float) -> None:
     chosen = [word for profile in profiles for word in ("--profile", profile)]
     command = engine.compose(*chosen, "up", "--detach", "--no-build", *names)
     begun = time.monotonic()
-    # What was there before and is at fault may be about to be replaced, or heal with what is started now.
+    # A container that failed before may be replaced now, or recover with what is started now.
     earlier = {state.id for state in engine.states().values()}
     with subprocess.Popen(
         command, cwd=engine.FILES, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -197,14 +199,14 @@ def _bring_up(names: Sequence[str], *, profiles: Sequence[str], timeout_s: float
 def _wait_until_up(
     starting: subprocess.Popen[str], names: Sequence[str], *, earlier: set[str], timeout_s: float
 ) -> None:
-    """Tell how far each is while Compose starts them in order; raise OperatorError as soon as it can't succeed."""
+    """Report progress while Compose starts the containers. Raises OperatorError when the start can't succeed."""
     begun = time.monotonic()
     all_started_s = math.inf
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     while True:
         ended = starting.poll()
         present = engine.states()
-        _tell_changes(names, present, told, time.monotonic() - begun)
+        _tell_changes(names, present, reported, time.monotonic() - begun)
         if ended == 0 and all(name in present and present[name].is_up for name in names):
             return
         if ended is not None:
@@ -212,7 +214,7 @@ def _wait_until_up(
         had_time = time.monotonic() - all_started_s > _HEAL_S
         known = {name: present[name] for name in names if name in present}
         judged = {name: state for name, state in known.items() if had_time or state.id not in earlier}
-        if ended or any(state.fault for state in judged.values()):
+        if ended or any(state.error for state in judged.values()):
             raise _failure("did not come up", judged, starting)
         if time.monotonic() - begun > timeout_s:
             raise _failure(f"not all is healthy after {timeout_s:.0f} s", known, starting)
@@ -220,28 +222,28 @@ def _wait_until_up(
 
 
 def _tell_changes(
-    names: Iterable[str], present: Mapping[str, engine.State], told: dict[str, str], elapsed_s: float
+    names: Iterable[str], present: Mapping[str, engine.State], reported: dict[str, str], elapsed_s: float
 ) -> None:
     for name in names:
         state = str(present[name]) if name in present else ""
-        if state != told.get(name, ""):
-            told[name] = state
+        if state != reported.get(name, ""):
+            reported[name] = state
             print(f"{elapsed_s:5.0f} s  {name}: {state or 'removed'}", flush=True)
 
 
 def _failure(what: str, candidates: Mapping[str, engine.State], starting: subprocess.Popen[str]) -> OperatorError:
-    """Say which containers are at fault, with the end of what each wrote, and what Compose complains of."""
+    """Return the failed containers with the end of their logs, and the error of Compose."""
     waiting = {name: state for name, state in candidates.items() if not state.is_up}
-    faulty = {name: state for name, state in waiting.items() if state.fault}
-    # Those that only wait, for one that is at fault or for what Compose could not do, have nothing to tell.
+    faulty = {name: state for name, state in waiting.items() if state.error}
+    # Leave out containers that only wait for a failed one or for Compose.
     late = {} if starting.poll() else {name: state for name, state in waiting.items() if state.status != "created"}
     blamed = faulty or late
     paragraphs = [
-        f"{name} {state.fault or f'is {state}'}; its last lines:\n{_log_tail(state)}" for name, state in blamed.items()
+        f"{name} {state.error or f'is {state}'}; its last lines:\n{_log_tail(state)}" for name, state in blamed.items()
     ]
     if starting.poll():
-        said = (starting.stdout.read() if starting.stdout else "").strip().splitlines()
-        paragraphs.append("Compose says: " + (said[-1].strip() if said else "nothing"))
+        reply = (starting.stdout.read() if starting.stdout else "").strip().splitlines()
+        paragraphs.append("Compose: " + (reply[-1].strip() if reply else "no error message"))
     return OperatorError("\n\n".join([f"{what}:", *paragraphs]))
 
 
@@ -250,4 +252,4 @@ def _log_tail(state: engine.State) -> str:
         ["docker", "logs", "--tail", str(_LOG_LINES), state.id],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
     )  # fmt: skip
-    return "\n".join("    " + line[:_LOG_WIDTH] for line in done.stdout.splitlines()) or "    (it has written nothing)"
+    return "\n".join("    " + line[:_LOG_WIDTH] for line in done.stdout.splitlines()) or "    (its log is empty)"

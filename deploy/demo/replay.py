@@ -1,4 +1,4 @@
-"""Replays of an access log: one that checks the books of a whole system of its own, one against a system that runs."""
+"""Replay an access log through a whole new system, and check that its ledger balances."""
 
 import asyncio
 import json
@@ -20,15 +20,15 @@ from deploy.operate.send import SendCounts, progress_bars, send
 from deploy.operate.status import Status, StatusReader
 
 STALL_LIMIT_S = 60.0
-"""A replay whose books have not moved for so long is given up: longer than a rebalance on the slowest broker."""
+"""Time without progress after which a replay gives up: longer than a rebalance on the slowest broker."""
 _REFRESH_S = 0.25
 
 
 class ReplayResult(NamedTuple):
-    """What one replay came to.
+    """The result of a replay.
 
-    `lost`: sent, yet neither counted by every consumer, nor dead, nor waiting. Copies are not counted, so that it is
-    exact also when a kafkastore was killed; below 0 something was counted twice.
+    `lost`: requests that are neither counted by every consumer, nor dead, nor waiting. Duplicates are not counted, so
+    the number is exact even when a kafkastore was killed. Below 0 something was counted twice.
     """
 
     sent: int
@@ -42,12 +42,12 @@ class ReplayResult(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """0 when nothing was lost, and nothing counted twice."""
+        """0 when nothing was lost and nothing was counted twice."""
         return 0 if self.lost == 0 else 1
 
 
 def replay_once(log: Path, *, kafka: KafkaChoice, json_output: bool) -> ReplayResult:
-    """Send a log through the whole path, wait until the books balance, and print what came of it.
+    """Send a log through the whole path, wait until the ledger balances, and print the result.
 
     With `json_output` the last line on standard output is one JSON object; all else goes to standard error.
     """
@@ -70,9 +70,9 @@ async def replay(
     console: Console,
     rate: float | None = None,
 ) -> ReplayResult:
-    """Send requests through a system that has seen none before, and wait until nothing waits and all is counted.
+    """Send requests through a new system, and wait until nothing waits and all is counted.
 
-    Gives up after STALL_LIMIT_S without any movement.
+    Gives up after STALL_LIMIT_S without progress.
     """
     begun = time.monotonic()
     counts = SendCounts()
@@ -82,34 +82,34 @@ async def replay(
             sending = asyncio.create_task(send(requests, endpoints.tracker_url, counts=counts, rate=rate))
             async for status in _until_settled(reader, sending):
                 progress.update(bars["sent"], completed=counts.sent)
-                progress.update(bars["accepted"], completed=status.books.accepted)
-                progress.update(bars["produced"], completed=status.books.produced)
+                progress.update(bars["accepted"], completed=status.ledger.accepted)
+                progress.update(bars["produced"], completed=status.ledger.produced)
                 progress.update(bars["counted"], completed=status.counted_by_all)
             await sending
     for reason, count in counts.failures.items():
-        console.print(f"{count:,} requests were not accepted: {reason}", style="red")
-    books, counted = status.books, status.counted_by_all
+        console.print(f"{count:,} requests were not acknowledged: {reason}", style="red")
+    ledger, counted = status.ledger, status.counted_by_all
     return ReplayResult(
         sent=counts.sent,
-        accepted=books.accepted,
-        produced=books.produced,
-        dead=books.dead,
-        waiting=books.waiting,
+        accepted=ledger.accepted,
+        produced=ledger.produced,
+        dead=ledger.dead,
+        waiting=ledger.waiting,
         counted=counted,
-        lost=counts.sent - counted - books.dead - books.waiting,
+        lost=counts.sent - counted - ledger.dead - ledger.waiting,
         seconds=round(time.monotonic() - begun, 2),
     )
 
 
 async def _until_settled(reader: StatusReader, sending: asyncio.Task[None]) -> AsyncIterator[Status]:
-    """Read the status again and again until nothing waits and all is counted, or nothing has moved for too long."""
+    """Yield the status until nothing waits and all is counted, or until nothing changes for too long."""
     last: Status | None = None
     moved_at = time.monotonic()
     while True:
-        all_sent = sending.done()  # asked before the books are read: what was sent since is not in them
+        all_sent = sending.done()  # before the ledger is read, which misses requests that are sent later
         status = await reader.read()
         yield status
-        if all_sent and status.books.waiting == 0 and _all_counted(status):
+        if all_sent and status.ledger.waiting == 0 and _all_counted(status):
             return
         if status != last:
             last, moved_at = status, time.monotonic()
@@ -119,16 +119,16 @@ async def _until_settled(reader: StatusReader, sending: asyncio.Task[None]) -> A
 
 
 def _all_counted(status: Status) -> bool:
-    """Whether every consumer has counted all that was produced, or has passed all records, copies included.
+    """Return whether every consumer has counted all produced events, or passed all records including duplicates.
 
-    The second is for events of which fewer can be counted than were produced, since they have the same id.
+    The second holds for events with equal ids: fewer can be counted than were produced.
     """
     if len(status.counted) < len(STATISTICS_CONSUMERS):
         return False
-    produced = status.books.produced
+    produced = status.ledger.produced
     if status.counted_by_all >= produced:
         return True
-    # What passed is no proof alone: copies that a killed kafkastore left are more records than were produced.
+    # Passed records alone are no proof: duplicates of a killed kafkastore make more records than were produced.
     return status.in_topic is not None and status.passed_by_all >= max(produced, status.in_topic)
 
 

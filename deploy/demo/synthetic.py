@@ -1,4 +1,4 @@
-"""Requests of synthetic visitors: plausible, endless, and repeatable by their seed."""
+"""Requests of synthetic visitors: plausible, endless, and repeatable with the same seed."""
 
 import itertools
 import random
@@ -17,7 +17,7 @@ _USER_AGENTS = (
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
     "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
 )
-# One address of a large network in each of several countries; nothing is ever sent to them.
+# One address of a large network in each of several countries. Nothing is sent to them.
 _ADDRESSES = (
     "79.192.0.17",  # Germany
     "84.112.0.9",  # Austria
@@ -45,7 +45,7 @@ _CENTRE = (52.52, 13.405)  # Berlin
 
 
 def synthetic_visitors(seed: int = 1) -> Iterator[TrackingRequest]:
-    """Make an endless stream of plausible requests; the same seed makes the same stream."""
+    """Yield plausible requests without end. Equal seeds yield equal requests."""
     dice = random.Random(seed)  # noqa: S311 - a demonstration, not a secret
     for number in itertools.count():
         visitor = dice.randrange(500)
@@ -56,7 +56,7 @@ def synthetic_visitors(seed: int = 1) -> Iterator[TrackingRequest]:
             target=f"/t/{name}{suffix}?{urlencode({**parameters, 'n': number})}",
             address=_ADDRESSES[visitor % len(_ADDRESSES)],
             user_agent=_USER_AGENTS[visitor % len(_USER_AGENTS)],
-            referrer="https://www.example.org/" if dice.random() < 0.3 else "",  # noqa: PLR2004 - about a third
+            referrer="https://www.example.org/" if dice.random() < 0.3 else "",  # noqa: PLR2004 - a share
         )
 
 

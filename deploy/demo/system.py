@@ -1,4 +1,4 @@
-"""The whole system on this machine, without containers: real servers, and every service as a process."""
+"""The whole system on this machine without containers: real servers, and a process for every service."""
 
 import time
 from collections.abc import Iterator
@@ -16,17 +16,17 @@ STATISTICS_CONSUMERS = ("event_counter", "metadata_counter", "search_counter", "
 TRACKER_PORT = 5222
 KAFIDX_PORT = 5031
 PROCESSES = (("tracker",), ("kafkastore",), *(("consumers", name) for name in STATISTICS_CONSUMERS), ("kafidx",))
-"""What `python -m services.<...>` runs; a new service joins with a row here. Not the canary: what it sends would
-be counted among what a replay sent."""
+"""The arguments of `python -m services.<...>`. A new service joins with a row here. The canary is left out: its events
+would be counted among those of a replay."""
 
 
 @contextmanager
 def running_system(*, kafka: KafkaChoice, console: Console) -> Iterator[LocalStack]:
-    """Start everything; stop everything on the way out, whatever the reason."""
+    """Start everything. Stop everything when the block is left."""
     begun = time.monotonic()
     with LocalStack(kafka=kafka, say=console.print) as stack:
         console.print(f"starting {len(PROCESSES)} services")
-        # The addresses that the old system's clients and users know, where they are free.
+        # The ports that clients and users of the old system know, if they are free.
         ports = {
             "TRACKER_PORT": str(preferred_port(TRACKER_PORT)),
             "KAFIDX_PORT": str(preferred_port(KAFIDX_PORT)),
@@ -35,11 +35,11 @@ def running_system(*, kafka: KafkaChoice, console: Console) -> Iterator[LocalSta
         for name, *arguments in PROCESSES:
             stack.start_service(name, *arguments, env=own)
         stack.wait_until_ready()
-        console.print(f"everything runs after {time.monotonic() - begun:.0f} s")
+        console.print(f"the system is ready after {time.monotonic() - begun:.0f} s")
         with endpoints.announce(endpoints_of(stack)):
             yield stack
 
 
 def endpoints_of(stack: LocalStack) -> Endpoints:
-    """Say where the parts of this stack listen."""
+    """Return the endpoints of this stack."""
     return Endpoints(stack.tracker_url, (stack.redis_url,), stack.redis_url, stack.bootstrap_servers)

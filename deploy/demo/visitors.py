@@ -1,4 +1,4 @@
-"""Synthetic visitors in a container: `python -m deploy.demo.visitors` sends the demo's traffic until it is stopped."""
+"""Synthetic visitors in a container: `python -m deploy.demo.visitors` sends the demo's requests until it is stopped."""
 
 import asyncio
 import json
@@ -15,32 +15,32 @@ from deploy.operate.send import SendCounts, parse_rate, send
 
 _DEFAULT_RATE = "50"
 _TELL_S = 10.0
-_ALIVE = Path(tempfile.gettempdir()) / "visitors"  # the container's health check looks how old it is
+_ALIVE = Path(tempfile.gettempdir()) / "visitors"  # the container's health check reads its age
 
 
 async def visit(url: str, rate: float | None) -> None:
-    """Send until SIGTERM or SIGINT, and tell every ten seconds, a JSON line each, what came of it."""
+    """Send until SIGTERM or SIGINT. Log the counts as a JSON line every ten seconds."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     counts = SendCounts()
-    # The time is the seed: another start is other traffic.
+    # The seed is the time: each start sends different requests.
     sending = asyncio.create_task(send(synthetic_visitors(seed=time.time_ns()), url, counts=counts, rate=rate))
     stopping = asyncio.create_task(stop.wait())
     try:
         while not stop.is_set() and not sending.done():
             _ALIVE.touch()
             await asyncio.wait({sending, stopping}, timeout=_TELL_S, return_when=asyncio.FIRST_COMPLETED)
-            _tell(counts)
+            _report(counts)
     finally:
         for task in (sending, stopping):
             task.cancel()
         await asyncio.wait({sending, stopping})
     if not stop.is_set():
-        sending.result()  # it never ends by itself: this raises what ended it
+        sending.result()  # it never returns by itself: this raises the exception that ended it
 
 
-def _tell(counts: SendCounts) -> None:
+def _report(counts: SendCounts) -> None:
     line = {
         "event": "visited",
         "sent": counts.sent,
@@ -51,13 +51,13 @@ def _tell(counts: SendCounts) -> None:
 
 
 def main() -> None:
-    """Read the environment and go on until stopped."""
+    """Read the environment and send until stopped."""
     environ = {name: value for name, value in os.environ.items() if value}
     try:
         rate = parse_rate(environ.get("VISITORS_RATE", _DEFAULT_RATE))
         url = environ["VISITORS_TRACKER_URL"]
     except (OperatorError, KeyError) as error:
-        print(f"VISITORS_RATE and VISITORS_TRACKER_URL are needed: {error}", file=sys.stderr)
+        print(f"set VISITORS_RATE and VISITORS_TRACKER_URL: {error}", file=sys.stderr)
         sys.exit(78)
     asyncio.run(visit(url, rate))
 

@@ -1,4 +1,4 @@
-"""The demonstration: the whole system, synthetic visitors, and a table that lives until Ctrl-C."""
+"""The demo: the whole system with synthetic visitors and a live table, until Ctrl-C."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ def watch(*, kafka: KafkaChoice, rate: float | None) -> None:
     """Run everything with synthetic visitors and a live table, until interrupted."""
     console = Console()
     with running_system(kafka=kafka, console=console) as stack:
-        _tell_addresses(stack, console)
+        _print_addresses(stack, console)
         run_interruptible(_watch(stack, rate, console))
 
 
@@ -42,7 +42,7 @@ async def _watch(stack: LocalStack, rate: float | None, console: Console) -> Non
                     readings.append((time.monotonic(), status.counted_by_all))
                     top_types = await reader.top_types()
                     table = _live_table(counts, status, _rate(readings), top_types)
-                    live.update(Group(table, *_troubles(stack, counts, status)), refresh=True)
+                    live.update(Group(table, *_errors(stack, counts, status)), refresh=True)
                     await asyncio.sleep(_REFRESH_S)
         await sending
     finally:
@@ -60,10 +60,10 @@ def _live_table(counts: SendCounts, status: Status, rate: float, top_types: dict
     lags = status.lag.values()
     figures = {
         "sent": counts.sent,
-        "accepted": status.books.accepted,
-        "waiting": status.books.waiting,
-        "produced": status.books.produced,
-        "dead": status.books.dead,
+        "accepted": status.ledger.accepted,
+        "waiting": status.ledger.waiting,
+        "produced": status.ledger.produced,
+        "dead": status.ledger.dead,
         "counted": status.counted_by_all,
         "lag": None if None in lags else max((lag for lag in lags if lag is not None), default=0),
         "events/s": round(rate),
@@ -74,16 +74,16 @@ def _live_table(counts: SendCounts, status: Status, rate: float, top_types: dict
     return Group(pipeline, Text("  ".join(f"{label} {count:,}" for label, count in top_types.items()), style="dim"))
 
 
-def _troubles(stack: LocalStack, counts: SendCounts, status: Status) -> list[Text]:
-    """Say what does not run, and what that does."""
+def _errors(stack: LocalStack, counts: SendCounts, status: Status) -> list[Text]:
+    """Return the errors to show: ended services, failed requests, an unreachable Kafka."""
     ended = [f"{service.label} has ended; its log: {service.log}" for service in stack.services if not service.is_alive]
-    refused = [f"{count:,} requests not accepted: {reason}" for reason, count in counts.failures.items()]
-    kafka = [status.kafka_fault] if status.kafka_fault else []
+    refused = [f"{count:,} requests not acknowledged: {reason}" for reason, count in counts.failures.items()]
+    kafka = [status.kafka_error] if status.kafka_error else []
     return [Text(line, style="bold red") for line in (*ended, *refused, *kafka)]
 
 
-def _tell_addresses(stack: LocalStack, console: Console) -> None:
-    """Print what to open. Not in a table: an address must never be shortened."""
+def _print_addresses(stack: LocalStack, console: Console) -> None:
+    """Print the addresses. Not in a table, which would shorten them."""
     lines = {
         "fire a pixel": f"{stack.tracker_url}/t/hello.gif?who=me",
         "watch it in a browser": f"{stack.kafidx_url}/kafidx",
@@ -94,6 +94,6 @@ def _tell_addresses(stack: LocalStack, console: Console) -> None:
     for title, value in lines.items():
         console.print(Text(f"{title}: "), Text(value), soft_wrap=True, highlight=False)
     if not stack.tracker_url.endswith(f":{TRACKER_PORT}"):
-        taken = f"Port {TRACKER_PORT} is taken, perhaps by another demo: this one has ports of its own, as above."
+        taken = f"Port {TRACKER_PORT} is in use, perhaps by another demo: this demo uses the ports above."
         console.print(taken, style="yellow")
-    console.print("Ctrl-C stops everything (from a script: SIGTERM).", style="bold")
+    console.print("Ctrl-C stops everything (in a script: SIGTERM).", style="bold")

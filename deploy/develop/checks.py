@@ -23,7 +23,7 @@ CHECKS = {
 def check() -> int:
     """Run every check, edit nothing, report all; return the exit code."""
     failed = [name for name, command in CHECKS.items() if not _passes(name, command)]
-    lock_faults = locks.faults()
+    lock_faults = locks.errors()
     _tell("locks", passed=not lock_faults, output="\n".join(lock_faults), seconds=0)
     if lock_faults:
         failed.append("locks (`python3 tasks.py lock` writes them)")

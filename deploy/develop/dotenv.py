@@ -1,4 +1,4 @@
-"""The `.env` of an installation: made from `.env.template`, with secrets of its own."""
+"""The `.env` of an installation: written from `.env.template`, with its own secrets."""
 
 import os
 import re
@@ -10,23 +10,23 @@ from typing import NamedTuple
 
 from deploy.paths import ROOT
 
-SECRET_MARK = "<generate>"  # noqa: S105 - marks the place of a secret in the template; is none
+SECRET_MARK = "<generate>"  # noqa: S105 - a placeholder for a secret
 _SECRET_BYTES = 32
 _ASSIGNMENT = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)")
 
 
 class GeneratedDotenv(NamedTuple):
-    """What generating came to: names only, never values."""
+    """The result of generating: names, never values."""
 
     written: bool
     added: tuple[str, ...]
     kept: tuple[str, ...]
     secrets: int = 0
-    """How many of those added are new secrets."""
+    """Number of new secrets among the added variables."""
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
-    """Read `NAME=value` lines; comments and everything else are passed over, and one pair of quotes is taken off."""
+    """Return the `NAME=value` lines as a dict. Other lines are ignored, and one pair of quotes is removed."""
     return {name: _unquoted(value) for name, value in _assignments(path.read_text(encoding="utf-8"))}
 
 
@@ -37,11 +37,11 @@ def generate(
     target: Path = ROOT / ".env",
     ask: Callable[[str], str] | None = None,
 ) -> GeneratedDotenv:
-    """Write `.env` from its template, readable by its owner alone.
+    """Write `.env` from its template, readable by its owner only.
 
-    An existing `.env` is kept value by value: with `yes` only variables that it lacks are added at its end; without,
-    the operator is asked whether to replace it, and "no" adds what is missing all the same. What is replaced stays
-    beside it as `.env.old`. No secret is ever lost or printed.
+    The values of an existing `.env` are kept. With `yes` missing variables are appended. Without `yes` the operator is
+    asked whether to replace the file, and "no" appends missing variables. A replaced file is kept as `.env.old`.
+    No secret is lost or printed.
     """
     wanted = template.read_text(encoding="utf-8")
     if not target.exists():
@@ -49,7 +49,7 @@ def generate(
         return _result(list(_assignments(wanted)))
     present = target.read_text(encoding="utf-8")
     if not yes and _agrees(
-        (ask or _ask)(f"{target.name} exists. Replace it by the template, with new secrets where it has any? [y/N] ")
+        (ask or _ask)(f"{target.name} exists. Replace it with the template and new secrets? [y/N] ")
     ):
         _write(target.with_name(target.name + ".old"), present)
         _write(target, _with_secrets(wanted))
@@ -69,16 +69,16 @@ def _result(added: list[tuple[str, str]], *, kept: tuple[str, ...] = ()) -> Gene
 
 
 def report(result: GeneratedDotenv, target: str = ".env") -> str:
-    """Say in one line what was done."""
+    """Return the result as one line."""
     if not result.kept:
         return f"{target} written: {len(result.added)} variables, {result.secrets} of them new secrets."
     if not result.added:
-        return f"{target} kept as it is: it has all {len(result.kept)} variables."
+        return f"{target} unchanged: it has all {len(result.kept)} variables."
     return f"{target} kept ({len(result.kept)} variables); added {', '.join(result.added)}."
 
 
-def generate_and_tell(*, yes: bool) -> None:
-    """Generate `.env` of this clone and print what was done."""
+def generate_and_report(*, yes: bool) -> None:
+    """Generate `.env` of this clone and print the result."""
     print(report(generate(yes=yes)))
 
 
@@ -95,7 +95,7 @@ def _unquoted(value: str) -> str:
 
 
 def _with_secrets(text: str) -> str:
-    """Put a secret of its own in the place of each mark that is in an assignment."""
+    """Replace each placeholder with a new secret."""
     lines = text.splitlines(keepends=True)
     return "".join(_filled(line) if _ASSIGNMENT.match(line) else line for line in lines)
 
@@ -107,19 +107,19 @@ def _filled(line: str) -> str:
 
 
 def _ask(question: str) -> str:
-    """Ask on the terminal; nobody there to answer is an empty answer."""
+    """Ask on the terminal. Without a terminal the reply is empty."""
     try:
         return input(question)
     except EOFError:
         return ""
 
 
-def _agrees(answer: str) -> bool:
-    return answer.strip().lower() in ("y", "yes")
+def _agrees(reply: str) -> bool:
+    return reply.strip().lower() in ("y", "yes")
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file in one step, so that an interruption leaves the old one; mode 600 from the first byte."""
+    """Replace the file atomically, so that an interruption leaves the old one. Mode 600 from the first byte."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

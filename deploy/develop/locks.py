@@ -1,4 +1,4 @@
-"""The lock files: exact versions with hashes, of the tools (dev) and of each service's extra."""
+"""The lock files: exact versions with hashes, for the tools (dev) and for each service's extra."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from deploy.paths import ROOT
 PYPROJECT = ROOT / "pyproject.toml"
 LOCKS = ROOT / "deploy" / "locks"
 
-# Nothing of the machine that writes a lock may stay in it: no index, no wheel folder, no command line.
+# A lock contains nothing of the machine that wrote it: no index, no wheel folder, no command line.
 _OPTIONS = (
     *("--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"),
     *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
@@ -21,17 +21,17 @@ _OPTIONS = (
 
 
 class Pin(NamedTuple):
-    """One version of one package."""
+    """One pinned version of a package."""
 
     name: str
-    """As PEP 503 normalises it."""
+    """The name, normalised as in PEP 503."""
     version: str
     always: bool
-    """Not only on some platforms or Pythons."""
+    """Whether the pin holds on all platforms and Python versions."""
 
 
 def write_locks(*, upgrade: bool) -> None:
-    """Write dev.txt, then each extra's lock with the very versions of dev.txt. Raises CalledProcessError."""
+    """Write dev.txt, then each extra's lock with the versions of dev.txt. Raises CalledProcessError."""
     LOCKS.mkdir(exist_ok=True)
     extras = sorted(_project()["project"]["optional-dependencies"])
     everything = [word for extra in extras for word in ("--extra", extra)]
@@ -41,8 +41,8 @@ def write_locks(*, upgrade: bool) -> None:
         _compile(LOCKS / f"{extra}.txt", ["--extra", extra, "--constraints", str(LOCKS / "dev.txt")])
 
 
-def faults() -> list[str]:
-    """List what is wrong with the locks: not in step with pyproject.toml, with each other, or naming a host."""
+def errors() -> list[str]:
+    """Return the errors of the locks: out of step with pyproject.toml or with each other, or naming a host."""
     project = _project()
     extras: dict[str, list[str]] = project["project"]["optional-dependencies"]
     common: list[str] = project["project"]["dependencies"]
@@ -57,7 +57,7 @@ def faults() -> list[str]:
 
 
 def pins(lock: Path) -> list[Pin]:
-    """Read what a lock pins; nothing when there is no such file."""
+    """Return the pins of a lock. Empty when the file does not exist."""
     lines = lock.read_text(encoding="utf-8").splitlines() if lock.exists() else []
     found = [re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)([^;]*;)?", line) for line in lines]
     return [Pin(_name(each[1]), each[2], always=not each[3]) for each in found if each]
@@ -76,7 +76,7 @@ def _faults_of(lock: str, dependencies: list[str]) -> list[str]:
 
 
 def _versions(lock: Path) -> dict[str, set[str]]:
-    """Return the pinned versions by name: several where platforms or Pythons differ."""
+    """Return the pinned versions by name: several when platforms or Python versions differ."""
     versions: dict[str, set[str]] = {}
     for pin in pins(lock):
         versions.setdefault(pin.name, set()).add(pin.version)
@@ -95,6 +95,6 @@ def _project() -> dict[str, Any]:
 def _compile(lock: Path, arguments: list[str]) -> None:
     uv = Path(sys.executable).with_name("uv")
     command = [str(uv), "pip", "compile", str(PYPROJECT), *_OPTIONS, *arguments, "--output-file", str(lock)]
-    # uv does not read pip's configuration, and an operator has only that: a folder of wheels is handed on.
+    # uv does not read pip's configuration, the only one that operators have: pass on its folder of wheels.
     folders = os.environ.get("PIP_FIND_LINKS", "").split()
     subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"UV_FIND_LINKS": ",".join(folders)})

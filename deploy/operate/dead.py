@@ -1,10 +1,9 @@
-"""The dead letters: which there are, and how they are put back once their cause is gone."""
+"""The tasks dead.list and dead.replay: show dead letters, and put their entries back into the queue."""
 
 import asyncio
 import contextlib
 import json
 import logging
-import re
 import sys
 import time
 from collections import Counter
@@ -20,7 +19,7 @@ from rich.text import Text
 from deploy.errors import OperatorError
 from deploy.interrupts import run_interruptible
 from deploy.operate.dead_letters import DeadLetterFilter, DeadLetterSummary, read_dead_letters, readable_time
-from deploy.operate.endpoints import DOES_IT_RUN, Endpoints
+from deploy.operate.endpoints import DOES_IT_RUN, Endpoints, without_password
 from services.backbone import names
 from services.backbone.kafka import KafkaUnavailable, TopicReader
 from services.backbone.queue import EventQueue, QueueError, connect
@@ -32,25 +31,25 @@ _UNREADABLE: Final = "(can't be decoded)"
 
 
 class Plan(NamedTuple):
-    """What a replay does with the letters that are meant."""
+    """The decision of a replay about each letter that matches the filter."""
 
     due: list[DeadLetterSummary]
-    """To be put back, one of each entry."""
-    copies: list[DeadLetterSummary]
-    """More letters of those entries: written when kafkastore was killed after its letters and before its books."""
+    """To be put back, one letter for each entry."""
+    duplicates: list[DeadLetterSummary]
+    """Further letters of those entries. kafkastore writes them when it is killed between its letters and its ledger."""
     cut: list[DeadLetterSummary]
-    """They keep only a part of their entry, and can't be put back."""
+    """Letters with only a part of their entry: they can't be put back."""
     replayed: int
-    """Put back by an earlier run."""
+    """Number of letters that an earlier run put back."""
 
 
-def make_plan(letters: Sequence[DeadLetterSummary], wanted: DeadLetterFilter, replayed: frozenset[bytes]) -> Plan:
-    """Decide about all letters of the topic; `replayed` holds the digests of those that were put back.
+def make_plan(letters: Sequence[DeadLetterSummary], selected: DeadLetterFilter, replayed: frozenset[bytes]) -> Plan:
+    """Decide about all letters of the topic. `replayed` holds the digests of letters that were put back before.
 
-    An entry that was put back and died again has a new letter, with a time of its own, and may be put back again.
+    An entry that fails again after a replay gets a new letter with its own time, and can be put back again.
     """
     open_letters = [letter for letter in letters if letter.digest not in replayed]
-    meant = [letter for letter in open_letters if wanted.has(letter)]
+    meant = [letter for letter in open_letters if selected.has(letter)]
     due: dict[bytes, DeadLetterSummary] = {}
     for letter in meant:
         if not letter.is_cut:
@@ -58,66 +57,66 @@ def make_plan(letters: Sequence[DeadLetterSummary], wanted: DeadLetterFilter, re
     chosen = {(letter.partition, letter.offset) for letter in due.values()}
     return Plan(
         due=list(due.values()),
-        copies=[
+        duplicates=[
             letter
             for letter in open_letters
             if letter.content in due and (letter.partition, letter.offset) not in chosen and not letter.is_cut
         ],
         cut=[letter for letter in meant if letter.is_cut],
-        replayed=sum(letter.digest in replayed and wanted.has(letter) for letter in letters),
+        replayed=sum(letter.digest in replayed and selected.has(letter) for letter in letters),
     )
 
 
-def show(endpoints: Endpoints, wanted: DeadLetterFilter, *, limit: int, json_output: bool) -> int:
-    """Print the letters that are meant, the newest `limit` of them (0: all), and how many there are of each reason."""
-    return run_interruptible(_show(endpoints, wanted, limit=limit, json_output=json_output))
+def show(endpoints: Endpoints, selected: DeadLetterFilter, *, limit: int, json_output: bool) -> int:
+    """Print the newest `limit` matching letters (0: all) and the number of letters of each reason."""
+    return run_interruptible(_show(endpoints, selected, limit=limit, json_output=json_output))
 
 
-def replay(endpoints: Endpoints, wanted: DeadLetterFilter, *, rate: float | None, dry_run: bool) -> int:
-    """Put the entries of the letters that are meant back into the queue, `rate` a second; returns the exit code.
+def replay(endpoints: Endpoints, selected: DeadLetterFilter, *, rate: float | None, dry_run: bool) -> int:
+    """Put the entries of matching letters back into the queue, at most `rate` a second. Returns the exit code.
 
-    Each letter is put back once, by however many runs, and whenever they are interrupted. 1 when letters that are
-    meant can't be put back because they were cut.
+    Each letter is put back once, over any number of runs and interruptions. The exit code is 1 when a matching letter
+    is incomplete and can't be put back.
     """
-    return run_interruptible(_replay(endpoints, wanted, rate=rate, dry_run=dry_run))
+    return run_interruptible(_replay(endpoints, selected, rate=rate, dry_run=dry_run))
 
 
-async def _show(endpoints: Endpoints, wanted: DeadLetterFilter, *, limit: int, json_output: bool) -> int:
+async def _show(endpoints: Endpoints, selected: DeadLetterFilter, *, limit: int, json_output: bool) -> int:
     async with _opened(endpoints) as (reader, redis):
-        found = [letter.summary async for letter in read_dead_letters(reader) if wanted.has(letter.summary)]
+        found = [letter.summary async for letter in read_dead_letters(reader) if selected.has(letter.summary)]
         found.sort(key=lambda letter: (letter.time_ms, letter.partition, letter.offset))
         replayed = await _replayed(redis, found)
     newest = found[-limit:] if limit else found
     reasons = Counter(letter.reason for letter in found)
     if json_output:
         rows = [_as_json(letter, replayed=letter.digest in replayed) for letter in newest]
-        answer = {"letters": rows, "total": len(found), "by_reason": dict(reasons.most_common())}
-        sys.stdout.write(json.dumps(answer) + "\n")
+        document = {"letters": rows, "total": len(found), "by_reason": dict(reasons.most_common())}
+        sys.stdout.write(json.dumps(document) + "\n")
         return 0
     console = Console()
     if not found:
-        console.print("no dead letters" if wanted == DeadLetterFilter() else "no dead letter is as it was asked for")
+        console.print("no dead letters" if selected == DeadLetterFilter() else "no dead letter matches")
         return 0
     console.print(_letters_table(newest, replayed))
     if len(newest) < len(found):
-        console.print(f"the newest {len(newest):,} of {len(found):,}; --limit 0 shows all")
+        console.print(f"showing the newest {len(newest):,} of {len(found):,} (--limit 0 shows all)")
     console.print(_counts_table("letters", ("reason",), {(reason,): count for reason, count in reasons.items()}))
     return 0
 
 
-async def _replay(endpoints: Endpoints, wanted: DeadLetterFilter, *, rate: float | None, dry_run: bool) -> int:
+async def _replay(endpoints: Endpoints, selected: DeadLetterFilter, *, rate: float | None, dry_run: bool) -> int:
     console = Console()
     async with _opened(endpoints) as (reader, redis):
         letters = [letter.summary async for letter in read_dead_letters(reader)]
         ends = reader.positions()
-        plan = make_plan(letters, wanted, await _replayed(redis, letters))
-        _tell_plan(console, endpoints, plan, dry_run=dry_run)
+        plan = make_plan(letters, selected, await _replayed(redis, letters))
+        _print_plan(console, endpoints, plan, dry_run=dry_run)
         if plan.due and not dry_run:
             await _put_back(console, reader, redis, plan, upto=ends, rate=rate)
     return 1 if plan.cut and not dry_run else 0
 
 
-async def _put_back(  # noqa: PLR0913 - what it works with
+async def _put_back(  # noqa: PLR0913 - its inputs
     console: Console, reader: TopicReader, redis: Redis, plan: Plan, *, upto: Mapping[int, int], rate: float | None
 ) -> None:
     queue = EventQueue(redis)
@@ -126,37 +125,37 @@ async def _put_back(  # noqa: PLR0913 - what it works with
     put_back = 0
     begun = time.monotonic()
     try:
-        # Before any of them goes back: an interrupted run must leave one letter of each entry to the next, not two.
-        await _mark(redis, plan.copies)
+        # First mark the duplicates: an interrupted run must leave one letter of each entry, not two.
+        await _mark(redis, plan.duplicates)
         with Progress(*columns, console=console) as progress:
             bar = progress.add_task("put back", total=len(due))
-            looked_at = 0
+            handled = 0
             async for letter in read_dead_letters(reader, upto=upto):
                 if (letter.summary.partition, letter.summary.offset) not in due:
                     continue
                 put_back += await queue.requeue(letter.entry, letter=letter.summary.digest)
-                looked_at += 1
-                progress.update(bar, completed=looked_at)
+                handled += 1
+                progress.update(bar, completed=handled)
                 if rate is not None:
-                    await asyncio.sleep(max(0.0, begun + looked_at / rate - time.monotonic()))
+                    await asyncio.sleep(max(0.0, begun + handled / rate - time.monotonic()))
     except QueueError as error:
         raise OperatorError(
-            f"Redis does not answer any more: {error}\n{put_back:,} were put back; the same command goes on from there"
+            f"Redis stopped responding: {error}\n{put_back:,} were put back. Run the same command again to continue."
         ) from error
     console.print(f"{put_back:,} put back into the queue")
 
 
-async def _mark(redis: Redis, copies: Sequence[DeadLetterSummary]) -> None:
-    """Note letters as put back, since another letter of the same entry is."""
-    for first in range(0, len(copies), _MARKS_AT_ONCE):
+async def _mark(redis: Redis, duplicates: Sequence[DeadLetterSummary]) -> None:
+    """Mark duplicate letters as replayed: another letter of the same entry is put back."""
+    for first in range(0, len(duplicates), _MARKS_AT_ONCE):
         seconds, microseconds = await redis.time()
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-        marks: Any = {letter.digest: now_ms for letter in copies[first : first + _MARKS_AT_ONCE]}
+        marks: Any = {letter.digest: now_ms for letter in duplicates[first : first + _MARKS_AT_ONCE]}
         await redis.zadd(names.REPLAYED_LETTERS, marks, nx=True)
 
 
 async def _replayed(redis: Redis, letters: Sequence[DeadLetterSummary]) -> frozenset[bytes]:
-    """Return the digests, of these letters, that were put back before."""
+    """Return the digests of those letters that were put back before."""
     queue = EventQueue(redis)
     digests = [letter.digest for letter in letters]
     found: set[bytes] = set()
@@ -168,7 +167,7 @@ async def _replayed(redis: Redis, letters: Sequence[DeadLetterSummary]) -> froze
 
 @contextlib.asynccontextmanager
 async def _opened(endpoints: Endpoints) -> AsyncIterator[tuple[TopicReader, Redis]]:
-    """Open the topic of dead letters and the first Redis of the queue. Raises OperatorError, which says who is away."""
+    """Open the topic of dead letters and the first Redis of the queue. Raises OperatorError."""
     quieten()
     settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": endpoints.bootstrap_servers})
     url = endpoints.queue_urls[0]
@@ -178,42 +177,35 @@ async def _opened(endpoints: Endpoints) -> AsyncIterator[tuple[TopicReader, Redi
         async with TopicReader(settings, names.DEAD_LETTER_TOPIC) as reader:
             yield reader, redis
     except QueueError as error:
-        raise OperatorError(f"Redis does not answer at {without_password(url)}: {error}\n{DOES_IT_RUN}") from error
+        raise OperatorError(f"Redis at {without_password(url)} does not respond: {error}\n{DOES_IT_RUN}") from error
     except KafkaUnavailable as error:
-        raise OperatorError(f"Kafka does not answer at {endpoints.bootstrap_servers}: {error}") from error
+        raise OperatorError(f"Kafka at {endpoints.bootstrap_servers} does not respond: {error}") from error
     finally:
         await redis.aclose()
 
 
 def quieten() -> None:
-    """Leave what the Kafka client logs while it looks for a broker to the one sentence of an OperatorError."""
+    """Silence the log of the Kafka client: an OperatorError reports the failure in one sentence."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
 
-def without_password(url: str) -> str:
-    """Return a URL that may be shown."""
-    return re.sub(r"//[^@/]*@", "//", url)
-
-
-def _tell_plan(console: Console, endpoints: Endpoints, plan: Plan, *, dry_run: bool) -> None:
+def _print_plan(console: Console, endpoints: Endpoints, plan: Plan, *, dry_run: bool) -> None:
     counts: Counter[tuple[str, ...]] = Counter((letter.reason, letter.type or _UNREADABLE) for letter in plan.due)
     if counts:
         console.print(_counts_table("would go back" if dry_run else "go back", ("reason", "type"), counts))
     else:
         console.print("nothing to put back")
-    if plan.copies:
-        console.print(f"{len(plan.copies):,} more letters are of the same entries: each entry goes back once")
+    if plan.duplicates:
+        console.print(f"{len(plan.duplicates):,} more letters hold the same entries: each entry is put back once")
     if plan.replayed:
         console.print(f"{plan.replayed:,} were put back before")
     if plan.cut:
-        console.print(
-            f"{len(plan.cut):,} were cut and can't be put back: what is left of them is no entry", style="red"
-        )
+        console.print(f"{len(plan.cut):,} are truncated and can't be put back", style="red")
     if plan.due and len(endpoints.queue_urls) > 1:
         first, *others = endpoints.queue_urls
         console.print(
-            f"several Redis servers hold the queue: all goes to {without_password(first)}. Its ledger counts them out\n"
-            f"of `dead`, which may be another's figure ({', '.join(map(without_password, others))}); the sum is right."
+            f"The queue has several Redis servers: all entries go to {without_password(first)}. Its `dead` counter is\n"
+            f"reduced, also for letters of {', '.join(map(without_password, others))}. The sum stays correct."
         )
 
 
@@ -243,7 +235,7 @@ def _counts_table(title: str, names_of_columns: Sequence[str], counts: Mapping[t
 
 
 def _as_json(letter: DeadLetterSummary, *, replayed: bool) -> dict[str, Any]:
-    """Return a letter as plain values; the keys are a promise to scripts."""
+    """Return a letter as JSON values. Scripts rely on the keys."""
     return {
         "time": readable_time(letter.time_ms),
         "time_ms": letter.time_ms,

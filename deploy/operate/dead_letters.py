@@ -1,4 +1,4 @@
-"""The dead letters as operators' tools read them: from the topic, without a group, with which of them are meant."""
+"""Read the topic of dead letters, without a consumer group, and filter what it holds."""
 
 import re
 import time
@@ -21,7 +21,7 @@ _DIGEST_BYTES: Final = 16
 
 
 class DeadLetterSummary(NamedTuple):
-    """What a dead letter is, without what is in it: a topic full of them fits into memory."""
+    """The description of a dead letter without its entry, so that those of a whole topic fit into memory."""
 
     partition: int
     offset: int
@@ -34,42 +34,42 @@ class DeadLetterSummary(NamedTuple):
     id: str
     """The event's id; empty when the entry can't be decoded."""
     size: int
-    """Bytes of the entry that the letter keeps."""
+    """Bytes of the entry in the letter."""
     digest: bytes
-    """Names this letter: of its value and the time in its headers, which stay when it is written anew."""
+    """Digest of the letter: of its value and its time header, which stay the same when the letter is rewritten."""
     content: bytes
-    """Names the entry: letters of one content are of the same entry."""
+    """Digest of the entry: several letters can hold the same entry."""
 
     @property
     def is_cut(self) -> bool:
-        """Whether the letter keeps only a part of the entry."""
+        """Whether the letter holds only a part of its entry."""
         return bool(_CUT.search(self.reason))
 
 
 class StoredDeadLetter(NamedTuple):
-    """A dead letter as it lies in the topic."""
+    """A dead letter as it is stored in the topic."""
 
     summary: DeadLetterSummary
     record: Record
 
     @property
     def entry(self) -> bytes:
-        """The entry of the queue that died."""
+        """The queue entry that could not be processed."""
         return self.record.value
 
 
 class DeadLetterFilter(NamedTuple):
-    """Which letters are meant."""
+    """Selects dead letters."""
 
     since_ms: int = 0
     until_ms: int = 2**63
     reason: str = ""
     """A part of the reason; empty: any."""
     type: str = ""
-    """The whole type; empty: any, also of what can't be decoded."""
+    """The exact type; empty: any, including entries that can't be decoded."""
 
     def has(self, letter: DeadLetterSummary) -> bool:
-        """Tell whether a letter is meant. `since` is included, `until` is not."""
+        """Return whether a letter matches. `since` is inclusive, `until` is exclusive."""
         return (
             self.since_ms <= letter.time_ms < self.until_ms
             and self.reason in letter.reason
@@ -80,7 +80,7 @@ class DeadLetterFilter(NamedTuple):
 def parse_filter(
     *, since: str, until: str, reason: str, event_type: str, now_ms: int | None = None
 ) -> DeadLetterFilter:
-    """Read the flags of a command; empty ones mean no limit. Raises OperatorError."""
+    """Parse the flags of a task. An empty flag sets no limit. Raises OperatorError."""
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     return DeadLetterFilter(
         since_ms=parse_time("--since", since, now_ms=now_ms) if since else 0,
@@ -91,7 +91,7 @@ def parse_filter(
 
 
 def parse_time(flag: str, text: str, *, now_ms: int) -> int:
-    """Read a time in ms since 1970: RFC 3339, or how long ago (`90s`, `30m`, `2h`, `7d`). Raises OperatorError."""
+    """Return a time, RFC 3339 or an age (`90s`, `30m`, `2h`, `7d`), in ms since 1970. Raises OperatorError."""
     ago = _AGO.fullmatch(text)
     try:
         if ago is not None:
@@ -100,12 +100,14 @@ def parse_time(flag: str, text: str, *, now_ms: int) -> int:
     except (ValueError, OverflowError):
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise OperatorError(f"{flag} {text}: it is a time as 2026-11-23T10:00:00Z, or how long ago as 90s, 30m, 2h, 7d")
+        raise OperatorError(
+            f'{flag}: invalid time "{text}". Use RFC 3339 (2026-11-23T10:00:00Z) or an age (90s, 30m, 2h, 7d).'
+        )
     return int(moment.timestamp() * 1000)
 
 
 def readable_time(time_ms: int) -> str:
-    """Write a time as RFC 3339 in UTC, to the second; a time that no calendar has stays a number."""
+    """Format a time as RFC 3339 in UTC, to the second. A time outside the calendar stays a number."""
     try:
         return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
@@ -115,34 +117,32 @@ def readable_time(time_ms: int) -> str:
 async def read_dead_letters(
     reader: TopicReader, *, upto: Mapping[int, int] | None = None
 ) -> AsyncIterator[StoredDeadLetter]:
-    """Yield the letters that the topic holds, in the order of each partition, up to its end or to these offsets.
+    """Yield the letters of the topic, in the order of each partition, up to its end or up to `upto`.
 
-    Afterwards the reader's positions are the offsets after the last ones. Raises OperatorError.
+    Afterwards the reader's positions are the offsets after the last letters. Raises OperatorError.
     """
     try:
         reader.seek(await reader.begin_offsets())
         ends = await reader.end_offsets() if upto is None else dict(upto)
-        async for partition, batch in _batches(reader, ends, to_the_letter=upto is not None):
+        async for partition, batch in _batches(reader, ends, exact=upto is not None):
             for record in batch.records:
                 if upto is None or record.offset < ends.get(partition, 0):
-                    yield _letter(partition, record)
+                    yield _dead_letter(partition, record)
     except OffsetGone as error:
-        raise OperatorError("dead letters were removed while they were being read: run it again") from error
+        raise OperatorError("dead letters were deleted while they were read: run the command again") from error
     except KafkaUnavailable as error:
-        raise OperatorError(f"Kafka does not answer: {error}") from error
+        raise OperatorError(f"Kafka does not respond: {error}") from error
 
 
-async def _batches(
-    reader: TopicReader, ends: Mapping[int, int], *, to_the_letter: bool
-) -> AsyncIterator[tuple[int, Batch]]:
-    """Poll until the ends are reached; unless they are meant to the letter, also until nothing more comes.
+async def _batches(reader: TopicReader, ends: Mapping[int, int], *, exact: bool) -> AsyncIterator[tuple[int, Batch]]:
+    """Poll until the end offsets are reached.
 
-    Not every broker tells its ends right.
+    Unless they are `exact`, poll until no record arrives: some brokers (Tansu) report end offsets that are too low.
     """
     moved_at = time.monotonic()
     while True:
         behind = any(at < ends.get(partition, 0) for partition, at in reader.positions().items())
-        if to_the_letter and not behind:
+        if exact and not behind:
             return
         batches = await reader.poll(wait_s=_POLL_S)
         if not batches and not behind:
@@ -150,12 +150,12 @@ async def _batches(
         if batches:
             moved_at = time.monotonic()
         elif time.monotonic() - moved_at > _STALL_LIMIT_S:
-            raise OperatorError(f"Kafka gave no dead letter for {_STALL_LIMIT_S:.0f} s, and there are more to come")
+            raise OperatorError(f"Kafka returned no dead letter for {_STALL_LIMIT_S:.0f} s, but there are more")
         for found in batches.items():
             yield found
 
 
-def _letter(partition: int, record: Any) -> StoredDeadLetter:
+def _dead_letter(partition: int, record: Any) -> StoredDeadLetter:
     headers: tuple[tuple[str, bytes], ...] = tuple((name, bytes(value or b"")) for name, value in record.headers)
     value = bytes(record.value or b"")
     said = dict(headers)

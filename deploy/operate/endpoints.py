@@ -1,8 +1,9 @@
-"""Where the system runs that `send`, `status` and others talk to: a running demo, or what the environment says."""
+"""The addresses of the running system for `send`, `status` and other tasks: a running demo, or the environment."""
 
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,26 +16,26 @@ _VARIABLES = {"REDIS_URL", "KAFKASTORE_REDIS_URLS", "COUNTERS_REDIS_URL", "KAFKA
 _ANNOUNCEMENTS = ROOT / ".cache" / "running"
 
 DOES_IT_RUN = (
-    "Does it run? `demo` starts a system here; REDIS_URL, COUNTERS_REDIS_URL and\n"
-    "KAFKA_BOOTSTRAP_SERVERS, in the environment or in .env, name one elsewhere."
+    "Does it run? `demo` starts a system here. For another system set REDIS_URL, COUNTERS_REDIS_URL and\n"
+    "KAFKA_BOOTSTRAP_SERVERS in the environment or in .env."
 )
-"""What helps when nobody answers."""
+"""The hint for a server that does not respond."""
 
 
 class Endpoints(NamedTuple):
-    """Where the parts of one running system listen."""
+    """The addresses of the parts of one running system."""
 
     tracker_url: str
     queue_urls: tuple[str, ...]
-    """The Redis servers that kafkastore drains."""
+    """The Redis servers of the queue."""
     counters_url: str
-    """The Redis of the counters."""
+    """The Redis server of the counters."""
     bootstrap_servers: str
 
 
 @contextlib.contextmanager
 def announce(endpoints: Endpoints, *, folder: Path = _ANNOUNCEMENTS) -> Iterator[None]:
-    """Let other terminals find this system while the block runs."""
+    """Publish the addresses of this system for other terminals while the block runs."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{time.time_ns()}.json"
     file.write_text(json.dumps({"pid": os.getpid(), "endpoints": endpoints}))
@@ -45,13 +46,13 @@ def announce(endpoints: Endpoints, *, folder: Path = _ANNOUNCEMENTS) -> Iterator
 
 
 def environment(environ: Mapping[str, str], *, dotenv: Path = ROOT / ".env") -> dict[str, str]:
-    """Return the variables of `.env`, where there is one, under those of the shell; empty ones count as not set."""
+    """Return the variables of `.env`, if it exists, overridden by those of the shell. Empty variables are left out."""
     written = read_dotenv(dotenv) if dotenv.exists() else {}
     return {name: value for name, value in {**written, **environ}.items() if value}
 
 
 def find(environ: Mapping[str, str], *, folder: Path = _ANNOUNCEMENTS, dotenv: Path = ROOT / ".env") -> Endpoints:
-    """Find the system to talk to: what the shell names, else a running demo, else what `.env` names, else defaults."""
+    """Return the endpoints from the shell, else of a running demo, else from `.env`, else the defaults."""
     demo = None if _VARIABLES & environ.keys() else _latest_announced(folder)
     if demo is not None:
         return demo
@@ -65,8 +66,13 @@ def find(environ: Mapping[str, str], *, folder: Path = _ANNOUNCEMENTS, dotenv: P
     )
 
 
+def without_password(url: str) -> str:
+    """Return a URL without its password, for output."""
+    return re.sub(r"//[^@/]*@", "//", url)
+
+
 def _latest_announced(folder: Path) -> Endpoints | None:
-    """Read the announcement of the latest system that is still alive; one killed hard leaves a stale file behind."""
+    """Return the endpoints of the latest system that is alive. Delete the files of systems that were killed."""
     for file in sorted(folder.glob("*.json"), reverse=True):
         try:
             announced = json.loads(file.read_text())

@@ -1,4 +1,4 @@
-"""Forget a device: nothing that it sends is kept from now on, and what waits or died is removed."""
+"""Erase a device: reject its future events, and remove its queued entries and its dead letters."""
 
 import asyncio
 import sys
@@ -13,9 +13,9 @@ from rich.status import Status as Spinner
 
 from deploy.errors import OperatorError
 from deploy.interrupts import run_interruptible
-from deploy.operate.dead import quieten, without_password
+from deploy.operate.dead import quieten
 from deploy.operate.dead_letters import read_dead_letters
-from deploy.operate.endpoints import Endpoints
+from deploy.operate.endpoints import Endpoints, without_password
 from services.backbone import names
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record, TopicReader, delete_records
 from services.backbone.queue import EventQueue, QueueError, connect
@@ -23,32 +23,32 @@ from services.backbone.settings import KafkaSettings
 from services.kafkastore.core.forgetting import belongs_to, device_digest
 
 _REDIS_TIMEOUT_S: Final = 5.0
-_REMOVED_AT_ONCE: Final = 4  # each looks through the list, and Redis does nothing else meanwhile
+_REMOVED_AT_ONCE: Final = 4  # each removal scans the list, which blocks Redis
 _WRITTEN_AT_ONCE_BYTES: Final = 4_000_000
-_CLAIMS_LIMIT_S: Final = 120.0  # a lease, and the time for which kafkastore keeps a batch that Kafka does not take
+_CLAIMS_LIMIT_S: Final = 120.0  # a lease, plus the time that kafkastore keeps a batch which Kafka rejects
 _REWRITE_LIMIT_S: Final = 120.0
-_LOOK_S: Final = 0.2
+_POLL_S: Final = 0.2
 
 UNTOUCHED: Final = (
-    "events that are in the topic `events` already: they stay until its retention, and consumers may have read them",
-    "the counters and the ledger's figures, which name no device",
-    "what kafidx keeps of the latest events in its memory, until newer ones take their place",
-    "the broker's files: what it has deleted is on disk until the segment that holds it is removed",
-    "letters and entries of other versions or garbage that come later: what can't be decoded names no device",
+    "events in the topic `events`: they stay until its retention ends, and consumers may have read them",
+    "the counters and the ledger: they contain no device id",
+    "the latest events in the memory of kafidx: newer events replace them",
+    "the broker's files: deleted records stay on disk until Kafka removes their segment",
+    "later dead letters and entries that can't be decoded: they contain no readable device id",
 )
-"""What a run does not touch, as the operator is told."""
+"""What a run does not erase, as it is printed."""
 
 
 class ErasureResult(NamedTuple):
-    """What was removed, and what could not be."""
+    """What was removed, and which steps failed."""
 
     from_lists: int
     letters: int
-    faults: tuple[str, ...]
-    """What is left to do, in sentences; the exit code is then 1."""
+    errors: tuple[str, ...]
+    """The steps that failed, as sentences. With any, the exit code is 1."""
 
 
-def forget(
+def erase(
     endpoints: Endpoints,
     device_id: str,
     *,
@@ -56,83 +56,83 @@ def forget(
     yes: bool,
     claims_limit_s: float = _CLAIMS_LIMIT_S,
 ) -> int:
-    """Forget a device and say what was removed where; returns 1 when something of it is left that should not be.
+    """Erase a device and print what was removed. Returns 1 when a step failed.
 
-    May be run again, and should be after a failure. `environ` says how large records may be, and whether the broker
-    takes idempotent producers. Raises OperatorError.
+    A run can be repeated, and must be after a failure. `environ` gives the size limit of records and whether the broker
+    supports idempotent producers. Raises OperatorError.
     """
     if not device_id:
-        raise OperatorError("which device? forget --id DEVICE")
+        raise OperatorError("--id is missing: erase --id DEVICE")
     if not yes and not _confirmed(device_id):
-        raise OperatorError("nothing was done")
+        raise OperatorError("cancelled: nothing was erased")
     quieten()
-    result = run_interruptible(_forget(endpoints, device_id, environ=environ, claims_limit_s=claims_limit_s))
+    result = run_interruptible(_erase(endpoints, device_id, environ=environ, claims_limit_s=claims_limit_s))
     console = Console()
-    console.print("marked: kafkastore drops what this device sends, from now on and for good")
-    console.print(f"{result.from_lists:,} entries removed that waited in Redis")
+    console.print("marked as erased: kafkastore drops future events of this device")
+    console.print(f"{result.from_lists:,} entries removed from the queue in Redis")
     console.print(f"{result.letters:,} dead letters removed")
-    console.print("not touched:")
+    console.print("not erased:")
     for line in UNTOUCHED:
         console.print(f"  {line}", highlight=False)
-    for fault in result.faults:
-        console.print(fault, style="bold red", highlight=False)
-    return 1 if result.faults else 0
+    for error in result.errors:
+        console.print(error, style="bold red", highlight=False)
+    return 1 if result.errors else 0
 
 
-async def _forget(
+async def _erase(
     endpoints: Endpoints, device_id: str, *, environ: Mapping[str, str], claims_limit_s: float
 ) -> ErasureResult:
     console = Console()
     clients = [connect(url, timeout_s=_REDIS_TIMEOUT_S) for url in endpoints.queue_urls]
     removed = 0
-    faults: list[str] = []
+    errors: list[str] = []
     try:
         for url, redis in zip(endpoints.queue_urls, clients, strict=True):
             shown = without_password(url)
             try:
                 with console.status(f"{shown}: marking") as spinner:
-                    removed += await _forget_in_redis(
-                        EventQueue(redis), device_id, faults, spinner, shown=shown, limit_s=claims_limit_s
+                    removed += await _erase_in_redis(
+                        EventQueue(redis), device_id, errors, spinner, shown=shown, limit_s=claims_limit_s
                     )
             except QueueError as error:
                 raise OperatorError(
-                    f"Redis does not answer at {shown}: {error}\n"
-                    "The device may not be marked there: run the command again when it does."
+                    f"Redis at {shown} does not respond: {error}\n"
+                    "The device may not be marked there: run the command again when Redis is up."
                 ) from error
-        with console.status("looking through the dead letters"):
-            letters = await _forget_letters(endpoints, device_id, environ, faults)
+        with console.status("reading the dead letters"):
+            letters = await _erase_dead_letters(endpoints, device_id, environ, errors)
         for url, redis in zip(endpoints.queue_urls, clients, strict=True):
-            with console.status(f"{without_password(url)}: writing its file anew"):
-                faults += await _rewrite_file(redis, without_password(url))
+            with console.status(f"{without_password(url)}: rewriting its append-only file"):
+                errors += await _rewrite_file(redis, without_password(url))
     finally:
         for redis in clients:
             await redis.aclose()
-    return ErasureResult(removed, letters, tuple(faults))
+    return ErasureResult(removed, letters, tuple(errors))
 
 
-async def _forget_in_redis(  # noqa: PLR0913 - what it works with
-    queue: EventQueue, device_id: str, faults: list[str], spinner: Spinner, *, shown: str, limit_s: float
+async def _erase_in_redis(  # noqa: PLR0913 - its inputs
+    queue: EventQueue, device_id: str, errors: list[str], spinner: Spinner, *, shown: str, limit_s: float
 ) -> int:
-    """Mark the device, wait until no claim is held that was there before, and remove what waits of it."""
+    """Mark the device, wait until every claim from before the mark is released, and remove its queued entries."""
     await queue.forget(device_digest(device_id))
-    held = await queue.claims()  # whatever is claimed later tells kafkastore of the mark
+    held = await queue.claims()  # kafkastore sees the mark with every later claim
     removed = await _remove_waiting(queue, device_id)
     deadline = time.monotonic() + limit_s
     while left := held & await queue.claims():
         if time.monotonic() > deadline:
-            faults.append(
-                f"{shown}: {len(left)} batches were claimed before the mark and are still held: when kafkastore has\n"
-                "shipped them, events of the device may be in `events` or `events.dead`. Run the command again then."
+            errors.append(
+                f"{shown}: {len(left)} batches were claimed before the mark and are still held. When kafkastore\n"
+                "ships them, its events may get into `events` or `events.dead`. Run the command again then."
             )
             break
-        spinner.update(f"{shown}: waiting for {len(left)} batches that kafkastore took before")
-        await queue.reclaim()  # of instances that died, also when none runs to do it
-        await asyncio.sleep(_LOOK_S)
-    return removed + await _remove_waiting(queue, device_id)  # what was given back meanwhile
+        spinner.update(f"{shown}: waiting for {len(left)} batches that were claimed before the mark")
+        await queue.reclaim()  # releases the claims of dead instances, even when no kafkastore runs
+        await asyncio.sleep(_POLL_S)
+    return removed + await _remove_waiting(queue, device_id)  # entries that were released meanwhile
 
 
 async def _remove_waiting(queue: EventQueue, device_id: str) -> int:
-    """Remove what waits in the list. What is passed over is dropped by kafkastore, unless it can't be decoded."""
+    """Remove the device's entries from the list. kafkastore drops those that this misses, if it can decode them."""
     found = [entry async for entry in queue.waiting() if belongs_to(entry, device_id)]
     removed = 0
     for first in range(0, len(found), _REMOVED_AT_ONCE):
@@ -140,11 +140,13 @@ async def _remove_waiting(queue: EventQueue, device_id: str) -> int:
     return removed
 
 
-async def _forget_letters(endpoints: Endpoints, device_id: str, environ: Mapping[str, str], faults: list[str]) -> int:
-    """Remove the device's dead letters: write the others of their partition behind the end, delete up to the old end.
+async def _erase_dead_letters(
+    endpoints: Endpoints, device_id: str, environ: Mapping[str, str], errors: list[str]
+) -> int:
+    """Remove the device's dead letters: copy the others of a partition to its end, then delete up to the old end.
 
-    In that order, so that a run that is interrupted has lost none. Letters that it leaves there twice are known as
-    copies: the next run writes one of them, and a replay puts one back.
+    In this order an interrupted run loses no letter. It can leave duplicates, which the next run and a replay
+    recognise.
     """
     settings = KafkaSettings.from_env(dict(environ) | {"KAFKA_BOOTSTRAP_SERVERS": endpoints.bootstrap_servers})
     try:
@@ -159,27 +161,27 @@ async def _forget_letters(endpoints: Endpoints, device_id: str, environ: Mapping
             begins = await reader.begin_offsets()
             nothing = {partition: begins[partition] for partition in found}
             if not await _can_delete(endpoints, reader, nothing):
-                faults.append(
-                    f"{sum(found.values()):,} letters of the device stay in {names.DEAD_LETTER_TOPIC}: this broker\n"
-                    "can't delete records (Apache Kafka can). They go with the topic's retention."
+                errors.append(
+                    f"{sum(found.values()):,} letters stay in {names.DEAD_LETTER_TOPIC}: this broker can't\n"
+                    "delete records (Apache Kafka can). They stay until the retention of the topic ends."
                 )
                 return 0
             await _write_others(settings, reader, device_id, upto=ends)
             await delete_records(endpoints.bootstrap_servers, names.DEAD_LETTER_TOPIC, ends)
     except KafkaUnavailable as error:
         raise OperatorError(
-            f"Kafka does not answer at {endpoints.bootstrap_servers}: {error}\n"
-            "The device's dead letters may be there still: run the command again when it does."
+            f"Kafka at {endpoints.bootstrap_servers} does not respond: {error}\n"
+            "The device's dead letters may still exist: run the command again when Kafka is up."
         ) from error
     return sum(found.values())
 
 
 async def _can_delete(endpoints: Endpoints, reader: TopicReader, nothing: Mapping[int, int]) -> bool:
-    """Ask the broker to delete what is deleted already. Raises KafkaUnavailable when it is away."""
+    """Return whether the broker can delete records: try it below the first offset. Raises KafkaUnavailable."""
     try:
         return await delete_records(endpoints.bootstrap_servers, names.DEAD_LETTER_TOPIC, nothing)
     except KafkaUnavailable:
-        # Tansu hangs up at this request. One that answers the next question is not away.
+        # Tansu closes the connection at this request. A broker that responds to the next request is up.
         await reader.end_offsets()
         return False
 
@@ -187,7 +189,7 @@ async def _can_delete(endpoints: Endpoints, reader: TopicReader, nothing: Mappin
 async def _write_others(
     settings: KafkaSettings, reader: TopicReader, device_id: str, *, upto: Mapping[int, int]
 ) -> None:
-    """Write the letters of all others anew, as they are. Raises OperatorError, with nothing deleted."""
+    """Write the letters of other devices again, unchanged. Raises OperatorError before anything is deleted."""
     written: set[tuple[bytes, object]] = set()
     chunk: list[Record] = []
     size = 0
@@ -208,34 +210,34 @@ async def _write_others(
 async def _write(producer: EventProducer, records: list[Record]) -> None:
     if records and await producer.produce(names.DEAD_LETTER_TOPIC, records):
         raise OperatorError(
-            f"{names.DEAD_LETTER_TOPIC} does not take letters of others that are in it: they are larger than its\n"
-            "max.message.bytes, or than MAX_EVENT_BYTES here allows. Nothing was deleted; raise the limit and run it\n"
+            f"{names.DEAD_LETTER_TOPIC} rejects letters that it already holds: they are larger than its\n"
+            "max.message.bytes or than MAX_EVENT_BYTES. Nothing was deleted. Raise the limit and run the command\n"
             "again."
         )
 
 
 async def _rewrite_file(redis: Redis, shown: str) -> list[str]:
-    """Have Redis write its append-only file anew, where it keeps one: the old one holds what was removed."""
+    """Make Redis rewrite its append-only file, if it has one: the old file still contains the removed entries."""
     try:
         state = await redis.info("persistence")
         if not state.get("aof_enabled"):
             return []
-        # One that runs already may have begun before the removal.
+        # A rewrite that is already running may have begun before the removal.
         if await _no_rewriting(redis):
             await redis.bgrewriteaof()
             if await _no_rewriting(redis):
                 state = await redis.info("persistence")
                 why = "" if state.get("aof_last_bgrewrite_status") == "ok" else "it failed, see the log of Redis"
             else:
-                why = "it takes longer than this command waits"
+                why = "it takes too long"
         else:
-            why = "an earlier rewriting goes on for too long"
+            why = "an earlier rewrite takes too long"
     except ResponseError as error:
-        why = f"BGREWRITEAOF is refused: {error}"
+        why = f"Redis rejected BGREWRITEAOF: {error}"
     except QueueError as error:
         why = str(error)
-    told = f"{shown}: its append-only file is not written anew ({why}) and holds what was removed until it is."
-    return [told] if why else []
+    report = f"{shown}: its append-only file was not rewritten ({why}). It contains the removed entries until it is."
+    return [report] if why else []
 
 
 def _is_rewriting(state: Mapping[str, Any]) -> bool:
@@ -243,16 +245,16 @@ def _is_rewriting(state: Mapping[str, Any]) -> bool:
 
 
 async def _no_rewriting(redis: Redis) -> bool:
-    """Wait until Redis does not rewrite its file; False when that takes too long."""
+    """Wait until Redis rewrites no file. Returns False when that takes too long."""
     deadline = time.monotonic() + _REWRITE_LIMIT_S
     while _is_rewriting(await redis.info("persistence")):
         if time.monotonic() > deadline:
             return False
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)
     return True
 
 
 def _confirmed(device_id: str) -> bool:
     if not sys.stdin.isatty():
-        raise OperatorError("this removes data for good: add --yes to go on")
-    return input(f"Remove what waits or died of {device_id!r}, and drop what it sends, for good? [y/N] ").lower() == "y"
+        raise OperatorError("this deletes data permanently: confirm with --yes")
+    return input(f"Permanently remove the queued entries and dead letters of {device_id!r}? [y/N] ").lower() == "y"

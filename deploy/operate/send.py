@@ -21,7 +21,7 @@ _REFRESH_S = 0.25
 
 
 def parse_rate(text: str) -> float | None:
-    """Read a number of requests a second; None, no limit, for an empty text. Raises OperatorError."""
+    """Return requests per second, or None (no limit) for an empty text. Raises OperatorError."""
     if not text:
         return None
     try:
@@ -29,23 +29,23 @@ def parse_rate(text: str) -> float | None:
     except ValueError:
         rate = 0.0
     if not 0 < rate < float("inf"):
-        raise OperatorError(f"--rate {text}: it is a number of requests a second, more than 0")
+        raise OperatorError(f'--rate: invalid number "{text}". Use a number of requests per second above 0.')
     return rate
 
 
 class SendCounts:
-    """What came of the requests sent so far."""
+    """The counts of sent requests, by result."""
 
     def __init__(self) -> None:
         self.sent = 0
         self.acknowledged = 0
-        """Answered 2xx: stored, as the tracker promises."""
+        """Requests with a 2xx response: the tracker has stored them."""
         self.failures: Counter[str] = Counter()
-        """Everything else, by reason: the status, or the name of the network fault."""
+        """All other requests, by HTTP status or by the class of the network error."""
 
     @property
     def exit_code(self) -> int:
-        """0 when everything sent was accepted."""
+        """0 when every request was acknowledged."""
         return 0 if self.acknowledged == self.sent else 1
 
 
@@ -57,10 +57,10 @@ async def send(
     rate: float | None = None,
     connections: int = 32,
 ) -> None:
-    """Send each request once, over `connections` kept open, at `rate` a second or as fast as answers come.
+    """Send each request once over `connections` persistent connections, at `rate` a second or as fast as possible.
 
-    Counts into `counts` while it goes. Cancel it to end
-    early.
+    Updates `counts` while it runs. To stop early,
+    cancel it.
     """
     queue = enumerate(requests)
     begun = asyncio.get_running_loop().time()
@@ -68,7 +68,7 @@ async def send(
     timeout = aiohttp.ClientTimeout(total=30)
 
     async def work(session: aiohttp.ClientSession) -> None:
-        # The iterator is shared: each worker takes the next request when it is free.
+        # The workers share the iterator: each takes the next request when it is free.
         for number, request in queue:
             if rate is not None:
                 due_s = begun + number / rate
@@ -85,7 +85,7 @@ async def _send_one(session: aiohttp.ClientSession, url: str, request: TrackingR
     headers = {"X-Forwarded-For": request.address, "User-Agent": request.user_agent}
     if request.referrer:
         headers["Referer"] = request.referrer
-    # The target goes out exactly as it was logged: nothing is decoded, quoted or normalised on the way.
+    # Send the target exactly as logged: yarl must not decode, quote or normalise it.
     target = URL(f"{url.rstrip('/')}{request.target}", encoded=True)
     try:
         async with session.get(target, headers=headers, allow_redirects=False) as response:
@@ -100,7 +100,7 @@ async def _send_one(session: aiohttp.ClientSession, url: str, request: TrackingR
 
 
 def send_log(log: Path, url: str, *, rate: float | None) -> SendCounts:
-    """Send a log to a running tracker with a progress bar; returns what came of it."""
+    """Send a log to a running tracker with a progress bar. Returns the counts."""
     console = Console()
     total = count_requests(log)
     _refuse_unreachable(url)
@@ -119,27 +119,27 @@ def send_log(log: Path, url: str, *, rate: float | None) -> SendCounts:
     run_interruptible(run())
     seconds = time.monotonic() - begun
     console.print(
-        f"{counts.sent:,} sent to {url}, {counts.acknowledged:,} accepted, {counts.sent / seconds:,.0f} requests/s"
+        f"{counts.sent:,} sent to {url}, {counts.acknowledged:,} acknowledged, {counts.sent / seconds:,.0f} requests/s"
     )
     for reason, count in counts.failures.items():
-        console.print(f"{count:,} not accepted: {reason}", style="red")
+        console.print(f"{count:,} not acknowledged: {reason}", style="red")
     return counts
 
 
 def _refuse_unreachable(url: str) -> None:
-    """Raise OperatorError unless something listens there: better now than after ten thousand failures."""
+    """Raise OperatorError unless a server listens at the URL."""
     try:
         parts = urlsplit(url)
         address = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
     except ValueError:
         address = ("", 0)
     if not url.startswith(("http://", "https://")) or not address[0]:
-        raise OperatorError(f"--url {url}: it is like http://127.0.0.1:5222")
+        raise OperatorError(f'--url: invalid URL "{url}". Use the form http://127.0.0.1:5222.')
     try:
         socket.create_connection(address, timeout=3).close()
     except OSError as error:
         raise OperatorError(
-            f"no tracker answers at {url}: {error.strerror or error}\nDoes it run? `demo` starts a system here."
+            f"no tracker responds at {url}: {error.strerror or error}\nDoes it run? `demo` starts a system here."
         ) from None
 
 

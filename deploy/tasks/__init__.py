@@ -1,4 +1,4 @@
-"""The operators' tasks by group, and what all of them share: paths as typed, plain errors, exit codes."""
+"""The operators' tasks by group, and what they share: relative paths, error reports, exit codes."""
 
 import os
 from collections.abc import Iterator
@@ -11,19 +11,19 @@ from deploy.errors import OperatorError
 
 
 def exit_with(code: int) -> None:
-    """End the command with this exit code, unless it is 0."""
+    """End the task with this exit code, unless it is 0."""
     if code:
         raise Exit(code=code)
 
 
 def path(text: str) -> Path:
-    """Read a path as the caller meant it: `python3 tasks.py` moves to the repository and keeps where it was called."""
+    """Return a path relative to the caller's directory: `python3 tasks.py` changes to the repository and records it."""
     return Path(os.environ.get("PUSH_DIRECTORY", "")) / Path(text).expanduser()
 
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """End with a sentence where an operator can act on it; other errors are ours, and show where they come from."""
+    """Report an OperatorError or a file error in a sentence. Other exceptions are bugs and keep their traceback."""
     try:
         yield
     except OperatorError as error:

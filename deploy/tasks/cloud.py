@@ -1,4 +1,4 @@
-"""`cloud.generate`: an overlay for a cluster of one's own. `stackpoint.generate.yaml` is its former name."""
+"""`cloud.generate`: an overlay for your own cluster. `stackpoint.generate.yaml` is its former name."""
 
 from typing import Any, cast
 
@@ -9,21 +9,21 @@ from invoke.tasks import Task, task
 from deploy.tasks import path, report_errors
 
 _HELP = {
-    "city-databases": "places from a city database on the claim city-databases, which is yours to make and to fill",
+    "city-databases": "read locations from a city database on the claim city-databases, which you create and fill",
     "cluster": "required: a name for the cluster; the overlay is kubernetes/overlays/<name>",
-    "domain": "required: the domain under which the public hosts are (trk.<domain> ...)",
-    "email": "where the certificate's authority writes to (default: hostmaster@<domain>)",
+    "domain": "required: the domain of the public hosts (trk.<domain> ...)",
+    "email": "contact address for the certificate authority (default: hostmaster@<domain>)",
     "entry": "gateway (Gateway API, the default) or ingress",
-    "gateway-class": "required with --entry gateway: the class of gateway that the cluster has",
+    "gateway-class": "required with --entry gateway: the gateway class of the cluster",
     "namespace": "the namespace of the installation (default: push)",
-    "observability": "with Prometheus and Grafana",
+    "observability": "include Prometheus and Grafana",
     "output": "the directory to write to (default: kubernetes/overlays/<cluster>)",
     "pull-policy": "IfNotPresent (the default), Always or Never",
-    "registry": "what comes before push/<service> in the names of the images, like registry.example.com/team",
-    "tag": "the version of the images (default: that of this clone)",
-    "trackers": "LEAST:MOST trackers (default 2:10)",
-    "trusted-proxies": "the networks (CIDR, with commas between) of the balancers in front of the trackers",
-    "volumes": "sizes, as kafka/data=100Gi,tracker/spool=8Gi; others stay as they are in the base",
+    "registry": "prefix of push/<service> in the image names, for example registry.example.com/team",
+    "tag": "version of the images (default: the version of this clone)",
+    "trackers": "MIN:MAX number of trackers (default 2:10)",
+    "trusted-proxies": "networks (CIDR, comma-separated) of the load balancers in front of the trackers",
+    "volumes": "sizes, for example kafka/data=100Gi,tracker/spool=8Gi; others keep the size of the base",
 }
 
 
@@ -45,7 +45,7 @@ def _generate(
     observability: bool = False,
     city_databases: bool = False,
 ) -> None:
-    """Write an overlay for a cluster: hosts, TLS, registry, replicas and volumes; the same bytes each time."""
+    """Write an overlay for a cluster: hosts, TLS, registry, replicas and volumes. Equal flags write equal files."""
     with report_errors():
         from deploy.cli import version
         from deploy.cluster import generate as generating

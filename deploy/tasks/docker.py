@@ -7,7 +7,7 @@ from invoke.tasks import task
 from deploy.tasks import exit_with, report_errors
 
 
-@task(name="build", help={"service": "only this service's image (default: all, side by side)"})
+@task(name="build", help={"service": "only this service's image (default: all, in parallel)"})
 def build_images(_context: Context, service: str = "") -> None:
     """Build the images of the services, tagged with PUSH_VERSION."""
     from deploy.containers import images
@@ -19,7 +19,7 @@ def build_images(_context: Context, service: str = "") -> None:
 @task(
     name="push",
     help={
-        "registry": "where to: host[:port][/folder] (default: IMAGE_REGISTRY)",
+        "registry": "target: host[:port][/folder] (default: IMAGE_REGISTRY)",
         "service": "only this service's image (default: all)",
     },
 )
@@ -33,7 +33,7 @@ def push_images(_context: Context, registry: str = "", service: str = "") -> Non
 
 @task
 def create_periphery(_context: Context) -> None:
-    """Start what the services need: networks, volumes, data stores, Kafka topics."""
+    """Start the dependencies of the services: networks, volumes, data stores, Kafka topics."""
     from deploy.containers import stack
 
     with report_errors():
@@ -45,11 +45,11 @@ def create_periphery(_context: Context) -> None:
     help={
         "build": "build the images first",
         "profile": "also start: observability (Prometheus, Grafana) or load (synthetic visitors); may be given twice",
-        "timeout": "seconds until what is not healthy counts as failed",
+        "timeout": "seconds to wait until all containers are healthy",
     },
 )
 def spin_up(_context: Context, profile: list[str], build: bool = False, timeout: int = 300) -> None:
-    """Start everything, and return when all of it is healthy."""
+    """Start all containers, and return when they are healthy."""
     from deploy.containers import stack
 
     with report_errors():
@@ -63,16 +63,16 @@ def spin_up(_context: Context, profile: list[str], build: bool = False, timeout:
     }
 )
 def spin_down(_context: Context, keep_data: bool = False, yes: bool = False) -> None:
-    """Stop everything and leave nothing: containers, networks and, after a question, data."""
+    """Stop all containers and remove them, their networks and, after a question, their data."""
     from deploy.containers import stack
 
     with report_errors():
         stack.spin_down(keep_data=keep_data, yes=yes)
 
 
-@task(help={"only-print": "open no browser, also in a desktop session"})
+@task(help={"only-print": "open no browser, even in a desktop session"})
 def open_urls(_context: Context, only_print: bool = False) -> None:
-    """Show where the pages are, and open them."""
+    """Print the addresses of the pages, and open them."""
     from deploy.containers import stack
 
     with report_errors():
@@ -82,22 +82,22 @@ def open_urls(_context: Context, only_print: bool = False) -> None:
 @task(
     name="logs",
     help={
-        "follow": "go on with what is written from now on, until Ctrl-C",
-        "service": "only this container's",
-        "since": "only from then on: 2026-11-23T10:00:00Z, or how long ago (90s, 30m, 2h)",
+        "follow": "continue with new lines until Ctrl-C",
+        "service": "only this container",
+        "since": "only lines since a time (2026-11-23T10:00:00Z) or an age (90s, 30m, 2h)",
     },
 )
 def show_logs(_context: Context, service: str = "", follow: bool = False, since: str = "") -> None:
-    """Show what the containers have written."""
+    """Print the logs of the containers."""
     from deploy.containers import stack
 
     with report_errors():
         stack.show_logs(service, follow=follow, since=since)
 
 
-@task(name="run", help={"command": 'the task and its flags: "status --json", "dead.list", "forget --id DEVICE --yes"'})
+@task(name="run", help={"command": 'the task and its flags: "status --json", "dead.list", "erase --id DEVICE --yes"'})
 def run_inside(_context: Context, command: str = "") -> None:
-    """Run a task (status, dead.*, forget) in a container that reaches the stores."""
+    """Run a task (status, dead.*, erase) in a container that reaches the stores."""
     from deploy.containers import stack
 
     with report_errors():

@@ -1,4 +1,4 @@
-"""`python3 tasks.py kubernetes...`: what an operator does with a cluster, by the current context of the kubeconfig."""
+"""`python3 tasks.py kubernetes...`: operate a cluster through the current context of the kubeconfig."""
 
 import os
 
@@ -9,14 +9,14 @@ from invoke.tasks import task
 from deploy.paths import ROOT
 from deploy.tasks import path, report_errors
 
-_OVERLAY = "local, cloud, the name of one that cloud.generate wrote, or the path of a directory"
+_OVERLAY = "local, cloud, the name of an overlay that cloud.generate wrote, or the path of a directory"
 _CONTEXT = "the context of the kubeconfig (default: the current one)"
 _NAMESPACE = "the namespace of the installation"
 
 
 @task(name="create", help={"overlay": _OVERLAY, "context": _CONTEXT})
 def create_namespace(_context: Context, overlay: str = "local", context: str = "") -> None:
-    """Make the namespace that an overlay is about, with its Pod Security labels."""
+    """Create the namespace of an overlay, with its Pod Security labels."""
     with report_errors():
         from deploy.cluster import api, namespaces
         from deploy.cluster import overlay as overlays
@@ -25,7 +25,7 @@ def create_namespace(_context: Context, overlay: str = "local", context: str = "
             namespaces.create(cluster, overlays.build(overlays.find(overlay, path(overlay))), print)
 
 
-@task(name="delete", help={"namespace": _NAMESPACE, "context": _CONTEXT, "yes": "ask nothing"})
+@task(name="delete", help={"namespace": _NAMESPACE, "context": _CONTEXT, "yes": "do not ask for confirmation"})
 def delete_namespace(_context: Context, namespace: str = "push", context: str = "", yes: bool = False) -> None:
     """Delete a namespace with everything in it: workloads, secrets, volumes and their data."""
     with report_errors():
@@ -37,10 +37,10 @@ def delete_namespace(_context: Context, namespace: str = "push", context: str = 
 
 @task(
     name="load",
-    help={"overlay": _OVERLAY, "context": _CONTEXT, "dotenv": "the file that holds the values (default: .env)"},
+    help={"overlay": _OVERLAY, "context": _CONTEXT, "dotenv": "the file with the values (default: .env)"},
 )
 def load_secrets(_context: Context, overlay: str = "local", context: str = "", dotenv: str = "") -> None:
-    """Write the secrets that an overlay's containers take from .env into the cluster, and nothing else of it."""
+    """Write the secrets of an overlay's containers from .env into the cluster, and no other variable."""
     with report_errors():
         from deploy.cluster import api, secrets
         from deploy.cluster import overlay as overlays
@@ -52,7 +52,7 @@ def load_secrets(_context: Context, overlay: str = "local", context: str = "", d
 
 @task(name="show", help={"namespace": _NAMESPACE, "context": _CONTEXT})
 def show_secrets(_context: Context, namespace: str = "push", context: str = "") -> None:
-    """Show the names of what the cluster's secrets hold, never the values."""
+    """Show the names of the keys in the cluster's secrets, never their values."""
     with report_errors():
         from deploy.cluster import api, secrets
 
@@ -75,14 +75,14 @@ def delete_secrets(_context: Context, namespace: str = "push", context: str = ""
     help={
         "overlay": _OVERLAY,
         "context": _CONTEXT,
-        "timeout": "seconds for everything to be ready (default 600)",
-        "patience": "seconds for a fault, such as an image that can't be pulled, to heal (default 30)",
+        "timeout": "seconds for everything to become ready (default 600)",
+        "patience": "seconds for an error, such as an image that can't be pulled, to disappear (default 30)",
     },
 )
 def spin_up(
     _context: Context, overlay: str = "local", context: str = "", timeout: float = 600.0, patience: float = 30.0
 ) -> None:
-    """Apply an overlay in order and wait until all of it is ready, or say why it does not get ready."""
+    """Apply an overlay in order and wait until all of it is ready. Report what prevents it."""
     with report_errors():
         from deploy.cluster import api, spin
         from deploy.cluster import overlay as overlays
@@ -98,13 +98,13 @@ def spin_up(
         "overlay": _OVERLAY,
         "context": _CONTEXT,
         "timeout": "seconds for the pods to end: trackers drain their lists first (default 300)",
-        "volumes": "delete the volumes too, and with them all data",
+        "volumes": "delete the volumes too, with all data",
     },
 )
 def spin_down(
     _context: Context, overlay: str = "local", context: str = "", timeout: float = 300.0, volumes: bool = False
 ) -> None:
-    """Delete what an overlay made; its namespace, its secrets and, unless told, its volumes stay."""
+    """Delete the objects of an overlay. Its namespace, secrets and (without --volumes) volumes stay."""
     with report_errors():
         from deploy.cluster import api, spin
         from deploy.cluster import overlay as overlays
@@ -116,7 +116,7 @@ def spin_down(
 
 @task(name="ps", help={"namespace": _NAMESPACE, "context": _CONTEXT})
 def show_pods(_context: Context, namespace: str = "push", context: str = "") -> None:
-    """Show the pods: what is ready, what is wrong, how often it was started."""
+    """Show the pods: ready containers, errors, restarts."""
     with report_errors():
         from rich.console import Console
 
@@ -129,7 +129,7 @@ def show_pods(_context: Context, namespace: str = "push", context: str = "") -> 
 @task(
     name="logs",
     help={
-        "container": "a container of deploy/catalog.toml, as tracker or event-counter",
+        "container": "a container of deploy/catalog.toml, for example tracker or event-counter",
         "context": _CONTEXT,
         "namespace": _NAMESPACE,
         "tail": "lines of each pod",
@@ -138,7 +138,7 @@ def show_pods(_context: Context, namespace: str = "push", context: str = "") -> 
 def show_logs(
     _context: Context, container: str = "tracker", namespace: str = "push", context: str = "", tail: int = 50
 ) -> None:
-    """Show the last lines of a container, of every pod that has it."""
+    """Show the last lines of a container in every pod that has it."""
     with report_errors():
         from deploy.cluster import api, inspect
 
@@ -149,7 +149,7 @@ def show_logs(
 
 @task(name="resources", help={"namespace": _NAMESPACE, "context": _CONTEXT})
 def show_resources(_context: Context, namespace: str = "push", context: str = "") -> None:
-    """Show what each container asks for, may use, and uses now where metrics-server tells it."""
+    """Show the requests, limits and, with metrics-server, the usage of each container."""
     with report_errors():
         from rich.console import Console
 
@@ -160,7 +160,7 @@ def show_resources(_context: Context, namespace: str = "push", context: str = ""
 
 
 def _width() -> int | None:
-    """Return a width for tables that are not for a terminal: piped ones keep a line a row."""
+    """Return the width for tables. Piped output keeps each row on one line."""
     return None if os.isatty(1) else 160
 
 

@@ -1,4 +1,4 @@
-"""`python3 tasks.py minikube...`: a cluster on this machine, by the program of that name."""
+"""`python3 tasks.py minikube...`: a cluster on this machine, by minikube."""
 
 from invoke.collection import Collection
 from invoke.context import Context
@@ -17,7 +17,7 @@ def start_minikube(_context: Context) -> None:
 
 @task(name="stop")
 def stop_minikube(_context: Context) -> None:
-    """Stop the cluster on this machine; its data stays."""
+    """Stop the cluster on this machine. Its data stays."""
     with report_errors():
         exit_with(minikube.stop())
 
@@ -31,7 +31,7 @@ def show_dashboard(_context: Context) -> None:
 
 @task(name="docker-env")
 def show_docker_env(_context: Context) -> None:
-    """Print what makes docker build on the cluster's node: eval "$(python3 tasks.py minikube.docker-env)"."""
+    """Print the variables that make docker build on the node: eval "$(python3 tasks.py minikube.docker-env)"."""
     with report_errors():
         exit_with(minikube.docker_env())
 

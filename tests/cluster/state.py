@@ -56,7 +56,7 @@ _CHANGEABLE = {
 _FIXED = {"Deployment": {"selector"}, "Service": {"clusterIP"}}
 
 
-class Refusal(Exception):  # noqa: N818 - what the server says
+class Refusal(Exception):
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)
         self.status = status

@@ -52,7 +52,7 @@ def environ(kubeconfig: Path, copy: Path, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_every_command_of_the_page_works_in_its_order(cluster: ApiServer, environ: dict[str, str], copy: Path) -> None:
+def test_every_documented_command_works_in_order(cluster: ApiServer, environ: dict[str, str], copy: Path) -> None:
     cluster.state.version = "1.34"
     for command in commands():
         done = subprocess.run(
@@ -67,7 +67,7 @@ def test_every_command_of_the_page_works_in_its_order(cluster: ApiServer, enviro
     assert tracker["spec"]["template"]["spec"]["containers"][0]["image"] == "push/tracker:0.2.0"
 
 
-def test_docker_builds_where_minikube_says(environ: dict[str, str], copy: Path) -> None:
+def test_docker_builds_on_the_node_of_minikube(environ: dict[str, str], copy: Path) -> None:
     line = 'eval "$(python3 tasks.py minikube.docker-env)"'
     assert line in (ROOT / "deploy" / "kubernetes.md").read_text()
     done = subprocess.run(

@@ -24,7 +24,7 @@ def found(manifests: list[Manifest], kind: str, name: str) -> Any:
     return next(each for each in manifests if (each["kind"], each["metadata"]["name"]) == (kind, name))
 
 
-def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
+def test_two_runs_write_equal_files(tmp_path: Path) -> None:
     generate(BERLIN, tmp_path / "a")
     first = read(tmp_path / "a")
     generate(BERLIN, tmp_path / "a")
@@ -33,7 +33,7 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
     assert read(tmp_path / "b") == first
 
 
-def test_it_writes_a_file_a_kind(tmp_path: Path) -> None:
+def test_overlay_has_a_file_for_each_kind(tmp_path: Path) -> None:
     written = [path.name for path in generate(BERLIN, tmp_path / "a")]
     assert written[:5] == ["kustomization.yaml", "namespace.yaml", "secret.yaml", "configmap.yaml", "statefulset.yaml"]
     assert {"deployment.yaml", "job.yaml", "gateway.yaml", "httproute.yaml", "certificate.yaml"} <= set(written)
@@ -42,7 +42,7 @@ def test_it_writes_a_file_a_kind(tmp_path: Path) -> None:
     assert "httproute.yaml" not in read(tmp_path / "a"), "what is no longer wanted goes"
 
 
-def test_what_components_bring_is_told_too(tmp_path: Path) -> None:
+def test_objects_of_components_are_patched_too(tmp_path: Path) -> None:
     volumes = {"prometheus/data": "70Gi"}
     with pytest.raises(OperatorError, match="--volumes prometheus/data"):
         generate(dataclasses.replace(BERLIN, volumes=volumes), tmp_path / "a")
@@ -65,7 +65,7 @@ def test_what_components_bring_is_told_too(tmp_path: Path) -> None:
     assert {"name": "GEOIP_DATABASE", "value": "/var/lib/push/city/GeoLite2-City.mmdb"} in kafkastore["env"]
 
 
-def test_what_was_asked_for_is_in_the_build(tmp_path: Path) -> None:
+def test_every_flag_is_in_the_build(tmp_path: Path) -> None:
     asked = dataclasses.replace(
         BERLIN,
         namespace="push-berlin",
@@ -99,7 +99,7 @@ def test_what_was_asked_for_is_in_the_build(tmp_path: Path) -> None:
     assert found(built, "Gateway", "push")["spec"]["gatewayClassName"] == "nginx"
 
 
-def test_a_service_of_the_catalog_gets_its_hosts_and_the_website_the_bare_domain() -> None:
+def test_services_get_their_hosts_and_the_website_the_bare_domain() -> None:
     website = catalog.Container(name="website", kind="server", service="website", port=5123, host=("www", "www1"))
     tracker = catalog.Container(name="tracker", kind="server", service="tracker", port=5222, host=("trk",))
     worker = catalog.Container(name="worker", kind="worker", service="worker")
@@ -110,14 +110,14 @@ def test_a_service_of_the_catalog_gets_its_hosts_and_the_website_the_bare_domain
     }
 
 
-def test_what_somebody_else_wrote_is_not_touched(tmp_path: Path) -> None:
+def test_files_of_others_are_not_changed(tmp_path: Path) -> None:
     (tmp_path / "notes.yaml").write_text("mine")
     with pytest.raises(OperatorError, match=r"is not empty and was not written by cloud.generate"):
         generate(BERLIN, tmp_path)
     assert read(tmp_path) == {"notes.yaml": b"mine"}
 
 
-def test_no_secret_is_in_what_is_written(tmp_path: Path) -> None:
+def test_overlay_contains_no_secret(tmp_path: Path) -> None:
     generate(BERLIN, tmp_path / "a")
     secret = yaml.safe_load((tmp_path / "a" / "secret.yaml").read_text())
     assert secret.keys() == {"apiVersion", "kind", "metadata", "type"}
@@ -126,39 +126,39 @@ def test_no_secret_is_in_what_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"domain": "nodot"}, "--domain nodot"),
+        ({"domain": "nodot"}, '--domain: invalid value "nodot"'),
         ({"domain": ""}, r"--domain is missing"),
         ({"domain": "-a.example.com"}, "--domain"),
-        ({"name": "Berlin"}, "--cluster Berlin"),
-        ({"name": "cloud"}, "--cluster cloud: that name is taken"),
-        ({"namespace": "a.b"}, "--namespace a.b"),
+        ({"name": "Berlin"}, '--cluster: invalid value "Berlin"'),
+        ({"name": "cloud"}, "--cluster cloud: an overlay of this repository has that name"),
+        ({"namespace": "a.b"}, '--namespace: invalid value "a.b"'),
         ({"registry": "https://r"}, "--registry"),
-        ({"version": "a b"}, "--tag a b"),
-        ({"email": "nobody"}, "--email nobody"),
-        ({"entry": "door"}, "--entry door: it is one of gateway, ingress"),
-        ({"pull_policy": "Sometimes"}, "--pull-policy Sometimes"),
-        ({"gateway_class": ""}, "which class of gateway"),
+        ({"version": "a b"}, '--tag: invalid value "a b"'),
+        ({"email": "nobody"}, '--email: invalid value "nobody"'),
+        ({"entry": "door"}, '--entry: invalid value "door". Use one of gateway, ingress'),
+        ({"pull_policy": "Sometimes"}, '--pull-policy: invalid value "Sometimes"'),
+        ({"gateway_class": ""}, "--gateway-class is missing"),
         ({"trackers": (3, 2)}, "--trackers 3:2"),
         ({"trackers": (1, 2)}, "from 2 on"),
-        ({"version": "1" * 64}, "--tag 1"),
+        ({"version": "1" * 64}, '--tag: invalid value "1'),
         ({"trusted_proxies": "10.0.0.0/33"}, "--trusted-proxies"),
-        ({"volumes": {"kafka/data": "big"}}, "--volumes kafka/data=big"),
+        ({"volumes": {"kafka/data": "big"}}, '--volumes kafka/data: invalid size "big"'),
     ],
 )
-def test_what_no_cluster_can_be_told_is_refused_at_once(change: dict[str, Any], told: str) -> None:
+def test_invalid_setting_is_rejected(change: dict[str, Any], told: str) -> None:
     with pytest.raises(OperatorError, match=told):
         dataclasses.replace(BERLIN, **change)
 
 
-def test_an_unknown_volume_is_answered_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(OperatorError, match=r"--volumes kafka/dta: there are .*kafka/data"):
+def test_unknown_volume_is_rejected_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match=r"--volumes kafka/dta: unknown volume. Use one of .*kafka/data"):
         generate(dataclasses.replace(BERLIN, volumes={"kafka/dta": "1Gi"}), tmp_path / "a")
 
 
-def test_flags_are_read_or_refused() -> None:
+def test_flags_are_parsed_or_rejected() -> None:
     assert parse_trackers("2:10") == (2, 10)
     assert parse_volumes("kafka/data=1Gi, tracker/spool=2Gi") == {"kafka/data": "1Gi", "tracker/spool": "2Gi"}
-    with pytest.raises(OperatorError, match="LEAST:MOST"):
+    with pytest.raises(OperatorError, match="MIN:MAX"):
         parse_trackers("2")
     with pytest.raises(OperatorError, match="STATEFULSET/VOLUME=SIZE"):
         parse_volumes("kafka")

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from deploy.cluster import inspect, namespaces, secrets, spin
+from deploy.cluster import api, inspect, namespaces, secrets, spin
 from deploy.cluster.api import Api, Manifest
 from deploy.cluster.spin import Patience
 from deploy.errors import OperatorError
@@ -28,32 +28,34 @@ def lines(table: Table) -> list[str]:
     return captured.get().splitlines()
 
 
-def test_pods_are_told_with_what_is_ready(running: Api) -> None:
+def test_pods_are_listed_with_ready_containers(running: Api) -> None:
     tracker = next(line for line in lines(inspect.pods(running, "push")) if line.startswith("tracker-0"))
     assert tracker.split()[:4] == ["tracker-0", "3/3", "Running", "0"]
 
 
-def test_what_is_wrong_with_a_pod_is_told(running: Api, cluster: ApiServer) -> None:
+def test_error_of_a_pod_is_listed(running: Api, cluster: ApiServer) -> None:
     cluster.state.crashing.add("kafidx")
     told = " ".join(lines(inspect.pods(running, "push")))
-    assert "it ends again and again" in told
+    assert "it ends repeatedly" in told
 
 
-def test_the_last_lines_of_every_pod_are_told(running: Api) -> None:
+def test_logs_shows_the_last_lines_of_every_pod(running: Api) -> None:
     told = list(inspect.logs(running, "push", container="kafkastore", tail=2))
     assert told == [f'tracker-0  {{"event":"line {n} of kafkastore"}}' for n in (98, 99)]
 
 
-def test_an_unknown_container_is_answered_with_those_there_are(running: Api) -> None:
-    with pytest.raises(OperatorError, match=r"no container 'trakcer' runs in push; there are .*tracker, tracker-redis"):
+def test_unknown_container_is_rejected_with_the_running_ones(running: Api) -> None:
+    with pytest.raises(OperatorError, match=r"no container 'trakcer' runs in push. Running: .*tracker, tracker-redis"):
         list(inspect.logs(running, "push", container="trakcer", tail=2))
 
 
-def test_resources_tell_what_is_asked_and_used(running: Api, cluster: ApiServer) -> None:
-    def kafka() -> list[str]:
-        return next(line for line in lines(inspect.resources(running, "push")) if line.startswith("kafka-0")).split()
+def test_resources_shows_requests_limits_and_usage_where_metrics_server_runs(
+    running: Api, cluster: ApiServer, kubeconfig: Path
+) -> None:
+    def kafka(client: Api) -> list[str]:
+        return next(line for line in lines(inspect.resources(client, "push")) if line.startswith("kafka-0")).split()
 
-    assert kafka() == ["kafka-0", "kafka", "100m", "12m", "768Mi", "1Gi", "64Mi"]
+    assert kafka(running) == ["kafka-0", "kafka", "100m", "12m", "768Mi", "1Gi", "64Mi"]
     cluster.state.operators = False  # and with them metrics-server
-    running._kinds.clear()
-    assert kafka() == ["kafka-0", "kafka", "100m", "-", "768Mi", "1Gi", "-"]
+    with api.connect(environ={"KUBECONFIG": str(kubeconfig)}) as without_metrics:
+        assert kafka(without_metrics) == ["kafka-0", "kafka", "100m", "-", "768Mi", "1Gi", "-"]

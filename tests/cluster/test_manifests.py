@@ -70,7 +70,7 @@ def test_every_container_of_the_catalog_runs_in_its_pod(manifests: list[Manifest
     assert running == {found.name: CATALOG.pod_of(found.name) for found in wanted_containers(manifests)}
 
 
-def test_images_are_the_catalogs_pins_or_our_own(manifests: list[Manifest], build: str) -> None:
+def test_images_are_pinned_in_the_catalog_or_our_own(manifests: list[Manifest], build: str) -> None:
     for _, template in workloads(manifests):
         for container in overlay.containers(template):
             row = CATALOG.containers[container["name"]]
@@ -83,7 +83,7 @@ def test_images_are_the_catalogs_pins_or_our_own(manifests: list[Manifest], buil
                 assert tag == "1.2.3" if build.startswith("generated") else {"cloud": version}.get(build, "dev")
 
 
-def test_arguments_are_the_catalogs(manifests: list[Manifest]) -> None:
+def test_arguments_match_the_catalog(manifests: list[Manifest]) -> None:
     for _, template in workloads(manifests):
         for container in overlay.containers(template):
             row = CATALOG.containers[container["name"]]
@@ -91,7 +91,7 @@ def test_arguments_are_the_catalogs(manifests: list[Manifest]) -> None:
                 assert tuple(container.get("args", ())) == row.arguments
 
 
-def test_selectors_match_their_own_pods_and_no_others(manifests: list[Manifest]) -> None:
+def test_selectors_match_only_their_own_pods(manifests: list[Manifest]) -> None:
     templates = {title(workload): labels_of(template) for workload, template in workloads(manifests)}
     for workload, template in workloads(manifests):
         selector = workload["spec"].get("selector", {}).get("matchLabels")
@@ -121,7 +121,7 @@ def test_no_version_is_in_a_volume_claim_or_a_pod(manifests: list[Manifest]) -> 
             assert "app.kubernetes.io/version" not in labels
 
 
-def test_services_lead_to_ports_of_pods(manifests: list[Manifest]) -> None:
+def test_services_target_ports_of_pods(manifests: list[Manifest]) -> None:
     for service in of_kind(manifests, "Service"):
         selector = service["spec"]["selector"]
         pods = [template for _, template in workloads(manifests) if selector.items() <= labels_of(template).items()]
@@ -130,14 +130,14 @@ def test_services_lead_to_ports_of_pods(manifests: list[Manifest]) -> None:
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports, title(service)
 
 
-def test_a_server_is_reached_at_the_catalogs_port(manifests: list[Manifest]) -> None:
+def test_server_has_the_port_of_the_catalog(manifests: list[Manifest]) -> None:
     services = {found["metadata"]["name"]: found["spec"]["ports"] for found in of_kind(manifests, "Service")}
     for row in wanted_containers(manifests):
         if row.port and row.name != "tracker-redis":  # on its pod's loopback
             assert row.port in [port["port"] for port in services[row.name]]
 
 
-def test_probes_name_ports_that_are_there(manifests: list[Manifest]) -> None:
+def test_probes_use_existing_ports(manifests: list[Manifest]) -> None:
     for workload, template in workloads(manifests):
         for container in overlay.containers(template):
             ports = {port["name"] for port in container.get("ports", ())}
@@ -149,7 +149,7 @@ def test_probes_name_ports_that_are_there(manifests: list[Manifest]) -> None:
                 assert action.get("port", "") in {*ports, ""}, container["name"]
 
 
-def test_our_services_are_asked_for_liveness_and_readiness(manifests: list[Manifest]) -> None:
+def test_our_services_have_liveness_and_readiness_probes(manifests: list[Manifest]) -> None:
     for workload, template in workloads(manifests):
         for container in template["spec"]["containers"]:
             if CATALOG.containers[container["name"]].service and workload["kind"] != "Job":
@@ -157,7 +157,7 @@ def test_our_services_are_asked_for_liveness_and_readiness(manifests: list[Manif
                 assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "internal"}
 
 
-def test_references_lead_somewhere(manifests: list[Manifest]) -> None:
+def test_references_name_existing_objects(manifests: list[Manifest]) -> None:
     maps, accounts, services = (names(manifests, kind) for kind in ("ConfigMap", "ServiceAccount", "Service"))
     for workload, template in workloads(manifests):
         assert template["spec"]["serviceAccountName"] in accounts
@@ -174,7 +174,7 @@ def test_references_lead_somewhere(manifests: list[Manifest]) -> None:
     assert overlay.secret_keys(manifests).keys() <= {"push-secrets"}
 
 
-def test_a_secret_is_only_referred_to(manifests: list[Manifest]) -> None:
+def test_manifests_refer_to_secrets_and_contain_none(manifests: list[Manifest]) -> None:
     template = (ROOT / ".env.template").read_text()
     secret = {line.split("=")[0] for line in template.splitlines() if line.endswith("=<generate>")}
     assert "KAFIDX_PASSWORD" in secret
@@ -188,7 +188,7 @@ def test_a_secret_is_only_referred_to(manifests: list[Manifest]) -> None:
                 assert variable["name"] not in secret or "valueFrom" in variable
 
 
-def test_every_variable_is_one_of_its_service(manifests: list[Manifest]) -> None:
+def test_every_variable_is_a_setting_of_its_service(manifests: list[Manifest]) -> None:
     maps = {found["metadata"]["name"]: found["data"] for found in of_kind(manifests, "ConfigMap")}
     common = next(data for name, data in maps.items() if name.startswith("push-settings"))
     known: dict[str, type[EnvSettings]] = {
@@ -224,7 +224,7 @@ def test_budgets_fit_replicas(manifests: list[Manifest]) -> None:
     assert not budgets, "budgets for nobody"
 
 
-def test_what_scales_is_within_bounds(manifests: list[Manifest]) -> None:
+def test_autoscaled_workloads_have_bounds(manifests: list[Manifest]) -> None:
     targets = {(found["kind"], found["metadata"]["name"]): found for found, _ in workloads(manifests)}
     for scaler in of_kind(manifests, "HorizontalPodAutoscaler"):
         target = scaler["spec"]["scaleTargetRef"]
@@ -239,7 +239,7 @@ def test_what_scales_is_within_bounds(manifests: list[Manifest]) -> None:
         assert trigger["metadata"]["bootstrapServers"] == f"kafka.{overlay.namespace(manifests)}.svc:9092"
 
 
-def test_every_container_is_bounded_and_locked_down(manifests: list[Manifest]) -> None:
+def test_every_container_has_limits_and_a_restricted_security_context(manifests: list[Manifest]) -> None:
     for workload, template in workloads(manifests):
         spec = template["spec"]
         reads_the_api = workload["metadata"]["name"] == "prometheus"
@@ -276,7 +276,7 @@ def test_namespaces_are_restricted(manifests: list[Manifest], build: str) -> Non
         assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_policies_allow_exactly_the_catalogs_edges(manifests: list[Manifest]) -> None:
+def test_policies_allow_exactly_the_connections_of_the_catalog(manifests: list[Manifest]) -> None:
     pods = {workload["metadata"]["name"]: template for workload, template in workloads(manifests)}
     wanted = {("kafka", "kafka", 9092), ("kafka", "kafka", 9093)}
     for row in wanted_containers(manifests):
@@ -291,7 +291,7 @@ def test_policies_allow_exactly_the_catalogs_edges(manifests: list[Manifest]) ->
     assert allowed(of_kind(manifests, "NetworkPolicy"), pods) == wanted
 
 
-def test_public_hosts_are_the_catalogs(manifests: list[Manifest], build: str) -> None:
+def test_public_hosts_match_the_catalog(manifests: list[Manifest], build: str) -> None:
     domain = {"cloud": "example.org", "ingress": "example.org"}.get(build, "push.example.com")
     wanted = {row.name: [f"{host}.{domain}" for host in row.host] for row in CATALOG.containers.values() if row.host}
     if build in ("local", "observability", "city-databases"):
@@ -323,7 +323,7 @@ def test_public_hosts_are_the_catalogs(manifests: list[Manifest], build: str) ->
     assert certificate["spec"]["dnsNames"] == [host for hosts in wanted.values() for host in hosts]
 
 
-def test_the_trackers_sidecars_start_before_it_and_end_after_it(manifests: list[Manifest]) -> None:
+def test_sidecars_of_the_tracker_start_before_and_end_after_it(manifests: list[Manifest]) -> None:
     tracker = next(template for workload, template in workloads(manifests) if workload["metadata"]["name"] == "tracker")
     sidecars = tracker["spec"]["initContainers"]
     assert [found["name"] for found in sidecars] == ["tracker-redis", "kafkastore"]
@@ -337,7 +337,7 @@ def test_the_trackers_sidecars_start_before_it_and_end_after_it(manifests: list[
     assert tracker["spec"]["terminationGracePeriodSeconds"] >= drain_s + 20
 
 
-def test_kafka_keeps_what_it_confirmed(manifests: list[Manifest]) -> None:
+def test_kafka_keeps_confirmed_records(manifests: list[Manifest]) -> None:
     kafka = next(found for found, _ in workloads(manifests) if found["metadata"]["name"] == "kafka")
     settings = next(
         found["data"] for found in of_kind(manifests, "ConfigMap") if found["metadata"]["name"].startswith("kafka-")

@@ -55,7 +55,7 @@ def fault_of(manifest: str, version: str) -> str:
     return ""
 
 
-def test_a_wrong_manifest_is_found(local: list[Manifest]) -> None:
+def test_invalid_manifest_is_detected(local: list[Manifest]) -> None:
     kafidx = next(found for found in local if title(found) == "Deployment kafidx")
     with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
         kubernetes_validate.validate({**kafidx, "spec": {**kafidx["spec"], "replica": 1}}, NEWEST, strict=True)
@@ -97,14 +97,14 @@ def typed(manifests: list[Manifest], place: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("build", ["cloud", "ingress", "generated-gateway", "generated-ingress"])
-def test_what_belongs_to_operators_is_valid(builds: dict[str, list[Manifest]], build: str, types: Path) -> None:
+def test_objects_of_operators_are_valid(builds: dict[str, list[Manifest]], build: str, types: Path) -> None:
     found = [manifest for manifest in builds[build] if manifest["apiVersion"] in TYPES]
     assert found
     assert typed(found, types) == ""
 
 
 @pytest.mark.slow
-def test_a_field_that_no_operator_knows_is_found(builds: dict[str, list[Manifest]], types: Path) -> None:
+def test_unknown_field_of_an_operator_is_detected(builds: dict[str, list[Manifest]], types: Path) -> None:
     scaled = next(found for found in builds["cloud"] if found["kind"] == "ScaledObject")
     told = typed([{**scaled, "spec": {**scaled["spec"], "maxReplicas": 3}}], types)
     assert "'\"maxReplicas\"' does not exist" in told

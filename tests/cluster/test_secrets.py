@@ -25,7 +25,7 @@ def inside(client: Api, local: list[Manifest]) -> Api:
     return client
 
 
-def test_only_what_containers_take_is_loaded(
+def test_only_variables_of_containers_are_loaded(
     inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path, told: list[str]
 ) -> None:
     secrets.load(inside, local, dotenv, told.append)
@@ -33,7 +33,7 @@ def test_only_what_containers_take_is_loaded(
     assert told == ["Secret push-secrets: KAFIDX_PASSWORD"]
 
 
-def test_a_missing_key_is_named_and_nothing_is_written(
+def test_missing_key_is_named_and_nothing_is_written(
     inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path
 ) -> None:
     for text in ("OTHER=1\n", "KAFIDX_PASSWORD=\n", "KAFIDX_PASSWORD=<generate>\n"):
@@ -43,17 +43,17 @@ def test_a_missing_key_is_named_and_nothing_is_written(
     assert SECRET not in cluster.state.objects
 
 
-def test_without_a_dotenv_it_is_told_what_makes_one(inside: Api, local: list[Manifest], tmp_path: Path) -> None:
-    with pytest.raises(OperatorError, match=r"there is no .*nowhere: `python3 tasks.py dotenv.generate` makes it"):
+def test_missing_dotenv_is_reported_with_its_task(inside: Api, local: list[Manifest], tmp_path: Path) -> None:
+    with pytest.raises(OperatorError, match=r"nowhere does not exist: `python3 tasks.py dotenv.generate` writes it"):
         secrets.load(inside, local, tmp_path / "nowhere", print)
 
 
-def test_without_a_namespace_it_is_told_what_makes_one(client: Api, local: list[Manifest], dotenv: Path) -> None:
-    with pytest.raises(OperatorError, match=r"`python3 tasks.py kubernetes.namespace.create` makes it"):
+def test_missing_namespace_is_reported_with_its_task(client: Api, local: list[Manifest], dotenv: Path) -> None:
+    with pytest.raises(OperatorError, match=r"`python3 tasks.py kubernetes.namespace.create` creates it"):
         secrets.load(client, local, dotenv, print)
 
 
-def test_what_the_server_says_of_a_secret_is_not_repeated(
+def test_server_message_about_a_secret_is_not_printed(
     inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path
 ) -> None:
     cluster.forbidden.add("secrets")
@@ -70,7 +70,7 @@ def test_names_are_shown_and_values_never(inside: Api, local: list[Manifest], do
     assert told == ["Secret push-secrets: KAFIDX_PASSWORD"]
 
 
-def test_a_secret_that_is_applied_without_values_keeps_them(
+def test_secret_keeps_its_values_when_it_is_applied_without_them(
     inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path
 ) -> None:
     secrets.load(inside, local, dotenv, print)
@@ -80,39 +80,41 @@ def test_a_secret_that_is_applied_without_values_keeps_them(
     assert cluster.state.objects[SECRET]["data"]
 
 
-def test_deleting_leaves_none(inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path) -> None:
+def test_delete_removes_all_secrets_of_push(
+    inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path
+) -> None:
     secrets.load(inside, local, dotenv, print)
     secrets.delete(inside, "push", print)
     assert SECRET not in cluster.state.objects
 
 
-def test_a_namespace_is_made_restricted_and_made_once(
+def test_namespace_is_created_once_and_restricted(
     client: Api, cluster: ApiServer, local: list[Manifest], told: list[str]
 ) -> None:
     namespaces.create(client, local, told.append)
     namespaces.create(client, local, told.append)
-    assert told == ["Namespace push created", "Namespace push was there"]
+    assert told == ["Namespace push created", "Namespace push exists"]
     found = cluster.state.objects[Key("v1", "namespaces", "", "push")]
     assert found["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_a_namespace_goes_with_all_that_is_in_it(
+def test_deleting_a_namespace_deletes_its_objects(
     inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path, told: list[str]
 ) -> None:
     secrets.load(inside, local, dotenv, print)
     namespaces.delete(inside, "push", told.append, ask=None)
     assert cluster.state.objects == {}
     namespaces.delete(inside, "push", told.append, ask=None)
-    assert told == ["deleted   Namespace push", "there is no namespace push"]
+    assert told == ["deleted   Namespace push", "namespace push does not exist"]
 
 
 @pytest.mark.parametrize("answer", ["yes", "", "pushy"])
-def test_a_namespace_stays_unless_its_name_is_given(inside: Api, cluster: ApiServer, answer: str) -> None:
-    with pytest.raises(OperatorError, match="nothing deleted"):
+def test_namespace_is_kept_unless_its_name_is_entered(inside: Api, cluster: ApiServer, answer: str) -> None:
+    with pytest.raises(OperatorError, match="nothing was deleted"):
         namespaces.delete(inside, "push", print, ask=lambda _: answer)
     assert Key("v1", "namespaces", "", "push") in cluster.state.objects
 
 
-def test_a_namespace_goes_when_its_name_is_given(inside: Api, cluster: ApiServer) -> None:
+def test_namespace_is_deleted_when_its_name_is_entered(inside: Api, cluster: ApiServer) -> None:
     namespaces.delete(inside, "push", print, ask=lambda _: "push")
     assert cluster.state.objects == {}

@@ -31,7 +31,9 @@ def resource_versions(cluster: ApiServer) -> dict[Any, str]:
     return {key: found["metadata"]["resourceVersion"] for key, found in cluster.state.objects.items()}
 
 
-def test_all_comes_up_in_order(prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience) -> None:
+def test_up_starts_everything_in_order(
+    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
+) -> None:
     told: list[str] = []
     spin.up(prepared, local, told.append, impatient)
     applied = [line.split()[1].split("/")[0] for line in cluster.state.log if line.startswith("apply")]
@@ -45,7 +47,7 @@ def test_all_comes_up_in_order(prepared: Api, cluster: ApiServer, local: list[Ma
     assert told[-1] == "all ready"
 
 
-def test_a_second_run_changes_nothing(
+def test_second_up_changes_nothing(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     spin.up(prepared, local, print, impatient)
@@ -56,7 +58,7 @@ def test_a_second_run_changes_nothing(
     assert [line for line in told if line.startswith(("created", "changed", "replaced"))] == []
 
 
-def test_down_leaves_the_namespace_the_secrets_and_the_volumes(
+def test_down_keeps_namespace_secrets_and_volumes(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     spin.up(prepared, local, print, impatient)
@@ -66,7 +68,7 @@ def test_down_leaves_the_namespace_the_secrets_and_the_volumes(
     assert told[-1].startswith("kept      4 volumes: data-counters-redis-0, data-kafka-0, redis-tracker-0, spool-")
 
 
-def test_down_with_volumes_leaves_the_namespace_and_the_secrets(
+def test_down_with_volumes_keeps_namespace_and_secrets(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     spin.up(prepared, local, print, impatient)
@@ -81,21 +83,21 @@ def test_nothing_is_applied_while_a_secret_is_missing(client: Api, cluster: ApiS
     assert {key.plural for key in cluster.state.objects} == {"namespaces"}
 
 
-def test_an_unknown_field_is_refused_by_name(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
+def test_unknown_field_is_rejected_by_name(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
     manifests, broken = altered(local, "Deployment", "kafidx")
     broken["spec"]["template"]["spec"]["restartPolice"] = "Always"
     with pytest.raises(OperatorError, match=r"can't apply Deployment kafidx: .* unknown field .*restartPolice"):
         spin.up(prepared, manifests, print, impatient)
 
 
-def test_a_wrong_type_is_refused_with_its_place(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
+def test_wrong_type_is_rejected_with_its_path(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
     manifests, broken = altered(local, "Deployment", "kafidx")
     broken["spec"]["replicas"] = "one"
     with pytest.raises(OperatorError, match=r"can't apply Deployment kafidx: .*spec.replicas: 'one' is not of type"):
         spin.up(prepared, manifests, print, impatient)
 
 
-def test_a_missing_reference_is_named(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
+def test_missing_reference_is_named(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
     manifests, broken = altered(local, "Deployment", "kafidx")
     container = broken["spec"]["template"]["spec"]["containers"][0]
     container["envFrom"] = [{"configMapRef": {"name": "nowhere"}}]
@@ -103,7 +105,7 @@ def test_a_missing_reference_is_named(prepared: Api, local: list[Manifest], impa
         spin.up(prepared, manifests, print, impatient)
 
 
-def test_an_image_that_can_not_be_pulled_is_named(
+def test_image_that_cannot_be_pulled_is_named(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     cluster.state.unpullable.add("push/kafkastore:dev")
@@ -111,15 +113,15 @@ def test_an_image_that_can_not_be_pulled_is_named(
         spin.up(prepared, local, print, impatient)
 
 
-def test_a_crash_loop_tells_the_exit_code(
+def test_crash_loop_is_reported_with_the_exit_code(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     cluster.state.crashing.add("timing-stats")
-    with pytest.raises(OperatorError, match=r"timing-stats: it ends again and again .*\(exit code 78\)"):
+    with pytest.raises(OperatorError, match=r"timing-stats: it ends repeatedly .*\(exit code 78\)"):
         spin.up(prepared, local, print, impatient)
 
 
-def test_what_can_not_be_changed_is_refused(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
+def test_change_of_an_immutable_field_is_rejected(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
     spin.up(prepared, local, print, impatient)
     manifests, broken = altered(local, "StatefulSet", "kafka")
     broken["spec"]["podManagementPolicy"] = "OrderedReady"
@@ -133,7 +135,7 @@ def resized(manifests: list[Manifest], size: str) -> list[Any]:
     return copied
 
 
-def test_volumes_grow_around_the_running_pods(
+def test_volumes_grow_while_pods_run(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     spin.up(prepared, local, print, impatient)
@@ -148,13 +150,13 @@ def test_volumes_grow_around_the_running_pods(
     assert cluster.state.objects[pod]["metadata"]["uid"] == uid
 
 
-def test_a_volume_is_not_made_smaller(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
+def test_shrinking_a_volume_is_rejected(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
     spin.up(prepared, local, print, impatient)
     with pytest.raises(OperatorError, match="StatefulSet kafka: volume data has 6Gi and can't shrink to 2Gi"):
         spin.up(prepared, resized(local, "2Gi"), print, impatient)
 
 
-def test_storage_that_can_not_grow_is_told_before_anything_is_touched(
+def test_storage_without_expansion_is_reported_before_any_change(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     spin.up(prepared, local, print, impatient)
@@ -165,7 +167,7 @@ def test_storage_that_can_not_grow_is_told_before_anything_is_touched(
     assert not [line for line in cluster.state.log if line.startswith("delete")]
 
 
-def test_a_job_that_has_changed_is_done_anew(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
+def test_changed_job_is_replaced(prepared: Api, local: list[Manifest], impatient: Patience) -> None:
     spin.up(prepared, local, print, impatient)
     manifests, job = altered(local, "Job", "topics")
     job["spec"]["template"]["spec"]["containers"][0]["image"] = "push/topics:next"
@@ -175,9 +177,7 @@ def test_a_job_that_has_changed_is_done_anew(prepared: Api, local: list[Manifest
     assert "ready     Job topics 1/1" in told
 
 
-def test_a_job_that_has_given_up_is_tried_anew(
-    prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
-) -> None:
+def test_failed_job_is_replaced(prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience) -> None:
     cluster.state.crashing.add("topics")
     with pytest.raises(OperatorError, match="Job topics does not get ready: BackoffLimitExceeded"):
         spin.up(prepared, local, print, impatient)
@@ -187,7 +187,7 @@ def test_a_job_that_has_given_up_is_tried_anew(
     assert "replaced  Job topics" in told
 
 
-def test_stores_go_after_what_brings_its_events_to_them(
+def test_stores_are_deleted_after_the_services_that_drain_into_them(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     spin.up(prepared, local, print, impatient)
@@ -202,13 +202,15 @@ def test_stores_go_after_what_brings_its_events_to_them(
     assert seen == [{"kafka-0", "counters-redis-0"}]
 
 
-def test_what_does_not_get_ready_in_time_is_told(prepared: Api, cluster: ApiServer, local: list[Manifest]) -> None:
+def test_workload_that_is_not_ready_is_reported_at_the_timeout(
+    prepared: Api, cluster: ApiServer, local: list[Manifest]
+) -> None:
     cluster.state.ready_after_s = 60
     with pytest.raises(OperatorError, match=r"not ready after 0 s: .*StatefulSet kafka \(0/1\)"):
         spin.up(prepared, local, print, Patience(timeout_s=0.3, fault_s=0.2))
 
 
-def test_a_kind_that_the_cluster_does_not_know_says_what_to_install(
+def test_unknown_kind_is_reported_with_its_installation(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     cluster.state.operators = False
@@ -220,7 +222,7 @@ def test_a_kind_that_the_cluster_does_not_know_says_what_to_install(
     assert set(cluster.state.objects) == before
 
 
-def test_what_was_spun_up_goes_even_when_an_operator_of_the_cluster_has_gone(
+def test_down_works_when_an_operator_was_uninstalled(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     spin.up(prepared, local, print, impatient)
@@ -230,7 +232,7 @@ def test_what_was_spun_up_goes_even_when_an_operator_of_the_cluster_has_gone(
     assert {key.plural for key in cluster.state.objects} == {"namespaces", "secrets"}
 
 
-def test_what_the_operator_may_not_do_is_told(
+def test_forbidden_action_is_reported(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     cluster.forbidden.add("networkpolicies")

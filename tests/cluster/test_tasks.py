@@ -43,7 +43,7 @@ def kubectl(environ: dict[str, str]) -> Run:
 
 
 @pytest.mark.slow
-def test_from_an_empty_cluster_to_a_running_system_and_back(inv: Run, cluster: ApiServer, dotenv: Path) -> None:
+def test_system_is_started_and_removed_on_an_empty_cluster(inv: Run, cluster: ApiServer, dotenv: Path) -> None:
     for words in (
         "kubernetes.namespace.create",
         f"kubernetes.secrets.load --dotenv {dotenv}",
@@ -62,7 +62,7 @@ def test_from_an_empty_cluster_to_a_running_system_and_back(inv: Run, cluster: A
     assert cluster.state.objects == {}
 
 
-def test_a_generated_overlay_comes_up_by_its_path(inv: Run, cluster: ApiServer, dotenv: Path, tmp_path: Path) -> None:
+def test_generated_overlay_is_started_by_its_path(inv: Run, cluster: ApiServer, dotenv: Path, tmp_path: Path) -> None:
     generated = inv(
         *("cloud.generate", "--cluster", "berlin", "--domain", "push.example.com", "--gateway-class", "nginx"),
         *("--output", "berlin"),
@@ -81,13 +81,13 @@ def test_a_generated_overlay_comes_up_by_its_path(inv: Run, cluster: ApiServer, 
     assert {"gateways", "httproutes", "scaledobjects"} <= {key.plural for key in cluster.state.objects}
 
 
-def test_what_goes_wrong_is_one_sentence_and_an_exit_code(inv: Run, tmp_path: Path) -> None:
+def test_error_is_one_sentence_and_an_exit_code(inv: Run, tmp_path: Path) -> None:
     for words, told, changes in (
         ("kubernetes.spin.up --overlay nowhere", "there are cloud, local", {}),
         ("kubernetes.ps", "no kubeconfig at", {"KUBECONFIG": str(tmp_path / "none")}),
         ("cloud.generate --domain b.example", "--cluster is missing: a name of a-z, 0-9 and -, like berlin", {}),
         ("cloud.generate --cluster a --domain b", "--domain b: it is a domain, like push.example.com", {}),
-        ("minikube.start", "there is no minikube on this machine", {"PATH": "/nowhere"}),
+        ("minikube.start", "minikube is not installed", {"PATH": "/nowhere"}),
     ):
         done = inv(*words.split(), **changes)
         assert done.returncode == 1
@@ -96,7 +96,7 @@ def test_what_goes_wrong_is_one_sentence_and_an_exit_code(inv: Run, tmp_path: Pa
         assert "Traceback" not in done.stderr
 
 
-def test_minikube_is_called_by_its_name_and_its_exit_code_is_ours(inv: Run, tmp_path: Path) -> None:
+def test_minikube_task_returns_the_exit_code_of_minikube(inv: Run, tmp_path: Path) -> None:
     program = tmp_path / "bin" / "minikube"
     program.parent.mkdir()
     program.write_text('#!/bin/sh\necho "minikube $*"\nexit 7\n')
@@ -112,7 +112,7 @@ def test_minikube_is_called_by_its_name_and_its_exit_code_is_ours(inv: Run, tmp_
         assert f"minikube {arguments}" in done.stdout
 
 
-def test_one_kubectl_command_applies_what_was_generated(
+def test_generated_overlay_is_applied_by_one_kubectl_command(
     inv: Run, kubectl: Run, cluster: ApiServer, dotenv: Path, tmp_path: Path
 ) -> None:
     place = str(tmp_path / "berlin")
@@ -155,7 +155,7 @@ def test_kubectl_waits_for_a_rollout(kubectl: Run, cluster: ApiServer, tmp_path:
     assert 'deployment "a" successfully rolled out' in done.stdout
 
 
-def test_kubectl_is_told_of_a_field_that_is_none(kubectl: Run, tmp_path: Path, cluster: ApiServer) -> None:
+def test_kubectl_reports_an_unknown_field(kubectl: Run, tmp_path: Path, cluster: ApiServer) -> None:
     manifest = tmp_path / "namespace.yaml"
     manifest.write_text("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\nspek: {}\n")
     refused = kubectl("apply", "--server-side", "-f", str(manifest))

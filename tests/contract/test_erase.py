@@ -36,7 +36,7 @@ def of_another(event_id: str, **changes: object) -> bytes:
 
 @pytest.fixture
 def forgetting(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis) -> Command:
-    return command_line(local_stack, redis_beside_the_tracker, "forget", "--id", DEVICE, "--yes")
+    return command_line(local_stack, redis_beside_the_tracker, "erase", "--id", DEVICE, "--yes")
 
 
 async def test_a_forgotten_device_leaves_nothing_behind_but_what_the_command_names(
@@ -125,7 +125,7 @@ async def test_without_a_word_of_consent_nothing_is_done(
 ) -> None:
     redis_beside_the_tracker.flush()
     for words, answer in ((("--id", DEVICE), "add --yes to go on"), ((), "which device?")):
-        said = await command_line(local_stack, redis_beside_the_tracker, "forget", *words).run()
+        said = await command_line(local_stack, redis_beside_the_tracker, "erase", *words).run()
         assert said.code == 1
         assert answer in said.text
     async with Redis.from_url(redis_beside_the_tracker.url) as redis:

@@ -219,7 +219,7 @@ def test_the_operators_tasks_run_inside(platform: Platform) -> None:
     assert status["books"]["balanced"]
     assert status["kafka"] == "ok"
     assert set(status["counters"]) == {*COUNTERS, "search_counter"}
-    assert platform.task("docker.compose.run", "--command", "forget --id device-001 --yes")
+    assert platform.task("docker.compose.run", "--command", "erase --id device-001 --yes")
     letters = platform.task("docker.compose.run", "--command", "dead.list --since 2h --json").splitlines()[-1]
     assert json.loads(letters)["total"] == 0
     platform.task("docker.compose.run", "--command", "dead.replay --dry-run")

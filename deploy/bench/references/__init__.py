@@ -1,1 +1,1 @@
-"""What benches measure against: the ceiling, and what one would write first. Each is a process (`first.py`)."""
+"""The references of benches: nginx as the upper bound, and simple implementations. Each is a process (`first.py`)."""

@@ -1,4 +1,4 @@
-"""What one would write first, as a process on the measured core."""
+"""A simple implementation, as a process on the measured core."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from deploy.paths import ROOT
 
 
 def first_process(name: str, *arguments: str, within: Sequence[str], logs: Path) -> LocalProcess:
-    """Return the process of the module `first_<name>` beside this one, not yet started; `within` says on which core."""
+    """Return the process of the module `first_<name>` in this package, not yet started. `within` selects the core."""
     module = f"deploy.bench.references.first_{name}"
     return LocalProcess(
         f"first-{name}",

@@ -1,6 +1,6 @@
-"""The consumer that one would write first: one event at a time, one trip to Redis awaited for each, auto-commit.
+"""A simple consumer: one event at a time, one awaited round trip to Redis for each, auto-commit.
 
-`python -m deploy.bench.references.first_consumer REDIS_URL BROKERS`. A kill makes it count twice.
+`python -m deploy.bench.references.first_consumer REDIS_URL BROKERS`. A kill makes it count events twice.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ async def main(redis_url: str, brokers: str) -> None:
             label = f"{unquote(event_type)}[{action[0]}]" if action else unquote(event_type)
             async with redis.pipeline(transaction=False) as trip:
                 trip.zincrby("reference:counts", 1, label)
-                trip.incr(COUNTED)  # for the bench; on the same trip
+                trip.incr(COUNTED)  # for the bench, in the same round trip
                 await trip.execute()
 
 

@@ -1,6 +1,6 @@
-"""The enricher that one would write first: objects for each lookup, urlencode for each line, a send for each event.
+"""A simple enricher: objects for each lookup, urlencode for each line, a send for each event.
 
-`python -m deploy.bench.references.first_enricher REDIS_URL BROKERS DATABASE`. It loses what it has taken when it dies.
+`python -m deploy.bench.references.first_enricher REDIS_URL BROKERS DATABASE`. A kill loses its entries in flight.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _TAKEN_AT_ONCE = 500
 
 
 async def main(redis_url: str, brokers: str, database: str) -> None:
-    """Drain the queue, and count what was sent in the ledger."""
+    """Drain the queue, and count the sent events in the ledger."""
     producer = AIOKafkaProducer(bootstrap_servers=brokers, acks="all")
     await producer.start()
     with geoip2.database.Reader(database) as places:
@@ -37,7 +37,7 @@ async def main(redis_url: str, brokers: str, database: str) -> None:
 
 
 def enrich(entry: bytes, places: geoip2.database.Reader) -> bytes:
-    """Make the value of a record."""
+    """Return the value of a record."""
     raw = decode_raw(entry)
     try:
         place = places.city(raw.address)

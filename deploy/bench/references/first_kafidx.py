@@ -1,6 +1,6 @@
-"""The live view that one would write first: a Kafka consumer for each socket, and one message for each event.
+"""A simple live view: a Kafka consumer for each socket, and a message for each event.
 
-`python -m deploy.bench.references.first_kafidx PORT BROKERS`. The system that Push succeeds did the same.
+`python -m deploy.bench.references.first_kafidx PORT BROKERS`. The system before Push did the same.
 """
 
 import json
@@ -15,7 +15,7 @@ from services.backbone import names
 
 
 def create_app(brokers: str) -> FastAPI:
-    """Build the application."""
+    """Return the application."""
     app = FastAPI()
 
     @app.websocket("/kafidx/socket")

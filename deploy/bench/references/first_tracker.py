@@ -1,6 +1,6 @@
-"""The tracker that one would write first: FastAPI, and one RPUSH awaited in each request.
+"""A simple tracker: FastAPI, with an awaited RPUSH in each request.
 
-`python -m deploy.bench.references.first_tracker PORT REDIS_URL`. It answers /batch as well, with one RPUSH a batch.
+`python -m deploy.bench.references.first_tracker PORT REDIS_URL`. It also serves /batch, with one RPUSH a batch.
 """
 
 import json
@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 
 def create_app(redis_url: str) -> FastAPI:
-    """Build the application."""
+    """Return the application."""
     app = FastAPI()
     redis = Redis.from_url(redis_url)
 

@@ -1,4 +1,4 @@
-"""nginx that answers each request with a constant: the ceiling for anything that speaks HTTP on one core."""
+"""nginx with a constant response: the upper bound for an HTTP server on one core."""
 
 import os
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from deploy.develop.localstack.processes import LocalProcess
 
 _CONFIGURATION = """
 daemon off;
-master_process off; # one process, which nothing outlives
+master_process off; # a single process, so that none is left behind
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
 events {{ worker_connections 1024; }}
@@ -27,7 +27,7 @@ http {{
 
 
 class ConstantNginx(LocalProcess):
-    """One worker that answers 200 with the tracker's body."""
+    """One worker that responds with the tracker's body."""
 
     def __init__(self, folder: Path, *, within: Sequence[str] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Apache Kafka without a distribution: the jars, resolved once by Maven into the user's cache, run by Java."""
+"""Apache Kafka from its jars: Maven resolves them once into the user's cache, and Java runs them."""
 
 import fcntl
 import hashlib
@@ -17,29 +17,29 @@ _POM = Path(__file__).with_name("kafka-pom.xml")
 _OLDEST_JAVA = 17
 _MAVEN_TIMEOUT_S = 600
 
-# A short-lived broker gains more from a quick start than from the last per cent of throughput.
+# A short-lived broker gains more from a fast start than from peak throughput.
 _JVM = ("-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 
 
-class Unavailable(OperatorError):  # noqa: N818 - read as "apache.Unavailable"
-    """Apache Kafka cannot run here; the message is the reason, as the second half of a sentence."""
+class Unavailable(OperatorError):
+    """Apache Kafka can't run here. The message is the reason."""
 
 
 def cache_folder() -> Path:
-    """Where what was fetched once is kept for all clones: $PUSH_CACHE, else ~/.cache/push."""
+    """Return the cache that all clones share: $PUSH_CACHE, else ~/.cache/push."""
     return Path(os.environ.get("PUSH_CACHE") or Path.home() / ".cache" / "push")
 
 
 def jars_folder() -> Path:
-    """Return the folder of the jars; its name changes with the POM, so a new version never mixes with an old one."""
+    """Return the folder of the jars. Its name contains a digest of the POM, so versions never mix."""
     return cache_folder() / f"kafka-{hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]}"
 
 
 def ensure_jars(say: Callable[[str], object]) -> Path:
-    """Return the folder of the jars, resolving them on first use; raise Unavailable when that is not possible.
+    """Return the folder of the jars. Resolve them at the first use, and raise Unavailable when that fails.
 
-    The folder appears by a rename only when it is complete: an interrupted resolve leaves nothing that could be taken
-    for it. Processes that come at the same time wait for one another.
+    The folder is renamed into place when it is complete, so an interrupted resolve leaves no incomplete one.
+    Concurrent processes wait for each other.
     """
     _require_java()
     jars = jars_folder()
@@ -52,7 +52,7 @@ def ensure_jars(say: Callable[[str], object]) -> Path:
     with (jars.parent / "kafka.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not jars.is_dir():
-            say("First use of Apache Kafka here: fetching it with Maven (55 MB, about a minute) ...")
+            say("First use of Apache Kafka here: downloading it with Maven (55 MB, about a minute) ...")
             _resolve(maven, jars)
     return jars
 
@@ -74,7 +74,7 @@ def _resolve(maven: str, jars: Path) -> None:
         raise Unavailable(f"Maven did not finish within {_MAVEN_TIMEOUT_S} s.") from None
     if done.returncode != 0 or not any(partial.glob("kafka_*.jar")):
         last = "\n    ".join((done.stdout + done.stderr).strip().splitlines()[:6])
-        raise Unavailable(f"Maven could not fetch Apache Kafka:\n    {last}")
+        raise Unavailable(f"Maven could not download Apache Kafka:\n    {last}")
     partial.rename(jars)
 
 
@@ -82,18 +82,20 @@ def _require_java() -> None:
     java = shutil.which("java")
     if java is None:
         raise Unavailable(f"Java {_OLDEST_JAVA} or newer is not installed.")
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
-    found = re.search(r'version "(\d+)', said)
+    reply = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr
+    found = re.search(r'version "(\d+)', reply)
     if found is None or int(found[1]) < _OLDEST_JAVA:
-        raise Unavailable(f"Java {_OLDEST_JAVA} or newer is needed and `java -version` says {said.splitlines()[:1]}.")
+        raise Unavailable(
+            f"Java {_OLDEST_JAVA} or newer is needed, but `java -version` printed {reply.splitlines()[:1]}."
+        )
 
 
 def command(port: int, data: Path) -> list[str]:
-    """Return the command line of a broker on this port: format the data folder (when it is new), then serve."""
+    """Return the command line of a broker on this port: format the data folder if it is new, then serve."""
     settings = data / "server.properties"
     settings.write_text(_properties(port, free_port(), data / "log"), encoding="utf-8")
     java = ["java", *_JVM, "-Dorg.slf4j.simpleLogger.showDateTime=true", "-cp", f"{jars_folder()}/*"]
-    cluster = "cHVzaC1sb2NhbHN0YWNrIQ"  # any 16 bytes in base64: one cluster a data folder
+    cluster = "cHVzaC1sb2NhbHN0YWNrIQ"  # any 16 bytes in base64: each data folder is its own cluster
     return [
         *(*java, "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "kafka.tools.StorageTool", "format"),
         *("--ignore-formatted", "--cluster-id", cluster, "--config", str(settings)),
@@ -103,7 +105,7 @@ def command(port: int, data: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of the broker: the machine's, so that `java` is found as by hand."""
+    """Return the environment of the broker: that of this process, so that `java` is found."""
     return dict(os.environ)
 
 
@@ -118,7 +120,7 @@ def _properties(port: int, controller_port: int, log: Path) -> str:
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": log,
         "auto.create.topics.enable": "false",
-        # One node: the internal topics can have one copy, and few partitions start sooner.
+        # One node: internal topics have one replica, and few partitions start faster.
         "offsets.topic.replication.factor": 1,
         "offsets.topic.num.partitions": 4,
         "transaction.state.log.replication.factor": 1,
@@ -126,7 +128,7 @@ def _properties(port: int, controller_port: int, log: Path) -> str:
         "transaction.state.log.num.partitions": 1,
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,
-        # The first consumer of a group need not wait for company.
+        # The first consumer of a group need not wait for others.
         "group.initial.rebalance.delay.ms": 0,
         "controlled.shutdown.enable": "false",
     }

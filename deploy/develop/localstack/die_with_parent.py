@@ -1,8 +1,8 @@
-"""Becomes the command that it is given, as a process that cannot outlive the one that started it.
+"""Run a command as a process that cannot outlive its parent.
 
 Run as `python die_with_parent.py <parent's pid> <command> ... [--then <command> ...]`. The kernel (PR_SET_PDEATHSIG)
-kills the process when its parent goes, however that happens. Commands before a `--then` run to their end first, bound
-to this process in the same way; one that fails ends everything with its exit code.
+kills the process when its parent ends, for whatever reason. Commands before a `--then` run to completion first, bound
+to this process in the same way. One that fails ends everything with its exit code.
 """
 
 import ctypes
@@ -15,16 +15,16 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with(parent_pid: int) -> None:
-    """Arrange for SIGKILL when the parent ends; exit now if it has already gone."""
+    """Request SIGKILL for the end of the parent. Exit now if it has already ended."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent_pid:  # it ended between our start and the call above
+    if os.getppid() != parent_pid:  # the parent ended between our start and the call above
         sys.exit(1)
 
 
 def main(parent_pid: int, words: list[str]) -> None:
-    """Run what stands before each `--then`, then become the last command."""
+    """Run the commands before each `--then`, then become the last command."""
     die_with(parent_pid)
     while "--then" in words:
         end = words.index("--then")
@@ -33,7 +33,7 @@ def main(parent_pid: int, words: list[str]) -> None:
         if code != 0:
             sys.exit(code if code > 0 else 128 - code)
         words = words[end + 1 :]
-    os.execvp(words[0], words)  # noqa: S606 - the caller's own command, without a shell on purpose
+    os.execvp(words[0], words)  # noqa: S606 - the caller's command, without a shell
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""An environment for each service, with what its lock names and nothing else that a developer has installed.
+"""A virtual environment for each service, with only the packages of its lock.
 
-As in its image, an import of anything else fails, and what a library loads only because it happens to be there
-(structlog takes rich, for one) is not in the memory that is measured. Made of links into the environment that this
-process runs in: that costs a tenth of a second, once.
+As in its image, an import of any other package fails, and a package that a library loads only when it is installed
+(structlog loads rich) takes no memory in a measurement. The environment consists of links into the one of this process:
+that takes 0.1 s, once.
 """
 
 import functools
@@ -20,9 +20,9 @@ from deploy.errors import OperatorError
 
 @functools.cache
 def python_of(service: str) -> str:
-    """Return the interpreter of a service's environment, which is made when it is not there.
+    """Return the interpreter of a service's environment, which is created at the first use.
 
-    Raises OperatorError when the lock names what is not installed.
+    Raises OperatorError when a package of the lock is not installed.
     """
     lock = locks.LOCKS / f"{service}.txt"
     installed = [found for pin in locks.pins(lock) if (found := _distribution(pin, lock)) is not None]
@@ -38,7 +38,7 @@ def _distribution(pin: locks.Pin, lock: Path) -> Distribution | None:
     except PackageNotFoundError:
         if pin.always:
             raise OperatorError(
-                f"{lock.name} names {pin.name}, which is not installed: delete .venv and run this again"
+                f"{lock.name} names {pin.name}, which is not installed: delete .venv and run the command again"
             ) from None
         return None
 
@@ -49,7 +49,7 @@ def _digest(installed: list[Distribution]) -> str:
 
 
 def _make(environment: Path, installed: list[Distribution]) -> None:
-    """Make it elsewhere and move it into place whole: several runs may begin at the same time."""
+    """Create the environment elsewhere and rename it into place: several runs can begin at the same time."""
     environment.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=environment.parent, prefix=".") as folder:
         made = Path(folder) / environment.name
@@ -58,16 +58,16 @@ def _make(environment: Path, installed: list[Distribution]) -> None:
         for each in installed:
             for entry in _entries(each):
                 link = packages / entry.name
-                if not link.is_symlink():  # several may share a folder
+                if not link.is_symlink():  # packages can share a folder
                     link.symlink_to(entry)
         try:
             made.rename(environment)
-        except OSError:  # another run was faster
+        except OSError:  # another run was first
             if not environment.exists():
                 raise
 
 
 def _entries(installed: Distribution) -> set[Path]:
-    """List the files and folders that a package put into its environment's folder of packages."""
+    """Return the files and folders that a package installed."""
     tops = {file.parts[0] for file in installed.files or ()} - {"..", "__pycache__"}
     return {Path(str(installed.locate_file(top))) for top in tops}

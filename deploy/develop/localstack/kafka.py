@@ -1,4 +1,4 @@
-"""A Kafka-protocol broker: Apache Kafka where Java and Maven are, Tansu from its wheel otherwise."""
+"""A broker with the Kafka protocol: Apache Kafka where Java and Maven are, else Tansu from its wheel."""
 
 import socket
 import struct
@@ -19,12 +19,12 @@ _METADATA, _METADATA_VERSION, _CORRELATION = 3, 1, 7
 
 
 def choose_kafka(choice: KafkaChoice, say: Callable[[str], object]) -> KafkaKind:
-    """Settle `auto`, and have Apache Kafka's jars ready when that is the choice.
+    """Resolve `auto`, and download Apache Kafka's jars when it is chosen.
 
-    With `apache`, what is missing is an error (apache.Unavailable); with `auto` it is said and Tansu is taken.
+    With `apache` a missing requirement is an error (apache.Unavailable). With `auto` it is reported and Tansu is used.
     """
     if choice not in get_args(KafkaChoice):
-        raise OperatorError(f"--kafka {choice}: it is one of {', '.join(get_args(KafkaChoice))}")
+        raise OperatorError(f"--kafka {choice}: unknown broker. Use one of {', '.join(get_args(KafkaChoice))}.")
     if choice == "tansu":
         return "tansu"
     try:
@@ -32,13 +32,13 @@ def choose_kafka(choice: KafkaChoice, say: Callable[[str], object]) -> KafkaKind
     except apache.Unavailable as reason:
         if choice == "apache":
             raise
-        say(f"Kafka: Tansu (in memory), since {reason}")
+        say(f"Kafka: Tansu (in memory), because {reason}")
         return "tansu"
     return "apache"
 
 
 class KafkaBroker:
-    """One broker on loopback, without authentication, that creates no topic by itself (Apache) or on request (both)."""
+    """A broker on loopback without authentication. It creates topics only on request."""
 
     def __init__(self, kind: KafkaKind, *, data: Path, log: Path) -> None:
         self.kind = kind
@@ -52,24 +52,24 @@ class KafkaBroker:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """The broker's product name."""
         return "Apache Kafka" if self.kind == "apache" else "Tansu"
 
     @property
     def idempotence(self) -> bool:
-        """Whether it answers InitProducerId, which an idempotent producer needs (Tansu refuses it)."""
+        """Whether the broker responds to InitProducerId, which an idempotent producer needs (Tansu rejects it)."""
         return self.kind == "apache"
 
     def start(self) -> None:
-        """Start it; it keeps its port, and Apache Kafka its data, over restarts."""
+        """Start the broker. It keeps its port, and Apache Kafka its data, over restarts."""
         self.process.start()
 
     def wait_ready(self) -> None:
-        """Return when it names a broker and a controller to a client; raise ProcessFailed otherwise."""
+        """Return when the broker reports a broker and a controller. Raises ProcessFailed."""
         self.process.wait_until(self.responds, timeout_s=_START_TIMEOUT_S)
 
     def responds(self) -> bool:
-        """Whether a Kafka Metadata request is answered with at least one broker and a controller."""
+        """Return whether the response to a Metadata request contains a broker and a controller."""
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=2) as connection:
                 return _has_controller(_exchange(connection))
@@ -78,14 +78,14 @@ class KafkaBroker:
 
 
 class _Flavour(Protocol):
-    """What apache.py and tansu.py have in common."""
+    """The interface of apache.py and tansu.py."""
 
     def command(self, port: int, data: Path) -> list[str]: ...
     def environment(self) -> dict[str, str]: ...
 
 
 def _exchange(connection: socket.socket) -> bytes:
-    """Ask for the metadata of no topic (version 1 of the request, which every broker knows) and return the answer."""
+    """Request the metadata of no topic (version 1, which every broker supports) and return the response."""
     client = b"localstack"
     request = struct.pack(">hhih", _METADATA, _METADATA_VERSION, _CORRELATION, len(client)) + client
     request += struct.pack(">i", 0)
@@ -95,13 +95,13 @@ def _exchange(connection: socket.socket) -> bytes:
         return stream.read(size)
 
 
-def _has_controller(answer: bytes) -> bool:
-    """Read `correlation, [id, host, port, rack], controller` as far as the controller's id."""
-    correlation, brokers = struct.unpack_from(">ii", answer)
+def _has_controller(reply: bytes) -> bool:
+    """Parse `correlation, [id, host, port, rack], controller` up to the controller's id."""
+    correlation, brokers = struct.unpack_from(">ii", reply)
     at = 8
     for _ in range(brokers):
         at += 4
-        at += 2 + struct.unpack_from(">h", answer, at)[0] + 4
-        at += 2 + max(0, struct.unpack_from(">h", answer, at)[0])
-    (controller,) = struct.unpack_from(">i", answer, at)
+        at += 2 + struct.unpack_from(">h", reply, at)[0] + 4
+        at += 2 + max(0, struct.unpack_from(">h", reply, at)[0])
+    (controller,) = struct.unpack_from(">i", reply, at)
     return bool(correlation == _CORRELATION and brokers > 0 and controller >= 0)

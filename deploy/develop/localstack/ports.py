@@ -5,15 +5,15 @@ import socket
 
 LOOPBACK = "127.0.0.1"
 
-# Below the range from which Linux serves outgoing connections (32768 and up): there, a connection of anybody's could
-# take a port between our look and the server's bind, or while a server restarts.
+# Below Linux's range for outgoing connections (32768 and up): a connection could take a port of that range between our
+# check and the server's bind, or while a server restarts.
 _LOWEST, _HIGHEST = 15_000, 32_000
 _random = random.SystemRandom()
 _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on and that this process has not been given before."""
+    """Return a port that no process listens on and that this process has not returned before."""
     for _ in range(1_000):
         port = _random.randrange(_LOWEST, _HIGHEST)
         if port in _given:
@@ -29,12 +29,12 @@ def free_port() -> int:
 
 
 def preferred_port(port: int) -> int:
-    """Return `port` where nothing listens on it, else a free one."""
+    """Return `port` if it is free, else another free port."""
     return free_port() if is_listening(port) else port
 
 
 def is_listening(port: int) -> bool:
-    """Say whether something accepts connections on this port of loopback."""
+    """Return whether a server listens on this port of loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         return probe.connect_ex((LOOPBACK, port)) == 0

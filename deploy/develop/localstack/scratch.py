@@ -1,4 +1,4 @@
-"""Where a stack keeps its data while it runs, and its logs afterwards."""
+"""The directories of a stack: its data while it runs, and its logs."""
 
 import contextlib
 import fcntl
@@ -18,10 +18,10 @@ _PREFIX = f"push-stack-{os.getuid()}-"
 
 
 class Scratch:
-    """A data folder that is removed at the end, and a log folder that stays (the newest ten are kept).
+    """A data folder that is deleted at the end, and a log folder that stays (the newest ten are kept).
 
-    A stack that was killed could not remove its data: the next one does. Whether the owner lives is told by a file
-    lock, which the kernel drops with the process.
+    A killed stack can't delete its data: the next stack does. A file lock shows whether the owner lives: the kernel
+    releases it with the process.
     """
 
     def __init__(self, *, keep_data: bool = False) -> None:
@@ -32,7 +32,7 @@ class Scratch:
         self.logs = _new_log_folder()
 
     def close(self) -> None:
-        """Remove the data, unless it is to be kept."""
+        """Delete the data, unless it is to be kept."""
         if self._keep_data:
             (self.data / _OWNER).unlink(missing_ok=True)
         else:
@@ -48,7 +48,7 @@ def _lock(folder: Path) -> TextIO:
 
 def _sweep_data() -> None:
     for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
-        # A folder without a lock file is being made at this moment, or is kept on purpose.
+        # A folder without a lock file is being created, or is kept on purpose.
         with contextlib.suppress(OSError), (folder / _OWNER).open() as owner:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
@@ -61,5 +61,5 @@ def _new_log_folder() -> Path:
         for old in sorted(_LOGS.iterdir())[: -(_LOGS_KEPT - 1)]:
             shutil.rmtree(old, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix=f"{stamp}-", dir=_LOGS))
-    except OSError:  # a clone that this user cannot write to
+    except OSError:  # this user cannot write to the clone
         return Path(tempfile.mkdtemp(prefix=f"push-logs-{stamp}-"))

@@ -1,4 +1,4 @@
-"""A service of Push as a process: started as its container would, found ready by asking it."""
+"""A service of Push as a process, started like its container, with its readiness endpoint."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,15 +14,15 @@ from deploy.paths import ROOT
 _READY_TIMEOUT_S = 60
 _REQUEST_TIMEOUT_S = 2
 
-# What a developer's shell may hold must not reach a service: it sees these and what the stack gives it.
+# A service sees only these variables of the developer's shell, and those that the stack sets.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
 
 class ServiceProcess:
-    """`python -m services.<name> <arguments>` with what its lock names, variables of its own and a free internal port.
+    """`python -m services.<name> <arguments>` with the packages of its lock, its own variables and a free port.
 
-    It keeps these over restarts. `label` is its name in messages and the name of its log file; `within` are the words
-    of a command that becomes another, such as `nsenter`.
+    It keeps these over restarts. `label` names it in messages and names its log file. `within` is a command that runs
+    another, such as `nsenter`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ServiceProcess:
 
     @property
     def pid(self) -> int:
-        """The process id of the present (or last) run."""
+        """The process id of the current or last run."""
         return self.process.pid
 
     @property
@@ -55,19 +55,19 @@ class ServiceProcess:
 
     @property
     def log(self) -> Path:
-        """The file with what it wrote, over all its runs."""
+        """The log file of all its runs."""
         return self.process.log
 
     def start(self) -> None:
-        """Start it and return at once."""
+        """Start the service and return at once."""
         self.process.start()
 
     def wait_until_ready(self, *, timeout_s: float = _READY_TIMEOUT_S) -> None:
-        """Return when /readyz answers 200; raise ProcessFailed with the log's tail otherwise."""
+        """Return when /readyz responds with 200. Raises ProcessFailed with the tail of the log."""
         self.process.wait_until(self.is_ready, timeout_s=timeout_s)
 
     def is_ready(self) -> bool:
-        """Whether /readyz on the internal port answers 200 now."""
+        """Return whether /readyz on the internal port responds with 200."""
         try:
             status, _ = self._get("/readyz")
         except (OSError, HTTPException):
@@ -75,28 +75,28 @@ class ServiceProcess:
         return status == HTTPStatus.OK
 
     def metrics(self) -> str:
-        """Return what /metrics answers, in Prometheus' text format."""
+        """Return the response of /metrics, in Prometheus' text format."""
         return self._get("/metrics")[1]
 
     def _get(self, path: str) -> tuple[int, str]:
         connection = HTTPConnection(LOOPBACK, int(self.env["INTERNAL_PORT"]), timeout=_REQUEST_TIMEOUT_S)
         try:
             connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            reply = connection.getresponse()
+            return reply.status, reply.read().decode()
         finally:
             connection.close()
 
     def stop(self) -> None:
-        """Stop it as a container would be stopped: SIGTERM, and SIGKILL after a while."""
+        """Stop the service like its container: SIGTERM, and SIGKILL after a while."""
         self.process.stop(grace_s=20)
 
     def kill(self) -> None:
-        """SIGKILL it; returns when it is gone."""
+        """Kill the service. Returns when it is gone."""
         self.process.kill()
 
     def restart(self) -> None:
-        """Start it again, stopped or killed or running, and return when it is ready."""
+        """Restart the service, whether it runs or not. Returns when it is ready."""
         self.stop()
         self.start()
         self.wait_until_ready()

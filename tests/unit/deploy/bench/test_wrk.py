@@ -30,12 +30,12 @@ def url() -> Iterator[str]:
         server.shutdown()
 
 
-def test_requests_and_their_rate_are_read(url: str) -> None:
+def test_requests_and_rate_are_parsed(url: str) -> None:
     ran = wrk.run(f"{url}/", seconds=1, connections=2)
     assert ran.requests > 0
     assert ran.rate == pytest.approx(ran.requests, rel=0.5)
 
 
-def test_an_answer_that_is_not_2xx_is_an_error_with_what_wrk_says(url: str) -> None:
+def test_response_other_than_2xx_is_an_error_with_the_output_of_wrk(url: str) -> None:
     with pytest.raises(OperatorError, match="Non-2xx"):
         wrk.run(f"{url}/busy", seconds=1, connections=2)

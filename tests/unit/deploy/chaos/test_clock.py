@@ -9,7 +9,7 @@ from deploy.chaos.clock import Clock, find_library
 
 
 @pytest.mark.parametrize("seconds", [3600, -3600, 0])
-def test_a_process_takes_the_time_from_its_clock(seconds: int, tmp_path: Path) -> None:
+def test_process_reads_the_time_from_its_clock(seconds: int, tmp_path: Path) -> None:
     library = find_library()
     if library is None:
         pytest.skip("Debian's package faketime is not installed")

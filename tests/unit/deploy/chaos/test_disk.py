@@ -22,7 +22,7 @@ def written(disk: SmallDisk, place: Path) -> int:
     return subprocess.run(command, capture_output=True, check=False).returncode
 
 
-def test_a_full_disk_takes_nothing_until_it_is_freed(disk: SmallDisk, tmp_path: Path) -> None:
+def test_full_disk_rejects_writes_until_it_is_freed(disk: SmallDisk, tmp_path: Path) -> None:
     place = tmp_path / "disk" / "spool"
     assert written(disk, place) == 0
     disk.fill()
@@ -31,6 +31,6 @@ def test_a_full_disk_takes_nothing_until_it_is_freed(disk: SmallDisk, tmp_path: 
     assert written(disk, place) == 0
 
 
-def test_only_who_enters_sees_the_disk(disk: SmallDisk, tmp_path: Path) -> None:
+def test_disk_is_visible_only_inside_its_namespace(disk: SmallDisk, tmp_path: Path) -> None:
     assert written(disk, tmp_path / "disk" / "spool") == 0
     assert list((tmp_path / "disk").iterdir()) == []

@@ -42,7 +42,7 @@ async def counts_of(responses: Callable[[int], bytes], *, attempts: int) -> tupl
     return load.counts, seen
 
 
-async def test_only_what_was_answered_2xx_counts_as_answered() -> None:
+async def test_only_requests_with_a_2xx_response_count_as_acknowledged() -> None:
     counts, seen = await counts_of(lambda number: {2: BUSY, 4: BROKEN}.get(number, OK), attempts=1)
     assert counts.sent == len(seen)
     assert {"x-1", "x-3", "x-5"} <= counts.acknowledged
@@ -50,14 +50,14 @@ async def test_only_what_was_answered_2xx_counts_as_answered() -> None:
     assert (counts.refused, dict(counts.broken), counts.given_up) == (1, {"IncompleteReadError": 1}, 2)
 
 
-async def test_a_request_without_an_answer_is_sent_again_under_its_id() -> None:
+async def test_request_without_a_response_is_sent_again_with_its_id() -> None:
     counts, seen = await counts_of(lambda number: {2: BROKEN, 3: BUSY}.get(number, OK), attempts=3)
     assert [b"Idempotency-Key: x-2\r\n" in head for head in seen[:5]] == [False, True, True, True, False]
     assert {"x-1", "x-2", "x-3"} <= counts.acknowledged
     assert counts.given_up == 0
 
 
-async def test_an_answer_that_should_not_be_is_told() -> None:
+async def test_unexpected_response_is_counted() -> None:
     counts, _ = await counts_of(lambda number: OK.replace(b"200", b"500") if number == 2 else OK, attempts=1)
     assert dict(counts.other) == {"HTTP 500": 1}
     assert "x-2" not in counts.acknowledged
@@ -69,7 +69,7 @@ def test_every_tenth_request_is_a_batch() -> None:
     assert len({event_id for request in made for event_id in request.ids}) == 24
 
 
-def test_of_a_batch_only_the_entries_stored_count() -> None:
+def test_only_stored_entries_of_a_batch_count() -> None:
     def ids() -> Iterator[str]:
         yield from ("a", "b")
 
@@ -81,7 +81,7 @@ def test_of_a_batch_only_the_entries_stored_count() -> None:
 
 
 @pytest.mark.parametrize("event_id", ["a", "s7-1-2"])
-def test_a_pixel_says_its_id(event_id: str) -> None:
+def test_pixel_contains_its_id(event_id: str) -> None:
     head = pixel(event_id).message.decode()
     assert head.startswith("GET /t/chaos.gif?di=device-")
     assert f"\r\nIdempotency-Key: {event_id}\r\n" in head

@@ -30,31 +30,31 @@ WELL = ChaosResult(
 )
 
 
-def test_a_run_in_which_nothing_is_lost_ends_well() -> None:
+def test_run_without_losses_has_exit_code_0() -> None:
     assert (WELL.complaints, WELL.exit_code) == ([], 0)
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"lost": 2}, "2 answered events are lost"),
-        ({"unaccounted": -1}, "the books do not balance: -1 unaccounted for"),
-        ({"unconfirmed": 4}, "4 events are in the books and not in Kafka"),
-        ({"waiting": 1}, "1 events still wait"),
-        ({"drained": False}, "not everything came to rest in time"),
+        ({"lost": 2}, "2 acknowledged events are lost"),
+        ({"unaccounted": -1}, "the ledger does not balance: -1 unaccounted for"),
+        ({"unconfirmed": 4}, "4 events are in the ledger and not in Kafka"),
+        ({"waiting": 1}, "1 events are still in the queue"),
+        ({"drained": False}, "the system did not drain in time"),
         ({"counted": 100}, "event_counter counted 100, and the topic holds 101 ids"),
         ({"counted": 104}, "event_counter counted 104, and the topic holds 101 ids"),
-        ({"unexpected": 1}, "1 answers were neither 2xx nor 503"),
+        ({"unexpected": 1}, "1 responses were neither 2xx nor 503"),
         ({"died": ("tracker-1 ended by itself",)}, "tracker-1 ended by itself"),
     ],
 )
-def test_what_must_not_be_is_said_and_ends_with_one(change: dict[str, object], complaint: str) -> None:
+def test_each_failure_is_reported_with_exit_code_1(change: dict[str, object], complaint: str) -> None:
     result = WELL._replace(**change)  # type: ignore[arg-type]  # one field each
     assert result.complaints == [complaint]
     assert result.exit_code == 1
 
 
-def test_the_table_shows_every_figure_and_fault() -> None:
+def test_table_shows_every_number_and_fault() -> None:
     text = io.StringIO()
     Console(file=text, width=100).print(result_table(WELL))
     for name in WELL._fields:

@@ -15,7 +15,7 @@ TRACE = """\
 """
 
 
-def test_writes_and_syncs_are_read_from_a_trace_whole_or_in_two_lines() -> None:
+def test_trace_is_parsed_when_a_call_is_on_one_line_or_on_two() -> None:
     assert parse_trace(TRACE) == [
         Call(100.25, 100.5, "/data/a.aof", 60, is_sync=False),
         Call(100.5, 100.75, "/data/a.aof", 0, is_sync=True),
@@ -43,5 +43,7 @@ def sync(begun_s: float, ended_s: float) -> Call:
         ([sync(6.0, 6.01)], 6.5, AtRisk(0, 0.0)),
     ],
 )
-def test_at_risk_is_what_no_finished_sync_covers(syncs: list[Call], moment_s: float, expected: AtRisk) -> None:
+def test_events_are_at_risk_until_a_completed_sync_covers_them(
+    syncs: list[Call], moment_s: float, expected: AtRisk
+) -> None:
     assert at_risk(SAMPLES, [*WRITES, *syncs], moment_s) == pytest.approx(expected)

@@ -21,21 +21,21 @@ push_tracker_spool_events 4.0
 """
 
 
-def test_the_books_are_those_of_every_redis_and_every_spool() -> None:
+def test_ledger_sums_up_every_redis_and_every_spool() -> None:
     ledger = parse_ledger(KAFKASTORE, [TRACKER, TRACKER, ""])
     assert ledger == SystemLedger(accepted=15 + 8, produced=11, dead=1, waiting=3 + 8)
     assert ledger.unaccounted == 0
 
 
-def test_what_the_books_do_not_explain_is_unaccounted() -> None:
+def test_events_missing_in_the_ledger_are_unaccounted() -> None:
     assert SystemLedger(accepted=10, produced=6, dead=1, waiting=1).unaccounted == 2
 
 
-def test_without_a_ledger_there_are_no_books() -> None:
+def test_ledger_is_none_when_the_metrics_have_none() -> None:
     assert parse_ledger("# HELP other It\n# TYPE other gauge\nother 1.0\n", [TRACKER]) is None
 
 
-def test_an_answered_id_is_lost_when_no_topic_holds_it() -> None:
+def test_acknowledged_id_is_lost_when_no_topic_contains_it() -> None:
     contents = Contents(records=Counter({"a": 1, "b": 3}), dead=Counter({"c": 1}), without_reason=0)
     assert lost({"a", "b", "c", "d"}, contents) == {"d"}
     assert contents.duplicates == 2

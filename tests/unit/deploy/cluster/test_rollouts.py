@@ -14,7 +14,7 @@ def settled(**changes: int) -> dict[str, Any]:
     return {**workload(), "status": status | changes}
 
 
-def test_a_rollout_is_done_when_all_are_new_and_ready() -> None:
+def test_rollout_is_done_when_all_pods_are_updated_and_ready() -> None:
     assert progress(settled()) == RolloutProgress(2, 2, 2)
     assert progress(settled()).done
 
@@ -23,57 +23,57 @@ def test_a_rollout_is_done_when_all_are_new_and_ready() -> None:
     ("change", "told"),
     [
         ({"readyReplicas": 1}, "1/2"),
-        ({"updatedReplicas": 1}, "2/2, 1 of the new kind"),
-        ({"replicas": 3}, "2/2, 1 of the new kind"),  # an old pod is still there
+        ({"updatedReplicas": 1}, "2/2, 1 updated"),
+        ({"replicas": 3}, "2/2, 1 updated"),  # an old pod is still there
         ({"observedGeneration": 2}, "0/2"),  # nobody has seen the newest manifest
     ],
 )
-def test_a_rollout_is_not_done_while_anything_is_old_or_not_ready(change: dict[str, int], told: str) -> None:
+def test_rollout_is_not_done_while_a_pod_is_old_or_not_ready(change: dict[str, int], told: str) -> None:
     assert not progress(settled(**change)).done
     assert str(progress(settled(**change))) == told
 
 
-def test_a_rollout_to_nothing_is_done() -> None:
+def test_rollout_to_0_replicas_is_done() -> None:
     assert progress(workload(wanted=0, observedGeneration=3)).done
 
 
-def test_a_job_is_done_when_it_has_succeeded() -> None:
+def test_job_is_done_when_it_has_succeeded() -> None:
     job = {"kind": "Job", "metadata": {"name": "a"}, "spec": {}, "status": {"active": 1}}
     assert not progress(job).done
     assert progress({**job, "status": {"succeeded": 1}}).done
 
 
 @pytest.mark.parametrize(("kind", "status"), [("ReplicaFailure", "True"), ("Progressing", "False"), ("Failed", "True")])
-def test_a_condition_that_no_waiting_cures_is_told(kind: str, status: str) -> None:
+def test_permanent_error_condition_is_reported(kind: str, status: str) -> None:
     condition = {"type": kind, "status": status, "reason": "FailedCreate", "message": "exceeded quota: pods"}
     assert fault(workload(conditions=[condition]), []) == "FailedCreate: exceeded quota: pods"
 
 
-def test_a_condition_of_good_order_is_none() -> None:
+def test_good_condition_is_not_reported() -> None:
     conditions = [{"type": "Progressing", "status": "True"}, {"type": "Available", "status": "False"}]
     assert not fault(workload(conditions=conditions), [])
 
 
-def test_what_a_stateful_set_could_not_make_is_told_by_its_events() -> None:
+def test_failed_pod_creation_of_a_stateful_set_is_reported_from_its_events() -> None:
     event = {"reason": "FailedCreate", "message": "create Pod a-0 failed: exceeded quota"}
     assert fault(workload("StatefulSet"), [], [event]) == "create Pod a-0 failed: exceeded quota"
     assert not fault(workload("StatefulSet"), [{"metadata": {"name": "a-0"}, "status": {}}], [event])
 
 
-def test_a_pod_that_no_node_takes_says_why() -> None:
+def test_unschedulable_pod_is_reported_with_the_reason() -> None:
     condition = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: insufficient memory"}
     pod = {"metadata": {"name": "a-0"}, "status": {"conditions": [condition]}}
-    assert unscheduled([pod]) == "pod a-0: no node takes it: 0/1 nodes are available: insufficient memory"
+    assert unscheduled([pod]) == "pod a-0: no node accepts it: 0/1 nodes are available: insufficient memory"
     assert not pod_fault(pod), "a node may come"
     assert not unscheduled([])
 
 
-def test_a_sidecar_that_does_not_start_is_told_by_name() -> None:
+def test_failing_sidecar_is_reported_by_name() -> None:
     waiting = {"reason": "InvalidImageName", "message": "a:b:c"}
     status = {"initContainerStatuses": [{"name": "redis", "state": {"waiting": waiting}}]}
-    assert pod_fault({"status": status}) == "container redis: the name of its image is none (InvalidImageName): a:b:c"
+    assert pod_fault({"status": status}) == "container redis: its image has an invalid name (InvalidImageName): a:b:c"
 
 
-def test_a_pod_that_is_being_made_has_no_fault() -> None:
+def test_pod_that_is_being_created_has_no_error() -> None:
     status = {"containerStatuses": [{"name": "a", "state": {"waiting": {"reason": "ContainerCreating"}}}]}
     assert not pod_fault({"status": status})

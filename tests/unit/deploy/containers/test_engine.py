@@ -20,40 +20,44 @@ def state(*, status: str = "running", health: str = "healthy", exit_code: int = 
     return State(id="x", status=status, health=health, exit_code=exit_code, restarts=restarts)
 
 
-def test_a_machine_without_docker_is_told_where_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_docker_is_reported_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(OperatorError, match="Docker is not installed: https://"):
         engine.require_engine()
 
 
-def test_an_engine_that_is_away_is_told_with_its_address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_engine_that_does_not_respond_is_reported_with_its_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     fake_docker(tmp_path, monkeypatch)
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
-    with pytest.raises(OperatorError, match=r"does not answer at unix:///nowhere\.sock: it is away\nStart it"):
+    with pytest.raises(OperatorError, match=r"at unix:///nowhere\.sock does not respond: it is away\nStart it"):
         engine.require_engine()
 
 
-def test_a_missing_compose_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_compose_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake_docker(tmp_path, monkeypatch, version="28.0")
     with pytest.raises(OperatorError, match="Compose plugin is missing: install docker-compose-plugin"):
         engine.require_engine()
 
 
-def test_a_compose_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_outdated_compose_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake_docker(tmp_path, monkeypatch, version="28.0", compose_version="v2.19.1")
-    with pytest.raises(OperatorError, match=r"Docker Compose v2\.19\.1 is too old: 2\.20 or newer is needed"):
+    with pytest.raises(OperatorError, match=r"Docker Compose v2\.19\.1 is too old: install 2\.20 or newer"):
         engine.require_engine()
 
 
 @pytest.mark.parametrize("found", ["2.20.0", "v2.26.1-4", "5.0.0"])
-def test_engine_and_compose_are_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: str) -> None:
+def test_engine_and_compose_are_sufficient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: str) -> None:
     fake_docker(tmp_path, monkeypatch, version="28.0", compose_version=found)
     engine.require_engine()
 
 
-def test_a_missing_dotenv_is_told_with_what_makes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_dotenv_is_reported_with_the_task_that_writes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(engine, "DOTENV", tmp_path / ".env")
-    with pytest.raises(OperatorError, match=r"There is no \.env.*dotenv\.generate makes it"):
+    with pytest.raises(OperatorError, match=r"there is no \.env .*dotenv\.generate writes it"):
         engine.require_dotenv()
 
 
@@ -68,7 +72,7 @@ def test_a_missing_dotenv_is_told_with_what_makes_it(monkeypatch: pytest.MonkeyP
         (
             state(status="restarting", health="unhealthy", exit_code=78, restarts=3),
             False,
-            "ends again and again (exit code 78, 3 restarts)",
+            "ends repeatedly (exit code 78, 3 restarts)",
         ),
         (state(restarts=9), True, ""),
         (state(status="exited", health=""), True, ""),
@@ -77,6 +81,6 @@ def test_a_missing_dotenv_is_told_with_what_makes_it(monkeypatch: pytest.MonkeyP
         (state(status="created", health=""), False, ""),
     ],
 )
-def test_what_the_engine_says_is_up_or_may_come_up_or_is_at_fault(found: State, is_up: bool, fault: str) -> None:  # noqa: FBT001
+def test_container_state_is_done_pending_or_failed(found: State, is_up: bool, fault: str) -> None:  # noqa: FBT001
     assert found.is_up == is_up
-    assert found.fault == fault
+    assert found.error == fault

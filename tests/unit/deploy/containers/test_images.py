@@ -15,7 +15,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / ".env"
 
 
-def test_a_tag_is_the_shells_else_that_of_dotenv_else_dev(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tag_comes_from_the_shell_else_from_dotenv_else_is_dev(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert images.reference("tracker") == "push/tracker:dev"
     settings.write_text("PUSH_VERSION=1.2\n")
     assert images.reference("tracker") == "push/tracker:1.2"
@@ -23,31 +23,32 @@ def test_a_tag_is_the_shells_else_that_of_dotenv_else_dev(settings: Path, monkey
     assert images.reference("tracker") == "push/tracker:1.3"
 
 
-def test_a_tag_that_no_image_can_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_tag_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSH_VERSION", "v1/2")
-    with pytest.raises(OperatorError, match="PUSH_VERSION=v1/2: a tag has letters"):
+    with pytest.raises(OperatorError, match="PUSH_VERSION=v1/2: invalid tag"):
         images.build("")
 
 
-def test_an_unknown_service_is_told_with_those_there_are() -> None:
+def test_unknown_service_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(
-        OperatorError, match=r"--service nope: it is one of canary, consumers, .*operator, topics, tracker"
+        OperatorError,
+        match=r"--service nope: unknown service. Use one of canary, consumers, .*operator, topics, tracker",
     ):
         images.build("nope")
 
 
-def test_pushing_wants_a_registry() -> None:
-    with pytest.raises(OperatorError, match=r"Which registry\? --registry HOST"):
+def test_push_without_a_registry_is_rejected() -> None:
+    with pytest.raises(OperatorError, match=r"--registry is missing: use --registry HOST"):
         images.push("", "")
 
 
 @pytest.mark.parametrize("registry", ["https://registry.example.org", "registry.example.org:port", "a b"])
-def test_a_registry_is_a_host_and_perhaps_a_folder(registry: str) -> None:
-    with pytest.raises(OperatorError, match="is no registry: it is a host"):
+def test_invalid_registry_is_rejected(registry: str) -> None:
+    with pytest.raises(OperatorError, match="invalid registry"):
         images.push(registry, "")
 
 
-def test_a_registry_may_come_from_dotenv(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registry_can_come_from_dotenv(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.write_text("IMAGE_REGISTRY=registry.example.org:5000/push\n")
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(OperatorError, match="Docker is not installed"):

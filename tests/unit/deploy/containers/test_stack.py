@@ -12,33 +12,33 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "states", dict)
 
 
-def test_an_unknown_profile_is_told_with_those_there_are() -> None:
-    with pytest.raises(OperatorError, match="--profile nope: it is one of load, observability"):
+def test_unknown_profile_is_rejected_with_the_known_ones() -> None:
+    with pytest.raises(OperatorError, match=r"--profile nope: unknown profile. Use one of load, observability"):
         stack.spin_up(build=False, profiles=["nope"])
 
 
-def test_a_missing_dotenv_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_dotenv_is_reported_before_anything_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(engine, "require_engine", lambda: None)
     monkeypatch.setattr(engine, "DOTENV", tmp_path / ".env")
-    with pytest.raises(OperatorError, match=r"dotenv\.generate makes it"):
+    with pytest.raises(OperatorError, match=r"dotenv\.generate writes it"):
         stack.spin_up(build=True, profiles=[])
 
 
 @pytest.mark.usefixtures("nothing_runs")
-def test_without_containers_there_are_no_logs_and_no_addresses() -> None:
-    with pytest.raises(OperatorError, match=r"nothing runs.*spin-up starts it"):
+def test_logs_and_addresses_are_rejected_when_no_container_runs() -> None:
+    with pytest.raises(OperatorError, match=r"no container runs.*docker\.compose\.spin-up"):
         stack.show_logs("", follow=False, since="")
     with pytest.raises(OperatorError, match=r"nothing runs here: docker\.compose\.spin-up starts it"):
         stack.open_urls(only_print=True)
 
 
-def test_a_run_wants_a_task() -> None:
-    with pytest.raises(OperatorError, match="which task"):
+def test_run_without_a_task_is_rejected() -> None:
+    with pytest.raises(OperatorError, match="--command is missing"):
         stack.run_inside("")
 
 
 @pytest.mark.parametrize(("answer", "removed"), [("y", True), ("yes", True), ("", False), ("no", False)])
-def test_data_is_removed_only_when_the_answer_is_yes(
+def test_data_is_removed_only_when_the_reply_is_yes(
     monkeypatch: pytest.MonkeyPatch,
     answer: str,
     removed: bool,  # noqa: FBT001
@@ -57,20 +57,20 @@ def test_data_is_removed_only_when_the_answer_is_yes(
         stack.spin_down(keep_data=False, yes=False, ask=ask)
         assert "--volumes" in ran[0]
     else:
-        with pytest.raises(OperatorError, match="nothing was stopped or removed"):
+        with pytest.raises(OperatorError, match="nothing was removed"):
             stack.spin_down(keep_data=False, yes=False, ask=ask)
         assert ran == []
 
 
-def test_what_is_left_all_the_same_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_down_reports_objects_that_were_not_removed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "require_engine", lambda: None)
     monkeypatch.setattr(engine, "run", lambda *_, **__: None)
     monkeypatch.setattr(engine, "left_over", lambda *, volumes: ["network push_app"] if volumes else [])
-    with pytest.raises(OperatorError, match="still there: network push_app"):
+    with pytest.raises(OperatorError, match="not removed: network push_app"):
         stack.spin_down(keep_data=False, yes=True)
 
 
-def test_kept_data_is_not_asked_for_and_not_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kept_data_is_not_removed_and_needs_no_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[list[str]] = []
     monkeypatch.setattr(engine, "require_engine", lambda: None)
     monkeypatch.setattr(engine, "run", lambda command, **_: ran.append(command))
@@ -80,7 +80,7 @@ def test_kept_data_is_not_asked_for_and_not_removed(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("used", "told"), [(False, True), (True, False)])
-def test_an_engine_that_has_lost_count_of_a_networks_users_is_to_be_restarted(
+def test_down_suggests_a_restart_when_the_engine_keeps_an_unused_network(
     monkeypatch: pytest.MonkeyPatch,
     used: bool,  # noqa: FBT001
     told: bool,  # noqa: FBT001
@@ -92,6 +92,6 @@ def test_an_engine_that_has_lost_count_of_a_networks_users_is_to_be_restarted(
     monkeypatch.setattr(engine, "run", fail)
     monkeypatch.setattr(engine, "left_over", lambda **_: ["container push_x-1", "network push_app"])
     monkeypatch.setattr(engine, "held_by_nobody", lambda network: network == "push_app" and not used)
-    with pytest.raises(OperatorError, match="not everything could be removed") as raised:
+    with pytest.raises(OperatorError, match="the removal failed") as raised:
         stack.spin_down(keep_data=True, yes=False)
     assert ("Nothing uses push_app: the engine has lost count" in str(raised.value)) == told

@@ -48,7 +48,7 @@ def start(tmp_path: Path, **environ: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
 
 
-def test_they_visit_until_they_are_stopped_and_say_how_it_went(visited: tuple[str, list[str]], tmp_path: Path) -> None:
+def test_visitors_send_until_stopped_and_log_their_counts(visited: tuple[str, list[str]], tmp_path: Path) -> None:
     url, targets = visited
     with start(tmp_path, VISITORS_TRACKER_URL=url, VISITORS_RATE="200") as visitors:
         deadline = time.monotonic() + 30
@@ -65,7 +65,7 @@ def test_they_visit_until_they_are_stopped_and_say_how_it_went(visited: tuple[st
 
 
 @pytest.mark.parametrize("environ", [{}, {"VISITORS_TRACKER_URL": "http://127.0.0.1:1", "VISITORS_RATE": "fast"}])
-def test_wrong_settings_are_told(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_invalid_settings_are_reported(tmp_path: Path, environ: dict[str, str]) -> None:
     with start(tmp_path, **environ) as visitors:
         _, said = visitors.communicate(timeout=20)
     assert visitors.returncode == 78

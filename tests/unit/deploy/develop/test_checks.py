@@ -11,7 +11,7 @@ def test_all_checks_run_and_each_failure_is_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(checks, "CHECKS", {"no": ("ruff", "no-such-command"), "yes": ("ruff", "--version")})
-    monkeypatch.setattr("deploy.develop.locks.faults", lambda: ["dev.txt is missing"])
+    monkeypatch.setattr("deploy.develop.locks.errors", lambda: ["dev.txt is missing"])
     assert checks.check() == 1
     shown = capsys.readouterr().out
     assert "FAILED no" in shown

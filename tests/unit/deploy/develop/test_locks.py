@@ -21,32 +21,32 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_locks_of_this_repository_agree_with_pyproject_and_name_no_host() -> None:
-    assert locks.faults() == []
+def test_locks_of_this_repository_match_pyproject_and_name_no_host() -> None:
+    assert locks.errors() == []
 
 
 @pytest.mark.usefixtures("project")
-def test_locks_in_step_have_no_faults() -> None:
-    assert locks.faults() == []
+def test_consistent_locks_have_no_errors() -> None:
+    assert locks.errors() == []
 
 
-def test_a_dependency_that_is_not_locked_is_named(project: Path) -> None:
+def test_dependency_without_a_pin_is_an_error(project: Path) -> None:
     (project / "web.txt").write_text(PIN.format("common", 1))
-    assert locks.faults() == ["web.txt: web-lib is not locked"]
+    assert locks.errors() == ["web.txt: web-lib is not locked"]
 
 
-def test_an_extra_with_another_version_than_the_tests_ran_on_is_a_fault(project: Path) -> None:
+def test_extra_with_another_version_than_dev_is_an_error(project: Path) -> None:
     (project / "web.txt").write_text(PIN.format("common", 1) + PIN.format("web-lib[fast]", 9))
-    assert locks.faults() == ["web.txt: web-lib is not the version of dev.txt"]
+    assert locks.errors() == ["web.txt: web-lib is not the version of dev.txt"]
 
 
-def test_a_missing_and_an_orphaned_lock_are_faults(project: Path) -> None:
+def test_missing_and_orphaned_locks_are_errors(project: Path) -> None:
     (project / "web.txt").rename(project / "gone.txt")
-    assert locks.faults() == ["web.txt is missing", "gone.txt belongs to no extra"]
+    assert locks.errors() == ["web.txt is missing", "gone.txt belongs to no extra"]
 
 
 @pytest.mark.parametrize("line", ["--index-url https://registry.example/simple", "--find-links wheels", "a @ http://x"])
-def test_a_registry_in_a_lock_is_a_fault(project: Path, line: str) -> None:
+def test_registry_in_a_lock_is_an_error(project: Path, line: str) -> None:
     with (project / "web.txt").open("a") as lock:
         lock.write(line + "\n")
-    assert locks.faults() == ["web.txt names a registry or a folder of the machine that wrote it"]
+    assert locks.errors() == ["web.txt names a registry or a folder of the machine that wrote it"]

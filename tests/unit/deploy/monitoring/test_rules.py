@@ -62,7 +62,7 @@ def test_every_alert_has_a_scenario_in_which_it_fires_alone() -> None:
     assert alone == alerts()
 
 
-def test_only_what_waits_on_purpose_fires_later_than_a_minute_after_the_break() -> None:
+def test_alert_fires_within_a_minute_unless_it_waits_on_purpose() -> None:
     late = {alert for scenario in SCENARIOS["scenarios"] if "at" in scenario for alert in scenario["fires"]}
     assert late == {"InstanceDown"}
 

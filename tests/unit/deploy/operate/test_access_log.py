@@ -68,7 +68,7 @@ def test_truncated_gzip_file_is_rejected(tmp_path: Path, keep: int) -> None:
 
 def test_log_without_requests_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "empty.log").write_text("\n\n")
-    with pytest.raises(LogFormatError, match="holds no request"):
+    with pytest.raises(LogFormatError, match="contains no request"):
         count_requests(tmp_path / "empty.log")
 
 

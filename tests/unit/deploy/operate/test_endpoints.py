@@ -1,20 +1,20 @@
 import json
 from pathlib import Path
 
-from deploy.operate.endpoints import Endpoints, announce, environment, find
+from deploy.operate.endpoints import Endpoints, announce, environment, find, without_password
 
 DEMO = Endpoints(
     "http://127.0.0.1:40001", ("redis://127.0.0.1:40002/0",), "redis://127.0.0.1:40002/0", "127.0.0.1:40003"
 )
 
 
-def test_a_running_system_is_found_until_it_ends(tmp_path: Path) -> None:
+def test_running_system_is_found_until_it_ends(tmp_path: Path) -> None:
     with announce(DEMO, folder=tmp_path):
         assert find({}, folder=tmp_path, dotenv=tmp_path / ".env") == DEMO
     assert find({}, folder=tmp_path, dotenv=tmp_path / ".env").bootstrap_servers == "127.0.0.1:9092"
 
 
-def test_the_latest_of_several_systems_is_found(tmp_path: Path) -> None:
+def test_latest_of_several_systems_is_found(tmp_path: Path) -> None:
     later = DEMO._replace(tracker_url="http://127.0.0.1:40009")
     with announce(DEMO, folder=tmp_path):
         with announce(later, folder=tmp_path):
@@ -22,7 +22,7 @@ def test_the_latest_of_several_systems_is_found(tmp_path: Path) -> None:
         assert find({}, folder=tmp_path, dotenv=tmp_path / ".env") == DEMO
 
 
-def test_a_stale_announcement_is_passed_over(tmp_path: Path) -> None:
+def test_announcement_of_a_dead_process_is_ignored(tmp_path: Path) -> None:
     beyond_any_pid = 2**22 + 1
     (tmp_path / "1.json").write_text(json.dumps({"pid": beyond_any_pid, "endpoints": DEMO}))
     (tmp_path / "2.json").write_text("cut sho")
@@ -30,7 +30,7 @@ def test_a_stale_announcement_is_passed_over(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_shell_names_comes_first(tmp_path: Path) -> None:
+def test_shell_variables_take_precedence_over_a_running_demo(tmp_path: Path) -> None:
     with announce(DEMO, folder=tmp_path):
         found = find(
             {"REDIS_URL": "redis://r:1/0", "COUNTERS_REDIS_URL": "redis://c:1/0"},
@@ -40,7 +40,7 @@ def test_what_the_shell_names_comes_first(tmp_path: Path) -> None:
     assert found == Endpoints("http://127.0.0.1:5222", ("redis://r:1/0",), "redis://c:1/0", "127.0.0.1:9092")
 
 
-def test_dotenv_is_read_where_nothing_else_is_said(tmp_path: Path) -> None:
+def test_dotenv_is_read_when_no_demo_runs_and_no_variable_is_set(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text(
         "COUNTERS_REDIS_URL=redis://c:1/0\nKAFKASTORE_REDIS_URLS=redis://a:1/0,redis://b:1/0\nTRACKER_PORT=\n"
@@ -51,7 +51,11 @@ def test_dotenv_is_read_where_nothing_else_is_said(tmp_path: Path) -> None:
     assert found.tracker_url == "http://127.0.0.1:5222"
 
 
-def test_the_shell_wins_over_dotenv(tmp_path: Path) -> None:
+def test_shell_variables_take_precedence_over_dotenv(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("A=from file\nB=from file\n")
     assert environment({"A": "from shell", "B": ""}, dotenv=dotenv) == {"A": "from shell"}
+
+
+def test_without_password_hides_the_password() -> None:
+    assert without_password("redis://user:secret@host:6379/0") == "redis://host:6379/0"

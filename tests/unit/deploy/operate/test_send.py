@@ -11,7 +11,7 @@ from deploy.operate.send import SendCounts, parse_rate, send
 
 @pytest.mark.parametrize("text", ["0", "-5", "abc", "nan", "inf"])
 def test_rate_below_or_equal_to_zero_is_rejected(text: str) -> None:
-    with pytest.raises(OperatorError, match=f"--rate {text}"):
+    with pytest.raises(OperatorError, match=f'--rate: invalid number "{text}"'):
         parse_rate(text)
 
 

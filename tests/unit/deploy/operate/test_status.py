@@ -13,8 +13,8 @@ TIMING = {"tsavg": 12.5, "tsavg p50": 9.0, "tsavg p95": 40.0, "tsavg p99": 1234.
 LAG = {"event_counter": 5, "timing_stats": 25}
 
 
-def status(books: Books, counted: Mapping[str, Progress] = COUNTED) -> Status:
-    return Status(books=books, in_topic=95, counted=counted, lag={name: LAG[name] for name in counted})
+def status(ledger: Books, counted: Mapping[str, Progress] = COUNTED) -> Status:
+    return Status(ledger=ledger, in_topic=95, counted=counted, lag={name: LAG[name] for name in counted})
 
 
 def rendered(shown: Status, top_types: Mapping[str, int]) -> str:
@@ -25,30 +25,30 @@ def rendered(shown: Status, top_types: Mapping[str, int]) -> str:
     return text
 
 
-def test_what_the_slowest_consumer_has_counted_counts() -> None:
+def test_counted_by_all_is_the_minimum_of_the_consumers() -> None:
     assert status(Books()).counted_by_all == 70
     assert status(Books(), counted={}).counted_by_all == 0
     assert status(Books()).passed_by_all == 73
 
 
-def test_balanced_books_are_said_so() -> None:
+def test_balanced_ledger_is_shown_as_balanced() -> None:
     shown = status(Books(accepted=100, produced=95, dead=1, listed=3, claimed=1))
-    assert as_json(shown, {}, {})["books"] == {
+    assert as_json(shown, {}, {})["ledger"] == {
         "accepted": 100, "produced": 95, "dead": 1, "waiting": 4, "balanced": True,
     }  # fmt: skip
     assert "accepted 100 = produced 95 + dead 1 + waiting 4  balanced" in rendered(shown, {})
 
 
-def test_what_the_books_can_not_explain_stands_out() -> None:
+def test_unaccounted_events_are_highlighted() -> None:
     shown = status(Books(accepted=100, produced=95))
-    assert as_json(shown, {}, {})["books"]["balanced"] is False
+    assert as_json(shown, {}, {})["ledger"]["balanced"] is False
     assert "5 UNACCOUNTED FOR" in rendered(shown, {})
 
 
-def test_each_consumer_is_shown_with_its_lag() -> None:
+def test_every_consumer_is_shown_with_its_lag() -> None:
     shown = status(Books())
     assert as_json(shown, {"view": 90}, TIMING)["counters"]["timing_stats"] == {
-        "counted": 70, "copies": 3, "lag": 25, "last_received_ms": 1_763_999_999_000,
+        "counted": 70, "duplicates": 3, "lag": 25, "last_received_ms": 1_763_999_999_000,
     }  # fmt: skip
     assert as_json(shown, {}, TIMING)["timing_ms"] == {
         "tsavg": 12.5, "tsavg p50": 9.0, "tsavg p95": 40.0, "tsavg p99": 1234.5,
@@ -61,7 +61,7 @@ def test_each_consumer_is_shown_with_its_lag() -> None:
     assert "view" in text
 
 
-def test_what_kafka_does_not_tell_is_unknown_and_never_nothing() -> None:
+def test_values_of_kafka_are_unknown_and_not_0_when_it_does_not_respond() -> None:
     shown = Status(Books(accepted=5, produced=5), None, COUNTED, dict.fromkeys(COUNTED), "Kafka does not answer at k:1")
     text = rendered(shown, {})
     assert "Kafka does not answer at k:1" in text
@@ -70,18 +70,18 @@ def test_what_kafka_does_not_tell_is_unknown_and_never_nothing() -> None:
     assert shown.exit_code == 1
 
 
-def test_records_beyond_the_books_are_shown() -> None:
-    assert status(Books(accepted=90, produced=90)).copies == 5
+def test_records_beyond_the_ledger_are_shown() -> None:
+    assert status(Books(accepted=90, produced=90)).duplicates == 5
 
 
-@pytest.mark.parametrize(("books", "code"), [(Books(5, 5), 0), (Books(5, 4), 1)])
-def test_the_exit_code_says_whether_the_books_balance(books: Books, code: int) -> None:
-    assert status(books).exit_code == code
+@pytest.mark.parametrize(("ledger", "code"), [(Books(5, 5), 0), (Books(5, 4), 1)])
+def test_exit_code_depends_on_the_balance_of_the_ledger(ledger: Books, code: int) -> None:
+    assert status(ledger).exit_code == code
 
 
-def test_a_label_is_text_whatever_it_looks_like() -> None:
+def test_label_with_markup_is_shown_as_text() -> None:
     assert "[bold red]x[/]" in rendered(status(Books()), {"[bold red]x[/]": 1})
 
 
-def test_a_system_without_consumers_says_so() -> None:
-    assert "none has registered yet" in rendered(status(Books(), counted={}), {})
+def test_missing_consumers_are_reported() -> None:
+    assert "no consumer has registered yet" in rendered(status(Books(), counted={}), {})

@@ -43,7 +43,7 @@ def test_jars_are_resolved_once(tools: Path) -> None:
     assert (tools / "calls").read_text() == "x\n"
 
 
-def test_what_an_interrupted_resolve_left_is_thrown_away(tools: Path) -> None:
+def test_remains_of_an_interrupted_resolve_are_deleted(tools: Path) -> None:
     maven(tools, 'touch "$out/half.jar"; kill -9 $$')
     with pytest.raises(apache.Unavailable):
         apache.ensure_jars(print)
@@ -51,7 +51,7 @@ def test_what_an_interrupted_resolve_left_is_thrown_away(tools: Path) -> None:
     assert [path.name for path in apache.ensure_jars(print).iterdir()] == ["kafka_2.13-4.jar"]
 
 
-def test_a_killed_resolve_takes_maven_along_and_the_next_one_succeeds(tools: Path, tmp_path: Path) -> None:
+def test_killed_resolve_kills_maven_and_the_next_resolve_succeeds(tools: Path, tmp_path: Path) -> None:
     maven(tools, f'touch "$out/half.jar"; echo $$ > {tmp_path}/pid; exec sleep 60')
     program = "from deploy.develop.localstack import apache; apache.ensure_jars(print)"
     run = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL)
@@ -64,7 +64,7 @@ def test_a_killed_resolve_takes_maven_along_and_the_next_one_succeeds(tools: Pat
     assert [path.name for path in apache.ensure_jars(print).iterdir()] == ["kafka_2.13-4.jar"]
 
 
-def test_concurrent_resolves_fetch_once(tools: Path) -> None:
+def test_concurrent_resolves_download_once(tools: Path) -> None:
     maven(tools, f'sleep 0.5; touch "$out/kafka_2.13-4.jar"; echo x >> {tools}/calls')
     program = "from deploy.develop.localstack import apache; apache.ensure_jars(print)"
     runs = [subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.DEVNULL) for _ in range(3)]
@@ -72,19 +72,19 @@ def test_concurrent_resolves_fetch_once(tools: Path) -> None:
     assert (tools / "calls").read_text() == "x\n"
 
 
-def test_what_maven_said_is_in_the_message(tools: Path) -> None:
+def test_error_contains_the_output_of_maven(tools: Path) -> None:
     maven(tools, "echo 'Could not transfer artifact'; exit 1")
     with pytest.raises(apache.Unavailable, match="Could not transfer artifact"):
         apache.ensure_jars(print)
 
 
-def test_an_old_java_is_refused_by_its_version(tools: Path) -> None:
+def test_outdated_java_is_rejected(tools: Path) -> None:
     script(tools / "java", "echo 'openjdk version \"11.0.2\" 2019' >&2")
-    with pytest.raises(apache.Unavailable, match=r"Java 17 or newer is needed .*11\.0\.2"):
+    with pytest.raises(apache.Unavailable, match=r"Java 17 or newer is needed, .*11\.0\.2"):
         apache.ensure_jars(print)
 
 
-def test_without_maven_a_filled_cache_is_enough(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filled_cache_is_sufficient_without_maven(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     maven(tools, 'touch "$out/kafka_2.13-4.jar"')
     filled = apache.ensure_jars(print)
     monkeypatch.setenv("PATH", str(tools))

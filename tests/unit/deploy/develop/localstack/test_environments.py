@@ -19,7 +19,7 @@ def imports(python: str, module: str) -> str:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_has_what_its_lock_names_and_nothing_else(service: str) -> None:
+def test_service_environment_contains_only_the_packages_of_its_lock(service: str) -> None:
     python = python_of(service)
     assert imports(python, f"services.{service}.__main__") == ""
     assert imports(sys.executable, "rich") == ""
@@ -27,7 +27,7 @@ def test_a_service_has_what_its_lock_names_and_nothing_else(service: str) -> Non
     assert "No module named 'pip'" in imports(python, "pip")
 
 
-def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_is_created_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     python_of.cache_clear()
     made = Path(python_of("kafkastore"))
@@ -38,7 +38,7 @@ def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     python_of.cache_clear()
 
 
-def test_a_lock_that_names_what_is_not_installed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lock_with_a_package_that_is_not_installed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "LOCKS", tmp_path)
     (tmp_path / "late.txt").write_text(
         "redis==7.0.0 \\\n    --hash=sha256:00\n"

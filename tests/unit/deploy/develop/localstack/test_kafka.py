@@ -5,20 +5,20 @@ from deploy.develop.localstack.kafka import KafkaBroker, choose_kafka
 from services.backbone.kafka import ensure_topics, topic_plans
 
 
-def test_auto_takes_tansu_and_says_why_when_apache_kafka_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_selects_tansu_and_reports_why_when_apache_kafka_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     said: list[str] = []
     assert choose_kafka("auto", said.append) == "tansu"
-    assert said == ["Kafka: Tansu (in memory), since Java 17 or newer is not installed."]
+    assert said == ["Kafka: Tansu (in memory), because Java 17 or newer is not installed."]
 
 
-def test_apache_asked_for_by_name_is_never_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apache_is_never_replaced_when_it_is_selected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(apache.Unavailable):
         choose_kafka("apache", print)
 
 
-async def test_the_broker_answers_and_takes_topics_twice(kafka_broker: KafkaBroker) -> None:
+async def test_broker_responds_and_creates_topics_twice(kafka_broker: KafkaBroker) -> None:
     assert kafka_broker.responds()
     plans = topic_plans(partitions=4, replication=1, max_event_bytes=262_144)
     for _ in range(2):

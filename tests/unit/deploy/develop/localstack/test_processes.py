@@ -20,7 +20,7 @@ def python(program: str, tmp_path: Path) -> LocalProcess:
     )
 
 
-def test_output_goes_to_the_log_over_all_runs(tmp_path: Path) -> None:
+def test_output_of_all_runs_is_in_the_log(tmp_path: Path) -> None:
     process = python("import sys; print('out'); print('err', file=sys.stderr)", tmp_path)
     for _ in range(2):
         process.start()
@@ -28,14 +28,14 @@ def test_output_goes_to_the_log_over_all_runs(tmp_path: Path) -> None:
     assert sorted(process.log.read_text().split()) == ["err", "err", "out", "out"]
 
 
-def test_a_process_that_ends_before_it_is_ready_is_reported_with_its_log(tmp_path: Path) -> None:
+def test_process_that_ends_before_it_is_ready_is_reported_with_its_log(tmp_path: Path) -> None:
     process = python("print('no such luck'); raise SystemExit(3)", tmp_path)
     process.start()
     with pytest.raises(ProcessFailed, match=r"(?s)exit code 3.*no such luck.*whole log: .*log"):
         process.wait_until(lambda: False, timeout_s=10)
 
 
-def test_a_process_that_is_never_ready_is_reported_when_the_time_is_over(tmp_path: Path) -> None:
+def test_process_that_is_not_ready_is_reported_at_the_timeout(tmp_path: Path) -> None:
     process = python("import time; time.sleep(60)", tmp_path)
     process.start()
     with pytest.raises(ProcessFailed, match=r"not ready within 0 s"):
@@ -44,7 +44,7 @@ def test_a_process_that_is_never_ready_is_reported_when_the_time_is_over(tmp_pat
     assert process.exit_code == -signal.SIGTERM
 
 
-def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+def test_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     process = python("import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf'); time.sleep(60)", tmp_path)
     process.start()
     process.wait_until(lambda: "deaf" in process.log.read_text(), timeout_s=10)
@@ -52,7 +52,7 @@ def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     assert process.exit_code == -signal.SIGKILL
 
 
-def test_killing_takes_what_the_process_started_along(tmp_path: Path) -> None:
+def test_kill_includes_the_children_of_the_process(tmp_path: Path) -> None:
     process = python("import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid); time.sleep(60)", tmp_path)
     process.start()
     process.wait_until(lambda: process.log.read_text().endswith("\n"), timeout_s=10)
@@ -61,7 +61,7 @@ def test_killing_takes_what_the_process_started_along(tmp_path: Path) -> None:
     assert wait_gone([grandchild])
 
 
-def test_a_process_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
+def test_process_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
     process = python("import time; time.sleep(60)", tmp_path)
     thread = threading.Thread(target=process.start)
     thread.start()
@@ -72,7 +72,7 @@ def test_a_process_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("then", [[], ["--then", "sleep", "61"]], ids=["command", "first-of-two"])
-def test_a_process_does_not_outlive_a_killed_parent(tmp_path: Path, then: list[str]) -> None:
+def test_process_does_not_outlive_a_killed_parent(tmp_path: Path, then: list[str]) -> None:
     program = (
         "import os, time; from pathlib import Path; from deploy.develop.localstack.processes import LocalProcess\n"
         f"p = LocalProcess('x', {['sleep', '60', *then]!r}, log=Path('log'), env=os.environ, cwd=Path())\n"

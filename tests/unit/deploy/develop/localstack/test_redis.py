@@ -15,19 +15,19 @@ def no_servers_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_servers_on_path")
-def test_without_a_server_on_the_machine_the_wheel_has_one() -> None:
+def test_server_of_the_wheel_is_used_when_the_machine_has_none() -> None:
     assert find_redis_server("auto") == find_redis_server("wheel")
     assert "site-packages" in str(find_redis_server("wheel"))
 
 
 @pytest.mark.usefixtures("no_servers_on_path")
-def test_without_any_server_the_message_names_what_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_server_is_reported_with_the_names_that_were_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "_WHEELS", ("no_such_wheel",))
-    with pytest.raises(FileNotFoundError, match=r"redis-server nor valkey-server, nor the wheels no_such_wheel"):
+    with pytest.raises(FileNotFoundError, match=r"no redis-server, no valkey-server, and no wheel no_such_wheel"):
         find_redis_server()
 
 
-def test_the_server_of_the_wheel_keeps_its_data_over_a_kill(tmp_path: Path) -> None:
+def test_server_of_the_wheel_keeps_its_data_after_a_kill(tmp_path: Path) -> None:
     server = LocalRedis(data=tmp_path / "data", log=tmp_path / "log", choice="wheel")
     server.start()
     try:
@@ -45,7 +45,7 @@ def test_the_server_of_the_wheel_keeps_its_data_over_a_kill(tmp_path: Path) -> N
         server.process.stop()
 
 
-def test_it_listens_on_loopback_only(redis_server: LocalRedis) -> None:
+def test_redis_listens_on_loopback_only(redis_server: LocalRedis) -> None:
     port = urlsplit(redis_server.url).port
     assert port is not None
     for address in {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), port, socket.AF_INET)}:
@@ -54,7 +54,7 @@ def test_it_listens_on_loopback_only(redis_server: LocalRedis) -> None:
                 assert probe.connect_ex((str(address), port)) != 0
 
 
-def test_flush_leaves_nothing(clean_redis: LocalRedis) -> None:
+def test_flush_deletes_all_keys(clean_redis: LocalRedis) -> None:
     with Redis.from_url(clean_redis.url) as client:
         client.set("key", "value")
         clean_redis.flush()

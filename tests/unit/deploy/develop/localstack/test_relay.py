@@ -47,12 +47,12 @@ async def is_cut(streams: Streams) -> bool:
         return True
 
 
-async def test_a_good_network_passes_everything_on(relay: Relay) -> None:
+async def test_relay_forwards_everything_by_default(relay: Relay) -> None:
     async with connected(relay) as streams:
         assert await ask(streams) == b"ping"
 
 
-async def test_latency_is_added_in_both_directions(relay: Relay) -> None:
+async def test_relay_adds_latency_in_both_directions(relay: Relay) -> None:
     async with connected(relay) as streams:
         relay.latency_s = 0.1
         begun = time.monotonic()
@@ -60,7 +60,7 @@ async def test_latency_is_added_in_both_directions(relay: Relay) -> None:
         assert time.monotonic() - begun >= 0.2
 
 
-async def test_what_is_stalled_arrives_when_the_network_heals(relay: Relay) -> None:
+async def test_stalled_data_is_forwarded_after_heal(relay: Relay) -> None:
     async with connected(relay) as streams:
         relay.stall()
         with pytest.raises(TimeoutError):
@@ -69,7 +69,7 @@ async def test_what_is_stalled_arrives_when_the_network_heals(relay: Relay) -> N
         assert await asyncio.wait_for(streams[0].read(4), 5) == b"ping"
 
 
-async def test_a_cut_resets_connections_and_refuses_new_ones_until_healed(relay: Relay) -> None:
+async def test_cut_resets_connections_and_refuses_new_ones_until_heal(relay: Relay) -> None:
     async with connected(relay) as streams:
         assert await ask(streams) == b"ping"
         relay.cut()
@@ -81,7 +81,7 @@ async def test_a_cut_resets_connections_and_refuses_new_ones_until_healed(relay:
         assert await ask(streams) == b"ping"
 
 
-async def test_a_connection_to_nobody_is_cut() -> None:
+async def test_connection_is_reset_when_the_target_does_not_listen() -> None:
     async with Relay(free_port()) as relay, connected(relay) as streams:
         assert await is_cut(streams)
 
@@ -96,11 +96,11 @@ async def test_inspect_sees_client_data_before_it_is_forwarded_and_may_stall_it(
 
     def stall_on_ping(chunk: bytes) -> None:
         if chunk == b"ping":
-            relay.stall()
+            stalling.stall()
 
     server = await asyncio.start_server(record, LOOPBACK, 0)
     target = server.sockets[0].getsockname()[1]
-    async with Relay(target, inspect=stall_on_ping) as relay, connected(relay) as streams:
+    async with Relay(target, inspect=stall_on_ping) as stalling, connected(stalling) as streams:
         with pytest.raises(TimeoutError):
             await ask(streams, limit_s=0.2)
     server.close()

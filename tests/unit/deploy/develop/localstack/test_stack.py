@@ -85,7 +85,7 @@ def program(kafka_kind: KafkaKind, tmp_path: Path) -> Iterator[Program]:
 
 
 @pytest.mark.parametrize("number", ENDING_SIGNALS, ids=lambda number: number.name)
-def test_a_running_stack_leaves_no_process_and_no_port(program: Program, number: signal.Signals) -> None:
+def test_killed_stack_leaves_no_process_and_no_port(program: Program, number: signal.Signals) -> None:
     ports = [int(word) for word in program.next_line().split()[1:]]
     assert len(ports) == 4
     assert all(map(is_listening, ports))
@@ -101,7 +101,7 @@ def test_a_running_stack_leaves_no_process_and_no_port(program: Program, number:
 
 
 @pytest.mark.parametrize("number", ENDING_SIGNALS, ids=lambda number: number.name)
-def test_a_starting_stack_leaves_no_process(program: Program, number: signal.Signals) -> None:
+def test_stack_killed_during_its_start_leaves_no_process(program: Program, number: signal.Signals) -> None:
     time.sleep(random.random() * 1.5)  # any moment of the start will do
     program.end(number)
     assert program.left_over() == []
@@ -109,7 +109,7 @@ def test_a_starting_stack_leaves_no_process(program: Program, number: signal.Sig
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_no_moment_and_no_signal_leaves_anything(tmp_path: Path, kafka_kind: KafkaKind) -> None:
+def test_no_signal_at_any_moment_leaves_a_process(tmp_path: Path, kafka_kind: KafkaKind) -> None:
     for attempt in range(40):
         folder = tmp_path / str(attempt)
         folder.mkdir()
@@ -123,7 +123,7 @@ def test_no_moment_and_no_signal_leaves_anything(tmp_path: Path, kafka_kind: Kaf
             program.close()
 
 
-def test_the_data_of_a_killed_stack_is_removed_by_the_next(tmp_path: Path) -> None:
+def test_data_of_a_killed_stack_is_deleted_by_the_next_one(tmp_path: Path) -> None:
     killed = Program("tansu", tmp_path)
     killed.next_line()
     killed.end(signal.SIGKILL)
@@ -136,7 +136,7 @@ def test_the_data_of_a_killed_stack_is_removed_by_the_next(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_second_of_a_kind_is_numbered_and_services_can_be_killed_and_restarted(kafka_kind: KafkaKind) -> None:
+def test_second_service_of_a_kind_gets_a_number_and_services_can_be_restarted(kafka_kind: KafkaKind) -> None:
     with LocalStack(kafka=kafka_kind) as stack:
         first = stack.start_service("tracker")
         second = stack.start_service("tracker")
