@@ -26,6 +26,13 @@ PYTHON_SERVICES = [name for name in SERVICES if (ROOT / "services" / name / "__m
 SOURCES = sorted((ROOT / "services").rglob("*.py"))
 
 
+# The modules that a service may have (design: the same few file names in every service). A large one is a package.
+MODULES = {
+    *("__init__", "__main__", "app", "worker", "tasks", "routes", "handlers", "importers"),
+    *("store", "lookups", "providers", "metrics", "core", "settings"),
+}
+
+
 def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
@@ -68,6 +75,12 @@ def test_every_package_begins_with_purpose_reads_writes_promise(service: str) ->
     assert docstring is not None
     for word in ("Reads:", "Writes:", "Promise:"):
         assert word in docstring
+
+
+@pytest.mark.parametrize("service", PYTHON_SERVICES)
+def test_modules_of_a_service_have_only_the_names_of_the_architecture(service: str) -> None:
+    sources = (path.relative_to(ROOT / "services" / service) for path in SOURCES if service in path.parts)
+    assert {source.parts[0].removesuffix(".py") for source in sources} <= MODULES
 
 
 @pytest.mark.parametrize("service", PYTHON_SERVICES)
