@@ -25,6 +25,7 @@ def derived_texts() -> Mapping[Path, str]:
         Path("kubernetes/components/release/kustomization.yaml"): kubernetes.release_text(listed),
         Path("kubernetes/components/gateway/routes.yaml"): kubernetes.gateway_text(listed),
         Path("kubernetes/components/ingress/routes.yaml"): kubernetes.ingress_text(listed),
+        Path("kubernetes/components/network-policies/edges.yaml"): kubernetes.policies_text(listed),
         Path("kubernetes/components/keda/consumers.yaml"): kubernetes.keda_text(listed),
     }
 

@@ -56,7 +56,7 @@ def _value(listed: Catalog, variable: Variable, container: Container) -> str:
         return listed.addresses[name]
     if name == f"{container.service.upper()}_HOST":
         return _EVERYWHERE
-    if name == f"{container.service.upper()}_PORT":
+    if name == container.port_variable:
         return f'"{container.port}"'
     if variable.default == "<generate>":
         return f'"${{{name}:?is not set: python3 tasks.py dotenv.generate makes one}}"'

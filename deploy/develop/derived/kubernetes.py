@@ -1,7 +1,8 @@
 """Lists in kubernetes/ that follow from the catalog. The manifests of the workloads stay hand-edited.
 
 The base lists the directory of every pod and the tag of every image. The component `release` has the tags of a release.
-The components `gateway` and `ingress` have a route for every public name; `keda` has a scaler for every consumer.
+The components `gateway` and `ingress` have a route for every public name; `keda` has a scaler for every consumer;
+`network-policies` has a pair of policies for every container that others reach.
 """
 
 import tomllib
@@ -86,6 +87,43 @@ def keda_text(listed: Catalog) -> str:
     return _HEAD + _dump(
         document for found in listed.containers.values() if found.scales_by_lag for document in _scaler(found)
     )
+
+
+def policies_text(listed: Catalog) -> str:
+    """Return the policies that let a pod with the label of an edge reach its target, at the port of the catalog."""
+    return _HEAD + _dump(policy for target in _reached(listed) for policy in _edge(listed, target))
+
+
+def _reached(listed: Catalog) -> list[Container]:
+    """Return the containers that a container of another pod reaches at their port."""
+    # Prometheus reaches internal ports: a policy of its own allows them, for all services at once.
+    edges = [
+        (found.name, target)
+        for found in listed.containers.values()
+        if found.image != "prometheus"
+        for target in found.reaches
+    ]
+    across_pods = {target for name, target in edges if listed.pod_of(name) != listed.pod_of(target)}
+    return [found for found in listed.containers.values() if found.name in across_pods]
+
+
+def _edge(listed: Catalog, target: Container) -> Iterator[dict[str, Any]]:
+    clients = {"podSelector": {"matchLabels": {f"push-reaches/{target.name}": "true"}}}
+    pod = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": listed.pod_of(target.name)}}}
+    ports = [{"port": target.port}]
+    yield _policy(target.name, pod, {"policyTypes": ["Ingress"], "ingress": [{"from": [clients], "ports": ports}]})
+    yield _policy(
+        f"reaches-{target.name}", clients, {"policyTypes": ["Egress"], "egress": [{"to": [pod], "ports": ports}]}
+    )
+
+
+def _policy(name: str, subject: dict[str, Any], rules: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name},
+        "spec": {**subject, **rules},
+    }
 
 
 def _home(container: Container) -> str:
