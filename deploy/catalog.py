@@ -36,11 +36,17 @@ class Container:
     stage: str = ""
     scales_by_lag: bool = False
     synthetic: bool = False
+    page: str = "/"
 
     @property
     def is_watched(self) -> bool:
         """Whether Prometheus scrapes its internal port: a service's container that goes on until it is stopped."""
         return bool(self.service) and self.kind != "job"
+
+    @property
+    def port_variable(self) -> str:
+        """The variable of the port that a server listens on."""
+        return f"{self.service.upper()}_PORT"
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,16 @@ class Catalog:
     def watched(self) -> tuple[Container, ...]:
         """The containers whose internal port Prometheus scrapes."""
         return tuple(found for found in self.containers.values() if found.is_watched)
+
+    @property
+    def processes(self) -> tuple[Container, ...]:
+        """The containers that make the whole system without containers: watched, and without events of their own."""
+        return tuple(found for found in self.watched if not found.synthetic)
+
+    @property
+    def consumers(self) -> tuple[str, ...]:
+        """The names of the consumers that count events."""
+        return tuple(found.arguments[0] for found in self.containers.values() if found.service == "consumers")
 
     def pod_of(self, name: str) -> str:
         """Return the pod of a container: its own name, unless it shares a pod."""

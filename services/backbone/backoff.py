@@ -1,4 +1,4 @@
-"""Pauses between retries: each twice the one before, up to a limit, with jitter so that processes spread their retries."""
+"""Pauses between retries: each twice the one before, up to a limit, with jitter so that processes spread retries."""
 
 import random
 from typing import Final
