@@ -69,3 +69,13 @@ def test_every_command_is_run_somewhere(readme: Path) -> None:
             task = re.sub(r"^python3? (tasks\.py|-m) ", "", command).split()[0]
             runner = (ROOT / RUN_BY[command]).read_text()
             assert task.removeprefix("bench.") in runner, f"{RUN_BY[command]} does not run {task}"
+
+
+@pytest.mark.parametrize("readme", sorted(ROOT.glob("services/*/README.md")), ids=name_of)
+def test_readme_of_a_service_links_to_the_explanations_of_its_settings(readme: Path) -> None:
+    text = readme.read_text()
+    settings = re.split(r"^## ", text.partition("\n## Settings\n")[2], flags=re.MULTILINE)[0]
+    assert "[.env.template](../../.env.template)" in settings
+    variables = set(re.findall(r"^([A-Z0-9_]+)=", (ROOT / ".env.template").read_text(), re.MULTILINE))
+    rows = set(re.findall(r"^\| *`([A-Z][A-Z0-9_]+)`", text, re.MULTILINE))
+    assert not rows & variables, "a variable is explained in its Settings class"
