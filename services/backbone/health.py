@@ -50,9 +50,10 @@ class Health:
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Return whether to send work here, and why."""
-        results = await asyncio.gather(*(self._run(check) for check in self._checks.values()))
-        details = {name: {"ok": ok, "detail": detail} for name, (ok, detail) in zip(self._checks, results, strict=True)}
-        ready = self._is_ready({name: detail["ok"] for name, detail in details.items()})
+        found = await asyncio.gather(*(self._run(check) for check in self._checks.values()))
+        results = dict(zip(self._checks, found, strict=True))
+        details = {name: {"ok": ok, "detail": detail} for name, (ok, detail) in results.items()}
+        ready = self._is_ready({name: ok for name, (ok, _) in results.items()})
         status = "stopping" if self.stopping else "starting" if self.starting else "ready" if ready else "not ready"
         return ready, {"status": status, "checks": details}
 
