@@ -17,7 +17,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from deploy.develop import dotenv, locks
+from deploy.develop import derived, dotenv, locks
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.develop.localstack.mongo import MongoChoice
 from deploy.errors import OperatorError
@@ -126,6 +126,12 @@ def lock(_context: Context, upgrade: bool = False) -> None:
     """Write the lock files from pyproject.toml."""
     with report_errors():
         locks.write_locks(upgrade=upgrade)
+
+
+@task(name="write")
+def write_derived(_context: Context) -> None:
+    """Write what follows from the Settings classes and the catalog: .env.template, lists for compose and Prometheus."""
+    derived.write()
 
 
 @task(help={"yes": "do not ask: keep the values of an existing .env and add missing variables"})
@@ -265,6 +271,7 @@ def replay_dead(
 
 namespace = Collection(run_demo, send, show_status, erase_device, run_tests, check, fix, lock)
 namespace.add_collection(bench.namespace)
+namespace.add_collection(Collection("derived", write_derived))
 namespace.add_collection(Collection("dotenv", generate))
 namespace.add_collection(Collection("geoip", fetch))
 namespace.add_collection(Collection("dead", list_dead, replay_dead))

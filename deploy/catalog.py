@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,8 @@ from deploy.errors import OperatorError
 CATALOG = Path(__file__).with_name("catalog.toml")
 INTERNAL_PORT = 9464
 """The port of /livez, /readyz and /metrics in every service's container."""
+
+_EVERY = ("*",)
 
 ContainerKind = Literal["server", "worker", "store", "job"]
 
@@ -31,6 +33,20 @@ class Container:
     pod: str = ""
     reaches: tuple[str, ...] = ()
     profile: str = ""
+    stage: str = ""
+    scales_by_lag: bool = False
+    synthetic: bool = False
+    page: str = "/"
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether Prometheus scrapes its internal port: a service's container that goes on until it is stopped."""
+        return bool(self.service) and self.kind != "job"
+
+    @property
+    def port_variable(self) -> str:
+        """The variable of the port that a server listens on."""
+        return f"{self.service.upper()}_PORT"
 
 
 @dataclass(frozen=True)
@@ -39,11 +55,28 @@ class Catalog:
 
     containers: Mapping[str, Container]
     images: Mapping[str, str]
+    addresses: Mapping[str, str]
+    """The value of each variable that holds the address of a container."""
 
     @property
     def services(self) -> tuple[str, ...]:
         """The directories under services/ that have an image, each once."""
         return tuple(dict.fromkeys(found.service for found in self.containers.values() if found.service))
+
+    @property
+    def watched(self) -> tuple[Container, ...]:
+        """The containers whose internal port Prometheus scrapes."""
+        return tuple(found for found in self.containers.values() if found.is_watched)
+
+    @property
+    def processes(self) -> tuple[Container, ...]:
+        """The containers that make the whole system without containers: watched, and without events of their own."""
+        return tuple(found for found in self.watched if not found.synthetic)
+
+    @property
+    def consumers(self) -> tuple[str, ...]:
+        """The names of the consumers that count events."""
+        return tuple(found.arguments[0] for found in self.containers.values() if found.service == "consumers")
 
     def pod_of(self, name: str) -> str:
         """Return the pod of a container: its own name, unless it shares a pod."""
@@ -56,6 +89,10 @@ def load(path: Path = CATALOG) -> Catalog:
     written = tomllib.loads(path.read_text(encoding="utf-8"))
     images = written["images"]
     containers = {name: _container(name, row) for name, row in written["containers"].items()}
+    watched = tuple(found.name for found in containers.values() if found.is_watched)
+    for name, found in containers.items():
+        if found.reaches == _EVERY:
+            containers[name] = replace(found, reaches=watched)
     for found in containers.values():
         if bool(found.service) == bool(found.image):
             raise OperatorError(f"{path.name}: {found.name} needs either a service or an image")
@@ -64,7 +101,7 @@ def load(path: Path = CATALOG) -> Catalog:
         unknown = ", ".join(sorted(set(found.reaches) - containers.keys()))
         if unknown:
             raise OperatorError(f"{path.name}: {found.name} reaches {unknown}, which is not a container of the catalog")
-    return Catalog(containers, images)
+    return Catalog(containers, images, written["addresses"])
 
 
 def _container(name: str, row: Mapping[str, Any]) -> Container:

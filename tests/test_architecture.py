@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy import catalog
+from deploy.develop import derived
 from deploy.develop.dotenv import read_dotenv
 from services.backbone import names
 from services.backbone.settings import PLACEHOLDER, EnvSettings
@@ -23,6 +24,13 @@ SERVICES = sorted(
 )
 PYTHON_SERVICES = [name for name in SERVICES if (ROOT / "services" / name / "__main__.py").exists()]
 SOURCES = sorted((ROOT / "services").rglob("*.py"))
+
+
+# The modules that a service may have (design: the same few file names in every service). A large one is a package.
+MODULES = {
+    *("__init__", "__main__", "app", "worker", "tasks", "routes", "handlers", "importers"),
+    *("store", "lookups", "providers", "metrics", "core", "settings"),
+}
 
 
 def relative(path: Path) -> str:
@@ -70,6 +78,12 @@ def test_every_package_begins_with_purpose_reads_writes_promise(service: str) ->
 
 
 @pytest.mark.parametrize("service", PYTHON_SERVICES)
+def test_modules_of_a_service_have_only_the_names_of_the_architecture(service: str) -> None:
+    sources = (path.relative_to(ROOT / "services" / service) for path in SOURCES if service in path.parts)
+    assert {source.parts[0].removesuffix(".py") for source in sources} <= MODULES
+
+
+@pytest.mark.parametrize("service", PYTHON_SERVICES)
 def test_every_service_has_an_extra_and_a_lock(service: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert service in project["optional-dependencies"]
@@ -106,6 +120,10 @@ def test_every_setting_is_in_the_template_and_the_reverse() -> None:
     variables = template_variables()
     assert len(variables) == len(set(variables)), "a variable stands twice in .env.template"
     assert set(variables) == settings_variables() | deploy_variables()
+
+
+def test_derived_files_are_what_settings_and_catalog_make_of_them() -> None:
+    assert derived.errors() == []
 
 
 @pytest.mark.parametrize("service", PYTHON_SERVICES)

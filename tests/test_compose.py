@@ -3,6 +3,7 @@
 import importlib
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from deploy.catalog import Container
 from services.backbone.settings import EnvSettings
 
 FILES = Path(__file__).parents[1] / "docker-compose"
+TEMPLATE = (FILES.parent / ".env.template").read_text()
 CATALOG = catalog.load()
 # What no row of the catalog is: tools that are there while somebody uses them, and what each of them reaches.
 TOOLS = {"visitors": ("tracker",), "operator": ("tracker-redis", "kafka", "counters-redis")}
@@ -35,11 +37,13 @@ def merged(below: Any, above: Any, key: str = "") -> Any:
     return above
 
 
+@cache
 def read(file: str) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((FILES / file).read_text())
     return found
 
 
+@cache
 def resolved(file: str, service: str) -> dict[str, Any]:
     written: dict[str, Any] = dict(read(file)["services"][service])
     base = written.pop("extends", None)
@@ -68,9 +72,10 @@ MAIN = read("compose.yml")
 
 
 def test_every_container_of_the_catalog_has_its_file_and_the_reverse() -> None:
-    files = {path.stem for path in FILES.glob("*.yml")} - {"compose", "common"}
+    files = {path.stem for path in FILES.glob("*.yml")} - {"compose", "common", "services", "containers"}
     assert files == set(NAMES)
-    assert sorted(MAIN["include"]) == sorted(f"{name}.yml" for name in files)
+    included = [*MAIN["include"], *read("containers.yml")["include"]]
+    assert sorted(included) == sorted([*(f"{name}.yml" for name in files), "containers.yml"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -78,6 +83,11 @@ def test_a_file_holds_the_container_that_it_is_named_after_and_says_what_it_is(n
     assert list(read(f"{name}.yml")) == ["services"]
     assert list(read(f"{name}.yml")["services"]) == [name]
     assert (FILES / f"{name}.yml").read_text().startswith("# ")
+
+
+@pytest.mark.parametrize("name", OWN_IMAGES)
+def test_container_file_is_at_most_15_lines(name: str) -> None:
+    assert len((FILES / f"{name}.yml").read_text().splitlines()) <= 15
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -219,8 +229,8 @@ def test_every_setting_of_a_service_reaches_its_container_and_no_other(name: str
 @pytest.mark.parametrize("name", OWN_IMAGES)
 def test_what_is_not_set_is_the_services_own_default(name: str) -> None:
     given = {variable: re.sub(r"\$\{\w+:-\}", "", str(value)) for variable, value in environment(name).items()}
-    settings = settings_of(row(name).service).from_env({**given, "KAFIDX_PASSWORD": "x" * 12})
-    assert settings
+    secrets = dict.fromkeys(re.findall(r"^([A-Z0-9_]+)=<generate>$", TEMPLATE, re.MULTILINE), "x" * 12)
+    assert settings_of(row(name).service).from_env({**given, **secrets})
 
 
 def environment(name: str) -> dict[str, Any]:

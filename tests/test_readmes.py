@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy import catalog
+
 ROOT = Path(__file__).parents[1]
 READMES = sorted(path for path in ROOT.rglob("README.md") if not {".venv", ".cache"} & set(path.parts))
 READMES.append(ROOT / "deploy" / "runbooks.md")
@@ -21,6 +23,7 @@ RUN_BY = {
     "python3 tasks.py --list": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py dotenv.generate --yes": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py test --kafka tansu -k dotenv": "tests/journey/test_fresh_clone.py",
+    "python3 tasks.py derived.write": "tests/journey/test_new_service.py",
     "python3 tasks.py lock": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py docker.images.build": "tests/system/test_containers.py",
     "python3 tasks.py docker.compose.spin-up": "tests/system/test_containers.py",
@@ -40,10 +43,12 @@ RUN_BY = {
         f"python3 tasks.py bench.{bench}": "tests/journey/test_benches.py"
         for bench in ("tracker", "batch", "kafkastore", "consumers", "pipeline", "kafidx", "profile tracker", "compare")
     },
-    "python -m services.consumers event_counter": "tests/contract/test_consumers.py",
-    "python -m services.topics": "tests/unit/topics/test_worker.py",
-    "python -m services.canary": "tests/contract/test_canary.py",
-    "python -m services.kafidx": "tests/contract/kafidx/serving.py",
+}
+# The commands of the containers. The tests of a service and the demo start them.
+COMMANDS = {
+    " ".join(("python -m", f"services.{row.service}", *row.arguments))
+    for row in catalog.load().containers.values()
+    if row.service
 }
 
 
@@ -63,9 +68,19 @@ def test_every_command_is_run_somewhere(readme: Path) -> None:
     for block in re.findall(r"```sh\n(.*?)```", readme.read_text(), re.DOTALL):
         for line in block.splitlines():
             command = line.partition(" # ")[0].strip()
-            if not command or command.startswith(("#", "curl", "-", "|", "printf")):
+            if not command or command in COMMANDS or command.startswith(("#", "curl", "-", "|", "printf")):
                 continue
             assert command in RUN_BY, f"{name_of(readme)}: nothing is said to run {command!r}"
             task = re.sub(r"^python3? (tasks\.py|-m) ", "", command).split()[0]
             runner = (ROOT / RUN_BY[command]).read_text()
             assert task.removeprefix("bench.") in runner, f"{RUN_BY[command]} does not run {task}"
+
+
+@pytest.mark.parametrize("readme", sorted(ROOT.glob("services/*/README.md")), ids=name_of)
+def test_readme_of_a_service_links_to_the_explanations_of_its_settings(readme: Path) -> None:
+    text = readme.read_text()
+    settings = re.split(r"^## ", text.partition("\n## Settings\n")[2], flags=re.MULTILINE)[0]
+    assert "[.env.template](../../.env.template)" in settings
+    variables = set(re.findall(r"^([A-Z0-9_]+)=", (ROOT / ".env.template").read_text(), re.MULTILINE))
+    rows = set(re.findall(r"^\| *`([A-Z][A-Z0-9_]+)`", text, re.MULTILINE))
+    assert not rows & variables, "a variable is explained in its Settings class"

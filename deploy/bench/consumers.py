@@ -8,6 +8,7 @@ from typing import Any
 
 from redis import Redis
 
+from deploy import catalog
 from deploy.bench import report, results
 from deploy.bench.entries import records
 from deploy.bench.machine import Cores, Usage, divide
@@ -16,7 +17,6 @@ from deploy.bench.references.first_consumer import COUNTED
 from deploy.bench.results import Round
 from deploy.bench.rounds import Effort, in_turns
 from deploy.bench.waiting import wait_until
-from deploy.demo.system import STATISTICS_CONSUMERS
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.develop.localstack.processes import LocalProcess
@@ -35,8 +35,9 @@ _PRODUCED_AT_ONCE = 5_000
 
 def bench_consumers(consumer: str, effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: bool) -> int:
     """Measure one statistics consumer on a full topic. Returns the exit code."""
-    if consumer not in STATISTICS_CONSUMERS:
-        raise OperatorError(f"--consumer {consumer}: unknown consumer. Use one of {', '.join(STATISTICS_CONSUMERS)}.")
+    known = catalog.load().consumers
+    if consumer not in known:
+        raise OperatorError(f"--consumer {consumer}: unknown consumer. Use one of {', '.join(known)}.")
     output = report.console(json_output=json_output)
     cores = divide()
     requests = list(read_log(log))

@@ -12,6 +12,7 @@ from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
+from deploy import catalog
 from deploy.bench import report, results
 from deploy.bench.load import BenchLoad
 from deploy.bench.machine import Usage
@@ -20,7 +21,7 @@ from deploy.bench.references.nginx import ConstantNginx
 from deploy.bench.results import Round
 from deploy.bench.rounds import Contender, Effort, in_turns
 from deploy.bench.tracker import NGINX, UnderLoad
-from deploy.demo.system import STATISTICS_CONSUMERS, running_system
+from deploy.demo.system import running_system
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.develop.localstack.ports import is_listening
@@ -174,7 +175,7 @@ class _Path:
 
     def _counted(self) -> Mapping[str, int]:
         found: dict[str, int] = {}
-        for name in STATISTICS_CONSUMERS:
+        for name in catalog.load().consumers:
             events: Any = self._redis.hget(names.progress_key(name), "events")
             found[name] = int(events or 0)
         return found

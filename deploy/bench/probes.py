@@ -9,11 +9,12 @@ from redis import Redis
 
 from deploy.develop.localstack.ports import LOOPBACK
 from deploy.errors import OperatorError
+from deploy.operate.status import TYPES_COUNTER
 from services.backbone import names
 
 _PER_S: Final = 100.0
 _POLL_S: Final = 0.002
-COUNTER: Final = "event_counter"
+COUNTER: Final = TYPES_COUNTER
 
 
 class Probes:

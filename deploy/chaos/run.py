@@ -25,10 +25,9 @@ from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.errors import OperatorError
 from deploy.interrupts import run_interruptible
-from deploy.operate.status import StatusError, StatusReader
+from deploy.operate.status import TYPES_COUNTER, StatusError, StatusReader
 from services.backbone.counters import CounterStore
 
-EVENT_COUNTER = "event_counter"
 _RECOVERY_LIMIT_S = 60.0  # after a fault; a longer recovery is reported and continues during the next fault
 _DRAIN_LIMIT_S = 180.0  # at the end: longer than a lease, a rebalance and a client's longest back-off together
 _POLL_S = 0.5
@@ -213,7 +212,7 @@ class _Run:
 
 async def _counted(system: ChaosSystem) -> int:
     async with Redis.from_url(system.stack.redis_url, decode_responses=True) as redis:
-        return sum((await CounterStore(redis).counts(EVENT_COUNTER)).values())
+        return sum((await CounterStore(redis).counts(TYPES_COUNTER)).values())
 
 
 @contextlib.contextmanager

@@ -15,9 +15,11 @@ from deploy.develop.localstack.ports import LOOPBACK
 from deploy.develop.localstack.processes import LocalProcess
 from deploy.develop.localstack.relay import Relay
 from deploy.develop.localstack.services import ServiceProcess
+from deploy.operate.status import TIMING_COUNTER, TYPES_COUNTER
 
-CONSUMERS = ("event_counter", "timing_stats")
-WITH_CLOCK = ("tracker-2", "kafkastore-2", "event_counter")
+CONSUMERS = (TYPES_COUNTER, TIMING_COUNTER)
+"""Two of the consumers: all of them would leave too little of two cores to the path of the events."""
+WITH_CLOCK = ("tracker-2", "kafkastore-2", TYPES_COUNTER)
 """Services with an adjustable clock. The others start without libfaketime."""
 WITH_SMALL_DISK = "tracker-2"
 

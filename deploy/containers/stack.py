@@ -21,7 +21,6 @@ _LOG_LINES = 12
 _LOG_WIDTH = 300
 _START_TIMEOUT_S = 300
 _HEAL_S = 20.0
-_PAGES = {"tracker": "/t/hello.gif?who=me", "kafidx": "/kafidx"}
 
 
 def create_periphery() -> None:
@@ -146,7 +145,7 @@ def _url(row: Container) -> str:
         place = engine.ask(*engine.compose("--profile", "*", "port", row.name, str(row.port), dotenv=engine.TEMPLATE))
     except OperatorError:
         return ""
-    return f"http://{place.strip()}{_PAGES.get(row.name, '/')}"
+    return f"http://{place.strip()}{row.page}"
 
 
 def _agrees(ask: Callable[[str], str], volumes: int) -> bool:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from deploy.demo.system import STATISTICS_CONSUMERS, endpoints_of, running_system
+from deploy import catalog
+from deploy.demo.system import endpoints_of, running_system
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.interrupts import run_interruptible
 from deploy.operate.access_log import TrackingRequest, count_requests, read_log
@@ -123,7 +124,7 @@ def _all_counted(status: Status) -> bool:
 
     The second holds for events with equal ids: fewer can be counted than were produced.
     """
-    if len(status.counted) < len(STATISTICS_CONSUMERS):
+    if len(status.counted) < len(catalog.load().consumers):
         return False
     produced = status.ledger.produced
     if status.counted_by_all >= produced:

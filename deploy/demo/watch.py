@@ -9,8 +9,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from deploy import catalog
 from deploy.demo.synthetic import synthetic_visitors
-from deploy.demo.system import TRACKER_PORT, endpoints_of, running_system
+from deploy.demo.system import endpoints_of, running_system
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.interrupts import run_interruptible
@@ -93,7 +94,8 @@ def _print_addresses(stack: LocalStack, console: Console) -> None:
     }
     for title, value in lines.items():
         console.print(Text(f"{title}: "), Text(value), soft_wrap=True, highlight=False)
-    if not stack.tracker_url.endswith(f":{TRACKER_PORT}"):
-        taken = f"Port {TRACKER_PORT} is in use, perhaps by another demo: this demo uses the ports above."
+    usual = catalog.load().containers["tracker"].port
+    if not stack.tracker_url.endswith(f":{usual}"):
+        taken = f"Port {usual} is in use, perhaps by another demo: this demo uses the ports above."
         console.print(taken, style="yellow")
     console.print("Ctrl-C stops everything (in a script: SIGTERM).", style="bold")

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from deploy.develop import locks
+from deploy.develop import derived, locks
 from deploy.develop.localstack.kafka import KafkaChoice, choose_kafka
 from deploy.develop.localstack.mongo import MongoChoice
 from deploy.errors import OperatorError
@@ -36,6 +36,10 @@ def check() -> int:
     _report("locks", passed=not lock_errors, output="\n".join(lock_errors), seconds=0)
     if lock_errors:
         failed.append("locks (`python3 tasks.py lock` writes them)")
+    outdated = derived.errors()
+    _report("derived files", passed=not outdated, output="\n".join(outdated), seconds=0)
+    if outdated:
+        failed.append("derived files")
     print(f"failed: {', '.join(failed)}" if failed else "all checks passed")
     return 1 if failed else 0
 

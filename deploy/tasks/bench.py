@@ -18,7 +18,7 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "json": (False, "the last line on standard output is one JSON object, all else goes to standard error"),
     "log": ("", "the access log whose lines are the events (default: the 300 lines of tests/examples)"),
     "kafka": ("auto", "the broker: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)"),
-    "consumer": ("event_counter", "event_counter, metadata_counter, search_counter or timing_stats"),
+    "consumer": ("event_counter", "a consumer of the catalog, for example timing_stats (default event_counter)"),
 }
 _EFFORT = ("rounds", "seconds", "brief", "json")
 _EVENTS = ("log", "kafka")
@@ -67,7 +67,7 @@ _BENCHES = (
     help={
         "log": f"{_FLAGS['log'][1]}; not for tracker",
         "seconds": "length of each of the two samples, table and graph (default 5, at most 30)",
-        "service": "tracker, kafkastore, consumers or kafidx",
+        "service": "a service that has a bench, for example tracker",
     },
 )
 def profile_service(_context: Context, service: str, seconds: str = "5", log: str = "") -> None:

@@ -1,4 +1,8 @@
-"""Liveness, readiness and metrics on the internal port: liveness asks only the process, readiness asks dependencies."""
+"""Liveness, readiness and metrics on the internal port.
+
+Liveness asks the process alone. Readiness asks what the process cannot do its work without. All other dependencies are
+shown beside it and exported as metrics, so that alerts name them (services/README.md).
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,7 +17,7 @@ from starlette.routing import Route
 from services.backbone.metrics import HealthMetrics
 
 Check = Callable[[], Awaitable[str]]
-"""Returns a detail worth showing (may be empty), or raises: then the process is not ready and the error says why."""
+"""Returns a detail to show (may be empty), or raises: then the check has failed, and the error is its detail."""
 
 Refresh = Callable[[], Awaitable[None]]
 
@@ -22,11 +26,17 @@ _SCRAPE_LIMIT_S = 2.5
 
 
 class Health:
-    """What one process knows of its own state."""
+    """The state of one process: its checks, and whether it can do its work."""
 
-    def __init__(self, checks: Mapping[str, Check], *, check_timeout_s: float = 2.0) -> None:
-        """Readiness runs all `checks` at once; one that takes over `check_timeout_s` counts as failed."""
-        self._checks = checks
+    def __init__(
+        self, required: Mapping[str, Check], *, shown: Mapping[str, Check] | None = None, check_timeout_s: float = 2.0
+    ) -> None:
+        """Be ready while all `required` checks pass. `shown` checks are reported and exported, and change nothing.
+
+        All checks run at once. A check that takes longer than `check_timeout_s` has failed.
+        """
+        self._required = frozenset(required)
+        self._checks = {**required, **(shown or {})}
         self._check_timeout_s = check_timeout_s
         self._asked: dict[str, asyncio.Task[tuple[bool, str]]] = {}
         """Checks that metrics have asked and that have not answered yet."""
@@ -37,9 +47,10 @@ class Health:
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Return whether to send work here, and why."""
-        results = await asyncio.gather(*(self._run(check) for check in self._checks.values()))
-        details = {name: {"ok": ok, "detail": detail} for name, (ok, detail) in zip(self._checks, results, strict=True)}
-        ready = not (self.starting or self.stopping) and all(ok for ok, _ in results)
+        found = await asyncio.gather(*(self._run(check) for check in self._checks.values()))
+        results = dict(zip(self._checks, found, strict=True))
+        details = {name: {"ok": ok, "detail": detail} for name, (ok, detail) in results.items()}
+        ready = self._is_ready({name: ok for name, (ok, _) in results.items()})
         status = "stopping" if self.stopping else "starting" if self.starting else "ready" if ready else "not ready"
         return ready, {"status": status, "checks": details}
 
@@ -58,7 +69,10 @@ class Health:
         self._asked = {name: asking for name, asking in self._asked.items() if not asking.done()}
         for name, ok in passed.items():
             metrics.check_ok.labels(name).set(ok)
-        metrics.ready.set(all(passed.values()) and not (self.starting or self.stopping))
+        metrics.ready.set(self._is_ready(passed))
+
+    def _is_ready(self, passed: Mapping[str, bool]) -> bool:
+        return not (self.starting or self.stopping) and all(passed[name] for name in self._required)
 
     async def _run(self, check: Check) -> tuple[bool, str]:
         try:

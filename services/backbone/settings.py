@@ -110,7 +110,7 @@ class SettingsError(Exception):
 class EnvSettings(BaseModel):
     """Base of every Settings class. Each field's alias is the name of its environment variable."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, use_attribute_docstrings=True)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
@@ -147,31 +147,58 @@ class LogSettings(EnvSettings):
     """How a process logs."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="LOG_LEVEL")
+    """The least severe records to log: DEBUG, INFO, WARNING or ERROR."""
     log_format: Literal["auto", "json", "text"] = Field("auto", alias="LOG_FORMAT")
-    """auto: readable lines on a terminal, JSON elsewhere."""
+    """json: one JSON line a record. text: readable lines. auto: text on a terminal, JSON elsewhere."""
 
 
 class ProcessSettings(LogSettings):
     """What every process that goes on until it is stopped has: its log and its internal port."""
 
     internal_host: str = Field("127.0.0.1", alias="INTERNAL_HOST")
+    """The address that each process listens on for health, readiness and metrics. Containers set 0.0.0.0. Visitors must
+    not reach it."""
     internal_port: Port = Field(9464, alias="INTERNAL_PORT")
-    """Health, readiness and metrics; never reachable from outside."""
+    """The port for health, readiness and metrics. On one machine without containers each process needs its own."""
 
 
 class EventSizeSettings(EnvSettings):
     """How large an event may be."""
 
     max_event_bytes: int = Field(262_144, ge=1024, le=16_777_216, alias="MAX_EVENT_BYTES")
-    """The largest event; rules tracker, producer and topic alike."""
+    """The largest event in bytes. One limit for tracker, producer and topic. A topic keeps the limit that it was made
+    with."""
+
+
+class QueueRedisSettings(EnvSettings):
+    """How tracker and kafkastore reach the Redis of the queue."""
+
+    redis_url: RedisUrl = Field(LOCAL_REDIS, alias="REDIS_URL")
+    """The Redis of the queue: beside each tracker, or shared. It may hold a password: redis://:password@host:6379/0."""
+
+
+class CountersRedisSettings(EnvSettings):
+    """How consumers and kafidx reach the Redis of the counters."""
+
+    counters_redis_url: RedisUrl = Field(LOCAL_REDIS, alias="COUNTERS_REDIS_URL")
+    """The Redis of the counters: one for all consumers and kafidx. It may hold a password, like REDIS_URL."""
+
+
+class ProxySettings(EnvSettings):
+    """Which proxies a server believes."""
+
+    trusted_proxies: Networks = Field((), alias="TRUSTED_PROXIES")
+    """Networks (CIDR, with commas between) of your load balancers. The tracker and kafidx believe the client address
+    that these send in headers. Empty: none. The clients of a proxy that is not listed count as one address."""
 
 
 class KafkaSettings(EventSizeSettings):
-    """How to reach Kafka; the same for everyone who writes to it or reads from it."""
+    """How to reach Kafka, for each process that writes to it or reads from it."""
 
     bootstrap_servers: Brokers = Field("127.0.0.1:9092", alias="KAFKA_BOOTSTRAP_SERVERS")
+    """The Kafka brokers to connect to first: host:port, with commas between."""
     idempotence: bool = Field(default=True, alias="KAFKA_IDEMPOTENCE")
-    """Off only for a broker that refuses InitProducerId; a retry may then write a record twice."""
+    """off only for a broker that refuses idempotent producers (Tansu). A retry may then write a record twice."""
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from services.backbone.settings import LOCAL_REDIS, KafkaSettings, ProcessSettings, RedisUrl, Seconds
+from services.backbone.settings import CountersRedisSettings, KafkaSettings, ProcessSettings, Seconds
 
 
 def _http_url(value: str) -> str:
@@ -21,19 +21,17 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
-class Settings(ProcessSettings, KafkaSettings):
-    """What the canary is told by its environment."""
+class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings):
+    """Settings of the canary."""
 
     tracker_url: Annotated[str, AfterValidator(_http_url)] = Field("http://127.0.0.1:5222", alias="CANARY_TRACKER_URL")
-    """Where the canaries are sent: the tracker itself, or what visitors reach it through."""
-    redis_url: RedisUrl = Field(LOCAL_REDIS, alias="COUNTERS_REDIS_URL")
-    """The Redis of the counters."""
+    """Where canaries are sent: the tracker, or the proxy that visitors reach it through."""
     counter: str = Field("event_counter", alias="CANARY_COUNTER")
-    """The counter whose positions tell that a canary was counted."""
+    """The counter whose positions prove that a canary was counted."""
     interval_s: Seconds = Field(10.0, ge=0.1, le=3600.0, alias="CANARY_INTERVAL_S")
-    """From one canary to the next; also the most that the tracker is waited for."""
+    """Seconds between canaries. Also the time limit for the tracker's response."""
     late_s: Seconds = Field(20.0, ge=0.5, le=3600.0, alias="CANARY_LATE_S")
-    """What has not been counted by then is late, and no longer looked for. Bounds how many are in flight."""
+    """Seconds after which a canary that is not counted is late. It is then not looked for any more."""
 
     @model_validator(mode="after")
     def _bounded_flight(self) -> Self:

@@ -34,7 +34,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     to be finished: a canary in flight is an event like any other, and nobody asks for it any more.
     """
     registry = CollectorRegistry()
-    counter = CounterPositions(settings.redis_url.get_secret_value(), settings.counter)
+    counter = CounterPositions(settings.counters_redis_url.get_secret_value(), settings.counter)
     topic = TopicWatch(settings, back_s=settings.late_s)
     door = TrackerDoor(settings.tracker_url, timeout_s=settings.interval_s)
     canary = Canary(settings, door, topic, counter, Metrics(registry))

@@ -2,29 +2,26 @@
 
 from pydantic import Field
 
-from services.backbone.settings import LOCAL_REDIS, KafkaSettings, ProcessSettings, RedisUrl, Seconds
+from services.backbone.settings import CountersRedisSettings, KafkaSettings, ProcessSettings, Seconds
 
 
-class Settings(ProcessSettings, KafkaSettings):
-    """What a consumer's process is told by its environment."""
+class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings):
+    """Settings of one consumer process."""
 
-    redis_url: RedisUrl = Field(LOCAL_REDIS, alias="COUNTERS_REDIS_URL")
-    """The Redis of the counters: one for all consumers, while each tracker may have a queue of its own."""
     max_labels: int = Field(200_000, ge=10_000, alias="CONSUMERS_MAX_LABELS")
-    """Labels a counter may hold; what comes after is counted as `(other)`. Bounds Redis' memory (about 150 bytes a
-    label); the least leaves room for the histograms' own labels."""
+    """The most labels of one counter. Events with a new label beyond it are counted as (other). A label takes about
+    150 bytes of Redis. The minimum leaves room for the histograms' own labels."""
     id_window_s: float = Field(86_400.0, ge=1.0, le=2_592_000.0, alias="CONSUMERS_ID_WINDOW_S")
-    """How long the id of a counted event is remembered at the least, so that a copy of it is dropped; twice that at the
-    most."""
+    """Seconds that a counter keeps the id of an event, to drop duplicates: at least this, at most twice this."""
     id_window_events: int = Field(1_000_000, ge=10_000, le=100_000_000, alias="CONSUMERS_ID_WINDOW_EVENTS")
-    """How many ids are remembered at the least where fewer seconds hold as many; twice that at the most. Bounds Redis'
-    memory: 57 bytes an id, so the default costs a counter 113 MB when it is used up. It reaches back 17 to 33 minutes
-    at 1,000 events/s, 2.8 to 5.6 hours at 100."""
+    """The most ids that a counter keeps where CONSUMERS_ID_WINDOW_S holds more: at least this, at most twice this. An
+    id takes 57 bytes of Redis, so the default takes at most 113 MB a counter. It reaches back 17 to 33 minutes at 1,000
+    events/s, 2.8 to 5.6 hours at 100."""
     poll_events: int = Field(5000, ge=1, le=100_000, alias="CONSUMERS_POLL_EVENTS")
-    """The largest batch: counted and written in one step, so one killed in between is at most counted again."""
+    """The most events of one batch. A batch is counted and written in one step."""
     poll_wait_s: Seconds = Field(1.0, le=10.0, alias="CONSUMERS_POLL_WAIT_S")
-    """How long a poll waits for the first event; never for a fuller batch."""
+    """Seconds that a poll waits for the first event. It does not wait for more."""
     lag_interval_s: Seconds = Field(2.0, alias="CONSUMERS_LAG_INTERVAL_S")
-    """How often lag is measured and, for lag tools only, positions are committed to Kafka."""
+    """Seconds between measurements of lag. Each also commits the positions to Kafka, for lag tools alone."""
     give_up_s: Seconds = Field(300.0, alias="CONSUMERS_GIVE_UP_S")
-    """How long Redis or Kafka may refuse before the process ends with 1, for its supervisor to start it anew."""
+    """Seconds that Redis or Kafka may fail before the process exits with 1, to be restarted."""

@@ -35,7 +35,9 @@ async def run(settings: Settings, stop: Event) -> None:
     """
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S, encoding_errors="replace")
+    redis = connect(
+        settings.counters_redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S, encoding_errors="replace"
+    )
     ends = TopicEnds(settings.bootstrap_servers, names.EVENTS_TOPIC)
     dead_ends = TopicEnds(settings.bootstrap_servers, names.DEAD_LETTER_TOPIC)
     topics = Topics(settings, metrics)
@@ -48,7 +50,8 @@ async def run(settings: Settings, stop: Event) -> None:
     async def refresh_metrics() -> None:
         topics.observe()
 
-    health = Health({"redis": counters.check, "kafka": check_kafka}, check_timeout_s=4.0)
+    # The pages show what is away, so kafidx serves without either.
+    health = Health({}, shown={"redis": counters.check, "kafka": check_kafka}, check_timeout_s=4.0)
     internal_app = create_internal_app(health, registry, public_app=public_app, refresh_metrics=refresh_metrics)
     async with (
         contextlib.aclosing(redis),

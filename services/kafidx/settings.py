@@ -5,45 +5,43 @@ from typing import Final, Self
 from pydantic import Field, SecretStr, model_validator
 
 from services.backbone.settings import (
-    LOCAL_REDIS,
+    CountersRedisSettings,
     KafkaSettings,
-    Networks,
     Port,
     ProcessSettings,
-    RedisUrl,
+    ProxySettings,
     Seconds,
     is_loopback,
 )
 
 LEAST_PASSWORD_CHARACTERS: Final = 12
-"""So that guessing a random one takes more than a lifetime, also from many addresses at once."""
+"""A random password of this length cannot be guessed in a lifetime, also from many addresses at once."""
 
 
-class Settings(ProcessSettings, KafkaSettings):
+class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ProxySettings):
     """Settings of one kafidx process."""
 
     host: str = Field("127.0.0.1", alias="KAFIDX_HOST")
-    """Containers set 0.0.0.0; a process on a developer's machine is nobody else's business."""
+    """The address that kafidx listens on. Containers set 0.0.0.0. Any address but loopback needs a password."""
     port: Port = Field(5031, alias="KAFIDX_PORT")
+    """The port of kafidx' pages."""
     user: str = Field("kafidx", alias="KAFIDX_USER")
+    """The user name of HTTP Basic."""
     password: SecretStr | None = Field(None, alias="KAFIDX_PASSWORD")
-    """At least 12 characters. None: whoever reaches the port may look, so it must be on loopback."""
-    trusted_proxies: Networks = Field((), alias="TRUSTED_PROXIES")
-    """Networks whose X-Forwarded-For is believed. Wrong passwords delay the address that sent them: behind a proxy
-    that is not named here all clients have the proxy's."""
-    redis_url: RedisUrl = Field(LOCAL_REDIS, alias="COUNTERS_REDIS_URL")
-    """The Redis of the counters; only read."""
-
+    """The password of HTTP Basic, at least 12 characters. Empty: no password; kafidx then starts on loopback only."""
     max_subscribers: int = Field(50, ge=1, le=1000, alias="KAFIDX_MAX_WATCHERS")
+    """The most live views that may be open at once."""
     queue_events: int = Field(10_000, ge=10, alias="KAFIDX_QUEUE_EVENTS")
-    """Rows that may wait for one watcher: two seconds at 5,000 events a second."""
+    """The most rows that wait for one live view: two seconds at 5,000 events a second. Beyond it the oldest are dropped
+    and counted."""
     queue_bytes: int = Field(8_388_608, ge=65_536, alias="KAFIDX_QUEUE_BYTES")
-    """The same in bytes: with it, what a watcher that never reads costs is known whatever the events hold."""
+    """The most bytes that wait for one live view. It bounds the memory of a client that never reads."""
     recent_bytes: int = Field(4_194_304, ge=0, alias="KAFIDX_RECENT_BYTES")
-    """The latest events, kept for watchers that come back and for those that have caught up with the past."""
+    """Bytes of the latest events that are kept. A live view that reconnects soon continues from them, without Kafka."""
     stuck_s: Seconds = Field(600.0, alias="KAFIDX_STUCK_S")
-    """A watcher that takes nothing for so long is closed: somebody has left the lid of a laptop half shut."""
+    """Seconds that a client may read nothing before its socket is closed."""
     stale_s: Seconds = Field(60.0, alias="KAFIDX_STALE_S")
+    """Seconds without a counted event, while events wait, after which a consumer is shown as stale."""
 
     @model_validator(mode="after")
     def _password_is_long(self) -> Self:

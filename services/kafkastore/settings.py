@@ -6,7 +6,14 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from services.backbone.settings import LOCAL_REDIS, CommaSeparated, KafkaSettings, ProcessSettings, RedisUrl, Seconds
+from services.backbone.settings import (
+    CommaSeparated,
+    KafkaSettings,
+    ProcessSettings,
+    QueueRedisSettings,
+    RedisUrl,
+    Seconds,
+)
 
 IpMode = Literal["truncated", "full", "none"]
 """What is left of a client's address in Kafka: its network (/24 or /48), all of it, or nothing."""
@@ -30,32 +37,34 @@ def _server(url: RedisUrl) -> RedisServer:
     return RedisServer(text, f"{host}:{parts.port or 6379}/{parts.path.strip('/') or '0'}")
 
 
-class Settings(ProcessSettings, KafkaSettings):
-    """What a kafkastore process is told by its environment."""
+class Settings(ProcessSettings, QueueRedisSettings, KafkaSettings):
+    """Settings of one kafkastore process. It drains `redis_url` unless `redis_urls` names others."""
 
-    redis_url: RedisUrl = Field(LOCAL_REDIS, alias="REDIS_URL")
-    """The Redis beside the tracker: the one that is drained unless KAFKASTORE_REDIS_URLS names others."""
     redis_urls: Annotated[tuple[RedisUrl, ...], CommaSeparated] = Field((), alias="KAFKASTORE_REDIS_URLS")
-    """Several Redis servers, with commas between, drained side by side; takes the place of REDIS_URL."""
+    """Several Redis servers to drain side by side, with commas between. They replace REDIS_URL. Empty: REDIS_URL
+    alone."""
     batch_events: int = Field(3000, ge=1, le=100_000, alias="KAFKASTORE_BATCH_EVENTS")
+    """The most entries of one claim. A shorter queue is drained at once."""
     batch_bytes: int = Field(16_777_216, ge=1024, alias="KAFKASTORE_BATCH_BYTES")
-    """A claim ends at this many bytes: bounds memory when events are large."""
+    """The most bytes of one claim. It bounds memory when events are large."""
     lease_s: float = Field(15.0, ge=3.0, le=3600.0, alias="KAFKASTORE_LEASE_S")
-    """How long a claim outlives an instance that died. Renewed at a third of it while a batch is worked on."""
+    """Seconds that a claim is held after its instance died. Then other instances take it. A live instance renews its
+    claims each third of that time."""
     hold_s: float = Field(60.0, gt=0, alias="KAFKASTORE_HOLD_S")
-    """How long a batch that Kafka does not take is kept before it goes back to the list, for whoever can ship it."""
+    """Seconds that an instance keeps a batch that Kafka does not take. Then the batch goes back to the list."""
     ip_mode: IpMode = Field("truncated", alias="IP_MODE")
+    """How much of a client's address reaches Kafka: truncated (/24 or /48), full, or none."""
     geoip_database: Annotated[tuple[Path, ...], CommaSeparated] = Field((), alias="GEOIP_DATABASE")
-    """City databases in MaxMind's format, with commas between: the first that knows an address answers.
-    None: every place is XX."""
+    """City databases in MaxMind's format, with commas between. The first that knows an address is used. Empty: every
+    location is XX. `python3 tasks.py geoip.fetch` downloads one and prints the line to put here."""
     geoip_check_s: Seconds = Field(30.0, alias="KAFKASTORE_GEOIP_CHECK_S")
-    """How often to look for a new file at the paths of GEOIP_DATABASE."""
+    """Seconds between checks for a new file at the paths of GEOIP_DATABASE."""
 
     @field_validator("redis_urls")
     @classmethod
     def _each_redis_once(cls, urls: tuple[RedisUrl, ...]) -> tuple[RedisUrl, ...]:
         if len(urls) != len({_server(url).label for url in urls}):
-            raise ValueError("names one Redis twice")
+            raise ValueError("contains the same Redis twice")
         return urls
 
     @property

@@ -7,20 +7,24 @@ from services.backbone.settings import KafkaSettings, LogSettings, Seconds
 
 
 class Settings(LogSettings, KafkaSettings):
-    """What the job is told by its environment."""
+    """Settings of the job."""
 
     partitions: int = Field(12, ge=1, le=1000, alias="TOPICS_PARTITIONS")
-    """Of the topic of events; dead letters have one. As many consumers of one kind can share the topic."""
+    """Partitions of the topic of events: the most consumers of one group that can share it. More can be added later,
+    never fewer. The topic of dead letters has one."""
     replication: int = Field(1, ge=1, le=9, alias="TOPICS_REPLICATION")
-    """Copies of each topic. Of several all but one must confirm a write, so three survive the loss of one broker."""
+    """Replicas of each topic: 3 where there are three brokers or more. With several, all but one must confirm a
+    write."""
     retention_s: float = Field(604_800.0, ge=60.0, le=315_360_000.0, alias="TOPICS_RETENTION_S")
+    """Seconds that events are kept at most."""
     retention_bytes: int = Field(536_870_912, ge=16_777_216, alias="TOPICS_RETENTION_BYTES")
-    """Of each partition. Bounds the brokers' disks: 12 partitions of 512 MiB are 6 GiB a copy. Of what is over it the
-    oldest goes, counted or not."""
+    """Bytes that each partition of both topics keeps at most. The oldest events are deleted first, counted or not.
+    Partitions x bytes x replicas must be under 70 % of the brokers' disks: 12 partitions of 512 MiB are 6 GiB a
+    replica."""
     dead_retention_s: float = Field(2_419_200.0, ge=60.0, le=315_360_000.0, alias="TOPICS_DEAD_RETENTION_S")
-    """Longer than events: a dead letter waits for a person."""
+    """Seconds that dead letters are kept at most. Longer than events, since a dead letter waits for a person."""
     wait_s: Seconds = Field(120.0, alias="TOPICS_WAIT_S")
-    """How long the brokers may take to answer, and to be as many as the copies need, before the job gives up."""
+    """Seconds that the job waits for as many brokers as the replicas need."""
 
     @property
     def plans(self) -> tuple[TopicPlan, TopicPlan]:

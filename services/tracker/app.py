@@ -37,7 +37,7 @@ def create_app(collector: Collector, batch_paths: Iterable[str]) -> FastAPI:
 def create_collector(settings: Settings, store: EventStore, metrics: Metrics) -> Collector:
     """Build what answers requests, by the settings."""
     rules = Rules(
-        trusted=settings.trusted_networks,
+        trusted=settings.trusted_proxies,
         honour_opt_out=settings.honour_opt_out,
         person_parameters=frozenset(name.lower().encode() for name in settings.person_parameters),
         pod=settings.pod_address or own_address(),
@@ -59,7 +59,7 @@ def create_bounds(settings: Settings, metrics: Metrics) -> ConnectionBounds:
         max_address_connections=settings.max_address_connections,
         max_buffer_bytes=settings.max_buffer_bytes,
         max_address_buffer_bytes=settings.max_address_buffer_bytes,
-        trusted=settings.trusted_networks,
+        trusted=settings.trusted_proxies,
     )
     metrics.connections.set_function(lambda: bounds.connections)
     metrics.buffered_bytes.set_function(lambda: bounds.buffered_bytes)

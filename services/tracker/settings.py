@@ -1,19 +1,18 @@
 """The tracker's settings. Every buffer and every wait of the service has its bound here."""
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from services.backbone.settings import (
-    LOCAL_REDIS,
     CommaSeparated,
     EventSizeSettings,
     Port,
     ProcessSettings,
-    RedisUrl,
+    ProxySettings,
+    QueueRedisSettings,
     Seconds,
 )
 
@@ -31,61 +30,61 @@ Words = Annotated[tuple[str, ...], CommaSeparated]
 _PATH = re.compile(r"/[\w.~%!$&'()*+;=:@/-]*", re.ASCII)
 
 
-class Settings(EventSizeSettings, ProcessSettings):
+class Settings(EventSizeSettings, ProcessSettings, QueueRedisSettings, ProxySettings):
     """Settings of one tracker."""
 
     host: str = Field("127.0.0.1", alias="TRACKER_HOST")
-    """Containers set 0.0.0.0; a process on a developer's machine is nobody else's business."""
+    """The address that the public port listens on. Containers set 0.0.0.0."""
     port: Port = Field(5222, alias="TRACKER_PORT")
-    redis_url: RedisUrl = Field(LOCAL_REDIS, alias="REDIS_URL")
-    """The Redis of the queue: beside this tracker, or shared."""
+    """The public port."""
 
     batch_paths: Words = Field(tuple(_BATCH_PATHS.split(",")), alias="TRACKER_BATCH_PATHS")
     """Paths where a POST is a batch, also with doubled and trailing slashes. The default has the paths of posthog
     (/batch/) and of the Segment libraries (the others). A batch at another path is stored as one event."""
     max_batch_bytes: int = Field(8_388_608, ge=1024, le=268_435_456, alias="TRACKER_MAX_BATCH_BYTES")
-    """The largest body of a batch, as sent and as unpacked: some 20,000 usual events."""
+    """The largest body of a batch in bytes, as sent and as unpacked: some 20,000 usual events."""
     max_batch_events: int = Field(10_000, ge=1, le=100_000, alias="TRACKER_MAX_BATCH_EVENTS")
+    """The most entries of one batch."""
     max_body_bytes: int = Field(33_554_432, ge=1024, alias="TRACKER_MAX_BODY_BYTES")
-    """What all bodies being read may hold together; beyond it new ones are answered 503."""
+    """Bytes of all bodies that are being read. Beyond it new bodies get 503."""
     body_timeout_s: Seconds = Field(20.0, alias="TRACKER_BODY_TIMEOUT_S")
-    """How long a client may take to send its request, and a half-closed one to read its responses."""
+    """Seconds that a client may take to send a request, and that a half-closed client may take to read its
+    responses."""
     max_connections: int = Field(4096, ge=1, alias="TRACKER_MAX_CONNECTIONS")
-    """Beyond it new connections are answered 503. The process needs as many file descriptors."""
+    """The most open connections. Beyond it new connections get 503. The process needs as many file descriptors."""
     max_address_connections: int = Field(512, ge=1, alias="TRACKER_MAX_ADDRESS_CONNECTIONS")
-    """Connections of one address, or of one IPv6 /64, so that one client cannot use up all. Off for TRUSTED_PROXIES.
-    An address may also use this part of TRACKER_MAX_BUFFER_BYTES."""
+    """The most connections of one IPv4 address or one IPv6 /64. An address may also use only this part of
+    TRACKER_MAX_BUFFER_BYTES. It does not apply to TRUSTED_PROXIES."""
     max_buffer_bytes: int = Field(67_108_864, ge=1_048_576, alias="TRACKER_MAX_BUFFER_BYTES")
-    """What all connections buffer: unfinished heads, requests in the application's hand (28 kB each), pieces of bodies
-    that are not read yet, responses that clients do not read. Beyond it a request is answered 503."""
+    """Bytes that all connections buffer: unfinished heads, requests that the application processes (28 kB each), pieces
+    of bodies not yet read, responses that clients do not read. Beyond it requests get 503."""
 
     direct_gets: bool = Field(default=True, alias="TRACKER_DIRECT_GETS")
-    """Answer plain GETs straight from the parser. Off: all requests go through the application, ten times slower."""
+    """on: plain GETs get their response from the parser. off: all requests pass the application, ten times slower."""
     max_pending_events: int = Field(50_000, ge=1, alias="TRACKER_MAX_PENDING_EVENTS")
-    """What may wait for the push in flight; beyond it events are answered 503. About two pushes' worth at full load."""
+    """The most events that wait for the push in flight: about two pushes at full load. Beyond it events get 503."""
     max_pending_bytes: int = Field(33_554_432, ge=1024, alias="TRACKER_MAX_PENDING_BYTES")
+    """The most bytes that wait for the push in flight. Beyond it events get 503."""
     push_timeout_s: Seconds = Field(2.0, le=4.0, alias="TRACKER_PUSH_TIMEOUT_S")
-    """How long Redis may take to connect, and to confirm one push. At a stop one push may be in flight and one
-    behind it, so the limit keeps the stop within ten seconds."""
+    """Seconds that Redis may take to connect, and to confirm one push. At a stop one push may be in flight and one may
+    wait, so the maximum keeps a stop within ten seconds."""
     spool_directory: Path | None = Field(None, alias="TRACKER_SPOOL_DIRECTORY")
-    """Where events wait on disk while Redis does not confirm; several trackers may share it. None: they are answered
-    503 then. Must outlive the process: a volume, not the file system of a container."""
+    """The directory where events wait on disk while Redis does not confirm. Several trackers may share it. It must
+    outlive the process: a volume, not the file system of a container. Empty: these events get 503."""
     spool_bytes: int = Field(1_073_741_824, ge=1_048_576, alias="TRACKER_SPOOL_BYTES")
-    """The most that this tracker spools; beyond it events are answered 503. An hour or so at 1,000 events a second."""
+    """The most bytes that this tracker spools: about an hour at 1,000 events a second. Beyond it events get 503."""
     spool_after_s: Seconds = Field(0.1, le=4.0, alias="TRACKER_SPOOL_AFTER_S")
-    """How long Redis may take to confirm a push before it is spooled. Clients wait for it once an outage, and a push
-    that is spooled too early costs one write to disk, so it is short."""
+    """Seconds that Redis may take to confirm a push before the push goes to the spool. Clients wait this long once an
+    outage. A push that is spooled too early costs one write to disk, so the value is short."""
     drain_s: float = Field(1.0, ge=0.0, le=4.0, alias="TRACKER_DRAIN_S")
-    """How long to serve on after SIGTERM, until whoever balances the load has seen that this process is not ready."""
+    """Seconds to serve after SIGTERM, until load balancers have seen that this process is not ready."""
 
-    trusted_proxies: Words = Field((), alias="TRUSTED_PROXIES")
-    """Networks (CIDR) whose word on the client's address is taken. None by default: else anyone could forge it."""
     honour_opt_out: bool = Field(default=True, alias="HONOUR_OPT_OUT")
-    """Sec-GPC: 1 or DNT: 1 strips the event of its person."""
+    """on: an event with Sec-GPC: 1 or DNT: 1 loses its personal data."""
     person_parameters: Words = Field(tuple(_PERSON_PARAMETERS.split(",")), alias="TRACKER_PERSON_PARAMETERS")
-    """Parameters that tell who the person is, in any case of letters: removed for visitors who opted out."""
+    """Parameters that identify a person, in any case of letters. They are removed for visitors who opted out."""
     pod_address: str = Field("", alias="POD_ADDRESS")
-    """This tracker's own address as events carry it; found out at start when empty."""
+    """The tracker's own address, as events carry it. Empty: it is determined at start."""
 
     @field_validator("batch_paths")
     @classmethod
@@ -93,16 +92,6 @@ class Settings(EventSizeSettings, ProcessSettings):
         for path in value:
             if not _PATH.fullmatch(path):
                 raise ValueError(f"{path!r} is not a path. Write it like /v1/batch, without a query")
-        return value
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _networks_are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            try:
-                ip_network(text, strict=False)
-            except ValueError:
-                raise ValueError(f"{text!r} is no network; write it like 10.0.0.0/8 or ::1/128") from None
         return value
 
     @model_validator(mode="after")
@@ -130,8 +119,3 @@ class Settings(EventSizeSettings, ProcessSettings):
         part = min(self.max_address_connections / self.max_connections, 1.0)
         one_request = _TARGET_FACTOR * self.max_event_bytes + _HEADERS_BYTES
         return min(max(int(part * self.max_buffer_bytes), one_request), self.max_buffer_bytes)
-
-    @property
-    def trusted_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
-        """The networks of TRUSTED_PROXIES."""
-        return tuple(ip_network(text, strict=False) for text in self.trusted_proxies)

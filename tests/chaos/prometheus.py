@@ -21,11 +21,8 @@ MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
 
 
 def jobs_of(stack: LocalStack) -> dict[str, str]:
-    """Return host:port of each process by the name of its container in the catalog."""
-    return {
-        service.label.removeprefix("consumers.").replace("_", "-"): service.internal_url.removeprefix("http://")
-        for service in stack.services
-    }
+    """Return host:port of each process by its label, which is the name of its container in the catalog."""
+    return {service.label: service.internal_url.removeprefix("http://") for service in stack.services}
 
 
 def config_for(targets: Mapping[str, str]) -> dict[str, Any]:

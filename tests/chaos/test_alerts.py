@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from deploy.demo.system import STATISTICS_CONSUMERS
+from deploy import catalog
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaBroker, KafkaKind
 from deploy.develop.localstack.redis import LocalRedis
@@ -84,12 +84,8 @@ def watched(kafka_kind: KafkaKind, tmp_path_factory: pytest.TempPathFactory) -> 
             # On a machine that has other work, a push may take longer than visitors are made to wait for it.
             "TRACKER_SPOOL_AFTER_S": "1",
         }
-        stack.start_service("tracker", env=env)
-        stack.start_service("kafkastore", env=env)
-        for name in STATISTICS_CONSUMERS:
-            stack.start_service("consumers", name, env=env)
-        stack.start_service("kafidx", env=env)
-        stack.start_service("canary", env=env | {"CANARY_TRACKER_URL": stack.tracker_url})
+        for found in catalog.load().watched:
+            stack.start_service(found.service, *found.arguments, env=env, label=found.name)
         stack.wait_until_ready()
         prometheus = Prometheus(config_for(jobs_of(stack)), tmp_path_factory.mktemp("prometheus"))
         prometheus.start()

@@ -103,7 +103,7 @@ def test_services_get_their_hosts_and_the_website_the_bare_domain() -> None:
     website = catalog.Container(name="website", kind="server", service="website", port=5123, host=("www", "www1"))
     tracker = catalog.Container(name="tracker", kind="server", service="tracker", port=5222, host=("trk",))
     worker = catalog.Container(name="worker", kind="worker", service="worker")
-    known = catalog.Catalog({each.name: each for each in (website, tracker, worker)}, {})
+    known = catalog.Catalog({each.name: each for each in (website, tracker, worker)}, {}, {})
     assert hosts(known, "example.com") == {
         "website": ["www.example.com", "www1.example.com", "example.com"],
         "tracker": ["trk.example.com"],

@@ -258,6 +258,17 @@ def test_every_container_has_limits_and_a_restricted_security_context(manifests:
             assert {"memory"} == container["resources"]["limits"].keys()
 
 
+def test_local_overlay_leaves_half_of_two_cores_to_services_to_come(manifests: list[Manifest], build: str) -> None:
+    if build != "local":
+        return
+    requested = [
+        int(container["resources"]["requests"]["cpu"].removesuffix("m"))
+        for _, template in workloads(manifests)
+        for container in overlay.containers(template)
+    ]
+    assert sum(requested) <= 500  # of 2,000; Kubernetes itself takes up to 500
+
+
 def test_namespaces_are_restricted(manifests: list[Manifest], build: str) -> None:
     found = of_kind(manifests, "Namespace")
     assert len(found) == (0 if build in ("ingress", "observability", "city-databases") else 1)

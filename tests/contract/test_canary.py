@@ -27,7 +27,7 @@ def stack(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
         started.start_service("kafkastore")
         started.start_service("consumers", "event_counter")
         started.wait_until_ready()
-        started.start_service("canary", env=CANARY | {"CANARY_TRACKER_URL": started.tracker_url})
+        started.start_service("canary", env=CANARY)
         started.wait_until_ready()
         yield started
 

@@ -19,9 +19,10 @@ import pytest
 from redis.asyncio import Redis
 from rich.console import Console
 
+from deploy import catalog
 from deploy.demo.replay import ReplayResult, replay
 from deploy.demo.synthetic import synthetic_visitors
-from deploy.demo.system import STATISTICS_CONSUMERS, endpoints_of, running_system
+from deploy.demo.system import endpoints_of, running_system
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaKind
 from deploy.develop.localstack.ports import LOOPBACK
@@ -88,7 +89,7 @@ def test_killing_consumers_in_the_middle_changes_no_sum(fresh_system: LocalStack
     dice = random.Random(11)
 
     async def kill_and_restart() -> None:
-        for name in STATISTICS_CONSUMERS:
+        for name in catalog.load().consumers:
             await asyncio.sleep(dice.uniform(0.1, 0.6))
             process = fresh_system.service(f"consumers.{name}")
             process.kill()
@@ -218,7 +219,7 @@ def test_what_send_sends_status_shows(system: LocalStack) -> None:
             name: counter["counted"] - before["counters"][name]["counted"]
             for name, counter in status["counters"].items()
         }
-        if counted == dict.fromkeys(STATISTICS_CONSUMERS, SAMPLE_LINES):
+        if counted == dict.fromkeys(catalog.load().consumers, SAMPLE_LINES):
             break
         assert time.monotonic() - begun < 60, status
     ledger = status["ledger"]

@@ -20,6 +20,8 @@ import aiohttp
 ROOT = Path(__file__).parents[2]
 STANDINS = Path(__file__).parent / "standins"
 CATALOG = tomllib.loads((ROOT / "deploy" / "catalog.toml").read_text())["containers"]
+TOOLS = ("operator", "visitors")
+"""The containers of operators' tools, which are built too and have no row in the catalog."""
 PROJECT = "push-system"
 
 
@@ -43,21 +45,31 @@ def copy_of_the_tree(folder: Path) -> Path:
     return folder
 
 
+def build_network() -> str:
+    """Return a compose file for a machine whose containers reach no package index: builds use the machine's network.
+
+    It changes builds only. The containers run as they ship.
+    """
+    built = [*(name for name, row in CATALOG.items() if "service" in row), *TOOLS]
+    return json.dumps({"services": {name: {"build": {"network": "host"}} for name in built}})
+
+
 class Platform:
     """A copy of the tree, driven by its tasks on one engine."""
 
     def __init__(self, tree: Path, docker_host: str, restart_engine: Callable[[], None]) -> None:
         self.tree = tree
         self._restart_engine = restart_engine
-        self.ports = {name: free_port() for name in ("tracker", "kafidx")}
-        files = (tree / "docker-compose" / "compose.yml", tree / "tests/system/standins/build-network.yml")
+        self.ports = {name: free_port() for name, row in CATALOG.items() if "service" in row and "port" in row}
+        network = tree / "docker-compose" / "build-network.yml"
+        network.write_text(build_network())
+        files = (tree / "docker-compose" / "compose.yml", network)
         kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TZ")}
         self.environ = kept | {
             "DOCKER_HOST": docker_host,
             "COMPOSE_PROJECT_NAME": PROJECT,
             "COMPOSE_FILE": ":".join(map(str, files)),
-            "TRACKER_PORT": str(self.ports["tracker"]),
-            "KAFIDX_PORT": str(self.ports["kafidx"]),
+            **{f"{CATALOG[name]['service'].upper()}_PORT": str(port) for name, port in self.ports.items()},
             "PUSH_VERSION": "system",
         }
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from deploy import catalog
+from deploy.catalog import Container
 from deploy.develop.geoip import bundled_database
 from deploy.develop.localstack.kafka import KafkaBroker, KafkaChoice, choose_kafka
 from deploy.develop.localstack.mongo import MongoChoice, MongoServer, choose_mongo
@@ -173,7 +175,7 @@ class LocalStack:
             service.wait_until_ready()
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of services: server addresses, free ports, JSON logs."""
+        """Return the environment of services: addresses of servers and of started services, free ports, JSON logs."""
         return {
             "REDIS_URL": self.redis_url,
             "COUNTERS_REDIS_URL": self.redis_url,
@@ -182,10 +184,22 @@ class LocalStack:
             "LOG_FORMAT": "json",
             "MAX_EVENT_BYTES": str(MAX_EVENT_BYTES),
             "TRUSTED_PROXIES": "127.0.0.0/8,::1/128",
-            "TRACKER_PORT": str(free_port()),
-            "KAFIDX_PORT": str(free_port()),
             "GEOIP_DATABASE": str(bundled_database() or ""),
+            **{found.port_variable: str(free_port()) for found in _servers()},
+            **self._service_addresses(),
         }
+
+    def _service_addresses(self) -> dict[str, str]:
+        """Return the addresses of the catalog that name a server which was started here, with its port on loopback."""
+        started = {service.name: service.env for service in self.services}
+        found: dict[str, str] = {}
+        for row in _servers():
+            for variable, address in catalog.load().addresses.items():
+                host = f"//{row.name}:{row.port}"
+                if row.service in started and host in address:
+                    port = started[row.service][row.port_variable]
+                    found[variable] = address.replace(host, f"//{LOOPBACK}:{port}")
+        return found
 
     def start_redis(self, name: str) -> LocalRedis:
         """Start another Redis and return it when it responds. It stops with the stack."""
@@ -214,6 +228,10 @@ class LocalStack:
 
     def _stop_services(self) -> None:
         _stop_all([service.process for service in reversed(self.services)])
+
+
+def _servers() -> list[Container]:
+    return [found for found in catalog.load().watched if found.port]
 
 
 def _stop_all(processes: list[LocalProcess]) -> None:

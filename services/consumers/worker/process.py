@@ -24,7 +24,7 @@ async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None
     at once. A batch that is being written then is either counted whole or not at all, and then by whoever takes over.
     """
     registry = CollectorRegistry()
-    redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S)
+    redis = connect(settings.counters_redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S)
     consumer = StatisticsConsumer(handler, settings, CounterStore(redis), Metrics(registry))
 
     async def check_redis() -> str:

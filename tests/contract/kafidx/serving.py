@@ -36,11 +36,17 @@ class Kafidx:
 
     def __init__(self, settings: Settings, http: aiohttp.ClientSession) -> None:
         self.url = f"http://127.0.0.1:{settings.port}"
+        self._internal_url = f"http://127.0.0.1:{settings.internal_port}"
         self._http = http
 
     async def get(self, path: str, headers: Mapping[str, str] = LOGIN) -> tuple[int, str, Mapping[str, str]]:
         async with self._http.get(f"{self.url}{path}", headers=headers) as response:
             return response.status, await response.text(), response.headers
+
+    async def readiness(self) -> tuple[int, dict[str, Any]]:
+        """Ask the internal port, as a probe does."""
+        async with self._http.get(f"{self._internal_url}/readyz") as response:
+            return response.status, await response.json()
 
     async def json(self, path: str) -> Any:
         status, text, _ = await self.get(path)

@@ -47,6 +47,9 @@ async def test_pages_say_so_when_redis_or_kafka_is_away(environ: dict[str, str])
         ):
             assert (await kafidx.get(path))[0] == status, path
         assert "Redis does not answer" in (await kafidx.get("/"))[1]
+        status, health = await kafidx.readiness()
+        assert status == 200, "its pages show what is away, so it must stay reachable"
+        assert {name: check["ok"] for name, check in health["checks"].items()} == {"redis": False, "kafka": False}
         async with kafidx.socket("from=end") as socket:
             assert (await socket.frame())["reason"] == "Kafka does not answer"
             assert await socket.closed() == 1013

@@ -60,6 +60,16 @@ async def test_dependency_that_does_not_answer_counts_as_failed() -> None:
     assert body["checks"]["kafka"]["detail"] == "no answer within 0.05 s"
 
 
+async def test_failing_check_that_is_only_shown_leaves_the_process_ready() -> None:
+    health = Health({"redis": fine}, shown={"kafka": broken})
+    ready, body = await health.readiness()
+    assert (ready, body["status"]) == (True, "ready")
+    assert body["checks"]["kafka"] == {"ok": False, "detail": "ConnectionError: no route"}
+    _, exported = await get(create_internal_app(health, CollectorRegistry()), "/metrics")
+    assert b'push_check_ok{check="kafka"} 0.0' in exported
+    assert b"push_ready 1.0" in exported
+
+
 async def test_not_ready_before_it_can_take_work() -> None:
     health = Health({})
     health.starting = True

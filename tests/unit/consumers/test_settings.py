@@ -7,7 +7,7 @@ from services.consumers.settings import Settings
 def test_defaults_need_no_environment() -> None:
     settings = Settings.from_env({})
     assert (settings.max_labels, settings.poll_events) == (200_000, 5000)
-    assert settings.redis_url.get_secret_value() == "redis://127.0.0.1:6379/0"
+    assert settings.counters_redis_url.get_secret_value() == "redis://127.0.0.1:6379/0"
 
 
 def test_all_faults_are_told_at_once_and_no_password() -> None:

@@ -7,13 +7,13 @@ from services.tracker.settings import Settings
 def test_an_empty_environment_is_enough_on_a_developers_machine() -> None:
     settings = Settings.from_env({})
     assert (settings.host, settings.port, settings.max_event_bytes) == ("127.0.0.1", 5222, 262_144)
-    assert settings.trusted_networks == ()
+    assert settings.trusted_proxies == ()
     assert "di" in settings.person_parameters
 
 
 def test_lists_are_separated_by_commas() -> None:
     settings = Settings.from_env({"TRUSTED_PROXIES": "10.0.0.0/8, ::1", "TRACKER_PERSON_PARAMETERS": "a, b,"})
-    assert [str(network) for network in settings.trusted_networks] == ["10.0.0.0/8", "::1/128"]
+    assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
     assert settings.person_parameters == ("a", "b")
 
 

@@ -1,0 +1,222 @@
+"""Lists in kubernetes/ that follow from the catalog. The manifests of the workloads stay hand-edited.
+
+The base lists the directory of every pod and the tag of every image. The component `release` has the tags of a release.
+The components `gateway` and `ingress` have a route for every public name; `keda` has a scaler for every consumer;
+`network-policies` has a pair of policies for every container that others reach.
+"""
+
+import tomllib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import yaml
+
+from deploy.catalog import Catalog, Container
+from deploy.paths import ROOT
+
+_HEAD = "# `python3 tasks.py derived.write` writes this file from deploy/catalog.toml.\n"
+_DOMAIN = "example.org"
+"""The domain of the public names until cloud.generate writes another."""
+_LAG_OF_ONE = "20000"
+"""Events that one consumer counts in a few seconds: with more, KEDA adds a replica."""
+
+
+def base_text(listed: Catalog) -> str:
+    """Return kubernetes/base/kustomization.yaml."""
+    built_in = [found for found in listed.containers.values() if not found.profile]
+    pinned = dict.fromkeys(listed.images[found.image] for found in built_in if found.image)
+    own = [f"push/{service}:dev" for service in listed.services]
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": ["settings", *dict.fromkeys(_home(found) for found in built_in)],
+        # No selector may hold these labels: they change with a release.
+        "labels": [
+            {
+                "pairs": {"app.kubernetes.io/part-of": "push", "app.kubernetes.io/managed-by": "kustomize"},
+                "includeTemplates": True,
+            }
+        ],
+        # What Pod Security "restricted" asks of a pod.
+        "patches": [{"path": "restricted-pod.yaml", "target": {"kind": "Deployment|StatefulSet|Job"}}],
+        "images": _tags([*pinned, *own]),
+    }
+    about = (
+        "# Every container of the catalog, in the shape of a cluster of several nodes. An overlay adds the namespace\n"
+        "# and sizes of one cluster; a component adds what not every cluster has.\n"
+    )
+    return _HEAD + about + _dump([kustomization])
+
+
+def release_text(listed: Catalog) -> str:
+    """Return kubernetes/components/release/kustomization.yaml: our images at the version of pyproject.toml."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    component = {
+        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+        "kind": "Component",
+        "images": _tags(f"push/{service}:{version}" for service in listed.services),
+    }
+    return _HEAD + _dump([component])
+
+
+def gateway_text(listed: Catalog) -> str:
+    """Return the HTTPRoutes of all public names, and their certificate."""
+    routes = [
+        {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "HTTPRoute",
+            "metadata": {"name": found.name},
+            "spec": {
+                "parentRefs": [{"name": "push", "sectionName": "https"}],
+                "hostnames": list(_hosts(found)),
+                "rules": [{"backendRefs": [{"name": found.name, "port": found.port}]}],
+            },
+        }
+        for found in _public(listed)
+    ]
+    return _HEAD + _dump([_certificate(listed), *routes])
+
+
+def ingress_text(listed: Catalog) -> str:
+    """Return the Ingresses of all public names, and their certificate."""
+    return _HEAD + _dump([_certificate(listed), *(_ingress(found) for found in _public(listed))])
+
+
+def keda_text(listed: Catalog) -> str:
+    """Return a scaler and a disruption budget for every consumer."""
+    return _HEAD + _dump(
+        document for found in listed.containers.values() if found.scales_by_lag for document in _scaler(found)
+    )
+
+
+def policies_text(listed: Catalog) -> str:
+    """Return the policies that let a pod with the label of an edge reach its target, at the port of the catalog."""
+    return _HEAD + _dump(policy for target in _reached(listed) for policy in _edge(listed, target))
+
+
+def _reached(listed: Catalog) -> list[Container]:
+    """Return the containers that a container of another pod reaches at their port."""
+    # Prometheus reaches internal ports: a policy of its own allows them, for all services at once.
+    edges = [
+        (found.name, target)
+        for found in listed.containers.values()
+        if found.image != "prometheus"
+        for target in found.reaches
+    ]
+    across_pods = {target for name, target in edges if listed.pod_of(name) != listed.pod_of(target)}
+    return [found for found in listed.containers.values() if found.name in across_pods]
+
+
+def _edge(listed: Catalog, target: Container) -> Iterator[dict[str, Any]]:
+    clients = {"podSelector": {"matchLabels": {f"push-reaches/{target.name}": "true"}}}
+    pod = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": listed.pod_of(target.name)}}}
+    ports = [{"port": target.port}]
+    yield _policy(target.name, pod, {"policyTypes": ["Ingress"], "ingress": [{"from": [clients], "ports": ports}]})
+    yield _policy(
+        f"reaches-{target.name}", clients, {"policyTypes": ["Egress"], "egress": [{"to": [pod], "ports": ports}]}
+    )
+
+
+def _policy(name: str, subject: dict[str, Any], rules: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name},
+        "spec": {**subject, **rules},
+    }
+
+
+def _home(container: Container) -> str:
+    """Return the directory of the pod that runs a container."""
+    return container.pod or container.service or container.name
+
+
+def _tags(images: Iterable[str]) -> list[dict[str, str]]:
+    return [{"name": image.rpartition(":")[0], "newTag": image.rpartition(":")[2]} for image in images]
+
+
+def _public(listed: Catalog) -> list[Container]:
+    return [found for found in listed.containers.values() if found.host]
+
+
+def _hosts(container: Container) -> Iterator[str]:
+    return (f"{host}.{_DOMAIN}" for host in container.host)
+
+
+def _certificate(listed: Catalog) -> dict[str, Any]:
+    return {
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Certificate",
+        "metadata": {"name": "push"},
+        "spec": {
+            "secretName": "push-tls",
+            "issuerRef": {"name": "push", "kind": "Issuer"},
+            "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"},
+            "dnsNames": [host for found in _public(listed) for host in _hosts(found)],
+        },
+    }
+
+
+def _ingress(container: Container) -> dict[str, Any]:
+    backend = {"service": {"name": container.name, "port": {"name": "http"}}}
+    paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": container.name},
+        "spec": {
+            "tls": [{"secretName": "push-tls", "hosts": list(_hosts(container))}],
+            "rules": [{"host": host, "http": {"paths": paths}} for host in _hosts(container)],
+        },
+    }
+
+
+def _scaler(container: Container) -> Iterator[dict[str, Any]]:
+    yield {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {"name": container.name},
+        "spec": {
+            "scaleTargetRef": {"name": container.name},
+            "minReplicaCount": 2,
+            "maxReplicaCount": 12,
+            # Joining costs the group a pause: up at once, down slowly.
+            "cooldownPeriod": 600,
+            "advanced": {
+                "horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 600}}}
+            },
+            "triggers": [
+                {
+                    "type": "kafka",
+                    "metadata": {
+                        "bootstrapServers": "kafka.push.svc:9092",
+                        "consumerGroup": container.arguments[0],
+                        "topic": "events",
+                        "lagThreshold": _LAG_OF_ONE,
+                        "offsetResetPolicy": "earliest",
+                    },
+                }
+            ],
+        },
+    }
+    selector = {"app.kubernetes.io/name": container.name, "app.kubernetes.io/instance": "push"}
+    yield {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {
+            "name": container.name,
+            "labels": {"app.kubernetes.io/name": container.name, "app.kubernetes.io/component": container.kind},
+        },
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector}},
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes no anchors: the same value may stand in several documents."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
+
+
+def _dump(documents: Iterable[Any]) -> str:
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=120)

@@ -1,0 +1,43 @@
+"""The lists that follow from the catalog."""
+
+from pathlib import Path
+
+from deploy import catalog
+
+ROWS = """
+[images]
+[addresses]
+[containers.web]
+service = "web"
+kind = "server"
+port = 80
+[containers.count-words]
+service = "consumers"
+arguments = ["count_words"]
+kind = "worker"
+[containers.probe]
+service = "probe"
+kind = "worker"
+synthetic = true
+[containers.setup]
+service = "setup"
+kind = "job"
+"""
+
+
+def written(folder: Path) -> catalog.Catalog:
+    file = folder / "catalog.toml"
+    file.write_text(ROWS)
+    return catalog.load(file)
+
+
+def test_processes_leave_out_jobs_and_synthetic_containers(tmp_path: Path) -> None:
+    assert [found.name for found in written(tmp_path).processes] == ["web", "count-words"]
+
+
+def test_consumers_are_named_by_their_argument(tmp_path: Path) -> None:
+    assert written(tmp_path).consumers == ("count_words",)
+
+
+def test_port_variable_has_the_name_of_the_service(tmp_path: Path) -> None:
+    assert written(tmp_path).containers["web"].port_variable == "WEB_PORT"
