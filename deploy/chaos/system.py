@@ -18,7 +18,7 @@ from deploy.develop.localstack.services import ServiceProcess
 from deploy.operate.status import TIMING_COUNTER, TYPES_COUNTER
 
 CONSUMERS = (TYPES_COUNTER, TIMING_COUNTER)
-"""Two of the consumers: all of them would leave too little of two cores to the path of the events."""
+"""The consumer whose counts the result compares with the topic, and one more."""
 WITH_CLOCK = ("tracker-2", "kafkastore-2", TYPES_COUNTER)
 """Services with an adjustable clock. The others start without libfaketime."""
 WITH_SMALL_DISK = "tracker-2"
