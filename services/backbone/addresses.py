@@ -92,9 +92,10 @@ class OwnAddress(NamedTuple):
 
     def _erase_long_run(self, found: re.Match[bytes]) -> bytes:
         run = found[1]
-        if run is None or (len(run) < _ARPA_CHARACTERS and not self.may_be_in(run.decode("ascii"))):
+        if run is None:
             return found[0]
-        return b"0" * len(run)
+        may_be_arpa = run.count(b".") + run.lower().count(b"2e") >= _IPV6_DIGITS - 1  # its hints stand behind the run
+        return b"0" * len(run) if may_be_arpa or self.may_be_in(run.decode("ascii")) else run
 
     def _erase_run(self, found: re.Match[bytes]) -> bytes:
         run = found[1]

@@ -143,7 +143,7 @@ def test_events_with_hostile_paths_cost_little_time(address: str) -> None:
 
 @pytest.mark.parametrize("text", ["83.149.9.216", "216-9-149-83", "1402276312", "5395:9d8", "%38%33.149.9.216"])
 def test_address_in_a_long_field_is_erased_with_its_separators(text: str) -> None:
-    padding = "view of 2026-11-26 " * 500
+    padding = f"view of 2026-11-26 by {'0123456789abcdef' * 8} " * 100
     assert erased(f"{padding}ip={text}&b=1", "83.149.9.216") == f"{padding}ip={'0' * len(text)}&b=1"
 
 
