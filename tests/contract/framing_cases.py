@@ -175,6 +175,14 @@ def lengths() -> Iterator[Case]:
     yield stored("the length 0", post(b"Content-Length: 0"))
     yield stored("no length", post())
     yield stored("a length with zeros before it", post(b"Content-Length: 003") + b"x=1", b"/a?x=1")
+    zeros = b"0" * 5000  # Python refuses to convert 5,001 digits to an integer
+    yield stored(
+        "a length with thousands of zeros before it",
+        post(b"Content-Length: " + zeros + b"3") + b"x=1",
+        b"/a?x=1",
+        refusable=True,
+    )
+    yield stored("a length of thousands of zeros", get(b"Content-Length: " + zeros), refusable=True)
     yield stored("a length with spaces around it", post(b"Content-Length: \t3 ") + b"x=1", b"/a?x=1", refusable=True)
     yield stored("a length with an underscore", post(b"Content_Length: 9"))
     for length in (

@@ -137,3 +137,17 @@ def test_batch_at_another_path_is_one_event_counted_and_logged_once(redis_server
     assert tracker.end() == 0
     logged = [json.loads(line)["path"] for line in tracker.log.read_text().splitlines() if "batch_stored_as" in line]
     assert logged == ["/batch", "/other"]
+
+
+@pytest.mark.parametrize("opt_out", [(), ("DNT: 1",)], ids=["no opt-out", "opt-out"])
+def test_logged_path_of_a_batch_at_another_path_is_without_the_address_of_its_client(
+    redis_server: LocalRedis, tmp_path: Path, opt_out: tuple[str, ...]
+) -> None:
+    tracker = Tracker(redis_server.url, tmp_path)
+    body = b'[{"type":"a"},{"type":"b"}]'
+    for address in ("83.149.9.216", "2001:db8:1234:5678:9abc:def0:1357:2468"):
+        sent = tracker.ask("POST", f"/{address}/import", f"X-Push-IP: {address}", *opt_out, body=body)
+        assert sent.body == OK
+    assert tracker.end() == 0
+    logged = [json.loads(line)["path"] for line in tracker.log.read_text().splitlines() if "batch_stored_as" in line]
+    assert logged == ["/00.000.0.000/import", "/0000:000:0000:0000:0000:0000:0000:0000/import"]

@@ -247,3 +247,18 @@ def test_each_sample_of_the_readme_works(tracker: Tracker, command: str, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     assert tracker.events() or "OPTIONS" in command
+
+
+@pytest.mark.parametrize("field", ["Sec-GPC: 1 ", "Sec-GPC:\t1\t", "DNT:1 \t "])
+def test_opt_out_is_honoured_when_white_space_surrounds_its_value(tracker: Tracker, field: str) -> None:
+    assert tracker.ask("GET", "/a?di=7&x=1", "User-Agent: bot", field).status == 200
+    event = tracker.event()
+    assert event.opted_out
+    assert (event.address, event.query, event.user_agent) == ("", b"x=1", b"")
+
+
+def test_value_of_a_header_is_stored_without_white_space_around_it(tracker: Tracker) -> None:
+    headers = ("User-Agent: \tmy bot\t ", "Referer: https://a.example/ ", "Idempotency-Key: key \t")
+    assert tracker.ask("GET", "/a", *headers).status == 200
+    event = tracker.event()
+    assert (event.user_agent, event.referrer, event.id) == (b"my bot", b"https://a.example/", "key")

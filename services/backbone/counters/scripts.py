@@ -82,13 +82,18 @@ return 1
 # Returns -1: the topic is the known one, or the first; else: the sum of the positions that were given up.
 ADOPT: Final = """
 local positions, progress = KEYS[1], KEYS[2]
+local function is_whole(text)
+  return #text <= #ARGV[2] and (text == '0' or string.match(text, '^[1-9]%d*$'))
+end
 local known = redis.call('HGET', progress, 'topic_id')
 if known == ARGV[1] then return -1 end
 local given_up = -1
 if known then
   given_up = 0
-  for _, position in ipairs(redis.call('HVALS', positions)) do
-    local offset = string.match(position, '^%d+$') and tonumber(position)
+  local fields = redis.call('HGETALL', positions)
+  for at = 1, #fields, 2 do
+    -- What positions.py calls invalid was in no sum before.
+    local offset = is_whole(fields[at]) and is_whole(fields[at + 1]) and tonumber(fields[at + 1])
     if offset and offset < tonumber(ARGV[2]) then given_up = given_up + offset end
   end
   redis.call('HINCRBY', progress, 'given_up', string.format('%.0f', given_up))

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 from uuid_utils import uuid7
 
+from services.backbone.addresses import erase_address, own_address
 from services.backbone.events import RawEvent, encode_raw
 from services.backbone.logs import get_logger
 from services.tracker import core
@@ -125,9 +126,9 @@ class Collector:
     async def _collect(self, request: Request, received: core.Request, fields: Mapping[bytes, bytes]) -> Response:
         if request.method == "POST":
             async with self._body(request, fields, self._limits.event_bytes, _EVENT_SIZE) as body:
-                entry, is_batch = await self._decoders.run(body, partial(self._read_event, received, fields))
-                if is_batch:
-                    self._count_batch_as_event(received.path)
+                entry, batch_path = await self._decoders.run(body, partial(self._read_event, received, fields))
+                if batch_path:
+                    self._count_batch_as_event(batch_path)
                 await self._store.store([entry])
             return self._respond(request, 200, responses.OK)
         # The body of a GET or HEAD means nothing, but what is refused for its framing must not be stored.
@@ -141,12 +142,16 @@ class Collector:
 
     def _read_event(
         self, received: core.Request, fields: Mapping[bytes, bytes], body: bytes | bytearray
-    ) -> tuple[bytes, bool]:
-        """Return the encoded event of a POST, and whether its body is plainly a batch."""
+    ) -> tuple[bytes, bytes]:
+        """Return the encoded event of a POST, and its path for the log if its body is plainly a batch."""
         data = bytes(body)
         params = core.params_of_body(fields.get(b"content-type", b""), data)
         event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()), body_params=params)
-        return self._encode(event), core.is_plainly_batch(data)
+        entry = self._encode(event)
+        if not core.is_plainly_batch(data):
+            return entry, b""
+        # No log keeps a client's address. The path of a visitor who opted out is without it already.
+        return entry, erase_address(event, own_address(event.address)).path
 
     def _count_batch_as_event(self, path: bytes) -> None:
         self._metrics.batches_as_events.inc()
@@ -238,7 +243,8 @@ class Collector:
         """Read a body and wait until it may be decoded; while the block runs it counts as held."""
         encoding = fields.get(b"content-encoding", b"") if request.method == "POST" else b""
         body = core.Body(encoding, limit=limit, setting=setting)
-        if int(fields.get(b"content-length", b"0")) > limit:
+        # The parser accepts any number of zeros before a size. int() raises for more than 4,300 digits.
+        if int(b"0" + fields.get(b"content-length", b"").lstrip(b"0")) > limit:
             raise core.TooLarge("the body", limit, setting)
         held = 0
         try:

@@ -174,9 +174,12 @@ class CollectorProtocol(BoundedProtocol):
         self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head. A field behind the body (a trailer) is ignored: proxies check heads only."""
+        """Take a field of the head. A field behind the body (a trailer) is ignored: proxies check heads only.
+
+        The parser keeps white space behind a value, which is no part of the value (RFC 9110, 5.5).
+        """
         if self._in_head:
-            self.headers.append((name.lower(), value))
+            self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Refuse an ambiguous head, respond to a plain GET, or hand the request over, its target split by our rule."""

@@ -124,6 +124,19 @@ async def test_topic_made_anew_gives_up_all_positions_once(store: CounterStore, 
     assert (await store.progress("c")).given_up == 7 + 2**53 - 1
 
 
+@pytest.mark.parametrize(
+    ("partition", "value"), [("01", "5"), ("-1", "5"), ("x", "5"), ("9" * 40, "5"), ("1", "007"), ("1", "-5")]
+)
+async def test_field_that_is_no_position_is_not_given_up(
+    store: CounterStore, redis: Redis, partition: str, value: str
+) -> None:
+    await store.adopt_topic("c", "one")
+    await store.begin("c", 0, at=7)
+    await redis.hset(names.positions_key("c"), partition, value)
+    assert await store.positions("c") == {0: 7}
+    assert await store.adopt_topic("c", "two") == 7
+
+
 @pytest.mark.parametrize("value", ["", "x", "-1", "+1", " 1", "1.0", "01", "1_0", "\u0661", str(2**53), "9" * 5000])
 async def test_position_that_is_no_whole_number_is_told_apart(store: CounterStore, redis: Redis, value: str) -> None:
     await store.begin("c", 0, at=5)
