@@ -22,7 +22,8 @@ from deploy.operate.dead_letters import DeadLetterFilter, DeadLetterSummary, rea
 from deploy.operate.endpoints import DOES_IT_RUN, Endpoints, without_password
 from services.backbone import names
 from services.backbone.kafka import KafkaUnavailable, TopicReader
-from services.backbone.queue import EventQueue, QueueError, connect
+from services.backbone.queue import EventQueue, QueueError
+from services.backbone.redis import connect
 from services.backbone.settings import KafkaSettings
 
 _REDIS_TIMEOUT_S: Final = 5.0

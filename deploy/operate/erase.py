@@ -19,7 +19,8 @@ from deploy.operate.dead_letters import read_dead_letters
 from deploy.operate.endpoints import Endpoints, without_password
 from services.backbone import names
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record, TopicReader, delete_records
-from services.backbone.queue import EventQueue, QueueError, connect
+from services.backbone.queue import EventQueue, QueueError
+from services.backbone.redis import connect
 from services.backbone.settings import KafkaSettings
 from services.kafkastore.core.erasure import belongs_to, device_digest
 

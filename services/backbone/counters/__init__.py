@@ -25,7 +25,6 @@ from services.backbone.counters.store import (
     Outcome,
     Progress,
     Update,
-    connect,
 )
 
 __all__ = [
@@ -39,7 +38,6 @@ __all__ = [
     "Positions",
     "Progress",
     "Update",
-    "connect",
     "parse_positions",
     "position_error",
 ]

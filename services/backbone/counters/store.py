@@ -5,9 +5,6 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from services.backbone import names
@@ -100,23 +97,6 @@ PROGRESS_FIELDS: Final = ("events", "last_ms", "invalid", "missed", "duplicates"
 """The fields of the progress hash, in the order of Progress."""
 
 _DEFAULT_WINDOW: Final = IdWindow()
-
-
-def connect(url: str, *, timeout_s: float, encoding_errors: Literal["strict", "replace"] = "strict") -> Redis:
-    """Make the client of the counters. It connects at its first command.
-
-    Each command takes `timeout_s` at most. One whose connection is closed is sent a second time, at once and on a new
-    connection: after a restart of Redis all connections in the pool are closed. Every command of this module may be
-    sent twice.
-    """
-    return Redis.from_url(
-        url,
-        decode_responses=True,
-        encoding_errors=encoding_errors,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-    )
 
 
 class CounterStore:

@@ -5,9 +5,10 @@ import contextlib
 
 from prometheus_client import CollectorRegistry
 
-from services.backbone.counters import CounterStore, connect
+from services.backbone.counters import CounterStore
 from services.backbone.health import Health, create_internal_app
 from services.backbone.process import http_server
+from services.backbone.redis import connect
 from services.consumers.handlers import Handler
 from services.consumers.metrics import Metrics
 from services.consumers.settings import Settings
@@ -24,7 +25,7 @@ async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None
     at once. A batch that is being written then is either counted whole or not at all, and then by whoever takes over.
     """
     registry = CollectorRegistry()
-    redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S)
+    redis = connect(settings.redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
     consumer = StatisticsConsumer(handler, settings, CounterStore(redis), Metrics(registry))
 
     async def check_redis() -> str:

@@ -14,7 +14,8 @@ from services.backbone.health import Check, Health, Heartbeat, create_internal_a
 from services.backbone.kafka import EventProducer, Record
 from services.backbone.logs import get_logger
 from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server
-from services.backbone.queue import EventQueue, EvictionAllowed, QueueError, connect, refuse_eviction
+from services.backbone.queue import EventQueue, EvictionAllowed, QueueError, refuse_eviction
+from services.backbone.redis import connect
 from services.kafkastore.core.entries import DeadLetter, prepare
 from services.kafkastore.lookups import DeviceLookup, PlaceLookup
 from services.kafkastore.metrics import Metrics

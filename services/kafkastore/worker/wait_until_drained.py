@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 
 from services.backbone.logs import get_logger
-from services.backbone.queue import EventQueue, QueueError, connect
+from services.backbone.queue import EventQueue, QueueError
+from services.backbone.redis import connect
 from services.kafkastore.settings import Settings
 
 log = get_logger(__name__)

@@ -1,29 +1,24 @@
 import asyncio
 import random
-import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.counters import (
     OTHER_LABEL,
     CounterStore,
-    CounterStoreError,
     Description,
     IdWindow,
     Outcome,
     Positions,
     Progress,
     Update,
-    connect,
     position_error,
 )
 
@@ -370,46 +365,3 @@ async def test_members_that_race_with_copies_in_all_partitions_count_each_id_onc
     unique = {number for partition in records for number in partition}
     assert await store.counts("c") == {f"id {number}": 1 for number in unique}
     assert await store.progress("c") == Progress(events=len(unique), duplicates=4500 - len(unique))
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[LocalRedis]:
-    """A Redis that a test may restart."""
-    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
-    try:
-        server.start()
-        server.wait_ready()
-        yield server
-    finally:
-        server.process.stop()
-
-
-async def test_first_commands_after_a_restart_of_redis_succeed(own_redis: LocalRedis) -> None:
-    async with connect(own_redis.url, timeout_s=5) as client:
-        store = CounterStore(client)
-        await store.begin("c", 0, at=0)
-        await asyncio.gather(*(client.ping() for _ in range(4)))  # four connections in the pool
-        for first in range(3):
-            own_redis.process.stop()
-            own_redis.start()
-            own_redis.wait_ready()
-            # A pipeline of scripts, a transaction, a pipeline and a single command, each on a closed connection.
-            assert await store.apply("c", [update(first, {"a": 1})], max_labels=ROOMY) == APPLIED
-            assert await store.begin("c", 0, at=0) == first + 1
-            async with client.pipeline(transaction=False) as pipeline:
-                pipeline.ping()
-                assert await pipeline.execute() == [True]
-            assert await store.counts("c") == {"a": first + 1}
-
-
-async def test_command_is_not_sent_again_when_redis_does_not_respond_in_time(own_redis: LocalRedis) -> None:
-    async with connect(own_redis.url, timeout_s=0.5) as client:
-        await client.ping()
-        own_redis.process.send_signal(signal.SIGSTOP)
-        begun = time.monotonic()
-        try:
-            with pytest.raises(CounterStoreError):
-                await client.ping()
-        finally:
-            own_redis.process.send_signal(signal.SIGCONT)
-        assert time.monotonic() - begun < 0.95

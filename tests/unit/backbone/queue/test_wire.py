@@ -10,8 +10,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from deploy.develop.localstack.ports import LOOPBACK
 from deploy.develop.localstack.redis import LocalRedis
-from services.backbone.queue import connect
 from services.backbone.queue.wire import Wire
+from services.backbone.redis import connect
 
 ECHO = "return ARGV[1]"
 COUNT = "return redis.call('INCRBY', KEYS[1], ARGV[1])"

@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
-from services.backbone.queue import EventQueue, EvictionAllowed, connect
+from services.backbone.queue import EventQueue, EvictionAllowed
+from services.backbone.redis import connect
 from services.tracker.metrics import Metrics
 from services.tracker.store import EventStore, NotStored, Spool
 from services.tracker.store.spool import NotSpooled
