@@ -8,6 +8,7 @@ import uuid
 
 from prometheus_client import CollectorRegistry
 
+from services.backbone.backoff import Backoff
 from services.backbone.counters import CounterStoreError
 from services.backbone.health import Health, Heartbeat, create_internal_app
 from services.backbone.kafka import KafkaUnavailable
@@ -23,7 +24,7 @@ log = get_logger(__name__)
 
 _COUNTER_POLL_S = 0.05  # how exact "counted" is timed; asked only while a canary is in the topic and not counted
 _LATE_LOOK_S = 1.0
-_PAUSE_S = 1.0  # before Kafka or Redis is tried again
+_LONGEST_PAUSE_S = 1.0  # before Kafka or Redis is tried again
 _HEARTBEAT_SLACK_S = 10.0
 
 
@@ -115,12 +116,13 @@ class Canary:
             self._report(self._flights.responded(canary, now_s=time.monotonic()))
 
     async def _follow_topic(self) -> None:
+        backoff = Backoff(longest_s=_LONGEST_PAUSE_S)
         while not self._topic.stopping:
             try:
                 await self._topic.follow(self._flights.__contains__, self._take_found)
             except KafkaUnavailable as error:
                 log.debug("kafka_unavailable", error=str(error))  # what follows from it is said by each late canary
-                await asyncio.sleep(_PAUSE_S)
+                await asyncio.sleep(backoff.next_s())
 
     def _take_found(self, found: Found) -> None:
         self._report(
@@ -129,6 +131,7 @@ class Canary:
         self._found.set()
 
     async def _follow_counter(self) -> None:
+        backoff = Backoff(longest_s=_LONGEST_PAUSE_S)
         while True:
             await self._found.wait()
             self._found.clear()
@@ -137,8 +140,9 @@ class Canary:
                     positions = await self._counter.get()
                 except (CounterStoreError, OSError) as error:
                     log.debug("redis_unavailable", error=f"{type(error).__name__}: {error}")
-                    await asyncio.sleep(_PAUSE_S)
+                    await asyncio.sleep(backoff.next_s())
                 else:
+                    backoff.reset()
                     self._report(self._flights.counted(positions, now_s=time.monotonic()))
                     await asyncio.sleep(_COUNTER_POLL_S)
 

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Coroutine
 from typing import Any
 
+from services.backbone.backoff import Backoff
 from services.backbone.kafka import KafkaUnavailable, TopicPlan, ensure_topics, topic_differences
 from services.backbone.logs import get_logger
 from services.backbone.process import fail
@@ -12,7 +13,8 @@ from services.topics.settings import Settings
 
 log = get_logger(__name__)
 
-_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 1.0
+_SHORTEST_ATTEMPT_S = 1.0
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
@@ -22,6 +24,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + settings.wait_s
+    backoff = Backoff(longest_s=_LONGEST_PAUSE_S)
     while not stop.is_set():
         try:
             await _unless_stopped(_make(settings.bootstrap_servers, settings.plans), stop, deadline_s=deadline_s)
@@ -32,7 +35,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         else:
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _PAUSE_S)
+            await asyncio.wait_for(stop.wait(), backoff.next_s())
     fail("stopped before the topics were made", 1)
 
 
@@ -40,7 +43,7 @@ async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event, 
     """Do the work, but not for longer than until `stop` or the deadline: brokers that hang must not make this deaf."""
     working = asyncio.create_task(work)
     stopping = asyncio.create_task(stop.wait())
-    left_s = max(_PAUSE_S, deadline_s - asyncio.get_running_loop().time())
+    left_s = max(_SHORTEST_ATTEMPT_S, deadline_s - asyncio.get_running_loop().time())
     try:
         done, _ = await asyncio.wait([working, stopping], timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from services.backbone import names
+from services.backbone.backoff import Backoff
 from services.backbone.kafka import Batch, KafkaUnavailable, OffsetGone, TopicReader
 from services.backbone.logs import get_logger
 from services.kafidx.core.activity import Activity
@@ -34,7 +35,8 @@ _GATHER_S: Final = 0.01
 _LINGER_S: Final = 15.0
 _PAST_POLL_EVENTS: Final = 500
 _JOIN_BYTES: Final = 1024  # what a row of the recent events is reckoned with before it is made
-_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 5.0
 
 
 class EventTopic:
@@ -144,25 +146,25 @@ class EventTopic:
 
     async def _read_on(self, reader: TopicReader, stack: contextlib.AsyncExitStack) -> None:
         """Read while somebody watches; when Kafka fails, say so, and go on where it stopped."""
-        failures = 0
+        backoff = Backoff(first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)
         try:
             while True:
                 try:
                     if self._away:
                         reader = await stack.enter_async_context(TopicReader(self._settings, self._topic))
                         await self._go_on(reader)
-                        self._reader, failures = reader, 0
+                        self._reader = reader
+                        backoff.reset()
                         self._report_away(away=False)
                     await self._read(reader)
                 except KafkaUnavailable as error:
-                    log.warning("kafka_unavailable", error=str(error), failures=failures)
+                    log.warning("kafka_unavailable", error=str(error), failures=backoff.failures)
                 else:
                     return
                 self._reader = None
                 self._report_away(away=True)
                 await stack.aclose()
-                await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
-                failures += 1
+                await asyncio.sleep(backoff.next_s())
                 if not self._subscribers:
                     return
         finally:
@@ -266,21 +268,21 @@ class EventTopic:
 
     async def _catch_up(self, subscriber: Subscriber) -> None:
         """Read the past at the pace of its watcher until it can join the live end."""
-        failures = 0
+        backoff = Backoff(first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)
         while True:
             try:
                 async with TopicReader(self._settings, self._topic, max_poll_events=_PAST_POLL_EVENTS) as reader:
                     reader.seek(subscriber.next)
                     subscriber.ends = reader.ends_seen
-                    subscriber.kafka_away, failures = False, 0
+                    subscriber.kafka_away = False
+                    backoff.reset()
                     await self._read_past(subscriber, reader)
             except KafkaUnavailable as error:
-                log.warning("kafka_unavailable", error=str(error), failures=failures)
+                log.warning("kafka_unavailable", error=str(error), failures=backoff.failures)
                 subscriber.kafka_away = True
             else:
                 return
-            await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
-            failures += 1
+            await asyncio.sleep(backoff.next_s())
 
     async def _read_past(self, subscriber: Subscriber, reader: TopicReader) -> None:
         while not self._join(subscriber):

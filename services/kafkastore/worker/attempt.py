@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
-import random
 import time
 
-_LONGEST_PAUSE_S = 5.0  # between attempts: short enough that all is well soon after the other side is back
+from services.backbone.backoff import Backoff
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0  # a server that is back is used within this time
 
 
 class GiveUp(Exception):  # noqa: N818 - a decision, not a fault
@@ -19,6 +21,7 @@ class Attempt:
         """Try for `hold_s` at most, and not once `stop` is set."""
         self._give_up_at_s = time.monotonic() + hold_s
         self._stop = stop
+        self._backoff = new_backoff()
         self.number = 1
         self.lease_lost = False
 
@@ -29,12 +32,12 @@ class Attempt:
         if time.monotonic() > self._give_up_at_s:
             raise GiveUp("held for too long")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), pause_s(self.number))
+            await asyncio.wait_for(self._stop.wait(), self._backoff.next_s())
         if self._stop.is_set():
             raise GiveUp("stopping")
         self.number += 1
 
 
-def pause_s(failures: int) -> float:
-    """Double the wait with each failure, up to a limit; jitter keeps instances from coming back all at once."""
-    return min(_LONGEST_PAUSE_S, 0.1 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+def new_backoff() -> Backoff:
+    """Return the pauses of kafkastore between attempts to reach Redis or Kafka."""
+    return Backoff(first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)

@@ -13,7 +13,7 @@ from services.backbone.queue import Claim, EventQueue, QueueError
 from services.kafkastore.core.entries import DeadLetter, dead_headers, dead_value, id_of
 from services.kafkastore.metrics import Metrics
 from services.kafkastore.settings import Settings
-from services.kafkastore.worker.attempt import Attempt, GiveUp, pause_s
+from services.kafkastore.worker.attempt import Attempt, GiveUp, new_backoff
 from services.kafkastore.worker.batch import Batch, Prepared
 
 log = get_logger(__name__)
@@ -61,7 +61,7 @@ class Drain:
         self._approved = False
         self._erased: frozenset[bytes] = frozenset()
         self._reclaim_due_s = 0.0
-        self._failures = 0
+        self._backoff = new_backoff()
         # Below the time limit of the client, which is a third of the lease.
         self._claim_wait_s = min(_CLAIM_WAIT_S, settings.lease_s / 6)
         self.heartbeat = Heartbeat(limit_s=_LOOP_LIMIT_S)
@@ -118,14 +118,15 @@ class Drain:
                 limit=self._settings.batch_events, max_bytes=self._settings.batch_bytes, wait_s=self._claim_wait_s
             )
         except QueueError as error:
-            self._failures += 1
             self._approved = False
             self._erased = frozenset()  # it may come back without the last marks, and get as many others
-            self._log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}", failures=self._failures)
+            pause_s = self._backoff.next_s()
+            failures = self._backoff.failures
+            self._log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}", failures=failures)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause_s(self._failures))
+                await asyncio.wait_for(stop.wait(), pause_s)
             return None
-        self._failures = 0
+        self._backoff.reset()
         if claim is None:
             return None
         self._metrics.claimed.inc(len(claim.entries))

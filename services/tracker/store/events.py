@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.backbone import names
+from services.backbone.backoff import Backoff
 from services.backbone.logs import get_logger
 from services.backbone.queue import EventQueue, EvictionAllowed, refuse_eviction
 from services.tracker.metrics import Metrics
@@ -316,19 +317,18 @@ class EventStore:
 
     async def _replay(self, spool: Spool) -> None:
         """Push what the spool holds, one record after the other, until nothing is left and Redis takes events."""
-        pause_s = _FIRST_PAUSE_S
+        backoff = Backoff(first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)
         while self._is_replay_due(spool):
             try:
                 await self._replay_some(spool)
-                pause_s = _FIRST_PAUSE_S
+                backoff.reset()
             except Exception as error:  # noqa: BLE001 - it is tried again for as long as this process lives
                 self._metrics.push_failures.inc()
                 self._evicts_nothing = False
                 self._log_failure_once(error)
                 if self._redis_error is not None:
                     self._redis_error = without_frames(error)
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                await asyncio.sleep(backoff.next_s())
 
     async def _replay_some(self, spool: Spool) -> None:
         if self._redis_error is not None:

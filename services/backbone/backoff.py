@@ -1,0 +1,25 @@
+"""Pauses between retries: each twice the one before, up to a limit, with jitter so that processes spread retries."""
+
+import random
+from typing import Final
+
+_MOST_DOUBLINGS: Final = 16
+
+
+class Backoff:
+    """The pauses of one thing that is retried."""
+
+    def __init__(self, *, first_s: float = 0.1, longest_s: float = 5.0) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self.failures = 0
+
+    def next_s(self) -> float:
+        """Count a failure and return the seconds to wait after it: half to all of the doubled pause."""
+        pause_s = min(self._longest_s, self._first_s * 2.0 ** min(self.failures, _MOST_DOUBLINGS))
+        self.failures += 1
+        return pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, keeps no secret
+
+    def reset(self) -> None:
+        """Begin again with the first pause. Call it after a success."""
+        self.failures = 0
