@@ -13,7 +13,7 @@ from services.backbone.counters import CounterStoreError
 from services.backbone.health import Health, Heartbeat, create_internal_app
 from services.backbone.kafka import KafkaUnavailable
 from services.backbone.logs import get_logger
-from services.backbone.process import http_server
+from services.backbone.process import http_server, run_task
 from services.canary.core import Arrival, Flights, device_of
 from services.canary.lookups import CounterPositions, NoResponse, TopicWatch, TrackerDoor
 from services.canary.lookups.topic import Found
@@ -48,14 +48,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         door,
     ):
         log.info("started", tracker=settings.tracker_url, counter=settings.counter)
-        flying = asyncio.create_task(canary.fly())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({flying, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        health.stopping = topic.stopping = True
-        stopping.cancel()
-        flying.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await flying  # raises what ended it, if that was not this stop
+
+        def begin_stop() -> None:
+            health.stopping = topic.stopping = True
+
+        await run_task(canary.fly(), stop, before_cancel=begin_stop)
 
 
 class Canary:

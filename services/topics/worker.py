@@ -2,13 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
-from typing import Any
 
 from services.backbone.backoff import Backoff
 from services.backbone.kafka import KafkaUnavailable, TopicPlan, ensure_topics, topic_differences
 from services.backbone.logs import get_logger
-from services.backbone.process import fail
+from services.backbone.process import fail, run_task
 from services.topics.settings import Settings
 
 log = get_logger(__name__)
@@ -27,31 +25,17 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     backoff = Backoff(longest_s=_LONGEST_PAUSE_S)
     while not stop.is_set():
         try:
-            await _unless_stopped(_make(settings.bootstrap_servers, settings.plans), stop, deadline_s=deadline_s)
+            left_s = max(_SHORTEST_ATTEMPT_S, deadline_s - loop.time())
+            if await run_task(_make(settings.bootstrap_servers, settings.plans), stop, timeout_s=left_s):
+                return
+            raise KafkaUnavailable("no response")  # noqa: TRY301 - handled like an error of the client
         except KafkaUnavailable as error:
             if loop.time() >= deadline_s:
                 fail(f"no topics after {settings.wait_s:g} s at {settings.bootstrap_servers}: {error}", 1)
             log.info("waiting_for_kafka", error=str(error))
-        else:
-            return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), backoff.next_s())
     fail("stopped before the topics were made", 1)
-
-
-async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event, *, deadline_s: float) -> None:
-    """Do the work, but not for longer than until `stop` or the deadline: brokers that hang must not make this deaf."""
-    working = asyncio.create_task(work)
-    stopping = asyncio.create_task(stop.wait())
-    left_s = max(_SHORTEST_ATTEMPT_S, deadline_s - asyncio.get_running_loop().time())
-    try:
-        done, _ = await asyncio.wait([working, stopping], timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        working.cancel()
-    if working not in done:
-        raise KafkaUnavailable("no answer")
-    await working
 
 
 async def _make(bootstrap_servers: str, plans: tuple[TopicPlan, ...]) -> None:

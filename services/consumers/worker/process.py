@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from services.backbone.counters import CounterStore
 from services.backbone.health import Health, create_internal_app
-from services.backbone.process import http_server
+from services.backbone.process import http_server, run_task
 from services.backbone.redis import connect
 from services.consumers.handlers import Handler
 from services.consumers.metrics import Metrics
@@ -44,12 +44,8 @@ async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
         await stack.enter_async_context(http_server(app, host=settings.internal_host, port=settings.internal_port))
-        counting = asyncio.create_task(consumer.count_forever())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({counting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        health.stopping = True
-        stopping.cancel()
-        consumer.stopping = True
-        counting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await counting  # raises what ended it, if that was not this stop
+
+        def begin_stop() -> None:
+            health.stopping = consumer.stopping = True
+
+        await run_task(consumer.count_forever(), stop, before_cancel=begin_stop)

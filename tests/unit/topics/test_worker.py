@@ -135,7 +135,7 @@ def test_brokers_that_hang_do_not_make_it_deaf() -> None:
         where = f"127.0.0.1:{hanging.getsockname()[1]}"
         finished = run(where, TOPICS_WAIT_S="1.5")
         assert finished.returncode == 1
-        assert finished.stderr.splitlines()[-1] == f"no topics after 1.5 s at {where}: no answer"
+        assert finished.stderr.splitlines()[-1] == f"no topics after 1.5 s at {where}: no response"
         hanging.setblocking(True)  # noqa: FBT003 - as the socket module has it
         hanging.accept()[0].close()  # of the first job
         with subprocess.Popen(COMMAND, cwd=ROOT, env=environ(where), stderr=subprocess.PIPE, text=True) as job:
