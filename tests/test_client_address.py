@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.backbone.dead_letters import encode_dead_letter
 from services.backbone.events import Device, Place, RawEvent, Record, encode_raw
-from services.kafkastore.core.entries import DeadLetter, dead_headers, dead_value, id_of, prepare
+from services.kafkastore.core.entries import FailedEntry, dead_letter, dead_value, id_of, prepare
 from services.kafkastore.lookups import DeviceLookup
 from services.kafkastore.settings import IpMode
 from services.tracker import core
@@ -196,9 +197,9 @@ def written(event: RawEvent, mode: IpMode) -> list[bytes]:
     if isinstance(outcome, Record):
         headers = [value for _, value in outcome.headers]
         return [outcome.value, outcome.key or b"", *headers, id_of(entry, mode).encode()]
-    assert isinstance(outcome, DeadLetter)
-    reasons = [value for _, value in dead_headers(outcome, now_ms=NOW_MS, attempt=1)]
-    return [dead_value(entry, mode), *reasons, id_of(entry, mode).encode()]
+    assert isinstance(outcome, FailedEntry)
+    record = encode_dead_letter(dead_letter(outcome, ip_mode=mode, time_ms=NOW_MS, attempt=1))
+    return [record.value, *(value for _, value in record.headers), id_of(entry, mode).encode()]
 
 
 def readable(data: bytes) -> bytes:

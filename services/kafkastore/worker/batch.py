@@ -8,7 +8,7 @@ from typing import NamedTuple
 from services.backbone.kafka import Record
 from services.backbone.logs import get_logger
 from services.backbone.queue import Claim, EventQueue, QueueError
-from services.kafkastore.core.entries import DeadLetter
+from services.kafkastore.core.entries import FailedEntry
 from services.kafkastore.worker.attempt import Attempt
 
 log = get_logger(__name__)
@@ -22,7 +22,7 @@ class Prepared(NamedTuple):
     records: list[Record]
     origins: list[bytes]
     """The entry behind each record."""
-    dead: list[DeadLetter]
+    dead: list[FailedEntry]
     erased: int
     """Entries that are dropped because their device is to be forgotten."""
 

@@ -6,11 +6,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from services.backbone import names
+from services.backbone.dead_letters import encode_dead_letter
 from services.backbone.health import Heartbeat
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
 from services.backbone.logs import get_logger
 from services.backbone.queue import Claim, EventQueue, QueueError
-from services.kafkastore.core.entries import DeadLetter, dead_headers, dead_value, id_of
+from services.kafkastore.core.entries import FailedEntry, dead_letter, id_of
 from services.kafkastore.metrics import Metrics
 from services.kafkastore.settings import Settings
 from services.kafkastore.worker.attempt import Attempt, GiveUp, new_backoff
@@ -24,7 +25,7 @@ _LOOP_LIMIT_S = 30.0  # above the longest honest turn: one attempt to produce an
 _SLICE = 250  # entries prepared between two looks at the event loop, so that health answers meanwhile
 _DEAD_CUT_BYTES = 16_384  # what is kept of an entry that even the dead letters can't hold
 
-PrepareEntry = Callable[[bytes, int, frozenset[bytes]], Record | DeadLetter | None]
+PrepareEntry = Callable[[bytes, int, frozenset[bytes]], Record | FailedEntry | None]
 """Turns an entry, at a time in ms since 1970, into what is to be written; None when its device is among those that are
 to be forgotten. Never raises."""
 
@@ -166,7 +167,7 @@ class Drain:
         # The dead first: were their topic away, the events would be written again at each try.
         await self._write_dead_letters(dead, attempt)
         too_large = await self._write(names.EVENTS_TOPIC, records, attempt)
-        unfit = [DeadLetter(origins[at], "produce", "record is too large for the topic") for at in too_large]
+        unfit = [FailedEntry(origins[at], "produce", "record is too large for the topic") for at in too_large]
         await self._write_dead_letters(unfit, attempt)
         dead += unfit
         produced = len(records) - len(too_large)
@@ -192,7 +193,7 @@ class Drain:
         """Enrich and encode; sorts out the entries that never become a record and those that are to be forgotten."""
         records: list[Record] = []
         origins: list[bytes] = []
-        dead: list[DeadLetter] = []
+        dead: list[FailedEntry] = []
         erased = 0
         with self._metrics.enrich_seconds.time():
             for begin in range(0, len(entries), _SLICE):
@@ -209,26 +210,15 @@ class Drain:
                 await asyncio.sleep(0)
         return Prepared(records, origins, dead, erased)
 
-    async def _write_dead_letters(self, dead: Sequence[DeadLetter], attempt: Attempt) -> None:
+    async def _write_dead_letters(self, dead: Sequence[FailedEntry], attempt: Attempt) -> None:
         """Write the dead letters; what is too large even for them is cut, and its reason says so."""
         if not dead:
             return
-        now_ms = _now_ms()
-
-        def record(letter: DeadLetter, value: bytes) -> Record:
-            return Record(value, None, dead_headers(letter, now_ms=now_ms, attempt=attempt.number), now_ms)
-
-        values = [dead_value(letter.entry, self._settings.ip_mode) for letter in dead]
-        records = [record(letter, value) for letter, value in zip(dead, values, strict=True)]
-        too_large = await self._write(names.DEAD_LETTER_TOPIC, records, attempt)
+        ip_mode, now_ms = self._settings.ip_mode, _now_ms()
+        letters = [dead_letter(failed, ip_mode=ip_mode, time_ms=now_ms, attempt=attempt.number) for failed in dead]
+        too_large = await self._write(names.DEAD_LETTER_TOPIC, list(map(encode_dead_letter, letters)), attempt)
         if too_large:
-            cut = [
-                record(
-                    dead[at]._replace(reason=f"{dead[at].reason} (cut from {len(values[at])} bytes)"),
-                    values[at][:_DEAD_CUT_BYTES],
-                )
-                for at in too_large
-            ]
+            cut = [encode_dead_letter(letters[at].truncate(_DEAD_CUT_BYTES)) for at in too_large]
             if await self._write(names.DEAD_LETTER_TOPIC, cut, attempt):
                 raise GiveUp(f"{names.DEAD_LETTER_TOPIC} takes not even {_DEAD_CUT_BYTES} bytes")
         for letter in dead:
@@ -255,7 +245,7 @@ class Drain:
                 await attempt.pause()
 
     async def _confirm(
-        self, claim: Claim, *, produced: int, dead: Sequence[DeadLetter], erased: int, attempt: Attempt
+        self, claim: Claim, *, produced: int, dead: Sequence[FailedEntry], erased: int, attempt: Attempt
     ) -> None:
         unheard = False
         while True:

@@ -16,7 +16,7 @@ from services.backbone.logs import get_logger
 from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server
 from services.backbone.queue import EventQueue, EvictionAllowed, QueueError, refuse_eviction
 from services.backbone.redis import connect
-from services.kafkastore.core.entries import DeadLetter, prepare
+from services.kafkastore.core.entries import FailedEntry, prepare
 from services.kafkastore.lookups import DeviceLookup, PlaceLookup
 from services.kafkastore.metrics import Metrics
 from services.kafkastore.settings import Settings
@@ -58,7 +58,7 @@ async def _run(settings: Settings, stop: asyncio.Event) -> None:
         producer = await opened.enter_async_context(EventProducer(settings, request_timeout_s=_PRODUCE_TIMEOUT_S))
         instance = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
-        def prepare_entry(entry: bytes, now_ms: int, erased: frozenset[bytes]) -> Record | DeadLetter | None:
+        def prepare_entry(entry: bytes, now_ms: int, erased: frozenset[bytes]) -> Record | FailedEntry | None:
             return prepare(
                 entry,
                 now_ms=now_ms,

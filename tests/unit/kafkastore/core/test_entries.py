@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.backbone import names
+from services.backbone.dead_letters import DeadLetter
 from services.backbone.events import (
     Device,
     Event,
@@ -22,7 +23,7 @@ from services.backbone.events import (
     split_event,
     type_of_path,
 )
-from services.kafkastore.core.entries import DeadLetter, dead_headers, dead_value, encode, enrich, id_of, prepare
+from services.kafkastore.core.entries import FailedEntry, dead_letter, dead_value, encode, enrich, id_of, prepare
 from services.kafkastore.core.erasure import device_digest
 from services.kafkastore.settings import IpMode
 
@@ -62,7 +63,7 @@ RAW_EVENTS = st.builds(
 MODES = st.sampled_from(["truncated", "full", "none"])
 
 
-def prepared(entry: bytes, ip_mode: IpMode = "truncated") -> Record | DeadLetter:
+def prepared(entry: bytes, ip_mode: IpMode = "truncated") -> Record | FailedEntry:
     outcome = prepare(
         entry,
         now_ms=NOW_MS,
@@ -103,7 +104,7 @@ def test_every_golden_sample_becomes_exactly_its_record(sample: dict[str, Any]) 
 @given(RAW_EVENTS, MODES)
 def test_any_raw_event_becomes_an_event_that_reads_the_same_or_a_dead_letter(raw: RawEvent, ip_mode: IpMode) -> None:
     message = prepared(encode_raw(raw), ip_mode)
-    if isinstance(message, DeadLetter):
+    if isinstance(message, FailedEntry):
         assert message.stage == "enrich"
         assert not 0 <= raw.received_at_ms < 2**53
         return
@@ -123,7 +124,7 @@ def test_any_raw_event_becomes_an_event_that_reads_the_same_or_a_dead_letter(raw
 @given(st.binary() | st.binary().map(lambda tail: b"\x01" + tail))
 def test_no_bytes_raise(entry: bytes) -> None:
     outcome = prepared(entry)
-    assert isinstance(outcome, DeadLetter)
+    assert isinstance(outcome, FailedEntry)
     assert outcome.entry == entry
     assert outcome.stage == "decode"
     assert len(dead_value(entry, "truncated")) == len(entry)
@@ -146,7 +147,7 @@ def test_a_value_that_no_encoder_takes_is_dead_at_encoding() -> None:
     outcome = prepare(
         encode_raw(RAW), now_ms=NOW_MS, ip_mode="full", locate=lambda _: Place("\ud800"), classify=lambda _: Device()
     )
-    assert isinstance(outcome, DeadLetter)
+    assert isinstance(outcome, FailedEntry)
     assert (outcome.stage, outcome.reason[:20]) == ("encode", "UnicodeEncodeError: ")
 
 
@@ -155,14 +156,14 @@ def test_the_words_of_an_error_hold_no_address() -> None:
         raise ValueError(f"{address} is not in 2a00:1450:4001:80e::/64")
 
     outcome = prepare(encode_raw(RAW), now_ms=NOW_MS, ip_mode="truncated", locate=broken, classify=lambda _: Device())
-    assert outcome == DeadLetter(
+    assert outcome == FailedEntry(
         encode_raw(RAW), "enrich", "ValueError: 83.149.9.000 is not in 2a00:1450:4001:000::/64"
     )
 
 
 @pytest.mark.parametrize("query", [b"di=d-7", b"a=1&di=d%2D7&di=other", b"d%69=d-7"])
 def test_an_entry_of_a_forgotten_device_becomes_nothing(query: bytes) -> None:
-    def outcome(raw: RawEvent) -> Record | DeadLetter | None:
+    def outcome(raw: RawEvent) -> Record | FailedEntry | None:
         return prepare(
             encode_raw(raw),
             now_ms=NOW_MS,
@@ -182,7 +183,7 @@ def test_an_entry_of_a_forgotten_device_becomes_nothing(query: bytes) -> None:
 def test_an_entry_with_text_that_is_not_utf8_is_dead() -> None:
     entry = encode_raw(RAW).replace(b"\xa2e1", b"\xa2\xff\xfe")
     outcome = prepared(entry)
-    assert isinstance(outcome, DeadLetter)
+    assert isinstance(outcome, FailedEntry)
     assert outcome.stage == "decode"
 
 
@@ -191,7 +192,7 @@ def test_a_lookup_that_breaks_on_an_entry_costs_only_that_entry() -> None:
         raise RecursionError("deep")
 
     outcome = prepare(encode_raw(RAW), now_ms=NOW_MS, ip_mode="full", locate=lambda _: Place(), classify=broken)
-    assert outcome == DeadLetter(encode_raw(RAW), "enrich", "RecursionError: deep")
+    assert outcome == FailedEntry(encode_raw(RAW), "enrich", "RecursionError: deep")
 
 
 def event(**changes: Any) -> Event:
@@ -232,9 +233,9 @@ def test_a_dead_letter_keeps_no_more_of_the_address_than_the_topic(mode: IpMode,
     assert kept == msgspec.structs.replace(RAW, address=left)
 
 
-def test_a_dead_letter_says_why_where_when_and_at_which_attempt() -> None:
-    headers = dict(dead_headers(DeadLetter(b"", "decode", "unknown \ud800"), now_ms=NOW_MS, attempt=3))
-    assert headers == {"reason": b"unknown ?", "stage": b"decode", "time": b"1764000000120", "attempt": b"3"}
+def test_dead_letter_holds_the_masked_entry_and_the_failure() -> None:
+    letter = dead_letter(FailedEntry(b"from 81.2.69.142", "decode", "why"), ip_mode="truncated", time_ms=1, attempt=3)
+    assert letter == DeadLetter(b"from 81.2.69.000", "decode", "why", 1, 3)
 
 
 @pytest.mark.parametrize("sample", TRACKED, ids=lambda sample: sample["name"])

@@ -17,7 +17,7 @@ from services.backbone import names
 from services.backbone.events import RawEvent, encode_raw
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
 from services.backbone.queue import Claim, EventQueue, EvictionAllowed, Ledger, refuse_eviction
-from services.kafkastore.core.entries import DeadLetter
+from services.kafkastore.core.entries import FailedEntry
 from services.kafkastore.metrics import Metrics
 from services.kafkastore.settings import Settings
 from services.kafkastore.worker.batch import Batch
@@ -96,11 +96,11 @@ class Scene:
         await until(steady)
 
 
-def prepare(entry: bytes, now_ms: int, erased: frozenset[bytes]) -> Record | DeadLetter | None:
+def prepare(entry: bytes, now_ms: int, erased: frozenset[bytes]) -> Record | FailedEntry | None:
     if entry in erased:
         return None
     if b"poison" in entry:
-        return DeadLetter(entry, "decode", "poison")
+        return FailedEntry(entry, "decode", "poison")
     return Record(entry, None, (), now_ms)
 
 
