@@ -5,7 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.develop.localstack.redis import LocalRedis
-from tests.contract.kafkastore_bench import dead_letters, doom, events, kafkastore, queue, redis_beside_the_tracker
+from tests.contract.kafkastore_bench import (
+    dead_letters,
+    doom,
+    events,
+    kafkastore,
+    queue,
+    redis_beside_the_tracker,
+)
 from tests.contract.tracker_process import Tracker
 
 # Fixtures of the tests of kafkastore, which are found here.

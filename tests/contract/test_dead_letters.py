@@ -13,6 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaKind
 from deploy.develop.localstack.redis import LocalRedis
+from deploy.operate.queue_admin import QueueAdmin
 from services.backbone import names
 from services.backbone.events import encode_raw
 from services.backbone.queue import EventQueue, Ledger
@@ -99,7 +100,7 @@ async def test_the_record_that_the_topic_was_too_small_for_is_replayed_once_it_i
 
 
 async def test_a_replay_that_is_interrupted_goes_on_where_it_ended(
-    operator: Operator, kafkastore: Kafkastore, queue: EventQueue
+    operator: Operator, kafkastore: Kafkastore, queue: EventQueue, admin: QueueAdmin
 ) -> None:
     poison = [encode_raw(raw_event(f"late-{n}", received_at_ms=-1)) for n in range(300)]
     await queue.push(poison)
@@ -122,7 +123,7 @@ async def test_a_replay_that_is_interrupted_goes_on_where_it_ended(
     again = await operator.command("dead.replay").run()
     assert again.code == 0
     assert f"{300 - ledger.listed} put back into the queue" in again.text
-    assert sorted([entry async for entry in queue.waiting()]) == sorted(poison)
+    assert sorted([entry async for entry in admin.waiting()]) == sorted(poison)
     assert await queue.ledger() == Ledger(accepted=300, listed=300)
 
 

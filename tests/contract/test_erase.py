@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.redis import LocalRedis
+from deploy.operate.queue_admin import QueueAdmin
 from services.backbone import names
 from services.backbone.events import encode_raw
 from services.backbone.queue import EventQueue, Ledger
@@ -77,7 +78,7 @@ async def test_a_forgotten_device_leaves_nothing_behind_but_what_the_command_nam
         assert after == before
     assert "2 entries removed from the queue in Redis" in said.text
     assert "until its retention" in said.text
-    assert [entry async for entry in queue.waiting()] == [waiting[0], waiting[3]]
+    assert [entry async for entry in QueueAdmin(redis).waiting()] == [waiting[0], waiting[3]]
     assert await queue.ledger() == Ledger(accepted=7, produced=1, dead=4, listed=2, erased=2)
     files = [path for path in redis_beside_the_tracker.process.cwd.rglob("*") if path.is_file()]
     assert any(b"someone-4712" in path.read_bytes() for path in files)
@@ -116,7 +117,7 @@ async def test_it_waits_for_batches_that_were_claimed_before_and_takes_back_thos
         # Where letters can't be deleted, those of the test before are there still.
         assert said.code == (0 if local_stack.kafka.kind == "apache" else 1), said.text
         assert "1 entries removed from the queue in Redis" in said.text
-        assert [entry async for entry in dead.waiting()] == [theirs]
+        assert [entry async for entry in QueueAdmin(redis).waiting()] == [theirs]
         assert await dead.ledger() == Ledger(accepted=1, listed=1, erased=1)
 
 

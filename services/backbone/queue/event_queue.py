@@ -13,7 +13,7 @@ no client clock matters and no lock can stick. What an instance held when it die
 list, in its old order, once its lease has run out.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
@@ -29,8 +29,6 @@ happened or not. Trying again is safe: a claim that went unheard comes back when
 
 _PRODUCER_KEPT_S: Final = 86_400
 """How long Redis remembers a pusher that is silent: what it can't confirm is sent again within that time."""
-_REPLAYED_KEPT_MS: Final = 90 * 86_400_000
-"""How long a replayed dead letter is remembered: longer than its topic keeps it."""
 
 
 class Claim(NamedTuple):
@@ -82,21 +80,20 @@ class EventQueue:
         self._renew_script = redis.register_script(scripts.RENEW)
         self._give_back_script = redis.register_script(scripts.GIVE_BACK)
         self._ledger_script = redis.register_script(scripts.LEDGER_SUMS)
-        self._remove_script = redis.register_script(scripts.REMOVE)
-        self._requeue_script = redis.register_script(scripts.REQUEUE)
 
     async def push(
-        self, entries: Sequence[bytes], *, producer_id: str = "", number: int = 0, timeout_s: float | None = None
+        self, entries: Sequence[bytes], *, producer_id: str = "", sequence: int = 0, timeout_s: float | None = None
     ) -> bool:
         """Append entries to the list, all or none; when it returns, Redis has confirmed them.
 
         Gives up after `timeout_s`, or the client's own limit where that is shorter.
 
-        With a `number`, from 1 on, it returns False and has no effect when Redis has taken this or a higher number of
-        this pusher: so a push whose answer was lost may be sent again, within a day, and is never there twice.
+        With a `sequence` (from 1), a push has no effect and returns False when Redis has taken this or a higher
+        sequence of the same producer. So a push whose response was lost can be sent again within a day, and its entries
+        are stored once.
         """
         keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.producer_key(producer_id))
-        return bool(await self._push_wire.run(keys, (number, _PRODUCER_KEPT_S, *entries), timeout_s=timeout_s))
+        return bool(await self._push_wire.run(keys, (sequence, _PRODUCER_KEPT_S, *entries), timeout_s=timeout_s))
 
     async def claim(self, *, limit: int, max_bytes: int, wait_s: float) -> Claim | None:
         """Take up to `limit` entries off the head of the list; the one that reaches `max_bytes` is the last.
@@ -141,54 +138,17 @@ class EventQueue:
         keys = (names.RAW_EVENTS_LIST, names.CLAIM_LEASES, names.LEDGER)
         return Ledger(*await self._ledger_script(keys=keys))
 
-    async def claims(self) -> frozenset[str]:
-        """Return the keys of the claims that are held now."""
-        held: Any = await self._redis.zrange(names.CLAIM_LEASES, 0, -1)
-        return frozenset(key.decode() for key in held)
-
-    async def waiting(self, *, chunk: int = 1000) -> AsyncIterator[bytes]:
-        """Yield the entries of the list, from its head, and leave them there.
-
-        What is claimed meanwhile moves the rest up, so that entries may be passed over; none comes that is not there.
-        """
-        begin = 0
-        while True:
-            entries: Any = await self._redis.lrange(names.RAW_EVENTS_LIST, begin, begin + chunk - 1)
-            if not entries:
-                return
-            for entry in entries:
-                yield entry
-            begin += chunk
-
-    async def erase(self, device: bytes) -> None:
-        """Have entries of a device, named by its digest, dropped by whoever claims them from now on."""
-        await self._redis.sadd(names.ERASED_DEVICES, device)
-
     async def erased(self) -> frozenset[bytes]:
         """Return the digests of the devices whose entries are to be dropped. Their number is in each Claim."""
         digests: Any = await self._redis.smembers(names.ERASED_DEVICES)
         return frozenset(digests)
 
-    async def remove(self, entries: Sequence[bytes]) -> int:
-        """Take entries that are to be forgotten off the list; returns how many were still there."""
-        if not entries:
-            return 0
-        return int(await self._remove_script(keys=(names.RAW_EVENTS_LIST, names.LEDGER), args=entries))
+    async def check_writable(self) -> None:
+        """Write to Redis without changing anything. Raises QueueError when Redis rejects writes.
 
-    async def requeue(self, entry: bytes, *, letter: bytes) -> bool:
-        """Put the entry of a dead letter, named by its digest, back into the list; False when it was put back before.
-
-        The ledger counts the entry as waiting again instead of dead.
+        A replica, and a Redis without memory or disk space, respond to reads but reject writes.
         """
-        keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.REPLAYED_DEAD_LETTERS)
-        return bool(await self._requeue_script(keys=keys, args=(entry, letter, _REPLAYED_KEPT_MS)))
-
-    async def requeued(self, dead_letters: Sequence[bytes]) -> list[bool]:
-        """Tell of each dead letter, named by its digest, whether it was put back."""
-        if not dead_letters:
-            return []
-        marks: Any = dead_letters  # the client's types know text alone
-        return [score is not None for score in await self._redis.zmscore(names.REPLAYED_DEAD_LETTERS, marks)]
+        await self._redis.hincrby(names.LEDGER, "accepted", 0)
 
     async def _anything_within(self, wait_s: float) -> bool:
         """Sleep in Redis until the list holds something. Moves the head onto itself: only a claim takes entries."""

@@ -7,13 +7,13 @@ _CHUNK: Final = 256
 
 PUSH = """
 local list, ledger, producer = KEYS[1], KEYS[2], KEYS[3]
-local number, kept_s, entries = tonumber(ARGV[1]), ARGV[2], #ARGV - 2
-if number > 0 and number <= tonumber(redis.call('GET', producer) or 0) then return 0 end
+local sequence, kept_s, entries = tonumber(ARGV[1]), ARGV[2], #ARGV - 2
+if sequence > 0 and sequence <= tonumber(redis.call('GET', producer) or 0) then return 0 end
 for first = 3, #ARGV, %(chunk)d do
   redis.call('RPUSH', list, unpack(ARGV, first, math.min(first + %(chunk)d - 1, #ARGV)))
 end
 redis.call('HINCRBY', ledger, 'accepted', entries)
-if number > 0 then redis.call('SET', producer, ARGV[1], 'EX', kept_s) end
+if sequence > 0 then redis.call('SET', producer, ARGV[1], 'EX', kept_s) end
 return 1
 """ % {"chunk": _CHUNK}  # noqa: UP031 - Lua is full of braces
 
@@ -123,4 +123,11 @@ if redis.call('ZADD', replayed, 'NX', now_ms, letter) == 0 then return 0 end
 redis.call('RPUSH', list, entry)
 redis.call('HINCRBY', ledger, 'dead', -1)
 return 1
+"""
+
+MARK_REPLAYED = """
+local now = redis.call('TIME')
+local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+for _, letter in ipairs(ARGV) do redis.call('ZADD', KEYS[1], 'NX', now_ms, letter) end
+return #ARGV
 """

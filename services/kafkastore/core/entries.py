@@ -8,6 +8,7 @@ import msgspec
 from services.backbone import names
 from services.backbone.addresses import erase_address, own_address
 from services.backbone.dead_letters import DeadLetter
+from services.backbone.erasure import device_of, is_erased
 from services.backbone.events import (
     EVENT_FORMAT_VERSION,
     Device,
@@ -23,7 +24,6 @@ from services.backbone.events import (
     type_of_path,
 )
 from services.kafkastore.core.addresses import hex_address, mask_lookalikes, mask_text, mask_undecodable
-from services.kafkastore.core.erasure import device_of, is_erased
 from services.kafkastore.settings import IpMode
 
 Stage = Literal["decode", "enrich", "encode", "produce"]

@@ -20,7 +20,6 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.backbone import names
 from services.backbone.backoff import Backoff
 from services.backbone.logs import get_logger
 from services.backbone.queue import EventQueue, EvictionAllowed, refuse_eviction
@@ -207,7 +206,7 @@ class EventStore:
 
     async def _write_nothing(self) -> None:
         await self._make_sure_nothing_is_evicted()
-        await self._redis.hincrby(names.LEDGER, "accepted", 0)
+        await self._queue.check_writable()
 
     async def _make_sure_nothing_is_evicted(self) -> None:
         """Ask a Redis once, and again after it was away: it may be another one. Readiness asks again, too."""
@@ -289,7 +288,7 @@ class EventStore:
             if not self._evicts_nothing:
                 async with asyncio.timeout(timeout_s):
                     await self._make_sure_nothing_is_evicted()
-            await self._queue.push(entries, producer_id=self._producer_id, number=self._number, timeout_s=timeout_s)
+            await self._queue.push(entries, producer_id=self._producer_id, sequence=self._number, timeout_s=timeout_s)
         except BaseException:  # a cancellation as well
             self._metrics.push_failures.inc()
             self._evicts_nothing = False
@@ -341,7 +340,7 @@ class EventStore:
             for record in records:
                 push = record.push
                 await self._make_sure_nothing_is_evicted()
-                await self._queue.push(push.entries, producer_id=push.producer_id, number=push.number)
+                await self._queue.push(push.entries, producer_id=push.producer_id, sequence=push.number)
                 spool.acknowledge(record)
                 self._metrics.replayed.inc(len(push.entries))
                 self._mark_redis_up()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from services.backbone import names
 from services.backbone.dead_letters import DeadLetter
+from services.backbone.erasure import device_digest
 from services.backbone.events import (
     Device,
     Event,
@@ -24,7 +25,6 @@ from services.backbone.events import (
     type_of_path,
 )
 from services.kafkastore.core.entries import FailedEntry, dead_letter, dead_value, encode, enrich, id_of, prepare
-from services.kafkastore.core.erasure import device_digest
 from services.kafkastore.settings import IpMode
 
 NOW_MS = 1_764_000_000_120

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from deploy.develop.localstack.redis import LocalRedis
+from deploy.operate.queue_admin import QueueAdmin
 from services.backbone import names
 from services.backbone.events import RawEvent, encode_raw
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
@@ -312,7 +313,7 @@ async def test_a_device_to_be_forgotten_is_dropped_from_the_next_claim_on_and_th
     async with scene.running():
         await scene.wait_until_steady()
         assert reads == 0
-        await scene.other.erase(b"a")
+        await QueueAdmin(redis).erase(b"a")
         await scene.queue.push([b"a", b"c", b"poison", b"a"])
         await scene.wait_until_steady()
         await scene.queue.push([b"a", b"d"])
@@ -383,12 +384,12 @@ async def test_what_is_given_back_keeps_its_order(redis: Redis) -> None:
     async with scene.running():
 
         async def two_are_in_hand() -> bool:
-            return len(await scene.queue.claims()) == 2
+            return len(await QueueAdmin(redis).claims()) == 2
 
         await until(two_are_in_hand)
     ledger = await scene.queue.ledger()
     assert (ledger.waiting, ledger.claimed) == (35, 0)
-    assert [entry async for entry in scene.queue.waiting()] == entries
+    assert [entry async for entry in QueueAdmin(redis).waiting()] == entries
 
 
 async def test_each_dead_letter_is_said_with_its_id_and_nothing_of_its_person(redis: Redis) -> None:

@@ -284,7 +284,7 @@ async def test_direct_pushes_never_make_a_spooled_one_look_done(scene: Scene, mo
             raise RedisError("away")
         if (producer_id, number) in lost and not hold.is_set():
             raise RedisError("not yet")
-        return await push(queue, entries, producer_id=producer_id, number=number, **limit)
+        return await push(queue, entries, producer_id=producer_id, sequence=sequence, **limit)
 
     monkeypatch.setattr(EventQueue, "push", push_unless_lost)
     await scene.store.store([b"waits"])
