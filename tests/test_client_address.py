@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.backbone.dead_letters import encode_dead_letter
-from services.backbone.events import Device, Place, RawEvent, Record, encode_raw
+from services.backbone.events import Device, Location, RawEvent, Record, encode_raw
 from services.kafkastore.core.entries import FailedEntry, dead_letter, dead_value, id_of, prepare
 from services.kafkastore.lookups import DeviceLookup
 from services.kafkastore.settings import IpMode
@@ -191,7 +191,7 @@ def written(event: RawEvent, mode: IpMode) -> list[bytes]:
         entry,
         now_ms=NOW_MS,
         ip_mode=mode,
-        locate=lambda _: Place(),
+        locate=lambda _: Location(),
         classify=DEVICES.classify if mode != "none" else lambda _: Device(),
     )
     if isinstance(outcome, Record):

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from deploy.errors import OperatorError
 from services.backbone.dead_letters import dead_letter_digest, decode_dead_letter, is_truncated, payload_digest
 from services.backbone.events import InvalidEvent, decode_raw, type_of_path
-from services.backbone.kafka import Batch, KafkaUnavailable, OffsetGone, Record, TopicReader
+from services.backbone.kafka import KafkaUnavailable, OffsetGone, Record, RecordBatch, TopicReader
 
 _POLL_S: Final = 0.5
 _STALL_LIMIT_S: Final = 20.0
@@ -133,7 +133,7 @@ async def read_dead_letters(
 
 async def _batches(
     reader: TopicReader, end_offsets: Mapping[int, int], *, exact: bool
-) -> AsyncIterator[tuple[int, Batch]]:
+) -> AsyncIterator[tuple[int, RecordBatch]]:
     """Poll until the end offsets are reached.
 
     Unless they are `exact`, poll until no record arrives: some brokers (Tansu) report end offsets that are too low.

@@ -5,9 +5,10 @@ import time
 from pathlib import Path
 
 from deploy.develop.localstack import LocalStack
-from services.backbone.events import decode_event, decode_raw, encode_raw
+from services.backbone.events import decode_raw, encode_raw
 from services.backbone.queue import EventQueue
 from tests.contract.kafkastore_bench import Kafkastore, Topic, entries, raw_event, readiness, steady, until
+from tests.decoding import decode_event
 
 
 async def test_entries_become_events_in_the_three_field_format(
@@ -112,7 +113,7 @@ async def test_no_more_of_an_address_reaches_kafka_than_the_mode_allows(
     await steady(queue, produced=1, dead=1)
     [record] = await events.records()
     assert decode_event(record.value).address == ""
-    assert decode_event(record.value).place.country == "RU"
+    assert decode_event(record.value).location.country == "RU"
     assert record.key is None
     [letter] = await dead_letters.records()
     assert decode_raw(letter.value).address == ""
@@ -137,7 +138,9 @@ async def test_without_a_city_database_events_flow_and_readiness_says_so(
     await until(loaded, "the database is picked up")
     await queue.push([encode_raw(raw_event("after"))])
     await steady(queue, produced=2)
-    places = {event.id: event.place.country for event in map(decode_event, [r.value for r in await events.records()])}
+    places = {
+        event.id: event.location.country for event in map(decode_event, [r.value for r in await events.records()])
+    }
     assert places == {"before": "XX", "after": "RU"}
 
 

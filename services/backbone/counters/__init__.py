@@ -18,11 +18,11 @@ from services.backbone.counters.positions import Positions, parse_positions, pos
 from services.backbone.counters.store import (
     OTHER_LABEL,
     PROGRESS_FIELDS,
+    ApplyResult,
     CounterStore,
     CounterStoreError,
     Description,
     IdWindow,
-    Outcome,
     Progress,
     Update,
 )
@@ -30,11 +30,11 @@ from services.backbone.counters.store import (
 __all__ = [
     "OTHER_LABEL",
     "PROGRESS_FIELDS",
+    "ApplyResult",
     "CounterStore",
     "CounterStoreError",
     "Description",
     "IdWindow",
-    "Outcome",
     "Positions",
     "Progress",
     "Update",

@@ -62,7 +62,7 @@ class IdWindow(NamedTuple):
     ids: int = 1_000_000
 
 
-class Outcome(NamedTuple):
+class ApplyResult(NamedTuple):
     """What became of updates. Those of partitions that are named in neither field were applied."""
 
     refused: set[int]
@@ -158,7 +158,7 @@ class CounterStore:
 
     async def apply(
         self, counter: str, updates: Sequence[Update], *, max_labels: int, window: IdWindow = _DEFAULT_WINDOW
-    ) -> Outcome:
+    ) -> ApplyResult:
         """Add what batches hold, each in one atomic step; all in one round trip.
 
         An update that does not begin at the stored position, or that holds an id which is known, also from an update
@@ -181,7 +181,7 @@ class CounterStore:
                 labels = (part for label_and_count in update.counts.items() for part in label_and_count)
                 await self._apply_script(keys=keys, args=(*place, *bounds, *sums, *labels), client=pipeline)
             responses = await pipeline.execute()
-        outcome = Outcome(set(), {})
+        outcome = ApplyResult(set(), {})
         for update, response in zip(updates, responses, strict=True):
             if isinstance(response, list):
                 outcome.duplicates[update.partition] = response

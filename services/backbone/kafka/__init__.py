@@ -6,7 +6,7 @@ Delivery promise: `EventProducer.produce` returns once every record is acknowled
 """
 
 from services.backbone.events import Record
-from services.backbone.kafka.consumer import Batch, EventConsumer, Position
+from services.backbone.kafka.consumer import EventConsumer, Position, RecordBatch
 from services.backbone.kafka.errors import KafkaUnavailable, OffsetGone
 from services.backbone.kafka.identity import Topic
 from services.backbone.kafka.producer import EventProducer
@@ -22,13 +22,13 @@ from services.backbone.kafka.topics import (
 )
 
 __all__ = [
-    "Batch",
     "EventConsumer",
     "EventProducer",
     "KafkaUnavailable",
     "OffsetGone",
     "Position",
     "Record",
+    "RecordBatch",
     "Topic",
     "TopicOffsets",
     "TopicPlan",

@@ -18,7 +18,7 @@ Position = int | None
 """Where to begin in a partition: an offset, or None for the first one that the topic still holds."""
 
 
-class Batch(NamedTuple):
+class RecordBatch(NamedTuple):
     """Records of one partition, without a hole before or between them that the topic does not have itself."""
 
     first_offset: int
@@ -56,7 +56,7 @@ class EventConsumer:
         self._rebalancing = False  # the client tells the old assignment until it has the new one
         self._next: dict[int, int] = {}  # the offset that the next batch begins at, of each partition that has a place
         self._gaps: dict[int, int] = {}  # where records were missing, once; a second time they are really not there
-        self._pending: asyncio.Task[dict[int, Batch]] | None = None
+        self._pending: asyncio.Task[dict[int, RecordBatch]] | None = None
         self._committing: asyncio.Task[None] | None = None
         self._client = AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap_servers,
@@ -88,7 +88,7 @@ class EventConsumer:
         """Leave the group, so that others take over at once."""
         await self._leave()
 
-    async def poll(self, *, wait_s: float) -> dict[int, Batch]:
+    async def poll(self, *, wait_s: float) -> dict[int, RecordBatch]:
         """Return the records that came, by partition, in order; empty after `wait_s` without any.
 
         Raises OffsetGone when a position is outside what the topic holds, KafkaUnavailable on other failures.
@@ -213,7 +213,7 @@ class EventConsumer:
         self._next.clear()
         self._gaps.clear()
 
-    async def _fetched(self, wait_s: float) -> dict[int, Batch]:
+    async def _fetched(self, wait_s: float) -> dict[int, RecordBatch]:
         # The client waits out a rebalance whatever time limit it is given, and a fetch that is cancelled loses what it
         # has taken already. So the fetch is a task: one that is late is waited for again at the next poll.
         if self._pending is None:
@@ -224,12 +224,12 @@ class EventConsumer:
         pending, self._pending = self._pending, None
         return pending.result()
 
-    async def _fetch(self, wait_s: float) -> dict[int, Batch]:
+    async def _fetch(self, wait_s: float) -> dict[int, RecordBatch]:
         fetched = await self._client.getmany(timeout_ms=int(wait_s * 1000), max_records=self._max_poll_events)
         batches = {tp.partition: self._batch(tp.partition, records) for tp, records in fetched.items() if records}
         return {partition: batch for partition, batch in batches.items() if batch is not None}
 
-    def _batch(self, partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> Batch | None:
+    def _batch(self, partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> RecordBatch | None:
         """Accept records that begin where the partition goes on; None, and a new place, for any others.
 
         After a rebalance the client may begin at what the group has committed, before it is told where to begin.
@@ -244,7 +244,7 @@ class EventConsumer:
             return None
         self._gaps.pop(partition, None)
         self._next[partition] = records[-1].offset + 1
-        return Batch(first, records[-1].offset + 1, records)
+        return RecordBatch(first, records[-1].offset + 1, records)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from services.backbone.kafka.consumer import Batch
+from services.backbone.kafka.consumer import RecordBatch
 from services.backbone.kafka.errors import (
     RESPONSE_LIMIT_S,
     KafkaUnavailable,
@@ -121,7 +121,7 @@ class TopicReader:
         seen = {tp.partition: self._client.highwater(tp) for tp in self._partitions if tp.partition in self._next}
         return {partition: end for partition, end in seen.items() if end is not None}
 
-    async def poll(self, *, wait_s: float) -> dict[int, Batch]:
+    async def poll(self, *, wait_s: float) -> dict[int, RecordBatch]:
         """Return the records that came, by partition, in order; empty after `wait_s` without any.
 
         Raises OffsetGone when a position is outside what the topic holds, KafkaUnavailable on other failures: also when
@@ -140,13 +140,13 @@ class TopicReader:
             raise unavailable(error) from error
         if fetched:
             self._heard_s = time.monotonic()
-        batches: dict[int, Batch] = {}
+        batches: dict[int, RecordBatch] = {}
         for tp, records in fetched.items():
             first = self._next[tp.partition]
             wanted = records if not records or records[0].offset >= first else [r for r in records if r.offset >= first]
             if wanted:
                 self._next[tp.partition] = wanted[-1].offset + 1
-                batches[tp.partition] = Batch(first, wanted[-1].offset + 1, wanted)
+                batches[tp.partition] = RecordBatch(first, wanted[-1].offset + 1, wanted)
         return batches
 
     async def _skip_gaps(self) -> None:

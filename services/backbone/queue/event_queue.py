@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from services.backbone import names
 from services.backbone.queue import scripts
-from services.backbone.queue.wire import Wire
+from services.backbone.queue.script_runner import ScriptRunner
 
 QueueError = RedisError
 """Raised by every method when Redis does not answer in time or answers with an error. What was asked may then have
@@ -74,7 +74,7 @@ class EventQueue:
         self._instance = instance
         self._lease_ms = int(lease_s * 1000)
         self._claims_made = 0
-        self._push_wire = Wire(redis, scripts.PUSH)
+        self._push_runner = ScriptRunner(redis, scripts.PUSH)
         self._claim_script = redis.register_script(scripts.CLAIM)
         self._confirm_script = redis.register_script(scripts.CONFIRM)
         self._renew_script = redis.register_script(scripts.RENEW)
@@ -93,7 +93,7 @@ class EventQueue:
         are stored once.
         """
         keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.producer_key(producer_id))
-        return bool(await self._push_wire.run(keys, (sequence, _PRODUCER_KEPT_S, *entries), timeout_s=timeout_s))
+        return bool(await self._push_runner.run(keys, (sequence, _PRODUCER_KEPT_S, *entries), timeout_s=timeout_s))
 
     async def claim(self, *, limit: int, max_bytes: int, wait_s: float) -> Claim | None:
         """Take up to `limit` entries off the head of the list; the one that reaches `max_bytes` is the last.

@@ -13,7 +13,7 @@ from services.backbone import names
 from services.backbone.backoff import Backoff
 from services.backbone.counters import CounterStore, CounterStoreError, IdWindow, Update, position_error
 from services.backbone.health import Heartbeat
-from services.backbone.kafka import Batch, EventConsumer, KafkaUnavailable, OffsetGone
+from services.backbone.kafka import EventConsumer, KafkaUnavailable, OffsetGone, RecordBatch
 from services.backbone.logs import get_logger
 from services.consumers.core import fold, ids_at
 from services.consumers.handlers import Handler
@@ -143,7 +143,7 @@ class StatisticsConsumer:
             self._observed_s = now_s
             await self._observe(kafka)
 
-    async def _write(self, kafka: EventConsumer, batches: Mapping[int, Batch]) -> None:
+    async def _write(self, kafka: EventConsumer, batches: Mapping[int, RecordBatch]) -> None:
         began_s = time.perf_counter()
         now_ms = time.time_ns() // 1_000_000
         refused: set[int] = set()
@@ -183,7 +183,7 @@ class StatisticsConsumer:
         if update.duplicates:
             log.debug("copies_dropped", **place, records=update.duplicates)
 
-    def _update(self, partition: int, batch: Batch, now_ms: int, known: set[bytes]) -> Update:
+    def _update(self, partition: int, batch: RecordBatch, now_ms: int, known: set[bytes]) -> Update:
         records = ((record.key, record.value, record.headers) for record in batch.records)
         folded = fold(records, self._handler.count, seen_at_ms=now_ms, known=known)
         # A record's timestamp is its time of receipt. One that lies ahead (a clock that was wrong) must not stick.

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from services.backbone import names
 from services.backbone.backoff import Backoff
-from services.backbone.kafka import Batch, KafkaUnavailable, OffsetGone, TopicReader
+from services.backbone.kafka import KafkaUnavailable, OffsetGone, RecordBatch, TopicReader
 from services.backbone.logs import get_logger
 from services.kafidx.core.activity import Activity
 from services.kafidx.core.events import LiveEvent, why_dead
@@ -209,7 +209,7 @@ class EventTopic:
                 self._spread(batches)
                 await asyncio.sleep(_GATHER_S)
 
-    def _spread(self, batches: Mapping[int, Batch]) -> None:
+    def _spread(self, batches: Mapping[int, RecordBatch]) -> None:
         events = _events(self._topic, batches)
         positions = {partition: batch.next_offset for partition, batch in batches.items()}
         self._next.update(positions)
@@ -299,7 +299,7 @@ class EventTopic:
             await asyncio.sleep(0)  # several may be reading their pasts, and the live end goes on
 
 
-def _events(topic: str, batches: Mapping[int, Batch]) -> Sequence[LiveEvent]:
+def _events(topic: str, batches: Mapping[int, RecordBatch]) -> Sequence[LiveEvent]:
     why = why_dead if topic == names.DEAD_LETTER_TOPIC else _not_dead
     return in_order(
         [

@@ -14,7 +14,7 @@ from services.backbone.events import (
     Device,
     Event,
     InvalidEvent,
-    Place,
+    Location,
     RawEvent,
     Record,
     decode_raw,
@@ -29,7 +29,7 @@ from services.kafkastore.settings import IpMode
 Stage = Literal["decode", "enrich", "encode", "produce"]
 """Where an entry failed."""
 
-Locate = Callable[[str], Place]
+Locate = Callable[[str], Location]
 Classify = Callable[[bytes], Device]
 
 _LONGEST_KEY: Final = 256  # a key is kept in caches; what a real device calls itself is far shorter
@@ -74,7 +74,7 @@ def prepare(  # noqa: PLR0913 - what an event is made of, each by its name
         return FailedEntry(entry, stage, _masked_reason(f"{kind}{error}", ip_mode)[:_LONGEST_REASON])
 
 
-def enrich(raw: RawEvent, place: Place, device: Device, *, now_ms: int, ip_mode: IpMode) -> Event:
+def enrich(raw: RawEvent, location: Location, device: Device, *, now_ms: int, ip_mode: IpMode) -> Event:
     """Put together what the tracker saw and what the lookups say. Raises InvalidEvent.
 
     Text that is not UTF-8 is kept as far as it can be read (U+FFFD for the rest).
@@ -90,7 +90,7 @@ def enrich(raw: RawEvent, place: Place, device: Device, *, now_ms: int, ip_mode:
         host=raw.host.decode("utf-8", "replace"),
         pod=raw.pod,
         address=hex_address(raw.address, ip_mode),
-        place=place,
+        location=location,
         device=device,
         referrer=raw.referrer.decode("utf-8", "replace"),
         client_time_ms=raw.client_time_ms,

@@ -1,4 +1,4 @@
-"""Batch: one claim in hand, from the claim until it is confirmed or given back."""
+"""ClaimedBatch: one claim in hand, from the claim until it is confirmed or given back."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ class Prepared(NamedTuple):
     """Entries that are dropped because their device is to be forgotten."""
 
 
-class Batch:
+class ClaimedBatch:
     """A claim in hand: its lease is renewed until it is ended. How long that can be is bounded by its attempt."""
 
     def __init__(self, queue: EventQueue, claim: Claim, attempt: Attempt, *, lease_s: float) -> None:

@@ -15,7 +15,7 @@ from services.kafkastore.core.entries import FailedEntry, dead_letter, id_of
 from services.kafkastore.metrics import Metrics
 from services.kafkastore.settings import Settings
 from services.kafkastore.worker.attempt import Attempt, GiveUp, new_backoff
-from services.kafkastore.worker.batch import Batch, Prepared
+from services.kafkastore.worker.batch import ClaimedBatch, Prepared
 
 log = get_logger(__name__)
 
@@ -69,20 +69,20 @@ class Drain:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Drain until `stop` is set; what is in hand is finished, or given back when this task is cancelled."""
-        batch: Batch | None = None
+        batch: ClaimedBatch | None = None
         while batch is not None or not stop.is_set():
             if batch is None:
                 batch = await self._next(stop)
             else:
                 batch = await self._ship_and_prepare(batch, stop)
 
-    async def _ship_and_prepare(self, batch: Batch, stop: asyncio.Event) -> Batch | None:
+    async def _ship_and_prepare(self, batch: ClaimedBatch, stop: asyncio.Event) -> ClaimedBatch | None:
         """Ship a batch; returns the next one, if that was prepared meanwhile.
 
         It is when this one was full: then more waits, and the time that Kafka takes would be idle. When less waits, a
         claim that is made later holds more.
         """
-        ahead: asyncio.Task[Batch | None] | None = None
+        ahead: asyncio.Task[ClaimedBatch | None] | None = None
         if self._is_full(batch) and not stop.is_set() and not self._is_reclaim_due():
             ahead = asyncio.create_task(self._next(stop))
         shipped = False
@@ -107,7 +107,7 @@ class Drain:
             batch.end()
             raise
 
-    async def _next(self, stop: asyncio.Event) -> Batch | None:
+    async def _next(self, stop: asyncio.Event) -> ClaimedBatch | None:
         """Claim and prepare a batch; None when nothing came, or Redis is away (then it has waited a little)."""
         self.heartbeat.beat()
         try:
@@ -132,7 +132,7 @@ class Drain:
             return None
         self._metrics.claimed.inc(len(claim.entries))
         self._metrics.batch_events.observe(len(claim.entries))
-        batch = Batch(self._queue, claim, Attempt(self._settings.hold_s, stop), lease_s=self._settings.lease_s)
+        batch = ClaimedBatch(self._queue, claim, Attempt(self._settings.hold_s, stop), lease_s=self._settings.lease_s)
         try:
             await self._read_erased(claim, batch.attempt)
             batch.prepared = await self._prepare(claim.entries)
@@ -143,7 +143,7 @@ class Drain:
             return None
         return batch
 
-    def _is_full(self, batch: Batch) -> bool:
+    def _is_full(self, batch: ClaimedBatch) -> bool:
         entries = batch.entries
         return len(entries) >= self._settings.batch_events or sum(map(len, entries)) >= self._settings.batch_bytes
 
@@ -160,7 +160,7 @@ class Drain:
             self._metrics.reclaimed.inc(entries)
             self._log.warning("claims_taken_back", entries=entries)
 
-    async def _ship(self, batch: Batch) -> None:
+    async def _ship(self, batch: ClaimedBatch) -> None:
         """Bring a batch to Kafka and confirm its claim. Raises GiveUp."""
         records, origins, dead, erased = batch.prepared
         attempt = batch.attempt
@@ -269,7 +269,7 @@ class Drain:
             self._metrics.dead.labels(stage=letter.stage).inc()
 
 
-async def _ended(ahead: asyncio.Task[Batch | None] | None) -> Batch | None:
+async def _ended(ahead: asyncio.Task[ClaimedBatch | None] | None) -> ClaimedBatch | None:
     """Cancel the preparation of a batch; returns the batch when it was ready all the same."""
     if ahead is None:
         return None

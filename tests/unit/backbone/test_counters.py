@@ -12,10 +12,10 @@ from redis.asyncio import Redis
 from services.backbone import names
 from services.backbone.counters import (
     OTHER_LABEL,
+    ApplyResult,
     CounterStore,
     Description,
     IdWindow,
-    Outcome,
     Positions,
     Progress,
     Update,
@@ -23,8 +23,8 @@ from services.backbone.counters import (
 )
 
 ROOMY = 1000
-APPLIED = Outcome(refused=set(), duplicates={})
-REFUSED = Outcome(refused={0}, duplicates={})
+APPLIED = ApplyResult(refused=set(), duplicates={})
+REFUSED = ApplyResult(refused={0}, duplicates={})
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ async def test_batch_with_an_id_that_was_counted_changes_nothing_and_says_where(
     await store.begin("c", 0, at=0)
     assert await store.apply("c", [with_ids([7, 8, 9])], max_labels=ROOMY) == APPLIED
     outcome = await store.apply("c", [with_ids([1, 8, 2, 7], first=3)], max_labels=ROOMY)
-    assert outcome == Outcome(set(), {0: [1, 3]})
+    assert outcome == ApplyResult(set(), {0: [1, 3]})
     assert await store.progress("c") == Progress(events=3)
     assert await store.positions("c") == {0: 3}
     # What stood beside the copies was not remembered either.
@@ -222,7 +222,7 @@ async def test_copies_are_known_in_other_partitions_and_within_one_round_trip(st
     for partition in range(3):
         await store.begin("c", partition, at=0)
     updates = [with_ids([1, 2]), with_ids([2, 3], partition=1), with_ids([4], partition=2)]
-    assert await store.apply("c", updates, max_labels=ROOMY) == Outcome(set(), {1: [0]})
+    assert await store.apply("c", updates, max_labels=ROOMY) == ApplyResult(set(), {1: [0]})
     assert await store.positions("c") == {0: 2, 1: 0, 2: 1}
 
 

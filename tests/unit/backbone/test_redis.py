@@ -9,7 +9,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from deploy.develop.localstack.redis import LocalRedis
-from services.backbone.counters import CounterStore, Outcome, Update
+from services.backbone.counters import ApplyResult, CounterStore, Update
 from services.backbone.redis import connect
 
 
@@ -62,7 +62,7 @@ async def test_first_commands_after_a_restart_succeed_when_resend_is_set(own_red
             own_redis.start()
             own_redis.wait_ready()
             # A pipeline of scripts, a transaction, a pipeline and a single command, each on a closed connection.
-            assert await store.apply("c", [update(first)], max_labels=10) == Outcome(set(), {})
+            assert await store.apply("c", [update(first)], max_labels=10) == ApplyResult(set(), {})
             assert await store.begin("c", 0, at=0) == first + 1
             async with client.pipeline(transaction=False) as pipeline:
                 pipeline.ping()

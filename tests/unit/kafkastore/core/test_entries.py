@@ -15,10 +15,9 @@ from services.backbone.erasure import device_digest
 from services.backbone.events import (
     Device,
     Event,
-    Place,
+    Location,
     RawEvent,
     Record,
-    decode_event,
     decode_raw,
     encode_raw,
     split_event,
@@ -26,6 +25,7 @@ from services.backbone.events import (
 )
 from services.kafkastore.core.entries import FailedEntry, dead_letter, dead_value, encode, enrich, id_of, prepare
 from services.kafkastore.settings import IpMode
+from tests.decoding import decode_event
 
 NOW_MS = 1_764_000_000_120
 SAMPLES: list[dict[str, Any]] = json.loads((Path(__file__).parents[3] / "examples/events.json").read_bytes())["samples"]
@@ -68,7 +68,7 @@ def prepared(entry: bytes, ip_mode: IpMode = "truncated") -> Record | FailedEntr
         entry,
         now_ms=NOW_MS,
         ip_mode=ip_mode,
-        locate=lambda _: Place("DE", "Köln & Umland"),
+        locate=lambda _: Location("DE", "Köln & Umland"),
         classify=lambda _: Device("phone", "A B", "Android", "9"),
     )
     assert outcome is not None
@@ -90,7 +90,7 @@ def test_every_golden_sample_becomes_exactly_its_record(sample: dict[str, Any]) 
         entry,
         now_ms=sample["now_ms"],
         ip_mode=sample["ip_mode"],
-        locate=lambda _: Place(**sample["place"]),
+        locate=lambda _: Location(**sample["location"]),
         classify=lambda _: Device(**sample["device"]),
     )
 
@@ -109,7 +109,7 @@ def test_any_raw_event_becomes_an_event_that_reads_the_same_or_a_dead_letter(raw
         assert not 0 <= raw.received_at_ms < 2**53
         return
     event = enrich(
-        raw, Place("DE", "Köln & Umland"), Device("phone", "A B", "Android", "9"), now_ms=NOW_MS, ip_mode=ip_mode
+        raw, Location("DE", "Köln & Umland"), Device("phone", "A B", "Android", "9"), now_ms=NOW_MS, ip_mode=ip_mode
     )
     assert decode_event(message.value) == event
     assert event.type == type_of_path(raw.path)
@@ -145,14 +145,14 @@ def test_an_entry_that_can_not_be_read_keeps_no_more_of_the_address_either(
 
 def test_a_value_that_no_encoder_takes_is_dead_at_encoding() -> None:
     outcome = prepare(
-        encode_raw(RAW), now_ms=NOW_MS, ip_mode="full", locate=lambda _: Place("\ud800"), classify=lambda _: Device()
+        encode_raw(RAW), now_ms=NOW_MS, ip_mode="full", locate=lambda _: Location("\ud800"), classify=lambda _: Device()
     )
     assert isinstance(outcome, FailedEntry)
     assert (outcome.stage, outcome.reason[:20]) == ("encode", "UnicodeEncodeError: ")
 
 
 def test_the_words_of_an_error_hold_no_address() -> None:
-    def broken(address: str) -> Place:
+    def broken(address: str) -> Location:
         raise ValueError(f"{address} is not in 2a00:1450:4001:80e::/64")
 
     outcome = prepare(encode_raw(RAW), now_ms=NOW_MS, ip_mode="truncated", locate=broken, classify=lambda _: Device())
@@ -168,7 +168,7 @@ def test_an_entry_of_a_forgotten_device_becomes_nothing(query: bytes) -> None:
             encode_raw(raw),
             now_ms=NOW_MS,
             ip_mode="full",
-            locate=lambda _: Place(),
+            locate=lambda _: Location(),
             classify=lambda _: Device(),
             erased=frozenset((device_digest("d-7"),)),
         )
@@ -191,7 +191,7 @@ def test_a_lookup_that_breaks_on_an_entry_costs_only_that_entry() -> None:
     def broken(_: bytes) -> Device:
         raise RecursionError("deep")
 
-    outcome = prepare(encode_raw(RAW), now_ms=NOW_MS, ip_mode="full", locate=lambda _: Place(), classify=broken)
+    outcome = prepare(encode_raw(RAW), now_ms=NOW_MS, ip_mode="full", locate=lambda _: Location(), classify=broken)
     assert outcome == FailedEntry(encode_raw(RAW), "enrich", "RecursionError: deep")
 
 

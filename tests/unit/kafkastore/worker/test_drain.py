@@ -21,7 +21,7 @@ from services.backbone.queue import Claim, EventQueue, EvictionAllowed, Ledger, 
 from services.kafkastore.core.entries import FailedEntry
 from services.kafkastore.metrics import Metrics
 from services.kafkastore.settings import Settings
-from services.kafkastore.worker.batch import Batch
+from services.kafkastore.worker.batch import ClaimedBatch
 from services.kafkastore.worker.drain import Drain
 
 
@@ -344,14 +344,14 @@ async def test_a_batch_is_gone_when_it_is_confirmed_without_the_collector(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The collector comes rarely, and whatever waits for it here holds thousands of events.
-    made: list[weakref.ref[Batch]] = []
+    made: list[weakref.ref[ClaimedBatch]] = []
 
-    class Watched(Batch):
+    class Watched(ClaimedBatch):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             made.append(weakref.ref(self))
 
-    monkeypatch.setattr("services.kafkastore.worker.drain.Batch", Watched)
+    monkeypatch.setattr("services.kafkastore.worker.drain.ClaimedBatch", Watched)
     scene = Scene(redis, KAFKASTORE_BATCH_EVENTS="10")
     await scene.queue.push([b"entry %d" % number for number in range(100)])
     gc.collect()

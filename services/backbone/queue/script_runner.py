@@ -1,4 +1,4 @@
-"""Wire: runs one script over and over, with as little between it and Redis as can be."""
+"""ScriptRunner: runs one script over and over, with as little between it and Redis as can be."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 _MOST_KEPT: Final = 2  # new pushes and those of a spool run side by side
 
 
-class Wire:
+class ScriptRunner:
     """Runs a script on connections that the client has opened.
 
     A command through the client costs 150 us of Python, this one 50, and every push of a tracker pays it. Left out are
@@ -29,7 +29,7 @@ class Wire:
         self._script = script
         self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         self._timeout_s: float | None = redis.connection_pool.connection_kwargs.get("socket_timeout")
-        self._free: list[_Line] = []
+        self._free: list[_Connection] = []
 
     async def run(self, keys: Sequence[str], args: Sequence[bytes | int], *, timeout_s: float | None = None) -> Any:
         """Run the script once and return its answer. Raises RedisError; the script may have run all the same.
@@ -70,7 +70,7 @@ class Wire:
             raise NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
         return response
 
-    async def _take(self, limit_s: float | None) -> "_Line":
+    async def _take(self, limit_s: float | None) -> "_Connection":
         while self._free:
             line = self._free.pop()
             if line.is_open:
@@ -81,14 +81,14 @@ class Wire:
                 connection = await self._redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
         except TimeoutError as error:
             raise RedisTimeoutError(f"no connection within {limit_s} s") from error
-        return _Line(connection)
+        return _Connection(connection)
 
-    async def _discard(self, line: "_Line") -> None:
+    async def _discard(self, line: "_Connection") -> None:
         await line.connection.disconnect(nowait=True)
         await self._redis.connection_pool.release(line.connection)
 
 
-class _Line(asyncio.Protocol):
+class _Connection(asyncio.Protocol):
     """One connection that the client has opened and set up, its transport taken over; for one question at a time."""
 
     def __init__(self, connection: AbstractConnection) -> None:
