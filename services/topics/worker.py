@@ -1,4 +1,4 @@
-"""The job: ask until the brokers answer, make what is missing, say what differs."""
+"""The job: wait until the brokers respond, create missing topics, log differences."""
 
 import asyncio
 import contextlib
@@ -16,9 +16,9 @@ _SHORTEST_ATTEMPT_S = 1.0
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Make the topics, or end the process with 1 when the brokers do not make them within the time limit.
+    """Create the topics. Exit with 1 if the brokers do not create them within the time limit.
 
-    `stop` ends the wait: the process then ends with 1 too, since nobody may take the topics for made.
+    `stop` ends the wait. The process then exits with 1 as well, so that no process starts without the topics.
     """
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + settings.wait_s
@@ -26,7 +26,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             left_s = max(_SHORTEST_ATTEMPT_S, deadline_s - loop.time())
-            if await run_task(_make(settings.bootstrap_servers, settings.plans), stop, timeout_s=left_s):
+            if await run_task(_create(settings.bootstrap_servers, settings.plans), stop, timeout_s=left_s):
                 return
             raise KafkaUnavailable("no response")  # noqa: TRY301 - handled like an error of the client
         except KafkaUnavailable as error:
@@ -35,13 +35,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             log.info("waiting_for_kafka", error=str(error))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), backoff.next_s())
-    fail("stopped before the topics were made", 1)
+    fail("stopped before the topics were created", 1)
 
 
-async def _make(bootstrap_servers: str, plans: tuple[TopicPlan, ...]) -> None:
+async def _create(bootstrap_servers: str, plans: tuple[TopicPlan, ...]) -> None:
     created = await ensure_topics(bootstrap_servers, plans)
     log.info("topics_ready", created=created, existing=[plan.name for plan in plans if plan.name not in created])
-    # What was just made is as it was asked for, and not every broker knows it at once.
+    # A topic that was just created has the planned settings, and not every broker knows it at once.
     existing = [plan for plan in plans if plan.name not in created]
     differences = await topic_differences(bootstrap_servers, existing) if existing else []
     if differences:

@@ -1,8 +1,8 @@
-"""Kafka for everyone who writes to it or reads from it: the only package that knows the Kafka client.
+"""Write to and read from Kafka. No other package uses the Kafka client (aiokafka).
 
-Delivery promise: `EventProducer.produce` returns once every record is acknowledged by all in-sync replicas (acks=all).
-`EventConsumer` never commits by itself: its caller commits, or keeps positions elsewhere, after the work is done.
-`TopicReader` joins no group: whoever watches leaves no trace.
+Delivery guarantee: `EventProducer.produce` returns after all in-sync replicas have acknowledged every record
+(acks=all). `EventConsumer` never commits by itself: its caller commits, or stores positions elsewhere, after it has
+processed records. `TopicReader` joins no group, so the brokers store nothing about it.
 """
 
 from services.backbone.events import Record

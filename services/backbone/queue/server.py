@@ -3,8 +3,8 @@
 from redis.asyncio import Redis
 
 
-class EvictionAllowed(Exception):  # noqa: N818 - what is wrong, in two words
-    """The Redis may remove keys when its memory is full: it would lose events that were answered."""
+class EvictionAllowed(Exception):
+    """The Redis may evict keys when its memory is full, so it can lose acknowledged events."""
 
 
 async def refuse_eviction(redis: Redis) -> None:
@@ -13,6 +13,6 @@ async def refuse_eviction(redis: Redis) -> None:
     policy = memory.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise EvictionAllowed(
-            f"Redis' maxmemory-policy is {policy}: when memory is full it would throw away events that were answered; "
-            "set it to noeviction"
+            f"Redis' maxmemory-policy is {policy}: it can lose acknowledged events when its memory is full. "
+            "Set it to noeviction"
         )

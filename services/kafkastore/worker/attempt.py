@@ -1,4 +1,4 @@
-"""Attempt: how often, how long, and whether still, one batch may be tried."""
+"""Attempt: limits the retries of one batch."""
 
 import asyncio
 import contextlib
@@ -10,15 +10,15 @@ _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0  # a server that is back is used within this time
 
 
-class GiveUp(Exception):  # noqa: N818 - a decision, not a fault
-    """This instance can't finish the batch: it goes back to the list."""
+class GiveUp(Exception):
+    """This instance can't finish the batch. The batch goes back to the list."""
 
 
 class Attempt:
-    """How often, how long, and whether still, one batch may be tried."""
+    """Limits the retries of one batch: by time, by its lease and by the stop of the process."""
 
     def __init__(self, hold_s: float, stop: asyncio.Event) -> None:
-        """Try for `hold_s` at most, and not once `stop` is set."""
+        """Allow retries for `hold_s`, and only until `stop` is set."""
         self._give_up_at_s = time.monotonic() + hold_s
         self._stop = stop
         self._backoff = new_backoff()
@@ -26,9 +26,9 @@ class Attempt:
         self.lease_lost = False
 
     async def pause(self) -> None:
-        """Wait before the next attempt. Raises GiveUp when there should be none."""
+        """Wait before the next attempt. Raises GiveUp if no further attempt is allowed."""
         if self.lease_lost:
-            raise GiveUp("another instance has taken it back")
+            raise GiveUp("another instance has reclaimed it")
         if time.monotonic() > self._give_up_at_s:
             raise GiveUp("held for too long")
         with contextlib.suppress(TimeoutError):

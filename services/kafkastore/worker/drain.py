@@ -1,4 +1,4 @@
-"""Drain: from one Redis to Kafka, batch by batch; while one is shipped, the next is prepared."""
+"""Drain: moves batches from one Redis to Kafka. It prepares the next batch while it ships one."""
 
 import asyncio
 import contextlib
@@ -19,21 +19,21 @@ from services.kafkastore.worker.batch import ClaimedBatch, Prepared
 
 log = get_logger(__name__)
 
-_CLAIM_WAIT_S = 1.0  # how long a drain sleeps in Redis; also how late it notices that it must stop
-_RECLAIM_EVERY_S = 5.0  # a third of the usual lease: what died is noticed at its lease's pace, not later
-_LOOP_LIMIT_S = 30.0  # above the longest honest turn: one attempt to produce and the pause after it
-_SLICE = 250  # entries prepared between two looks at the event loop, so that health answers meanwhile
-_DEAD_CUT_BYTES = 16_384  # what is kept of an entry that even the dead letters can't hold
+_CLAIM_WAIT_S = 1.0  # longest wait for entries in Redis, and longest delay of a stop
+_RECLAIM_EVERY_S = 5.0  # a third of the default lease, so that expired claims are found soon
+_LOOP_LIMIT_S = 30.0  # above the longest normal iteration: one attempt to produce and the pause after it
+_SLICE = 250  # entries prepared before yielding to the event loop, so that health checks get responses
+_TRUNCATED_BYTES = 16_384  # length of a dead letter that was too large
 
 PrepareEntry = Callable[[bytes, int, frozenset[bytes]], Record | FailedEntry | None]
-"""Turns an entry, at a time in ms since 1970, into what is to be written; None when its device is among those that are
-to be forgotten. Never raises."""
+"""Turns an entry into a record or a failed entry; None if its device is in the set of erased devices. The number is the
+current time in ms since 1970. Never raises."""
 
 
 class Drain:
-    """Takes batches from one Redis and ships them, one at a time and in their order.
+    """Claims batches from one Redis and ships them, one at a time and in order.
 
-    At most two are in hand, one on its way to Kafka and one behind it: what else waits, waits in Redis.
+    At most two batches are in memory: one on its way to Kafka and the next one. All other entries wait in Redis.
     """
 
     def __init__(  # noqa: PLR0913 - what a drain works with; bundling them would only hide it
@@ -47,10 +47,10 @@ class Drain:
         label: str,
         approve_redis: Callable[[], Awaitable[None]],
     ) -> None:
-        """Drain `queue` into `producer`; `label` names the Redis in logs.
+        """Drain `queue` into `producer`. `label` is the name of the Redis in logs.
 
-        `approve_redis` raises what ends the process when this Redis must not be used. It is asked before the first
-        claim, and again whenever Redis was away: it may come back with other settings.
+        `approve_redis` raises an error that ends the process if this Redis must not be used. It is called before the
+        first claim, and after each outage, because Redis may come back with other settings.
         """
         self._queue = queue
         self._producer = producer
@@ -68,7 +68,7 @@ class Drain:
         self.heartbeat = Heartbeat(limit_s=_LOOP_LIMIT_S)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Drain until `stop` is set; what is in hand is finished, or given back when this task is cancelled."""
+        """Drain until `stop` is set, then finish the batches in memory. Give them back when this task is cancelled."""
         batch: ClaimedBatch | None = None
         while batch is not None or not stop.is_set():
             if batch is None:
@@ -77,10 +77,10 @@ class Drain:
                 batch = await self._ship_and_prepare(batch, stop)
 
     async def _ship_and_prepare(self, batch: ClaimedBatch, stop: asyncio.Event) -> ClaimedBatch | None:
-        """Ship a batch; returns the next one, if that was prepared meanwhile.
+        """Ship a batch. Return the next one if it was prepared meanwhile.
 
-        It is when this one was full: then more waits, and the time that Kafka takes would be idle. When less waits, a
-        claim that is made later holds more.
+        The next batch is prepared only if this one is full, because then more entries wait. Otherwise a later claim
+        contains more entries.
         """
         ahead: asyncio.Task[ClaimedBatch | None] | None = None
         if self._is_full(batch) and not stop.is_set() and not self._is_reclaim_due():
@@ -92,7 +92,7 @@ class Drain:
             return None if ahead is None else await ahead
         except (GiveUp, asyncio.CancelledError) as reason:
             following = await _ended(ahead)
-            # Each goes back to the head of the list: the newer one first, so that their order stays.
+            # Both go back to the head of the list. Give back the newer one first, to keep their order.
             if following is not None:
                 await following.give_back(reason)
             if not shipped:
@@ -108,7 +108,7 @@ class Drain:
             raise
 
     async def _next(self, stop: asyncio.Event) -> ClaimedBatch | None:
-        """Claim and prepare a batch; None when nothing came, or Redis is away (then it has waited a little)."""
+        """Claim and prepare a batch. Return None without entries, and after a pause if Redis is down."""
         self.heartbeat.beat()
         try:
             if not self._approved:
@@ -120,7 +120,7 @@ class Drain:
             )
         except QueueError as error:
             self._approved = False
-            self._erased = frozenset()  # it may come back without the last marks, and get as many others
+            self._erased = frozenset()  # Redis may lose the last marks and get as many others
             pause_s = self._backoff.next_s()
             failures = self._backoff.failures
             self._log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}", failures=failures)
@@ -151,7 +151,7 @@ class Drain:
         return time.monotonic() >= self._reclaim_due_s
 
     async def _reclaim_when_due(self) -> None:
-        """Take back what instances held that died. Only while nothing is in hand, so that a drain never robs itself."""
+        """Reclaim the claims of dead instances. Only without a batch, so a drain never reclaims its own claim."""
         if not self._is_reclaim_due():
             return
         entries = await self._queue.reclaim()
@@ -161,23 +161,23 @@ class Drain:
             self._log.warning("claims_taken_back", entries=entries)
 
     async def _ship(self, batch: ClaimedBatch) -> None:
-        """Bring a batch to Kafka and confirm its claim. Raises GiveUp."""
+        """Write a batch to Kafka and confirm its claim. Raises GiveUp."""
         records, origins, dead, erased = batch.prepared
         attempt = batch.attempt
-        # The dead first: were their topic away, the events would be written again at each try.
+        # Dead letters first: if their topic is missing, a retry must not write the events again.
         await self._write_dead_letters(dead, attempt)
         too_large = await self._write(names.EVENTS_TOPIC, records, attempt)
-        unfit = [FailedEntry(origins[at], "produce", "record is too large for the topic") for at in too_large]
-        await self._write_dead_letters(unfit, attempt)
-        dead += unfit
+        oversized = [FailedEntry(origins[at], "produce", "record is too large for the topic") for at in too_large]
+        await self._write_dead_letters(oversized, attempt)
+        dead += oversized
         produced = len(records) - len(too_large)
         await self._confirm(batch.claim, produced=produced, dead=dead, erased=erased, attempt=attempt)
         batch.end()
 
     async def _read_erased(self, claim: Claim, attempt: Attempt) -> None:
-        """Learn which devices are to be forgotten, if the claim tells of others than are known. Raises GiveUp.
+        """Refresh the set of erased devices if the claim reports a different size. Raises GiveUp.
 
-        The number is enough: devices are only ever added, and in the step of the claim they are counted.
+        Comparing sizes is enough: the set only grows, and the claim script reads its size atomically.
         """
         while claim.erased != len(self._erased):
             self.heartbeat.beat()
@@ -190,7 +190,7 @@ class Drain:
                 return
 
     async def _prepare(self, entries: Sequence[bytes]) -> Prepared:
-        """Enrich and encode; sorts out the entries that never become a record and those that are to be forgotten."""
+        """Enrich and encode entries. Separate failed entries, and count the entries of erased devices."""
         records: list[Record] = []
         origins: list[bytes] = []
         dead: list[FailedEntry] = []
@@ -211,16 +211,16 @@ class Drain:
         return Prepared(records, origins, dead, erased)
 
     async def _write_dead_letters(self, dead: Sequence[FailedEntry], attempt: Attempt) -> None:
-        """Write the dead letters; what is too large even for them is cut, and its reason says so."""
+        """Write dead letters. Truncate a letter that is too large, and add its size to the reason."""
         if not dead:
             return
         ip_mode, now_ms = self._settings.ip_mode, _now_ms()
-        letters = [dead_letter(failed, ip_mode=ip_mode, time_ms=now_ms, attempt=attempt.number) for failed in dead]
-        too_large = await self._write(names.DEAD_LETTER_TOPIC, list(map(encode_dead_letter, letters)), attempt)
+        dead_letters = [dead_letter(failed, ip_mode=ip_mode, time_ms=now_ms, attempt=attempt.number) for failed in dead]
+        too_large = await self._write(names.DEAD_LETTER_TOPIC, list(map(encode_dead_letter, dead_letters)), attempt)
         if too_large:
-            cut = [encode_dead_letter(letters[at].truncate(_DEAD_CUT_BYTES)) for at in too_large]
+            cut = [encode_dead_letter(dead_letters[at].truncate(_TRUNCATED_BYTES)) for at in too_large]
             if await self._write(names.DEAD_LETTER_TOPIC, cut, attempt):
-                raise GiveUp(f"{names.DEAD_LETTER_TOPIC} takes not even {_DEAD_CUT_BYTES} bytes")
+                raise GiveUp(f"{names.DEAD_LETTER_TOPIC} rejects letters of {_TRUNCATED_BYTES} bytes")
         for letter in dead:
             self._log.warning(
                 "entry_dead",
@@ -231,7 +231,7 @@ class Drain:
             )
 
     async def _write(self, topic: str, records: Sequence[Record], attempt: Attempt) -> list[int]:
-        """Write records until Kafka has acknowledged them; returns those that are too large. Raises GiveUp."""
+        """Write records until Kafka has acknowledged them. Return the too large ones. Raises GiveUp."""
         if not records:
             return []
         while True:
@@ -247,18 +247,18 @@ class Drain:
     async def _confirm(
         self, claim: Claim, *, produced: int, dead: Sequence[FailedEntry], erased: int, attempt: Attempt
     ) -> None:
-        unheard = False
+        unconfirmed = False
         while True:
             self.heartbeat.beat()
             try:
                 held = await self._queue.confirm(claim, produced=produced, dead=len(dead), erased=erased)
                 break
             except QueueError as error:
-                # Kafka has the batch: keep trying, for what is given back now reaches Kafka twice.
-                unheard = True
-                self._log.warning("confirm_unheard", claim=claim.key, error=f"{type(error).__name__}: {error}")
+                # Kafka has the batch. Keep trying: entries that are given back now reach Kafka twice.
+                unconfirmed = True
+                self._log.warning("confirm_failed", claim=claim.key, error=f"{type(error).__name__}: {error}")
                 await attempt.pause()
-        if not held and unheard:
+        if not held and unconfirmed:
             self._log.warning("confirm_uncertain", claim=claim.key, entries=len(claim.entries))
         elif not held:
             self._metrics.lost_leases.inc()
@@ -270,7 +270,7 @@ class Drain:
 
 
 async def _ended(ahead: asyncio.Task[ClaimedBatch | None] | None) -> ClaimedBatch | None:
-    """Cancel the preparation of a batch; returns the batch when it was ready all the same."""
+    """Cancel the preparation of a batch. Return the batch if it was already prepared."""
     if ahead is None:
         return None
     ahead.cancel()

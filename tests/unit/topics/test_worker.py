@@ -127,7 +127,7 @@ def test_stopped_while_it_waits_it_does_not_pretend() -> None:
         job.send_signal(signal.SIGTERM)
         assert job.wait(10) == 1
         assert time.monotonic() - begun < 5
-        assert "stopped before the topics were made" in job.stderr.read()
+        assert "stopped before the topics were created" in job.stderr.read()
 
 
 def test_brokers_that_hang_do_not_make_it_deaf() -> None:
@@ -146,7 +146,7 @@ def test_brokers_that_hang_do_not_make_it_deaf() -> None:
                 job.send_signal(signal.SIGTERM)
                 assert job.wait(10) == 1
                 assert time.monotonic() - begun < 5  # what compose leaves it
-            assert "stopped before the topics were made" in job.stderr.read()
+            assert "stopped before the topics were created" in job.stderr.read()
 
 
 def test_wrong_settings_end_it_before_anything_is_asked() -> None:
