@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_killed_there_it_loses_nothing(
+async def test_nothing_is_lost_when_killed_at_any_point(
     point: Point, doom: Doom, kafkastore: Kafkastore, queue: EventQueue, events: Topic
 ) -> None:
     batch = entries(500)
@@ -51,7 +51,7 @@ async def test_killed_there_it_loses_nothing(
 
 @pytest.mark.endurance
 @pytest.mark.timeout(900)
-async def test_killed_fifty_times_under_load_it_loses_nothing_and_its_claims_flow_again(
+async def test_nothing_is_lost_when_killed_fifty_times_under_load(
     doom: Doom, kafkastore: Kafkastore, queue: EventQueue, admin: QueueAdmin, events: Topic
 ) -> None:
     # The lease is the usual one. One instance lives; beside it one after the other is killed.

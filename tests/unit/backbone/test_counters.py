@@ -70,7 +70,7 @@ async def test_repeated_update_is_refused(store: CounterStore) -> None:
     assert await store.counts("c") == {"a": 1}
 
 
-async def test_nothing_is_counted_of_a_partition_that_was_never_begun(store: CounterStore) -> None:
+async def test_partition_that_never_began_is_not_counted(store: CounterStore) -> None:
     assert await store.apply("c", [update(0, {"a": 1})], max_labels=ROOMY) == REFUSED
     assert await store.counts("c") == {}
 
@@ -100,7 +100,7 @@ async def test_position_that_moves_back_is_given_up_and_the_ledger_balances(stor
     assert 10 + progress.given_up == progress.passed
 
 
-async def test_first_topic_takes_the_positions_that_are_there(store: CounterStore) -> None:
+async def test_first_topic_adopts_the_existing_positions(store: CounterStore) -> None:
     await store.begin("c", 0, at=7)
     assert await store.adopt_topic("c", "one") is None
     assert await store.adopt_topic("c", "one") is None
@@ -108,7 +108,7 @@ async def test_first_topic_takes_the_positions_that_are_there(store: CounterStor
     assert await store.progress("c") == Progress()
 
 
-async def test_topic_made_anew_gives_up_all_positions_once(store: CounterStore, redis: Redis) -> None:
+async def test_recreated_topic_discards_all_positions_once(store: CounterStore, redis: Redis) -> None:
     await store.adopt_topic("c", "one")
     for partition, at in enumerate((7, 0, 2**53 - 1)):
         await store.begin("c", partition, at=at)
@@ -120,7 +120,7 @@ async def test_topic_made_anew_gives_up_all_positions_once(store: CounterStore, 
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "+1", " 1", "1.0", "01", "1_0", "\u0661", str(2**53), "9" * 5000])
-async def test_position_that_is_no_whole_number_is_told_apart(store: CounterStore, redis: Redis, value: str) -> None:
+async def test_invalid_position_is_returned_separately(store: CounterStore, redis: Redis, value: str) -> None:
     await store.begin("c", 0, at=5)
     await redis.hset(names.positions_key("c"), "1", value)
     assert await store.read_positions("c") == Positions({0: 5}, {"1": value})
@@ -202,7 +202,7 @@ def with_ids(ids: Iterable[int], *, first: int = 0, partition: int = 0, duplicat
     )
 
 
-async def test_batch_with_an_id_that_was_counted_changes_nothing_and_says_where(store: CounterStore) -> None:
+async def test_batch_with_a_counted_id_changes_nothing_and_returns_its_index(store: CounterStore) -> None:
     await store.begin("c", 0, at=0)
     assert await store.apply("c", [with_ids([7, 8, 9])], max_labels=ROOMY) == APPLIED
     outcome = await store.apply("c", [with_ids([1, 8, 2, 7], first=3)], max_labels=ROOMY)
@@ -218,7 +218,7 @@ async def test_batch_with_an_id_that_was_counted_changes_nothing_and_says_where(
     assert progress.passed == 7
 
 
-async def test_copies_are_known_in_other_partitions_and_within_one_round_trip(store: CounterStore) -> None:
+async def test_duplicates_are_found_in_other_partitions_and_within_one_round_trip(store: CounterStore) -> None:
     for partition in range(3):
         await store.begin("c", partition, at=0)
     updates = [with_ids([1, 2]), with_ids([2, 3], partition=1), with_ids([4], partition=2)]
@@ -232,7 +232,7 @@ async def test_counters_know_the_ids_of_their_own_events_only(store: CounterStor
         assert await store.apply(counter, [with_ids([1])], max_labels=ROOMY) == APPLIED
 
 
-async def test_a_stale_batch_is_refused_before_its_ids_are_looked_at(store: CounterStore) -> None:
+async def test_stale_batch_is_refused_before_its_ids_are_checked(store: CounterStore) -> None:
     await store.begin("c", 0, at=0)
     assert await store.apply("c", [with_ids([1])], max_labels=ROOMY) == APPLIED
     assert await store.apply("c", [with_ids([1])], max_labels=ROOMY) == REFUSED
@@ -241,7 +241,7 @@ async def test_a_stale_batch_is_refused_before_its_ids_are_looked_at(store: Coun
 
 
 @pytest.mark.parametrize("size", [1, 999, 1000, 1001, 9000])
-async def test_batches_of_any_size_are_looked_through(store: CounterStore, size: int) -> None:
+async def test_batches_of_any_size_are_checked(store: CounterStore, size: int) -> None:
     await store.begin("c", 0, at=0)
     assert await store.apply("c", [with_ids(range(size))], max_labels=ROOMY) == APPLIED
     outcome = await store.apply("c", [with_ids([*range(size, 2 * size), size - 1, 0], first=size)], max_labels=ROOMY)
@@ -250,7 +250,7 @@ async def test_batches_of_any_size_are_looked_through(store: CounterStore, size:
     assert outcome.duplicates == {0: list(range(size))}
 
 
-async def test_by_size_the_last_ids_are_known_and_memory_is_bounded(store: CounterStore, redis: Redis) -> None:
+async def test_last_ids_are_remembered_and_memory_is_bounded(store: CounterStore, redis: Redis) -> None:
     window, chance, known = IdWindow(seconds=86_400, ids=20), random.Random(5), list[int]()
     await store.begin("c", 0, at=0)
     for _ in range(60):
@@ -268,7 +268,7 @@ async def test_by_size_the_last_ids_are_known_and_memory_is_bounded(store: Count
     assert await store.apply("c", [with_ids([0], first=len(known))], max_labels=ROOMY, window=window) == APPLIED
 
 
-async def test_a_large_generation_that_is_dropped_is_removed_in_pieces(store: CounterStore, redis: Redis) -> None:
+async def test_large_dropped_generation_is_removed_in_pieces(store: CounterStore, redis: Redis) -> None:
     window, size, first = IdWindow(seconds=86_400, ids=20_000), 1000, 0
     left = []
     await store.begin("c", 0, at=0)
@@ -284,7 +284,7 @@ async def test_a_large_generation_that_is_dropped_is_removed_in_pieces(store: Co
     assert max(before - after for before, after in pairwise(left)) < 12_000
 
 
-async def test_a_batch_larger_than_the_window_is_remembered_whole(store: CounterStore, redis: Redis) -> None:
+async def test_batch_larger_than_the_window_is_remembered_completely(store: CounterStore, redis: Redis) -> None:
     window = IdWindow(seconds=86_400, ids=3)
     await store.begin("c", 0, at=0)
     for first in (0, 10, 20):
@@ -299,7 +299,7 @@ async def test_a_batch_larger_than_the_window_is_remembered_whole(store: Counter
     assert await redis.scard(names.new_ids_key("c")) + await redis.scard(names.old_ids_key("c")) == 20
 
 
-async def test_by_age_an_id_is_known_for_the_window_and_then_forgotten(store: CounterStore) -> None:
+async def test_id_is_remembered_for_the_time_of_the_window(store: CounterStore) -> None:
     window = IdWindow(seconds=0.3, ids=1_000_000)
     await store.begin("c", 0, at=0)
     assert await store.apply("c", [with_ids([100])], max_labels=ROOMY, window=window) == APPLIED
@@ -330,7 +330,7 @@ async def test_ids_never_expire_by_themselves(store: CounterStore, redis: Redis)
     assert [await redis.pttl(key) for key in keys] == [-1] * len(keys)
 
 
-async def test_members_that_race_with_copies_in_all_partitions_count_each_id_once(store: CounterStore) -> None:
+async def test_concurrent_members_count_each_id_once_with_duplicates_in_all_partitions(store: CounterStore) -> None:
     chance = random.Random(12)
     records = [[chance.randrange(700) for _ in range(1500)] for _ in range(3)]
     for partition in range(3):

@@ -13,7 +13,7 @@ from services.backbone.events import Record
 
 TEXT = st.text(st.characters(codec="utf-8"))
 NUMBER = st.none() | st.integers(0, 8_640_000_000_000_000)
-LETTERS = st.builds(DeadLetter, payload=st.binary(), stage=TEXT, reason=TEXT, time_ms=NUMBER, attempt=NUMBER)
+DEAD_LETTERS = st.builds(DeadLetter, payload=st.binary(), stage=TEXT, reason=TEXT, time_ms=NUMBER, attempt=NUMBER)
 HEADERS = st.lists(st.tuples(st.sampled_from(["reason", "stage", "time", "attempt", "x"]), st.none() | st.binary()))
 
 SAMPLE = DeadLetter(b"\x01entry", "decode", "malformed entry: é", 1_764_000_000_120, 3)
@@ -33,7 +33,7 @@ def test_dead_letter_is_encoded_as_the_golden_sample() -> None:
     )
 
 
-@given(LETTERS)
+@given(DEAD_LETTERS)
 def test_decoded_letter_equals_the_encoded_one(letter: DeadLetter) -> None:
     record = encode_dead_letter(letter)
     assert decode_dead_letter(record.value, record.headers) == letter
@@ -66,7 +66,7 @@ def test_truncated_letter_keeps_its_first_bytes_and_the_original_size() -> None:
     assert not is_truncated("(cut from 1 bytes) is what somebody sent")
 
 
-@given(LETTERS, LETTERS)
+@given(DEAD_LETTERS, DEAD_LETTERS)
 def test_digest_depends_on_payload_and_time_only(one: DeadLetter, other: DeadLetter) -> None:
     digests = [dead_letter_digest(r.value, r.headers) for r in map(encode_dead_letter, (one, other))]
     assert (digests[0] == digests[1]) is ((one.payload, one.time_ms) == (other.payload, other.time_ms))

@@ -89,7 +89,7 @@ def test_any_bytes_survive_the_queue(event: RawEvent) -> None:
 @example(b"\x01" + msgspec.msgpack.encode({"id": "x"}))
 @example(b"\x01" + msgspec.msgpack.encode(["too", "few"]))
 @example(b"\x01\x9c" + encode_raw(RawEvent("i", 1, "", b"", "", b"/", b"", b"", b""))[2:] + b"\x91" * 5000)
-def test_bytes_that_are_no_entry_are_invalid_and_nothing_else(entry: bytes) -> None:
+def test_bytes_that_are_not_an_entry_raise_invalid_event_only(entry: bytes) -> None:
     try:
         decode_raw(entry)
     except InvalidEvent:
@@ -179,7 +179,7 @@ def test_fields_can_be_read_one_by_one(event: Event) -> None:
 @example(b"a ts=1&klag=1 -")
 @example(b"  ")
 @example(b"a b c d")
-def test_bytes_that_are_no_event_are_invalid_and_nothing_else(value: bytes) -> None:
+def test_bytes_that_are_not_an_event_raise_invalid_event_only(value: bytes) -> None:
     try:
         decode_event(value)
     except InvalidEvent:
@@ -187,7 +187,7 @@ def test_bytes_that_are_no_event_are_invalid_and_nothing_else(value: bytes) -> N
     assert value.count(b" ") == 2
 
 
-def test_keys_that_a_later_version_adds_are_passed_over() -> None:
+def test_unknown_keys_of_meta_are_ignored() -> None:
     assert decode_event(b"t id=1&ts=2&klag=3&new=x -") == Event("t", "1", 2, 3)
 
 

@@ -83,7 +83,7 @@ def test_main_that_returns_ends_with_0() -> None:
     assert end(start("return"))[0] == 0
 
 
-def test_wrong_settings_end_with_a_code_that_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_settings_exit_with_ex_config(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         load_settings(KafkaSettings, {"MAX_EVENT_BYTES": "3", "KAFKA_IDEMPOTENCE": "perhaps"})
     assert ended.value.code == EXIT_BAD_SETTINGS
@@ -139,7 +139,7 @@ async def _no_app(_scope: object, _receive: object, _send: object) -> None:
     raise AssertionError("nobody asks")
 
 
-async def test_port_that_is_taken_is_named() -> None:
+async def test_taken_port_is_in_the_error() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

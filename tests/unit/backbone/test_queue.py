@@ -52,7 +52,7 @@ async def end_leases(redis: Redis) -> None:
         await redis.zadd(names.CLAIM_LEASES, {claim: 1})
 
 
-async def test_entries_come_in_the_order_they_were_pushed(queue: EventQueue) -> None:
+async def test_entries_are_claimed_in_the_order_of_pushes(queue: EventQueue) -> None:
     await queue.push(entries(1000))
     assert (await take(queue, limit=600)).entries == entries(600)
     assert (await take(queue, limit=600)).entries == entries(400, begin=600)
@@ -70,7 +70,7 @@ async def test_claim_ends_when_it_holds_enough_bytes(queue: EventQueue) -> None:
     assert len((await take_bytes(queue, 300_000)).entries) == 300
 
 
-async def test_one_large_entry_is_all_that_a_claim_goes_over_its_bytes(queue: EventQueue) -> None:
+async def test_claim_exceeds_its_bytes_by_one_entry_at_most(queue: EventQueue) -> None:
     large = b"x" * 100_000
     await queue.push([*entries(300), *[large] * 300])
     claim = await take_bytes(queue, 250_000)
@@ -86,7 +86,7 @@ async def take_bytes(queue: EventQueue, max_bytes: int) -> Claim:
     return claim
 
 
-async def test_lone_entry_is_claimed_as_soon_as_it_comes(queue: EventQueue, redis: Redis) -> None:
+async def test_single_entry_is_claimed_at_once(queue: EventQueue, redis: Redis) -> None:
     took_s = []
     for _ in range(3):
         waiting = asyncio.create_task(queue.claim(limit=3000, max_bytes=MUCH, wait_s=10))
@@ -101,7 +101,7 @@ async def test_lone_entry_is_claimed_as_soon_as_it_comes(queue: EventQueue, redi
     assert min(took_s) < 0.5
 
 
-async def test_empty_queue_waits_no_longer_than_it_is_told(queue: EventQueue) -> None:
+async def test_claim_of_an_empty_queue_waits_for_its_time_limit(queue: EventQueue) -> None:
     assert await queue.claim(limit=1, max_bytes=MUCH, wait_s=0.1) is None
 
 
@@ -114,7 +114,7 @@ async def test_confirmed_claim_is_gone_and_in_the_ledger(queue: EventQueue, redi
     assert await redis.exists(claim.key) == 0
 
 
-async def test_claim_of_an_instance_that_died_comes_back_in_order(queue: EventQueue, redis: Redis) -> None:
+async def test_claim_of_a_dead_instance_goes_back_in_order(queue: EventQueue, redis: Redis) -> None:
     await queue.push(entries(10))
     dead = await take(queue, limit=6)
     assert await queue.reclaim() == 0
@@ -137,7 +137,7 @@ async def test_renewed_claim_is_not_taken_back(redis: Redis) -> None:
     assert await queue.confirm(kept, produced=1, dead=0)
 
 
-async def test_leases_run_out_by_the_servers_clock(redis: Redis) -> None:
+async def test_leases_expire_by_the_clock_of_the_server(redis: Redis) -> None:
     queue = EventQueue(redis, instance="one", lease_s=0.2)
     await queue.push(entries(1))
     await take(queue)
@@ -145,7 +145,7 @@ async def test_leases_run_out_by_the_servers_clock(redis: Redis) -> None:
     assert await queue.reclaim() == 1
 
 
-async def test_given_back_claim_is_first_again(queue: EventQueue) -> None:
+async def test_given_back_entries_are_claimed_first(queue: EventQueue) -> None:
     await queue.push(entries(5))
     claim = await take(queue, limit=3)
     assert await queue.give_back(claim) == 3
@@ -153,7 +153,7 @@ async def test_given_back_claim_is_first_again(queue: EventQueue) -> None:
     assert (await take(queue)).entries == entries(5)
 
 
-async def test_a_claim_that_nobody_heard_of_is_no_part_of_another(queue: EventQueue, redis: Redis) -> None:
+async def test_claim_with_a_lost_response_is_not_part_of_a_later_claim(queue: EventQueue, redis: Redis) -> None:
     # It may reach Redis late, behind the one that was asked for instead: what it takes must not vanish with the
     # confirmation of that one.
     await queue.push(entries(8))
@@ -167,7 +167,7 @@ async def test_a_claim_that_nobody_heard_of_is_no_part_of_another(queue: EventQu
     assert (await queue.ledger()).unaccounted == 0
 
 
-async def test_a_redis_that_is_full_refuses_pushes_and_can_be_drained(queue: EventQueue, redis: Redis) -> None:
+async def test_full_redis_rejects_pushes_and_allows_claims(queue: EventQueue, redis: Redis) -> None:
     await queue.push(entries(600))
     first = await take(queue, limit=100)
     await redis.config_set("maxmemory", 1)
@@ -204,7 +204,7 @@ async def test_waiting_moves_nothing(queue: EventQueue, redis: Redis) -> None:
     assert (ledger.listed, ledger.claimed, ledger.unaccounted) == (3, 0, 0)
 
 
-async def test_all_who_wait_are_woken(redis: Redis) -> None:
+async def test_all_waiting_claims_are_woken(redis: Redis) -> None:
     waiting = [
         asyncio.create_task(EventQueue(redis, instance=name).claim(limit=1, max_bytes=MUCH, wait_s=10))
         for name in ("one", "two")
@@ -221,7 +221,7 @@ async def wait_for_blocked_client(redis: Redis, count: int = 1) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_every_entry_is_confirmed_once_whoever_dies(redis: Redis) -> None:
+async def test_every_entry_is_confirmed_once_when_instances_die(redis: Redis) -> None:
     pushed, produced = entries(3000), Counter[bytes]()
 
     async def push() -> None:
@@ -253,7 +253,7 @@ async def test_every_entry_is_confirmed_once_whoever_dies(redis: Redis) -> None:
     assert await EventQueue(redis).ledger() == Ledger(accepted=3000, produced=3000)
 
 
-async def test_a_numbered_push_is_taken_once(queue: EventQueue, redis: Redis) -> None:
+async def test_push_with_a_sequence_is_stored_once(queue: EventQueue, redis: Redis) -> None:
     assert await queue.push(entries(2), producer_id="a", sequence=1)
     assert not await queue.push(entries(2), producer_id="a", sequence=1)
     assert await queue.push(entries(1, begin=2), producer_id="b", sequence=1)
@@ -264,7 +264,7 @@ async def test_a_numbered_push_is_taken_once(queue: EventQueue, redis: Redis) ->
     assert 86_000 < await redis.ttl(names.producer_key("a")) <= 86_400
 
 
-async def test_a_push_that_fails_has_not_taken_its_number(queue: EventQueue, redis: Redis) -> None:
+async def test_failed_push_does_not_use_its_sequence(queue: EventQueue, redis: Redis) -> None:
     await redis.set(names.RAW_EVENTS_LIST, "no list")
     with pytest.raises(QueueError):
         await queue.push(entries(2), producer_id="a", sequence=1)
@@ -296,7 +296,7 @@ async def test_check_raises_when_redis_rejects_writes(queue: EventQueue, redis: 
         await redis.config_set("min-replicas-to-write", 0)
 
 
-async def test_a_redis_that_may_evict_is_refused(redis: Redis) -> None:
+async def test_redis_with_eviction_is_rejected(redis: Redis) -> None:
     await refuse_eviction(redis)
     await redis.config_set("maxmemory-policy", "allkeys-lru")
     try:

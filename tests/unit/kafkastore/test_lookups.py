@@ -25,7 +25,7 @@ def city(tmp_path: Path) -> Path:
     return write_database(tmp_path / "city.mmdb", {"1.2.3.0/24": MAXMIND, "5.6.0.0/16": DB_IP})
 
 
-def test_places_are_read_in_both_layouts(city: Path) -> None:
+def test_locations_are_read_in_both_layouts(city: Path) -> None:
     with LocationLookup([city]) as locations:
         assert locations.loaded
         assert locations.locate("1.2.3.4") == COLOGNE
@@ -46,12 +46,12 @@ def test_places_are_read_in_both_layouts(city: Path) -> None:
         ("DE", UNKNOWN),
     ],
 )
-def test_records_of_any_shape_are_read_as_far_as_they_go(tmp_path: Path, record: object, location: Location) -> None:
+def test_malformed_records_are_read_as_far_as_possible(tmp_path: Path, record: object, location: Location) -> None:
     with LocationLookup([write_database(tmp_path / "odd.mmdb", {"1.2.3.0/24": record})]) as locations:
         assert locations.locate("1.2.3.4") == location
 
 
-def test_two_databases_share_the_work(tmp_path: Path) -> None:
+def test_second_database_is_used_when_the_first_has_no_record(tmp_path: Path) -> None:
     v4 = write_database(tmp_path / "v4.mmdb", {"1.2.3.0/24": MAXMIND})
     v6 = write_database(tmp_path / "v6.mmdb", {"2a00::/16": DB_IP}, ip_version=6)
     with LocationLookup([v4, v6]) as locations:
@@ -60,7 +60,7 @@ def test_two_databases_share_the_work(tmp_path: Path) -> None:
         assert locations.describe() == "v4.mmdb: Test-City; v6.mmdb: Test-City"
 
 
-def test_without_a_database_every_place_is_unknown_and_readiness_can_say_so(tmp_path: Path) -> None:
+def test_location_is_unknown_without_a_database_and_readiness_reports_it(tmp_path: Path) -> None:
     with LocationLookup([]) as locations:
         assert locations.locate("1.2.3.4") == UNKNOWN
         assert not locations.loaded
@@ -70,7 +70,7 @@ def test_without_a_database_every_place_is_unknown_and_readiness_can_say_so(tmp_
         assert locations.describe() == "missing.mmdb: no such file, its places are XX"
 
 
-def test_a_database_that_arrives_later_is_picked_up(tmp_path: Path) -> None:
+def test_database_that_arrives_later_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "city.mmdb"
     with LocationLookup([path]) as locations:
         assert locations.locate("1.2.3.4") == UNKNOWN
@@ -80,7 +80,7 @@ def test_a_database_that_arrives_later_is_picked_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["renamed over it", "written in place"])
-def test_a_new_database_at_the_path_is_picked_up(city: Path, how: str) -> None:
+def test_replaced_database_is_loaded(city: Path, how: str) -> None:
     with LocationLookup([city]) as locations:
         assert locations.locate("1.2.3.4") == COLOGNE
         new = write_database(city.with_name("new"), {"1.2.3.0/24": DB_IP, "8.0.0.0/8": MAXMIND})
@@ -96,7 +96,7 @@ def test_a_new_database_at_the_path_is_picked_up(city: Path, how: str) -> None:
         assert locations.locate("5.6.7.8") == UNKNOWN
 
 
-def test_a_database_that_ends_under_the_reader_does_not_end_the_process(city: Path) -> None:
+def test_database_truncated_in_place_does_not_end_the_process(city: Path) -> None:
     with LocationLookup([city]) as locations:
         city.write_bytes(b"")
         assert locations.locate("1.2.3.4") == COLOGNE
@@ -105,7 +105,7 @@ def test_a_database_that_ends_under_the_reader_does_not_end_the_process(city: Pa
 @pytest.mark.parametrize(
     "damage", [b"", b"not a database", b"\xab\xcd\xefMaxMind.com\xe1", b"\xab\xcd\xefMaxMind.com\xe0"]
 )
-def test_a_corrupt_file_keeps_the_old_database_and_is_replaced_in_turn(city: Path, damage: bytes) -> None:
+def test_corrupt_file_keeps_the_old_database_until_a_valid_file_arrives(city: Path, damage: bytes) -> None:
     good = city.read_bytes()
     with LocationLookup([city]) as locations:
         city.write_bytes(damage)
@@ -118,7 +118,7 @@ def test_a_corrupt_file_keeps_the_old_database_and_is_replaced_in_turn(city: Pat
         assert "not used" not in locations.describe()
 
 
-def test_a_corrupt_file_at_the_start_means_unknown_places(tmp_path: Path) -> None:
+def test_location_is_unknown_with_a_corrupt_file_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "city.mmdb"
     path.write_bytes(b"nonsense" * 100)
     with LocationLookup([path]) as locations:
@@ -126,7 +126,7 @@ def test_a_corrupt_file_at_the_start_means_unknown_places(tmp_path: Path) -> Non
         assert not locations.loaded
 
 
-def test_a_file_that_has_not_changed_is_not_opened_again(city: Path) -> None:
+def test_unchanged_file_is_not_opened_again(city: Path) -> None:
     with LocationLookup([city]) as locations:
         locations.locate("1.2.3.4")
         asyncio.run(locations.refresh())
@@ -134,7 +134,7 @@ def test_a_file_that_has_not_changed_is_not_opened_again(city: Path) -> None:
         assert locations.locate.cache_info().hits == 1
 
 
-def test_a_database_that_was_removed_stays_in_use(city: Path) -> None:
+def test_removed_database_stays_in_use(city: Path) -> None:
     with LocationLookup([city]) as locations:
         city.unlink()
         asyncio.run(locations.refresh())
@@ -172,16 +172,16 @@ def test_no_user_agent_raises(user_agent: bytes) -> None:
 
 
 @pytest.mark.parametrize("user_agent", [b"", b"-", b" ", b"\xff\xfe\0", b"\0" * 5000])
-def test_user_agents_that_say_nothing_are_other(user_agent: bytes) -> None:
+def test_user_agents_without_information_are_other(user_agent: bytes) -> None:
     assert DEVICES.classify(user_agent) == Device("other")
 
 
-def test_an_endless_user_agent_is_read_at_its_beginning() -> None:
+def test_long_user_agent_is_truncated() -> None:
     device = DEVICES.classify(b"Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)" + b"x" * 10**6)
     assert device == Device("bot", bot_name="bingbot")
 
 
-def test_digits_that_are_no_numbers_do_not_break_a_version() -> None:
+def test_non_ascii_digits_do_not_break_a_version() -> None:
     assert DEVICES.classify("Mozilla/5.0 Firefox/²³.\u0661".encode()).device in {"other", "desktop"}
     assert DEVICES.classify(b"Firefox/" + b"9" * 1000).device == "other"
 
@@ -219,7 +219,7 @@ needs_access_log = pytest.mark.skipif(
 
 
 @needs_access_log
-def test_the_whole_access_log_is_told_apart() -> None:
+def test_access_log_is_classified() -> None:
     with gzip.open(ACCESS_LOG) as lines:
         agents = Counter(line.rstrip(b"\n").rsplit(b'"', 2)[1] for line in lines)
     devices = {agent: DEVICES.classify(agent) for agent in agents}

@@ -28,21 +28,21 @@ def in_use(redis: Redis) -> int:
     return len(redis.connection_pool._in_use_connections)
 
 
-async def test_a_script_runs_with_its_keys_and_arguments_as_they_are(redis: Redis) -> None:
+async def test_script_runs_with_unchanged_keys_and_arguments(redis: Redis) -> None:
     odd = bytes(range(256)) * 1000
     assert await ScriptRunner(redis, ECHO).run([], [odd]) == odd
     runner = ScriptRunner(redis, COUNT)
     assert [await runner.run(["n"], [2]) for _ in range(3)] == [2, 4, 6]
 
 
-async def test_a_server_that_has_forgotten_the_script_is_told_again(redis: Redis) -> None:
+async def test_script_is_loaded_again_when_the_server_lost_it(redis: Redis) -> None:
     runner = ScriptRunner(redis, COUNT)
     await runner.run(["n"], [1])
     await redis.script_flush()
     assert await runner.run(["n"], [1]) == 2
 
 
-async def test_an_error_is_raised_and_the_next_run_is_well(redis: Redis) -> None:
+async def test_run_after_an_error_succeeds(redis: Redis) -> None:
     runner = ScriptRunner(redis, COUNT)
     await redis.set("n", "text")
     with pytest.raises(ResponseError, match="not an integer"):
@@ -50,7 +50,7 @@ async def test_an_error_is_raised_and_the_next_run_is_well(redis: Redis) -> None
     assert await runner.run(["m"], [1]) == 1
 
 
-async def test_a_connection_that_the_server_closed_is_replaced(redis: Redis) -> None:
+async def test_connection_closed_by_the_server_is_replaced(redis: Redis) -> None:
     runner = ScriptRunner(redis, COUNT)
     await runner.run(["n"], [1])
     await redis.client_kill_filter(_type="normal", skipme=True)
@@ -58,7 +58,7 @@ async def test_a_connection_that_the_server_closed_is_replaced(redis: Redis) -> 
     assert await runner.run(["n"], [1]) == 2
 
 
-async def test_an_answer_that_comes_too_late_is_nobodys(redis: Redis) -> None:
+async def test_late_response_is_discarded(redis: Redis) -> None:
     runner = ScriptRunner(redis, SLOW)
     with pytest.raises(RedisTimeoutError):
         await runner.run([], [b"late"], timeout_s=0.1)
@@ -70,7 +70,7 @@ async def test_an_answer_that_comes_too_late_is_nobodys(redis: Redis) -> None:
     assert await runner.run([], [b"asked"]) == b"asked"
 
 
-async def test_runs_side_by_side_keep_two_connections_at_most(redis: Redis) -> None:
+async def test_concurrent_runs_keep_two_connections_at_most(redis: Redis) -> None:
     runner = ScriptRunner(redis, ECHO)
     responses = await asyncio.gather(*(runner.run([], [b"%d" % number]) for number in range(20)))
     assert responses == [b"%d" % number for number in range(20)]
@@ -111,7 +111,7 @@ async def _word(reader: asyncio.StreamReader) -> bytes:
     return (await reader.readexactly(length + 2))[:-2]
 
 
-async def test_what_a_server_says_of_its_own_accord_is_no_answer() -> None:
+async def test_push_notification_is_not_a_response() -> None:
     number = 0
 
     async def announcing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -124,7 +124,7 @@ async def test_what_a_server_says_of_its_own_accord_is_no_answer() -> None:
         assert [await runner.run([], []) for _ in range(3)] == [1, 2, 3]
 
 
-async def test_an_answer_that_nobody_asked_for_ends_the_connection() -> None:
+async def test_unexpected_response_closes_the_connection() -> None:
     async def twice(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b":1\r\n:2\r\n")
 
@@ -137,7 +137,7 @@ async def test_an_answer_that_nobody_asked_for_ends_the_connection() -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_an_answer_in_pieces_is_one_answer_and_half_of_one_is_none() -> None:
+async def test_response_in_pieces_is_complete_or_an_error() -> None:
     async def in_pieces(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for piece in (b"$", b"5\r\nhe", b"llo\r", b"\n"):
             writer.write(piece)

@@ -134,16 +134,14 @@ def test_no_bytes_raise(entry: bytes) -> None:
 @pytest.mark.parametrize(
     ("mode", "left", "pod"), [("truncated", b"83.149.9.000", b"10.1.2.0"), ("none", b"00.000.0.000", b"00.0.0.0")]
 )
-def test_an_entry_that_can_not_be_read_keeps_no_more_of_the_address_either(
-    mode: IpMode, left: bytes, pod: bytes
-) -> None:
+def test_undecodable_entry_keeps_only_the_masked_address(mode: IpMode, left: bytes, pod: bytes) -> None:
     # Of a version that this code does not know: what comes after its first byte is in order, and stays so.
     entry = b"\x02" + encode_raw(RAW)[1:]
     assert dead_value(entry, mode) == entry.replace(b"83.149.9.216", left).replace(b"10.1.2.3", pod)
     assert decode_raw(b"\x01" + dead_value(entry, mode)[1:]).id == RAW.id
 
 
-def test_a_value_that_no_encoder_takes_is_dead_at_encoding() -> None:
+def test_value_that_can_not_be_encoded_fails_at_encode() -> None:
     outcome = prepare(
         encode_raw(RAW), now_ms=NOW_MS, ip_mode="full", locate=lambda _: Location("\ud800"), classify=lambda _: Device()
     )
@@ -151,7 +149,7 @@ def test_a_value_that_no_encoder_takes_is_dead_at_encoding() -> None:
     assert (outcome.stage, outcome.reason[:20]) == ("encode", "UnicodeEncodeError: ")
 
 
-def test_the_words_of_an_error_hold_no_address() -> None:
+def test_reason_contains_no_address() -> None:
     def broken(address: str) -> Location:
         raise ValueError(f"{address} is not in 2a00:1450:4001:80e::/64")
 
@@ -162,7 +160,7 @@ def test_the_words_of_an_error_hold_no_address() -> None:
 
 
 @pytest.mark.parametrize("query", [b"di=d-7", b"a=1&di=d%2D7&di=other", b"d%69=d-7"])
-def test_an_entry_of_a_forgotten_device_becomes_nothing(query: bytes) -> None:
+def test_entry_of_an_erased_device_becomes_none(query: bytes) -> None:
     def outcome(raw: RawEvent) -> Record | FailedEntry | None:
         return prepare(
             encode_raw(raw),
@@ -180,14 +178,14 @@ def test_an_entry_of_a_forgotten_device_becomes_nothing(query: bytes) -> None:
     assert isinstance(outcome(msgspec.structs.replace(RAW, query=b"di=other&di=d-7")), Record)
 
 
-def test_an_entry_with_text_that_is_not_utf8_is_dead() -> None:
+def test_entry_with_invalid_utf8_fails() -> None:
     entry = encode_raw(RAW).replace(b"\xa2e1", b"\xa2\xff\xfe")
     outcome = prepared(entry)
     assert isinstance(outcome, FailedEntry)
     assert outcome.stage == "decode"
 
 
-def test_a_lookup_that_breaks_on_an_entry_costs_only_that_entry() -> None:
+def test_lookup_error_fails_only_its_entry() -> None:
     def broken(_: bytes) -> Device:
         raise RecursionError("deep")
 
@@ -212,23 +210,23 @@ def event(**changes: Any) -> Event:
         ("di=" + "x" * 300, "", b"x" * 256),
     ],
 )
-def test_the_key_is_the_device_else_the_address_else_none(params: str, address: str, key: bytes | None) -> None:
+def test_key_is_the_device_or_the_address_or_none(params: str, address: str, key: bytes | None) -> None:
     assert encode(event(params=params, address=address), now_ms=NOW_MS).key == key
 
 
-def test_the_record_carries_the_id_the_format_and_the_time_of_receipt() -> None:
+def test_record_contains_id_format_version_and_time_of_receipt() -> None:
     message = encode(event(id="é"), now_ms=NOW_MS + 5)
     assert message.headers == ((names.HEADER_EVENT_ID, "é".encode()), (names.HEADER_FORMAT_VERSION, b"1"))
     assert message.timestamp_ms == NOW_MS
 
 
-def test_a_record_is_never_of_the_future() -> None:
+def test_timestamp_is_never_in_the_future() -> None:
     # A broker refuses the whole batch for it.
     assert encode(event(received_at_ms=NOW_MS + 86_400_000), now_ms=NOW_MS).timestamp_ms == NOW_MS
 
 
 @pytest.mark.parametrize(("mode", "left"), [("truncated", "83.149.9.0"), ("none", ""), ("full", "83.149.9.216")])
-def test_a_dead_letter_keeps_no_more_of_the_address_than_the_topic(mode: IpMode, left: str) -> None:
+def test_dead_letter_keeps_only_the_masked_address(mode: IpMode, left: str) -> None:
     kept = decode_raw(dead_value(encode_raw(RAW), mode))
     assert kept == msgspec.structs.replace(RAW, address=left)
 
@@ -239,7 +237,7 @@ def test_dead_letter_holds_the_masked_entry_and_the_failure() -> None:
 
 
 @pytest.mark.parametrize("sample", TRACKED, ids=lambda sample: sample["name"])
-def test_what_the_tracker_wrote_becomes_a_message(sample: dict[str, Any]) -> None:
+def test_entry_of_the_tracker_becomes_a_record(sample: dict[str, Any]) -> None:
     entry = base64.b64decode(sample["entry"])
     raw = decode_raw(entry)
     assert raw.id == sample["event"]["id"]
@@ -270,5 +268,5 @@ def test_id_with_the_address_of_the_client_becomes_one_digest_in_topic_log_and_d
 
 
 @given(st.binary())
-def test_an_entry_that_can_not_be_read_has_no_id(entry: bytes) -> None:
+def test_undecodable_entry_has_no_id(entry: bytes) -> None:
     assert id_of(entry, "truncated") == ""
