@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.backbone.events import Device, Place, RawEvent, Record, encode_raw
-from services.kafkastore.core.entries import DeadLetter, dead_headers, dead_value, id_of, prepare
+from services.backbone.dead_letters import encode_dead_letter
+from services.backbone.events import Device, Location, RawEvent, Record, encode_raw
+from services.kafkastore.core.entries import FailedEntry, dead_letter, dead_value, id_of, prepare
 from services.kafkastore.lookups import DeviceLookup
 from services.kafkastore.settings import IpMode
 from services.tracker import core
@@ -190,15 +191,15 @@ def written(event: RawEvent, mode: IpMode) -> list[bytes]:
         entry,
         now_ms=NOW_MS,
         ip_mode=mode,
-        locate=lambda _: Place(),
+        locate=lambda _: Location(),
         classify=DEVICES.classify if mode != "none" else lambda _: Device(),
     )
     if isinstance(outcome, Record):
         headers = [value for _, value in outcome.headers]
         return [outcome.value, outcome.key or b"", *headers, id_of(entry, mode).encode()]
-    assert isinstance(outcome, DeadLetter)
-    reasons = [value for _, value in dead_headers(outcome, now_ms=NOW_MS, attempt=1)]
-    return [dead_value(entry, mode), *reasons, id_of(entry, mode).encode()]
+    assert isinstance(outcome, FailedEntry)
+    record = encode_dead_letter(dead_letter(outcome, ip_mode=mode, time_ms=NOW_MS, attempt=1))
+    return [record.value, *(value for _, value in record.headers), id_of(entry, mode).encode()]
 
 
 def readable(data: bytes) -> bytes:

@@ -11,7 +11,7 @@ from deploy.operate.access_log import TrackingRequest
 from services.backbone.events import RawEvent, Record, encode_raw
 from services.backbone.logs import configure_logging
 from services.kafkastore.core.entries import prepare
-from services.kafkastore.lookups import DeviceLookup, PlaceLookup
+from services.kafkastore.lookups import DeviceLookup, LocationLookup
 
 EXAMPLE_LOG = Path(__file__).parents[2] / "tests" / "examples" / "access.log"
 
@@ -40,13 +40,13 @@ def records(requests: Sequence[TrackingRequest], count: int, *, database: Path |
     """Yield records of the topic as kafkastore makes them from those entries."""
     configure_logging(service="bench", level="WARNING", output="text")  # standard output is for results
     devices = DeviceLookup()
-    with PlaceLookup([database] if database else []) as places:
+    with LocationLookup([database] if database else []) as locations:
         for entry in entries(requests, count):
             record = prepare(
                 entry,
                 now_ms=time.time_ns() // 1_000_000,
                 ip_mode="truncated",
-                locate=places.locate,
+                locate=locations.locate,
                 classify=devices.classify,
             )
             if isinstance(record, Record):

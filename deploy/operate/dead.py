@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from redis.asyncio import Redis
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -20,13 +19,14 @@ from deploy.errors import OperatorError
 from deploy.interrupts import run_interruptible
 from deploy.operate.dead_letters import DeadLetterFilter, DeadLetterSummary, read_dead_letters, readable_time
 from deploy.operate.endpoints import DOES_IT_RUN, Endpoints, without_password
+from deploy.operate.queue_admin import QueueAdmin
 from services.backbone import names
 from services.backbone.kafka import KafkaUnavailable, TopicReader
-from services.backbone.queue import EventQueue, QueueError, connect
+from services.backbone.queue import QueueError
+from services.backbone.redis import connect
 from services.backbone.settings import KafkaSettings
 
 _REDIS_TIMEOUT_S: Final = 5.0
-_MARKS_AT_ONCE: Final = 1000
 _UNREADABLE: Final = "(can't be decoded)"
 
 
@@ -84,10 +84,10 @@ def replay(endpoints: Endpoints, selected: DeadLetterFilter, *, rate: float | No
 
 
 async def _show(endpoints: Endpoints, selected: DeadLetterFilter, *, limit: int, json_output: bool) -> int:
-    async with _opened(endpoints) as (reader, redis):
+    async with _opened(endpoints) as (reader, queue):
         found = [letter.summary async for letter in read_dead_letters(reader) if selected.has(letter.summary)]
         found.sort(key=lambda letter: (letter.time_ms, letter.partition, letter.offset))
-        replayed = await _replayed(redis, found)
+        replayed = await queue.requeued([letter.digest for letter in found])
     newest = found[-limit:] if limit else found
     reasons = Counter(letter.reason for letter in found)
     if json_output:
@@ -108,27 +108,27 @@ async def _show(endpoints: Endpoints, selected: DeadLetterFilter, *, limit: int,
 
 async def _replay(endpoints: Endpoints, selected: DeadLetterFilter, *, rate: float | None, dry_run: bool) -> int:
     console = Console()
-    async with _opened(endpoints) as (reader, redis):
+    async with _opened(endpoints) as (reader, queue):
         dead_letters = [letter.summary async for letter in read_dead_letters(reader)]
         end_offsets = reader.positions()
-        plan = make_plan(dead_letters, selected, await _replayed(redis, dead_letters))
+        replayed = await queue.requeued([letter.digest for letter in dead_letters])
+        plan = make_plan(dead_letters, selected, replayed)
         _print_plan(console, endpoints, plan, dry_run=dry_run)
         if plan.due and not dry_run:
-            await _put_back(console, reader, redis, plan, upto=end_offsets, rate=rate)
+            await _put_back(console, reader, queue, plan, upto=end_offsets, rate=rate)
     return 1 if plan.cut and not dry_run else 0
 
 
 async def _put_back(  # noqa: PLR0913 - its inputs
-    console: Console, reader: TopicReader, redis: Redis, plan: Plan, *, upto: Mapping[int, int], rate: float | None
+    console: Console, reader: TopicReader, queue: QueueAdmin, plan: Plan, *, upto: Mapping[int, int], rate: float | None
 ) -> None:
-    queue = EventQueue(redis)
     due = {(letter.partition, letter.offset): letter for letter in plan.due}
     columns = (TextColumn("put back"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     put_back = 0
     begun = time.monotonic()
     try:
         # First mark the duplicates: an interrupted run must leave one letter of each entry, not two.
-        await _mark(redis, plan.duplicates)
+        await queue.mark_requeued([letter.digest for letter in plan.duplicates])
         with Progress(*columns, console=console) as progress:
             bar = progress.add_task("put back", total=len(due))
             handled = 0
@@ -147,28 +147,8 @@ async def _put_back(  # noqa: PLR0913 - its inputs
     console.print(f"{put_back:,} put back into the queue")
 
 
-async def _mark(redis: Redis, duplicates: Sequence[DeadLetterSummary]) -> None:
-    """Mark duplicate letters as replayed: another letter of the same entry is put back."""
-    for first in range(0, len(duplicates), _MARKS_AT_ONCE):
-        seconds, microseconds = await redis.time()
-        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
-        marks: Any = {letter.digest: now_ms for letter in duplicates[first : first + _MARKS_AT_ONCE]}
-        await redis.zadd(names.REPLAYED_DEAD_LETTERS, marks, nx=True)
-
-
-async def _replayed(redis: Redis, dead_letters: Sequence[DeadLetterSummary]) -> frozenset[bytes]:
-    """Return the digests of those letters that were put back before."""
-    queue = EventQueue(redis)
-    digests = [letter.digest for letter in dead_letters]
-    found: set[bytes] = set()
-    for first in range(0, len(digests), _MARKS_AT_ONCE):
-        part = digests[first : first + _MARKS_AT_ONCE]
-        found.update(digest for digest, was in zip(part, await queue.requeued(part), strict=True) if was)
-    return frozenset(found)
-
-
 @contextlib.asynccontextmanager
-async def _opened(endpoints: Endpoints) -> AsyncIterator[tuple[TopicReader, Redis]]:
+async def _opened(endpoints: Endpoints) -> AsyncIterator[tuple[TopicReader, QueueAdmin]]:
     """Open the topic of dead letters and the first Redis of the queue. Raises OperatorError."""
     quieten()
     settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": endpoints.bootstrap_servers})
@@ -177,7 +157,7 @@ async def _opened(endpoints: Endpoints) -> AsyncIterator[tuple[TopicReader, Redi
     try:
         await redis.ping()
         async with TopicReader(settings, names.DEAD_LETTER_TOPIC) as reader:
-            yield reader, redis
+            yield reader, QueueAdmin(redis)
     except QueueError as error:
         raise OperatorError(f"Redis at {without_password(url)} does not respond: {error}\n{DOES_IT_RUN}") from error
     except KafkaUnavailable as error:

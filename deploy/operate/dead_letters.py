@@ -4,20 +4,17 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from deploy.errors import OperatorError
-from services.backbone import names
+from services.backbone.dead_letters import dead_letter_digest, decode_dead_letter, is_truncated, payload_digest
 from services.backbone.events import InvalidEvent, decode_raw, type_of_path
-from services.backbone.kafka import Batch, KafkaUnavailable, OffsetGone, Record, TopicReader
+from services.backbone.kafka import KafkaUnavailable, OffsetGone, Record, RecordBatch, TopicReader
 
 _POLL_S: Final = 0.5
 _STALL_LIMIT_S: Final = 20.0
 _AGO: Final = re.compile(r"(\d{1,9})([smhd])")
 _AGO_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_CUT: Final = re.compile(r"\(cut from \d+ bytes\)$")
-_DIGEST_BYTES: Final = 16
 
 
 class DeadLetterSummary(NamedTuple):
@@ -43,7 +40,7 @@ class DeadLetterSummary(NamedTuple):
     @property
     def is_cut(self) -> bool:
         """Whether the letter holds only a part of its entry."""
-        return bool(_CUT.search(self.reason))
+        return is_truncated(self.reason)
 
 
 class StoredDeadLetter(NamedTuple):
@@ -136,7 +133,7 @@ async def read_dead_letters(
 
 async def _batches(
     reader: TopicReader, end_offsets: Mapping[int, int], *, exact: bool
-) -> AsyncIterator[tuple[int, Batch]]:
+) -> AsyncIterator[tuple[int, RecordBatch]]:
     """Poll until the end offsets are reached.
 
     Unless they are `exact`, poll until no record arrives: some brokers (Tansu) report end offsets that are too low.
@@ -159,28 +156,22 @@ async def _batches(
 
 def _dead_letter(partition: int, record: Any) -> StoredDeadLetter:
     headers: tuple[tuple[str, bytes], ...] = tuple((name, bytes(value or b"")) for name, value in record.headers)
-    value = bytes(record.value or b"")
-    said = dict(headers)
-
-    def text(name: str) -> str:
-        return str(said.get(name, b""), "utf-8", "replace")
-
-    time_header = said.get(names.HEADER_DEAD_TIME, b"")
-    event_type, event_id = _type_and_id(value)
+    letter = decode_dead_letter(record.value, headers)
+    event_type, event_id = _type_and_id(letter.payload)
     summary = DeadLetterSummary(
         partition=partition,
         offset=record.offset,
-        time_ms=int(time_header) if time_header.isdigit() and len(time_header) < len(str(2**63)) else record.timestamp,
-        stage=text(names.HEADER_DEAD_STAGE),
-        reason=text(names.HEADER_DEAD_REASON),
-        attempt=text(names.HEADER_DEAD_ATTEMPT),
+        time_ms=record.timestamp if letter.time_ms is None else letter.time_ms,
+        stage=letter.stage,
+        reason=letter.reason,
+        attempt="" if letter.attempt is None else str(letter.attempt),
         type=event_type,
         id=event_id,
-        size=len(value),
-        digest=_digest(time_header + b" " + value),
-        content=_digest(value),
+        size=len(letter.payload),
+        digest=dead_letter_digest(letter.payload, headers),
+        content=payload_digest(letter.payload),
     )
-    return StoredDeadLetter(summary, Record(value, record.key, headers, record.timestamp))
+    return StoredDeadLetter(summary, Record(letter.payload, record.key, headers, record.timestamp))
 
 
 def _type_and_id(entry: bytes) -> tuple[str, str]:
@@ -189,7 +180,3 @@ def _type_and_id(entry: bytes) -> tuple[str, str]:
     except InvalidEvent:
         return "", ""
     return type_of_path(raw.path), raw.id
-
-
-def _digest(data: bytes) -> bytes:
-    return blake2b(data, digest_size=_DIGEST_BYTES).digest()

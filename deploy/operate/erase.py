@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote, quote_plus, unquote_to_bytes
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -17,11 +18,14 @@ from deploy.operate import variables
 from deploy.operate.dead import quieten
 from deploy.operate.dead_letters import read_dead_letters
 from deploy.operate.endpoints import Endpoints, without_password
+from deploy.operate.queue_admin import QueueAdmin
 from services.backbone import names
+from services.backbone.erasure import device_digest, is_erased
+from services.backbone.events import InvalidEvent, decode_raw
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record, TopicReader, delete_records
-from services.backbone.queue import EventQueue, QueueError, connect
+from services.backbone.queue import QueueError
+from services.backbone.redis import connect
 from services.backbone.settings import KafkaSettings
-from services.kafkastore.core.erasure import belongs_to, device_digest
 
 _REDIS_TIMEOUT_S: Final = 5.0
 _REMOVED_AT_ONCE: Final = 4  # each removal scans the list, which blocks Redis
@@ -94,7 +98,7 @@ async def _erase(
             try:
                 with console.status(f"{shown}: marking") as spinner:
                     removed += await _erase_in_redis(
-                        EventQueue(redis), device_id, errors, spinner, shown=shown, limit_s=claims_limit_s
+                        QueueAdmin(redis), device_id, errors, spinner, shown=shown, limit_s=claims_limit_s
                     )
             except QueueError as error:
                 raise OperatorError(
@@ -113,7 +117,7 @@ async def _erase(
 
 
 async def _erase_in_redis(  # noqa: PLR0913 - its inputs
-    queue: EventQueue, device_id: str, errors: list[str], spinner: Spinner, *, shown: str, limit_s: float
+    queue: QueueAdmin, device_id: str, errors: list[str], spinner: Spinner, *, shown: str, limit_s: float
 ) -> int:
     """Mark the device, wait until every claim from before the mark is released, and remove its queued entries."""
     await queue.erase(device_digest(device_id))
@@ -133,13 +137,26 @@ async def _erase_in_redis(  # noqa: PLR0913 - its inputs
     return removed + await _remove_waiting(queue, device_id)  # entries that were released meanwhile
 
 
-async def _remove_waiting(queue: EventQueue, device_id: str) -> int:
+async def _remove_waiting(queue: QueueAdmin, device_id: str) -> int:
     """Remove the device's entries from the list. kafkastore drops those that this misses, if it can decode them."""
     found = [entry async for entry in queue.waiting() if belongs_to(entry, device_id)]
     removed = 0
     for first in range(0, len(found), _REMOVED_AT_ONCE):
         removed += await queue.remove(found[first : first + _REMOVED_AT_ONCE])
     return removed
+
+
+def belongs_to(entry: bytes, device_id: str) -> bool:
+    """Return whether an entry belongs to a device. An undecodable entry does when it contains the id.
+
+    The id is searched for as plain text and percent-encoded. A short id can match bytes that are not an id.
+    """
+    try:
+        return is_erased(decode_raw(entry), frozenset((device_digest(device_id),)))
+    except InvalidEvent:
+        plain = device_id.encode("utf-8", "replace")
+        written = {plain, quote(plain, safe="").encode(), quote_plus(plain).encode()}
+        return any(form in entry for form in written) or plain in unquote_to_bytes(entry.replace(b"+", b" "))
 
 
 async def _erase_dead_letters(endpoints: Endpoints, device_id: str, settings: KafkaSettings, errors: list[str]) -> int:

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-from redis.asyncio import Redis
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +15,7 @@ from services.backbone import histogram, names
 from services.backbone.counters import CounterStore, Progress, position_error
 from services.backbone.kafka import KafkaUnavailable, TopicOffsets
 from services.backbone.queue import EventQueue, Ledger, QueueError
+from services.backbone.redis import connect
 
 TYPES_COUNTER = "event_counter"
 TIMING_COUNTER = "timing_stats"
@@ -69,9 +69,8 @@ class StatusReader:
 
     def __init__(self, endpoints: Endpoints) -> None:
         self._endpoints = endpoints
-        options: dict[str, Any] = {"socket_timeout": _REDIS_TIMEOUT_S, "socket_connect_timeout": _REDIS_TIMEOUT_S}
-        self._queue_servers = [Redis.from_url(url, **options) for url in endpoints.queue_urls]
-        self._counter_server = Redis.from_url(endpoints.counters_url, decode_responses=True, **options)
+        self._queue_servers = [connect(url, timeout_s=_REDIS_TIMEOUT_S, resend=True) for url in endpoints.queue_urls]
+        self._counter_server = connect(endpoints.counters_url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
         self._offsets = TopicOffsets(endpoints.bootstrap_servers, names.EVENTS_TOPIC)
 
     async def __aenter__(self) -> Self:

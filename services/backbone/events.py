@@ -23,12 +23,27 @@ import msgspec
 from services.backbone import names
 
 EVENT_FORMAT_VERSION: Final = b"1"
-UNKNOWN_PLACE: Final = "XX"
+UNKNOWN_LOCATION: Final = "XX"
 
 FINGERPRINT_BYTES: Final = 8
 _ID_HEADER: Final = names.HEADER_EVENT_ID
 # Every event is hashed: a copy costs two thirds of a new digest with its arguments.
 _new_digest: Final = blake2b(digest_size=FINGERPRINT_BYTES).copy
+
+# Keys of the second field (meta) of a record. encode_event writes them in the order of META_KEYS.
+META_ID: Final = b"id"
+META_RECEIVED_AT: Final = b"ts"
+META_QUEUE_DELAY: Final = b"klag"
+META_HOST: Final = b"host"
+META_POD: Final = b"pod"
+META_ADDRESS: Final = b"ip"
+META_COUNTRY: Final = b"country"
+META_CITY: Final = b"city"
+META_DEVICE: Final = b"device"
+META_BOT_NAME: Final = b"bot_name"
+META_REFERRER: Final = b"ref"
+META_CLIENT_TIME: Final = b"cts"
+META_OPTED_OUT: Final = b"optout"
 
 _RAW_VERSION: Final = b"\x01"
 _NO_PARAMS: Final = b"-"
@@ -137,12 +152,12 @@ def path_of_type(event_type: str) -> bytes:
 # The topic's format: kafkastore -> Kafka -> every consumer ---------------------------------------------------------
 
 
-class Place(msgspec.Struct, frozen=True, cache_hash=True):
+class Location(msgspec.Struct, frozen=True, cache_hash=True):
     """Where an address is, as far as the city database knows."""
 
-    country: str = UNKNOWN_PLACE
+    country: str = UNKNOWN_LOCATION
     """ISO 3166-1 alpha-2 code."""
-    city: str = UNKNOWN_PLACE
+    city: str = UNKNOWN_LOCATION
 
 
 class Device(msgspec.Struct, frozen=True, cache_hash=True):
@@ -158,6 +173,14 @@ class Device(msgspec.Struct, frozen=True, cache_hash=True):
     bot_name: str = ""
 
 
+META_KEYS: Final = (
+    *(META_ID, META_RECEIVED_AT, META_QUEUE_DELAY, META_HOST, META_POD, META_ADDRESS, META_COUNTRY, META_CITY),
+    *(field.encode() for field in Device.__struct_fields__),
+    *(META_REFERRER, META_CLIENT_TIME, META_OPTED_OUT),
+)
+"""All keys of meta, in the order of encode_event."""
+
+
 class Event(msgspec.Struct, frozen=True):
     """One enriched event as it lies in the topic."""
 
@@ -171,7 +194,7 @@ class Event(msgspec.Struct, frozen=True):
     pod: str = ""
     address: str = ""
     """Hexadecimal: 8 digits for IPv4, 32 for IPv6, after IP_MODE; empty when there is none (`ip` on the wire)."""
-    place: Place = Place()
+    location: Location = Location()
     device: Device = Device()
     referrer: str = ""
     client_time_ms: int | None = None
@@ -205,7 +228,7 @@ def encode_event(event: Event) -> bytes:
         f"id={_form(event.id)}&ts={event.received_at_ms}&klag={event.queue_delay_ms}"
         f"&host={_form(event.host)}&pod={_form(event.pod)}"
         f"{'&ip=' + event.address if event.address else ''}"
-        f"&{_place_fields(event.place)}&{_device_fields(event.device)}"
+        f"&{_location_fields(event.location)}&{_device_fields(event.device)}"
         f"{'&ref=' + _form(event.referrer) if event.referrer else ''}"
         f"{'' if event.client_time_ms is None else f'&cts={event.client_time_ms}'}"
         f"{'&optout=1' if event.opted_out else ''}"
@@ -226,37 +249,6 @@ def split_event(value: bytes) -> EncodedEvent:
     if len(fields) != 3 or b"" in fields:  # noqa: PLR2004 - the three fields of the format
         raise InvalidEvent(f"expected three fields with one space between, found {len(fields)}")
     return EncodedEvent(*fields)
-
-
-def decode_event(value: bytes) -> Event:
-    """Decode a record's value.
-
-    Keys of meta that this code does not know are passed over, so that later versions can add some.
-    Raises InvalidEvent when the value is not an event.
-    """
-    encoded = split_event(value)
-    meta = dict(parse_qsl(encoded.meta.decode("ascii", "replace"), keep_blank_values=True))
-    try:
-        client_time = meta.get("cts")
-        return Event(
-            type=decode_type(encoded.type),
-            id=meta["id"],
-            received_at_ms=int(meta["ts"]),
-            queue_delay_ms=int(meta["klag"]),
-            host=meta.get("host", ""),
-            pod=meta.get("pod", ""),
-            address=meta.get("ip", ""),
-            place=Place(meta.get("country", UNKNOWN_PLACE), meta.get("city", UNKNOWN_PLACE)),
-            device=Device(**{name: meta[name] for name in Device.__struct_fields__ if name in meta}),
-            referrer=meta.get("ref", ""),
-            client_time_ms=None if client_time is None else int(client_time),
-            opted_out=meta.get("optout") == "1",
-            params="" if encoded.params == _NO_PARAMS else encoded.params.decode("ascii", "replace"),
-        )
-    except KeyError as error:
-        raise InvalidEvent(f"meta has no {error.args[0]!r}") from error
-    except ValueError as error:
-        raise InvalidEvent(f"meta has a malformed number: {error}") from error
 
 
 def meta_value(meta: bytes, key: bytes) -> bytes | None:
@@ -294,14 +286,14 @@ def fingerprint(event: EncodedEvent, key: bytes | None, headers: Iterable[tuple[
             id_ = value
             break
     else:
-        encoded = meta_value(event.meta, b"id")
+        encoded = meta_value(event.meta, META_ID)
         if not encoded:
             return None
         id_ = unquote_to_bytes(encoded.replace(b"+", b" "))
     digest = _new_digest()
     # What is hashed before the id is never the beginning of another scope, so the border between them is fixed.
     if not key:
-        digest.update(b"ts=%b %b" % (meta_value(event.meta, b"ts") or b"", id_))
+        digest.update(b"ts=%b %b" % (meta_value(event.meta, META_RECEIVED_AT) or b"", id_))
     elif len(key) in _ADDRESS_DIGITS and (scope := b"&ip=" + key + b"&") in event.meta:  # `ip` stands between others
         digest.update(scope + id_)
     else:
@@ -367,8 +359,8 @@ _form_of_short = lru_cache(maxsize=16384)(quote_plus)
 
 
 @lru_cache(maxsize=16384)
-def _place_fields(place: Place) -> str:
-    return f"country={quote_plus(place.country)}&city={quote_plus(place.city)}"
+def _location_fields(location: Location) -> str:
+    return f"country={quote_plus(location.country)}&city={quote_plus(location.city)}"
 
 
 @lru_cache(maxsize=16384)

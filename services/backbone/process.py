@@ -6,9 +6,9 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import uvicorn
 import uvloop
@@ -72,6 +72,35 @@ def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]], settings
         log.exception("stopped_by_error")
         sys.exit(1)
     log.info("stopped")
+
+
+async def run_task(
+    work: Coroutine[Any, Any, None],
+    stop: asyncio.Event,
+    *,
+    timeout_s: float | None = None,
+    before_cancel: Callable[[], None] | None = None,
+) -> bool:
+    """Run `work` until it returns, `stop` is set or `timeout_s` has passed. Return whether it returned.
+
+    Work that has not returned is cancelled, and this function waits until it has ended. `before_cancel` is called
+    before that, also when the work has returned: set flags there that end loops, since asyncio and aiokafka can swallow
+    a cancellation. An exception of `work` is raised.
+    """
+    task = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopping}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if before_cancel is not None:
+            before_cancel()
+        stopping.cancel()
+        task.cancel()
+    await asyncio.wait({task})
+    if task.cancelled():
+        return False
+    task.result()  # raises the exception of the work
+    return True
 
 
 def _calm_the_collector() -> None:

@@ -8,11 +8,12 @@ import uuid
 
 from prometheus_client import CollectorRegistry
 
+from services.backbone.backoff import Backoff
 from services.backbone.counters import CounterStoreError
 from services.backbone.health import Health, Heartbeat, create_internal_app
 from services.backbone.kafka import KafkaUnavailable
 from services.backbone.logs import get_logger
-from services.backbone.process import http_server
+from services.backbone.process import http_server, run_task
 from services.canary.core import Arrival, Flights, device_of
 from services.canary.lookups import CounterPositions, NoResponse, TopicWatch, TrackerDoor
 from services.canary.lookups.topic import Found
@@ -23,7 +24,7 @@ log = get_logger(__name__)
 
 _COUNTER_POLL_S = 0.05  # how exact "counted" is timed; asked only while a canary is in the topic and not counted
 _LATE_LOOK_S = 1.0
-_PAUSE_S = 1.0  # before Kafka or Redis is tried again
+_LONGEST_PAUSE_S = 1.0  # before Kafka or Redis is tried again
 _HEARTBEAT_SLACK_S = 10.0
 
 
@@ -47,14 +48,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         door,
     ):
         log.info("started", tracker=settings.tracker_url, counter=settings.counter)
-        flying = asyncio.create_task(canary.fly())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({flying, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        health.stopping = topic.stopping = True
-        stopping.cancel()
-        flying.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await flying  # raises what ended it, if that was not this stop
+
+        def begin_stop() -> None:
+            health.stopping = topic.stopping = True
+
+        await run_task(canary.fly(), stop, before_cancel=begin_stop)
 
 
 class Canary:
@@ -115,12 +113,13 @@ class Canary:
             self._report(self._flights.responded(canary, now_s=time.monotonic()))
 
     async def _follow_topic(self) -> None:
+        backoff = Backoff(longest_s=_LONGEST_PAUSE_S)
         while not self._topic.stopping:
             try:
                 await self._topic.follow(self._flights.__contains__, self._take_found)
             except KafkaUnavailable as error:
                 log.debug("kafka_unavailable", error=str(error))  # what follows from it is said by each late canary
-                await asyncio.sleep(_PAUSE_S)
+                await asyncio.sleep(backoff.next_s())
 
     def _take_found(self, found: Found) -> None:
         self._report(
@@ -129,6 +128,7 @@ class Canary:
         self._found.set()
 
     async def _follow_counter(self) -> None:
+        backoff = Backoff(longest_s=_LONGEST_PAUSE_S)
         while True:
             await self._found.wait()
             self._found.clear()
@@ -137,8 +137,9 @@ class Canary:
                     positions = await self._counter.get()
                 except (CounterStoreError, OSError) as error:
                     log.debug("redis_unavailable", error=f"{type(error).__name__}: {error}")
-                    await asyncio.sleep(_PAUSE_S)
+                    await asyncio.sleep(backoff.next_s())
                 else:
+                    backoff.reset()
                     self._report(self._flights.counted(positions, now_s=time.monotonic()))
                     await asyncio.sleep(_COUNTER_POLL_S)
 

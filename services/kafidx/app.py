@@ -9,10 +9,10 @@ from prometheus_client import CollectorRegistry
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from services.backbone import names
-from services.backbone.counters import connect
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.process import http_server
+from services.backbone.redis import connect
 from services.kafidx.metrics import Metrics
 from services.kafidx.routes import Guard, LiveSocket, Login, Pages, UpgradeProtocol, add_pages
 from services.kafidx.settings import Settings
@@ -35,9 +35,8 @@ async def run(settings: Settings, stop: Event) -> None:
     """
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    redis = connect(
-        settings.counters_redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S, encoding_errors="replace"
-    )
+    url = settings.counters_redis_url.get_secret_value()
+    redis = connect(url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="replace")
     ends = TopicEnds(settings.bootstrap_servers, names.EVENTS_TOPIC)
     dead_ends = TopicEnds(settings.bootstrap_servers, names.DEAD_LETTER_TOPIC)
     topics = Topics(settings, metrics)

@@ -14,7 +14,7 @@ import maxminddb
 import ua_parser
 from user_agents.parsers import UserAgent, parse_browser, parse_device, parse_operating_system
 
-from services.backbone.events import UNKNOWN_PLACE, Device, Place
+from services.backbone.events import UNKNOWN_LOCATION, Device, Location
 from services.backbone.logs import get_logger
 from services.kafkastore.core.addresses import parse_address
 from services.kafkastore.core.devices import Agent, describe_device
@@ -26,7 +26,7 @@ _DEVICES_KEPT = 16_384  # at most a kilobyte each: browsers are few
 _LONGEST_AGENT = 1024  # real ones are under 500 bytes; bounds time and cache
 _PROBE = "8.8.8.8"
 
-_UNKNOWN = Place()
+_UNKNOWN = Location()
 
 
 class _FileState(NamedTuple):
@@ -73,7 +73,7 @@ class _Database:
         return reader
 
 
-class PlaceLookup:
+class LocationLookup:
     """Where addresses are, by city databases in MaxMind's format. The first that knows an address answers.
 
     Use it as a context manager. For one thread only, as the event loop is. Both layouts of records are read: MaxMind's
@@ -128,7 +128,7 @@ class PlaceLookup:
             old.close()
         log.info("city_database_opened", path=str(database.path), type=reader.metadata().database_type)
 
-    def _find(self, text: str) -> Place:
+    def _find(self, text: str) -> Location:
         address = parse_address(text)
         if address is None:
             return _UNKNOWN
@@ -139,9 +139,9 @@ class PlaceLookup:
                 record = database.reader.get(address)
             except (ValueError, maxminddb.InvalidDatabaseError):
                 continue  # an IPv6 address and a database of IPv4, or a damaged part of the file
-            place = _place(record)
-            if place is not None:
-                return place
+            location = _location(record)
+            if location is not None:
+                return location
         return _UNKNOWN
 
 
@@ -192,7 +192,7 @@ def _describe(database: _Database) -> str:
     return f"{database.path.name}: {database.reader.metadata().database_type}{kept}"
 
 
-def _place(record: Any) -> Place | None:
+def _location(record: Any) -> Location | None:
     """Read a record of either layout; None when it names no country."""
     if not isinstance(record, dict):
         return None
@@ -207,7 +207,7 @@ def _place(record: Any) -> Place | None:
     if not isinstance(country, str) or not country:
         return None
     # One text for all who live in a city: a third less memory for the places that are kept.
-    return Place(sys.intern(country), sys.intern(city) if isinstance(city, str) and city else UNKNOWN_PLACE)
+    return Location(sys.intern(country), sys.intern(city) if isinstance(city, str) and city else UNKNOWN_LOCATION)
 
 
 def _classify(user_agent: bytes) -> Device:

@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server, memory_limit
-from services.backbone.queue import EvictionAllowed, connect
+from services.backbone.queue import EvictionAllowed
+from services.backbone.redis import connect
 from services.tracker.core import Rules, memory_fault
 from services.tracker.metrics import Metrics
 from services.tracker.routes import Collector, CollectorProtocol, ConnectionBounds, DirectGets, Limits, add_routes

@@ -8,7 +8,7 @@ from typing import Protocol
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.ports import LOOPBACK, free_port
 from services.backbone import names
-from services.backbone.events import Device, Event, Place, encode_event
+from services.backbone.events import Device, Event, Location, encode_event
 from services.backbone.kafka import EventProducer, Record
 from services.backbone.settings import KafkaSettings
 
@@ -32,7 +32,7 @@ def event(params: str, event_type: str = "view") -> Event:
         queue_delay_ms=4,
         host="push.example",
         address="cb007100",
-        place=Place("DE", "Berlin"),
+        location=Location("DE", "Berlin"),
         device=Device("phone", browser="Firefox"),
         params=params,
     )

@@ -5,11 +5,19 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.develop.localstack.redis import LocalRedis
-from tests.contract.kafkastore_bench import dead_letters, doom, events, kafkastore, queue, redis_beside_the_tracker
+from tests.contract.kafkastore_bench import (
+    admin,
+    dead_letters,
+    doom,
+    events,
+    kafkastore,
+    queue,
+    redis_beside_the_tracker,
+)
 from tests.contract.tracker_process import Tracker
 
 # Fixtures of the tests of kafkastore, which are found here.
-__all__ = ["dead_letters", "doom", "events", "kafkastore", "queue", "redis_beside_the_tracker"]
+__all__ = ["admin", "dead_letters", "doom", "events", "kafkastore", "queue", "redis_beside_the_tracker"]
 
 
 @pytest.fixture(scope="module", params=["direct", "application"])

@@ -15,7 +15,7 @@ from deploy.develop.localstack.kafka import KafkaBroker
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.counters import CounterStore
-from services.backbone.events import Event, Place, encode_event
+from services.backbone.events import Event, Location, encode_event
 from services.backbone.kafka import EventProducer, Record, ensure_topics, topic_plans
 from services.consumers.settings import Settings
 
@@ -123,7 +123,7 @@ def events(types: Sequence[str], *, count: int) -> list[Event]:
             queue_delay_ms=number % 300,
             pod=f"10.0.0.{number % 2}",
             address=f"{0xC0000200 + number % 5:08x}",
-            place=Place("DE" if number % 3 else "AT", "somewhere"),
+            location=Location("DE" if number % 3 else "AT", "somewhere"),
             params=f"action=preview&text=sofa+{number % 4}" if types[number % len(types)] == "offr" else "",
         )
         for number in range(count)

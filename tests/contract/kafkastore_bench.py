@@ -23,6 +23,7 @@ from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.redis import LocalRedis
 from deploy.develop.localstack.services import ServiceProcess
 from deploy.operate.dead_letters import StoredDeadLetter, read_dead_letters
+from deploy.operate.queue_admin import QueueAdmin
 from services.backbone import names
 from services.backbone.events import RawEvent, encode_raw
 from services.backbone.kafka import TopicReader
@@ -128,6 +129,12 @@ async def queue(redis_beside_the_tracker: LocalRedis) -> AsyncIterator[EventQueu
     redis_beside_the_tracker.flush()
     async with Redis.from_url(redis_beside_the_tracker.url) as redis:
         yield EventQueue(redis)
+
+
+@pytest.fixture
+async def admin(redis_beside_the_tracker: LocalRedis) -> AsyncIterator[QueueAdmin]:
+    async with Redis.from_url(redis_beside_the_tracker.url) as redis:
+        yield QueueAdmin(redis)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from deploy.develop.localstack.kafka import KafkaBroker
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
-from services.backbone.counters import CounterStore, IdWindow, Outcome, Progress, Update
+from services.backbone.counters import ApplyResult, CounterStore, IdWindow, Progress, Update
 from services.backbone.events import Event, encode_event
 from services.backbone.histogram import TOTAL_LABEL, histograms
 from services.backbone.kafka import Record
@@ -245,7 +245,7 @@ class UnreliableStore(CounterStore):
 
     async def apply(
         self, counter: str, updates: Sequence[Update], *, max_labels: int, window: IdWindow = _WINDOW
-    ) -> Outcome:
+    ) -> ApplyResult:
         fate = self._chance.choice(["question lost", "answer lost", "fine", "fine", "fine", "fine"])
         if fate == "question lost":
             raise RedisConnectionError(fate)

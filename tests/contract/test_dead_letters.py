@@ -13,6 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaKind
 from deploy.develop.localstack.redis import LocalRedis
+from deploy.operate.queue_admin import QueueAdmin
 from services.backbone import names
 from services.backbone.events import encode_raw
 from services.backbone.queue import EventQueue, Ledger
@@ -62,7 +63,7 @@ async def allow_records_of(bootstrap_servers: str, limit_bytes: int) -> None:
         await admin.close()
 
 
-async def test_the_record_that_the_topic_was_too_small_for_is_replayed_once_it_is_not(
+async def test_too_large_record_is_replayed_after_the_limit_is_raised(
     local_stack: LocalStack, kafka_kind: KafkaKind, operator: Operator, kafkastore: Kafkastore, queue: EventQueue
 ) -> None:
     if kafka_kind != "apache":
@@ -98,8 +99,8 @@ async def test_the_record_that_the_topic_was_too_small_for_is_replayed_once_it_i
     assert "yes" in (await operator.command("dead.list").run()).text
 
 
-async def test_a_replay_that_is_interrupted_goes_on_where_it_ended(
-    operator: Operator, kafkastore: Kafkastore, queue: EventQueue
+async def test_interrupted_replay_continues(
+    operator: Operator, kafkastore: Kafkastore, queue: EventQueue, admin: QueueAdmin
 ) -> None:
     poison = [encode_raw(raw_event(f"late-{n}", received_at_ms=-1)) for n in range(300)]
     await queue.push(poison)
@@ -122,11 +123,11 @@ async def test_a_replay_that_is_interrupted_goes_on_where_it_ended(
     again = await operator.command("dead.replay").run()
     assert again.code == 0
     assert f"{300 - ledger.listed} put back into the queue" in again.text
-    assert sorted([entry async for entry in queue.waiting()]) == sorted(poison)
+    assert sorted([entry async for entry in admin.waiting()]) == sorted(poison)
     assert await queue.ledger() == Ledger(accepted=300, listed=300)
 
 
-async def test_letters_that_a_killed_kafkastore_wrote_twice_go_back_once_and_again_when_they_die_again(
+async def test_duplicate_dead_letters_are_replayed_once_and_again_after_a_new_failure(
     local_stack: LocalStack, operator: Operator, doom: Doom, kafkastore: Kafkastore, queue: EventQueue
 ) -> None:
     poison = [encode_raw(raw_event(f"twice-{n}", received_at_ms=-1)) for n in range(3)]
@@ -151,7 +152,7 @@ async def test_letters_that_a_killed_kafkastore_wrote_twice_go_back_once_and_aga
     assert "6 were put back before" in said.text
 
 
-async def test_only_what_is_meant_goes_back_and_what_was_cut_is_said(
+async def test_replay_selects_by_filter_and_reports_truncated_ones(
     operator: Operator, kafkastore: Kafkastore, queue: EventQueue, dead_letters: Topic
 ) -> None:
     await queue.push(
@@ -185,7 +186,7 @@ async def test_only_what_is_meant_goes_back_and_what_was_cut_is_said(
 
 
 @pytest.mark.parametrize("task", ["dead.list", "dead.replay"])
-async def test_whoever_is_away_is_named(operator: Operator, task: str) -> None:
+async def test_unreachable_server_is_in_the_error(operator: Operator, task: str) -> None:
     command = operator.command(task)
     for variable, address in (
         ("REDIS_URL", "redis://:secret@127.0.0.1:1/0"),

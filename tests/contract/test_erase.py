@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.redis import LocalRedis
+from deploy.operate.queue_admin import QueueAdmin
 from services.backbone import names
 from services.backbone.events import encode_raw
 from services.backbone.queue import EventQueue, Ledger
@@ -39,7 +40,7 @@ def erasure(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis) -> Co
     return command_line(local_stack, redis_beside_the_tracker, "erase", "--id", DEVICE, "--yes")
 
 
-async def test_a_forgotten_device_leaves_nothing_behind_but_what_the_command_names(
+async def test_erased_device_leaves_only_the_reported_data(
     local_stack: LocalStack,
     redis_beside_the_tracker: LocalRedis,
     kafkastore: Kafkastore,
@@ -77,7 +78,7 @@ async def test_a_forgotten_device_leaves_nothing_behind_but_what_the_command_nam
         assert after == before
     assert "2 entries removed from the queue in Redis" in said.text
     assert "until its retention" in said.text
-    assert [entry async for entry in queue.waiting()] == [waiting[0], waiting[3]]
+    assert [entry async for entry in QueueAdmin(redis).waiting()] == [waiting[0], waiting[3]]
     assert await queue.ledger() == Ledger(accepted=7, produced=1, dead=4, listed=2, erased=2)
     files = [path for path in redis_beside_the_tracker.process.cwd.rglob("*") if path.is_file()]
     assert any(b"someone-4712" in path.read_bytes() for path in files)
@@ -103,7 +104,7 @@ async def test_a_forgotten_device_leaves_nothing_behind_but_what_the_command_nam
     assert "0 entries removed from the queue in Redis" in again.text
 
 
-async def test_it_waits_for_batches_that_were_claimed_before_and_takes_back_those_of_the_dead(
+async def test_erase_waits_for_earlier_claims_and_reclaims_those_of_dead_instances(
     local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, erasure: Command
 ) -> None:
     redis_beside_the_tracker.flush()
@@ -116,11 +117,11 @@ async def test_it_waits_for_batches_that_were_claimed_before_and_takes_back_thos
         # Where letters can't be deleted, those of the test before are there still.
         assert said.code == (0 if local_stack.kafka.kind == "apache" else 1), said.text
         assert "1 entries removed from the queue in Redis" in said.text
-        assert [entry async for entry in dead.waiting()] == [theirs]
+        assert [entry async for entry in QueueAdmin(redis).waiting()] == [theirs]
         assert await dead.ledger() == Ledger(accepted=1, listed=1, erased=1)
 
 
-async def test_without_a_word_of_consent_nothing_is_done(
+async def test_erase_does_nothing_without_confirmation(
     local_stack: LocalStack, redis_beside_the_tracker: LocalRedis
 ) -> None:
     redis_beside_the_tracker.flush()
@@ -132,7 +133,7 @@ async def test_without_a_word_of_consent_nothing_is_done(
         assert not await redis.exists(names.ERASED_DEVICES)
 
 
-async def test_a_redis_or_a_broker_that_is_away_is_named(erasure: Command) -> None:
+async def test_unreachable_redis_or_broker_is_in_the_error(erasure: Command) -> None:
     for variable, address in (
         ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
         ("REDIS_URL", "redis://:secret@127.0.0.1:1/0"),

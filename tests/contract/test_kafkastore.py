@@ -5,9 +5,10 @@ import time
 from pathlib import Path
 
 from deploy.develop.localstack import LocalStack
-from services.backbone.events import decode_event, decode_raw, encode_raw
+from services.backbone.events import decode_raw, encode_raw
 from services.backbone.queue import EventQueue
 from tests.contract.kafkastore_bench import Kafkastore, Topic, entries, raw_event, readiness, steady, until
+from tests.decoding import decode_event
 
 
 async def test_entries_become_events_in_the_three_field_format(
@@ -33,9 +34,7 @@ async def test_entries_become_events_in_the_three_field_format(
     assert readiness(service)["checks"]["geoip"] == {"ok": True, "detail": "GeoLite2-City.mmdb: GeoLite2-City"}
 
 
-async def test_the_records_of_one_device_keep_their_order(
-    kafkastore: Kafkastore, queue: EventQueue, events: Topic
-) -> None:
+async def test_records_of_one_device_keep_their_order(kafkastore: Kafkastore, queue: EventQueue, events: Topic) -> None:
     batch = entries(500, query=b"di=device-9")
     await queue.push(list(batch.values()))
     kafkastore(KAFKASTORE_BATCH_EVENTS="70")
@@ -44,7 +43,7 @@ async def test_the_records_of_one_device_keep_their_order(
     assert len({record.partition for record in await events.records()}) == 1
 
 
-async def test_a_lone_entry_is_shipped_at_once(kafkastore: Kafkastore, queue: EventQueue, events: Topic) -> None:
+async def test_single_entry_is_shipped_at_once(kafkastore: Kafkastore, queue: EventQueue, events: Topic) -> None:
     service = kafkastore()
     await asyncio.to_thread(service.wait_until_ready)
     await queue.push(list(entries(1).values()))  # connects, asks for the topic
@@ -60,7 +59,7 @@ async def test_a_lone_entry_is_shipped_at_once(kafkastore: Kafkastore, queue: Ev
     assert min(delays[1:]) < 1000
 
 
-async def test_poison_goes_to_the_dead_letters_and_holds_up_nothing(
+async def test_failed_entry_goes_to_the_dead_letters_and_delays_no_other(
     kafkastore: Kafkastore, queue: EventQueue, events: Topic, dead_letters: Topic
 ) -> None:
     good = entries(50)
@@ -76,9 +75,9 @@ async def test_poison_goes_to_the_dead_letters_and_holds_up_nothing(
     await steady(queue, produced=50, dead=len(poison))
 
     assert sorted(await events.ids()) == sorted(good)
-    letters = await dead_letters.records()
-    assert len(letters) == len(poison)
-    by_value = {letter.value: dict(letter.headers) for letter in letters}
+    found = await dead_letters.records()
+    assert len(found) == len(poison)
+    by_value = {letter.value: dict(letter.headers) for letter in found}
     assert by_value[b"garbage"]["stage"] == b"decode"
     assert by_value[b"garbage"]["reason"] == b"unknown entry version b'g'"
     assert by_value[b"garbage"]["attempt"] == b"1"
@@ -86,7 +85,7 @@ async def test_poison_goes_to_the_dead_letters_and_holds_up_nothing(
     # What looks like an address in bytes that nobody can decode is masked, the pod's too.
     masked = not_utf8.replace(b"83.149.9.216", b"83.149.9.000").replace(b"10.1.2.3", b"10.1.2.0")
     assert {b"", b"\x02new version", masked} <= set(by_value)
-    [cut] = [letter for letter in letters if letter.value.startswith(b"\x01xxx")]
+    [cut] = [letter for letter in found if letter.value.startswith(b"\x01xxx")]
     assert endless.startswith(cut.value)
     assert dict(cut.headers)["reason"].endswith(b"(cut from 2000001 bytes)")
     decoded = {
@@ -104,7 +103,7 @@ async def test_poison_goes_to_the_dead_letters_and_holds_up_nothing(
     )
 
 
-async def test_no_more_of_an_address_reaches_kafka_than_the_mode_allows(
+async def test_address_in_kafka_is_truncated_by_ip_mode(
     kafkastore: Kafkastore, queue: EventQueue, events: Topic, dead_letters: Topic
 ) -> None:
     await queue.push([encode_raw(raw_event("a", query=b"")), encode_raw(raw_event("b", received_at_ms=-1))])
@@ -112,13 +111,13 @@ async def test_no_more_of_an_address_reaches_kafka_than_the_mode_allows(
     await steady(queue, produced=1, dead=1)
     [record] = await events.records()
     assert decode_event(record.value).address == ""
-    assert decode_event(record.value).place.country == "RU"
+    assert decode_event(record.value).location.country == "RU"
     assert record.key is None
     [letter] = await dead_letters.records()
     assert decode_raw(letter.value).address == ""
 
 
-async def test_without_a_city_database_events_flow_and_readiness_says_so(
+async def test_events_flow_without_a_city_database_and_readiness_reports_it(
     kafkastore: Kafkastore, queue: EventQueue, events: Topic, tmp_path: Path, local_stack: LocalStack
 ) -> None:
     database = tmp_path / "city.mmdb"
@@ -137,11 +136,13 @@ async def test_without_a_city_database_events_flow_and_readiness_says_so(
     await until(loaded, "the database is picked up")
     await queue.push([encode_raw(raw_event("after"))])
     await steady(queue, produced=2)
-    places = {event.id: event.place.country for event in map(decode_event, [r.value for r in await events.records()])}
+    places = {
+        event.id: event.location.country for event in map(decode_event, [r.value for r in await events.records()])
+    }
     assert places == {"before": "XX", "after": "RU"}
 
 
-async def test_faulty_settings_are_named_together_and_no_secret_is_shown(kafkastore: Kafkastore) -> None:
+async def test_invalid_settings_are_reported_together_without_secrets(kafkastore: Kafkastore) -> None:
     service = kafkastore(IP_MODE="some", KAFKASTORE_REDIS_URLS="secret@host", KAFKASTORE_BATCH_EVENTS="0")
     assert await asyncio.to_thread(service.process.wait, timeout_s=20.0) == 78
     said = service.process.log_tail(40)

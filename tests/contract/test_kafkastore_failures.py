@@ -9,7 +9,9 @@ from services.backbone.queue import EventQueue
 from tests.contract.kafkastore_bench import LEASE_S, Kafkastore, Topic, entries, readiness, steady, until
 
 
-async def test_killed_in_the_middle_nothing_is_lost(kafkastore: Kafkastore, queue: EventQueue, events: Topic) -> None:
+async def test_nothing_is_lost_when_kafkastore_is_killed(
+    kafkastore: Kafkastore, queue: EventQueue, events: Topic
+) -> None:
     batch = entries(12_000)
     pushed = list(batch.values())
     for at in range(0, len(pushed), 3000):
@@ -34,7 +36,7 @@ async def test_killed_in_the_middle_nothing_is_lost(kafkastore: Kafkastore, queu
     assert len(ids) < 12_000 + 500 * 4
 
 
-async def test_a_broker_that_hangs_holds_two_batches_and_loses_nothing(
+async def test_hanging_broker_holds_two_batches(
     local_stack: LocalStack, kafkastore: Kafkastore, queue: EventQueue, events: Topic
 ) -> None:
     service = kafkastore(KAFKASTORE_BATCH_EVENTS="100")
@@ -68,7 +70,7 @@ async def test_a_broker_that_hangs_holds_two_batches_and_loses_nothing(
     await until(ready, "readiness is back")
 
 
-async def test_stopped_while_the_broker_hangs_it_gives_its_batch_back_and_exits_with_0(
+async def test_stop_while_the_broker_hangs_gives_the_batch_back_and_exits_with_0(
     local_stack: LocalStack, kafkastore: Kafkastore, queue: EventQueue
 ) -> None:
     service = kafkastore()
@@ -91,7 +93,7 @@ async def test_stopped_while_the_broker_hangs_it_gives_its_batch_back_and_exits_
         local_stack.kafka.process.send_signal(signal.SIGCONT)
 
 
-async def test_stopped_at_work_it_loses_nothing_and_exits_with_0(
+async def test_stop_under_load_loses_nothing_and_exits_with_0(
     kafkastore: Kafkastore, queue: EventQueue, events: Topic
 ) -> None:
     batch = entries(6000)

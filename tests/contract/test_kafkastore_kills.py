@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from deploy.operate.queue_admin import QueueAdmin
 from services.backbone.queue import EventQueue
 from tests.contract.kafkastore_bench import LEASE_S, Doom, Kafkastore, Topic, entries, steady, until
 from tests.contract.killed_kafkastore import POINTS, Point
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 @pytest.mark.parametrize("point", POINTS)
-async def test_killed_there_it_loses_nothing(
+async def test_nothing_is_lost_when_killed_at_any_point(
     point: Point, doom: Doom, kafkastore: Kafkastore, queue: EventQueue, events: Topic
 ) -> None:
     batch = entries(500)
@@ -50,8 +51,8 @@ async def test_killed_there_it_loses_nothing(
 
 @pytest.mark.endurance
 @pytest.mark.timeout(900)
-async def test_killed_fifty_times_under_load_it_loses_nothing_and_its_claims_flow_again(
-    doom: Doom, kafkastore: Kafkastore, queue: EventQueue, events: Topic
+async def test_nothing_is_lost_when_killed_fifty_times_under_load(
+    doom: Doom, kafkastore: Kafkastore, queue: EventQueue, admin: QueueAdmin, events: Topic
 ) -> None:
     # The lease is the usual one. One instance lives; beside it one after the other is killed.
     survivor = kafkastore(KAFKASTORE_LEASE_S="15", KAFKASTORE_BATCH_EVENTS="50")
@@ -61,12 +62,12 @@ async def test_killed_fifty_times_under_load_it_loses_nothing_and_its_claims_flo
     dice.shuffle(points)
     left_behind: dict[str, float] = {}
     waited_s: list[float] = []
-    async with _load(queue) as pushed, _watch_claims(queue, left_behind, waited_s):
+    async with _load(queue) as pushed, _watch_claims(admin, left_behind, waited_s):
         for point in points:
             doomed = doom(point, dice.randint(1, 5), KAFKASTORE_LEASE_S="15", KAFKASTORE_BATCH_EVENTS="50")
             assert await asyncio.to_thread(doomed.process.wait, timeout_s=60.0) == -signal.SIGKILL
             died_at = time.monotonic()
-            left_behind |= {key: died_at for key in await queue.claims() if f"-{doomed.pid}-" in key}
+            left_behind |= {key: died_at for key in await admin.claims() if f"-{doomed.pid}-" in key}
     await steady(queue, produced=len(pushed))
     assert set(await events.ids()) == pushed
     assert len(left_behind) == len(points)
@@ -100,13 +101,13 @@ async def _load(queue: EventQueue) -> AsyncIterator[set[str]]:
 
 
 @contextlib.asynccontextmanager
-async def _watch_claims(queue: EventQueue, left_behind: dict[str, float], waited_s: list[float]) -> AsyncIterator[None]:
+async def _watch_claims(admin: QueueAdmin, left_behind: dict[str, float], waited_s: list[float]) -> AsyncIterator[None]:
     """Note for each claim of a dead instance how long it took until it was taken back."""
     seen: set[str] = set()
 
     async def watch() -> None:
         while True:
-            held = await queue.claims()
+            held = await admin.claims()
             for key, died_at in list(left_behind.items()):
                 if key not in held and key not in seen:
                     seen.add(key)

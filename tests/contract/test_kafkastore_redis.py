@@ -12,7 +12,7 @@ from services.backbone.queue import EventQueue
 from tests.contract.kafkastore_bench import Kafkastore, Topic, entries, readiness, steady, until
 
 
-async def test_several_redis_servers_are_drained_by_one_process_and_one_that_is_away_stops_none(
+async def test_one_process_serves_several_redis_servers_when_one_is_down(
     local_stack: LocalStack,
     redis_beside_the_tracker: LocalRedis,
     kafkastore: Kafkastore,
@@ -51,14 +51,14 @@ async def test_several_redis_servers_are_drained_by_one_process_and_one_that_is_
         other_queue = EventQueue(redis)
         await other_queue.push(list(entries(5).values()))
 
-        async def is_at_rest() -> bool:
+        async def is_empty() -> bool:
             ledger = await other_queue.ledger()
             return ledger.waiting == 0 and ledger.unaccounted == 0
 
-        await until(is_at_rest, "the Redis that came back is drained")
+        await until(is_empty, "the Redis that came back is drained")
 
 
-async def test_a_redis_that_may_evict_is_refused_at_the_start_and_nothing_is_claimed(
+async def test_redis_with_eviction_is_rejected_at_the_start(
     redis_beside_the_tracker: LocalRedis, kafkastore: Kafkastore, queue: EventQueue
 ) -> None:
     await queue.push(list(entries(3).values()))
@@ -77,7 +77,7 @@ async def test_a_redis_that_may_evict_is_refused_at_the_start_and_nothing_is_cla
     assert (ledger.listed, ledger.claimed) == (3, 0)
 
 
-async def test_a_redis_that_comes_late_and_may_evict_is_refused_at_its_first_answer(
+async def test_redis_with_eviction_is_rejected_when_it_starts_later(
     local_stack: LocalStack, kafkastore: Kafkastore
 ) -> None:
     late = local_stack.start_redis(f"late-{uuid.uuid4().hex[:6]}")

@@ -166,7 +166,7 @@ async def all_of(redis: Redis) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["truncated", "none", "full"])
-async def test_no_full_address_is_left_anywhere(
+async def test_no_full_address_is_stored(
     local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, tmp_path: Path, mode: str
 ) -> None:
     redis_beside_the_tracker.flush()

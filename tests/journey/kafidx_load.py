@@ -17,7 +17,7 @@ import aiohttp
 import psutil
 
 from services.backbone import names
-from services.backbone.events import Device, Event, Place, encode_event
+from services.backbone.events import Device, Event, Location, encode_event
 from services.backbone.kafka import EventProducer, Record
 
 RATE = int(os.environ.get("KAFIDX_LOAD_RATE", "5000"))
@@ -101,7 +101,7 @@ def payload(number: int) -> bytes:
             host="trk.example.org",
             pod="10.0.0.7",
             address="cb007100",
-            place=Place("DE", "Berlin"),
+            location=Location("DE", "Berlin"),
             device=Device("phone", "Pixel 9", "Android", "16", "Chrome Mobile", "142.0"),
             params=f"n={number}&di=device-{number % 500:04d}&lt=52.5200&lg=13.4050&q=city+bike&page=results",
         )

@@ -1,4 +1,4 @@
-"""Where a counter goes on: the hash of positions as Redis holds it, which others can write to as well. Pure."""
+"""Parse the hash of positions in Redis, to which other programs can write as well. Pure."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -10,15 +10,15 @@ MAX_POSITION: Final = 2**53
 
 
 class Positions(NamedTuple):
-    """Where a counter goes on, by partition; partitions that were never begun are in neither field."""
+    """The positions of a counter by partition. A partition that never began is in neither field."""
 
     offsets: dict[int, int]
     invalid: dict[str, str]
-    """Fields of the hash that hold no position, each with its value: something else wrote to it."""
+    """Fields of the hash without a valid position, with their values. Another program wrote them."""
 
 
 def parse_positions(stored: Mapping[str, str]) -> Positions:
-    """Read the hash of positions: partition and offset are whole numbers, written without leading zeros."""
+    """Parse the hash of positions. Partition and offset are whole numbers without leading zeros."""
     offsets: dict[int, int] = {}
     invalid: dict[str, str] = {}
     for partition, offset in stored.items():
@@ -30,7 +30,7 @@ def parse_positions(stored: Mapping[str, str]) -> Positions:
 
 
 def position_error(counter: str, partition: str, value: str) -> str:
-    """Describe a position that is none, for people: which one, its value, what is allowed, what to do."""
+    """Return an error message about an invalid position: partition, value, allowed values, repair."""
     key = names.positions_key(counter)
     return (
         f'{key}: partition {partition} has the invalid position "{value[:40]}". Set a whole number below 2**53 (HSET), '

@@ -1,13 +1,10 @@
-"""CounterStore: the counters in Redis, and what is written to and read from them."""
+"""CounterStore: reads and writes the counters in Redis."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from services.backbone import names
@@ -15,84 +12,84 @@ from services.backbone.counters import scripts
 from services.backbone.counters.positions import MAX_POSITION, Positions, parse_positions
 
 CounterStoreError = RedisError
-"""Raised by every method when Redis does not answer in time or answers with an error."""
+"""Raised by every method when Redis does not respond in time or responds with an error."""
 
 OTHER_LABEL = "(other)"
-"""What a label is counted as once a counter holds as many labels as it may: sums stay exact, memory stays bounded.
-The mark that a label begins with, a letter in parentheses, is kept: `(c) 192.0.2.7` becomes `(c) (other)`."""
+"""The label for all further labels after a counter has reached its maximum number of labels. So sums stay exact and
+memory stays bounded. The mark of a label, a letter in parentheses, stays: `(c) 192.0.2.7` becomes `(c) (other)`."""
 
 
 class Description(msgspec.Struct, frozen=True):
-    """How a statistics consumer presents itself to kafidx."""
+    """The description of a statistics consumer that kafidx shows."""
 
     name: str
     description: str
     column_title: str
     legend: dict[str, str] = {}
-    """What the marks of labels, or the labels themselves, mean."""
+    """The meaning of marks and labels."""
     kind: Literal["counts", "histograms"] = "counts"
-    """How to read the labels: each a row to show, or the buckets of `backbone.histogram`."""
+    """The kind of the labels: rows of a table, or buckets of `backbone.histogram`."""
 
 
 class Update(NamedTuple):
-    """What one batch of one partition adds to a counter."""
+    """The changes to a counter by one batch of one partition."""
 
     partition: int
     first_offset: int
-    """The position before the batch: where the previous one ended."""
+    """The position before the batch, which is the `next_offset` of the batch before."""
     next_offset: int
     events: int
     last_received_ms: int
     counts: Mapping[str, int]
     invalid: int = 0
-    """Records of the batch that are no events."""
+    """Records of the batch that are not events."""
     duplicates: int = 0
-    """Records of the batch that are copies of events counted before, and add nothing."""
+    """Records of the batch whose event was counted before. They add nothing."""
     ids: bytes = b""
-    """The fingerprints of the ids of `events`, none twice, one after the other (`events.fingerprint`). Those of the
-    events that have no id, which are always counted, are not there."""
+    """The concatenated fingerprints (`events.fingerprint`) of `events`, without repetition. Events without an id
+    have no fingerprint and are always counted."""
 
 
 class IdWindow(NamedTuple):
-    """How long a counter remembers the ids that it has counted, at the least; at the most it is twice that.
+    """The minimum time and number for which a counter remembers counted ids. The maximum is twice that.
 
-    An id is remembered until it is `seconds` old by the Redis server's clock, or `ids` others have come after it,
-    whichever is first. A generation holds as many as `ids`, or one batch if that is larger; there are two, and what is
-    left of the one dropped last shrinks faster than a new one grows. So twice `ids` bounds what this costs.
+    An id is remembered until it is `seconds` old by the clock of the Redis server, or until `ids` further ids were
+    counted, whichever is first. There are two generations, each with at most `ids` ids, or with one batch if that is
+    larger. The rest of a dropped generation shrinks faster than a new one grows. So memory is bounded by twice `ids`.
     """
 
     seconds: float = 86_400.0
     ids: int = 1_000_000
 
 
-class Outcome(NamedTuple):
-    """What became of updates. Those of partitions that are named in neither field were applied."""
+class ApplyResult(NamedTuple):
+    """The result of updates. An update was applied if its partition is in neither field."""
 
     refused: set[int]
     """Partitions whose update does not begin at the stored position."""
     duplicates: dict[int, list[int]]
-    """Partitions whose update holds ids that are known, with the places of these ids among the update's."""
+    """Partitions whose update contains known ids, with the indexes of these ids in the update."""
 
 
 class Progress(NamedTuple):
-    """How far a counter has come. At any moment, positions + given_up = events + invalid + missed + copies.
+    """The progress of a counter. At any moment, positions + given_up = events + invalid + missed + duplicates.
 
-    In a partition that began at a later offset than 0, its first offset is to be taken from the positions.
+    If a partition began after offset 0, subtract its first offset from its position.
     """
 
     events: int = 0
     last_received_ms: int = 0
     invalid: int = 0
     missed: int = 0
-    """Offsets that the topic no longer held when they were to be counted."""
+    """Offsets that the topic had deleted before they were counted."""
     duplicates: int = 0
     """Records dropped because the same event (`events.fingerprint`) was counted before."""
     given_up: int = 0
-    """Offsets that positions were set back by: those of a topic that was deleted, or that has lost its end."""
+    """Offsets by which positions were moved back, because a topic was deleted or has lost its end."""
 
     @property
     def passed(self) -> int:
-        """Offsets that the positions have moved over, in this topic and in those before it."""
+        """Offsets that the positions have passed, in this topic and in earlier ones."""
         return self.events + self.invalid + self.missed + self.duplicates
 
 
@@ -100,23 +97,6 @@ PROGRESS_FIELDS: Final = ("events", "last_ms", "invalid", "missed", "duplicates"
 """The fields of the progress hash, in the order of Progress."""
 
 _DEFAULT_WINDOW: Final = IdWindow()
-
-
-def connect(url: str, *, timeout_s: float, encoding_errors: Literal["strict", "replace"] = "strict") -> Redis:
-    """Make the client of the counters. It connects at its first command.
-
-    Each command takes `timeout_s` at most. One whose connection is closed is sent a second time, at once and on a new
-    connection: after a restart of Redis all connections in the pool are closed. Every command of this module may be
-    sent twice.
-    """
-    return Redis.from_url(
-        url,
-        decode_responses=True,
-        encoding_errors=encoding_errors,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-    )
 
 
 class CounterStore:
@@ -129,36 +109,36 @@ class CounterStore:
         self._adopt_script = redis.register_script(scripts.ADOPT)
 
     async def describe(self, description: Description) -> None:
-        """Register a counter, or change what it says of itself."""
+        """Register a counter, or replace its description."""
         encoded = msgspec.json.encode(description).decode()
         await self._redis.hset(names.COUNTER_DESCRIPTIONS, description.name, encoded)
 
     async def descriptions(self) -> list[Description]:
-        """Return what the counters say of themselves, by name."""
+        """Return the descriptions of all counters, ordered by name."""
         stored = await self._redis.hgetall(names.COUNTER_DESCRIPTIONS)
         return [msgspec.json.decode(stored[name], type=Description) for name in sorted(stored)]
 
     async def positions(self, counter: str) -> dict[int, int]:
-        """Return the next offset to count, by partition; partitions that were never begun are absent."""
+        """Return the next offset to count, by partition. Partitions that never began are absent."""
         return (await self.read_positions(counter)).offsets
 
     async def read_positions(self, counter: str) -> Positions:
-        """Return the positions, and what stands in their place where something else wrote to them."""
+        """Return the positions, and values that are not positions because another program wrote them."""
         stored: Any = await self._redis.hgetall(names.positions_key(counter))
         return parse_positions(stored)
 
     async def adopt_topic(self, counter: str, topic_id: str) -> int | None:
-        """Give up all positions if they belong to another topic than this one, which was made anew.
+        """Discard all positions if they belong to another topic, because the topic was created again.
 
-        Returns the sum of the positions that were given up; None if they belong to this topic. The first topic that is
-        named takes the positions that are there.
+        Return the sum of the discarded positions, or None if they belong to this topic. The first topic id that is
+        passed adopts the existing positions.
         """
         keys = (names.positions_key(counter), names.progress_key(counter))
         given_up = await self._adopt_script(keys=keys, args=(topic_id, MAX_POSITION))
         return None if given_up < 0 else int(given_up)
 
     async def begin(self, counter: str, partition: int, *, at: int) -> int:
-        """Set where a partition begins unless another member has done so; returns where it begins."""
+        """Set the first position of a partition unless another member has set it. Return the stored position."""
         key = names.positions_key(counter)
         async with self._redis.pipeline(transaction=True) as transaction:
             transaction.hsetnx(key, str(partition), str(at))
@@ -167,10 +147,10 @@ class CounterStore:
         return int(stored)
 
     async def move_position(self, counter: str, partition: int, *, expected: int, to: int) -> bool:
-        """Go on elsewhere without counting, for when the topic does not hold the position.
+        """Move a position without counting, if the topic does not contain it.
 
-        Offsets that are passed over on the way forward are missed; on the way back they are given up. False, and
-        nothing is changed, when the stored position is not the `expected` one: another member was here.
+        Offsets skipped forward count as missed, offsets moved back as given up. Change nothing and return False if the
+        stored position is not the `expected` one, because another member has moved it.
         """
         keys = (names.positions_key(counter), names.progress_key(counter))
         args = (partition, expected, to, max(0, to - expected), max(0, expected - to))
@@ -178,12 +158,12 @@ class CounterStore:
 
     async def apply(
         self, counter: str, updates: Sequence[Update], *, max_labels: int, window: IdWindow = _DEFAULT_WINDOW
-    ) -> Outcome:
-        """Add what batches hold, each in one atomic step; all in one round trip.
+    ) -> ApplyResult:
+        """Apply updates, each in one atomic step, all in one round trip.
 
-        An update that does not begin at the stored position, or that holds an id which is known, also from an update
-        before it, has no effect; the outcome says which. Trying again after an error is safe: what was applied is
-        refused then. Needs Redis 6.2.
+        An update has no effect if it does not begin at the stored position, or if it contains a known id, also one of
+        an earlier update of this call. The result lists these updates. A retry after an error is safe: updates that
+        were applied are refused. Needs Redis 6.2.
         """
         keys = (
             names.counts_key(counter),
@@ -196,18 +176,18 @@ class CounterStore:
         bounds = (max_labels, OTHER_LABEL, int(window.seconds * 1000), window.ids)
         async with self._redis.pipeline(transaction=False) as pipeline:
             for update in updates:
-                place = (update.partition, update.first_offset, update.next_offset)
+                offsets = (update.partition, update.first_offset, update.next_offset)
                 sums = (update.events, update.invalid, update.duplicates, update.last_received_ms, update.ids)
                 labels = (part for label_and_count in update.counts.items() for part in label_and_count)
-                await self._apply_script(keys=keys, args=(*place, *bounds, *sums, *labels), client=pipeline)
+                await self._apply_script(keys=keys, args=(*offsets, *bounds, *sums, *labels), client=pipeline)
             responses = await pipeline.execute()
-        outcome = Outcome(set(), {})
+        result = ApplyResult(set(), {})
         for update, response in zip(updates, responses, strict=True):
             if isinstance(response, list):
-                outcome.duplicates[update.partition] = response
+                result.duplicates[update.partition] = response
             elif not response:
-                outcome.refused.add(update.partition)
-        return outcome
+                result.refused.add(update.partition)
+        return result
 
     async def counts(self, counter: str) -> dict[str, int]:
         """Return all labels and counts, highest first, in one round trip."""
@@ -215,6 +195,6 @@ class CounterStore:
         return {label: int(count) for label, count in pairs}
 
     async def progress(self, counter: str) -> Progress:
-        """Return how many events were counted and when the latest of them was received."""
+        """Return the progress of a counter."""
         stored = await self._redis.hmget(names.progress_key(counter), *PROGRESS_FIELDS)
         return Progress(*(int(number or 0) for number in stored))

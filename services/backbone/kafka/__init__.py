@@ -1,12 +1,12 @@
-"""Kafka for everyone who writes to it or reads from it: the only package that knows the Kafka client.
+"""Write to and read from Kafka. No other package uses the Kafka client (aiokafka).
 
-Delivery promise: `EventProducer.produce` returns once every record is acknowledged by all in-sync replicas (acks=all).
-`EventConsumer` never commits by itself: its caller commits, or keeps positions elsewhere, after the work is done.
-`TopicReader` joins no group: whoever watches leaves no trace.
+Delivery guarantee: `EventProducer.produce` returns after all in-sync replicas have acknowledged every record
+(acks=all). `EventConsumer` never commits by itself: its caller commits, or stores positions elsewhere, after it has
+processed records. `TopicReader` joins no group, so the brokers store nothing about it.
 """
 
 from services.backbone.events import Record
-from services.backbone.kafka.consumer import Batch, EventConsumer, Position
+from services.backbone.kafka.consumer import EventConsumer, Position, RecordBatch
 from services.backbone.kafka.errors import KafkaUnavailable, OffsetGone
 from services.backbone.kafka.identity import Topic
 from services.backbone.kafka.producer import EventProducer
@@ -22,13 +22,13 @@ from services.backbone.kafka.topics import (
 )
 
 __all__ = [
-    "Batch",
     "EventConsumer",
     "EventProducer",
     "KafkaUnavailable",
     "OffsetGone",
     "Position",
     "Record",
+    "RecordBatch",
     "Topic",
     "TopicOffsets",
     "TopicPlan",

@@ -1,4 +1,4 @@
-"""EventConsumer: reads a topic as one member of a group, from where its caller says."""
+"""EventConsumer: reads a topic as one member of a group, from positions that its caller provides."""
 
 import asyncio
 import contextlib
@@ -15,22 +15,22 @@ from services.backbone.kafka.topics import group_size, max_record_bytes
 from services.backbone.settings import KafkaSettings
 
 Position = int | None
-"""Where to begin in a partition: an offset, or None for the first one that the topic still holds."""
+"""The first offset to read in a partition. None: the first offset that the topic still contains."""
 
 
-class Batch(NamedTuple):
-    """Records of one partition, without a hole before or between them that the topic does not have itself."""
+class RecordBatch(NamedTuple):
+    """Consecutive records of one partition. A gap before or between them is a gap in the topic."""
 
     first_offset: int
-    """The position that was asked for: where the batch before this one ended."""
+    """The position of this poll: the `next_offset` of the batch before."""
     next_offset: int
     records: list[ConsumerRecord[bytes, bytes]]
 
 
 class EventConsumer:
-    """One member of a consumer group, whose caller decides where each partition begins.
+    """One member of a consumer group. Its caller decides where each partition begins.
 
-    What the group has committed is never used: every assignment, and every `reposition`, asks the caller again.
+    It never uses committed offsets: it asks the caller after every assignment and after every `reset_position`.
     """
 
     def __init__(
@@ -42,30 +42,30 @@ class EventConsumer:
         positions: Callable[[Sequence[int]], Awaitable[Mapping[int, Position]]],
         max_poll_events: int = 5000,
     ) -> None:
-        """Join `group`; `poll` asks `positions` where to begin in partitions that came, and passes on what it raises.
+        """Join `group`. `poll` calls `positions` for newly assigned partitions and raises the errors of that call.
 
-        A partition that `positions` leaves out is asked for again at the next poll, and gives no records until then.
-        Others go on. A changed number of partitions is noticed within METADATA_AGE_S.
+        If `positions` omits a partition, the next poll asks again. Until then that partition returns no records, and
+        the other partitions continue. A changed number of partitions is noticed within METADATA_AGE_S.
         """
         self._bootstrap_servers = settings.bootstrap_servers
         self._group = group
         self._topic = topic
         self._max_poll_events = max_poll_events
         self._ask_positions = positions
-        self._assignments = 0  # counts them, to tell whether one came during a question
-        self._rebalancing = False  # the client tells the old assignment until it has the new one
-        self._next: dict[int, int] = {}  # the offset that the next batch begins at, of each partition that has a place
-        self._gaps: dict[int, int] = {}  # where records were missing, once; a second time they are really not there
-        self._pending: asyncio.Task[dict[int, Batch]] | None = None
+        self._assignments = 0  # detects an assignment during a call of positions()
+        self._rebalancing = False  # during a rebalance, the client still returns the old assignment
+        self._next: dict[int, int] = {}  # first offset of the next batch, by positioned partition
+        self._gaps: dict[int, int] = {}  # positions with a gap seen once; a second time, the gap is in the topic
+        self._pending: asyncio.Task[dict[int, RecordBatch]] | None = None
         self._committing: asyncio.Task[None] | None = None
         self._client = AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap_servers,
             group_id=group,
             enable_auto_commit=False,
-            # Never skip or repeat in silence: OffsetGone tells the caller.
+            # Never skip or repeat silently: raise OffsetGone instead.
             auto_offset_reset="none",
             metadata_max_age_ms=int(METADATA_AGE_S * 1000),
-            # The least that brokers allow by default: what a killed member held goes on after this time.
+            # The minimum that brokers allow by default: after this time, others get the partitions of a killed member.
             session_timeout_ms=6000,
             heartbeat_interval_ms=2000,
             max_partition_fetch_bytes=4 * max_record_bytes(settings.max_event_bytes),
@@ -85,19 +85,19 @@ class EventConsumer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Leave the group, so that others take over at once."""
+        """Leave the group, so that other members take over at once."""
         await self._leave()
 
-    async def poll(self, *, wait_s: float) -> dict[int, Batch]:
-        """Return the records that came, by partition, in order; empty after `wait_s` without any.
+    async def poll(self, *, wait_s: float) -> dict[int, RecordBatch]:
+        """Return new records by partition, in order. Return an empty dict after `wait_s` without records.
 
-        Raises OffsetGone when a position is outside what the topic holds, KafkaUnavailable on other failures.
+        Raises OffsetGone if the topic does not contain a position, KafkaUnavailable on other failures.
         """
         try:
-            await self._place()
+            await self._seek_new()
             return await self._fetched(wait_s)
         except NoOffsetForPartitionError as error:
-            # The client looked for a committed offset before the partition was given its place.
+            # The client searched for a committed offset before this consumer set the position.
             self.reset_position([error.args[0].partition])
             return {}
         except OffsetOutOfRangeError as error:
@@ -105,46 +105,47 @@ class EventConsumer:
             gone = {partition: offset for partition, offset in found.items() if self._next.get(partition) == offset}
             if gone:
                 raise OffsetGone(gone) from error
-            self.reset_position(found)  # it was a committed offset, as above
+            self.reset_position(found)  # a committed offset, as above
             return {}
         except (KafkaError, OSError) as error:
             raise unavailable(error) from error
 
     def reset_position(self, partitions: Iterable[int]) -> None:
-        """Ask again, at the next poll, where these partitions go on; what was fetched of them is dropped."""
+        """Ask for the positions of these partitions again at the next poll. Drop their fetched records."""
         for partition in partitions:
             self._next.pop(partition, None)
             self._gaps.pop(partition, None)
 
     def assigned(self) -> set[int]:
-        """Return the partitions that this member has now: none from the begin of a rebalance to its end."""
+        """Return the partitions of this member. During a rebalance it has none."""
         if self._rebalancing:
             return set()
         return {tp.partition for tp in self._client.assignment()}
 
     def positioned(self) -> set[int]:
-        """Return the partitions that have been given their place since they came, or since `reposition`."""
+        """Return the partitions whose position is set, since their assignment or since `reset_position`."""
         return set(self._next)
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Tell the group the next offset of each partition. Raises KafkaUnavailable, also during a rebalance."""
+        """Commit the next offset of each partition. Raises KafkaUnavailable, also during a rebalance."""
         if not offsets:
             return
         if self._rebalancing:
-            # It would reach the broker after this member has joined anew, as a commit of the generation before. The
-            # client takes the refusal for a reason to join once more: if it leads the group, all members rebalance
-            # again, during which it would commit again, and so on without end.
+            # The commit would reach the broker after this member has joined again, with the old generation. The broker
+            # rejects it, and the client then joins once more. If this member leads the group, all members rebalance,
+            # this member commits again, and so on without end.
             raise KafkaUnavailable("the group is rebalancing")
-        places = {TopicPartition(self._topic, part): at for part, at in offsets.items()}
-        # A task that goes on when this one is cancelled or out of time: a commit that is cancelled leaves its request
-        # behind in the client, and when that fails, as at the end of a membership, asyncio logs an error nobody saw.
-        self._committing = asyncio.create_task(self._client.commit(places))
+        committed = {TopicPartition(self._topic, part): at for part, at in offsets.items()}
+        # The commit is a task that continues when this call is cancelled or times out. A cancelled commit would leave
+        # its request in the client. When that request fails, for example after the member has left, asyncio logs an
+        # unretrieved exception.
+        self._committing = asyncio.create_task(self._client.commit(committed))
         self._committing.add_done_callback(lambda task: task.cancelled() or task.exception())
         async with within_time_limit():
             await asyncio.shield(self._committing)
 
     async def beginning_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the first offset that the topic holds of each partition. Raises KafkaUnavailable."""
+        """Return the first offset of each partition. Raises KafkaUnavailable."""
         async with within_time_limit():
             begins = await self._client.beginning_offsets([TopicPartition(self._topic, part) for part in partitions])
         return {tp.partition: offset for tp, offset in begins.items()}
@@ -156,16 +157,16 @@ class EventConsumer:
         return {tp.partition: offset for tp, offset in ends.items()}
 
     async def topic(self) -> Topic:
-        """Return the topic's id and number of partitions. Raises KafkaUnavailable, also when there is no such topic."""
+        """Return the topic's id and number of partitions. Raises KafkaUnavailable, also if there is no such topic."""
         async with within_time_limit():
-            return await read_topic(self._client._client, self._topic)  # noqa: SLF001 - the client has no public way
+            return await read_topic(self._client._client, self._topic)  # noqa: SLF001 - the client has no public access
 
     async def group_size(self) -> int:
         """Return the number of members of the group. Raises KafkaUnavailable."""
         return await group_size(self._bootstrap_servers, self._group)
 
     async def check(self) -> None:
-        """Raise KafkaUnavailable unless the cluster answers and has the topic."""
+        """Raise KafkaUnavailable unless the cluster responds and has the topic."""
         async with within_time_limit():
             topics = await self._client.topics()
         if self._topic not in topics:
@@ -176,35 +177,35 @@ class EventConsumer:
         if pending is not None:
             pending.cancel()
             await asyncio.gather(pending, return_exceptions=True)
-        # Says goodbye to the group; with Kafka away that would be for nothing.
+        # stop() leaves the group. While Kafka is down, waiting for it is useless.
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
             await asyncio.wait_for(self._client.stop(), timeout=2.0)
         if self._committing is not None:
-            self._committing.cancel()  # if it has not ended with the client
+            self._committing.cancel()  # in case it has not ended with the client
             await asyncio.gather(self._committing, return_exceptions=True)
 
-    async def _place(self) -> None:
-        """Seek, in each partition that has no place yet, to where the caller says it begins."""
-        unplaced = sorted(self.assigned() - self._next.keys())
-        if not unplaced:
+    async def _seek_new(self) -> None:
+        """Seek each partition without a position to the position that the caller provides."""
+        unpositioned = sorted(self.assigned() - self._next.keys())
+        if not unpositioned:
             return
         asked_in = self._assignments
-        wanted = await self._ask_positions(unplaced)
+        wanted = await self._ask_positions(unpositioned)
         unknown = [partition for partition, position in wanted.items() if position is None]
         begins = await self.beginning_offsets(unknown) if unknown else {}
         if self._assignments != asked_in:
-            return  # what this member has now, it is asked for again
-        for partition in unplaced:
-            place = TopicPartition(self._topic, partition)
+            return  # the assignment has changed: the next poll asks again
+        for partition in unpositioned:
+            tp = TopicPartition(self._topic, partition)
             if partition not in wanted:
-                # Paused, at any position: without one the client looks for a committed offset and raises at each poll.
-                self._client.pause(place)
-                self._client.seek(place, 0)
+                # Pause it at any position. Without a position the client searches for a committed offset and raises.
+                self._client.pause(tp)
+                self._client.seek(tp, 0)
                 continue
             position = wanted[partition]
             offset = begins[partition] if position is None else position
-            self._client.seek(place, offset)
-            self._client.resume(place)
+            self._client.seek(tp, offset)
+            self._client.resume(tp)
             self._next[partition] = offset
 
     def _rebalance(self, *, ended: bool) -> None:
@@ -213,9 +214,9 @@ class EventConsumer:
         self._next.clear()
         self._gaps.clear()
 
-    async def _fetched(self, wait_s: float) -> dict[int, Batch]:
-        # The client waits out a rebalance whatever time limit it is given, and a fetch that is cancelled loses what it
-        # has taken already. So the fetch is a task: one that is late is waited for again at the next poll.
+    async def _fetched(self, wait_s: float) -> dict[int, RecordBatch]:
+        # During a rebalance the client ignores its time limit, and a cancelled fetch loses records that it has taken.
+        # So the fetch is a task. The next poll continues to wait for a late one.
         if self._pending is None:
             self._pending = asyncio.create_task(self._fetch(wait_s))
         done, _ = await asyncio.wait({self._pending}, timeout=wait_s)
@@ -224,15 +225,15 @@ class EventConsumer:
         pending, self._pending = self._pending, None
         return pending.result()
 
-    async def _fetch(self, wait_s: float) -> dict[int, Batch]:
+    async def _fetch(self, wait_s: float) -> dict[int, RecordBatch]:
         fetched = await self._client.getmany(timeout_ms=int(wait_s * 1000), max_records=self._max_poll_events)
         batches = {tp.partition: self._batch(tp.partition, records) for tp, records in fetched.items() if records}
         return {partition: batch for partition, batch in batches.items() if batch is not None}
 
-    def _batch(self, partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> Batch | None:
-        """Accept records that begin where the partition goes on; None, and a new place, for any others.
+    def _batch(self, partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> RecordBatch | None:
+        """Accept records that begin at the position of the partition. For others, reset the position and return None.
 
-        After a rebalance the client may begin at what the group has committed, before it is told where to begin.
+        After a rebalance the client can begin at a committed offset, before this consumer sets the position.
         """
         first, found = self._next.get(partition), records[0].offset
         if first is None:
@@ -244,11 +245,11 @@ class EventConsumer:
             return None
         self._gaps.pop(partition, None)
         self._next[partition] = records[-1].offset + 1
-        return Batch(first, records[-1].offset + 1, records)
+        return RecordBatch(first, records[-1].offset + 1, records)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
-    """Tells when a rebalance begins and when it has ended: places, and holes, of all partitions are asked for again."""
+    """Reports the beginning and the end of a rebalance. Both reset all positions and gaps."""
 
     def __init__(self, rebalance: Callable[..., None]) -> None:
         self._rebalance = rebalance

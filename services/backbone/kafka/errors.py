@@ -1,4 +1,4 @@
-"""What can go wrong with Kafka, told in our words instead of the client's."""
+"""The errors of this package, and the conversion of the client's errors into them."""
 
 import asyncio
 import contextlib
@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Mapping
 
 from aiokafka.errors import KafkaError
 
-RESPONSE_LIMIT_S = 5.0  # for questions that a cluster answers from memory, and commits
+RESPONSE_LIMIT_S = 5.0  # for requests that brokers serve from memory, and for commits
 
 
-class KafkaUnavailable(Exception):  # noqa: N818 - a state of the world, not a fault of ours
-    """Kafka did not confirm what was asked, in time or at all. Nothing may be assumed of it; trying again is safe."""
+class KafkaUnavailable(Exception):
+    """Kafka did not confirm an operation in time. The operation may have happened or not. A retry is safe."""
 
 
-class OffsetGone(Exception):  # noqa: N818 - a state of the topic
-    """Positions that the topic no longer holds (retention passed them), or not yet (it was made anew)."""
+class OffsetGone(Exception):
+    """The topic does not contain these positions: retention deleted them, or the topic was created again."""
 
     def __init__(self, positions: Mapping[int, int]) -> None:
         super().__init__(f"positions outside the topic: {dict(positions)}")
@@ -22,18 +22,18 @@ class OffsetGone(Exception):  # noqa: N818 - a state of the topic
 
 
 def unavailable(error: Exception) -> KafkaUnavailable:
-    """Tell an error of the client, or of the network, as KafkaUnavailable."""
-    # The client's errors begin with their name when they are text; others do not.
+    """Convert an error of the client, or of the network, into KafkaUnavailable."""
+    # The text of the client's errors begins with their name. Other errors have no name in their text.
     return KafkaUnavailable(str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}")
 
 
 @contextlib.asynccontextmanager
 async def within_time_limit() -> AsyncIterator[None]:
-    """Turn what the client raises, and an answer that does not come, into KafkaUnavailable."""
+    """Convert errors of the client, and a missing response, into KafkaUnavailable."""
     try:
         async with asyncio.timeout(RESPONSE_LIMIT_S):
             yield
     except TimeoutError as error:
-        raise KafkaUnavailable(f"no answer within {RESPONSE_LIMIT_S} s") from error
+        raise KafkaUnavailable(f"no response within {RESPONSE_LIMIT_S} s") from error
     except (KafkaError, OSError) as error:
         raise unavailable(error) from error

@@ -1,4 +1,4 @@
-"""EventProducer: writes records to topics, in batches built per partition."""
+"""EventProducer: writes records to topics, in one batch sequence per partition."""
 
 import asyncio
 import contextlib
@@ -21,12 +21,12 @@ from services.backbone.settings import KafkaSettings
 class EventProducer:
     """Writes records to topics, in batches built per partition.
 
-    Use it as an async context manager. It connects on the first call and again after each failure, so that it can be
-    opened while Kafka is away.
+    Use it as an async context manager. It connects at the first call and after each failure, so it can be opened while
+    Kafka is down.
     """
 
     def __init__(self, settings: KafkaSettings, *, request_timeout_s: float = 10.0) -> None:
-        """Give up on a batch `request_timeout_s` after it was handed over."""
+        """Fail a batch `request_timeout_s` after it was passed to the client."""
         self._settings = settings
         self._timeout_ms = int(request_timeout_s * 1000)
         self._max_batch_bytes = max_record_bytes(settings.max_event_bytes)
@@ -35,38 +35,37 @@ class EventProducer:
         self._keyless_turn = 0
 
     async def __aenter__(self) -> Self:
-        """Return the producer; nothing is opened yet."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the connection; what was handed over and not confirmed is given up."""
+        """Close the connection, and discard unacknowledged records."""
         await self._disconnect(self._client)
 
     async def produce(self, topic: str, records: Sequence[Record]) -> list[int]:
-        """Write records; returns the indexes of those that can never be written because they are too large.
+        """Write records. Return the indexes of records that are too large for the topic, in order.
 
-        When it returns, all others are acknowledged by all in-sync replicas.
-        Raises KafkaUnavailable when any of them was not confirmed: then write all of them again.
+        When it returns, all in-sync replicas have acknowledged all other records. Raises KafkaUnavailable if any record
+        was not acknowledged: then write all of them again.
         """
         client = None
         try:
-            # The client's own limit is one an attempt: with a broker that hangs it would try for minutes.
+            # The client has a time limit for one attempt only: with a broker that hangs it retries for minutes.
             async with asyncio.timeout(self._timeout_ms / 1000):
                 client = await self._connect()
                 too_large, refused = await self._produce(client, topic, records)
             if refused:
-                # The sequence of an idempotent producer ends where the broker refused a batch: begin a new one.
+                # A rejected batch ends the sequence of an idempotent producer: begin a new sequence.
                 await self._disconnect(client)
                 for partition, indexes in refused.items():
-                    too_large += await self._sift(topic, partition, records, indexes)
+                    too_large += await self._bisect_oversized(topic, partition, records, indexes)
         except (KafkaError, OSError) as error:
-            # A batch that timed out leaves a gap in the sequence of an idempotent producer: begin a new one.
+            # A batch that timed out leaves a gap in the sequence of an idempotent producer: begin a new sequence.
             await self._disconnect(client)
             raise unavailable(error) from error
         return sorted(too_large)
 
     async def check(self) -> None:
-        """Raise KafkaUnavailable unless the cluster answers and knows the topics of events and of dead letters."""
+        """Raise KafkaUnavailable unless the cluster responds and has the topics of events and of dead letters."""
         try:
             client = await self._connect()
             await client.client.fetch_all_metadata()
@@ -76,7 +75,7 @@ class EventProducer:
             raise unavailable(error) from error
 
     async def _connect(self) -> AIOKafkaProducer:
-        # Several tasks share the producer, readiness among them: one of them connects, the others wait for it.
+        # Several tasks share the producer, also readiness. One of them connects, the others wait.
         async with self._connecting:
             if self._client is None:
                 self._client = await self._open()
@@ -87,13 +86,13 @@ class EventProducer:
             bootstrap_servers=self._settings.bootstrap_servers,
             acks="all",
             enable_idempotence=self._settings.idempotence,
-            # Seven times as fast as the client's lz4, which is at its slowest level, and smaller.
+            # Seven times as fast as the client's lz4, which runs at its slowest level, and smaller.
             compression_type="zstd",
             max_batch_size=self._max_batch_bytes,
             request_timeout_ms=self._timeout_ms,
             metadata_max_age_ms=int(METADATA_AGE_S * 1000),
         )
-        client._message_accumulator._pending_batches = _PendingBatches()  # noqa: SLF001 - see there
+        client._message_accumulator._pending_batches = _PendingBatches()  # noqa: SLF001 - see the class
         try:
             await client.start()
         except BaseException:
@@ -102,27 +101,27 @@ class EventProducer:
         return client
 
     async def _disconnect(self, client: AIOKafkaProducer | None) -> None:
-        """Close a client that failed, unless another task did and has a new one by now."""
+        """Close a client that failed, unless another task has already replaced it."""
         if client is not self._client or client is None:
             return
         self._client = None
         await self._close(client)
 
     async def _close(self, client: AIOKafkaProducer) -> None:
-        # Closing waits for batches in flight; with Kafka away that would be for nothing.
+        # stop() waits for batches in flight. While Kafka is down, waiting for them is useless.
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
             await asyncio.wait_for(client.stop(), timeout=1.0)
             return
-        # Left alone, its sender would try for ever, and whoever waits for its batches would wait as long.
+        # Otherwise its sender retries forever, and tasks that wait for its batches wait as long.
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
             await client.client.close()
-            await asyncio.wait_for(client._sender.close(), timeout=1.0)  # noqa: SLF001 - the client has no public way
+            await asyncio.wait_for(client._sender.close(), timeout=1.0)  # noqa: SLF001 - the client has no public access
         _give_up_batches(client)
 
     async def _produce(
         self, client: AIOKafkaProducer, topic: str, records: Sequence[Record]
     ) -> tuple[list[int], dict[int, list[int]]]:
-        """Write records; returns those that are too large, and by partition those of which only some are."""
+        """Write records. Return the too large ones, and by partition rejected records of which some are too large."""
         count = len(await client.partitions_for(topic))
         self._keyless_turn += 1
         too_large: list[int] = []
@@ -137,7 +136,7 @@ class EventProducer:
         deliveries = [
             self._deliver(client, topic, partition, records, indexes) for partition, indexes in by_partition.items()
         ]
-        # All of them are awaited even when one fails, so that none is left behind unwatched.
+        # Await all of them even if one fails, so that no task is left behind.
         results = await asyncio.gather(*deliveries, return_exceptions=True)
         refused: dict[int, list[int]] = {}
         for partition, result in zip(by_partition, results, strict=True):
@@ -155,10 +154,10 @@ class EventProducer:
         records: Sequence[Record],
         indexes: list[int],
     ) -> list[int]:
-        """Write the records of one partition in as few batches as hold them.
+        """Write the records of one partition in as few batches as possible.
 
-        Returns, in their order, those of batches that the broker refused for their size, and of batches that it refused
-        because the sequence of the producer had ended there. The client must then not be used for this partition.
+        Return, in order, the records of batches that the broker rejected: for their size, or because a rejected batch
+        before them ended the sequence of the producer. Do not use the client for this partition afterwards.
         """
         refused: list[int] = []
         sent: list[tuple[asyncio.Future[object], list[int]]] = []
@@ -183,11 +182,14 @@ class EventProducer:
                 raise outcome
         return refused
 
-    async def _sift(self, topic: str, partition: int, records: Sequence[Record], indexes: list[int]) -> list[int]:
-        """Write, in their order, records of which some are over the topic's limit, which is below ours; returns those.
+    async def _bisect_oversized(
+        self, topic: str, partition: int, records: Sequence[Record], indexes: list[int]
+    ) -> list[int]:
+        """Write records of which some exceed the topic's limit, in order. Return those that exceed it.
 
-        Halves what is refused until the records are found, each half with a client of its own after a refusal. Not
-        bounded in time as a whole, only in each step: it always comes nearer to its end.
+        This happens when the limit of the topic is below ours. Rejected batches are split in half until the records are
+        found, with a new client after each rejection. Each step has a time limit; the whole has none, because every
+        step makes progress.
         """
         too_large: list[int] = []
         waiting = [indexes]
@@ -205,7 +207,7 @@ class EventProducer:
                 if len(refused) == 1:
                     too_large += refused
                 elif len(refused) < len(part):
-                    waiting.append(refused)  # the batches before it are written
+                    waiting.append(refused)  # the batches before these are written
                 else:
                     half = len(refused) // 2
                     waiting += [refused[half:], refused[:half]]
@@ -216,27 +218,27 @@ class EventProducer:
 
 
 class _PendingBatches(set[object]):
-    """The client's batches in flight. It takes a batch out a second time when one that it sent again has expired."""
+    """The client's batches in flight. The client removes a batch twice if it expires after a retry."""
 
     def remove(self, batch: object) -> None:
-        """Take a batch out, if it is still in."""
+        """Remove a batch if it is present."""
         self.discard(batch)
 
 
 def _give_up_batches(client: AIOKafkaProducer) -> None:
-    """Tell whoever waits for a batch of this client that it will not be confirmed."""
-    batches = client._message_accumulator  # noqa: SLF001 - the client has no public way
+    """Fail all unacknowledged batches of this client, so that no task waits for them."""
+    batches = client._message_accumulator  # noqa: SLF001 - the client has no public access
     unconfirmed = [*batches._pending_batches, *(batch for queued in batches._batches.values() for batch in queued)]  # noqa: SLF001 - as above
     for batch in unconfirmed:
-        batch.failure(KafkaTimeoutError("given up"))
+        batch.failure(KafkaTimeoutError("not acknowledged"))
         for waiter in (batch.future, batch._drain_waiter):  # noqa: SLF001 - as above
-            # Looked at, since nobody may wait any more: asyncio would report it as an error that nobody saw.
+            # Retrieve the exception: maybe no task waits any more, and then asyncio logs it.
             if not waiter.cancelled():
                 waiter.exception()
 
 
-# Keys repeat (a device sends many events) and the hash is computed in Python: keep the last ones.
+# Keys repeat (a device sends many events) and the hash is computed in Python, so cache it.
 @lru_cache(maxsize=65536)
 def _key_hash(key: bytes) -> int:
-    """Hash a key as every Kafka client does (murmur2, positive), so that other producers agree on the partition."""
+    """Hash a key like every Kafka client (murmur2, positive), so that all producers choose the same partition."""
     return int(murmur2(key)) & 0x7FFFFFFF

@@ -1,4 +1,4 @@
-"""TopicReader: reads a topic without joining any group, from where its caller says; it never commits."""
+"""TopicReader: reads a topic without a group, from positions that its caller sets. It never commits."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from services.backbone.kafka.consumer import Batch
+from services.backbone.kafka.consumer import RecordBatch
 from services.backbone.kafka.errors import (
     RESPONSE_LIMIT_S,
     KafkaUnavailable,
@@ -23,17 +23,17 @@ from services.backbone.settings import KafkaSettings
 _Response = TypeVar("_Response")
 
 _FETCH_BYTES = 262_144
-"""What is fetched ahead of each partition: bounds a reader's memory. A larger record comes all the same, alone."""
+"""Bytes fetched ahead of each partition. Limits the memory of a reader. A larger record is fetched alone."""
 _SILENCE_S = 5.0
-"""After so long without a record the brokers are asked whether they are there: a client that has lost them tries again
-for ever and says nothing."""
+"""After this time without a record, ask the brokers for end offsets: a client that has lost its brokers retries forever
+without an error."""
 
 
 class TopicReader:
-    """Reads all partitions of a topic for one caller, whom no group and no broker remembers.
+    """Reads all partitions of a topic for one caller. Neither a group nor a broker stores its positions.
 
     Use it as an async context manager, then `seek` before the first `poll`. It reads the topic and the partitions that
-    were there when it was opened: when they change, `poll` raises within METADATA_AGE_S, and a new reader is needed.
+    existed when it was opened. When they change, `poll` raises within METADATA_AGE_S, and a new reader is needed.
     """
 
     def __init__(self, settings: KafkaSettings, topic: str, *, max_poll_events: int = 2000) -> None:
@@ -42,7 +42,7 @@ class TopicReader:
         self._max_poll_events = max_poll_events
         self._next: dict[int, int] = {}
         self._heard_s = 0.0
-        self._looked_s = 0.0
+        self._checked_s = 0.0
         self.topic = Topic(None, 0)
         """The topic as it was when this reader was opened."""
         self._partitions: tuple[TopicPartition, ...] = ()
@@ -50,7 +50,7 @@ class TopicReader:
             bootstrap_servers=settings.bootstrap_servers,
             group_id=None,
             enable_auto_commit=False,
-            # Never skip or repeat in silence: OffsetGone tells the caller.
+            # Never skip or repeat silently: raise OffsetGone instead.
             auto_offset_reset="none",
             metadata_max_age_ms=int(METADATA_AGE_S * 1000),
             max_partition_fetch_bytes=_FETCH_BYTES,
@@ -62,9 +62,9 @@ class TopicReader:
         try:
             async with within_time_limit():
                 await self._client.start()
-                # The client has no public way to learn of a topic before it is assigned.
-                await self._client._client.add_topic(self._topic)  # noqa: SLF001 - as said
-                self.topic = await read_topic(self._client._client, self._topic)  # noqa: SLF001 - as said
+                # The client has no public method to fetch the metadata of a topic before an assignment.
+                await self._client._client.add_topic(self._topic)  # noqa: SLF001 - no public access
+                self.topic = await read_topic(self._client._client, self._topic)  # noqa: SLF001 - no public access
         except BaseException:
             await self._close()
             raise
@@ -73,11 +73,10 @@ class TopicReader:
             await self._close()
             raise KafkaUnavailable(f"there is no topic {self._topic!r}")
         self._partitions = tuple(TopicPartition(self._topic, partition) for partition in found)
-        self._heard_s = self._looked_s = time.monotonic()
+        self._heard_s = self._checked_s = time.monotonic()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Disconnect."""
         await self._close()
 
     @property
@@ -86,7 +85,7 @@ class TopicReader:
         return tuple(tp.partition for tp in self._partitions)
 
     async def beginning_offsets(self) -> dict[int, int]:
-        """Return the first offset that the topic holds of each partition. Raises KafkaUnavailable."""
+        """Return the first offset of each partition. Raises KafkaUnavailable."""
         begins = await _responded(self._client.beginning_offsets(self._partitions))
         return {tp.partition: offset for tp, offset in sorted(begins.items())}
 
@@ -96,14 +95,14 @@ class TopicReader:
         return {tp.partition: offset for tp, offset in sorted(ends.items())}
 
     async def offsets_at(self, time_ms: int) -> dict[int, int]:
-        """Return, by partition, the first offset whose record is not older; none where all are. KafkaUnavailable."""
+        """Return the first offset by partition whose record is not older. Omit partitions without such a record."""
         found = await _responded(self._client.offsets_for_times(dict.fromkeys(self._partitions, time_ms)))
         return {tp.partition: at.offset for tp, at in sorted(found.items()) if at is not None}
 
     def seek(self, offsets: Mapping[int, int]) -> None:
-        """Let each partition that is named go on at its offset; what was fetched of it is dropped.
+        """Continue each given partition at its offset, and drop its fetched records.
 
-        The first call says which partitions are read at all.
+        The first call selects the partitions that are read.
         """
         wanted = {tp: offsets[tp.partition] for tp in self._partitions if tp.partition in offsets}
         if not self._next:
@@ -113,57 +112,57 @@ class TopicReader:
             self._next[partition.partition] = offset
 
     def positions(self) -> dict[int, int]:
-        """Return the offset that the next record of each partition is looked for at."""
+        """Return the offset from which the next poll reads, by partition."""
         return dict(self._next)
 
     def ends_seen(self) -> dict[int, int]:
-        """Return the end of each partition as the latest fetch told it: no question to the broker."""
+        """Return the end offset of each partition from its latest fetch, without a request."""
         seen = {tp.partition: self._client.highwater(tp) for tp in self._partitions if tp.partition in self._next}
         return {partition: end for partition, end in seen.items() if end is not None}
 
-    async def poll(self, *, wait_s: float) -> dict[int, Batch]:
-        """Return the records that came, by partition, in order; empty after `wait_s` without any.
+    async def poll(self, *, wait_s: float) -> dict[int, RecordBatch]:
+        """Return new records by partition, in order. Return an empty dict after `wait_s` without records.
 
-        Raises OffsetGone when a position is outside what the topic holds, KafkaUnavailable on other failures: also when
-        brokers stop responding (seen within ten seconds), and when the topic was deleted, made anew or extended (seen
-        within METADATA_AGE_S).
+        Raises OffsetGone if the topic does not contain a position, KafkaUnavailable on other failures: also when
+        brokers stop responding (noticed within ten seconds), and when the topic was deleted, created again or extended
+        (noticed within METADATA_AGE_S).
         """
         try:
-            await self._look_at_topic()
+            await self._check_topic()
             fetched = await self._client.getmany(timeout_ms=int(wait_s * 1000), max_records=self._max_poll_events)
             if not fetched:
                 await self._skip_gaps()
-                await self._ask_after_silence()
+                await self._check_after_silence()
         except OffsetOutOfRangeError as error:
             raise OffsetGone({tp.partition: offset for tp, offset in error.args[0].items()}) from error
         except (KafkaError, OSError) as error:
             raise unavailable(error) from error
         if fetched:
             self._heard_s = time.monotonic()
-        batches: dict[int, Batch] = {}
+        batches: dict[int, RecordBatch] = {}
         for tp, records in fetched.items():
             first = self._next[tp.partition]
             wanted = records if not records or records[0].offset >= first else [r for r in records if r.offset >= first]
             if wanted:
                 self._next[tp.partition] = wanted[-1].offset + 1
-                batches[tp.partition] = Batch(first, wanted[-1].offset + 1, wanted)
+                batches[tp.partition] = RecordBatch(first, wanted[-1].offset + 1, wanted)
         return batches
 
     async def _skip_gaps(self) -> None:
-        """Take over where the client has come to: offsets that hold no record (marks of transactions) end a topic."""
+        """Adopt the positions of the client: offsets without a record (transaction markers) can end a topic."""
         for tp in self._partitions:
             if tp.partition in self._next:
                 self._next[tp.partition] = max(self._next[tp.partition], await self._client.position(tp))
 
-    async def _look_at_topic(self) -> None:
-        if time.monotonic() - self._looked_s < METADATA_AGE_S:
+    async def _check_topic(self) -> None:
+        if time.monotonic() - self._checked_s < METADATA_AGE_S:
             return
-        found = await _responded(read_topic(self._client._client, self._topic))  # noqa: SLF001 - no public way
+        found = await _responded(read_topic(self._client._client, self._topic))  # noqa: SLF001 - no public access
         if found != self.topic:
-            raise KafkaUnavailable(f"topic {self._topic!r} was made anew or has other partitions")
-        self._looked_s = time.monotonic()
+            raise KafkaUnavailable(f"topic {self._topic!r} was created again or has other partitions")
+        self._checked_s = time.monotonic()
 
-    async def _ask_after_silence(self) -> None:
+    async def _check_after_silence(self) -> None:
         if time.monotonic() - self._heard_s > _SILENCE_S:
             await self.end_offsets()
             self._heard_s = time.monotonic()
@@ -173,23 +172,24 @@ class TopicReader:
             await _responded(self._client.stop(), limit_s=2.0)
 
 
-async def _responded(question: Coroutine[Any, Any, _Response], *, limit_s: float = RESPONSE_LIMIT_S) -> _Response:
-    """Return the client's answer. Raises KafkaUnavailable, also when it has not come within the limit.
+async def _responded(call: Coroutine[Any, Any, _Response], *, limit_s: float = RESPONSE_LIMIT_S) -> _Response:
+    """Return the result of a call of the client. Raises KafkaUnavailable, also after the time limit.
 
-    The client swallows cancellations while it looks for a broker that is gone, so who waits for a cancelled question
-    waits as long as the client does. Here nobody does.
+    aiokafka ignores cancellation while it searches for a lost broker. So this function stops waiting at the time limit
+    and lets the call end on its own.
     """
-    asking = asyncio.ensure_future(question)
-    asking.add_done_callback(lambda done: done.cancelled() or done.exception())  # heard, also when nobody asks any more
+    running = asyncio.ensure_future(call)
+    running.add_done_callback(lambda done: done.cancelled() or done.exception())  # retrieved, or asyncio logs it
     try:
-        await asyncio.wait({asking}, timeout=limit_s)
-        if not asking.done():
-            raise KafkaUnavailable(f"no answer within {limit_s} s")
-        if asking.cancelled():
-            # By the client itself, as it ends its own tasks; raised here it would look as if our caller were cancelled.
-            raise KafkaUnavailable("the client has given the question up")
-        return asking.result()
+        await asyncio.wait({running}, timeout=limit_s)
+        if not running.done():
+            raise KafkaUnavailable(f"no response within {limit_s} s")
+        if running.cancelled():
+            # The client cancelled it when it ended its own tasks. Raised here, it would look like a cancellation of our
+            # caller.
+            raise KafkaUnavailable("the client cancelled the request")
+        return running.result()
     except (KafkaError, OSError) as error:
         raise unavailable(error) from error
     finally:
-        asking.cancel()
+        running.cancel()

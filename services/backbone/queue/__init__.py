@@ -1,6 +1,6 @@
 """The Redis list between tracker and kafkastore, its claims and its ledger."""
 
 from services.backbone.queue.event_queue import Claim, EventQueue, Ledger, QueueError
-from services.backbone.queue.server import EvictionAllowed, connect, refuse_eviction
+from services.backbone.queue.server import EvictionAllowed, refuse_eviction
 
-__all__ = ["Claim", "EventQueue", "EvictionAllowed", "Ledger", "QueueError", "connect", "refuse_eviction"]
+__all__ = ["Claim", "EventQueue", "EvictionAllowed", "Ledger", "QueueError", "refuse_eviction"]

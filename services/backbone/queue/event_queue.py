@@ -1,19 +1,19 @@
 """EventQueue: the Redis list between tracker and kafkastore, its claims and its ledger.
 
-Delivery promise: an entry is in the list, or in exactly one claim, until it is confirmed; every move is one atomic step
-in Redis. The ledger is changed in the same steps, so at every instant, whoever is killed:
+Delivery guarantee: an entry is in the list, or in exactly one claim, until it is confirmed. Every move is one atomic
+step in Redis. The same steps change the ledger, so at every instant, whichever process is killed:
 
     accepted = produced + dead + waiting        (waiting: in the list or in a claim)
 
-Pushes are numbered by their pusher, and a number is taken once: a push whose answer was lost can be sent again. What
-is forgotten on request leaves the books as if it had never come.
+Each push has a producer id and a sequence, and Redis takes each sequence once. So a push whose response was lost can be
+sent again. Entries of an erased device leave the ledger.
 
-A claim is a list of its own, named in a sorted set of leases whose scores are expiry times by the Redis server's clock:
-no client clock matters and no lock can stick. What an instance held when it died goes back to the head of the
-list, in its old order, once its lease has run out.
+A claim is a list of its own. A sorted set contains the lease of each claim; its score is the expiry time by the clock
+of the Redis server. So client clocks do not matter, and no lock can remain. When the lease of a dead instance expires,
+its entries go back to the head of the list, in their old order.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from redis.asyncio import Redis
@@ -21,29 +21,27 @@ from redis.exceptions import RedisError
 
 from services.backbone import names
 from services.backbone.queue import scripts
-from services.backbone.queue.wire import Wire
+from services.backbone.queue.script_runner import ScriptRunner
 
 QueueError = RedisError
-"""Raised by every method when Redis does not answer in time or answers with an error. What was asked may then have
-happened or not. Trying again is safe: a claim that went unheard comes back when its lease runs out."""
+"""Raised by every method when Redis does not respond in time or responds with an error. The operation may have happened
+or not. A retry is safe: a claim whose response was lost goes back to the list when its lease expires."""
 
 _PRODUCER_KEPT_S: Final = 86_400
-"""How long Redis remembers a pusher that is silent: what it can't confirm is sent again within that time."""
-_REPLAYED_KEPT_MS: Final = 90 * 86_400_000
-"""How long a replayed dead letter is remembered: longer than its topic keeps it."""
+"""How long Redis remembers the last sequence of a producer. A producer must retry a push within that time."""
 
 
 class Claim(NamedTuple):
-    """Entries that one instance has taken and not yet confirmed."""
+    """Entries that one instance has claimed and not yet confirmed."""
 
     key: str
     entries: list[bytes]
     erased: int = 0
-    """How many devices this Redis has been told to forget; see EventQueue.forgotten."""
+    """Number of erased devices in this Redis. EventQueue.erased returns them."""
 
 
 class Ledger(NamedTuple):
-    """The ledger of one Redis and what waits in it, read in one atomic step."""
+    """The ledger of one Redis and the lengths of list and claims, read in one atomic step."""
 
     accepted: int = 0
     produced: int = 0
@@ -51,7 +49,7 @@ class Ledger(NamedTuple):
     listed: int = 0
     claimed: int = 0
     erased: int = 0
-    """Entries dropped because their device was to be forgotten; they are not in `accepted` any more."""
+    """Entries that were dropped because their device is erased. `accepted` does not contain them."""
 
     @property
     def waiting(self) -> int:
@@ -60,7 +58,7 @@ class Ledger(NamedTuple):
 
     @property
     def unaccounted(self) -> int:
-        """What the books can't explain; anything but 0 is a bug."""
+        """Entries that the ledger can't explain. Any value but 0 is a bug."""
         return self.accepted - self.produced - self.dead - self.waiting
 
 
@@ -68,41 +66,41 @@ class EventQueue:
     """The queue in one Redis server. `redis` must not decode responses."""
 
     def __init__(self, redis: Redis, *, instance: str = "", lease_s: float = 15.0) -> None:
-        """Use `instance`, unique to this process, to name claims that hold for `lease_s` unless renewed.
+        """Use `instance`, unique to this process, in the keys of claims.
 
-        A process that only pushes or reads the books needs neither.
+        A claim expires after `lease_s` unless it is renewed.
+        A process that only pushes or reads the ledger needs neither argument.
         """
         self._redis = redis
         self._instance = instance
         self._lease_ms = int(lease_s * 1000)
         self._claims_made = 0
-        self._push_wire = Wire(redis, scripts.PUSH)
+        self._push_runner = ScriptRunner(redis, scripts.PUSH)
         self._claim_script = redis.register_script(scripts.CLAIM)
         self._confirm_script = redis.register_script(scripts.CONFIRM)
         self._renew_script = redis.register_script(scripts.RENEW)
         self._give_back_script = redis.register_script(scripts.GIVE_BACK)
         self._ledger_script = redis.register_script(scripts.LEDGER_SUMS)
-        self._remove_script = redis.register_script(scripts.REMOVE)
-        self._requeue_script = redis.register_script(scripts.REQUEUE)
 
     async def push(
-        self, entries: Sequence[bytes], *, producer_id: str = "", number: int = 0, timeout_s: float | None = None
+        self, entries: Sequence[bytes], *, producer_id: str = "", sequence: int = 0, timeout_s: float | None = None
     ) -> bool:
-        """Append entries to the list, all or none; when it returns, Redis has confirmed them.
+        """Append all entries to the list in one atomic step. Return after Redis has confirmed them.
 
-        Gives up after `timeout_s`, or the client's own limit where that is shorter.
+        Raises QueueError after `timeout_s`, or after the timeout of the client if that is shorter.
 
-        With a `number`, from 1 on, it returns False and has no effect when Redis has taken this or a higher number of
-        this pusher: so a push whose answer was lost may be sent again, within a day, and is never there twice.
+        With a `sequence` (from 1), a push has no effect and returns False when Redis has taken this or a higher
+        sequence of the same producer. So a push whose response was lost can be sent again within a day, and its entries
+        are stored once.
         """
         keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.producer_key(producer_id))
-        return bool(await self._push_wire.run(keys, (number, _PRODUCER_KEPT_S, *entries), timeout_s=timeout_s))
+        return bool(await self._push_runner.run(keys, (sequence, _PRODUCER_KEPT_S, *entries), timeout_s=timeout_s))
 
     async def claim(self, *, limit: int, max_bytes: int, wait_s: float) -> Claim | None:
-        """Take up to `limit` entries off the head of the list; the one that reaches `max_bytes` is the last.
+        """Claim up to `limit` entries from the head of the list. The entry that reaches `max_bytes` is the last one.
 
-        Waits up to `wait_s` for the first entry when the list is empty (0: does not wait) and returns at once with
-        what there is then: a lone event is never held back. None when nothing came.
+        If the list is empty, wait up to `wait_s` for the first entry (0: do not wait), then claim the available entries
+        at once: a single event is never delayed. Return None without entries.
         """
         claim = await self._take(limit=limit, max_bytes=max_bytes)
         if not claim.entries and wait_s > 0 and await self._anything_within(wait_s):
@@ -110,30 +108,28 @@ class EventQueue:
         return claim if claim.entries else None
 
     async def confirm(self, claim: Claim, *, produced: int, dead: int, erased: int = 0) -> bool:
-        """Remove a claim for good: `produced` of its entries are in Kafka, `dead` are in the dead letters.
+        """Remove a claim: `produced` entries are in Kafka, `dead` in the dead letters, `erased` were dropped.
 
-        `forgotten` were dropped on request and leave the books.
-
-        False when the lease had run out and the entries were taken back meanwhile: then they will be produced
-        again by whoever claims them, and the ledger counts them there.
+        Return False if the lease had expired and the entries are back in the list. They are then produced again with
+        another claim, and the ledger counts them with that claim.
         """
         keys = (claim.key, names.CLAIM_LEASES, names.LEDGER)
         return bool(await self._confirm_script(keys=keys, args=(produced, dead, erased)))
 
     async def renew(self, claims: Sequence[Claim]) -> bool:
-        """Extend the leases of claims still being worked on; False when any of them has been taken back."""
+        """Renew the leases of claims in progress. Return False if any of them was taken back."""
         if not claims:
             return True
         keys = (names.CLAIM_LEASES, *(claim.key for claim in claims))
         return int(await self._renew_script(keys=keys, args=(self._lease_ms,))) == len(claims)
 
     async def give_back(self, claim: Claim) -> int:
-        """Put a claim's entries back at the head of the list, in order; returns how many."""
+        """Put the entries of a claim back at the head of the list, in order, and return how many."""
         keys = (names.RAW_EVENTS_LIST, names.CLAIM_LEASES, claim.key)
         return int(await self._give_back_script(keys=keys))
 
     async def reclaim(self) -> int:
-        """Put back what instances held whose leases ran out; returns how many entries came back."""
+        """Put the entries of expired claims back into the list, and return how many."""
         return int(await self._give_back_script(keys=(names.RAW_EVENTS_LIST, names.CLAIM_LEASES)))
 
     async def ledger(self) -> Ledger:
@@ -141,62 +137,25 @@ class EventQueue:
         keys = (names.RAW_EVENTS_LIST, names.CLAIM_LEASES, names.LEDGER)
         return Ledger(*await self._ledger_script(keys=keys))
 
-    async def claims(self) -> frozenset[str]:
-        """Return the keys of the claims that are held now."""
-        held: Any = await self._redis.zrange(names.CLAIM_LEASES, 0, -1)
-        return frozenset(key.decode() for key in held)
-
-    async def waiting(self, *, chunk: int = 1000) -> AsyncIterator[bytes]:
-        """Yield the entries of the list, from its head, and leave them there.
-
-        What is claimed meanwhile moves the rest up, so that entries may be passed over; none comes that is not there.
-        """
-        begin = 0
-        while True:
-            entries: Any = await self._redis.lrange(names.RAW_EVENTS_LIST, begin, begin + chunk - 1)
-            if not entries:
-                return
-            for entry in entries:
-                yield entry
-            begin += chunk
-
-    async def erase(self, device: bytes) -> None:
-        """Have entries of a device, named by its digest, dropped by whoever claims them from now on."""
-        await self._redis.sadd(names.ERASED_DEVICES, device)
-
     async def erased(self) -> frozenset[bytes]:
-        """Return the digests of the devices whose entries are to be dropped. Their number is in each Claim."""
+        """Return the digests of erased devices. Each Claim contains their number."""
         digests: Any = await self._redis.smembers(names.ERASED_DEVICES)
         return frozenset(digests)
 
-    async def remove(self, entries: Sequence[bytes]) -> int:
-        """Take entries that are to be forgotten off the list; returns how many were still there."""
-        if not entries:
-            return 0
-        return int(await self._remove_script(keys=(names.RAW_EVENTS_LIST, names.LEDGER), args=entries))
+    async def check_writable(self) -> None:
+        """Write to Redis without changing anything. Raises QueueError when Redis rejects writes.
 
-    async def requeue(self, entry: bytes, *, letter: bytes) -> bool:
-        """Put the entry of a dead letter, named by its digest, back into the list; False when it was put back before.
-
-        The ledger counts the entry as waiting again instead of dead.
+        A replica, and a Redis without memory or disk space, respond to reads but reject writes.
         """
-        keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.REPLAYED_DEAD_LETTERS)
-        return bool(await self._requeue_script(keys=keys, args=(entry, letter, _REPLAYED_KEPT_MS)))
-
-    async def requeued(self, dead_letters: Sequence[bytes]) -> list[bool]:
-        """Tell of each dead letter, named by its digest, whether it was put back."""
-        if not dead_letters:
-            return []
-        marks: Any = dead_letters  # the client's types know text alone
-        return [score is not None for score in await self._redis.zmscore(names.REPLAYED_DEAD_LETTERS, marks)]
+        await self._redis.hincrby(names.LEDGER, "accepted", 0)
 
     async def _anything_within(self, wait_s: float) -> bool:
-        """Sleep in Redis until the list holds something. Moves the head onto itself: only a claim takes entries."""
+        """Wait in Redis until the list has an entry. BLMOVE moves the head onto itself: only a claim takes entries."""
         head = await self._redis.blmove(names.RAW_EVENTS_LIST, names.RAW_EVENTS_LIST, wait_s, "LEFT", "LEFT")  # type: ignore[arg-type]  # Redis takes fractions
         return head is not None
 
     async def _take(self, *, limit: int, max_bytes: int) -> Claim:
-        # A key of its own for each question: one that is late, and heard by nobody, must not add to a claim in hand.
+        # Each call has a key of its own: a late call, whose response is lost, must not add to a claim in progress.
         self._claims_made += 1
         key = names.claim_list(self._instance, self._claims_made)
         keys = (names.RAW_EVENTS_LIST, key, names.CLAIM_LEASES, names.ERASED_DEVICES)

@@ -1,28 +1,28 @@
-"""The steps that Redis takes for the queue, each atomic: Lua, run by EventQueue, which says what they promise."""
+"""All Lua scripts of the queue. Each one is an atomic step. EventQueue and deploy/operate/queue_admin.py run them."""
 
 from typing import Final
 
 _CHUNK: Final = 256
-"""Entries moved at a time inside a script: Lua's unpack has a limit, and one at a time costs twice the time."""
+"""Entries that a script moves at a time: the unpack of Lua has a limit, and single moves take twice the time."""
 
 PUSH = """
 local list, ledger, producer = KEYS[1], KEYS[2], KEYS[3]
-local number, kept_s, entries = tonumber(ARGV[1]), ARGV[2], #ARGV - 2
-if number > 0 and number <= tonumber(redis.call('GET', producer) or 0) then return 0 end
+local sequence, kept_s, entries = tonumber(ARGV[1]), ARGV[2], #ARGV - 2
+if sequence > 0 and sequence <= tonumber(redis.call('GET', producer) or 0) then return 0 end
 for first = 3, #ARGV, %(chunk)d do
   redis.call('RPUSH', list, unpack(ARGV, first, math.min(first + %(chunk)d - 1, #ARGV)))
 end
 redis.call('HINCRBY', ledger, 'accepted', entries)
-if number > 0 then redis.call('SET', producer, ARGV[1], 'EX', kept_s) end
+if sequence > 0 then redis.call('SET', producer, ARGV[1], 'EX', kept_s) end
 return 1
 """ % {"chunk": _CHUNK}  # noqa: UP031 - Lua is full of braces
 
-# Redis at its maxmemory refuses a script whose first write needs memory, and would then never be drained: where it
-# takes memory before it frees more, the first write is one that needs none and changes nothing.
+# A Redis at its maxmemory rejects a script whose first write needs memory, and could then never be drained. So a script
+# that needs memory before it frees more begins with a write that needs none and changes nothing.
 
-# The claim's key is new with each call: what one took whose answer was lost is no part of another, and comes back by
-# its lease. How many entries to look at next is guessed from the sizes so far; of these it takes those up to the limit,
-# the one that reaches it included.
+# Each call uses a new key for its claim. If the response of a call is lost, its entries are in no other claim and go
+# back when the lease expires. The script estimates from the sizes so far how many entries to read next. Of these it
+# claims the entries up to the limit, including the entry that reaches it.
 CLAIM = """
 local list, claim, leases, erased = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local limit, max_bytes, lease_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -76,7 +76,7 @@ end
 return renewed
 """
 
-# Moves whole claims back to the head of the list: those whose lease ran out, or the one that is named.
+# Moves whole claims back to the head of the list: the expired claims, or the given one.
 GIVE_BACK = """
 local list, leases, named = KEYS[1], KEYS[2], KEYS[3]
 redis.call('ZREM', leases, '')
@@ -123,4 +123,11 @@ if redis.call('ZADD', replayed, 'NX', now_ms, letter) == 0 then return 0 end
 redis.call('RPUSH', list, entry)
 redis.call('HINCRBY', ledger, 'dead', -1)
 return 1
+"""
+
+MARK_REPLAYED = """
+local now = redis.call('TIME')
+local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+for _, letter in ipairs(ARGV) do redis.call('ZADD', KEYS[1], 'NX', now_ms, letter) end
+return #ARGV
 """

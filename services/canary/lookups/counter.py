@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from services.backbone.counters import CounterStore, connect
+from services.backbone.counters import CounterStore
+from services.backbone.redis import connect
 
 _RESPONSE_LIMIT_S = 2.0
 
@@ -12,7 +13,7 @@ class CounterPositions:
 
     def __init__(self, url: str, counter: str) -> None:
         """Make it without connecting."""
-        self._redis = connect(url, timeout_s=_RESPONSE_LIMIT_S)
+        self._redis = connect(url, timeout_s=_RESPONSE_LIMIT_S, resend=True, text="strict")
         self._store = CounterStore(self._redis)
         self._counter = counter
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from services.backbone import names
-from services.backbone.kafka import Batch, KafkaUnavailable, OffsetGone, TopicReader
+from services.backbone.kafka import KafkaUnavailable, OffsetGone, RecordBatch, TopicReader
 from services.backbone.settings import KafkaSettings
 
 _POLL_S = 0.5
@@ -60,7 +60,7 @@ class TopicWatch:
         begins = await reader.end_offsets() | await reader.offsets_at(since_ms)
         reader.seek({partition: max(begin, self._next.get(partition, 0)) for partition, begin in begins.items()})
 
-    async def _poll(self, reader: TopicReader) -> dict[int, Batch]:
+    async def _poll(self, reader: TopicReader) -> dict[int, RecordBatch]:
         try:
             return await reader.poll(wait_s=_POLL_S)
         except OffsetGone:
@@ -69,7 +69,7 @@ class TopicWatch:
             return {}
 
 
-def _wanted(partition: int, batch: Batch, is_wanted: Callable[[str], bool]) -> list[Found]:
+def _wanted(partition: int, batch: RecordBatch, is_wanted: Callable[[str], bool]) -> list[Found]:
     # The first header of that name, as whoever counts the event reads it.
     ids = ((record.offset, _id(record.headers)) for record in batch.records)
     return [Found(event_id, partition, offset) for offset, event_id in ids if is_wanted(event_id)]

@@ -4,7 +4,16 @@ from functools import lru_cache
 from typing import Final
 
 from services.backbone.counters import Description
-from services.backbone.events import UNKNOWN_PLACE, EncodedEvent, meta_text, meta_value, readable_address
+from services.backbone.events import (
+    META_ADDRESS,
+    META_COUNTRY,
+    META_POD,
+    UNKNOWN_LOCATION,
+    EncodedEvent,
+    meta_text,
+    meta_value,
+    readable_address,
+)
 from services.consumers.core import LABEL_MAX_CHARS, Counts, cut_label
 
 DESCRIPTION: Final = Description(
@@ -21,9 +30,9 @@ NONE: Final = "none"
 def count(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:  # noqa: ARG001 - the shape of all handlers
     """Count one event three times: once a pod, once a client address, once a country."""
     meta = event.meta
-    counts[_label("(p)", meta_value(meta, b"pod"))] += 1
-    counts[_label("(c)", meta_value(meta, b"ip"))] += 1
-    counts[_label("(l)", meta_value(meta, b"country"))] += 1
+    counts[_label("(p)", meta_value(meta, META_POD))] += 1
+    counts[_label("(c)", meta_value(meta, META_ADDRESS))] += 1
+    counts[_label("(l)", meta_value(meta, META_COUNTRY))] += 1
 
 
 def _label(mark: str, value: bytes | None) -> str:
@@ -39,5 +48,5 @@ def _short_label(mark: str, value: bytes | None) -> str:
     if mark == "(c)":
         text = readable_address(text)
     if mark == "(l)":
-        text = text or UNKNOWN_PLACE
+        text = text or UNKNOWN_LOCATION
     return cut_label(f"{mark} {text or NONE}")

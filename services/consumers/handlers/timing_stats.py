@@ -3,7 +3,7 @@
 from typing import Final
 
 from services.backbone.counters import Description
-from services.backbone.events import EncodedEvent, meta_value
+from services.backbone.events import META_QUEUE_DELAY, META_RECEIVED_AT, EncodedEvent, meta_value
 from services.backbone.histogram import TOTAL_LABEL, observe
 from services.consumers.core import Counts, whole_number
 
@@ -23,7 +23,7 @@ DESCRIPTION: Final = Description(
 
 def count(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:
     """Count one event, and put its two times into their histograms."""
-    received_at_ms = whole_number(meta_value(event.meta, b"ts"))
+    received_at_ms = whole_number(meta_value(event.meta, META_RECEIVED_AT))
     observe(counts, "tsavg", None if received_at_ms is None else seen_at_ms - received_at_ms)
-    observe(counts, "klag", whole_number(meta_value(event.meta, b"klag")))
+    observe(counts, "klag", whole_number(meta_value(event.meta, META_QUEUE_DELAY)))
     counts[TOTAL_LABEL] += 1

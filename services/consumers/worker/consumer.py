@@ -6,14 +6,14 @@ once, and of records with the same fingerprint one is counted.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Mapping, Sequence
 
 from services.backbone import names
+from services.backbone.backoff import Backoff
 from services.backbone.counters import CounterStore, CounterStoreError, IdWindow, Update, position_error
 from services.backbone.health import Heartbeat
-from services.backbone.kafka import Batch, EventConsumer, KafkaUnavailable, OffsetGone
+from services.backbone.kafka import EventConsumer, KafkaUnavailable, OffsetGone, RecordBatch
 from services.backbone.logs import get_logger
 from services.consumers.core import fold, ids_at
 from services.consumers.handlers import Handler
@@ -23,8 +23,6 @@ from services.consumers.settings import Settings
 log = get_logger(__name__)
 
 _HEARTBEAT_LIMIT_S = 30.0  # the longest honest turn: a poll, a rebalance that waits for a dead member, Redis' limit
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 5.0
 
 
 class StatisticsConsumer:
@@ -51,7 +49,7 @@ class StatisticsConsumer:
         """The topic that the positions belong to."""
         self._invalid: dict[int, str] = {}
         """What Redis holds in place of a position, by partition. These partitions wait until it is mended."""
-        self._pauses = 0
+        self._backoff = Backoff(first_s=0.1, longest_s=5.0)
         self._last_success_s = time.monotonic()
         self._observed_s = 0.0
 
@@ -139,12 +137,13 @@ class StatisticsConsumer:
         now_s = time.monotonic()
         if batches or now_s - began_s > self._settings.poll_wait_s / 2:
             # Written, or waited and nothing came. A poll that is empty at once has only found its place.
-            self._pauses, self._last_success_s = 0, now_s
+            self._backoff.reset()
+            self._last_success_s = now_s
         if now_s - self._observed_s >= self._settings.lag_interval_s:
             self._observed_s = now_s
             await self._observe(kafka)
 
-    async def _write(self, kafka: EventConsumer, batches: Mapping[int, Batch]) -> None:
+    async def _write(self, kafka: EventConsumer, batches: Mapping[int, RecordBatch]) -> None:
         began_s = time.perf_counter()
         now_ms = time.time_ns() // 1_000_000
         refused: set[int] = set()
@@ -184,7 +183,7 @@ class StatisticsConsumer:
         if update.duplicates:
             log.debug("copies_dropped", **place, records=update.duplicates)
 
-    def _update(self, partition: int, batch: Batch, now_ms: int, known: set[bytes]) -> Update:
+    def _update(self, partition: int, batch: RecordBatch, now_ms: int, known: set[bytes]) -> Update:
         records = ((record.key, record.value, record.headers) for record in batch.records)
         folded = fold(records, self._handler.count, seen_at_ms=now_ms, known=known)
         # A record's timestamp is its time of receipt. One that lies ahead (a clock that was wrong) must not stick.
@@ -288,7 +287,5 @@ class StatisticsConsumer:
         failing_s = time.monotonic() - self._last_success_s
         if failing_s > self._settings.give_up_s:
             raise error
-        pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**self._pauses)
-        self._pauses = min(self._pauses + 1, 16)
         log.warning(event, failing_s=round(failing_s, 1), error=f"{type(error).__name__}: {error}")
-        await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, keeps no secret
+        await asyncio.sleep(self._backoff.next_s())

@@ -5,9 +5,10 @@ import contextlib
 
 from prometheus_client import CollectorRegistry
 
-from services.backbone.counters import CounterStore, connect
+from services.backbone.counters import CounterStore
 from services.backbone.health import Health, create_internal_app
-from services.backbone.process import http_server
+from services.backbone.process import http_server, run_task
+from services.backbone.redis import connect
 from services.consumers.handlers import Handler
 from services.consumers.metrics import Metrics
 from services.consumers.settings import Settings
@@ -24,7 +25,8 @@ async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None
     at once. A batch that is being written then is either counted whole or not at all, and then by whoever takes over.
     """
     registry = CollectorRegistry()
-    redis = connect(settings.counters_redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S)
+    url = settings.counters_redis_url.get_secret_value()
+    redis = connect(url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
     consumer = StatisticsConsumer(handler, settings, CounterStore(redis), Metrics(registry))
 
     async def check_redis() -> str:
@@ -43,12 +45,8 @@ async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
         await stack.enter_async_context(http_server(app, host=settings.internal_host, port=settings.internal_port))
-        counting = asyncio.create_task(consumer.count_forever())
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({counting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        health.stopping = True
-        stopping.cancel()
-        consumer.stopping = True
-        counting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await counting  # raises what ended it, if that was not this stop
+
+        def begin_stop() -> None:
+            health.stopping = consumer.stopping = True
+
+        await run_task(consumer.count_forever(), stop, before_cancel=begin_stop)

@@ -12,7 +12,17 @@ from urllib.parse import parse_qsl, unquote_plus
 import msgspec
 
 from services.backbone import names
-from services.backbone.events import EncodedEvent, InvalidEvent, decode_type, readable_address, split_event
+from services.backbone.events import (
+    META_BOT_NAME,
+    META_DEVICE,
+    META_QUEUE_DELAY,
+    META_RECEIVED_AT,
+    EncodedEvent,
+    InvalidEvent,
+    decode_type,
+    readable_address,
+    split_event,
+)
 from services.kafidx.core.queue import Waiting
 
 LOOKED_AT_BYTES: Final = 4096
@@ -93,14 +103,14 @@ class LiveEvent:
 
     def _row(self) -> bytes:
         params, cut = self._shown_params()
-        received_ms = whole_number(self._fields.get(b"ts"))
+        received_ms = whole_number(self._fields.get(META_RECEIVED_AT))
         return msgspec.json.encode(
             Row(
                 t=self.topic,
                 p=self.partition,
                 o=self.offset,
                 ts=self.time_ms if received_ms is None else received_ms,
-                klag=whole_number(self._fields.get(b"klag")),
+                klag=whole_number(self._fields.get(META_QUEUE_DELAY)),
                 ip=self.meta("ip") or "",
                 country=self.meta("country") or "",
                 device=self.meta("device") or "",
@@ -122,7 +132,7 @@ class LiveEvent:
     @property
     def is_bot(self) -> bool:
         """Whether the user agent said so."""
-        return self._fields.get(b"device") == _BOT.encode() or b"bot_name" in self._fields
+        return self._fields.get(META_DEVICE) == _BOT.encode() or META_BOT_NAME in self._fields
 
     def parameter(self, name: str) -> list[str]:
         """Return the values of one parameter, decoded and case-folded: what conditions compare."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from services.backbone import events
 from services.kafidx.core.errors import BadQuery
 from services.kafidx.core.events import LiveEvent
 
@@ -17,10 +18,7 @@ MAX_CHARS: Final = 200
 """The longest text that can be sought, and the longest condition value."""
 MAX_CHOICES: Final = 100
 
-_CLIENT_KEYS: Final = ("device_name", "platform", "platform_version", "browser", "browser_version", "bot_name")
-META_KEYS: Final = frozenset(
-    ("id", "ts", "klag", "host", "pod", "ip", "country", "city", "device", *_CLIENT_KEYS, "ref", "cts", "optout")
-)
+META_KEYS: Final = frozenset(key.decode() for key in events.META_KEYS)
 DEVICES: Final = ("desktop", "phone", "tablet", "tv", "bot", "other")
 
 _CONDITION: Final = re.compile(r"\s*(?P<field>[^\s=!~<>]+)\s*(?P<op>!=|=|~|>|<)\s*(?P<value>.*?)\s*", re.DOTALL)

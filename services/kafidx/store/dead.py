@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from services.backbone import names
+from services.backbone.dead_letters import decode_dead_letter
 from services.backbone.kafka import KafkaUnavailable, OffsetGone, TopicReader
 from services.backbone.settings import KafkaSettings
-from services.kafidx.core.events import printable, whole_number
+from services.kafidx.core.events import printable
 from services.kafidx.core.positions import last
 from services.kafidx.store.ends import TopicEnds
 
@@ -111,25 +112,18 @@ class DeadLetters:
 
 
 def _letter(partition: int, record: Any) -> Letter:
-    headers = dict(record.headers)
-
-    def text(name: str) -> str:
-        return printable(headers.get(name, b"")[:_SHOWN_BYTES])
-
-    time_ms = whole_number(headers.get(names.HEADER_DEAD_TIME))
-    attempt = whole_number(headers.get(names.HEADER_DEAD_ATTEMPT))
-    when_ms = record.timestamp if time_ms is None else time_ms
-    value = record.value or b""
+    letter = decode_dead_letter(record.value, record.headers)
+    when_ms = record.timestamp if letter.time_ms is None else letter.time_ms
     return Letter(
         partition=partition,
         offset=record.offset,
         time_ms=when_ms,
-        stage=text(names.HEADER_DEAD_STAGE),
-        reason=text(names.HEADER_DEAD_REASON),
-        attempt=attempt,
-        text=printable(value[:_SHOWN_BYTES]),
-        size=len(value),
-        cut=len(value) > _SHOWN_BYTES,
+        stage=letter.stage[:_SHOWN_BYTES],
+        reason=letter.reason[:_SHOWN_BYTES],
+        attempt=letter.attempt,
+        text=printable(letter.payload[:_SHOWN_BYTES]),
+        size=len(letter.payload),
+        cut=len(letter.payload) > _SHOWN_BYTES,
         live_url=f"/kafidx?topic={names.DEAD_LETTER_TOPIC}&from=offset:{partition}:{record.offset}",
         events_url=f"/kafidx?from=time:{max(0, when_ms - _AROUND_MS)}",
     )

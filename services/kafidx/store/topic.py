@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any, Final
 
 from services.backbone import names
-from services.backbone.kafka import Batch, KafkaUnavailable, OffsetGone, TopicReader
+from services.backbone.backoff import Backoff
+from services.backbone.kafka import KafkaUnavailable, OffsetGone, RecordBatch, TopicReader
 from services.backbone.logs import get_logger
 from services.kafidx.core.activity import Activity
 from services.kafidx.core.events import LiveEvent, why_dead
@@ -34,7 +35,8 @@ _GATHER_S: Final = 0.01
 _LINGER_S: Final = 15.0
 _PAST_POLL_EVENTS: Final = 500
 _JOIN_BYTES: Final = 1024  # what a row of the recent events is reckoned with before it is made
-_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 5.0
 
 
 class EventTopic:
@@ -144,25 +146,25 @@ class EventTopic:
 
     async def _read_on(self, reader: TopicReader, stack: contextlib.AsyncExitStack) -> None:
         """Read while somebody watches; when Kafka fails, say so, and go on where it stopped."""
-        failures = 0
+        backoff = Backoff(first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)
         try:
             while True:
                 try:
                     if self._away:
                         reader = await stack.enter_async_context(TopicReader(self._settings, self._topic))
                         await self._go_on(reader)
-                        self._reader, failures = reader, 0
+                        self._reader = reader
+                        backoff.reset()
                         self._report_away(away=False)
                     await self._read(reader)
                 except KafkaUnavailable as error:
-                    log.warning("kafka_unavailable", error=str(error), failures=failures)
+                    log.warning("kafka_unavailable", error=str(error), failures=backoff.failures)
                 else:
                     return
                 self._reader = None
                 self._report_away(away=True)
                 await stack.aclose()
-                await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
-                failures += 1
+                await asyncio.sleep(backoff.next_s())
                 if not self._subscribers:
                     return
         finally:
@@ -207,7 +209,7 @@ class EventTopic:
                 self._spread(batches)
                 await asyncio.sleep(_GATHER_S)
 
-    def _spread(self, batches: Mapping[int, Batch]) -> None:
+    def _spread(self, batches: Mapping[int, RecordBatch]) -> None:
         events = _events(self._topic, batches)
         positions = {partition: batch.next_offset for partition, batch in batches.items()}
         self._next.update(positions)
@@ -266,21 +268,21 @@ class EventTopic:
 
     async def _catch_up(self, subscriber: Subscriber) -> None:
         """Read the past at the pace of its watcher until it can join the live end."""
-        failures = 0
+        backoff = Backoff(first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)
         while True:
             try:
                 async with TopicReader(self._settings, self._topic, max_poll_events=_PAST_POLL_EVENTS) as reader:
                     reader.seek(subscriber.next)
                     subscriber.ends = reader.ends_seen
-                    subscriber.kafka_away, failures = False, 0
+                    subscriber.kafka_away = False
+                    backoff.reset()
                     await self._read_past(subscriber, reader)
             except KafkaUnavailable as error:
-                log.warning("kafka_unavailable", error=str(error), failures=failures)
+                log.warning("kafka_unavailable", error=str(error), failures=backoff.failures)
                 subscriber.kafka_away = True
             else:
                 return
-            await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
-            failures += 1
+            await asyncio.sleep(backoff.next_s())
 
     async def _read_past(self, subscriber: Subscriber, reader: TopicReader) -> None:
         while not self._join(subscriber):
@@ -297,7 +299,7 @@ class EventTopic:
             await asyncio.sleep(0)  # several may be reading their pasts, and the live end goes on
 
 
-def _events(topic: str, batches: Mapping[int, Batch]) -> Sequence[LiveEvent]:
+def _events(topic: str, batches: Mapping[int, RecordBatch]) -> Sequence[LiveEvent]:
     why = why_dead if topic == names.DEAD_LETTER_TOPIC else _not_dead
     return in_order(
         [

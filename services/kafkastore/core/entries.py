@@ -7,12 +7,14 @@ import msgspec
 
 from services.backbone import names
 from services.backbone.addresses import erase_address, own_address
+from services.backbone.dead_letters import DeadLetter
+from services.backbone.erasure import device_of, is_erased
 from services.backbone.events import (
     EVENT_FORMAT_VERSION,
     Device,
     Event,
     InvalidEvent,
-    Place,
+    Location,
     RawEvent,
     Record,
     decode_raw,
@@ -22,13 +24,12 @@ from services.backbone.events import (
     type_of_path,
 )
 from services.kafkastore.core.addresses import hex_address, mask_lookalikes, mask_text, mask_undecodable
-from services.kafkastore.core.erasure import device_of, is_erased
 from services.kafkastore.settings import IpMode
 
 Stage = Literal["decode", "enrich", "encode", "produce"]
 """Where an entry failed."""
 
-Locate = Callable[[str], Place]
+Locate = Callable[[str], Location]
 Classify = Callable[[bytes], Device]
 
 _LONGEST_KEY: Final = 256  # a key is kept in caches; what a real device calls itself is far shorter
@@ -36,7 +37,7 @@ _LONGEST_REASON: Final = 200
 _LAST_TIME_MS: Final = 2**53  # beyond it not every reader of the topic can hold the number
 
 
-class DeadLetter(NamedTuple):
+class FailedEntry(NamedTuple):
     """An entry that will never be an event, with where and why it failed."""
 
     entry: bytes
@@ -52,7 +53,7 @@ def prepare(  # noqa: PLR0913 - what an event is made of, each by its name
     locate: Locate,
     classify: Classify,
     erased: frozenset[bytes] = frozenset(),
-) -> Record | DeadLetter | None:
+) -> Record | FailedEntry | None:
     """Turn an entry into the message that is to be written, at the time `now_ms`. Never raises.
 
     None when its device is one of the `forgotten` (their digests): then nothing of it is to be written anywhere.
@@ -70,10 +71,10 @@ def prepare(  # noqa: PLR0913 - what an event is made of, each by its name
         return encode(event, now_ms=now_ms)
     except Exception as error:  # noqa: BLE001 - an entry that stops the process would stop it again after each restart
         kind = "" if isinstance(error, InvalidEvent) else f"{type(error).__name__}: "
-        return DeadLetter(entry, stage, _masked_reason(f"{kind}{error}", ip_mode)[:_LONGEST_REASON])
+        return FailedEntry(entry, stage, _masked_reason(f"{kind}{error}", ip_mode)[:_LONGEST_REASON])
 
 
-def enrich(raw: RawEvent, place: Place, device: Device, *, now_ms: int, ip_mode: IpMode) -> Event:
+def enrich(raw: RawEvent, location: Location, device: Device, *, now_ms: int, ip_mode: IpMode) -> Event:
     """Put together what the tracker saw and what the lookups say. Raises InvalidEvent.
 
     Text that is not UTF-8 is kept as far as it can be read (U+FFFD for the rest).
@@ -89,7 +90,7 @@ def enrich(raw: RawEvent, place: Place, device: Device, *, now_ms: int, ip_mode:
         host=raw.host.decode("utf-8", "replace"),
         pod=raw.pod,
         address=hex_address(raw.address, ip_mode),
-        place=place,
+        location=location,
         device=device,
         referrer=raw.referrer.decode("utf-8", "replace"),
         client_time_ms=raw.client_time_ms,
@@ -147,14 +148,9 @@ def id_of(entry: bytes, ip_mode: IpMode) -> str:
     return mask_lookalikes(event_id.encode("utf-8", "replace"), ip_mode).decode()
 
 
-def dead_headers(letter: DeadLetter, *, now_ms: int, attempt: int) -> tuple[tuple[str, bytes], ...]:
-    """Write the headers of a dead letter: why, where, when (ms since 1970), at which attempt to ship its batch."""
-    return (
-        (names.HEADER_DEAD_REASON, letter.reason.encode("utf-8", "replace")),
-        (names.HEADER_DEAD_STAGE, letter.stage.encode()),
-        (names.HEADER_DEAD_TIME, b"%d" % now_ms),
-        (names.HEADER_DEAD_ATTEMPT, b"%d" % attempt),
-    )
+def dead_letter(failed: FailedEntry, *, ip_mode: IpMode, time_ms: int, attempt: int) -> DeadLetter:
+    """Return the dead letter of an entry that failed at `time_ms`, in this attempt to produce its batch."""
+    return DeadLetter(dead_value(failed.entry, ip_mode), failed.stage, failed.reason, time_ms, attempt)
 
 
 def _masked_reason(reason: str, ip_mode: IpMode) -> str:

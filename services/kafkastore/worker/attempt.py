@@ -1,40 +1,43 @@
-"""Attempt: how often, how long, and whether still, one batch may be tried."""
+"""Attempt: limits the retries of one batch."""
 
 import asyncio
 import contextlib
-import random
 import time
 
-_LONGEST_PAUSE_S = 5.0  # between attempts: short enough that all is well soon after the other side is back
+from services.backbone.backoff import Backoff
+
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0  # a server that is back is used within this time
 
 
-class GiveUp(Exception):  # noqa: N818 - a decision, not a fault
-    """This instance can't finish the batch: it goes back to the list."""
+class GiveUp(Exception):
+    """This instance can't finish the batch. The batch goes back to the list."""
 
 
 class Attempt:
-    """How often, how long, and whether still, one batch may be tried."""
+    """Limits the retries of one batch: by time, by its lease and by the stop of the process."""
 
     def __init__(self, hold_s: float, stop: asyncio.Event) -> None:
-        """Try for `hold_s` at most, and not once `stop` is set."""
+        """Allow retries for `hold_s`, and only until `stop` is set."""
         self._give_up_at_s = time.monotonic() + hold_s
         self._stop = stop
+        self._backoff = new_backoff()
         self.number = 1
         self.lease_lost = False
 
     async def pause(self) -> None:
-        """Wait before the next attempt. Raises GiveUp when there should be none."""
+        """Wait before the next attempt. Raises GiveUp if no further attempt is allowed."""
         if self.lease_lost:
-            raise GiveUp("another instance has taken it back")
+            raise GiveUp("another instance has reclaimed it")
         if time.monotonic() > self._give_up_at_s:
             raise GiveUp("held for too long")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), pause_s(self.number))
+            await asyncio.wait_for(self._stop.wait(), self._backoff.next_s())
         if self._stop.is_set():
             raise GiveUp("stopping")
         self.number += 1
 
 
-def pause_s(failures: int) -> float:
-    """Double the wait with each failure, up to a limit; jitter keeps instances from coming back all at once."""
-    return min(_LONGEST_PAUSE_S, 0.1 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+def new_backoff() -> Backoff:
+    """Return the pauses of kafkastore between attempts to reach Redis or Kafka."""
+    return Backoff(first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)

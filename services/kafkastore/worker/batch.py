@@ -1,4 +1,4 @@
-"""Batch: one claim in hand, from the claim until it is confirmed or given back."""
+"""ClaimedBatch: a claim in progress, until it is confirmed or given back."""
 
 import asyncio
 import contextlib
@@ -8,27 +8,27 @@ from typing import NamedTuple
 from services.backbone.kafka import Record
 from services.backbone.logs import get_logger
 from services.backbone.queue import Claim, EventQueue, QueueError
-from services.kafkastore.core.entries import DeadLetter
+from services.kafkastore.core.entries import FailedEntry
 from services.kafkastore.worker.attempt import Attempt
 
 log = get_logger(__name__)
 
-_GIVE_BACK_S = 1.0  # a stop must not wait for a Redis that hangs; two batches may be in hand
+_GIVE_BACK_S = 1.0  # a stop must not wait for a Redis that hangs; there can be two batches
 
 
 class Prepared(NamedTuple):
-    """What a claim has become."""
+    """The results of preparing the entries of a claim."""
 
     records: list[Record]
     origins: list[bytes]
     """The entry behind each record."""
-    dead: list[DeadLetter]
+    dead: list[FailedEntry]
     erased: int
-    """Entries that are dropped because their device is to be forgotten."""
+    """Number of entries that are dropped because their device is erased."""
 
 
-class Batch:
-    """A claim in hand: its lease is renewed until it is ended. How long that can be is bounded by its attempt."""
+class ClaimedBatch:
+    """A claim in progress. Its lease is renewed until `end`. Its attempt limits that time."""
 
     def __init__(self, queue: EventQueue, claim: Claim, attempt: Attempt, *, lease_s: float) -> None:
         """Begin to renew the lease."""
@@ -40,20 +40,20 @@ class Batch:
 
     @property
     def entries(self) -> Sequence[bytes]:
-        """The entries as they came from the queue."""
+        """The claimed entries."""
         return self.claim.entries
 
     def end(self) -> None:
-        """Let the lease run out. Nothing happens when it has been ended before."""
+        """Stop renewing the lease. A second call does nothing."""
         if self._renewing is not None:
             self._renewing.cancel()
-            # The task knows this batch: were it known here for longer, both would stay until the collector comes.
+            # The task refers to this batch. A reference back would keep both until the cyclic GC runs.
             self._renewing = None
 
     async def give_back(self, reason: BaseException) -> None:
         """Put the entries back at the head of the list.
 
-        When Redis does not hear it, the lease runs out and they go back all the same.
+        If Redis does not respond, the lease expires, and then the entries go back as well.
         """
         self.end()
         with contextlib.suppress(QueueError, TimeoutError):

@@ -1,4 +1,4 @@
-"""Drain: from one Redis to Kafka, batch by batch; while one is shipped, the next is prepared."""
+"""Drain: moves batches from one Redis to Kafka. It prepares the next batch while it ships one."""
 
 import asyncio
 import contextlib
@@ -6,33 +6,34 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from services.backbone import names
+from services.backbone.dead_letters import encode_dead_letter
 from services.backbone.health import Heartbeat
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
 from services.backbone.logs import get_logger
 from services.backbone.queue import Claim, EventQueue, QueueError
-from services.kafkastore.core.entries import DeadLetter, dead_headers, dead_value, id_of
+from services.kafkastore.core.entries import FailedEntry, dead_letter, id_of
 from services.kafkastore.metrics import Metrics
 from services.kafkastore.settings import Settings
-from services.kafkastore.worker.attempt import Attempt, GiveUp, pause_s
-from services.kafkastore.worker.batch import Batch, Prepared
+from services.kafkastore.worker.attempt import Attempt, GiveUp, new_backoff
+from services.kafkastore.worker.batch import ClaimedBatch, Prepared
 
 log = get_logger(__name__)
 
-_CLAIM_WAIT_S = 1.0  # how long a drain sleeps in Redis; also how late it notices that it must stop
-_RECLAIM_EVERY_S = 5.0  # a third of the usual lease: what died is noticed at its lease's pace, not later
-_LOOP_LIMIT_S = 30.0  # above the longest honest turn: one attempt to produce and the pause after it
-_SLICE = 250  # entries prepared between two looks at the event loop, so that health answers meanwhile
-_DEAD_CUT_BYTES = 16_384  # what is kept of an entry that even the dead letters can't hold
+_CLAIM_WAIT_S = 1.0  # longest wait for entries in Redis, and longest delay of a stop
+_RECLAIM_EVERY_S = 5.0  # a third of the default lease, so that expired claims are found soon
+_LOOP_LIMIT_S = 30.0  # above the longest normal iteration: one attempt to produce and the pause after it
+_SLICE = 250  # entries prepared before yielding to the event loop, so that health checks get responses
+_TRUNCATED_BYTES = 16_384  # length of a dead letter that was too large
 
-PrepareEntry = Callable[[bytes, int, frozenset[bytes]], Record | DeadLetter | None]
-"""Turns an entry, at a time in ms since 1970, into what is to be written; None when its device is among those that are
-to be forgotten. Never raises."""
+PrepareEntry = Callable[[bytes, int, frozenset[bytes]], Record | FailedEntry | None]
+"""Turns an entry into a record or a failed entry; None if its device is in the set of erased devices. The number is the
+current time in ms since 1970. Never raises."""
 
 
 class Drain:
-    """Takes batches from one Redis and ships them, one at a time and in their order.
+    """Claims batches from one Redis and ships them, one at a time and in order.
 
-    At most two are in hand, one on its way to Kafka and one behind it: what else waits, waits in Redis.
+    At most two batches are in memory: one on its way to Kafka and the next one. All other entries wait in Redis.
     """
 
     def __init__(  # noqa: PLR0913 - what a drain works with; bundling them would only hide it
@@ -46,10 +47,10 @@ class Drain:
         label: str,
         approve_redis: Callable[[], Awaitable[None]],
     ) -> None:
-        """Drain `queue` into `producer`; `label` names the Redis in logs.
+        """Drain `queue` into `producer`. `label` is the name of the Redis in logs.
 
-        `approve_redis` raises what ends the process when this Redis must not be used. It is asked before the first
-        claim, and again whenever Redis was away: it may come back with other settings.
+        `approve_redis` raises an error that ends the process if this Redis must not be used. It is called before the
+        first claim, and after each outage, because Redis may come back with other settings.
         """
         self._queue = queue
         self._producer = producer
@@ -61,27 +62,27 @@ class Drain:
         self._approved = False
         self._erased: frozenset[bytes] = frozenset()
         self._reclaim_due_s = 0.0
-        self._failures = 0
+        self._backoff = new_backoff()
         # Below the time limit of the client, which is a third of the lease.
         self._claim_wait_s = min(_CLAIM_WAIT_S, settings.lease_s / 6)
         self.heartbeat = Heartbeat(limit_s=_LOOP_LIMIT_S)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Drain until `stop` is set; what is in hand is finished, or given back when this task is cancelled."""
-        batch: Batch | None = None
+        """Drain until `stop` is set, then finish the batches in memory. Give them back when this task is cancelled."""
+        batch: ClaimedBatch | None = None
         while batch is not None or not stop.is_set():
             if batch is None:
                 batch = await self._next(stop)
             else:
                 batch = await self._ship_and_prepare(batch, stop)
 
-    async def _ship_and_prepare(self, batch: Batch, stop: asyncio.Event) -> Batch | None:
-        """Ship a batch; returns the next one, if that was prepared meanwhile.
+    async def _ship_and_prepare(self, batch: ClaimedBatch, stop: asyncio.Event) -> ClaimedBatch | None:
+        """Ship a batch. Return the next one if it was prepared meanwhile.
 
-        It is when this one was full: then more waits, and the time that Kafka takes would be idle. When less waits, a
-        claim that is made later holds more.
+        The next batch is prepared only if this one is full, because then more entries wait. Otherwise a later claim
+        contains more entries.
         """
-        ahead: asyncio.Task[Batch | None] | None = None
+        ahead: asyncio.Task[ClaimedBatch | None] | None = None
         if self._is_full(batch) and not stop.is_set() and not self._is_reclaim_due():
             ahead = asyncio.create_task(self._next(stop))
         shipped = False
@@ -91,7 +92,7 @@ class Drain:
             return None if ahead is None else await ahead
         except (GiveUp, asyncio.CancelledError) as reason:
             following = await _ended(ahead)
-            # Each goes back to the head of the list: the newer one first, so that their order stays.
+            # Both go back to the head of the list. Give back the newer one first, to keep their order.
             if following is not None:
                 await following.give_back(reason)
             if not shipped:
@@ -106,8 +107,8 @@ class Drain:
             batch.end()
             raise
 
-    async def _next(self, stop: asyncio.Event) -> Batch | None:
-        """Claim and prepare a batch; None when nothing came, or Redis is away (then it has waited a little)."""
+    async def _next(self, stop: asyncio.Event) -> ClaimedBatch | None:
+        """Claim and prepare a batch. Return None without entries, and after a pause if Redis is down."""
         self.heartbeat.beat()
         try:
             if not self._approved:
@@ -118,19 +119,20 @@ class Drain:
                 limit=self._settings.batch_events, max_bytes=self._settings.batch_bytes, wait_s=self._claim_wait_s
             )
         except QueueError as error:
-            self._failures += 1
             self._approved = False
-            self._erased = frozenset()  # it may come back without the last marks, and get as many others
-            self._log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}", failures=self._failures)
+            self._erased = frozenset()  # Redis may lose the last marks and get as many others
+            pause_s = self._backoff.next_s()
+            failures = self._backoff.failures
+            self._log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}", failures=failures)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause_s(self._failures))
+                await asyncio.wait_for(stop.wait(), pause_s)
             return None
-        self._failures = 0
+        self._backoff.reset()
         if claim is None:
             return None
         self._metrics.claimed.inc(len(claim.entries))
         self._metrics.batch_events.observe(len(claim.entries))
-        batch = Batch(self._queue, claim, Attempt(self._settings.hold_s, stop), lease_s=self._settings.lease_s)
+        batch = ClaimedBatch(self._queue, claim, Attempt(self._settings.hold_s, stop), lease_s=self._settings.lease_s)
         try:
             await self._read_erased(claim, batch.attempt)
             batch.prepared = await self._prepare(claim.entries)
@@ -141,7 +143,7 @@ class Drain:
             return None
         return batch
 
-    def _is_full(self, batch: Batch) -> bool:
+    def _is_full(self, batch: ClaimedBatch) -> bool:
         entries = batch.entries
         return len(entries) >= self._settings.batch_events or sum(map(len, entries)) >= self._settings.batch_bytes
 
@@ -149,7 +151,7 @@ class Drain:
         return time.monotonic() >= self._reclaim_due_s
 
     async def _reclaim_when_due(self) -> None:
-        """Take back what instances held that died. Only while nothing is in hand, so that a drain never robs itself."""
+        """Reclaim the claims of dead instances. Only without a batch, so a drain never reclaims its own claim."""
         if not self._is_reclaim_due():
             return
         entries = await self._queue.reclaim()
@@ -158,24 +160,24 @@ class Drain:
             self._metrics.reclaimed.inc(entries)
             self._log.warning("claims_taken_back", entries=entries)
 
-    async def _ship(self, batch: Batch) -> None:
-        """Bring a batch to Kafka and confirm its claim. Raises GiveUp."""
+    async def _ship(self, batch: ClaimedBatch) -> None:
+        """Write a batch to Kafka and confirm its claim. Raises GiveUp."""
         records, origins, dead, erased = batch.prepared
         attempt = batch.attempt
-        # The dead first: were their topic away, the events would be written again at each try.
+        # Dead letters first: if their topic is missing, a retry must not write the events again.
         await self._write_dead_letters(dead, attempt)
         too_large = await self._write(names.EVENTS_TOPIC, records, attempt)
-        unfit = [DeadLetter(origins[at], "produce", "record is too large for the topic") for at in too_large]
-        await self._write_dead_letters(unfit, attempt)
-        dead += unfit
+        oversized = [FailedEntry(origins[at], "produce", "record is too large for the topic") for at in too_large]
+        await self._write_dead_letters(oversized, attempt)
+        dead += oversized
         produced = len(records) - len(too_large)
         await self._confirm(batch.claim, produced=produced, dead=dead, erased=erased, attempt=attempt)
         batch.end()
 
     async def _read_erased(self, claim: Claim, attempt: Attempt) -> None:
-        """Learn which devices are to be forgotten, if the claim tells of others than are known. Raises GiveUp.
+        """Refresh the set of erased devices if the claim reports a different size. Raises GiveUp.
 
-        The number is enough: devices are only ever added, and in the step of the claim they are counted.
+        Comparing sizes is enough: the set only grows, and the claim script reads its size atomically.
         """
         while claim.erased != len(self._erased):
             self.heartbeat.beat()
@@ -188,10 +190,10 @@ class Drain:
                 return
 
     async def _prepare(self, entries: Sequence[bytes]) -> Prepared:
-        """Enrich and encode; sorts out the entries that never become a record and those that are to be forgotten."""
+        """Enrich and encode entries. Separate failed entries, and count the entries of erased devices."""
         records: list[Record] = []
         origins: list[bytes] = []
-        dead: list[DeadLetter] = []
+        dead: list[FailedEntry] = []
         erased = 0
         with self._metrics.enrich_seconds.time():
             for begin in range(0, len(entries), _SLICE):
@@ -208,28 +210,17 @@ class Drain:
                 await asyncio.sleep(0)
         return Prepared(records, origins, dead, erased)
 
-    async def _write_dead_letters(self, dead: Sequence[DeadLetter], attempt: Attempt) -> None:
-        """Write the dead letters; what is too large even for them is cut, and its reason says so."""
+    async def _write_dead_letters(self, dead: Sequence[FailedEntry], attempt: Attempt) -> None:
+        """Write dead letters. Truncate a letter that is too large, and add its size to the reason."""
         if not dead:
             return
-        now_ms = _now_ms()
-
-        def record(letter: DeadLetter, value: bytes) -> Record:
-            return Record(value, None, dead_headers(letter, now_ms=now_ms, attempt=attempt.number), now_ms)
-
-        values = [dead_value(letter.entry, self._settings.ip_mode) for letter in dead]
-        records = [record(letter, value) for letter, value in zip(dead, values, strict=True)]
-        too_large = await self._write(names.DEAD_LETTER_TOPIC, records, attempt)
+        ip_mode, now_ms = self._settings.ip_mode, _now_ms()
+        dead_letters = [dead_letter(failed, ip_mode=ip_mode, time_ms=now_ms, attempt=attempt.number) for failed in dead]
+        too_large = await self._write(names.DEAD_LETTER_TOPIC, list(map(encode_dead_letter, dead_letters)), attempt)
         if too_large:
-            cut = [
-                record(
-                    dead[at]._replace(reason=f"{dead[at].reason} (cut from {len(values[at])} bytes)"),
-                    values[at][:_DEAD_CUT_BYTES],
-                )
-                for at in too_large
-            ]
+            cut = [encode_dead_letter(dead_letters[at].truncate(_TRUNCATED_BYTES)) for at in too_large]
             if await self._write(names.DEAD_LETTER_TOPIC, cut, attempt):
-                raise GiveUp(f"{names.DEAD_LETTER_TOPIC} takes not even {_DEAD_CUT_BYTES} bytes")
+                raise GiveUp(f"{names.DEAD_LETTER_TOPIC} rejects letters of {_TRUNCATED_BYTES} bytes")
         for letter in dead:
             self._log.warning(
                 "entry_dead",
@@ -240,7 +231,7 @@ class Drain:
             )
 
     async def _write(self, topic: str, records: Sequence[Record], attempt: Attempt) -> list[int]:
-        """Write records until Kafka has acknowledged them; returns those that are too large. Raises GiveUp."""
+        """Write records until Kafka has acknowledged them. Return the too large ones. Raises GiveUp."""
         if not records:
             return []
         while True:
@@ -254,20 +245,20 @@ class Drain:
                 await attempt.pause()
 
     async def _confirm(
-        self, claim: Claim, *, produced: int, dead: Sequence[DeadLetter], erased: int, attempt: Attempt
+        self, claim: Claim, *, produced: int, dead: Sequence[FailedEntry], erased: int, attempt: Attempt
     ) -> None:
-        unheard = False
+        unconfirmed = False
         while True:
             self.heartbeat.beat()
             try:
                 held = await self._queue.confirm(claim, produced=produced, dead=len(dead), erased=erased)
                 break
             except QueueError as error:
-                # Kafka has the batch: keep trying, for what is given back now reaches Kafka twice.
-                unheard = True
-                self._log.warning("confirm_unheard", claim=claim.key, error=f"{type(error).__name__}: {error}")
+                # Kafka has the batch. Keep trying: entries that are given back now reach Kafka twice.
+                unconfirmed = True
+                self._log.warning("confirm_failed", claim=claim.key, error=f"{type(error).__name__}: {error}")
                 await attempt.pause()
-        if not held and unheard:
+        if not held and unconfirmed:
             self._log.warning("confirm_uncertain", claim=claim.key, entries=len(claim.entries))
         elif not held:
             self._metrics.lost_leases.inc()
@@ -278,8 +269,8 @@ class Drain:
             self._metrics.dead.labels(stage=letter.stage).inc()
 
 
-async def _ended(ahead: asyncio.Task[Batch | None] | None) -> Batch | None:
-    """Cancel the preparation of a batch; returns the batch when it was ready all the same."""
+async def _ended(ahead: asyncio.Task[ClaimedBatch | None] | None) -> ClaimedBatch | None:
+    """Cancel the preparation of a batch. Return the batch if it was already prepared."""
     if ahead is None:
         return None
     ahead.cancel()

@@ -14,9 +14,10 @@ from services.backbone.health import Check, Health, Heartbeat, create_internal_a
 from services.backbone.kafka import EventProducer, Record
 from services.backbone.logs import get_logger
 from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server
-from services.backbone.queue import EventQueue, EvictionAllowed, QueueError, connect, refuse_eviction
-from services.kafkastore.core.entries import DeadLetter, prepare
-from services.kafkastore.lookups import DeviceLookup, PlaceLookup
+from services.backbone.queue import EventQueue, EvictionAllowed, QueueError, refuse_eviction
+from services.backbone.redis import connect
+from services.kafkastore.core.entries import FailedEntry, prepare
+from services.kafkastore.lookups import DeviceLookup, LocationLookup
 from services.kafkastore.metrics import Metrics
 from services.kafkastore.settings import Settings
 from services.kafkastore.worker.drain import Drain
@@ -53,16 +54,16 @@ async def _run(settings: Settings, stop: asyncio.Event) -> None:
     devices = DeviceLookup()
     devices.warm_up()
     async with contextlib.AsyncExitStack() as opened:
-        places = opened.enter_context(PlaceLookup(settings.geoip_database))
+        locations = opened.enter_context(LocationLookup(settings.geoip_database))
         producer = await opened.enter_async_context(EventProducer(settings, request_timeout_s=_PRODUCE_TIMEOUT_S))
         instance = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
-        def prepare_entry(entry: bytes, now_ms: int, erased: frozenset[bytes]) -> Record | DeadLetter | None:
+        def prepare_entry(entry: bytes, now_ms: int, erased: frozenset[bytes]) -> Record | FailedEntry | None:
             return prepare(
                 entry,
                 now_ms=now_ms,
                 ip_mode=settings.ip_mode,
-                locate=places.locate,
+                locate=locations.locate,
                 classify=devices.classify,
                 erased=erased,
             )
@@ -70,7 +71,7 @@ async def _run(settings: Settings, stop: asyncio.Event) -> None:
         redis_timeout_s = min(_REDIS_TIMEOUT_S, settings.lease_s / 3)
         queues: dict[str, EventQueue] = {}
         drains: dict[str, Drain] = {}
-        checks = _checks(producer, places)
+        checks = _checks(producer, locations)
         for server in settings.redis_servers:
             client = connect(server.url, timeout_s=redis_timeout_s)
             opened.push_async_callback(client.aclose)
@@ -87,14 +88,14 @@ async def _run(settings: Settings, stop: asyncio.Event) -> None:
             checks |= _drain_checks(server.label, client, drain.heartbeat)
 
         health = Health(checks)
-        app = create_internal_app(health, registry, refresh_metrics=partial(_read_ledger, metrics, queues, places))
+        app = create_internal_app(health, registry, refresh_metrics=partial(_read_ledger, metrics, queues, locations))
         await opened.enter_async_context(
             http_server(app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
         )
-        log.info("started", redis=list(queues), geoip=places.describe())
+        log.info("started", redis=list(queues), geoip=locations.describe())
         async with asyncio.TaskGroup() as tasks:
             draining = [tasks.create_task(drain.run(stop)) for drain in drains.values()]
-            refreshing = tasks.create_task(_keep_fresh(places, settings.geoip_check_s))
+            refreshing = tasks.create_task(_keep_fresh(locations, settings.geoip_check_s))
             await stop.wait()
             health.stopping = True
             _, unfinished = await asyncio.wait(draining, timeout=_STOP_GRACE_S)
@@ -111,7 +112,7 @@ async def _refuse_eviction(label: str, client: Redis) -> None:
         raise EvictionAllowed(f"{label}: {refused}") from None
 
 
-def _checks(producer: EventProducer, places: PlaceLookup) -> dict[str, Check]:
+def _checks(producer: EventProducer, locations: LocationLookup) -> dict[str, Check]:
     """List what readiness asks of all drains together."""
 
     async def kafka() -> str:
@@ -120,7 +121,7 @@ def _checks(producer: EventProducer, places: PlaceLookup) -> dict[str, Check]:
 
     async def geoip() -> str:
         # Without a database events flow on, with XX: said, not refused.
-        return places.describe()
+        return locations.describe()
 
     return {"kafka": kafka, "geoip": geoip}
 
@@ -135,16 +136,16 @@ def _drain_checks(label: str, client: Redis, heartbeat: Heartbeat) -> dict[str, 
     return {f"redis {label}": redis, f"drain {label}": heartbeat.check}
 
 
-async def _keep_fresh(places: PlaceLookup, every_s: float) -> None:
+async def _keep_fresh(locations: LocationLookup, every_s: float) -> None:
     while True:
         await asyncio.sleep(every_s)
-        await places.refresh()
+        await locations.refresh()
 
 
-async def _read_ledger(metrics: Metrics, queues: dict[str, EventQueue], places: PlaceLookup) -> None:
+async def _read_ledger(metrics: Metrics, queues: dict[str, EventQueue], locations: LocationLookup) -> None:
     """Bring the figures that live elsewhere into /metrics; a Redis that does not answer has none, not old ones."""
-    metrics.geoip_databases.set(places.named)
-    metrics.geoip_loaded.set(places.loaded)
+    metrics.geoip_databases.set(locations.named)
+    metrics.geoip_loaded.set(locations.loaded)
 
     async def read(label: str, queue: EventQueue) -> None:
         try:

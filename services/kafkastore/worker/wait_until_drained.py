@@ -1,30 +1,31 @@
-"""Waits until nothing is left to ship: what a container runs before it stops the kafkastore beside it."""
+"""Wait until the queue is empty. A container runs this before it stops its kafkastore."""
 
 import asyncio
 import contextlib
 
 from services.backbone.logs import get_logger
-from services.backbone.queue import EventQueue, QueueError, connect
+from services.backbone.queue import EventQueue, QueueError
+from services.backbone.redis import connect
 from services.kafkastore.settings import Settings
 
 log = get_logger(__name__)
 
-_LOOK_EVERY_S = 0.25
+_POLL_S = 0.25
 _RESPONSE_LIMIT_S = 2.0
 
 
 async def wait_until_drained(settings: Settings, *, within_s: float, until_closed: int) -> bool:
-    """Wait until every Redis has neither entries nor claims, and return True; False when that takes too long.
+    """Wait until every Redis has no entries and no claims. Return False if that takes longer than `within_s`.
 
-    With a port in `until_closed`, first until nobody listens on it on this machine: as long as a tracker does, more may
-    come. Ships nothing itself: that is the running kafkastore's work.
+    With a port in `until_closed`, also wait until no process listens on it on this machine: a tracker that listens can
+    add entries. This function ships nothing; the running kafkastore does.
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             while True:
                 if not (until_closed and await _listens(until_closed)) and not await _waiting(settings):
                     return True
-                await asyncio.sleep(_LOOK_EVERY_S)
+                await asyncio.sleep(_POLL_S)
     return False
 
 
@@ -33,7 +34,7 @@ async def _listens(port: int) -> bool:
         async with asyncio.timeout(_RESPONSE_LIMIT_S):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
     except TimeoutError:
-        return True  # it hangs: it may still take requests
+        return True  # the process hangs, and can still accept requests
     except OSError:
         return False
     writer.close()
@@ -41,7 +42,7 @@ async def _listens(port: int) -> bool:
 
 
 async def _waiting(settings: Settings) -> bool:
-    """Whether any Redis has something to ship, or does not say that it has not."""
+    """Return whether any Redis has entries or claims, or does not respond."""
     for server in settings.redis_servers:
         client = connect(server.url, timeout_s=_RESPONSE_LIMIT_S)
         try:

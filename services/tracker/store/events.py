@@ -20,7 +20,7 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.backbone import names
+from services.backbone.backoff import Backoff
 from services.backbone.logs import get_logger
 from services.backbone.queue import EventQueue, EvictionAllowed, refuse_eviction
 from services.tracker.metrics import Metrics
@@ -206,7 +206,7 @@ class EventStore:
 
     async def _write_nothing(self) -> None:
         await self._make_sure_nothing_is_evicted()
-        await self._redis.hincrby(names.LEDGER, "accepted", 0)
+        await self._queue.check_writable()
 
     async def _make_sure_nothing_is_evicted(self) -> None:
         """Ask a Redis once, and again after it was away: it may be another one. Readiness asks again, too."""
@@ -288,7 +288,7 @@ class EventStore:
             if not self._evicts_nothing:
                 async with asyncio.timeout(timeout_s):
                     await self._make_sure_nothing_is_evicted()
-            await self._queue.push(entries, producer_id=self._producer_id, number=self._number, timeout_s=timeout_s)
+            await self._queue.push(entries, producer_id=self._producer_id, sequence=self._number, timeout_s=timeout_s)
         except BaseException:  # a cancellation as well
             self._metrics.push_failures.inc()
             self._evicts_nothing = False
@@ -316,19 +316,18 @@ class EventStore:
 
     async def _replay(self, spool: Spool) -> None:
         """Push what the spool holds, one record after the other, until nothing is left and Redis takes events."""
-        pause_s = _FIRST_PAUSE_S
+        backoff = Backoff(first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)
         while self._is_replay_due(spool):
             try:
                 await self._replay_some(spool)
-                pause_s = _FIRST_PAUSE_S
+                backoff.reset()
             except Exception as error:  # noqa: BLE001 - it is tried again for as long as this process lives
                 self._metrics.push_failures.inc()
                 self._evicts_nothing = False
                 self._log_failure_once(error)
                 if self._redis_error is not None:
                     self._redis_error = without_frames(error)
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                await asyncio.sleep(backoff.next_s())
 
     async def _replay_some(self, spool: Spool) -> None:
         if self._redis_error is not None:
@@ -341,7 +340,7 @@ class EventStore:
             for record in records:
                 push = record.push
                 await self._make_sure_nothing_is_evicted()
-                await self._queue.push(push.entries, producer_id=push.producer_id, number=push.number)
+                await self._queue.push(push.entries, producer_id=push.producer_id, sequence=push.number)
                 spool.acknowledge(record)
                 self._metrics.replayed.inc(len(push.entries))
                 self._mark_redis_up()

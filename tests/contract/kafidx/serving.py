@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from services.backbone import names
-from services.backbone.events import Device, Event, Place, encode_event
+from services.backbone.events import Device, Event, Location, encode_event
 from services.backbone.kafka import EventProducer, Record
 from services.kafidx.app import run
 from services.kafidx.settings import Settings
@@ -143,7 +143,7 @@ def event(number: int, **changed: Any) -> Event:
         "received_at_ms": time.time_ns() // 1_000_000,
         "queue_delay_ms": number % 300,
         "address": "cb007100",
-        "place": Place("DE" if number % 2 else "AT", "Somewhere"),
+        "location": Location("DE" if number % 2 else "AT", "Somewhere"),
         "device": Device("phone" if number % 5 else "bot"),
         "params": f"n={number}&q=city+bike",
     }

@@ -87,7 +87,7 @@ def test_ipv4_address_inside_the_address_of_the_client_is_erased_too(address: st
 
 
 @pytest.mark.parametrize("text", ["", "unknown", "1.2.3", "::", "::1", "0.0.0.0", "1" * 100_000])
-def test_what_names_no_client_is_not_looked_for(text: str) -> None:
+def test_address_that_identifies_no_client_is_not_searched(text: str) -> None:
     assert own_address(text) is None
 
 

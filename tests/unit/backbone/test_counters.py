@@ -1,35 +1,30 @@
 import asyncio
 import random
-import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.counters import (
     OTHER_LABEL,
+    ApplyResult,
     CounterStore,
-    CounterStoreError,
     Description,
     IdWindow,
-    Outcome,
     Positions,
     Progress,
     Update,
-    connect,
     position_error,
 )
 
 ROOMY = 1000
-APPLIED = Outcome(refused=set(), duplicates={})
-REFUSED = Outcome(refused={0}, duplicates={})
+APPLIED = ApplyResult(refused=set(), duplicates={})
+REFUSED = ApplyResult(refused={0}, duplicates={})
 
 
 @pytest.fixture
@@ -75,7 +70,7 @@ async def test_repeated_update_is_refused(store: CounterStore) -> None:
     assert await store.counts("c") == {"a": 1}
 
 
-async def test_nothing_is_counted_of_a_partition_that_was_never_begun(store: CounterStore) -> None:
+async def test_partition_that_never_began_is_not_counted(store: CounterStore) -> None:
     assert await store.apply("c", [update(0, {"a": 1})], max_labels=ROOMY) == REFUSED
     assert await store.counts("c") == {}
 
@@ -105,7 +100,7 @@ async def test_position_that_moves_back_is_given_up_and_the_ledger_balances(stor
     assert 10 + progress.given_up == progress.passed
 
 
-async def test_first_topic_takes_the_positions_that_are_there(store: CounterStore) -> None:
+async def test_first_topic_adopts_the_existing_positions(store: CounterStore) -> None:
     await store.begin("c", 0, at=7)
     assert await store.adopt_topic("c", "one") is None
     assert await store.adopt_topic("c", "one") is None
@@ -113,7 +108,7 @@ async def test_first_topic_takes_the_positions_that_are_there(store: CounterStor
     assert await store.progress("c") == Progress()
 
 
-async def test_topic_made_anew_gives_up_all_positions_once(store: CounterStore, redis: Redis) -> None:
+async def test_recreated_topic_discards_all_positions_once(store: CounterStore, redis: Redis) -> None:
     await store.adopt_topic("c", "one")
     for partition, at in enumerate((7, 0, 2**53 - 1)):
         await store.begin("c", partition, at=at)
@@ -138,7 +133,7 @@ async def test_field_that_is_no_position_is_not_given_up(
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "+1", " 1", "1.0", "01", "1_0", "\u0661", str(2**53), "9" * 5000])
-async def test_position_that_is_no_whole_number_is_told_apart(store: CounterStore, redis: Redis, value: str) -> None:
+async def test_invalid_position_is_returned_separately(store: CounterStore, redis: Redis, value: str) -> None:
     await store.begin("c", 0, at=5)
     await redis.hset(names.positions_key("c"), "1", value)
     assert await store.read_positions("c") == Positions({0: 5}, {"1": value})
@@ -220,11 +215,11 @@ def with_ids(ids: Iterable[int], *, first: int = 0, partition: int = 0, duplicat
     )
 
 
-async def test_batch_with_an_id_that_was_counted_changes_nothing_and_says_where(store: CounterStore) -> None:
+async def test_batch_with_a_counted_id_changes_nothing_and_returns_its_index(store: CounterStore) -> None:
     await store.begin("c", 0, at=0)
     assert await store.apply("c", [with_ids([7, 8, 9])], max_labels=ROOMY) == APPLIED
     outcome = await store.apply("c", [with_ids([1, 8, 2, 7], first=3)], max_labels=ROOMY)
-    assert outcome == Outcome(set(), {0: [1, 3]})
+    assert outcome == ApplyResult(set(), {0: [1, 3]})
     assert await store.progress("c") == Progress(events=3)
     assert await store.positions("c") == {0: 3}
     # What stood beside the copies was not remembered either.
@@ -236,11 +231,11 @@ async def test_batch_with_an_id_that_was_counted_changes_nothing_and_says_where(
     assert progress.passed == 7
 
 
-async def test_copies_are_known_in_other_partitions_and_within_one_round_trip(store: CounterStore) -> None:
+async def test_duplicates_are_found_in_other_partitions_and_within_one_round_trip(store: CounterStore) -> None:
     for partition in range(3):
         await store.begin("c", partition, at=0)
     updates = [with_ids([1, 2]), with_ids([2, 3], partition=1), with_ids([4], partition=2)]
-    assert await store.apply("c", updates, max_labels=ROOMY) == Outcome(set(), {1: [0]})
+    assert await store.apply("c", updates, max_labels=ROOMY) == ApplyResult(set(), {1: [0]})
     assert await store.positions("c") == {0: 2, 1: 0, 2: 1}
 
 
@@ -250,7 +245,7 @@ async def test_counters_know_the_ids_of_their_own_events_only(store: CounterStor
         assert await store.apply(counter, [with_ids([1])], max_labels=ROOMY) == APPLIED
 
 
-async def test_a_stale_batch_is_refused_before_its_ids_are_looked_at(store: CounterStore) -> None:
+async def test_stale_batch_is_refused_before_its_ids_are_checked(store: CounterStore) -> None:
     await store.begin("c", 0, at=0)
     assert await store.apply("c", [with_ids([1])], max_labels=ROOMY) == APPLIED
     assert await store.apply("c", [with_ids([1])], max_labels=ROOMY) == REFUSED
@@ -259,7 +254,7 @@ async def test_a_stale_batch_is_refused_before_its_ids_are_looked_at(store: Coun
 
 
 @pytest.mark.parametrize("size", [1, 999, 1000, 1001, 9000])
-async def test_batches_of_any_size_are_looked_through(store: CounterStore, size: int) -> None:
+async def test_batches_of_any_size_are_checked(store: CounterStore, size: int) -> None:
     await store.begin("c", 0, at=0)
     assert await store.apply("c", [with_ids(range(size))], max_labels=ROOMY) == APPLIED
     outcome = await store.apply("c", [with_ids([*range(size, 2 * size), size - 1, 0], first=size)], max_labels=ROOMY)
@@ -268,7 +263,7 @@ async def test_batches_of_any_size_are_looked_through(store: CounterStore, size:
     assert outcome.duplicates == {0: list(range(size))}
 
 
-async def test_by_size_the_last_ids_are_known_and_memory_is_bounded(store: CounterStore, redis: Redis) -> None:
+async def test_last_ids_are_remembered_and_memory_is_bounded(store: CounterStore, redis: Redis) -> None:
     window, chance, known = IdWindow(seconds=86_400, ids=20), random.Random(5), list[int]()
     await store.begin("c", 0, at=0)
     for _ in range(60):
@@ -286,7 +281,7 @@ async def test_by_size_the_last_ids_are_known_and_memory_is_bounded(store: Count
     assert await store.apply("c", [with_ids([0], first=len(known))], max_labels=ROOMY, window=window) == APPLIED
 
 
-async def test_a_large_generation_that_is_dropped_is_removed_in_pieces(store: CounterStore, redis: Redis) -> None:
+async def test_large_dropped_generation_is_removed_in_pieces(store: CounterStore, redis: Redis) -> None:
     window, size, first = IdWindow(seconds=86_400, ids=20_000), 1000, 0
     left = []
     await store.begin("c", 0, at=0)
@@ -302,7 +297,7 @@ async def test_a_large_generation_that_is_dropped_is_removed_in_pieces(store: Co
     assert max(before - after for before, after in pairwise(left)) < 12_000
 
 
-async def test_a_batch_larger_than_the_window_is_remembered_whole(store: CounterStore, redis: Redis) -> None:
+async def test_batch_larger_than_the_window_is_remembered_completely(store: CounterStore, redis: Redis) -> None:
     window = IdWindow(seconds=86_400, ids=3)
     await store.begin("c", 0, at=0)
     for first in (0, 10, 20):
@@ -317,7 +312,7 @@ async def test_a_batch_larger_than_the_window_is_remembered_whole(store: Counter
     assert await redis.scard(names.new_ids_key("c")) + await redis.scard(names.old_ids_key("c")) == 20
 
 
-async def test_by_age_an_id_is_known_for_the_window_and_then_forgotten(store: CounterStore) -> None:
+async def test_id_is_remembered_for_the_time_of_the_window(store: CounterStore) -> None:
     window = IdWindow(seconds=0.3, ids=1_000_000)
     await store.begin("c", 0, at=0)
     assert await store.apply("c", [with_ids([100])], max_labels=ROOMY, window=window) == APPLIED
@@ -348,7 +343,7 @@ async def test_ids_never_expire_by_themselves(store: CounterStore, redis: Redis)
     assert [await redis.pttl(key) for key in keys] == [-1] * len(keys)
 
 
-async def test_members_that_race_with_copies_in_all_partitions_count_each_id_once(store: CounterStore) -> None:
+async def test_concurrent_members_count_each_id_once_with_duplicates_in_all_partitions(store: CounterStore) -> None:
     chance = random.Random(12)
     records = [[chance.randrange(700) for _ in range(1500)] for _ in range(3)]
     for partition in range(3):
@@ -383,46 +378,3 @@ async def test_members_that_race_with_copies_in_all_partitions_count_each_id_onc
     unique = {number for partition in records for number in partition}
     assert await store.counts("c") == {f"id {number}": 1 for number in unique}
     assert await store.progress("c") == Progress(events=len(unique), duplicates=4500 - len(unique))
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[LocalRedis]:
-    """A Redis that a test may restart."""
-    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
-    try:
-        server.start()
-        server.wait_ready()
-        yield server
-    finally:
-        server.process.stop()
-
-
-async def test_first_commands_after_a_restart_of_redis_succeed(own_redis: LocalRedis) -> None:
-    async with connect(own_redis.url, timeout_s=5) as client:
-        store = CounterStore(client)
-        await store.begin("c", 0, at=0)
-        await asyncio.gather(*(client.ping() for _ in range(4)))  # four connections in the pool
-        for first in range(3):
-            own_redis.process.stop()
-            own_redis.start()
-            own_redis.wait_ready()
-            # A pipeline of scripts, a transaction, a pipeline and a single command, each on a closed connection.
-            assert await store.apply("c", [update(first, {"a": 1})], max_labels=ROOMY) == APPLIED
-            assert await store.begin("c", 0, at=0) == first + 1
-            async with client.pipeline(transaction=False) as pipeline:
-                pipeline.ping()
-                assert await pipeline.execute() == [True]
-            assert await store.counts("c") == {"a": first + 1}
-
-
-async def test_command_is_not_sent_again_when_redis_does_not_respond_in_time(own_redis: LocalRedis) -> None:
-    async with connect(own_redis.url, timeout_s=0.5) as client:
-        await client.ping()
-        own_redis.process.send_signal(signal.SIGSTOP)
-        begun = time.monotonic()
-        try:
-            with pytest.raises(CounterStoreError):
-                await client.ping()
-        finally:
-            own_redis.process.send_signal(signal.SIGCONT)
-        assert time.monotonic() - begun < 0.95

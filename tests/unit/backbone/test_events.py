@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from services.backbone.events import (
     FINGERPRINT_BYTES,
+    META_KEYS,
     Device,
     Event,
     InvalidEvent,
-    Place,
+    Location,
     RawEvent,
-    decode_event,
     decode_raw,
     decode_type,
     encode_event,
@@ -31,6 +31,7 @@ from services.backbone.events import (
     split_event,
     type_of_path,
 )
+from tests.decoding import decode_event
 
 SAMPLES = json.loads((Path(__file__).parents[2] / "examples" / "events.json").read_text())["samples"]
 
@@ -64,7 +65,7 @@ events = st.builds(
     host=text,
     pod=text,
     address=addresses,
-    place=st.builds(Place, text, text),
+    location=st.builds(Location, text, text),
     device=st.builds(Device, words, *[text] * (len(Device.__struct_fields__) - 1)),
     referrer=text,
     client_time_ms=st.none() | st.integers(-(2**62), 2**62),
@@ -88,7 +89,7 @@ def test_any_bytes_survive_the_queue(event: RawEvent) -> None:
 @example(b"\x01" + msgspec.msgpack.encode({"id": "x"}))
 @example(b"\x01" + msgspec.msgpack.encode(["too", "few"]))
 @example(b"\x01\x9c" + encode_raw(RawEvent("i", 1, "", b"", "", b"/", b"", b"", b""))[2:] + b"\x91" * 5000)
-def test_bytes_that_are_no_entry_are_invalid_and_nothing_else(entry: bytes) -> None:
+def test_bytes_that_are_not_an_entry_raise_invalid_event_only(entry: bytes) -> None:
     try:
         decode_raw(entry)
     except InvalidEvent:
@@ -178,7 +179,7 @@ def test_fields_can_be_read_one_by_one(event: Event) -> None:
 @example(b"a ts=1&klag=1 -")
 @example(b"  ")
 @example(b"a b c d")
-def test_bytes_that_are_no_event_are_invalid_and_nothing_else(value: bytes) -> None:
+def test_bytes_that_are_not_an_event_raise_invalid_event_only(value: bytes) -> None:
     try:
         decode_event(value)
     except InvalidEvent:
@@ -186,7 +187,7 @@ def test_bytes_that_are_no_event_are_invalid_and_nothing_else(value: bytes) -> N
     assert value.count(b" ") == 2
 
 
-def test_keys_that_a_later_version_adds_are_passed_over() -> None:
+def test_unknown_keys_of_meta_are_ignored() -> None:
     assert decode_event(b"t id=1&ts=2&klag=3&new=x -") == Event("t", "1", 2, 3)
 
 
@@ -304,3 +305,10 @@ def test_fingerprint_without_a_key_covers_the_time_of_receipt() -> None:
 def test_event_without_an_id_has_no_fingerprint() -> None:
     for value in (b"a ts=1 -", b"a id=&ts=1 -", b"a xid=5 id=7"):
         assert fingerprint(split_event(value), b"key", (("id", b""), ("v", b"1"))) is None
+
+
+def test_meta_keys_are_the_keys_that_are_encoded_in_their_order() -> None:
+    device = Device(**dict.fromkeys(Device.__struct_fields__, "x"))
+    event = Event("t", "1", 2, 3, "h", "p", "7f000001", Location("DE", "Berlin"), device, "r", 4, opted_out=True)
+    pairs = split_event(encode_event(event)).meta.split(b"&")
+    assert tuple(pair.partition(b"=")[0] for pair in pairs) == META_KEYS

@@ -41,20 +41,20 @@ async def get(app: Starlette, path: str) -> tuple[int, bytes]:
     return status, body
 
 
-async def test_ready_when_all_dependencies_answer() -> None:
+async def test_ready_when_all_dependencies_respond() -> None:
     ready, body = await Health({"redis": fine}).readiness()
     assert ready
     assert body == {"status": "ready", "checks": {"redis": {"ok": True, "detail": "all well"}}}
 
 
-async def test_one_failing_dependency_is_named_with_its_reason() -> None:
+async def test_failed_dependency_is_reported_with_its_reason() -> None:
     ready, body = await Health({"redis": fine, "kafka": broken}).readiness()
     assert not ready
     assert body["checks"]["kafka"] == {"ok": False, "detail": "ConnectionError: no route"}
     assert body["checks"]["redis"]["ok"]
 
 
-async def test_dependency_that_does_not_answer_counts_as_failed() -> None:
+async def test_dependency_that_does_not_respond_counts_as_failed() -> None:
     ready, body = await Health({"kafka": silent}, check_timeout_s=0.05).readiness()
     assert not ready
     assert body["checks"]["kafka"]["detail"] == "no answer within 0.05 s"
@@ -70,7 +70,7 @@ async def test_failing_check_that_is_only_shown_leaves_the_process_ready() -> No
     assert b"push_ready 1.0" in exported
 
 
-async def test_not_ready_before_it_can_take_work() -> None:
+async def test_process_is_not_ready_before_it_can_accept_work() -> None:
     health = Health({})
     health.starting = True
     assert await health.readiness() == (False, {"status": "starting", "checks": {}})
@@ -85,7 +85,7 @@ async def test_not_ready_while_stopping() -> None:
     assert (ready, body["status"]) == (False, "stopping")
 
 
-async def test_heartbeat_tells_a_loop_that_turns_from_one_that_does_not() -> None:
+async def test_heartbeat_check_fails_when_the_loop_does_not_run() -> None:
     heartbeat = Heartbeat(limit_s=0.1)
     with pytest.raises(RuntimeError, match="not begun"):
         await heartbeat.check()
@@ -96,7 +96,7 @@ async def test_heartbeat_tells_a_loop_that_turns_from_one_that_does_not() -> Non
         await heartbeat.check()
 
 
-async def test_internal_port_answers_life_readiness_and_metrics() -> None:
+async def test_internal_port_serves_liveness_readiness_and_metrics() -> None:
     registry = CollectorRegistry()
     gauge = Gauge("push_example", "an example", registry=registry)
 
@@ -122,7 +122,7 @@ def test_only_servers_show_an_interface_description() -> None:
     assert paths(server) - paths(worker) == {"/openapi.json"}
 
 
-async def test_metrics_name_the_dependency_that_is_away_and_the_process() -> None:
+async def test_metrics_contain_the_failed_dependency_and_the_process() -> None:
     registry = CollectorRegistry()
     app = create_internal_app(Health({"redis": fine, "kafka": broken}), registry)
     status, body = await get(app, "/metrics")
@@ -133,7 +133,7 @@ async def test_metrics_name_the_dependency_that_is_away_and_the_process() -> Non
     assert b"process_start_time_seconds " in body
 
 
-async def test_metrics_come_in_time_although_a_check_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_metrics_respond_in_time_when_a_check_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health_module, "_SCRAPE_LIMIT_S", 0.05)
     response, asked = asyncio.Event(), 0
 
@@ -155,7 +155,7 @@ async def test_metrics_come_in_time_although_a_check_does_not(monkeypatch: pytes
     assert b'push_check_ok{check="kafka"} 1.0' in body
 
 
-async def test_a_process_that_stops_is_not_ready_in_its_metrics_either() -> None:
+async def test_stopping_process_is_not_ready_in_its_metrics() -> None:
     health = Health({})
     app = create_internal_app(health, CollectorRegistry())
     assert b"push_ready 1.0" in (await get(app, "/metrics"))[1]

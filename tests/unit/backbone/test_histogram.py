@@ -42,7 +42,7 @@ def test_number_of_buckets_is_bounded() -> None:
 
 
 @given(st.lists(values, min_size=1, max_size=200), st.sampled_from([0.0, 0.01, 0.5, 0.95, 0.99, 1.0]))
-def test_quantiles_are_within_their_promise(numbers: list[int], share: float) -> None:
+def test_quantiles_are_within_the_guaranteed_error(numbers: list[int], share: float) -> None:
     histogram = histograms(counted("klag", list(numbers)))["klag"]
     exact = sorted(numbers)[max(1, math.ceil(share * len(numbers))) - 1]
     assert histogram.quantile_ms(share) == pytest.approx(exact, rel=0.0079)
@@ -59,7 +59,7 @@ def test_sums_of_counts_are_the_histogram_of_all(one: list[int], other: list[int
     assert total == counted("klag", [*one, *other])
 
 
-def test_negative_and_missing_values_are_counted_and_said() -> None:
+def test_negative_and_missing_values_are_counted_separately() -> None:
     histogram = histograms(counted("tsavg", [-5, 10, None, None]))["tsavg"]
     assert histogram.buckets == {0: 1, 10: 1}
     assert (histogram.values, histogram.sum_ms, histogram.negative, histogram.unknown) == (2, 10, 1, 2)
@@ -71,13 +71,13 @@ def test_values_beyond_the_largest_count_as_the_largest() -> None:
     assert histogram.quantile_ms(1) == pytest.approx(MAX_MS, rel=0.01)
 
 
-def test_empty_histogram_answers_zero() -> None:
+def test_empty_histogram_returns_zero() -> None:
     assert histograms({}) == {}
     histogram = histograms(counted("klag", [None]))["klag"]
     assert (histogram.average_ms, histogram.quantile_ms(0.99)) == (0, 0)
 
 
-def test_other_labels_are_passed_over() -> None:
+def test_other_labels_are_ignored() -> None:
     assert histograms({TOTAL_LABEL: 4, "(other)": 2}) == {}
 
 

@@ -62,7 +62,7 @@ async def read_written(settings: KafkaSettings, group: str, mark: bytes, count: 
     return {partition: records for partition, records in found.items() if records}
 
 
-async def test_records_of_one_key_lie_in_order_in_the_partition_that_every_client_chooses(
+async def test_records_of_one_key_are_in_order_in_the_partition_that_every_client_chooses(
     producer: EventProducer, settings: KafkaSettings, unique_name: str
 ) -> None:
     mark = unique_name.encode()
@@ -81,7 +81,7 @@ async def test_records_of_one_key_lie_in_order_in_the_partition_that_every_clien
     assert first.timestamp == 1_764_000_000_000
 
 
-async def test_records_too_large_are_named_and_the_others_are_written(
+async def test_too_large_records_are_returned_and_the_others_are_written(
     producer: EventProducer, settings: KafkaSettings, unique_name: str
 ) -> None:
     mark = unique_name.encode()
@@ -92,7 +92,7 @@ async def test_records_too_large_are_named_and_the_others_are_written(
     assert {record.value for written in found.values() for record in written} == {mark + b"a", mark + b"b"}
 
 
-async def test_records_that_only_the_broker_finds_too_large_are_named_and_the_others_are_written_in_order(
+async def test_records_that_the_broker_rejects_are_returned_and_the_others_are_written_in_order(
     producer: EventProducer, settings: KafkaSettings, local_stack: LocalStack, unique_name: str
 ) -> None:
     if local_stack.kafka.kind != "apache":
@@ -119,16 +119,16 @@ async def test_records_that_only_the_broker_finds_too_large_are_named_and_the_ot
     assert found == [value for value in values if value is not large] + [small[0]]
 
 
-async def test_a_largest_event_fits(producer: EventProducer, settings: KafkaSettings, unique_name: str) -> None:
+async def test_largest_event_fits(producer: EventProducer, settings: KafkaSettings, unique_name: str) -> None:
     value = unique_name.encode() + b"%00" * settings.max_event_bytes
     assert await producer.produce(TOPIC, [Record(value, b"k" * 256)]) == []
 
 
-async def test_nothing_to_write_is_no_error(producer: EventProducer) -> None:
+async def test_empty_list_of_records_is_no_error(producer: EventProducer) -> None:
     assert await producer.produce(TOPIC, []) == []
 
 
-async def test_a_cluster_that_is_not_there_is_told_and_leaves_nothing_running() -> None:
+async def test_unreachable_cluster_raises_and_leaves_no_task() -> None:
     settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"})
     before = len(asyncio.all_tasks())
     async with EventProducer(settings, request_timeout_s=1.0) as producer:
@@ -152,7 +152,7 @@ async def test_tasks_that_share_a_producer_share_its_connection(producer: EventP
         assert len(asyncio.all_tasks()) - before <= 2 * opened
 
 
-async def test_a_broker_that_hangs_is_told_in_time_to_all_who_wait_and_nothing_is_left_running(
+async def test_hanging_broker_raises_in_time_for_all_callers_and_leaves_no_task(
     local_stack: LocalStack, producer: EventProducer, unique_name: str
 ) -> None:
     mark = unique_name.encode()
@@ -180,7 +180,7 @@ async def test_a_broker_that_hangs_is_told_in_time_to_all_who_wait_and_nothing_i
     assert len(asyncio.all_tasks()) <= connected
 
 
-async def test_a_consumer_begins_where_its_caller_says(
+async def test_consumer_begins_at_the_position_of_its_caller(
     producer: EventProducer, settings: KafkaSettings, kafka_kind: KafkaKind, unique_name: str
 ) -> None:
     mark = unique_name.encode()
@@ -201,7 +201,7 @@ async def test_a_consumer_begins_where_its_caller_says(
             assert (await consumer.end_offsets([partition]))[partition] == batch.next_offset
 
 
-async def test_a_position_that_the_topic_does_not_hold_is_told(
+async def test_position_outside_the_topic_raises_offset_gone(
     settings: KafkaSettings, kafka_kind: KafkaKind, unique_name: str
 ) -> None:
     if kafka_kind == "tansu":
@@ -226,7 +226,7 @@ async def commit_on(member: EventConsumer) -> None:
 
 
 @pytest.mark.slow
-async def test_a_group_comes_to_rest_when_one_hears_late_of_a_rebalance_while_the_leader_commits(
+async def test_group_becomes_stable_after_a_late_rebalance_while_the_leader_commits(
     settings: KafkaSettings, unique_name: str
 ) -> None:
     hears_after_s = 3.0  # our members ask every 2 s whether the group rebalances
@@ -272,7 +272,7 @@ async def read_all(reader: TopicReader, until: Mapping[int, int]) -> dict[int, l
     return found
 
 
-async def test_a_reader_without_a_group_reads_from_where_it_is_told(
+async def test_reader_begins_at_the_given_offsets(
     producer: EventProducer, settings: KafkaSettings, unique_name: str
 ) -> None:
     mark = unique_name.encode()
@@ -301,7 +301,7 @@ async def test_a_reader_without_a_group_reads_from_where_it_is_told(
         assert [record.offset for record in again[partition]] == list(range(middle, ends[partition]))
 
 
-async def test_a_reader_without_a_group_leaves_no_trace(settings: KafkaSettings, kafka_kind: KafkaKind) -> None:
+async def test_reader_creates_no_group(settings: KafkaSettings, kafka_kind: KafkaKind) -> None:
     if kafka_kind == "tansu":
         pytest.skip("Tansu's answer to the question does not decode")
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
@@ -316,7 +316,7 @@ async def test_a_reader_without_a_group_leaves_no_trace(settings: KafkaSettings,
         await admin.close()
 
 
-async def test_a_time_is_found_in_the_partitions_that_hold_one_as_late(
+async def test_offsets_at_a_time_omit_partitions_without_a_later_record(
     producer: EventProducer, settings: KafkaSettings, unique_name: str
 ) -> None:
     time_ms = 1_764_000_000_000
@@ -328,7 +328,7 @@ async def test_a_time_is_found_in_the_partitions_that_hold_one_as_late(
         assert all(begins[partition] <= at <= ends[partition] for partition, at in found.items())
 
 
-async def test_a_reader_is_told_that_its_offset_is_not_there(settings: KafkaSettings, kafka_kind: KafkaKind) -> None:
+async def test_reader_raises_offset_gone(settings: KafkaSettings, kafka_kind: KafkaKind) -> None:
     if kafka_kind == "tansu":
         pytest.skip("Tansu answers a fetch after the end with nothing, where Kafka says that it is out of range")
     async with TopicReader(settings, TOPIC) as reader, asyncio.timeout(30):
@@ -343,13 +343,13 @@ async def test_a_reader_is_told_that_its_offset_is_not_there(settings: KafkaSett
     assert gone.value.positions == {0: 10**9}
 
 
-async def test_a_reader_without_a_cluster_says_so(settings: KafkaSettings) -> None:
+async def test_reader_raises_without_a_cluster(settings: KafkaSettings) -> None:
     nowhere = settings.model_copy(update={"bootstrap_servers": f"127.0.0.1:{free_port()}"})
     with pytest.raises(KafkaUnavailable):
         await TopicReader(nowhere, TOPIC).__aenter__()
 
 
-async def test_a_reader_without_a_topic_says_so(
+async def test_reader_raises_without_the_topic(
     settings: KafkaSettings, kafka_kind: KafkaKind, unique_name: str
 ) -> None:
     if kafka_kind == "tansu":
@@ -358,14 +358,14 @@ async def test_a_reader_without_a_topic_says_so(
         await TopicReader(settings, unique_name).__aenter__()
 
 
-async def test_ends_of_a_topic_are_told_at_the_first_question(settings: KafkaSettings, producer: EventProducer) -> None:
+async def test_first_request_returns_the_end_offsets(settings: KafkaSettings, producer: EventProducer) -> None:
     await producer.produce(TOPIC, [Record(b"x", b"key")])
     async with TopicOffsets(settings.bootstrap_servers, TOPIC) as offsets:
         ends = await offsets.ends()
     assert sorted(ends) == list(range(PARTITIONS))
 
 
-async def test_how_far_a_topic_has_come_is_told(
+async def test_topic_offsets_are_returned(
     producer: EventProducer, settings: KafkaSettings, kafka_kind: KafkaKind
 ) -> None:
     async with TopicOffsets(settings.bootstrap_servers, TOPIC) as offsets:
@@ -377,7 +377,7 @@ async def test_how_far_a_topic_has_come_is_told(
         assert grown == 2
 
 
-async def test_a_topic_that_is_not_there_is_told(settings: KafkaSettings, kafka_kind: KafkaKind) -> None:
+async def test_missing_topic_raises(settings: KafkaSettings, kafka_kind: KafkaKind) -> None:
     if kafka_kind == "tansu":
         pytest.skip("Tansu describes topics that are not there, without partitions")
     async with TopicOffsets(settings.bootstrap_servers, "no.such.topic") as offsets:
@@ -385,7 +385,7 @@ async def test_a_topic_that_is_not_there_is_told(settings: KafkaSettings, kafka_
             await offsets.ends()
 
 
-async def test_offsets_are_asked_again_after_a_failure() -> None:
+async def test_offsets_are_requested_again_after_a_failure() -> None:
     async with TopicOffsets(f"127.0.0.1:{free_port()}", TOPIC) as offsets:
         for _ in range(2):
             with pytest.raises(KafkaUnavailable):

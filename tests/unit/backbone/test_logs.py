@@ -29,7 +29,7 @@ def logged(output: str) -> list[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr.splitlines()
 
 
-def test_one_json_line_a_record_where_nobody_watches() -> None:
+def test_records_are_json_lines_without_a_terminal() -> None:
     for output in ("json", "auto"):
         records = [json.loads(line) for line in logged(output)]
         assert [record["event"] for record in records] == ["batch_shipped", "from outside", "failed"]
@@ -41,7 +41,7 @@ def test_one_json_line_a_record_where_nobody_watches() -> None:
         assert failed["exception"][0]["exc_value"] == "two\nlines"
 
 
-def test_readable_lines_when_asked() -> None:
+def test_records_are_readable_lines_when_configured() -> None:
     lines = logged("text")
     assert any("batch_shipped" in line and "300" in line for line in lines)
     assert not any(line.startswith("{") for line in lines)

@@ -15,6 +15,7 @@ from services.backbone.process import (
     http_server,
     load_settings,
     memory_limit,
+    run_task,
 )
 from services.backbone.settings import KafkaSettings
 
@@ -82,7 +83,7 @@ def test_main_that_returns_ends_with_0() -> None:
     assert end(start("return"))[0] == 0
 
 
-def test_wrong_settings_end_with_a_code_that_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_settings_exit_with_ex_config(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         load_settings(KafkaSettings, {"MAX_EVENT_BYTES": "3", "KAFKA_IDEMPOTENCE": "perhaps"})
     assert ended.value.code == EXIT_BAD_SETTINGS
@@ -138,7 +139,7 @@ async def _no_app(_scope: object, _receive: object, _send: object) -> None:
     raise AssertionError("nobody asks")
 
 
-async def test_port_that_is_taken_is_named() -> None:
+async def test_taken_port_is_in_the_error() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -182,3 +183,67 @@ def test_memory_limit_is_the_lowest_of_the_cgroups_above_the_process(
 
 def test_memory_limit_is_unknown_without_cgroups(tmp_path: Path) -> None:
     assert memory_limit(proc=tmp_path / "missing", mount=tmp_path) is None
+
+
+class Work:
+    """Work that records how it ended."""
+
+    def __init__(self) -> None:
+        self.began = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.order: list[str] = []
+
+    async def run(self) -> None:
+        self.began.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.01)
+            self.order.append("ended")
+            self.ended.set()
+            raise
+
+    def begin_stop(self) -> None:
+        self.order.append("flag")
+
+
+async def test_task_is_cancelled_and_awaited_when_stop_is_set() -> None:
+    work, stop = Work(), asyncio.Event()
+    running = asyncio.create_task(run_task(work.run(), stop, before_cancel=work.begin_stop))
+    await work.began.wait()
+    stop.set()
+    assert await running is False
+    assert work.order == ["flag", "ended"]
+
+
+async def test_task_is_cancelled_after_its_time_limit() -> None:
+    work = Work()
+    assert await run_task(work.run(), asyncio.Event(), timeout_s=0.05) is False
+    assert work.order == ["ended"]
+
+
+async def test_task_that_returns_sets_the_flags_as_well() -> None:
+    work = Work()
+    assert await run_task(asyncio.sleep(0), asyncio.Event(), before_cancel=work.begin_stop) is True
+    assert work.order == ["flag"]
+
+
+async def test_error_of_the_task_is_raised_also_when_it_arises_at_the_stop() -> None:
+    async def fails_when_cancelled() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise ValueError("late")
+
+    with pytest.raises(ValueError, match="late"):
+        await run_task(fails_when_cancelled(), asyncio.Event(), timeout_s=0.05)
+
+
+async def test_task_is_cancelled_when_its_caller_is_cancelled() -> None:
+    work = Work()
+    running = asyncio.create_task(run_task(work.run(), asyncio.Event()))
+    await work.began.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.wait_for(work.ended.wait(), 5)

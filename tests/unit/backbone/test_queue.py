@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 )
 from redis.asyncio import Redis
 
+from deploy.operate.queue_admin import QueueAdmin
 from services.backbone import names
 from services.backbone.queue import Claim, EventQueue, EvictionAllowed, Ledger, QueueError, refuse_eviction
 
@@ -51,7 +52,7 @@ async def end_leases(redis: Redis) -> None:
         await redis.zadd(names.CLAIM_LEASES, {claim: 1})
 
 
-async def test_entries_come_in_the_order_they_were_pushed(queue: EventQueue) -> None:
+async def test_entries_are_claimed_in_the_order_of_pushes(queue: EventQueue) -> None:
     await queue.push(entries(1000))
     assert (await take(queue, limit=600)).entries == entries(600)
     assert (await take(queue, limit=600)).entries == entries(400, begin=600)
@@ -69,7 +70,7 @@ async def test_claim_ends_when_it_holds_enough_bytes(queue: EventQueue) -> None:
     assert len((await take_bytes(queue, 300_000)).entries) == 300
 
 
-async def test_one_large_entry_is_all_that_a_claim_goes_over_its_bytes(queue: EventQueue) -> None:
+async def test_claim_exceeds_its_bytes_by_one_entry_at_most(queue: EventQueue) -> None:
     large = b"x" * 100_000
     await queue.push([*entries(300), *[large] * 300])
     claim = await take_bytes(queue, 250_000)
@@ -85,7 +86,7 @@ async def take_bytes(queue: EventQueue, max_bytes: int) -> Claim:
     return claim
 
 
-async def test_lone_entry_is_claimed_as_soon_as_it_comes(queue: EventQueue, redis: Redis) -> None:
+async def test_single_entry_is_claimed_at_once(queue: EventQueue, redis: Redis) -> None:
     took_s = []
     for _ in range(3):
         waiting = asyncio.create_task(queue.claim(limit=3000, max_bytes=MUCH, wait_s=10))
@@ -100,7 +101,7 @@ async def test_lone_entry_is_claimed_as_soon_as_it_comes(queue: EventQueue, redi
     assert min(took_s) < 0.5
 
 
-async def test_empty_queue_waits_no_longer_than_it_is_told(queue: EventQueue) -> None:
+async def test_claim_of_an_empty_queue_waits_for_its_time_limit(queue: EventQueue) -> None:
     assert await queue.claim(limit=1, max_bytes=MUCH, wait_s=0.1) is None
 
 
@@ -113,7 +114,7 @@ async def test_confirmed_claim_is_gone_and_in_the_ledger(queue: EventQueue, redi
     assert await redis.exists(claim.key) == 0
 
 
-async def test_claim_of_an_instance_that_died_comes_back_in_order(queue: EventQueue, redis: Redis) -> None:
+async def test_claim_of_a_dead_instance_goes_back_in_order(queue: EventQueue, redis: Redis) -> None:
     await queue.push(entries(10))
     dead = await take(queue, limit=6)
     assert await queue.reclaim() == 0
@@ -136,7 +137,7 @@ async def test_renewed_claim_is_not_taken_back(redis: Redis) -> None:
     assert await queue.confirm(kept, produced=1, dead=0)
 
 
-async def test_leases_run_out_by_the_servers_clock(redis: Redis) -> None:
+async def test_leases_expire_by_the_clock_of_the_server(redis: Redis) -> None:
     queue = EventQueue(redis, instance="one", lease_s=0.2)
     await queue.push(entries(1))
     await take(queue)
@@ -144,7 +145,7 @@ async def test_leases_run_out_by_the_servers_clock(redis: Redis) -> None:
     assert await queue.reclaim() == 1
 
 
-async def test_given_back_claim_is_first_again(queue: EventQueue) -> None:
+async def test_given_back_entries_are_claimed_first(queue: EventQueue) -> None:
     await queue.push(entries(5))
     claim = await take(queue, limit=3)
     assert await queue.give_back(claim) == 3
@@ -152,7 +153,7 @@ async def test_given_back_claim_is_first_again(queue: EventQueue) -> None:
     assert (await take(queue)).entries == entries(5)
 
 
-async def test_a_claim_that_nobody_heard_of_is_no_part_of_another(queue: EventQueue, redis: Redis) -> None:
+async def test_claim_with_a_lost_response_is_not_part_of_a_later_claim(queue: EventQueue, redis: Redis) -> None:
     # It may reach Redis late, behind the one that was asked for instead: what it takes must not vanish with the
     # confirmation of that one.
     await queue.push(entries(8))
@@ -166,13 +167,13 @@ async def test_a_claim_that_nobody_heard_of_is_no_part_of_another(queue: EventQu
     assert (await queue.ledger()).unaccounted == 0
 
 
-async def test_a_redis_that_is_full_refuses_pushes_and_can_be_drained(queue: EventQueue, redis: Redis) -> None:
+async def test_full_redis_rejects_pushes_and_allows_claims(queue: EventQueue, redis: Redis) -> None:
     await queue.push(entries(600))
     first = await take(queue, limit=100)
     await redis.config_set("maxmemory", 1)
     try:
         with pytest.raises(QueueError):
-            await queue.push(entries(1), producer_id="a", number=1)
+            await queue.push(entries(1), producer_id="a", sequence=1)
         second = await take(queue, limit=300)
         assert await queue.renew([first, second])
         assert await queue.confirm(first, produced=100, dead=0)
@@ -203,7 +204,7 @@ async def test_waiting_moves_nothing(queue: EventQueue, redis: Redis) -> None:
     assert (ledger.listed, ledger.claimed, ledger.unaccounted) == (3, 0, 0)
 
 
-async def test_all_who_wait_are_woken(redis: Redis) -> None:
+async def test_all_waiting_claims_are_woken(redis: Redis) -> None:
     waiting = [
         asyncio.create_task(EventQueue(redis, instance=name).claim(limit=1, max_bytes=MUCH, wait_s=10))
         for name in ("one", "two")
@@ -220,7 +221,7 @@ async def wait_for_blocked_client(redis: Redis, count: int = 1) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_every_entry_is_confirmed_once_whoever_dies(redis: Redis) -> None:
+async def test_every_entry_is_confirmed_once_when_instances_die(redis: Redis) -> None:
     pushed, produced = entries(3000), Counter[bytes]()
 
     async def push() -> None:
@@ -252,62 +253,50 @@ async def test_every_entry_is_confirmed_once_whoever_dies(redis: Redis) -> None:
     assert await EventQueue(redis).ledger() == Ledger(accepted=3000, produced=3000)
 
 
-async def test_a_numbered_push_is_taken_once(queue: EventQueue, redis: Redis) -> None:
-    assert await queue.push(entries(2), producer_id="a", number=1)
-    assert not await queue.push(entries(2), producer_id="a", number=1)
-    assert await queue.push(entries(1, begin=2), producer_id="b", number=1)
-    assert await queue.push(entries(600, begin=3), producer_id="a", number=7)
-    assert not await queue.push(entries(2), producer_id="a", number=6)
+async def test_push_with_a_sequence_is_stored_once(queue: EventQueue, redis: Redis) -> None:
+    assert await queue.push(entries(2), producer_id="a", sequence=1)
+    assert not await queue.push(entries(2), producer_id="a", sequence=1)
+    assert await queue.push(entries(1, begin=2), producer_id="b", sequence=1)
+    assert await queue.push(entries(600, begin=3), producer_id="a", sequence=7)
+    assert not await queue.push(entries(2), producer_id="a", sequence=6)
     assert (await take(queue)).entries == entries(603)
     assert (await queue.ledger()).accepted == 603
     assert 86_000 < await redis.ttl(names.producer_key("a")) <= 86_400
 
 
-async def test_a_push_that_fails_has_not_taken_its_number(queue: EventQueue, redis: Redis) -> None:
+async def test_failed_push_does_not_use_its_sequence(queue: EventQueue, redis: Redis) -> None:
     await redis.set(names.RAW_EVENTS_LIST, "no list")
     with pytest.raises(QueueError):
-        await queue.push(entries(2), producer_id="a", number=1)
+        await queue.push(entries(2), producer_id="a", sequence=1)
     await redis.delete(names.RAW_EVENTS_LIST)
-    assert await queue.push(entries(2), producer_id="a", number=1)
+    assert await queue.push(entries(2), producer_id="a", sequence=1)
     assert (await take(queue)).entries == entries(2)
 
 
-async def test_what_waits_can_be_looked_at_and_removed(queue: EventQueue) -> None:
-    await queue.push(entries(10))
-    assert [entry async for entry in queue.waiting(chunk=3)] == entries(10)
-    assert await queue.remove([b"entry 4", b"entry 7", b"not there"]) == 2
-    assert await queue.remove([]) == 0
-    assert b"entry 4" not in (await take(queue)).entries
-    ledger = await queue.ledger()
-    assert (ledger.accepted, ledger.claimed, ledger.erased, ledger.unaccounted) == (8, 8, 2, 0)
-
-
-async def test_a_claim_tells_how_many_devices_are_to_be_forgotten(queue: EventQueue) -> None:
+async def test_claim_contains_the_number_of_erased_devices(queue: EventQueue, redis: Redis) -> None:
     await queue.push(entries(3))
     assert (await take(queue, limit=1)).erased == 0
-    await queue.erase(b"digest")
-    await queue.erase(b"digest")
+    await redis.sadd(names.ERASED_DEVICES, b"digest")
     claim = await take(queue, limit=1)
     assert claim.erased == 1
     assert await queue.erased() == {b"digest"}
-    assert claim.key in await queue.claims()
     assert await queue.confirm(claim, produced=0, dead=0, erased=1)
-    assert claim.key not in await queue.claims()
     ledger = await queue.ledger()
     assert (ledger.accepted, ledger.erased, ledger.unaccounted) == (2, 1, 0)
 
 
-async def test_a_dead_letter_is_put_back_once(queue: EventQueue) -> None:
-    await queue.push(entries(2))
-    await queue.confirm(await take(queue), produced=1, dead=1)
-    assert await queue.requeue(b"entry 1", letter=b"letter")
-    assert not await queue.requeue(b"entry 1", letter=b"letter")
-    assert await queue.requeued([b"letter", b"other"]) == [True, False]
-    assert await queue.requeued([]) == []
-    assert await queue.ledger() == Ledger(accepted=2, produced=1, dead=0, listed=1)
+async def test_check_raises_when_redis_rejects_writes(queue: EventQueue, redis: Redis) -> None:
+    await queue.check_writable()
+    assert await queue.ledger() == Ledger()
+    await redis.config_set("min-replicas-to-write", 1)
+    try:
+        with pytest.raises(QueueError, match="NOREPLICAS"):
+            await queue.check_writable()
+    finally:
+        await redis.config_set("min-replicas-to-write", 0)
 
 
-async def test_a_redis_that_may_evict_is_refused(redis: Redis) -> None:
+async def test_redis_with_eviction_is_rejected(redis: Redis) -> None:
     await refuse_eviction(redis)
     await redis.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -327,6 +316,7 @@ class QueueMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.call(self.redis.flushdb())
         self.queues = [EventQueue(self.redis, instance=name, lease_s=3600) for name in ("one", "two")]
+        self.admin = QueueAdmin(self.redis)
         self.listed: list[bytes] = []
         self.claims: list[tuple[EventQueue, Claim]] = []
         self.lost: list[Claim] = []
@@ -336,7 +326,7 @@ class QueueMachine(RuleBasedStateMachine):
     def push(self, count: int) -> None:
         pushed = entries(count, begin=self.pushed)
         self.number += 1
-        assert self.call(self.queues[0].push(pushed, producer_id="tracker", number=self.number))
+        assert self.call(self.queues[0].push(pushed, producer_id="tracker", sequence=self.number))
         self.listed += pushed
         self.pushed += count
 
@@ -344,16 +334,16 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(back=st.integers(0, 3))
     def push_again(self, back: int) -> None:
         number = max(1, self.number - back)
-        assert not self.call(self.queues[1].push([b"copy"], producer_id="tracker", number=number))
+        assert not self.call(self.queues[1].push([b"copy"], producer_id="tracker", sequence=number))
 
     @precondition(lambda self: self.dead)
     @rule(again=st.booleans())
     def replay(self, *, again: bool) -> None:
         self.replayed += 1
         entry, letter = b"replayed %d" % self.replayed, b"letter %d" % self.replayed
-        assert self.call(self.queues[0].requeue(entry, letter=letter))
+        assert self.call(self.admin.requeue(entry, letter=letter))
         if again:
-            assert not self.call(self.queues[1].requeue(entry, letter=letter))
+            assert not self.call(self.admin.requeue(entry, letter=letter))
         self.listed.append(entry)
         self.dead -= 1
 
@@ -361,7 +351,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0))
     def erase_waiting(self, which: int) -> None:
         entry = self.listed.pop(which % len(self.listed))
-        assert self.call(self.queues[0].remove([entry, b"never there"])) == 1
+        assert self.call(self.admin.remove([entry, b"never there"])) == 1
         self.erased += 1
 
     @rule(who=st.integers(0, 1), limit=st.integers(1, 700))

@@ -23,7 +23,7 @@ class Example(ProcessSettings, KafkaSettings):
 GOOD = {"EXAMPLE_URL": "http://here", "EXAMPLE_PASSWORD": "hunter2"}
 
 
-def test_variables_become_fields_and_others_are_passed_over() -> None:
+def test_variables_become_fields_and_others_are_ignored() -> None:
     settings = Example.from_env({**GOOD, "EXAMPLE_LIMIT": "7", "KAFKA_IDEMPOTENCE": "off", "UNKNOWN": "x"})
     assert (settings.limit, settings.url, settings.idempotence) == (7, "http://here", False)
 
@@ -32,7 +32,7 @@ def test_empty_variable_counts_as_not_set() -> None:
     assert Example.from_env({**GOOD, "EXAMPLE_LIMIT": " "}).limit == 5
 
 
-def test_every_fault_is_named_in_one_message() -> None:
+def test_all_errors_are_in_one_message() -> None:
     environ = {"EXAMPLE_LIMIT": "11", "INTERNAL_PORT": "http", "LOG_LEVEL": "LOUD", "EXAMPLE_PASSWORD": "hunter2"}
     with pytest.raises(SettingsError) as fault:
         Example.from_env(environ)
@@ -51,7 +51,7 @@ def test_secrets_are_never_shown() -> None:
 
 
 @pytest.mark.parametrize("brokers", ["here", "here:abc", "here:0", "here:70000", ":9092", ",", "a:1,,b:2", "a:1,b"])
-def test_malformed_brokers_are_refused(brokers: str) -> None:
+def test_malformed_brokers_are_rejected(brokers: str) -> None:
     with pytest.raises(SettingsError, match=r"KAFKA_BOOTSTRAP_SERVERS: .*host:port"):
         KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": brokers})
 
@@ -67,7 +67,7 @@ class Bounds(EnvSettings):
 
 
 @pytest.mark.parametrize("pause", ["inf", "nan", "0", "-1", "1e-9", "1e9", "soon"])
-def test_a_time_is_neither_nothing_nor_for_ever(pause: str) -> None:
+def test_time_is_positive_and_finite(pause: str) -> None:
     with pytest.raises(SettingsError, match="PAUSE_S"):
         Bounds.from_env({"PAUSE_S": pause})
 
@@ -84,13 +84,13 @@ def test_a_time_is_neither_nothing_nor_for_ever(pause: str) -> None:
         "redis://:hunter2@h/0/1",
     ],
 )
-def test_a_malformed_redis_url_is_refused_without_its_password(url: str) -> None:
+def test_malformed_redis_url_is_rejected_without_its_password(url: str) -> None:
     with pytest.raises(SettingsError, match="REDIS_URL") as fault:
         Bounds.from_env({"REDIS_URL": url})
     assert "hunter2" not in str(fault.value)
 
 
-def test_left_over_placeholder_is_refused() -> None:
+def test_placeholder_is_rejected() -> None:
     with pytest.raises(SettingsError, match="EXAMPLE_PASSWORD"):
         Example.from_env({**GOOD, "EXAMPLE_PASSWORD": PLACEHOLDER})
 
@@ -120,5 +120,5 @@ def test_every_field_of_the_shared_settings_has_a_variable() -> None:
         ("localhost.evil.example", False),
     ],
 )
-def test_loopback_is_this_machine_and_nothing_that_only_looks_like_it(host: str, *, local: bool) -> None:
+def test_loopback_accepts_this_machine_only(host: str, *, local: bool) -> None:
     assert is_loopback(host) is local

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.counters import CounterStore, Progress
-from services.backbone.kafka import Batch, Topic
+from services.backbone.kafka import RecordBatch, Topic
 from services.consumers.handlers import HANDLERS
 from services.consumers.metrics import Metrics
 from services.consumers.settings import Settings
@@ -40,13 +40,13 @@ class Member:
         self.committed = dict(offsets)
 
 
-def batch(partition: int, first: int, ids: Sequence[object]) -> Batch:
+def batch(partition: int, first: int, ids: Sequence[object]) -> RecordBatch:
     """Make a batch of events with these ids; None: without one."""
     records = [
         ConsumerRecord("events", partition, first + at, 0, 0, None, b"a id=%s -" % _encoded(id_), None, 0, 8, ())
         for at, id_ in enumerate(ids)
     ]
-    return Batch(first, first + len(ids), records)
+    return RecordBatch(first, first + len(ids), records)
 
 
 def _encoded(id_: object) -> bytes:

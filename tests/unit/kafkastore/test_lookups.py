@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from deploy.develop.geoip import bundled_database
 from deploy.operate.access_log import read_log
-from services.backbone.events import Device, Place
-from services.kafkastore.lookups import DeviceLookup, PlaceLookup
+from services.backbone.events import Device, Location
+from services.kafkastore.lookups import DeviceLookup, LocationLookup
 from tests.unit.kafkastore.mmdb import write_database
 
 MAXMIND = {"country": {"iso_code": "DE"}, "city": {"names": {"de": "Köln", "en": "Cologne"}}}
 DB_IP = {"country_code": "FR", "city": "Roubaix", "state1": "Hauts-de-France", "latitude": 50.69}
-COLOGNE, ROUBAIX, UNKNOWN = Place("DE", "Cologne"), Place("FR", "Roubaix"), Place("XX", "XX")
+COLOGNE, ROUBAIX, UNKNOWN = Location("DE", "Cologne"), Location("FR", "Roubaix"), Location("XX", "XX")
 
 
 @pytest.fixture
@@ -25,64 +25,64 @@ def city(tmp_path: Path) -> Path:
     return write_database(tmp_path / "city.mmdb", {"1.2.3.0/24": MAXMIND, "5.6.0.0/16": DB_IP})
 
 
-def test_places_are_read_in_both_layouts(city: Path) -> None:
-    with PlaceLookup([city]) as places:
-        assert places.loaded
-        assert places.locate("1.2.3.4") == COLOGNE
-        assert places.locate("::ffff:1.2.3.4") == COLOGNE
-        assert places.locate("5.6.7.8") == ROUBAIX
-        assert places.locate("9.9.9.9") == UNKNOWN
+def test_locations_are_read_in_both_layouts(city: Path) -> None:
+    with LocationLookup([city]) as locations:
+        assert locations.loaded
+        assert locations.locate("1.2.3.4") == COLOGNE
+        assert locations.locate("::ffff:1.2.3.4") == COLOGNE
+        assert locations.locate("5.6.7.8") == ROUBAIX
+        assert locations.locate("9.9.9.9") == UNKNOWN
 
 
 @pytest.mark.parametrize(
-    ("record", "place"),
+    ("record", "location"),
     [
-        ({"country": {"iso_code": "DE"}}, Place("DE", "XX")),
-        ({"country": "DE", "city": ""}, Place("DE", "XX")),
+        ({"country": {"iso_code": "DE"}}, Location("DE", "XX")),
+        ({"country": "DE", "city": ""}, Location("DE", "XX")),
         ({"city": {"names": {"en": "Nowhere"}}}, UNKNOWN),
         ({"country": {"names": {}}, "city": {"names": []}}, UNKNOWN),
-        ({"country_code": "DE", "city": 3.5}, Place("DE", "XX")),
+        ({"country_code": "DE", "city": 3.5}, Location("DE", "XX")),
         (["DE"], UNKNOWN),
         ("DE", UNKNOWN),
     ],
 )
-def test_records_of_any_shape_are_read_as_far_as_they_go(tmp_path: Path, record: object, place: Place) -> None:
-    with PlaceLookup([write_database(tmp_path / "odd.mmdb", {"1.2.3.0/24": record})]) as places:
-        assert places.locate("1.2.3.4") == place
+def test_malformed_records_are_read_as_far_as_possible(tmp_path: Path, record: object, location: Location) -> None:
+    with LocationLookup([write_database(tmp_path / "odd.mmdb", {"1.2.3.0/24": record})]) as locations:
+        assert locations.locate("1.2.3.4") == location
 
 
-def test_two_databases_share_the_work(tmp_path: Path) -> None:
+def test_second_database_is_used_when_the_first_has_no_record(tmp_path: Path) -> None:
     v4 = write_database(tmp_path / "v4.mmdb", {"1.2.3.0/24": MAXMIND})
     v6 = write_database(tmp_path / "v6.mmdb", {"2a00::/16": DB_IP}, ip_version=6)
-    with PlaceLookup([v4, v6]) as places:
-        assert places.locate("1.2.3.4") == COLOGNE
-        assert places.locate("2a00:1450::1") == ROUBAIX
-        assert places.describe() == "v4.mmdb: Test-City; v6.mmdb: Test-City"
+    with LocationLookup([v4, v6]) as locations:
+        assert locations.locate("1.2.3.4") == COLOGNE
+        assert locations.locate("2a00:1450::1") == ROUBAIX
+        assert locations.describe() == "v4.mmdb: Test-City; v6.mmdb: Test-City"
 
 
-def test_without_a_database_every_place_is_unknown_and_readiness_can_say_so(tmp_path: Path) -> None:
-    with PlaceLookup([]) as places:
-        assert places.locate("1.2.3.4") == UNKNOWN
-        assert not places.loaded
-        assert "GEOIP_DATABASE is not set" in places.describe()
-    with PlaceLookup([tmp_path / "missing.mmdb"]) as places:
-        assert places.locate("1.2.3.4") == UNKNOWN
-        assert places.describe() == "missing.mmdb: no such file, its places are XX"
+def test_location_is_unknown_without_a_database_and_readiness_reports_it(tmp_path: Path) -> None:
+    with LocationLookup([]) as locations:
+        assert locations.locate("1.2.3.4") == UNKNOWN
+        assert not locations.loaded
+        assert "GEOIP_DATABASE is not set" in locations.describe()
+    with LocationLookup([tmp_path / "missing.mmdb"]) as locations:
+        assert locations.locate("1.2.3.4") == UNKNOWN
+        assert locations.describe() == "missing.mmdb: no such file, its places are XX"
 
 
-def test_a_database_that_arrives_later_is_picked_up(tmp_path: Path) -> None:
+def test_database_that_arrives_later_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "city.mmdb"
-    with PlaceLookup([path]) as places:
-        assert places.locate("1.2.3.4") == UNKNOWN
+    with LocationLookup([path]) as locations:
+        assert locations.locate("1.2.3.4") == UNKNOWN
         write_database(path, {"1.2.3.0/24": MAXMIND})
-        asyncio.run(places.refresh())
-        assert places.locate("1.2.3.4") == COLOGNE
+        asyncio.run(locations.refresh())
+        assert locations.locate("1.2.3.4") == COLOGNE
 
 
 @pytest.mark.parametrize("how", ["renamed over it", "written in place"])
-def test_a_new_database_at_the_path_is_picked_up(city: Path, how: str) -> None:
-    with PlaceLookup([city]) as places:
-        assert places.locate("1.2.3.4") == COLOGNE
+def test_replaced_database_is_loaded(city: Path, how: str) -> None:
+    with LocationLookup([city]) as locations:
+        assert locations.locate("1.2.3.4") == COLOGNE
         new = write_database(city.with_name("new"), {"1.2.3.0/24": DB_IP, "8.0.0.0/8": MAXMIND})
         os.utime(new, (1, 1))
         if how == "renamed over it":
@@ -90,55 +90,55 @@ def test_a_new_database_at_the_path_is_picked_up(city: Path, how: str) -> None:
         else:
             shutil.copyfile(new, city)
         # Until it looks, it goes on with what it opened, whatever has become of that file.
-        assert places.locate("5.6.7.8") == ROUBAIX
-        asyncio.run(places.refresh())
-        assert places.locate("1.2.3.4") == ROUBAIX
-        assert places.locate("5.6.7.8") == UNKNOWN
+        assert locations.locate("5.6.7.8") == ROUBAIX
+        asyncio.run(locations.refresh())
+        assert locations.locate("1.2.3.4") == ROUBAIX
+        assert locations.locate("5.6.7.8") == UNKNOWN
 
 
-def test_a_database_that_ends_under_the_reader_does_not_end_the_process(city: Path) -> None:
-    with PlaceLookup([city]) as places:
+def test_database_truncated_in_place_does_not_end_the_process(city: Path) -> None:
+    with LocationLookup([city]) as locations:
         city.write_bytes(b"")
-        assert places.locate("1.2.3.4") == COLOGNE
+        assert locations.locate("1.2.3.4") == COLOGNE
 
 
 @pytest.mark.parametrize(
     "damage", [b"", b"not a database", b"\xab\xcd\xefMaxMind.com\xe1", b"\xab\xcd\xefMaxMind.com\xe0"]
 )
-def test_a_corrupt_file_keeps_the_old_database_and_is_replaced_in_turn(city: Path, damage: bytes) -> None:
+def test_corrupt_file_keeps_the_old_database_until_a_valid_file_arrives(city: Path, damage: bytes) -> None:
     good = city.read_bytes()
-    with PlaceLookup([city]) as places:
+    with LocationLookup([city]) as locations:
         city.write_bytes(damage)
-        asyncio.run(places.refresh())
-        assert places.locate("1.2.3.4") == COLOGNE
-        assert "the new file is not used" in places.describe()
+        asyncio.run(locations.refresh())
+        assert locations.locate("1.2.3.4") == COLOGNE
+        assert "the new file is not used" in locations.describe()
         city.write_bytes(good)
-        asyncio.run(places.refresh())
-        assert places.locate("5.6.7.8") == ROUBAIX
-        assert "not used" not in places.describe()
+        asyncio.run(locations.refresh())
+        assert locations.locate("5.6.7.8") == ROUBAIX
+        assert "not used" not in locations.describe()
 
 
-def test_a_corrupt_file_at_the_start_means_unknown_places(tmp_path: Path) -> None:
+def test_location_is_unknown_with_a_corrupt_file_at_the_start(tmp_path: Path) -> None:
     path = tmp_path / "city.mmdb"
     path.write_bytes(b"nonsense" * 100)
-    with PlaceLookup([path]) as places:
-        assert places.locate("1.2.3.4") == UNKNOWN
-        assert not places.loaded
+    with LocationLookup([path]) as locations:
+        assert locations.locate("1.2.3.4") == UNKNOWN
+        assert not locations.loaded
 
 
-def test_a_file_that_has_not_changed_is_not_opened_again(city: Path) -> None:
-    with PlaceLookup([city]) as places:
-        places.locate("1.2.3.4")
-        asyncio.run(places.refresh())
-        places.locate("1.2.3.4")
-        assert places.locate.cache_info().hits == 1
+def test_unchanged_file_is_not_opened_again(city: Path) -> None:
+    with LocationLookup([city]) as locations:
+        locations.locate("1.2.3.4")
+        asyncio.run(locations.refresh())
+        locations.locate("1.2.3.4")
+        assert locations.locate.cache_info().hits == 1
 
 
-def test_a_database_that_was_removed_stays_in_use(city: Path) -> None:
-    with PlaceLookup([city]) as places:
+def test_removed_database_stays_in_use(city: Path) -> None:
+    with LocationLookup([city]) as locations:
         city.unlink()
-        asyncio.run(places.refresh())
-        assert places.locate("1.2.3.4") == COLOGNE
+        asyncio.run(locations.refresh())
+        assert locations.locate("1.2.3.4") == COLOGNE
 
 
 @settings(deadline=None)  # the machine may be busy
@@ -146,8 +146,8 @@ def test_a_database_that_was_removed_stays_in_use(city: Path) -> None:
 def test_no_address_raises(text: str) -> None:
     database = bundled_database()
     assert database is not None
-    with PlaceLookup([]) as places:
-        assert places.locate(text) == UNKNOWN
+    with LocationLookup([]) as locations:
+        assert locations.locate(text) == UNKNOWN
 
 
 def test_a_damaged_data_section_never_raises(city: Path) -> None:
@@ -155,9 +155,9 @@ def test_a_damaged_data_section_never_raises(city: Path) -> None:
     end = content.index(b"\xab\xcd\xefMaxMind")
     content[end - 60 : end] = b"\xff" * 60
     city.write_bytes(content)
-    with PlaceLookup([city]) as places:
+    with LocationLookup([city]) as locations:
         for address in ("1.2.3.4", "5.6.7.8"):
-            places.locate(address)
+            locations.locate(address)
 
 
 # Devices -----------------------------------------------------------------------------------------------------
@@ -172,16 +172,16 @@ def test_no_user_agent_raises(user_agent: bytes) -> None:
 
 
 @pytest.mark.parametrize("user_agent", [b"", b"-", b" ", b"\xff\xfe\0", b"\0" * 5000])
-def test_user_agents_that_say_nothing_are_other(user_agent: bytes) -> None:
+def test_user_agents_without_information_are_other(user_agent: bytes) -> None:
     assert DEVICES.classify(user_agent) == Device("other")
 
 
-def test_an_endless_user_agent_is_read_at_its_beginning() -> None:
+def test_long_user_agent_is_truncated() -> None:
     device = DEVICES.classify(b"Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)" + b"x" * 10**6)
     assert device == Device("bot", bot_name="bingbot")
 
 
-def test_digits_that_are_no_numbers_do_not_break_a_version() -> None:
+def test_non_ascii_digits_do_not_break_a_version() -> None:
     assert DEVICES.classify("Mozilla/5.0 Firefox/²³.\u0661".encode()).device in {"other", "desktop"}
     assert DEVICES.classify(b"Firefox/" + b"9" * 1000).device == "other"
 
@@ -219,7 +219,7 @@ needs_access_log = pytest.mark.skipif(
 
 
 @needs_access_log
-def test_the_whole_access_log_is_told_apart() -> None:
+def test_access_log_is_classified() -> None:
     with gzip.open(ACCESS_LOG) as lines:
         agents = Counter(line.rstrip(b"\n").rsplit(b'"', 2)[1] for line in lines)
     devices = {agent: DEVICES.classify(agent) for agent in agents}
@@ -259,8 +259,8 @@ def test_the_bundled_database_knows_the_country_of_nine_in_ten_addresses() -> No
         addresses = {line.split(b" ", 1)[0].decode() for line in lines}
     database = bundled_database()
     assert database is not None
-    with PlaceLookup([database]) as places:
-        known = sum(places.locate(address).country != "XX" for address in addresses)
+    with LocationLookup([database]) as locations:
+        known = sum(locations.locate(address).country != "XX" for address in addresses)
     assert len(addresses) == 1753
     assert known / len(addresses) > 0.9
 
@@ -269,7 +269,7 @@ def test_the_bundled_database_knows_the_visitors_of_the_demonstration() -> None:
     addresses = {request.address for request in read_log(Path(__file__).parents[2] / "examples" / "access.log")}
     database = bundled_database()
     assert database is not None
-    with PlaceLookup([database]) as places:
-        countries = {address: places.locate(address).country for address in addresses}
+    with LocationLookup([database]) as locations:
+        countries = {address: locations.locate(address).country for address in addresses}
     assert countries["79.192.0.17"] == "DE"
     assert sum(country != "XX" for country in countries.values()) / len(countries) > 0.9

@@ -6,7 +6,7 @@ from services.backbone.settings import SettingsError
 from services.kafkastore.settings import RedisServer, Settings
 
 
-def test_nothing_set_is_a_kafkastore_on_one_machine() -> None:
+def test_defaults_fit_one_machine() -> None:
     settings = Settings.from_env({})
     assert settings.redis_servers == (RedisServer("redis://127.0.0.1:6379/0", "127.0.0.1:6379/0"),)
     assert settings.ip_mode == "truncated"
@@ -14,7 +14,7 @@ def test_nothing_set_is_a_kafkastore_on_one_machine() -> None:
     assert settings.batch_events == 3000
 
 
-def test_several_redis_servers_take_the_place_of_the_one() -> None:
+def test_several_redis_urls_replace_redis_url() -> None:
     settings = Settings.from_env(
         {
             "REDIS_URL": "redis://one",
@@ -41,14 +41,14 @@ def test_no_password_is_shown() -> None:
         "redis://a,redis://:secret@a",
     ],
 )
-def test_a_malformed_redis_url_is_named_without_its_password(urls: str) -> None:
+def test_malformed_redis_url_is_reported_without_its_password(urls: str) -> None:
     with pytest.raises(SettingsError) as error:
         Settings.from_env({"KAFKASTORE_REDIS_URLS": urls})
     assert "KAFKASTORE_REDIS_URLS" in str(error.value)
     assert "secret" not in str(error.value)
 
 
-def test_all_faults_are_told_together() -> None:
+def test_all_errors_are_reported_together() -> None:
     with pytest.raises(SettingsError) as error:
         Settings.from_env(
             {"IP_MODE": "some", "KAFKASTORE_BATCH_EVENTS": "0", "KAFKASTORE_LEASE_S": "1", "INTERNAL_PORT": "x"}

@@ -46,7 +46,7 @@ def own_broker(kafka_kind: KafkaKind, tmp_path: Path) -> Iterator[KafkaBroker]:
     broker.process.stop()
 
 
-async def test_topics_are_made_once_and_then_left_alone(own_broker: KafkaBroker) -> None:
+async def test_topics_are_created_once_and_then_unchanged(own_broker: KafkaBroker) -> None:
     own_broker.start()
     own_broker.wait_ready()
     first = run(own_broker.bootstrap_servers, TOPICS_PARTITIONS="6")
@@ -66,7 +66,7 @@ async def test_topics_are_made_once_and_then_left_alone(own_broker: KafkaBroker)
     assert "topics_differ" not in lines(again)
 
 
-async def test_an_existing_topic_that_differs_is_told_in_one_warning_and_stays(own_broker: KafkaBroker) -> None:
+async def test_existing_topic_that_differs_is_logged_in_one_warning_and_unchanged(own_broker: KafkaBroker) -> None:
     if own_broker.kind != "apache":
         pytest.skip("this broker does not tell a topic's settings")
     own_broker.start()
@@ -88,7 +88,7 @@ async def test_an_existing_topic_that_differs_is_told_in_one_warning_and_stays(o
     assert await topic_differences(own_broker.bootstrap_servers, wanted) == []
 
 
-def test_it_waits_for_a_broker_that_starts_later(own_broker: KafkaBroker) -> None:
+def test_job_waits_for_a_broker_that_starts_later(own_broker: KafkaBroker) -> None:
     with subprocess.Popen(
         COMMAND, cwd=ROOT, env=environ(own_broker.bootstrap_servers), stderr=subprocess.PIPE, text=True
     ) as job:
@@ -100,14 +100,14 @@ def test_it_waits_for_a_broker_that_starts_later(own_broker: KafkaBroker) -> Non
     assert "topics_ready" in said
 
 
-def test_brokers_that_never_come_end_it_with_the_reason() -> None:
+def test_job_exits_with_the_reason_when_no_broker_responds() -> None:
     nowhere = f"127.0.0.1:{free_port()}"
     finished = run(nowhere, TOPICS_WAIT_S="1.5")
     assert finished.returncode == 1
     assert finished.stderr.splitlines()[-1].startswith(f"no topics after 1.5 s at {nowhere}: ")
 
 
-def test_more_copies_than_brokers_end_it_with_the_reason(own_broker: KafkaBroker) -> None:
+def test_job_exits_with_the_reason_when_replicas_exceed_brokers(own_broker: KafkaBroker) -> None:
     if own_broker.kind != "apache":
         pytest.skip("this broker takes any number of copies")
     own_broker.start()
@@ -117,7 +117,7 @@ def test_more_copies_than_brokers_end_it_with_the_reason(own_broker: KafkaBroker
     assert "InvalidReplicationFactor" in finished.stderr.splitlines()[-1]
 
 
-def test_stopped_while_it_waits_it_does_not_pretend() -> None:
+def test_job_stopped_while_waiting_exits_with_1() -> None:
     with subprocess.Popen(
         COMMAND, cwd=ROOT, env=environ(f"127.0.0.1:{free_port()}"), stderr=subprocess.PIPE, text=True
     ) as job:
@@ -127,15 +127,15 @@ def test_stopped_while_it_waits_it_does_not_pretend() -> None:
         job.send_signal(signal.SIGTERM)
         assert job.wait(10) == 1
         assert time.monotonic() - begun < 5
-        assert "stopped before the topics were made" in job.stderr.read()
+        assert "stopped before the topics were created" in job.stderr.read()
 
 
-def test_brokers_that_hang_do_not_make_it_deaf() -> None:
+def test_job_stops_in_time_when_brokers_hang() -> None:
     with socket.create_server(("127.0.0.1", 0)) as hanging:
         where = f"127.0.0.1:{hanging.getsockname()[1]}"
         finished = run(where, TOPICS_WAIT_S="1.5")
         assert finished.returncode == 1
-        assert finished.stderr.splitlines()[-1] == f"no topics after 1.5 s at {where}: no answer"
+        assert finished.stderr.splitlines()[-1] == f"no topics after 1.5 s at {where}: no response"
         hanging.setblocking(True)  # noqa: FBT003 - as the socket module has it
         hanging.accept()[0].close()  # of the first job
         with subprocess.Popen(COMMAND, cwd=ROOT, env=environ(where), stderr=subprocess.PIPE, text=True) as job:
@@ -146,10 +146,10 @@ def test_brokers_that_hang_do_not_make_it_deaf() -> None:
                 job.send_signal(signal.SIGTERM)
                 assert job.wait(10) == 1
                 assert time.monotonic() - begun < 5  # what compose leaves it
-            assert "stopped before the topics were made" in job.stderr.read()
+            assert "stopped before the topics were created" in job.stderr.read()
 
 
-def test_wrong_settings_end_it_before_anything_is_asked() -> None:
+def test_invalid_settings_exit_before_any_request() -> None:
     finished = run("nowhere", TOPICS_PARTITIONS="0")
     assert finished.returncode == 78
     assert "TOPICS_PARTITIONS" in finished.stderr

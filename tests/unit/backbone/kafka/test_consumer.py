@@ -33,42 +33,42 @@ def fetched(consumer: EventConsumer, *offsets: int) -> tuple[int, int] | None:
     return batch and batch[:2]
 
 
-async def test_records_that_follow_are_a_batch(consumer: EventConsumer) -> None:
+async def test_consecutive_records_are_a_batch(consumer: EventConsumer) -> None:
     assert fetched(consumer, 5, 6, 9) == (FIRST, 10)
     assert consumer.positioned() == {0}
 
 
-async def test_a_hole_seen_twice_at_one_place_is_one_of_the_topic(consumer: EventConsumer) -> None:
+async def test_gap_seen_twice_at_one_position_is_accepted(consumer: EventConsumer) -> None:
     assert fetched(consumer, 8) is None
     assert consumer.positioned() == set()
     assert fetched(consumer, 8) == (FIRST, 9)
 
 
-async def test_a_hole_seen_before_an_assignment_is_looked_at_again(consumer: EventConsumer) -> None:
+async def test_gap_seen_before_an_assignment_is_checked_again(consumer: EventConsumer) -> None:
     assert fetched(consumer, 8) is None
     consumer._rebalance(ended=True)
     assert fetched(consumer, 8) is None
     assert fetched(consumer, 8) == (FIRST, 9)
 
 
-async def test_a_hole_seen_before_the_caller_asked_for_a_new_place_is_looked_at_again(consumer: EventConsumer) -> None:
+async def test_gap_seen_before_a_reset_is_checked_again(consumer: EventConsumer) -> None:
     assert fetched(consumer, 8) is None
     consumer.reset_position([0])
     assert fetched(consumer, 8) is None
     assert fetched(consumer, 8) == (FIRST, 9)
 
 
-async def test_records_from_before_the_place_are_no_hole(consumer: EventConsumer) -> None:
+async def test_records_before_the_position_are_not_a_gap(consumer: EventConsumer) -> None:
     assert fetched(consumer, 3, 4) is None
     assert fetched(consumer, 8) is None
     assert fetched(consumer, 8) == (FIRST, 9)
 
 
-async def test_records_of_a_partition_without_a_place_are_dropped(consumer: EventConsumer) -> None:
+async def test_records_of_an_unpositioned_partition_are_dropped(consumer: EventConsumer) -> None:
     assert consumer._batch(0, [record(5)]) is None
 
 
-async def test_a_member_has_no_partitions_and_commits_nothing_while_its_group_rebalances(
+async def test_member_has_no_partitions_and_commits_nothing_during_a_rebalance(
     consumer: EventConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What the client tells, as it does on until it has the new assignment.

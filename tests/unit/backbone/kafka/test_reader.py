@@ -7,7 +7,7 @@ import pytest
 from services.backbone.kafka import KafkaUnavailable, reader
 
 
-async def test_a_client_that_swallows_cancellations_is_not_waited_for() -> None:
+async def test_call_that_ignores_cancellation_is_not_awaited() -> None:
     back = asyncio.Event()
 
     async def deaf() -> int:
@@ -18,13 +18,13 @@ async def test_a_client_that_swallows_cancellations_is_not_waited_for() -> None:
         return 7
 
     begun_s = time.monotonic()
-    with pytest.raises(KafkaUnavailable, match="no answer within"):
+    with pytest.raises(KafkaUnavailable, match="no response within"):
         await reader._responded(deaf(), limit_s=0.05)
     assert time.monotonic() - begun_s < 5
     back.set()
 
 
-async def test_an_answer_and_an_error_are_passed_on() -> None:
+async def test_result_and_error_are_returned() -> None:
     async def response() -> int:
         return 7
 
@@ -36,9 +36,9 @@ async def test_an_answer_and_an_error_are_passed_on() -> None:
         await reader._responded(fail())
 
 
-async def test_what_the_client_cancels_itself_is_no_cancellation_of_whoever_asks() -> None:
+async def test_cancellation_by_the_client_raises_kafka_unavailable() -> None:
     async def given_up() -> int:
         raise asyncio.CancelledError
 
-    with pytest.raises(KafkaUnavailable, match="given the question up"):
+    with pytest.raises(KafkaUnavailable, match="cancelled the request"):
         await reader._responded(given_up())

@@ -2,7 +2,7 @@ from collections import defaultdict
 
 import pytest
 
-from services.backbone.events import Event, Place, encode_event, split_event
+from services.backbone.events import Event, Location, encode_event, split_event
 from services.consumers.core import LABEL_MAX_CHARS
 from services.consumers.handlers.metadata_counter import count
 
@@ -16,7 +16,9 @@ def labels(value: bytes) -> set[str]:
 
 def event(*, pod: str = "", address: str = "", country: str = "XX") -> bytes:
     return encode_event(
-        Event(type="t", id="1", received_at_ms=1, queue_delay_ms=1, pod=pod, address=address, place=Place(country))
+        Event(
+            type="t", id="1", received_at_ms=1, queue_delay_ms=1, pod=pod, address=address, location=Location(country)
+        )
     )
 
 

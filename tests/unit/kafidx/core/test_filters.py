@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.backbone.events import Device, Event, Place, encode_event, encode_params
+from services.backbone.events import Device, Event, Location, encode_event, encode_params
 from services.kafidx.core.errors import BadQuery
 from services.kafidx.core.events import LiveEvent
 from services.kafidx.core.filters import MAX_CHARS, MAX_CONDITIONS, parse_condition
@@ -63,14 +63,14 @@ def shows(event: LiveEvent, **query: str | list[str]) -> bool:
 def test_conditions_compare_meta_and_parameters(condition: str, *, expected: bool) -> None:
     event = an_event(
         params="q=City+Bike&q=other&price=10&klag=77&sw%5Blatitude%5D=52.5&empty=",
-        place=Place("DE", "Berlin"),
+        location=Location("DE", "Berlin"),
         address="cb007100",
     )
     assert shows(event, where=condition) is expected
 
 
 def test_all_filters_must_hold_and_choices_are_any_of() -> None:
-    event = an_event("offr", "kw=Fahrrad%20Kreuzberg", place=Place("DE", "Berlin"), device=Device("phone"))
+    event = an_event("offr", "kw=Fahrrad%20Kreuzberg", location=Location("DE", "Berlin"), device=Device("phone"))
     assert shows(event, type="view,offr", device="phone,tv", country="de", bot="no", partition="0,1", text="KREUZ")
     assert not shows(event, type="view,offr", device="tv")
     assert not shows(event, bot="yes")

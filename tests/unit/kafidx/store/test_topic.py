@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.backbone import names
-from services.backbone.kafka import Batch, KafkaUnavailable, Topic
+from services.backbone.kafka import KafkaUnavailable, RecordBatch, Topic
 from services.kafidx.core.filters import Filter
 from services.kafidx.core.positions import Start
 from services.kafidx.core.views import OpenViews, TooManyViews
@@ -22,8 +22,8 @@ def record(offset: int, time_ms: int = 0, headers: tuple[tuple[str, bytes], ...]
     return SimpleNamespace(offset=offset, timestamp=time_ms, value=b"view id=1 -", headers=headers)
 
 
-def batch(first: int, count: int) -> dict[int, Batch]:
-    return {0: Batch(first, first + count, [record(offset) for offset in range(first, first + count)])}
+def batch(first: int, count: int) -> dict[int, RecordBatch]:
+    return {0: RecordBatch(first, first + count, [record(offset) for offset in range(first, first + count)])}
 
 
 class Broker:
@@ -31,7 +31,7 @@ class Broker:
 
     def __init__(self) -> None:
         self.opening: list[KafkaUnavailable | None] = []
-        self.polls: list[dict[int, Batch] | Exception] = []
+        self.polls: list[dict[int, RecordBatch] | Exception] = []
         self.sought: list[Mapping[int, int]] = []
         self.open = 0
 
@@ -65,7 +65,7 @@ class Reader:
     def seek(self, offsets: Mapping[int, int]) -> None:
         self._broker.sought.append(dict(offsets))
 
-    async def poll(self, *, wait_s: float) -> dict[int, Batch]:
+    async def poll(self, *, wait_s: float) -> dict[int, RecordBatch]:
         if not self._broker.polls:
             await asyncio.sleep(min(wait_s, 0.01))
             return {}
@@ -165,8 +165,8 @@ async def test_a_view_that_could_not_be_opened_takes_nobodys_place(topic: EventT
 
 def test_partitions_are_merged_by_time_and_keep_their_order() -> None:
     batches = {
-        0: Batch(0, 3, [record(0, 10), record(1, 30), record(2, 20)]),
-        1: Batch(0, 2, [record(0, 5), record(1, 25)]),
+        0: RecordBatch(0, 3, [record(0, 10), record(1, 30), record(2, 20)]),
+        1: RecordBatch(0, 2, [record(0, 5), record(1, 25)]),
     }
     order = [(event.partition, event.offset) for event in _events("events", batches)]
     assert order == [(1, 0), (0, 0), (1, 1), (0, 1), (0, 2)]
@@ -174,7 +174,7 @@ def test_partitions_are_merged_by_time_and_keep_their_order() -> None:
 
 def test_a_dead_letter_says_why_it_died() -> None:
     headers = ((names.HEADER_DEAD_REASON, b"no type"), (names.HEADER_DEAD_STAGE, b"decode"))
-    batches = {0: Batch(0, 1, [record(0, headers=headers)])}
+    batches = {0: RecordBatch(0, 1, [record(0, headers=headers)])}
     (dead,), (alive,) = _events(names.DEAD_LETTER_TOPIC, batches), _events(names.EVENTS_TOPIC, batches)
     assert (dead.bad, dead.type) == ("decode: no type", "view")
     assert alive.bad == ""

@@ -29,7 +29,7 @@ def test_an_address_becomes_hexadecimal_after_the_ip_mode(text: str, mode: IpMod
 
 
 @pytest.mark.parametrize("text", ["", "unknown", "1.2.3", "1.2.3.4:80", "1.2.3.4, 5.6.7.8", "\0", "1" * 100_000])
-def test_what_is_no_address_leaves_nothing(text: str) -> None:
+def test_invalid_address_becomes_empty(text: str) -> None:
     assert parse_address(text) is None
     assert hex_address(text, "full") == ""
     assert mask_text(text, "truncated") == ""
@@ -72,7 +72,7 @@ def test_no_text_raises(text: str, mode: IpMode) -> None:
     assert len(digits) in (0, 8, 32)
 
 
-def test_a_scope_is_no_part_of_the_address() -> None:
+def test_scope_is_removed_from_the_address() -> None:
     assert parse_address("fe80::1%eth0") == ip_address("fe80::1")
 
 
@@ -90,7 +90,7 @@ def test_a_scope_is_no_part_of_the_address() -> None:
         (b"", b"", b""),
     ],
 )
-def test_what_looks_like_an_address_is_masked_in_place(data: bytes, truncated: bytes, none: bytes) -> None:
+def test_text_like_an_address_is_masked_with_its_length(data: bytes, truncated: bytes, none: bytes) -> None:
     assert mask_lookalikes(data, "truncated") == truncated
     assert mask_lookalikes(data, "none") == none
     assert mask_lookalikes(data, "full") == data
@@ -108,9 +108,7 @@ FORMS = (HOSTS_V4 | HOSTS_V6).flatmap(
 
 @settings(deadline=None)  # the machine may be busy
 @given(st.binary(max_size=8), FORMS, st.binary(max_size=8), st.sampled_from(["truncated", "none"]))
-def test_no_address_is_whole_after_masking_wherever_it_stands(
-    before: bytes, form: str, after: bytes, mode: IpMode
-) -> None:
+def test_no_address_is_complete_after_masking(before: bytes, form: str, after: bytes, mode: IpMode) -> None:
     masked = mask_lookalikes(before + form.encode() + after, mode)
     assert len(masked) == len(before) + len(form) + len(after)
     assert form.encode() not in masked

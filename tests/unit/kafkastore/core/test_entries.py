@@ -10,21 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.backbone import names
+from services.backbone.dead_letters import DeadLetter
+from services.backbone.erasure import device_digest
 from services.backbone.events import (
     Device,
     Event,
-    Place,
+    Location,
     RawEvent,
     Record,
-    decode_event,
     decode_raw,
     encode_raw,
     split_event,
     type_of_path,
 )
-from services.kafkastore.core.entries import DeadLetter, dead_headers, dead_value, encode, enrich, id_of, prepare
-from services.kafkastore.core.erasure import device_digest
+from services.kafkastore.core.entries import FailedEntry, dead_letter, dead_value, encode, enrich, id_of, prepare
 from services.kafkastore.settings import IpMode
+from tests.decoding import decode_event
 
 NOW_MS = 1_764_000_000_120
 SAMPLES: list[dict[str, Any]] = json.loads((Path(__file__).parents[3] / "examples/events.json").read_bytes())["samples"]
@@ -62,12 +63,12 @@ RAW_EVENTS = st.builds(
 MODES = st.sampled_from(["truncated", "full", "none"])
 
 
-def prepared(entry: bytes, ip_mode: IpMode = "truncated") -> Record | DeadLetter:
+def prepared(entry: bytes, ip_mode: IpMode = "truncated") -> Record | FailedEntry:
     outcome = prepare(
         entry,
         now_ms=NOW_MS,
         ip_mode=ip_mode,
-        locate=lambda _: Place("DE", "Köln & Umland"),
+        locate=lambda _: Location("DE", "Köln & Umland"),
         classify=lambda _: Device("phone", "A B", "Android", "9"),
     )
     assert outcome is not None
@@ -89,7 +90,7 @@ def test_every_golden_sample_becomes_exactly_its_record(sample: dict[str, Any]) 
         entry,
         now_ms=sample["now_ms"],
         ip_mode=sample["ip_mode"],
-        locate=lambda _: Place(**sample["place"]),
+        locate=lambda _: Location(**sample["location"]),
         classify=lambda _: Device(**sample["device"]),
     )
 
@@ -103,12 +104,12 @@ def test_every_golden_sample_becomes_exactly_its_record(sample: dict[str, Any]) 
 @given(RAW_EVENTS, MODES)
 def test_any_raw_event_becomes_an_event_that_reads_the_same_or_a_dead_letter(raw: RawEvent, ip_mode: IpMode) -> None:
     message = prepared(encode_raw(raw), ip_mode)
-    if isinstance(message, DeadLetter):
+    if isinstance(message, FailedEntry):
         assert message.stage == "enrich"
         assert not 0 <= raw.received_at_ms < 2**53
         return
     event = enrich(
-        raw, Place("DE", "Köln & Umland"), Device("phone", "A B", "Android", "9"), now_ms=NOW_MS, ip_mode=ip_mode
+        raw, Location("DE", "Köln & Umland"), Device("phone", "A B", "Android", "9"), now_ms=NOW_MS, ip_mode=ip_mode
     )
     assert decode_event(message.value) == event
     assert event.type == type_of_path(raw.path)
@@ -123,7 +124,7 @@ def test_any_raw_event_becomes_an_event_that_reads_the_same_or_a_dead_letter(raw
 @given(st.binary() | st.binary().map(lambda tail: b"\x01" + tail))
 def test_no_bytes_raise(entry: bytes) -> None:
     outcome = prepared(entry)
-    assert isinstance(outcome, DeadLetter)
+    assert isinstance(outcome, FailedEntry)
     assert outcome.entry == entry
     assert outcome.stage == "decode"
     assert len(dead_value(entry, "truncated")) == len(entry)
@@ -133,41 +134,39 @@ def test_no_bytes_raise(entry: bytes) -> None:
 @pytest.mark.parametrize(
     ("mode", "left", "pod"), [("truncated", b"83.149.9.000", b"10.1.2.0"), ("none", b"00.000.0.000", b"00.0.0.0")]
 )
-def test_an_entry_that_can_not_be_read_keeps_no_more_of_the_address_either(
-    mode: IpMode, left: bytes, pod: bytes
-) -> None:
+def test_undecodable_entry_keeps_only_the_masked_address(mode: IpMode, left: bytes, pod: bytes) -> None:
     # Of a version that this code does not know: what comes after its first byte is in order, and stays so.
     entry = b"\x02" + encode_raw(RAW)[1:]
     assert dead_value(entry, mode) == entry.replace(b"83.149.9.216", left).replace(b"10.1.2.3", pod)
     assert decode_raw(b"\x01" + dead_value(entry, mode)[1:]).id == RAW.id
 
 
-def test_a_value_that_no_encoder_takes_is_dead_at_encoding() -> None:
+def test_value_that_can_not_be_encoded_fails_at_encode() -> None:
     outcome = prepare(
-        encode_raw(RAW), now_ms=NOW_MS, ip_mode="full", locate=lambda _: Place("\ud800"), classify=lambda _: Device()
+        encode_raw(RAW), now_ms=NOW_MS, ip_mode="full", locate=lambda _: Location("\ud800"), classify=lambda _: Device()
     )
-    assert isinstance(outcome, DeadLetter)
+    assert isinstance(outcome, FailedEntry)
     assert (outcome.stage, outcome.reason[:20]) == ("encode", "UnicodeEncodeError: ")
 
 
-def test_the_words_of_an_error_hold_no_address() -> None:
-    def broken(address: str) -> Place:
+def test_reason_contains_no_address() -> None:
+    def broken(address: str) -> Location:
         raise ValueError(f"{address} is not in 2a00:1450:4001:80e::/64")
 
     outcome = prepare(encode_raw(RAW), now_ms=NOW_MS, ip_mode="truncated", locate=broken, classify=lambda _: Device())
-    assert outcome == DeadLetter(
+    assert outcome == FailedEntry(
         encode_raw(RAW), "enrich", "ValueError: 83.149.9.000 is not in 2a00:1450:4001:000::/64"
     )
 
 
 @pytest.mark.parametrize("query", [b"di=d-7", b"a=1&di=d%2D7&di=other", b"d%69=d-7"])
-def test_an_entry_of_a_forgotten_device_becomes_nothing(query: bytes) -> None:
-    def outcome(raw: RawEvent) -> Record | DeadLetter | None:
+def test_entry_of_an_erased_device_becomes_none(query: bytes) -> None:
+    def outcome(raw: RawEvent) -> Record | FailedEntry | None:
         return prepare(
             encode_raw(raw),
             now_ms=NOW_MS,
             ip_mode="full",
-            locate=lambda _: Place(),
+            locate=lambda _: Location(),
             classify=lambda _: Device(),
             erased=frozenset((device_digest("d-7"),)),
         )
@@ -179,19 +178,19 @@ def test_an_entry_of_a_forgotten_device_becomes_nothing(query: bytes) -> None:
     assert isinstance(outcome(msgspec.structs.replace(RAW, query=b"di=other&di=d-7")), Record)
 
 
-def test_an_entry_with_text_that_is_not_utf8_is_dead() -> None:
+def test_entry_with_invalid_utf8_fails() -> None:
     entry = encode_raw(RAW).replace(b"\xa2e1", b"\xa2\xff\xfe")
     outcome = prepared(entry)
-    assert isinstance(outcome, DeadLetter)
+    assert isinstance(outcome, FailedEntry)
     assert outcome.stage == "decode"
 
 
-def test_a_lookup_that_breaks_on_an_entry_costs_only_that_entry() -> None:
+def test_lookup_error_fails_only_its_entry() -> None:
     def broken(_: bytes) -> Device:
         raise RecursionError("deep")
 
-    outcome = prepare(encode_raw(RAW), now_ms=NOW_MS, ip_mode="full", locate=lambda _: Place(), classify=broken)
-    assert outcome == DeadLetter(encode_raw(RAW), "enrich", "RecursionError: deep")
+    outcome = prepare(encode_raw(RAW), now_ms=NOW_MS, ip_mode="full", locate=lambda _: Location(), classify=broken)
+    assert outcome == FailedEntry(encode_raw(RAW), "enrich", "RecursionError: deep")
 
 
 def event(**changes: Any) -> Event:
@@ -211,34 +210,34 @@ def event(**changes: Any) -> Event:
         ("di=" + "x" * 300, "", b"x" * 256),
     ],
 )
-def test_the_key_is_the_device_else_the_address_else_none(params: str, address: str, key: bytes | None) -> None:
+def test_key_is_the_device_or_the_address_or_none(params: str, address: str, key: bytes | None) -> None:
     assert encode(event(params=params, address=address), now_ms=NOW_MS).key == key
 
 
-def test_the_record_carries_the_id_the_format_and_the_time_of_receipt() -> None:
+def test_record_contains_id_format_version_and_time_of_receipt() -> None:
     message = encode(event(id="é"), now_ms=NOW_MS + 5)
     assert message.headers == ((names.HEADER_EVENT_ID, "é".encode()), (names.HEADER_FORMAT_VERSION, b"1"))
     assert message.timestamp_ms == NOW_MS
 
 
-def test_a_record_is_never_of_the_future() -> None:
+def test_timestamp_is_never_in_the_future() -> None:
     # A broker refuses the whole batch for it.
     assert encode(event(received_at_ms=NOW_MS + 86_400_000), now_ms=NOW_MS).timestamp_ms == NOW_MS
 
 
 @pytest.mark.parametrize(("mode", "left"), [("truncated", "83.149.9.0"), ("none", ""), ("full", "83.149.9.216")])
-def test_a_dead_letter_keeps_no_more_of_the_address_than_the_topic(mode: IpMode, left: str) -> None:
+def test_dead_letter_keeps_only_the_masked_address(mode: IpMode, left: str) -> None:
     kept = decode_raw(dead_value(encode_raw(RAW), mode))
     assert kept == msgspec.structs.replace(RAW, address=left)
 
 
-def test_a_dead_letter_says_why_where_when_and_at_which_attempt() -> None:
-    headers = dict(dead_headers(DeadLetter(b"", "decode", "unknown \ud800"), now_ms=NOW_MS, attempt=3))
-    assert headers == {"reason": b"unknown ?", "stage": b"decode", "time": b"1764000000120", "attempt": b"3"}
+def test_dead_letter_holds_the_masked_entry_and_the_failure() -> None:
+    letter = dead_letter(FailedEntry(b"from 81.2.69.142", "decode", "why"), ip_mode="truncated", time_ms=1, attempt=3)
+    assert letter == DeadLetter(b"from 81.2.69.000", "decode", "why", 1, 3)
 
 
 @pytest.mark.parametrize("sample", TRACKED, ids=lambda sample: sample["name"])
-def test_what_the_tracker_wrote_becomes_a_message(sample: dict[str, Any]) -> None:
+def test_entry_of_the_tracker_becomes_a_record(sample: dict[str, Any]) -> None:
     entry = base64.b64decode(sample["entry"])
     raw = decode_raw(entry)
     assert raw.id == sample["event"]["id"]
@@ -269,5 +268,5 @@ def test_id_with_the_address_of_the_client_becomes_one_digest_in_topic_log_and_d
 
 
 @given(st.binary())
-def test_an_entry_that_can_not_be_read_has_no_id(entry: bytes) -> None:
+def test_undecodable_entry_has_no_id(entry: bytes) -> None:
     assert id_of(entry, "truncated") == ""

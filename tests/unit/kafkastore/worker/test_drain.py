@@ -13,14 +13,15 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from deploy.develop.localstack.redis import LocalRedis
+from deploy.operate.queue_admin import QueueAdmin
 from services.backbone import names
 from services.backbone.events import RawEvent, encode_raw
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
 from services.backbone.queue import Claim, EventQueue, EvictionAllowed, Ledger, refuse_eviction
-from services.kafkastore.core.entries import DeadLetter
+from services.kafkastore.core.entries import FailedEntry
 from services.kafkastore.metrics import Metrics
 from services.kafkastore.settings import Settings
-from services.kafkastore.worker.batch import Batch
+from services.kafkastore.worker.batch import ClaimedBatch
 from services.kafkastore.worker.drain import Drain
 
 
@@ -96,11 +97,11 @@ class Scene:
         await until(steady)
 
 
-def prepare(entry: bytes, now_ms: int, erased: frozenset[bytes]) -> Record | DeadLetter | None:
+def prepare(entry: bytes, now_ms: int, erased: frozenset[bytes]) -> Record | FailedEntry | None:
     if entry in erased:
         return None
     if b"poison" in entry:
-        return DeadLetter(entry, "decode", "poison")
+        return FailedEntry(entry, "decode", "poison")
     return Record(entry, None, (), now_ms)
 
 
@@ -110,7 +111,7 @@ async def redis(clean_redis: LocalRedis) -> AsyncIterator[Redis]:
         yield client
 
 
-async def test_a_batch_that_kafka_refuses_is_tried_again_whole(redis: Redis) -> None:
+async def test_rejected_batch_is_retried_completely(redis: Redis) -> None:
     scene = Scene(redis)
     scene.producer.failures_to_come = 3
     await scene.queue.push([b"a", b"poison", b"b"])
@@ -127,7 +128,7 @@ async def test_a_batch_that_kafka_refuses_is_tried_again_whole(redis: Redis) -> 
     assert scene.metric("events_dead", stage="decode") == 1
 
 
-async def test_dead_letters_are_acknowledged_before_the_claim_goes(redis: Redis) -> None:
+async def test_dead_letters_are_acknowledged_before_the_confirmation(redis: Redis) -> None:
     scene = Scene(redis)
     produce = scene.producer.produce
     claimed: list[int] = []
@@ -144,7 +145,7 @@ async def test_dead_letters_are_acknowledged_before_the_claim_goes(redis: Redis)
     assert claimed == [1]
 
 
-async def test_a_record_too_large_for_the_topic_is_a_dead_letter_cut_when_it_must_be(redis: Redis) -> None:
+async def test_too_large_record_becomes_a_dead_letter_and_is_truncated_if_necessary(redis: Redis) -> None:
     scene = Scene(redis)
     scene.producer.limit_bytes = 20_000
     await scene.queue.push([b"x" * 30_000, b"a"])
@@ -158,7 +159,7 @@ async def test_a_record_too_large_for_the_topic_is_a_dead_letter_cut_when_it_mus
     assert headers[names.HEADER_DEAD_REASON] == b"record is too large for the topic (cut from 30000 bytes)"
 
 
-async def test_a_batch_held_for_too_long_goes_back_to_the_list(redis: Redis) -> None:
+async def test_batch_held_too_long_goes_back_to_the_list(redis: Redis) -> None:
     scene = Scene(redis, KAFKASTORE_HOLD_S="0.3")
     scene.producer.failures_to_come = 10_000
     await scene.queue.push([b"a", b"b"])
@@ -181,7 +182,7 @@ async def test_a_batch_held_for_too_long_goes_back_to_the_list(redis: Redis) -> 
     assert scene.producer.values(names.EVENTS_TOPIC) == [b"a", b"b"]
 
 
-async def test_a_lease_lost_while_shipping_is_counted_and_the_books_balance(redis: Redis) -> None:
+async def test_lease_lost_while_shipping_is_counted_and_the_ledger_balances(redis: Redis) -> None:
     scene = Scene(redis)
     robbed = False
 
@@ -209,7 +210,7 @@ async def test_a_lease_lost_while_shipping_is_counted_and_the_books_balance(redi
     assert (ledger.produced, ledger.unaccounted) == (1, 0)
 
 
-async def test_a_confirmation_that_went_unheard_is_repeated_and_loses_nothing(redis: Redis) -> None:
+async def test_failed_confirmation_is_retried_without_loss(redis: Redis) -> None:
     scene = Scene(redis)
     confirm, failures = scene.queue.confirm, 2
 
@@ -235,7 +236,7 @@ async def test_a_confirmation_that_went_unheard_is_repeated_and_loses_nothing(re
     assert (await scene.queue.ledger()).produced == 1
 
 
-async def test_what_a_dead_instance_held_is_taken_back(redis: Redis) -> None:
+async def test_claim_of_a_dead_instance_is_reclaimed(redis: Redis) -> None:
     scene = Scene(redis)
     await scene.queue.push([b"a", b"b"])
     dead = EventQueue(redis, instance="dead", lease_s=0.05)
@@ -247,7 +248,7 @@ async def test_what_a_dead_instance_held_is_taken_back(redis: Redis) -> None:
     assert scene.metric("events_reclaimed") == 2
 
 
-async def test_cancelled_at_work_it_gives_its_batch_back(redis: Redis) -> None:
+async def test_cancelled_drain_gives_its_batch_back(redis: Redis) -> None:
     scene = Scene(redis)
     hanging = asyncio.Event()
 
@@ -267,7 +268,7 @@ async def test_cancelled_at_work_it_gives_its_batch_back(redis: Redis) -> None:
     assert (ledger.listed, ledger.claimed) == (2, 0)
 
 
-async def test_a_claim_whose_answer_was_lost_does_not_swallow_a_later_one(redis: Redis) -> None:
+async def test_claim_with_a_lost_response_does_not_contain_later_entries(redis: Redis) -> None:
     # The entries of the first claim must come back by its lease, not vanish with the confirmation of the second.
     scene = Scene(redis)
     take, lost = scene.queue._take, False
@@ -294,7 +295,7 @@ async def test_a_claim_whose_answer_was_lost_does_not_swallow_a_later_one(redis:
     assert (await scene.queue.ledger()).produced == 2
 
 
-async def test_a_device_to_be_forgotten_is_dropped_from_the_next_claim_on_and_the_set_is_read_once(
+async def test_erased_device_is_dropped_from_the_next_claim_and_the_set_is_read_once(
     redis: Redis,
 ) -> None:
     scene = Scene(redis)
@@ -312,7 +313,7 @@ async def test_a_device_to_be_forgotten_is_dropped_from_the_next_claim_on_and_th
     async with scene.running():
         await scene.wait_until_steady()
         assert reads == 0
-        await scene.other.erase(b"a")
+        await QueueAdmin(redis).erase(b"a")
         await scene.queue.push([b"a", b"c", b"poison", b"a"])
         await scene.wait_until_steady()
         await scene.queue.push([b"a", b"d"])
@@ -327,7 +328,7 @@ async def test_a_device_to_be_forgotten_is_dropped_from_the_next_claim_on_and_th
     assert await scene.queue.ledger() == Ledger(accepted=5, produced=4, dead=1, erased=3)
 
 
-async def test_nothing_is_claimed_from_a_redis_that_may_evict(redis: Redis) -> None:
+async def test_redis_with_eviction_is_not_claimed_from(redis: Redis) -> None:
     scene = Scene(redis)
     await scene.queue.push([b"a"])
     await redis.config_set("maxmemory-policy", "allkeys-lru")
@@ -339,18 +340,18 @@ async def test_nothing_is_claimed_from_a_redis_that_may_evict(redis: Redis) -> N
     assert (await scene.queue.ledger()).listed == 1
 
 
-async def test_a_batch_is_gone_when_it_is_confirmed_without_the_collector(
+async def test_confirmed_batch_is_freed_without_garbage_collection(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The collector comes rarely, and whatever waits for it here holds thousands of events.
-    made: list[weakref.ref[Batch]] = []
+    made: list[weakref.ref[ClaimedBatch]] = []
 
-    class Watched(Batch):
+    class Watched(ClaimedBatch):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             made.append(weakref.ref(self))
 
-    monkeypatch.setattr("services.kafkastore.worker.drain.Batch", Watched)
+    monkeypatch.setattr("services.kafkastore.worker.drain.ClaimedBatch", Watched)
     scene = Scene(redis, KAFKASTORE_BATCH_EVENTS="10")
     await scene.queue.push([b"entry %d" % number for number in range(100)])
     gc.collect()
@@ -375,7 +376,7 @@ async def test_batches_are_written_in_order_while_the_next_is_prepared(redis: Re
     assert scene.metric("events_claimed") == 95
 
 
-async def test_what_is_given_back_keeps_its_order(redis: Redis) -> None:
+async def test_given_back_batches_keep_their_order(redis: Redis) -> None:
     scene = Scene(redis, KAFKASTORE_BATCH_EVENTS="10")
     scene.producer.failures_to_come = 1000
     entries = [b"entry %03d" % number for number in range(35)]
@@ -383,15 +384,15 @@ async def test_what_is_given_back_keeps_its_order(redis: Redis) -> None:
     async with scene.running():
 
         async def two_are_in_hand() -> bool:
-            return len(await scene.queue.claims()) == 2
+            return len(await QueueAdmin(redis).claims()) == 2
 
         await until(two_are_in_hand)
     ledger = await scene.queue.ledger()
     assert (ledger.waiting, ledger.claimed) == (35, 0)
-    assert [entry async for entry in scene.queue.waiting()] == entries
+    assert [entry async for entry in QueueAdmin(redis).waiting()] == entries
 
 
-async def test_each_dead_letter_is_said_with_its_id_and_nothing_of_its_person(redis: Redis) -> None:
+async def test_dead_letter_is_logged_with_its_id_and_without_personal_data(redis: Redis) -> None:
     scene = Scene(redis, IP_MODE="truncated")
     person = {"address": "198.51.100.7", "query": b"di=device-9", "user_agent": b"agent", "referrer": b"page"}
     doomed = RawEvent(id="0199-e1", received_at_ms=1, host=b"h", pod="p", path=b"/poison", **person)  # type: ignore[arg-type]  # as they are

@@ -24,11 +24,11 @@ async def push(url: str, entries: int) -> None:
         await EventQueue(redis).push([b"entry"] * entries)
 
 
-async def test_an_empty_queue_is_drained_at_once(settings: Settings) -> None:
+async def test_wait_until_drained_returns_at_once_for_an_empty_queue(settings: Settings) -> None:
     assert await wait_until_drained(settings, within_s=5, until_closed=0)
 
 
-async def test_what_is_listed_or_claimed_is_waited_for(settings: Settings, clean_redis: LocalRedis) -> None:
+async def test_wait_until_drained_waits_for_entries_and_claims(settings: Settings, clean_redis: LocalRedis) -> None:
     await push(clean_redis.url, 2)
     waiting = asyncio.create_task(wait_until_drained(settings, within_s=20, until_closed=0))
     async with Redis.from_url(clean_redis.url) as redis:
@@ -41,17 +41,17 @@ async def test_what_is_listed_or_claimed_is_waited_for(settings: Settings, clean
     assert await waiting
 
 
-async def test_too_long_is_said(settings: Settings, clean_redis: LocalRedis) -> None:
+async def test_wait_until_drained_returns_false_at_its_limit(settings: Settings, clean_redis: LocalRedis) -> None:
     await push(clean_redis.url, 1)
     assert not await wait_until_drained(settings, within_s=0.5, until_closed=0)
 
 
-async def test_a_redis_that_is_away_is_not_drained() -> None:
+async def test_wait_until_drained_returns_false_when_redis_is_down() -> None:
     settings = Settings.from_env({"REDIS_URL": "redis://127.0.0.1:1/0"})
     assert not await wait_until_drained(settings, within_s=0.5, until_closed=0)
 
 
-async def test_while_a_tracker_listens_more_may_come(settings: Settings) -> None:
+async def test_wait_until_drained_waits_while_a_tracker_listens(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as tracker:
         port = tracker.getsockname()[1]
         assert not await wait_until_drained(settings, within_s=0.6, until_closed=port)
@@ -59,7 +59,7 @@ async def test_while_a_tracker_listens_more_may_come(settings: Settings) -> None
 
 
 @pytest.mark.parametrize(("entries", "code"), [(0, 0), (1, 1)])
-async def test_the_command_tells_by_its_exit_code(clean_redis: LocalRedis, entries: int, code: int) -> None:
+async def test_command_exit_code_is_its_result(clean_redis: LocalRedis, entries: int, code: int) -> None:
     if entries:
         await push(clean_redis.url, entries)
     begin = time.monotonic()

@@ -14,7 +14,8 @@ from redis.exceptions import RedisError
 
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
-from services.backbone.queue import EventQueue, EvictionAllowed, connect
+from services.backbone.queue import EventQueue, EvictionAllowed
+from services.backbone.redis import connect
 from services.tracker.metrics import Metrics
 from services.tracker.store import EventStore, NotStored, Spool
 from services.tracker.store.spool import NotSpooled
@@ -276,14 +277,14 @@ async def test_direct_pushes_never_make_a_spooled_one_look_done(scene: Scene, mo
     lost: list[tuple[str, int]] = []
 
     async def push_unless_lost(
-        queue: EventQueue, entries: Sequence[bytes], *, producer_id: str, number: int, **limit: float | None
+        queue: EventQueue, entries: Sequence[bytes], *, producer_id: str, sequence: int, **limit: float | None
     ) -> bool:
         if failing:
-            lost.append((producer_id, number))
+            lost.append((producer_id, sequence))
             raise RedisError("away")
-        if (producer_id, number) in lost and not hold.is_set():
+        if (producer_id, sequence) in lost and not hold.is_set():
             raise RedisError("not yet")
-        return await push(queue, entries, producer_id=producer_id, number=number, **limit)
+        return await push(queue, entries, producer_id=producer_id, sequence=sequence, **limit)
 
     monkeypatch.setattr(EventQueue, "push", push_unless_lost)
     await scene.store.store([b"waits"])

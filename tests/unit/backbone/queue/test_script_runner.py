@@ -10,8 +10,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from deploy.develop.localstack.ports import LOOPBACK
 from deploy.develop.localstack.redis import LocalRedis
-from services.backbone.queue import connect
-from services.backbone.queue.wire import Wire
+from services.backbone.queue.script_runner import ScriptRunner
+from services.backbone.redis import connect
 
 ECHO = "return ARGV[1]"
 COUNT = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
@@ -28,51 +28,51 @@ def in_use(redis: Redis) -> int:
     return len(redis.connection_pool._in_use_connections)
 
 
-async def test_a_script_runs_with_its_keys_and_arguments_as_they_are(redis: Redis) -> None:
+async def test_script_runs_with_unchanged_keys_and_arguments(redis: Redis) -> None:
     odd = bytes(range(256)) * 1000
-    assert await Wire(redis, ECHO).run([], [odd]) == odd
-    wire = Wire(redis, COUNT)
-    assert [await wire.run(["n"], [2]) for _ in range(3)] == [2, 4, 6]
+    assert await ScriptRunner(redis, ECHO).run([], [odd]) == odd
+    runner = ScriptRunner(redis, COUNT)
+    assert [await runner.run(["n"], [2]) for _ in range(3)] == [2, 4, 6]
 
 
-async def test_a_server_that_has_forgotten_the_script_is_told_again(redis: Redis) -> None:
-    wire = Wire(redis, COUNT)
-    await wire.run(["n"], [1])
+async def test_script_is_loaded_again_when_the_server_lost_it(redis: Redis) -> None:
+    runner = ScriptRunner(redis, COUNT)
+    await runner.run(["n"], [1])
     await redis.script_flush()
-    assert await wire.run(["n"], [1]) == 2
+    assert await runner.run(["n"], [1]) == 2
 
 
-async def test_an_error_is_raised_and_the_next_run_is_well(redis: Redis) -> None:
-    wire = Wire(redis, COUNT)
+async def test_run_after_an_error_succeeds(redis: Redis) -> None:
+    runner = ScriptRunner(redis, COUNT)
     await redis.set("n", "text")
     with pytest.raises(ResponseError, match="not an integer"):
-        await wire.run(["n"], [1])
-    assert await wire.run(["m"], [1]) == 1
+        await runner.run(["n"], [1])
+    assert await runner.run(["m"], [1]) == 1
 
 
-async def test_a_connection_that_the_server_closed_is_replaced(redis: Redis) -> None:
-    wire = Wire(redis, COUNT)
-    await wire.run(["n"], [1])
+async def test_connection_closed_by_the_server_is_replaced(redis: Redis) -> None:
+    runner = ScriptRunner(redis, COUNT)
+    await runner.run(["n"], [1])
     await redis.client_kill_filter(_type="normal", skipme=True)
     await asyncio.sleep(0.05)  # until the end of the connection has come
-    assert await wire.run(["n"], [1]) == 2
+    assert await runner.run(["n"], [1]) == 2
 
 
-async def test_an_answer_that_comes_too_late_is_nobodys(redis: Redis) -> None:
-    wire = Wire(redis, SLOW)
+async def test_late_response_is_discarded(redis: Redis) -> None:
+    runner = ScriptRunner(redis, SLOW)
     with pytest.raises(RedisTimeoutError):
-        await wire.run([], [b"late"], timeout_s=0.1)
-    cancelled = asyncio.create_task(wire.run([], [b"cancelled"]))
+        await runner.run([], [b"late"], timeout_s=0.1)
+    cancelled = asyncio.create_task(runner.run([], [b"cancelled"]))
     await asyncio.sleep(0.05)
     cancelled.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await cancelled
-    assert await wire.run([], [b"asked"]) == b"asked"
+    assert await runner.run([], [b"asked"]) == b"asked"
 
 
-async def test_runs_side_by_side_keep_two_connections_at_most(redis: Redis) -> None:
-    wire = Wire(redis, ECHO)
-    responses = await asyncio.gather(*(wire.run([], [b"%d" % number]) for number in range(20)))
+async def test_concurrent_runs_keep_two_connections_at_most(redis: Redis) -> None:
+    runner = ScriptRunner(redis, ECHO)
+    responses = await asyncio.gather(*(runner.run([], [b"%d" % number]) for number in range(20)))
     assert responses == [b"%d" % number for number in range(20)]
     assert in_use(redis) == 2
 
@@ -111,7 +111,7 @@ async def _word(reader: asyncio.StreamReader) -> bytes:
     return (await reader.readexactly(length + 2))[:-2]
 
 
-async def test_what_a_server_says_of_its_own_accord_is_no_answer() -> None:
+async def test_push_notification_is_not_a_response() -> None:
     number = 0
 
     async def announcing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -120,31 +120,31 @@ async def test_what_a_server_says_of_its_own_accord_is_no_answer() -> None:
         writer.write(b">3\r\n+MIGRATING\r\n:1\r\n:2\r\n:%d\r\n" % number)
 
     async with server_that(announcing) as redis:
-        wire = Wire(redis, ECHO)
-        assert [await wire.run([], []) for _ in range(3)] == [1, 2, 3]
+        runner = ScriptRunner(redis, ECHO)
+        assert [await runner.run([], []) for _ in range(3)] == [1, 2, 3]
 
 
-async def test_an_answer_that_nobody_asked_for_ends_the_connection() -> None:
+async def test_unexpected_response_closes_the_connection() -> None:
     async def twice(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b":1\r\n:2\r\n")
 
     async with server_that(twice) as redis:
-        wire = Wire(redis, ECHO)
+        runner = ScriptRunner(redis, ECHO)
         # The second answer may come with the first or after it; never is it taken for that of the next question.
         for _ in range(3):
             with contextlib.suppress(RedisError):
-                assert await wire.run([], []) == 1
+                assert await runner.run([], []) == 1
             await asyncio.sleep(0.02)
 
 
-async def test_an_answer_in_pieces_is_one_answer_and_half_of_one_is_none() -> None:
+async def test_response_in_pieces_is_complete_or_an_error() -> None:
     async def in_pieces(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for piece in (b"$", b"5\r\nhe", b"llo\r", b"\n"):
             writer.write(piece)
             await asyncio.sleep(0.01)
 
     async with server_that(in_pieces) as redis:
-        assert await Wire(redis, ECHO).run([], []) == b"hello"
+        assert await ScriptRunner(redis, ECHO).run([], []) == b"hello"
 
     async def half(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"$5\r\nhe")
@@ -153,5 +153,5 @@ async def test_an_answer_in_pieces_is_one_answer_and_half_of_one_is_none() -> No
 
     async with server_that(half) as redis:
         with pytest.raises(RedisConnectionError):
-            await Wire(redis, ECHO).run([], [])
+            await ScriptRunner(redis, ECHO).run([], [])
         assert in_use(redis) == 0

@@ -1,4 +1,4 @@
-"""Wire: runs one script over and over, with as little between it and Redis as can be."""
+"""ScriptRunner: low-overhead EVALSHA of one script, on connections borrowed from redis-py."""
 
 import asyncio
 import hashlib
@@ -12,105 +12,106 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-_MOST_KEPT: Final = 2  # new pushes and those of a spool run side by side
+_MAX_IDLE: Final = 2  # new pushes and pushes from a spool run side by side
 
 
-class Wire:
-    """Runs a script on connections that the client has opened.
+class ScriptRunner:
+    """Runs a script on connections that redis-py has opened.
 
-    A command through the client costs 150 us of Python, this one 50, and every push of a tracker pays it. Left out are
-    a task and two timers for the time limit, packing argument by argument, streams, and the pool's books. What concerns
-    the connection itself (address, password, TLS, database) is the client's, and what it has opened closes with it.
+    A command through redis-py costs 150 us of Python, this one 50, and every push of a tracker pays for it.
+    ScriptRunner does without a task and two timers for the time limit, without packing single arguments, without
+    streams, and without the bookkeeping of the pool. redis-py still opens the connections (address, password, TLS,
+    database) and closes them.
     """
 
     def __init__(self, redis: Redis, script: str) -> None:
-        """Use `redis`, which must not decode responses; its socket timeout bounds connecting, and each run."""
+        """Use `redis`, which must not decode responses; its socket timeout limits connecting and each run."""
         self._redis = redis
         self._script = script
         self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         self._timeout_s: float | None = redis.connection_pool.connection_kwargs.get("socket_timeout")
-        self._free: list[_Line] = []
+        self._free: list[_Connection] = []
 
     async def run(self, keys: Sequence[str], args: Sequence[bytes | int], *, timeout_s: float | None = None) -> Any:
-        """Run the script once and return its answer. Raises RedisError; the script may have run all the same.
+        """Run the script once and return its response. Raises RedisError; the script may still have run.
 
-        Each step may take `timeout_s`, or the client's limit where that is shorter: connecting, where it must, and
-        the answer.
+        Each step, connecting and waiting for the response, may take `timeout_s`, or the timeout of the client if that
+        is shorter.
         """
         limits = [limit for limit in (timeout_s, self._timeout_s) if limit is not None]
         limit_s = min(limits, default=None)
         command = hiredis.pack_command(("EVALSHA", self._sha, len(keys), *keys, *args))  # type: ignore[arg-type]  # its stub knows tuples of one
         try:
-            return await self._ask(command, limit_s)
+            return await self._run_once(command, limit_s)
         except NoScriptError:
-            # A server that is new, or was restarted. Nothing has run.
+            # The server is new or was restarted. The script has not run.
             try:
                 async with asyncio.timeout(limit_s):
                     await self._redis.script_load(self._script)
             except TimeoutError as error:
                 raise _no_response(limit_s) from error
-            return await self._ask(command, limit_s)
+            return await self._run_once(command, limit_s)
 
-    async def _ask(self, command: bytes, limit_s: float | None) -> Any:
-        line = await self._take(limit_s)
+    async def _run_once(self, command: bytes, limit_s: float | None) -> Any:
+        connection = await self._take(limit_s)
         try:
-            response = await line.ask(command, limit_s)
+            response = await connection.send(command, limit_s)
         except BaseException:
-            # Cut off in the middle, by a cancellation as well: what comes on it next is the answer to this. And what
-            # was not sent yet is not to reach a Redis that wakes up.
-            line.cut()
-            await self._discard(line)
+            # An error or a cancellation. The next response on this connection would belong to this command. And bytes
+            # that are still unsent must not reach a Redis that resumes later.
+            connection.abort()
+            await self._discard(connection)
             raise
-        if len(self._free) < _MOST_KEPT:
-            self._free.append(line)
+        if len(self._free) < _MAX_IDLE:
+            self._free.append(connection)
         else:
-            await self._discard(line)
+            await self._discard(connection)
         if isinstance(response, hiredis.ReplyError):
             text = str(response)
             raise NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
         return response
 
-    async def _take(self, limit_s: float | None) -> "_Line":
+    async def _take(self, limit_s: float | None) -> "_Connection":
         while self._free:
-            line = self._free.pop()
-            if line.is_open:
-                return line
-            await self._discard(line)  # the server has closed it meanwhile
+            connection = self._free.pop()
+            if connection.is_open:
+                return connection
+            await self._discard(connection)  # the server has closed it
         try:
             async with asyncio.timeout(limit_s):
-                connection = await self._redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+                borrowed = await self._redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
         except TimeoutError as error:
             raise RedisTimeoutError(f"no connection within {limit_s} s") from error
-        return _Line(connection)
+        return _Connection(borrowed)
 
-    async def _discard(self, line: "_Line") -> None:
-        await line.connection.disconnect(nowait=True)
-        await self._redis.connection_pool.release(line.connection)
+    async def _discard(self, connection: "_Connection") -> None:
+        await connection.borrowed.disconnect(nowait=True)
+        await self._redis.connection_pool.release(connection.borrowed)
 
 
-class _Line(asyncio.Protocol):
-    """One connection that the client has opened and set up, its transport taken over; for one question at a time."""
+class _Connection(asyncio.Protocol):
+    """A connection of redis-py with its transport taken over. Runs one command at a time."""
 
     def __init__(self, connection: AbstractConnection) -> None:
-        self.connection = connection
+        self.borrowed = connection
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
         self._waiting: asyncio.Future[Any] | None = None
-        self._transport = cast("asyncio.Transport", connection._writer.transport)  # type: ignore[union-attr]  # noqa: SLF001 - the client has no public way to it
+        self._transport = cast("asyncio.Transport", connection._writer.transport)  # type: ignore[union-attr]  # noqa: SLF001 - redis-py has no public access
         self._streams = self._transport.get_protocol()
         self._transport.set_protocol(self)
 
     @property
     def is_open(self) -> bool:
-        """Whether a question can be asked, as far as is known here."""
+        """Whether the connection looks usable. The server may have closed it unnoticed."""
         return not self._transport.is_closing()
 
-    def cut(self) -> None:
-        """Close it at once; what was not sent is not sent any more."""
+    def abort(self) -> None:
+        """Close the connection at once, and discard unsent bytes."""
         self._transport.abort()
 
-    async def ask(self, command: bytes, timeout_s: float | None) -> Any:
-        """Send a packed command and return what Redis answers. Raises RedisError when it does not."""
+    async def send(self, command: bytes, timeout_s: float | None) -> Any:
+        """Send a packed command and return the response. Raises RedisError without one."""
         waiting = self._waiting = self._loop.create_future()
         timer = None if timeout_s is None else self._loop.call_later(timeout_s, self._fail, _no_response(timeout_s))
         try:
@@ -122,24 +123,24 @@ class _Line(asyncio.Protocol):
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Take an answer, or a part of it. What a server says of its own accord (RESP3) is passed over."""
+        """Receive a response or a part of one. Ignore push notifications of the server (RESP3)."""
         self._reader.feed(data)
         try:
             while (response := self._reader.gets()) is not False:
                 if not isinstance(response, hiredis.PushNotification):
                     self._take(response)
         except hiredis.ProtocolError as error:
-            self._fail(RedisConnectionError(f"not an answer: {error}"))
-            self.cut()
+            self._fail(RedisConnectionError(f"invalid response: {error}"))
+            self.abort()
 
     def _take(self, response: Any) -> None:
         if self._waiting is None or self._waiting.done():
-            self.cut()  # nobody has asked: from here on each question would get the answer to another one
+            self.abort()  # unexpected: every later command would get the response to another one
         else:
             self._waiting.set_result(response)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits, and the client, whose streams wait for it when they close."""
+        """Fail the running command, and notify the streams of redis-py, which wait for this when they close."""
         self._fail(RedisConnectionError(f"connection lost: {exc or 'closed by the server'}"))
         self._streams.connection_lost(exc)
 
@@ -149,4 +150,4 @@ class _Line(asyncio.Protocol):
 
 
 def _no_response(timeout_s: float | None) -> RedisTimeoutError:
-    return RedisTimeoutError(f"no answer within {timeout_s} s")
+    return RedisTimeoutError(f"no response within {timeout_s} s")
