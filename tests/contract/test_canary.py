@@ -108,7 +108,7 @@ def test_canary_is_late_at_topic_with_one_line_each_when_kafkastore_is_stopped(s
     comes_through(canary)
 
 
-def test_canary_is_late_at_answered_and_stays_ready_when_the_tracker_is_stopped(stack: LocalStack) -> None:
+def test_canary_is_late_at_the_first_stage_and_stays_ready_when_the_tracker_is_stopped(stack: LocalStack) -> None:
     canary, tracker = stack.service("canary"), stack.service("tracker")
     comes_through(canary)
     tracker.stop()

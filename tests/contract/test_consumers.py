@@ -172,7 +172,7 @@ class Ledger:
         counts = await self._bench.store.counts(COUNTER)
         assert {label: count for label, count in counts.items() if label.startswith(self._token)} == self._sent
 
-    async def wait_until_settled(self) -> None:
+    async def wait_until_idle(self) -> None:
         """Wait until all is counted and no member holds a batch that it could count twice.
 
         A member writes its batch before it polls again. So wait until each member has counted events that were sent
@@ -260,7 +260,7 @@ async def test_sums_are_exact_while_members_are_killed_stopped_and_started(
         await asyncio.sleep(0.3)  # there is always a batch to count, and Tansu keeps up
     history = await churning
 
-    await ledger.wait_until_settled()
+    await ledger.wait_until_idle()
     # -15: SIGTERM arrived before Python had installed its handler.
     assert {move for move in history if move.startswith("stop")} <= {"stop -> 0", "stop -> -15"}, history
     assert '"level": "error"' not in members.logged()
@@ -286,7 +286,7 @@ async def test_member_counts_nothing_twice_after_a_freeze_longer_than_its_sessio
     await ledger.wait_until_counted()  # by the other member
     frozen.process.send_signal(signal.SIGCONT)
     await ledger.send(3000)
-    await ledger.wait_until_settled()
+    await ledger.wait_until_idle()
 
 
 async def begin_at_the_end(bench: Bench) -> Extent:

@@ -138,7 +138,7 @@ class StatisticsConsumer:
             await self._write(kafka, batches)
         now_s = time.monotonic()
         if batches or now_s - began_s > self._settings.poll_wait_s / 2:
-            # A write is a success, and so is a poll that waited. An empty poll that returns at once only sets positions.
+            # A write is a success, and so is a poll that waited. An empty poll that returns at once is not one.
             self._pauses, self._last_success_s = 0, now_s
         if now_s - self._observed_s >= self._settings.lag_interval_s:
             self._observed_s = now_s
