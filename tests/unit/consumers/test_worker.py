@@ -22,16 +22,16 @@ class Member:
 
     def __init__(self) -> None:
         self.committed: dict[int, int] = {}
-        self.positions_set = {0, 1}
+        self.with_position = {0, 1}
 
     async def topic(self) -> Topic:
         return Topic(None, 2)
 
     def positioned(self) -> set[int]:
-        return set(self.positions_set)
+        return set(self.with_position)
 
     def reset_position(self, partitions: Iterable[int]) -> None:
-        self.positions_set -= set(partitions)
+        self.with_position -= set(partitions)
 
     async def end_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
         return dict.fromkeys(partitions, 100)
