@@ -196,7 +196,7 @@ def test_no_service_imports_deploy_or_tests() -> None:
 
 _SHARED_NAMES = {
     *("Settings", "Metrics"),  # every service has its own
-    *("Found", "Headers", "Record", "Stage"),  # services: to be renamed
+    *("Record",),  # services: to be renamed
 }
 
 

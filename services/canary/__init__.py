@@ -1,6 +1,7 @@
-"""canary: sends one event after the other through the whole path and tells how far each came, and how fast.
+"""canary: sends events through the whole path, one at a time, and reports which stages each reached, and how fast.
 
-Reads: the tracker's answer; the topic `events`; the positions of one counter in Redis. Writes: events of type `canary`.
-Promise: each canary is told as seen or as late at every stage, within a bounded time; whatever is down, nothing piles
-up, and nothing but its own events is written.
+Reads: the tracker's response; the topic `events`; the positions of one counter in Redis.
+Writes: events of type `canary`, and nothing else.
+Promise: reports each canary once at each stage that it reaches in time, or once as late. The number of canaries in
+flight is bounded, also while a dependency is down.
 """

@@ -1,112 +1,114 @@
-"""The canaries in flight: which stages each has reached, and which are late. Pure: times come in as arguments."""
+"""The canaries in flight: the stages that each has reached, and its lateness. Pure: times are arguments."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-Stage = Literal["answered", "topic", "counted"]
-STAGES: Final[tuple[Stage, ...]] = ("answered", "topic", "counted")
-"""The tracker answered 2xx; a reader of the topic got it; the counter's position is past it."""
+CanaryStage = Literal["answered", "topic", "counted"]
+STAGES: Final[tuple[CanaryStage, ...]] = ("answered", "topic", "counted")
+"""The tracker responded 2xx; a reader of the topic got the event; the counter's position is past the event."""
 
 _DEVICES: Final = 64
-"""Several times the partitions of the topic: so many devices take turns, and with them the partitions."""
+"""Several times the number of partitions, so that the canaries reach each partition within a few minutes."""
 
 
 class Arrival(NamedTuple):
     """A canary has reached a stage."""
 
     id: str
-    stage: Stage
+    stage: CanaryStage
     seconds: float
-    """Since it was sent."""
+    """The time since the canary was sent."""
 
 
 class Late(NamedTuple):
-    """A canary has not come through in time."""
+    """A canary was not counted in time."""
 
     id: str
-    stage: Stage
+    stage: CanaryStage
     """The first stage that it did not reach."""
     detail: str
-    """What the tracker said instead of 2xx; empty when it said nothing, or 2xx."""
+    """The tracker's error; empty after a 2xx, and while there is no response."""
 
 
 @dataclass
-class _Flight:
+class _Canary:
     sent_s: float
-    reached: set[Stage] = field(default_factory=set)
-    place: tuple[int, int] | None = None
+    reached: set[CanaryStage] = field(default_factory=set)
+    position: tuple[int, int] | None = None
+    """Partition and offset of its record."""
     detail: str = ""
 
 
-class Flights:
-    """The canaries on their way, by id. None stays longer than `late_s`, so their number is bounded."""
+class InFlight:
+    """The canaries in flight, by id. Each is removed after `late_s` at the latest, so their number is bounded."""
 
     def __init__(self, *, late_s: float) -> None:
         self._late_s = late_s
-        self._flights: dict[str, _Flight] = {}
+        self._canaries: dict[str, _Canary] = {}
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._canaries)
 
-    def __contains__(self, canary: str) -> bool:
-        return canary in self._flights
+    def __contains__(self, id_: str) -> bool:
+        return id_ in self._canaries
 
     @property
     def uncounted(self) -> bool:
-        """Whether one is in the topic of which it is not known yet that it was counted."""
-        return any(flight.place is not None and "counted" not in flight.reached for flight in self._flights.values())
+        """Whether a canary is in the topic and was not counted yet."""
+        canaries = self._canaries.values()
+        return any(canary.position is not None and "counted" not in canary.reached for canary in canaries)
 
-    def sent(self, canary: str, *, now_s: float) -> None:
-        """Enter one that is about to be sent."""
-        self._flights[canary] = _Flight(now_s)
+    def add(self, id_: str, *, now_s: float) -> None:
+        """Add a canary just before it is sent."""
+        self._canaries[id_] = _Canary(now_s)
 
-    def responded(self, canary: str, *, now_s: float) -> list[Arrival]:
-        """Say that the tracker answered 2xx."""
-        return self._reach(canary, "answered", now_s)
+    def accepted(self, id_: str, *, now_s: float) -> list[Arrival]:
+        """Note that the tracker responded 2xx."""
+        return self._reach(id_, "answered", now_s)
 
-    def no_response(self, canary: str, detail: str) -> None:
-        """Say what came instead of a 2xx. The event may be stored all the same, so it is looked for on."""
-        if canary in self._flights:
-            self._flights[canary].detail = detail
+    def not_accepted(self, id_: str, detail: str) -> None:
+        """Note the tracker's error. The canary stays in flight, because its event may be stored nevertheless."""
+        if id_ in self._canaries:
+            self._canaries[id_].detail = detail
 
-    def found(self, canary: str, *, partition: int, offset: int, now_s: float) -> list[Arrival]:
-        """Say where in the topic it is. A copy changes nothing: the first one is the one that counts."""
-        flight = self._flights.get(canary)
-        if flight is None or flight.place is not None:
+    def found(self, id_: str, *, partition: int, offset: int, now_s: float) -> list[Arrival]:
+        """Note the position of a canary in the topic. Later duplicates are ignored: the counter counts the first."""
+        canary = self._canaries.get(id_)
+        if canary is None or canary.position is not None:
             return []
-        flight.place = (partition, offset)
-        return self._reach(canary, "topic", now_s)
+        canary.position = (partition, offset)
+        return self._reach(id_, "topic", now_s)
 
     def counted(self, positions: Mapping[int, int], *, now_s: float) -> list[Arrival]:
-        """Say how far the counter has come: it has counted all that lies before its position of a partition."""
+        """Note the counter's positions. The counter has counted all records before its position of a partition."""
         passed = [
-            canary
-            for canary, flight in self._flights.items()
-            if flight.place is not None and positions.get(flight.place[0], 0) > flight.place[1]
+            id_
+            for id_, canary in self._canaries.items()
+            if canary.position is not None and positions.get(canary.position[0], 0) > canary.position[1]
         ]
-        return [arrival for canary in passed for arrival in self._reach(canary, "counted", now_s)]
+        return [arrival for id_ in passed for arrival in self._reach(id_, "counted", now_s)]
 
     def take_late(self, *, now_s: float) -> list[Late]:
-        """Return those that are late, and forget them."""
-        late = [(canary, flight) for canary, flight in self._flights.items() if now_s - flight.sent_s >= self._late_s]
-        for canary, _ in late:
-            del self._flights[canary]
+        """Remove and return the late canaries."""
+        late = [(id_, canary) for id_, canary in self._canaries.items() if now_s - canary.sent_s >= self._late_s]
+        for id_, _ in late:
+            del self._canaries[id_]
         return [
-            Late(canary, next(stage for stage in STAGES if stage not in flight.reached), flight.detail)
-            for canary, flight in late
+            Late(id_, next(stage for stage in STAGES if stage not in canary.reached), canary.detail)
+            for id_, canary in late
         ]
 
-    def _reach(self, canary: str, stage: Stage, now_s: float) -> list[Arrival]:
-        flight = self._flights.get(canary)
-        if flight is None or stage in flight.reached:
+    def _reach(self, id_: str, stage: CanaryStage, now_s: float) -> list[Arrival]:
+        canary = self._canaries.get(id_)
+        if canary is None or stage in canary.reached:
             return []
-        flight.reached.add(stage)
-        if len(flight.reached) == len(STAGES):
-            del self._flights[canary]
-        return [Arrival(canary, stage, now_s - flight.sent_s)]
+        canary.reached.add(stage)
+        if len(canary.reached) == len(STAGES):
+            del self._canaries[id_]
+        return [Arrival(id_, stage, now_s - canary.sent_s)]
 
 
 def device_of(number: int) -> str:
-    """Return the device that the `number`-th canary says it is: it decides on the partition."""
+    """Return the device id of the `number`-th canary. The device id decides the partition."""
     return f"canary-{number % _DEVICES}"

@@ -6,7 +6,7 @@ from services.backbone.metrics import LATENCY_BUCKETS_S
 
 
 class Metrics:
-    """What the canary sees of the whole path. Stages: answered (2xx), topic (a reader got it), counted."""
+    """Metrics by stage: `answered` (the tracker responded 2xx), `topic` (a reader got the record), `counted`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.sent = Counter("push_canary_events_sent", "Canaries sent to the tracker", registry=registry)
@@ -28,14 +28,16 @@ class Metrics:
         )
         self.last_success = Gauge(
             "push_canary_last_success_timestamp_seconds",
-            "When a canary last reached a stage, in seconds since 1970; absent before the first",
+            "Unix time at which a canary last reached a stage; absent before the first one",
             ("stage",),
             registry=registry,
         )
         self.in_flight = Gauge(
-            "push_canary_in_flight_events", "Canaries sent, not counted and not late yet", registry=registry
+            "push_canary_in_flight_events",
+            "Canaries that were sent and are neither counted nor late yet",
+            registry=registry,
         )
         for stage in ("answered", "topic", "counted"):
-            # There from the start, so that the first of each is seen as an increase.
+            # Export zeros from the start. Prometheus then sees the first event of each as an increase.
             for metric in (self.seen, self.late, self.stage_seconds):
                 metric.labels(stage)

@@ -1,4 +1,4 @@
-"""The canary's process: one loop sends, one reads the topic, one asks the counter; each waits for nobody else."""
+"""The canary's process: independent loops that send, read the topic, read the counter, and report late canaries."""
 
 import asyncio
 import contextlib
@@ -14,16 +14,16 @@ from services.backbone.health import Health, Heartbeat, create_internal_app
 from services.backbone.kafka import KafkaUnavailable
 from services.backbone.logs import get_logger
 from services.backbone.process import http_server, run_task
-from services.canary.core import Arrival, Flights, device_of
-from services.canary.lookups import CounterPositions, NoResponse, TopicWatch, TrackerDoor
-from services.canary.lookups.topic import Found
+from services.canary.core import Arrival, InFlight, device_of
+from services.canary.lookups import CounterPositions, NotAccepted, TopicWatch, TrackerClient
+from services.canary.lookups.topic import FoundRecord
 from services.canary.metrics import Metrics
 from services.canary.settings import Settings
 
 log = get_logger(__name__)
 
-_COUNTER_POLL_S = 0.05  # how exact "counted" is timed; asked only while a canary is in the topic and not counted
-_LATE_LOOK_S = 1.0
+_COUNTER_POLL_S = 0.05  # the precision of "counted"; polled only while a canary is in the topic and not counted
+_LATE_CHECK_S = 1.0
 _LONGEST_PAUSE_S = 1.0  # before Kafka or Redis is tried again
 _HEARTBEAT_SLACK_S = 10.0
 
@@ -31,50 +31,50 @@ _HEARTBEAT_SLACK_S = 10.0
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Send canaries until `stop` is set.
 
-    The internal port opens first, to tell of all that is away; then the loops run side by side. At a stop nothing needs
-    to be finished: a canary in flight is an event like any other, and nobody asks for it any more.
+    The internal port opens first, so that it reports missing dependencies. Then the loops run concurrently. A stop
+    finishes nothing: a canary in flight is an event like any other.
     """
     registry = CollectorRegistry()
     counter = CounterPositions(settings.counters_redis_url.get_secret_value(), settings.counter)
     topic = TopicWatch(settings, back_s=settings.late_s)
-    door = TrackerDoor(settings.tracker_url, timeout_s=settings.interval_s)
-    canary = Canary(settings, door, topic, counter, Metrics(registry))
-    # Not the tracker: that it is away is what the canary is there to tell. Kafka and Redis are what it sees by.
+    tracker = TrackerClient(settings.tracker_url, timeout_s=settings.interval_s)
+    canary = Canary(settings, tracker, topic, counter, Metrics(registry))
+    # Not the tracker: the canary must run and report while the tracker is down. It needs Kafka and Redis to see events.
     health = Health({"loop": canary.heartbeat.check, "kafka": canary.check_kafka, "redis": counter.check})
     app = create_internal_app(health, registry)
     async with (
         contextlib.aclosing(counter),
         http_server(app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0),
-        door,
+        tracker,
     ):
         log.info("started", tracker=settings.tracker_url, counter=settings.counter)
 
         def begin_stop() -> None:
             health.stopping = topic.stopping = True
 
-        await run_task(canary.fly(), stop, before_cancel=begin_stop)
+        await run_task(canary.run_loops(), stop, before_cancel=begin_stop)
 
 
 class Canary:
-    """Sends one canary after the other and tells how far each has come."""
+    """Sends canaries, one at a time, and reports the stages that each reaches."""
 
     def __init__(
         self,
         settings: Settings,
-        door: TrackerDoor,
+        tracker: TrackerClient,
         topic: TopicWatch,
         counter: CounterPositions,
         metrics: Metrics,
     ) -> None:
         self.heartbeat = Heartbeat(limit_s=2 * settings.interval_s + _HEARTBEAT_SLACK_S)
         self._settings = settings
-        self._door = door
+        self._tracker = tracker
         self._topic = topic
         self._counter = counter
         self._metrics = metrics
-        self._flights = Flights(late_s=settings.late_s)
+        self._in_flight = InFlight(late_s=settings.late_s)
         self._found = asyncio.Event()
-        metrics.in_flight.set_function(lambda: len(self._flights))
+        metrics.in_flight.set_function(lambda: len(self._in_flight))
 
     async def check_kafka(self) -> str:
         """Raise unless the topic is being read."""
@@ -82,16 +82,16 @@ class Canary:
             raise KafkaUnavailable(self._topic.failure)
         return ""
 
-    async def fly(self) -> None:
-        """Send, look and tell until cancelled."""
+    async def run_loops(self) -> None:
+        """Send canaries and report them until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._send_on())
+            tasks.create_task(self._send_forever())
             tasks.create_task(self._follow_topic())
             tasks.create_task(self._follow_counter())
             tasks.create_task(self._report_late())
 
-    async def _send_on(self) -> None:
-        """Send one canary an interval; one that is answered late delays the next, so that never two wait."""
+    async def _send_forever(self) -> None:
+        """Send one canary per interval. A late response delays the next canary, so at most one request is open."""
         due_s = time.monotonic()
         for number in itertools.count():
             self.heartbeat.beat()
@@ -100,30 +100,30 @@ class Canary:
             await asyncio.sleep(due_s - time.monotonic())
 
     async def _send(self, canary: str, device: str) -> None:
-        self._flights.sent(canary, now_s=time.monotonic())
+        self._in_flight.add(canary, now_s=time.monotonic())
         self._metrics.sent.inc()
         try:
             async with asyncio.timeout(self._settings.interval_s):
-                await self._door.send(canary, device)
-        except NoResponse as error:
-            self._flights.no_response(canary, str(error))
+                await self._tracker.send(canary, device)
+        except NotAccepted as error:
+            self._in_flight.not_accepted(canary, str(error))
         except TimeoutError:
-            self._flights.no_response(canary, f"no answer within {self._settings.interval_s} s")
+            self._in_flight.not_accepted(canary, f"no response within {self._settings.interval_s} s")
         else:
-            self._report(self._flights.responded(canary, now_s=time.monotonic()))
+            self._report(self._in_flight.accepted(canary, now_s=time.monotonic()))
 
     async def _follow_topic(self) -> None:
         backoff = Backoff(longest_s=_LONGEST_PAUSE_S)
         while not self._topic.stopping:
             try:
-                await self._topic.follow(self._flights.__contains__, self._take_found)
+                await self._topic.follow(self._in_flight.__contains__, self._take_found)
             except KafkaUnavailable as error:
-                log.debug("kafka_unavailable", error=str(error))  # what follows from it is said by each late canary
+                log.debug("kafka_unavailable", error=str(error))  # each late canary logs the consequence
                 await asyncio.sleep(backoff.next_s())
 
-    def _take_found(self, found: Found) -> None:
+    def _take_found(self, found: FoundRecord) -> None:
         self._report(
-            self._flights.found(found.id, partition=found.partition, offset=found.offset, now_s=time.monotonic())
+            self._in_flight.found(found.id, partition=found.partition, offset=found.offset, now_s=time.monotonic())
         )
         self._found.set()
 
@@ -132,7 +132,7 @@ class Canary:
         while True:
             await self._found.wait()
             self._found.clear()
-            while self._flights.uncounted:
+            while self._in_flight.uncounted:
                 try:
                     positions = await self._counter.get()
                 except (CounterStoreError, OSError) as error:
@@ -140,15 +140,17 @@ class Canary:
                     await asyncio.sleep(backoff.next_s())
                 else:
                     backoff.reset()
-                    self._report(self._flights.counted(positions, now_s=time.monotonic()))
+                    self._report(self._in_flight.counted(positions, now_s=time.monotonic()))
                     await asyncio.sleep(_COUNTER_POLL_S)
 
     async def _report_late(self) -> None:
         while True:
-            await asyncio.sleep(min(_LATE_LOOK_S, self._settings.late_s / 4))
-            for late in self._flights.take_late(now_s=time.monotonic()):
+            await asyncio.sleep(min(_LATE_CHECK_S, self._settings.late_s / 4))
+            for late in self._in_flight.take_late(now_s=time.monotonic()):
                 self._metrics.late.labels(late.stage).inc()
-                log.warning("canary_late", id=late.id, stage=late.stage, late_s=self._settings.late_s, said=late.detail)
+                log.warning(
+                    "canary_late", id=late.id, stage=late.stage, late_s=self._settings.late_s, detail=late.detail
+                )
 
     def _report(self, arrivals: list[Arrival]) -> None:
         for arrival in arrivals:

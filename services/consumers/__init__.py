@@ -1,10 +1,10 @@
-"""consumers: the statistics consumers; each is one process of its own that counts what the events say.
+"""consumers: the statistics consumers. Each runs as its own processes and keeps one counter.
 
 Reads: the topic `events`. Writes: counters, their positions and their descriptions in Redis.
-Promise: each record of the topic is looked at exactly once, whoever is killed and however often partitions move, and of
-records with the same fingerprint (key and id, `backbone.events.fingerprint`) one is counted, as far as the window of
-ids reaches: so each event counts once, also after a kafkastore was killed between produce and confirm. A record that is
-no event is counted as such and passed over.
+Promise: processes each record of the topic exactly once, also when members are killed and partitions move. Of several
+records with one fingerprint (`backbone.events.fingerprint`) it counts one, within the window of ids. So each event
+counts once, also when a kafkastore is killed between produce and confirm. Records that are no events are counted as
+invalid and skipped.
 
-Clients choose ids. No code here, least of all code that acts on events, drops an event because of its id alone.
+Clients choose ids. No code here drops an event because of its id alone; this matters most for code that acts on events.
 """

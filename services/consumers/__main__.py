@@ -16,8 +16,8 @@ def main() -> None:
     """Read the consumer's name and the environment, and run until stopped."""
     arguments = sys.argv[1:]
     if len(arguments) != 1 or arguments[0] not in HANDLERS:
-        given = f"there is no consumer {' '.join(arguments)!r}" if arguments else "which consumer?"
-        fail(f"{given}\nusage: python -m services.consumers {{{' | '.join(sorted(HANDLERS))}}}", EXIT_USAGE)
+        error = f"unknown consumer {' '.join(arguments)!r}" if arguments else "the name of a consumer is missing"
+        fail(f"{error}\nusage: python -m services.consumers {{{' | '.join(sorted(HANDLERS))}}}", EXIT_USAGE)
     handler = HANDLERS[arguments[0]]
     settings = load_settings(Settings, os.environ)
     run_until_stopped(partial(run, handler, settings), settings, service=f"consumers.{handler.description.name}")

@@ -1,4 +1,4 @@
-"""What the statistics consumers share: how a batch becomes counts, and what a label may be. Pure."""
+"""The rules that all statistics consumers share: fold a batch into counts, and bound labels. Pure."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable
@@ -7,42 +7,43 @@ from typing import Final, NamedTuple
 from services.backbone.events import FINGERPRINT_BYTES, EncodedEvent, InvalidEvent, fingerprint, split_event
 
 LABEL_MAX_CHARS: Final = 200
-"""Longer texts are cut: visitors choose them, and each may be as long as a request."""
+"""The maximum length of a label. Visitors choose these texts, and each may be as long as a request."""
 
 Counts = defaultdict[str, int]
 
 Count = Callable[[EncodedEvent, Counts, int], None]
-"""Adds what one event is counted as. The third argument is the time it was seen at, ms since 1970. Never raises."""
+"""Adds one event to the counts. The third argument is the time of processing, ms since 1970. Never raises."""
 
 
-Headers = Iterable[tuple[str, bytes]]
+RecordHeaders = Iterable[tuple[str, bytes]]
 
 
 class Folded(NamedTuple):
-    """What a batch adds up to."""
+    """The sums of a batch."""
 
     counts: Counts
     events: int
     invalid: int
-    """Records that are no events: not three fields with one space between."""
+    """Records that are not three fields separated by single spaces."""
     duplicates: int
-    """Events whose fingerprint is one of `known`, or that of an event before them in the batch."""
+    """Events whose fingerprint is in `known`, or equals the fingerprint of an earlier event of the batch."""
     ids: bytes
-    """The fingerprints of the counted events, one after the other. Events without an id have none."""
+    """The fingerprints of the counted events, concatenated. Events without an id have none."""
 
 
 def fold(
-    records: Iterable[tuple[bytes | None, bytes | None, Headers]],
+    records: Iterable[tuple[bytes | None, bytes | None, RecordHeaders]],
     count: Count,
     *,
     seen_at_ms: int,
     known: Collection[bytes] = frozenset(),
 ) -> Folded:
-    """Count the records of a batch, each a key, a value and headers, and each event once.
+    """Count each event of a batch once. A record is its key, value and headers.
 
-    A record that is no event is passed over; what is in its fields is not judged. Two records are one event if their
-    fingerprints are equal (`events.fingerprint`); an event without an id is always counted. `known` are fingerprints of
-    events that were counted before. All counters use this one rule, so their sums agree.
+    A record is an event if it has three fields; the content of the fields is not checked. Other records are skipped.
+    Two records are one event if their fingerprints are equal (`events.fingerprint`). An event without an id is always
+    counted. `known` holds fingerprints of events that were counted before. All counters use this rule, so their sums
+    agree.
     """
     counts: Counts = defaultdict(int)
     seen = set(known)
@@ -66,20 +67,20 @@ def fold(
     return Folded(counts, events, invalid, duplicates, b"".join(ids))
 
 
-def ids_at(ids: bytes, places: Iterable[int]) -> set[bytes]:
-    """Return the fingerprints at these places, from 0, of a fold's `ids`."""
-    return {ids[place * FINGERPRINT_BYTES : (place + 1) * FINGERPRINT_BYTES] for place in places}
+def ids_at(ids: bytes, indexes: Iterable[int]) -> set[bytes]:
+    """Return the fingerprints at these indexes of `Folded.ids`."""
+    return {ids[index * FINGERPRINT_BYTES : (index + 1) * FINGERPRINT_BYTES] for index in indexes}
 
 
 def cut_label(text: str) -> str:
-    """Bound the length of a label; a cut one ends with an ellipsis."""
+    """Return the label with at most `LABEL_MAX_CHARS` characters. A truncated label ends with an ellipsis."""
     return text if len(text) <= LABEL_MAX_CHARS else f"{text[: LABEL_MAX_CHARS - 1]}…"
 
 
 def whole_number(text: bytes | None) -> int | None:
-    """Read a number of milliseconds, which may be negative; None when it is not there or is no such number."""
+    """Return a decimal integer, which may be negative; None if the text is missing or is no such number."""
     digits = text[1:] if text is not None and text.startswith(b"-") else text
-    # int() alone would take "1_0", spaces, and thousands of digits.
+    # int() alone accepts "1_0", spaces, and thousands of digits.
     if text is None or digits is None or not digits.isdigit() or len(digits) > len(str(2**63)):
         return None
     return int(text)

@@ -8,7 +8,7 @@ from services.backbone.metrics import LATENCY_BUCKETS_S
 
 
 class Metrics:
-    """What a statistics consumer counts."""
+    """Metrics by consumer."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.counted = Counter(
@@ -16,43 +16,43 @@ class Metrics:
         )
         self.invalid = Counter(
             "push_consumer_events_invalid",
-            "Records that are no events, by consumer",
+            "Records that are not valid events, by consumer",
             ("consumer",),
             registry=registry,
         )
         self.duplicates = Counter(
             "push_consumer_events_duplicates",
-            "Records dropped because an event with their id was counted before, by consumer",
+            "Records dropped because an event with the same fingerprint was counted before, by consumer",
             ("consumer",),
             registry=registry,
         )
         self.refused_batches = Counter(
             "push_consumer_batches_refused",
-            "Batches not counted because another member had counted past their start, by consumer",
+            "Batches rejected because they do not begin at the stored position, by consumer",
             ("consumer",),
             registry=registry,
         )
         self.missed = Counter(
             "push_consumer_offsets_missed",
-            "Offsets that the topic no longer held when they were to be counted, by consumer",
+            "Offsets that the topic had removed before they were counted, by consumer",
             ("consumer",),
             registry=registry,
         )
         self.given_up = Counter(
             "push_consumer_offsets_given_up",
-            "Offsets that positions were set back by, because the topic was made anew or has lost its end, by consumer",
+            "Offsets by which positions were moved back because the topic was recreated or lost its end, by consumer",
             ("consumer",),
             registry=registry,
         )
         self.partitions = Gauge(
             "push_consumer_partitions",
-            "Partitions that this member holds, by consumer",
+            "Partitions assigned to this member, by consumer",
             ("consumer",),
             registry=registry,
         )
         self.stopped = Gauge(
             "push_consumer_partitions_stopped",
-            "Partitions that this member holds and does not count because their position is invalid, by consumer",
+            "Assigned partitions that are not counted because their stored position is invalid, by consumer",
             ("consumer",),
             registry=registry,
         )
@@ -64,16 +64,16 @@ class Metrics:
         )
         self.batch_seconds = Histogram(
             "push_consumer_batch_seconds",
-            "Time from polling a batch to its counts being written, by consumer",
+            "Time to fold the batches of a poll and write their counts, by consumer",
             ("consumer",),
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
 
     def begin(self, consumer: str, *, partitions: Callable[[], float], stopped: Callable[[], float]) -> None:
-        """Export zeros for this consumer, so that the first of each is seen as an increase.
+        """Export zeros for this consumer, so that Prometheus sees the first event of each counter as an increase.
 
-        `partitions` and `stopped` are called when metrics are read, also while the consumer's loop waits.
+        Each scrape calls `partitions` and `stopped`, also while the consumer's loop waits.
         """
         for counter in (self.counted, self.invalid, self.duplicates, self.refused_batches, self.missed, self.given_up):
             counter.labels(consumer)

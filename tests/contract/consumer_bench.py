@@ -1,4 +1,4 @@
-"""What the tests of the statistics consumers share: a Redis, a topic, events for it, and how far it reaches."""
+"""Fixtures for the tests of the statistics consumers: a Redis, a topic, events, and the extent of the topic."""
 
 import asyncio
 import contextlib
@@ -24,14 +24,14 @@ _QUIET_MS = 1000
 
 
 class Extent(NamedTuple):
-    """How far a topic reaches, by partition."""
+    """The offsets of a topic, by partition."""
 
     begins: dict[int, int]
     ends: dict[int, int]
 
     @property
     def end(self) -> int:
-        """The sum of the ends: it grows by one a record."""
+        """The sum of the end offsets: it grows by one with each record."""
         return sum(self.ends.values())
 
 
@@ -47,7 +47,7 @@ class Bench:
     has_tansu: bool
 
     async def make_topics(self) -> None:
-        """Make the topics that `names` names now, unless they are there."""
+        """Create the topics that `names` contains at the moment, unless they exist."""
         size = self.settings.max_event_bytes
         plans = topic_plans(partitions=PARTITIONS, replication=1, max_event_bytes=size)
         await ensure_topics(self.settings.bootstrap_servers, plans)
@@ -61,12 +61,12 @@ class Bench:
             )
             for event in batch
         ]
-        # Several calls, so that all partitions get some: one call puts all records without a key into one.
+        # Several calls, so that all partitions get records: one call sends records without a key to one partition.
         for part in range(2 * PARTITIONS):
             assert await self.producer.produce(names.EVENTS_TOPIC, records[part :: 2 * PARTITIONS]) == []
 
     async def extent(self, *, at_least: int = 0) -> Extent:
-        """Return how far the topic of events reaches; on Tansu, wait for it to reach `at_least` so far."""
+        """Return the extent of the topic of events. On Tansu, wait until the end is at least `at_least`."""
         client = AIOKafkaConsumer(
             names.EVENTS_TOPIC, bootstrap_servers=self.settings.bootstrap_servers, enable_auto_commit=False
         )
@@ -88,7 +88,7 @@ class Bench:
 async def _read_on(
     client: AIOKafkaConsumer, ends: dict[TopicPartition, int], at_least: int
 ) -> dict[TopicPartition, int]:
-    """Find the ends by reading: what Tansu says is short of all but one record of the last batch."""
+    """Find the end offsets by reading. Tansu's own value includes only one record of the last batch."""
     for partition, end in ends.items():
         client.seek(partition, end)
     async with asyncio.timeout(30):
@@ -133,5 +133,5 @@ def events(types: Sequence[str], *, count: int) -> list[Event]:
 async def eventually(condition: Callable[[], Awaitable[bool]], *, limit_s: float = 60.0) -> None:
     deadline = time.monotonic() + limit_s
     while not await condition():
-        assert time.monotonic() < deadline, "not within the time limit"
+        assert time.monotonic() < deadline, f"the condition did not hold within {limit_s:.0f} s"
         await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Processes of `python -m services.canary`: seen at every stage while all is well, else late at the right one."""
+"""A process of `python -m services.canary` reports each stage, and the right late stage when a service is stopped."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def late(canary: ServiceProcess) -> dict[str, float]:
 def eventually(condition: Callable[[], bool], *, limit_s: float = 30.0) -> None:
     until_s = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < until_s, "it did not come to that in time"
+        assert time.monotonic() < until_s, f"the condition did not hold within {limit_s:.0f} s"
         time.sleep(0.1)
 
 
@@ -62,7 +62,7 @@ def comes_through(canary: ServiceProcess) -> None:
     eventually(lambda: seen(canary, "counted") >= before + 2)
 
 
-def test_a_canary_is_seen_at_every_stage(stack: LocalStack) -> None:
+def test_canary_reaches_every_stage(stack: LocalStack) -> None:
     canary = stack.service("canary")
     eventually(lambda: all(seen(canary, stage) >= 3 for stage in STAGES))
     responded, topic, counted = (
@@ -74,7 +74,7 @@ def test_a_canary_is_seen_at_every_stage(stack: LocalStack) -> None:
         assert abs(value(canary, "push_canary_last_success_timestamp_seconds", stage) - time.time()) < 10
 
 
-def test_canaries_are_events_like_any_other(stack: LocalStack) -> None:
+def test_canaries_are_counted_like_other_events(stack: LocalStack) -> None:
     comes_through(stack.service("canary"))
     where = {name: stack.environment()[name] for name in ("REDIS_URL", "COUNTERS_REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS")}
     command = [sys.executable, "tasks.py", "status", "--json"]
@@ -84,7 +84,7 @@ def test_canaries_are_events_like_any_other(stack: LocalStack) -> None:
     assert status["ledger"]["balanced"]
 
 
-def test_a_stopped_consumer_is_the_stage_counted(stack: LocalStack) -> None:
+def test_canary_is_late_at_counted_when_the_consumer_is_stopped(stack: LocalStack) -> None:
     canary, consumer = stack.service("canary"), stack.service("consumers.event_counter")
     comes_through(canary)
     others = {stage: late(canary)[stage] for stage in ("answered", "topic")}
@@ -95,20 +95,20 @@ def test_a_stopped_consumer_is_the_stage_counted(stack: LocalStack) -> None:
     comes_through(canary)
 
 
-def test_a_stopped_kafkastore_is_the_stage_topic_and_one_line_each(stack: LocalStack) -> None:
+def test_canary_is_late_at_topic_with_one_line_each_when_kafkastore_is_stopped(stack: LocalStack) -> None:
     canary, kafkastore = stack.service("canary"), stack.service("kafkastore")
     comes_through(canary)
     kafkastore.stop()
     eventually(grows(canary, "topic"))
-    said = [line for line in canary.log.read_text().splitlines() if "canary_late" in line]
-    assert len(said) <= sum(late(canary).values())
-    ids = [found[1] for line in said if (found := re.search(r'"id": ?"([0-9a-f-]{36})"', line))]
-    assert len(ids) == len(set(ids)) == len(said), "each is said once, with its id"
+    lines = [line for line in canary.log.read_text().splitlines() if "canary_late" in line]
+    assert len(lines) <= sum(late(canary).values())
+    ids = [found[1] for line in lines if (found := re.search(r'"id": ?"([0-9a-f-]{36})"', line))]
+    assert len(ids) == len(set(ids)) == len(lines), "each late canary has one line, with its id"
     kafkastore.restart()
     comes_through(canary)
 
 
-def test_a_stopped_tracker_is_the_stage_answered_and_nothing_piles_up(stack: LocalStack) -> None:
+def test_canary_is_late_at_the_first_stage_and_stays_ready_when_the_tracker_is_stopped(stack: LocalStack) -> None:
     canary, tracker = stack.service("canary"), stack.service("tracker")
     comes_through(canary)
     tracker.stop()
@@ -116,6 +116,6 @@ def test_a_stopped_tracker_is_the_stage_answered_and_nothing_piles_up(stack: Loc
     found = re.search(r"^push_canary_in_flight_events (\S+)$", canary.metrics(), re.MULTILINE)
     assert found is not None
     assert float(found[1]) <= 3 / 0.3 + 1
-    assert canary.is_ready(), "that the tracker is away is its message, not its fault"
+    assert canary.is_ready(), "a stopped tracker must not make the canary unready"
     tracker.restart()
     comes_through(canary)

@@ -1,4 +1,4 @@
-"""Processes of `python -m services.consumers event_counter`: exact whoever is killed, is frozen, or comes and goes."""
+"""Processes of `python -m services.consumers event_counter` count exactly while members are killed and frozen."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from tests.contract.consumer_bench import Bench, Extent, events, eventually, ope
 
 COUNTER = "event_counter"
 _STILL_S = 30.0
-_TANSU_JOINS_S = 30.0  # it takes 5 s for a join, and as long as a session to notice that a member is gone
+_TANSU_JOINS_S = 30.0  # a join takes 5 s, and noticing a dead member takes a whole session
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ async def bench(redis_server: LocalRedis, kafka_broker: KafkaBroker) -> AsyncIte
 
 
 class Members:
-    """Processes of one consumer's group; never more than the topic has partitions."""
+    """The processes of one consumer's group; never more than the topic has partitions."""
 
     def __init__(self, bench: Bench, logs: Path) -> None:
         self._bench, self._logs = bench, logs
@@ -53,7 +53,7 @@ class Members:
         return member
 
     def end(self, member: ServiceProcess, number: signal.Signals) -> int:
-        """Send the signal and wait; the exit code."""
+        """Send the signal, wait, and return the exit code."""
         self.running.remove(member)
         member.process.send_signal(number)
         return member.process.wait(timeout_s=10)
@@ -62,23 +62,23 @@ class Members:
         return any("partitions_taken" in member.log.read_text() for member in self.running)
 
     async def start_again_on_tansu(self) -> bool:
-        """Kill all and start one, once a test, where nothing moves on Tansu; whether that was done.
+        """Kill all members and start one when the group hangs on Tansu. Return whether it did.
 
-        When members were killed or stopped while they joined, it may leave the join of another unanswered, of any
-        client. If a plain client is not let in either, with all of ours dead, the test is given up. On Apache Kafka
-        nothing of this is ever done.
+        It does so once per test. After a member was killed or stopped during its join, Tansu may never respond to the
+        next join of any client. If a plain client can't join either while all members are dead, the test is an expected
+        failure. On Apache Kafka this method does nothing.
         """
         if self._started_again or not self.on_tansu:
             return False
         self._started_again = True
         for member in list(self.running):
             await asyncio.to_thread(self.end, member, signal.SIGKILL)
-        if not await self._lets_a_plain_client_in():
-            pytest.xfail(f"Tansu has let nobody into the group for {_TANSU_JOINS_S:.0f} s, whoever asks")
+        if not await self._plain_client_can_join():
+            pytest.xfail(f"no client could join the group on Tansu within {_TANSU_JOINS_S:.0f} s")
         self.start()
         return True
 
-    async def _lets_a_plain_client_in(self) -> bool:
+    async def _plain_client_can_join(self) -> bool:
         client = AIOKafkaConsumer(
             names.EVENTS_TOPIC,
             bootstrap_servers=self._bench.settings.bootstrap_servers,
@@ -94,11 +94,11 @@ class Members:
         return bool(done)
 
     async def counted(self) -> dict[ServiceProcess, float]:
-        """Return how many events each has counted since it was started, as its metrics say."""
+        """Return how many events each member has counted since its start, from its metrics."""
         return {member: await asyncio.to_thread(_counted, member) for member in self.running}
 
     def state(self) -> str:
-        """Tell what each runs at, for a failure's message."""
+        """Return the readiness and the last log lines of each member, for a failure message."""
         return "\n".join(
             f"{member.label}: {_readiness(member)}\n{member.process.log_tail()}" for member in self.running
         )
@@ -111,7 +111,7 @@ def _counted(member: ServiceProcess) -> float:
     try:
         metrics = member.metrics()
     except (OSError, HTTPException):
-        return 0.0  # it does not listen yet
+        return 0.0  # the internal port is not open yet
     found = re.search(r"^push_consumer_events_counted_total\{.*\} (\S+)$", metrics, re.MULTILINE)
     return float(found[1]) if found else 0.0
 
@@ -132,13 +132,13 @@ def members(bench: Bench, tmp_path: Path) -> Iterator[Members]:
 
 
 class Ledger:
-    """What was sent to the topic, against what the counter says of it.
+    """Compares the events sent to the topic with the counter.
 
-    The topic is the real one, which other tests write to as well: types of its own say which events are of a test.
+    Other tests write to the same topic. Types with a random prefix identify the events of this test.
     """
 
     def __init__(self, bench: Bench, members: Members, before: Extent, begins: Mapping[int, int]) -> None:
-        """Open them with the topic as it is before anything is sent; positions begin at `begins`."""
+        """Start with the extent of the topic before the first event. Positions begin at `begins`."""
         self._bench, self._members, self._before, self._begins = bench, members, before, begins
         self._token = uuid.uuid4().hex[:8]
         self._sent: Counter[str] = Counter()
@@ -149,12 +149,12 @@ class Ledger:
         self._sent.update(event.type for event in batch)
 
     async def wait_until_counted(self) -> None:
-        """Return when the positions are at the end of the topic, and the books balance there."""
+        """Wait until the positions are at the end of the topic, and check that the ledger balances."""
         end = self._before.end + self._sent.total()
         extent = await self._bench.extent(at_least=end)
-        assert extent.end == end, "what was sent is not what is in the topic"
+        assert extent.end == end, "the topic does not contain exactly the sent events"
 
-        # However long it takes (a broker may be slow with what lies far back), but never standing still.
+        # No limit for the total time, because a broker may read old records slowly. But the positions must keep moving.
         positions, moved_s = dict[int, int](), time.monotonic()
         while positions != extent.ends:
             before, positions = positions, await self._bench.store.positions(COUNTER)
@@ -172,11 +172,11 @@ class Ledger:
         counts = await self._bench.store.counts(COUNTER)
         assert {label: count for label, count in counts.items() if label.startswith(self._token)} == self._sent
 
-    async def on_stored(self) -> None:
-        """Wait until counted, and on until no member can have anything in hand that it could count twice.
+    async def wait_until_idle(self) -> None:
+        """Wait until all is counted and no member holds a batch that it could count twice.
 
-        A member writes what it has in hand before it polls again. So each must count events that were sent when all
-        others had been counted.
+        A member writes its batch before it polls again. So wait until each member has counted events that were sent
+        after all others were counted.
         """
         await self.wait_until_counted()
         before = await self._members.counted()
@@ -200,7 +200,7 @@ async def some_have_partitions(members: Members) -> None:
 
 
 async def churn(members: Members, chance: random.Random, *, moves: int) -> list[str]:
-    """Kill, stop, and start members at random moments, mostly while they count; at the end at least one runs."""
+    """Kill, stop and start members at random moments, mostly while they count. At the end at least one runs."""
     history = []
     for _ in range(moves):
         if chance.random() < 0.8:
@@ -219,8 +219,8 @@ async def churn(members: Members, chance: random.Random, *, moves: int) -> list[
     return history
 
 
-# Before those that kill: what they may do to a group on Tansu, it keeps.
-async def test_process_is_ready_when_it_counts_and_stops_at_once_with_0(bench: Bench, members: Members) -> None:
+# First in this file: a kill may damage a group on Tansu for all later tests.
+async def test_process_is_ready_while_it_counts_and_exits_with_0_on_sigterm(bench: Bench, members: Members) -> None:
     before = await begin_at_the_end(bench)
     ledger = Ledger(bench, members, before, before.ends)
     member = members.start()
@@ -245,7 +245,7 @@ async def test_process_is_ready_when_it_counts_and_stops_at_once_with_0(bench: B
     ids=str,
 )
 @pytest.mark.timeout(240)
-async def test_sums_are_exact_when_members_are_killed_and_come_and_go(
+async def test_sums_are_exact_while_members_are_killed_stopped_and_started(
     seed_and_moves: tuple[int, int], bench: Bench, members: Members
 ) -> None:
     seed, moves = seed_and_moves
@@ -257,18 +257,20 @@ async def test_sums_are_exact_when_members_are_killed_and_come_and_go(
     churning = asyncio.create_task(churn(members, chance, moves=moves))
     while not churning.done():
         await ledger.send(chance.randint(1, 400))
-        await asyncio.sleep(0.3)  # there is always something to count, and never more than Tansu gives in time
+        await asyncio.sleep(0.3)  # there is always a batch to count, and Tansu keeps up
     history = await churning
 
-    await ledger.on_stored()
-    # -15: told to stop before Python had begun to run it.
+    await ledger.wait_until_idle()
+    # -15: SIGTERM arrived before Python had installed its handler.
     assert {move for move in history if move.startswith("stop")} <= {"stop -> 0", "stop -> -15"}, history
     assert '"level": "error"' not in members.logged()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-async def test_member_that_was_frozen_past_its_session_counts_nothing_twice(bench: Bench, members: Members) -> None:
+async def test_member_counts_nothing_twice_after_a_freeze_longer_than_its_session(
+    bench: Bench, members: Members
+) -> None:
     before = await begin_at_the_end(bench)
     ledger = Ledger(bench, members, before, before.ends)
     frozen = members.start()
@@ -281,14 +283,14 @@ async def test_member_that_was_frozen_past_its_session_counts_nothing_twice(benc
     frozen.process.send_signal(signal.SIGSTOP)
     members.start()
     await ledger.send(3000)
-    await ledger.wait_until_counted()  # by the other one
+    await ledger.wait_until_counted()  # by the other member
     frozen.process.send_signal(signal.SIGCONT)
     await ledger.send(3000)
-    await ledger.on_stored()
+    await ledger.wait_until_idle()
 
 
 async def begin_at_the_end(bench: Bench) -> Extent:
-    """Begin where the topic ends now: other tests have written to it too."""
+    """Set the positions to the current end of the topic, because other tests have written to it."""
     extent = await bench.extent()
     for partition, end in extent.ends.items():
         await bench.store.begin(COUNTER, partition, at=end)

@@ -1,4 +1,4 @@
-"""The statistics consumers inside this process, on a real Redis and a real broker: exact whatever fails."""
+"""The statistics consumers inside the test process count exactly while dependencies fail. Redis and Kafka are real."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ from tests.contract.consumer_bench import PARTITIONS, Bench, events, eventually,
 async def bench(
     redis_server: LocalRedis, kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Bench]:
-    """A bench with a topic and groups that no other test knows."""
+    """A bench with a topic and groups that no other test uses."""
     token = uuid.uuid4().hex[:8]
     monkeypatch.setattr(names, "EVENTS_TOPIC", f"events-{token}")
     monkeypatch.setattr(names, "consumer_group", lambda consumer: f"{consumer}-{token}")
@@ -103,12 +103,12 @@ async def test_sums_of_all_counters_equal_the_events_in_the_topic(bench: Bench) 
         assert abs(progress.last_received_ms - time.time() * 1000) < 60_000
 
 
-async def test_what_another_member_has_counted_is_not_counted_again(bench: Bench) -> None:
+async def test_batch_is_not_counted_again_when_another_member_has_counted_it(bench: Bench) -> None:
     registry = CollectorRegistry()
     async with counting(bench, registry=registry):
         await bench.produce(events(["a"], count=300))
         await eventually(seen(bench, at_least=300))
-        # Ahead of the consumer, unheard by it: as after a rebalance that it has not noticed yet.
+        # Move the positions without the consumer, as another member does after a rebalance that it has not noticed yet.
         positions = await bench.store.positions("event_counter")
         moved = [
             await bench.store.move_position("event_counter", p, expected=at, to=at + 10) for p, at in positions.items()
@@ -120,7 +120,7 @@ async def test_what_another_member_has_counted_is_not_counted_again(bench: Bench
     assert registry.get_sample_value("push_consumer_batches_refused_total", {"consumer": "event_counter"})
 
 
-async def test_counters_that_redis_forgot_are_counted_again_from_the_topic(bench: Bench) -> None:
+async def test_counter_is_rebuilt_from_the_topic_when_redis_loses_its_data(bench: Bench) -> None:
     async with counting(bench):
         await bench.produce(events(["a", "b"], count=600))
         await eventually(seen(bench, at_least=600))
@@ -137,7 +137,7 @@ def passed(bench: Bench, count: int, name: str = "event_counter") -> Callable[[]
     return condition
 
 
-async def test_copies_are_dropped_in_a_batch_across_batches_partitions_a_restart_and_a_rebalance(bench: Bench) -> None:
+async def test_duplicates_are_dropped_across_batches_partitions_restart_and_rebalance(bench: Bench) -> None:
     chance = random.Random(3)
     first, second, third = (events(types, count=300) for types in (["a"], ["b"], ["c"]))
 
@@ -156,7 +156,7 @@ async def test_copies_are_dropped_in_a_batch_across_batches_partitions_a_restart
     async with counting(bench, registry=registries[0]) as one:
         await eventually(passed(bench, 1800))
         async with counting(bench, registry=registries[1]) as other:
-            # The partitions are shared now, so that the copies of what one counts come to the other as well.
+            # Both members own partitions now, so each receives duplicates of events that the other counts.
             await eventually(lambda: each_has_a_share(one, other))
             for _ in range(3):
                 await produce_shuffled(first, second, third, third)
@@ -176,7 +176,7 @@ async def each_has_a_share(*members: StatisticsConsumer) -> bool:
     return all(shares) and sum(map(len, shares)) == PARTITIONS
 
 
-async def test_ids_are_known_by_the_header_or_by_meta_and_events_without_one_always_count(bench: Bench) -> None:
+async def test_id_is_read_from_header_or_meta_and_event_without_one_always_counts(bench: Bench) -> None:
     (event,) = events(["a"], count=1)
     with_meta = Record(encode_event(event), b"device")
     with_header = Record(b"b ts=1 -", b"device", ((names.HEADER_EVENT_ID, event.id.encode()),))
@@ -190,7 +190,7 @@ async def test_ids_are_known_by_the_header_or_by_meta_and_events_without_one_alw
     assert (await bench.store.progress("event_counter")).duplicates == 2
 
 
-async def test_claimed_ids_take_nothing_from_the_events_of_other_senders(bench: Bench) -> None:
+async def test_claimed_ids_do_not_suppress_events_of_other_senders(bench: Bench) -> None:
     batch = events(["order"], count=300)
     claims = [
         Record(encode_event(replace(event, type="claim")), b"stranger", ((names.HEADER_EVENT_ID, event.id.encode()),))
@@ -206,7 +206,7 @@ async def test_claimed_ids_take_nothing_from_the_events_of_other_senders(bench: 
     assert (await bench.store.progress("event_counter")).duplicates == 300
 
 
-async def test_all_counters_drop_the_same_copies(bench: Bench) -> None:
+async def test_all_counters_drop_the_same_duplicates(bench: Bench) -> None:
     batch = events(["open", "offr"], count=300)
     await bench.produce([*batch, *batch])
     async with contextlib.AsyncExitStack() as stack:
@@ -222,7 +222,7 @@ async def test_all_counters_drop_the_same_copies(bench: Bench) -> None:
     assert {series: histogram.values for series, histogram in histograms(timing).items()} == {"klag": 300, "tsavg": 300}
 
 
-async def test_redis_that_forgot_ids_with_counts_counts_each_id_once_again(bench: Bench) -> None:
+async def test_each_id_counts_once_more_when_redis_loses_its_data(bench: Bench) -> None:
     batch = events(["a", "b"], count=300)
     async with counting(bench):
         await bench.produce([*batch, *batch])
@@ -237,7 +237,7 @@ _WINDOW = IdWindow()
 
 
 class UnreliableStore(CounterStore):
-    """Loses the question, or the answer to it, of every third write."""
+    """Loses the request or the response of a third of the writes."""
 
     def __init__(self, redis: Redis, chance: random.Random) -> None:
         super().__init__(redis)
@@ -246,16 +246,16 @@ class UnreliableStore(CounterStore):
     async def apply(
         self, counter: str, updates: Sequence[Update], *, max_labels: int, window: IdWindow = _WINDOW
     ) -> ApplyResult:
-        fate = self._chance.choice(["question lost", "answer lost", "fine", "fine", "fine", "fine"])
-        if fate == "question lost":
+        fate = self._chance.choice(["request lost", "response lost", "fine", "fine", "fine", "fine"])
+        if fate == "request lost":
             raise RedisConnectionError(fate)
         outcome = await super().apply(counter, updates, max_labels=max_labels, window=window)
-        if fate == "answer lost":
+        if fate == "response lost":
             raise RedisConnectionError(fate)
         return outcome
 
 
-async def test_writes_whose_question_or_answer_is_lost_change_no_sum(bench: Bench) -> None:
+async def test_sums_are_exact_when_requests_or_responses_of_writes_are_lost(bench: Bench) -> None:
     store = UnreliableStore(bench.redis, random.Random(7))
     async with counting(bench, store=store):
         for _ in range(5):
@@ -266,7 +266,7 @@ async def test_writes_whose_question_or_answer_is_lost_change_no_sum(bench: Benc
     assert sum((await bench.store.positions("event_counter")).values()) == 3500
 
 
-async def test_redis_that_stays_away_ends_the_process_to_be_restarted(bench: Bench) -> None:
+async def test_consumer_raises_when_redis_stays_down_longer_than_give_up_s(bench: Bench) -> None:
     unreachable = Redis.from_url("redis://127.0.0.1:1/0", decode_responses=True)
     impatient = bench.settings.model_copy(update={"give_up_s": 0.3})
     consumer = StatisticsConsumer(
@@ -277,9 +277,9 @@ async def test_redis_that_stays_away_ends_the_process_to_be_restarted(bench: Ben
     await unreachable.aclose()
 
 
-async def test_position_after_the_end_of_a_topic_made_anew_begins_at_its_beginning(bench: Bench) -> None:
+async def test_position_past_the_end_is_reset_to_the_first_offset(bench: Bench) -> None:
     if bench.has_tansu:
-        pytest.skip("Tansu answers a fetch after the end with nothing, where Kafka says that it is out of range")
+        pytest.skip("Tansu returns no records for a fetch past the end; Kafka returns OFFSET_OUT_OF_RANGE")
     await bench.produce(events(["a"], count=300))
     for partition in range(PARTITIONS):
         await bench.store.begin("event_counter", partition, at=1_000_000)
@@ -289,7 +289,7 @@ async def test_position_after_the_end_of_a_topic_made_anew_begins_at_its_beginni
     assert (await bench.store.progress("event_counter")).missed == 0
 
 
-async def test_offsets_that_retention_removed_are_missed_and_said(bench: Bench) -> None:
+async def test_offsets_removed_by_retention_are_counted_as_missed(bench: Bench) -> None:
     if bench.has_tansu:
         pytest.skip("Tansu deletes no records")
     await bench.produce(events(["a"], count=300))
@@ -310,7 +310,7 @@ async def test_offsets_that_retention_removed_are_missed_and_said(bench: Bench) 
     assert missed == 20 * PARTITIONS
 
 
-async def test_lag_and_committed_positions_are_there_for_tools(bench: Bench) -> None:
+async def test_lag_is_exported_and_positions_are_committed_for_lag_tools(bench: Bench) -> None:
     registry = CollectorRegistry()
     await bench.produce(events(["a"], count=300))
 

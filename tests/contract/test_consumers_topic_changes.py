@@ -1,4 +1,4 @@
-"""The statistics consumers while their topic is deleted, made anew or extended, and with positions that are none."""
+"""The statistics consumers while their topic is deleted, recreated or extended, and with invalid positions."""
 
 import asyncio
 import contextlib
@@ -29,9 +29,9 @@ METADATA_AGE_S = 2.0
 async def bench(
     redis_server: LocalRedis, kafka_broker: KafkaBroker, unique_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Bench]:
-    """A bench with a topic and groups that no other test knows."""
+    """A bench with a topic and groups that no other test uses."""
     if kafka_broker.kind == "tansu":
-        pytest.skip("Tansu does not delete topics as Apache Kafka does")
+        pytest.skip("Tansu deletes topics differently from Apache Kafka")
     monkeypatch.setattr(names, "EVENTS_TOPIC", unique_name[-60:])
     monkeypatch.setattr(names, "consumer_group", lambda consumer: f"{consumer}-{unique_name}")
     for module in ("consumer", "producer"):
@@ -42,7 +42,7 @@ async def bench(
 
 
 class Member:
-    """A consumer that runs, and what it exports."""
+    """A running consumer and its metrics."""
 
     def __init__(self, bench: Bench) -> None:
         self.registry = CollectorRegistry()
@@ -90,13 +90,13 @@ async def make_topic(bench: Bench, partitions: int) -> None:
     async def made() -> bool:
         async with admin_of(bench) as admin:
             response = await admin.create_topics([NewTopic(names.EVENTS_TOPIC, partitions, 1)])
-        return bool(response.topic_errors[0][1] == 0)  # refused until the former one is gone
+        return bool(response.topic_errors[0][1] == 0)  # rejected until the old topic is deleted
 
     await eventually(made)
 
 
 async def produce_as_kafkastore_does(bench: Bench, batch: Sequence[Event]) -> None:
-    """Produce until all is confirmed; what is written twice by that is dropped as duplicates."""
+    """Produce until all records are confirmed. The consumers drop the duplicates that retries cause."""
     while True:
         try:
             return await bench.produce(batch)
@@ -112,7 +112,7 @@ def counted(bench: Bench, wanted: Mapping[str, int]) -> Callable[[], Awaitable[b
 
 
 async def balanced(bench: Bench) -> Progress:
-    """Return the progress after the ledger equation was found to hold."""
+    """Check the ledger equation and return the progress."""
     progress = await bench.store.progress(COUNTER)
     positions = await bench.store.positions(COUNTER)
     left = sum(positions.values()) + progress.given_up
@@ -121,7 +121,7 @@ async def balanced(bench: Bench) -> Progress:
 
 
 @pytest.mark.parametrize("partitions", [PARTITIONS, 1, PARTITIONS + 2], ids=["same number", "fewer", "more"])
-async def test_topic_made_anew_while_members_run_is_counted_from_its_first_offset(
+async def test_topic_recreated_while_members_run_is_counted_from_its_first_offset(
     bench: Bench, partitions: int
 ) -> None:
     await bench.produce(events(["old"], count=300))
@@ -129,7 +129,7 @@ async def test_topic_made_anew_while_members_run_is_counted_from_its_first_offse
         await eventually(counted(bench, {"old": 300}))
         await delete_topic(bench)
         await make_topic(bench, partitions)
-        # More than before: the old positions are inside the new topic, and nothing is out of range.
+        # More records than before: the old positions are inside the new topic, so no offset is out of range.
         await produce_as_kafkastore_does(bench, events(["new"], count=1200))
         await eventually(counted(bench, {"old": 300, "new": 1200}), limit_s=METADATA_AGE_S + 15)
         await eventually(lambda: holds(member, partitions))
@@ -147,7 +147,7 @@ async def holds(member: Member, partitions: int) -> bool:
     )
 
 
-async def test_topic_made_anew_while_nobody_runs_is_counted_from_its_first_offset(bench: Bench) -> None:
+async def test_topic_recreated_while_no_member_runs_is_counted_from_its_first_offset(bench: Bench) -> None:
     await bench.produce(events(["old"], count=300))
     async with counting(bench):
         await eventually(counted(bench, {"old": 300}))
@@ -159,7 +159,7 @@ async def test_topic_made_anew_while_nobody_runs_is_counted_from_its_first_offse
     assert (await balanced(bench)).given_up == 300
 
 
-async def test_member_without_partitions_is_not_ready_and_has_them_soon_after_the_topic_is_made_anew(
+async def test_member_is_not_ready_without_a_topic_and_gets_partitions_when_it_is_recreated(
     bench: Bench,
 ) -> None:
     await bench.produce(events(["old"], count=30))
@@ -188,7 +188,7 @@ async def without_topic(member: Member) -> bool:
         return "there is no topic" in str(error)
 
 
-async def test_added_partitions_are_counted_within_the_age_of_the_metadata(bench: Bench) -> None:
+async def test_added_partitions_are_counted_within_the_metadata_age(bench: Bench) -> None:
     async with counting(bench) as member:
         await eventually(lambda: holds(member, PARTITIONS))
         async with admin_of(bench) as admin:
@@ -201,7 +201,7 @@ async def test_added_partitions_are_counted_within_the_age_of_the_metadata(bench
     await balanced(bench)
 
 
-async def test_spare_member_is_ready_and_says_that_it_is_spare(bench: Bench) -> None:
+async def test_spare_member_is_ready_and_reports_that_it_is_spare(bench: Bench) -> None:
     async with contextlib.AsyncExitStack() as stack:
         members = [await stack.enter_async_context(counting(bench)) for _ in range(PARTITIONS + 1)]
         spare = f"spare: {PARTITIONS + 1} members share the topic's {PARTITIONS} partitions"
@@ -215,7 +215,7 @@ async def test_spare_member_is_ready_and_says_that_it_is_spare(bench: Bench) -> 
 
 
 @pytest.mark.parametrize("value", ["x", "", "-5", "1.5", "007", "1_0", str(2**63), "9" * 30])
-async def test_position_that_is_no_number_stops_its_partition_alone(bench: Bench, value: str) -> None:
+async def test_invalid_position_stops_only_its_partition(bench: Bench, value: str) -> None:
     key = names.positions_key(COUNTER)
     batch = events(["a"], count=300)
     await bench.redis.hset(key, "1", value)
@@ -228,7 +228,7 @@ async def test_position_that_is_no_number_stops_its_partition_alone(bench: Bench
         assert member.metric("partitions_stopped") == 1
         readiness = await member.readiness()
         assert f'not ready: {key}: partition 1 has the invalid position "{value[:40]}".' in readiness
-        # Others go on for as long as it stands, and it goes on when it is mended.
+        # The other partitions continue meanwhile. The stopped one continues after the repair.
         await bench.produce(events(["b"], count=300))
         grown = (await bench.extent()).ends[1]
         await eventually(counted(bench, {"a": 300 - stopped, "b": 300 - (grown - stopped)}))
@@ -239,7 +239,7 @@ async def test_position_that_is_no_number_stops_its_partition_alone(bench: Bench
     assert (await balanced(bench)).duplicates == 0
 
 
-async def test_field_of_no_partition_among_the_positions_stops_nothing(bench: Bench) -> None:
+async def test_unknown_field_among_the_positions_is_ignored(bench: Bench) -> None:
     await bench.redis.hset(names.positions_key(COUNTER), "comment", "counted since May")
     async with counting(bench) as member:
         await bench.produce(events(["a"], count=30))

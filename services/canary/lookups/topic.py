@@ -1,4 +1,4 @@
-"""TopicWatch: reads the live end of the topic of events, over outages, without leaving a trace."""
+"""TopicWatch: reads the end of the topic of events, without a consumer group and without commits."""
 
 import time
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from services.backbone.settings import KafkaSettings
 
 _POLL_S = 0.5
 _SKEW_S = 60.0
-"""How far a tracker's clock, which stamps the records, may be from this one's: so much more of the past is read."""
+"""Tolerated clock difference between a tracker, which sets the records' timestamps, and this process."""
 
 
-class Found(NamedTuple):
-    """A record whose id was looked for."""
+class FoundRecord(NamedTuple):
+    """The position of a record with a wanted id."""
 
     id: str
     partition: int
@@ -22,23 +22,24 @@ class Found(NamedTuple):
 
 
 class TopicWatch:
-    """Finds the records of certain ids in the topic as they come."""
+    """Finds the records with wanted ids as they arrive in the topic."""
 
     def __init__(self, settings: KafkaSettings, *, back_s: float) -> None:
-        """Each reading begins `back_s` ago at the earliest: what is older is no longer looked for."""
+        """Skip records older than `back_s` plus the tolerated clock difference: their canaries are late already."""
         self._settings = settings
         self._back_s = back_s
         self._next: dict[int, int] = {}
         self._topic_id: str | None = None
         self.failure = "not connected yet"
-        """Why the topic can't be read; empty while it can."""
+        """The error that keeps the topic from being read; empty while it is read."""
         self.stopping = False
-        """Ends the reading. Set it before cancelling: the Kafka client can swallow a cancellation."""
+        """Ends `follow`. Set it before a cancellation: the Kafka client can swallow one."""
 
-    async def follow(self, is_wanted: Callable[[str], bool], report: Callable[[Found], None]) -> None:
-        """Read until `stopping`, and tell each wanted record as it comes.
+    async def follow(self, is_wanted: Callable[[str], bool], report: Callable[[FoundRecord], None]) -> None:
+        """Read until `stopping` and call `report` for each wanted record.
 
-        Raises KafkaUnavailable. The next call goes on where this one ended, and passes over what is too old by then.
+        Raises KafkaUnavailable. The next call continues at the offset where this one ended, and skips records that are
+        too old by then.
         """
         try:
             async with TopicReader(self._settings, names.EVENTS_TOPIC) as reader:
@@ -64,15 +65,15 @@ class TopicWatch:
         try:
             return await reader.poll(wait_s=_POLL_S)
         except OffsetGone:
-            # Retention was faster, or the topic was made anew: on from where it ends now.
+            # Retention removed these offsets, or the topic was recreated. Continue at its current end.
             reader.seek(await reader.end_offsets())
             return {}
 
 
-def _wanted(partition: int, batch: RecordBatch, is_wanted: Callable[[str], bool]) -> list[Found]:
-    # The first header of that name, as whoever counts the event reads it.
+def _wanted(partition: int, batch: RecordBatch, is_wanted: Callable[[str], bool]) -> list[FoundRecord]:
+    # The counters take the first header with this name, too.
     ids = ((record.offset, _id(record.headers)) for record in batch.records)
-    return [Found(event_id, partition, offset) for offset, event_id in ids if is_wanted(event_id)]
+    return [FoundRecord(event_id, partition, offset) for offset, event_id in ids if is_wanted(event_id)]
 
 
 def _id(headers: tuple[tuple[str, bytes], ...]) -> str:

@@ -1,4 +1,4 @@
-"""TrackerDoor: the tracker as a visitor meets it."""
+"""TrackerClient: sends events to the tracker as a visitor's browser does."""
 
 from types import TracebackType
 from typing import Self
@@ -8,33 +8,31 @@ import httpx
 _TYPE = "canary"
 
 
-class NoResponse(Exception):  # noqa: N818 - what happened, in two words
-    """The tracker did not answer 2xx. The event may be stored all the same."""
+class NotAccepted(Exception):
+    """The tracker did not respond 2xx. The event may be stored nevertheless."""
 
 
-class TrackerDoor:
-    """Sends events by GET, each on a connection of its own, as a visitor's would be. An async context manager."""
+class TrackerClient:
+    """Sends events by GET, each on a new connection, as a visitor does. An async context manager."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        """Each request may take `timeout_s` in all."""
+        """Limit each step of a request (connect, write, read) to `timeout_s`."""
         self._url = url
-        # What the environment says of proxies and certificates is not asked: a setting says where the tracker is.
+        # trust_env: the setting decides where the tracker is, not a proxy variable of the environment.
         limits = httpx.Limits(max_connections=1, max_keepalive_connections=0)
         self._client = httpx.AsyncClient(timeout=timeout_s, limits=limits, trust_env=False)
 
     async def __aenter__(self) -> Self:
-        """Return the door; nothing is opened yet."""
         await self._client.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close what is open."""
         await self._client.__aexit__(kind, error, trace)
 
     async def send(self, canary: str, device: str) -> None:
-        """Send one event with this id. Raises NotAnswered, which says what came instead of a 2xx."""
+        """Send one event with the id `canary`. Raises NotAccepted with the status or the error, if it is no 2xx."""
         try:
             response = await self._client.get(
                 f"{self._url}/{_TYPE}",
@@ -42,6 +40,6 @@ class TrackerDoor:
                 headers={"Idempotency-Key": canary, "User-Agent": "push-canary"},
             )
         except httpx.HTTPError as error:
-            raise NoResponse(f"{type(error).__name__}: {error}") from error
+            raise NotAccepted(f"{type(error).__name__}: {error}") from error
         if not response.is_success:
-            raise NoResponse(f"status {response.status_code}")
+            raise NotAccepted(f"status {response.status_code}")

@@ -1,4 +1,4 @@
-"""The consumers by name: what each says of itself, and how it counts one event."""
+"""The statistics consumers by name: the description of each, and the function that counts one event."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +10,7 @@ from services.consumers.handlers import event_counter, metadata_counter, search_
 
 @dataclass(frozen=True)
 class Handler:
-    """One statistics consumer."""
+    """The description and the counting function of one statistics consumer."""
 
     description: Description
     count: Count

@@ -1,4 +1,4 @@
-"""event_counter: how often each type of event came."""
+"""event_counter: counts events by type."""
 
 import re
 from functools import lru_cache
@@ -12,14 +12,14 @@ DESCRIPTION: Final = Description(
     name="event_counter",
     description="Events by type, and by action where an event has one",
     column_title="Event type",
-    legend={"type[action]": "an event of that type whose parameter `action` says what was done"},
+    legend={"type[action]": "an event of that type with the parameter `action`"},
 )
 
-# The parameter `action` stands in the params as it is, or with an escape in its name.
+# Matches params that may contain `action`, also with escapes in its name. Only these are parsed: parsing is slower.
 _MAY_HAVE_ACTION: Final = re.compile(rb"(?:^|&)(?:action=|[^=&]{0,24}%[^=&]{0,24}=)")
 
 
-def count(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:  # noqa: ARG001 - the shape of all handlers
+def count(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:  # noqa: ARG001 - the signature of all handlers
     """Count one event under `type`, or `type[action]`."""
     name = _short_type(event.type) if len(event.type) <= LABEL_MAX_CHARS else cut_label(decode_type(event.type))
     if _MAY_HAVE_ACTION.search(event.params):
@@ -29,7 +29,7 @@ def count(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:  # noqa
     counts[name] += 1
 
 
-# Types are few and come over and over; long ones stay out, so that the cache is small whatever visitors send.
+# Types are few and repeat. Long types bypass the cache, so that visitors can't fill it with large strings.
 @lru_cache(maxsize=4096)
 def _short_type(field: bytes) -> str:
     return cut_label(decode_type(field))

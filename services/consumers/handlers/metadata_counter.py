@@ -1,4 +1,4 @@
-"""metadata_counter: where events came from and through which tracker."""
+"""metadata_counter: counts events by tracker pod, client address and country."""
 
 from functools import lru_cache
 from typing import Final
@@ -20,15 +20,15 @@ DESCRIPTION: Final = Description(
     name="metadata_counter",
     description="Events by tracker pod, client address and country",
     column_title="Origin",
-    legend={"(p)": "tracker pod", "(c)": "client address, as far as IP_MODE keeps it", "(l)": "location: country"},
+    legend={"(p)": "tracker pod", "(c)": "client address, as stored under IP_MODE", "(l)": "location: country"},
 )
 
 NONE: Final = "none"
-"""The label of what an event does not have."""
+"""The label for a missing value."""
 
 
-def count(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:  # noqa: ARG001 - the shape of all handlers
-    """Count one event three times: once a pod, once a client address, once a country."""
+def count(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:  # noqa: ARG001 - the signature of all handlers
+    """Count one event three times: once by pod, once by client address, once by country."""
     meta = event.meta
     counts[_label("(p)", meta_value(meta, META_POD))] += 1
     counts[_label("(c)", meta_value(meta, META_ADDRESS))] += 1
@@ -41,7 +41,7 @@ def _label(mark: str, value: bytes | None) -> str:
     return cut_label(f"{mark} {meta_text(value)}")
 
 
-# Pods and countries are few and visitors come back; long values stay out, so that the cache is small whatever comes.
+# Pods and countries are few, and visitors return. Long values bypass the cache, so that it stays small.
 @lru_cache(maxsize=65536)
 def _short_label(mark: str, value: bytes | None) -> str:
     text = meta_text(value) if value else ""

@@ -1,4 +1,4 @@
-"""search_counter: what people write when they begin an offer or a search."""
+"""search_counter: counts the texts of previewed offers."""
 
 from typing import Final
 
@@ -10,12 +10,12 @@ DESCRIPTION: Final = Description(
     name="search_counter",
     description="Texts of offers that were previewed",
     column_title="Text",
-    legend={"text": "the parameter `text` of an `offr` event with action=preview, as it was typed"},
+    legend={"text": "the parameter `text` of an `offr` event with action=preview, unchanged"},
 )
 
 
-def count(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:  # noqa: ARG001 - the shape of all handlers
-    """Count the text of a preview; anything else, and a blank text, is not counted."""
+def count(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:  # noqa: ARG001 - the signature of all handlers
+    """Count the text of a preview. Skip blank texts and all other events."""
     if event.type != b"offr":
         return
     params = event.params.decode("ascii", "replace")

@@ -1,4 +1,4 @@
-"""timing_stats: how long events take to get here."""
+"""timing_stats: measures how long events take to arrive here."""
 
 from typing import Final
 
@@ -14,15 +14,15 @@ DESCRIPTION: Final = Description(
     legend={
         "tsavg": "average ms from receipt at the tracker to this consumer",
         "klag": "average ms from receipt at the tracker to enrichment: the time in Redis",
-        "p50, p95, p99": "ms that so many percent of the events do not exceed",
-        TOTAL_LABEL: "events that this consumer has seen",
+        "p50, p95, p99": "ms that 50, 95 and 99 percent of the events do not exceed",
+        TOTAL_LABEL: "events that this consumer has counted",
     },
     kind="histograms",
 )
 
 
 def count(event: EncodedEvent, counts: Counts, seen_at_ms: int) -> None:
-    """Count one event, and put its two times into their histograms."""
+    """Count one event, and add its two durations to their histograms."""
     received_at_ms = whole_number(meta_value(event.meta, META_RECEIVED_AT))
     observe(counts, "tsavg", None if received_at_ms is None else seen_at_ms - received_at_ms)
     observe(counts, "klag", whole_number(meta_value(event.meta, META_QUEUE_DELAY)))

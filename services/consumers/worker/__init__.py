@@ -1,4 +1,4 @@
-"""The worker of a statistics consumer: `process` runs it, `consumer` counts."""
+"""The worker of a statistics consumer: `process` starts and stops it, `consumer` counts."""
 
 from services.consumers.worker.consumer import StatisticsConsumer
 from services.consumers.worker.process import run

@@ -1,8 +1,8 @@
-"""StatisticsConsumer: poll, fold, write counts and positions in one step, again.
+"""StatisticsConsumer: polls the topic, folds each batch, and writes counts and positions with one script.
 
-Where each partition goes on, and which ids were counted, stands in Redis beside the counts, nowhere else: this process
-keeps nothing that a kill could lose or a rebalance could make wrong. So each record of the topic is looked at exactly
-once, and of records with the same fingerprint one is counted.
+Redis stores the next offset of each partition and the fingerprints of counted events beside the counts. This process
+keeps no state that a kill could lose or a rebalance could make stale. So each record of the topic is processed exactly
+once, and one of several records with the same fingerprint is counted.
 """
 
 import asyncio
@@ -22,19 +22,19 @@ from services.consumers.settings import Settings
 
 log = get_logger(__name__)
 
-_HEARTBEAT_LIMIT_S = 30.0  # the longest honest turn: a poll, a rebalance that waits for a dead member, Redis' limit
+_HEARTBEAT_LIMIT_S = 30.0  # the longest healthy cycle: a poll, a rebalance that waits for a dead member, Redis' timeout
 
 
 class StatisticsConsumer:
-    """Counts the events of the partitions that its group gives it.
+    """Counts the events of its assigned partitions.
 
-    Redis or Kafka away: it waits, not ready, and tries again with growing pauses, for `give_up_s` at most.
+    While Redis or Kafka is down, it is not ready and retries with growing pauses, for at most `give_up_s`.
     """
 
     def __init__(self, handler: Handler, settings: Settings, store: CounterStore, metrics: Metrics) -> None:
         self.heartbeat = Heartbeat(limit_s=_HEARTBEAT_LIMIT_S)
         self.stopping = False
-        """Ends the loops. Set it before cancelling: asyncio and the Kafka client can swallow a cancellation."""
+        """Ends the loops. Set it before a cancellation: asyncio and the Kafka client can swallow one."""
         self._handler = handler
         self._name = handler.description.name
         self._settings = settings
@@ -44,24 +44,24 @@ class StatisticsConsumer:
         self._window = IdWindow(settings.id_window_s, settings.id_window_events)
         self._kafka: EventConsumer | None = None
         self._counted: dict[int, int] = {}
-        """Where Redis has said that the counts of each partition end; what was only fetched is not in it."""
+        """The next offset to count of each partition, as Redis confirmed it. Fetched records do not change it."""
         self._topic_id: str | None = None
-        """The topic that the positions belong to."""
+        """The id of the topic that the positions belong to."""
         self._invalid: dict[int, str] = {}
-        """What Redis holds in place of a position, by partition. These partitions wait until it is mended."""
+        """Invalid stored positions, by partition. These partitions wait until an operator repairs the position."""
         self._backoff = Backoff(first_s=0.1, longest_s=5.0)
         self._last_success_s = time.monotonic()
         self._observed_s = 0.0
 
     async def check_kafka(self) -> str:
-        """Raise unless this process is in its group and the cluster answers."""
+        """Raise unless this process is a member of its group and the cluster responds."""
         if self._kafka is None:
             raise RuntimeError("not in the consumer group yet")
         await self._kafka.check()
         return ""
 
     async def check_partitions(self) -> str:
-        """Raise unless this process counts all partitions that it holds, and holds one if there is one for it."""
+        """Raise unless this process counts all its partitions. A member without one is ready if it is a spare."""
         kafka = self._kafka
         if kafka is None:
             raise RuntimeError("not in the consumer group yet")
@@ -116,27 +116,27 @@ class StatisticsConsumer:
             while not self.stopping:
                 self.heartbeat.beat()
                 try:
-                    await self._turn(kafka)
+                    await self._cycle(kafka)
                 except CounterStoreError as error:
-                    # Stay in the group: a Redis that restarts is back sooner than partitions have moved. What was
-                    # polled is dropped, and asked for again from where Redis says the counts end.
+                    # Stay in the group: a Redis restart takes less time than a rebalance. Drop the polled records
+                    # and read them again from the stored position.
                     kafka.reset_position(kafka.assigned())
                     await self._pause("redis_unavailable", error)
         finally:
             self._kafka = None
 
-    async def _turn(self, kafka: EventConsumer) -> None:
+    async def _cycle(self, kafka: EventConsumer) -> None:
         began_s = time.monotonic()
         try:
             batches = await kafka.poll(wait_s=self._settings.poll_wait_s)
         except OffsetGone as gone:
-            await self._begin_again(kafka, gone)
+            await self._skip_to_available(kafka, gone)
             return
         if batches:
             await self._write(kafka, batches)
         now_s = time.monotonic()
         if batches or now_s - began_s > self._settings.poll_wait_s / 2:
-            # Written, or waited and nothing came. A poll that is empty at once has only found its place.
+            # A write is a success, and so is a poll that waited. An empty poll that returns at once is not one.
             self._backoff.reset()
             self._last_success_s = now_s
         if now_s - self._observed_s >= self._settings.lag_interval_s:
@@ -150,8 +150,8 @@ class StatisticsConsumer:
         known: dict[int, set[bytes]] = {partition: set() for partition in batches}
         pending = list(batches)
         while pending:
-            # A batch that holds copies is refused, whole, and its copies are told: it comes again without them. That
-            # ends, since each time it is smaller; a third time is only when another member has counted more meanwhile.
+            # The script rejects a batch that contains duplicates and returns them. The next attempt omits them. The
+            # loop ends because each attempt is smaller; a third is needed only if another member counts meanwhile.
             updates = [self._update(partition, batches[partition], now_ms, known[partition]) for partition in pending]
             outcome = await self._store.apply(
                 self._name, updates, max_labels=self._settings.max_labels, window=self._window
@@ -161,32 +161,32 @@ class StatisticsConsumer:
                 if update.partition in outcome.duplicates:
                     known[update.partition] |= ids_at(update.ids, outcome.duplicates[update.partition])
                 elif update.partition not in outcome.refused:
-                    self._report(update)
+                    self._report_written(update)
             pending = list(outcome.duplicates)
             self.heartbeat.beat()
         self._metrics.batch_seconds.labels(self._name).observe(time.perf_counter() - began_s)
         if refused:
-            # Another member, or this one unheard, has counted past the start of the batch; or Redis has forgotten.
+            # Another member, or a write of this one whose response was lost, moved the position; or Redis lost it.
             log.warning("batches_refused", partitions=sorted(refused))
             self._metrics.refused_batches.labels(self._name).inc(len(refused))
             kafka.reset_position(refused)
 
-    def _report(self, update: Update) -> None:
-        """Tell what was written."""
+    def _report_written(self, update: Update) -> None:
+        """Record metrics and logs of a written update."""
         self._counted[update.partition] = update.next_offset
         self._metrics.counted.labels(self._name).inc(update.events)
         self._metrics.invalid.labels(self._name).inc(update.invalid)
         self._metrics.duplicates.labels(self._name).inc(update.duplicates)
-        place = {"partition": update.partition, "first_offset": update.first_offset}
+        fields = {"partition": update.partition, "first_offset": update.first_offset}
         if update.invalid:
-            log.warning("invalid_records", **place, records=update.invalid)
+            log.warning("invalid_records", **fields, records=update.invalid)
         if update.duplicates:
-            log.debug("copies_dropped", **place, records=update.duplicates)
+            log.debug("duplicates_dropped", **fields, records=update.duplicates)
 
     def _update(self, partition: int, batch: RecordBatch, now_ms: int, known: set[bytes]) -> Update:
         records = ((record.key, record.value, record.headers) for record in batch.records)
         folded = fold(records, self._handler.count, seen_at_ms=now_ms, known=known)
-        # A record's timestamp is its time of receipt. One that lies ahead (a clock that was wrong) must not stick.
+        # A record's timestamp is its time of receipt. A timestamp in the future (a wrong clock) must not persist.
         received_ms = min(now_ms, max(record.timestamp for record in batch.records))
         return Update(
             partition=partition,
@@ -201,9 +201,9 @@ class StatisticsConsumer:
         )
 
     async def _positions(self, partitions: Sequence[int]) -> dict[int, int]:
-        """Return where the counts of each partition end; one that was never counted begins where the topic does.
+        """Return the next offset to count of each partition. A new partition begins at its first offset.
 
-        A partition whose position is no number is left out: it stops, the others go on.
+        The result omits a partition whose stored position is invalid: that partition stops, the others continue.
         """
         if self._kafka is not None:
             await self._adopt_topic(self._kafka)
@@ -220,7 +220,7 @@ class StatisticsConsumer:
         return found
 
     async def _adopt_topic(self, kafka: EventConsumer) -> None:
-        """Give up the positions of a topic that was deleted and made anew: all in it is new."""
+        """Give up the positions if the topic was deleted and recreated: all its records are new."""
         topic_id = (await kafka.topic()).id
         if topic_id is not None:
             given_up = await self._store.adopt_topic(self._name, topic_id)
@@ -235,13 +235,13 @@ class StatisticsConsumer:
             if value is None:
                 self._invalid.pop(partition, None)
             elif self._invalid.get(partition) != value:
-                self._invalid[partition] = value  # logged once: it is read again at each poll
+                self._invalid[partition] = value  # log once: each poll reads it again
                 log.error("position_invalid", error=position_error(self._name, str(partition), value))
 
-    async def _begin_again(self, kafka: EventConsumer, gone: OffsetGone) -> None:
-        """Go on at the first offset that the topic holds, in partitions that no longer hold where the counts end."""
+    async def _skip_to_available(self, kafka: EventConsumer, gone: OffsetGone) -> None:
+        """Continue at the first available offset in partitions whose stored position is out of range."""
         if (await kafka.topic()).id != self._topic_id:
-            kafka.reset_position(kafka.assigned())  # `_positions` gives up all positions of the former topic
+            kafka.reset_position(kafka.assigned())  # `_positions` then gives up all positions of the deleted topic
             return
         begins = await kafka.beginning_offsets(gone.positions)
         for partition, position in gone.positions.items():
@@ -253,18 +253,18 @@ class StatisticsConsumer:
                 )
                 self._metrics.missed.labels(self._name).inc(begin - position)
             elif moved:
-                # The topic ends before the position: a broker has lost its end, or the topic was made anew on brokers
-                # without topic ids.
+                # The topic ends before the position: a broker lost the end of its log, or the topic was recreated on
+                # brokers without topic ids.
                 log.error("topic_cut", partition=partition, position=position, begin=begin)
                 self._metrics.given_up.labels(self._name).inc(position - begin)
         kafka.reset_position(gone.positions)
 
     async def _observe(self, kafka: EventConsumer) -> None:
-        """Look whether the topic is the same, measure lag, and commit positions for lag tools.
+        """Check the topic's id, measure lag, and commit positions for lag tools.
 
-        Nothing here reads what is committed, so failing is fine.
+        A failure is only logged: this service never reads committed offsets.
         """
-        # Not where the next fetch begins: one that came late, beside the loop, may be ahead of what was counted.
+        # The position of the next fetch may be ahead of the counted records, because fetches run beside this loop.
         positions = {partition: self._counted[partition] for partition in kafka.positioned()}
         if not positions:
             self._metrics.lag.clear()
@@ -278,7 +278,7 @@ class StatisticsConsumer:
         except KafkaUnavailable as error:
             log.info("lag_not_observed", reason=str(error))
             return
-        self._metrics.lag.clear()  # partitions that went to others
+        self._metrics.lag.clear()  # removes partitions that moved to other members
         for partition, end in ends.items():
             self._metrics.lag.labels(self._name, str(partition)).set(max(0, end - positions[partition]))
 

@@ -1,4 +1,4 @@
-"""The process of one statistics consumer: its clients, its internal port, its start and its stop."""
+"""The process of one statistics consumer: clients, internal port, start and stop."""
 
 import asyncio
 import contextlib
@@ -20,9 +20,10 @@ _REDIS_TIMEOUT_S = 5.0
 async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None:
     """Count until `stop` is set.
 
-    The internal port opens first, so that it can be asked why the process is not ready while Redis or Kafka is away;
-    then Redis, then the group is joined. Stopping goes the other way: the group is left first, so that others take over
-    at once. A batch that is being written then is either counted whole or not at all, and then by whoever takes over.
+    The internal port opens first: while Redis or Kafka is down, readiness reports the reason. Then the consumer joins
+    its group. A stop closes in reverse order. The consumer leaves the group first, so that other members take over its
+    partitions at once. A batch that is being written is counted completely or not at all; in the second case the next
+    owner of the partition counts it.
     """
     registry = CollectorRegistry()
     url = settings.counters_redis_url.get_secret_value()

@@ -17,14 +17,14 @@ def start(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("arguments", [(), ("event_conter",), ("event_counter", "timing_stats")])
-def test_missing_or_wrong_name_lists_the_right_ones(arguments: tuple[str, ...]) -> None:
+def test_missing_or_unknown_name_lists_the_valid_names(arguments: tuple[str, ...]) -> None:
     response = start(*arguments)
     assert response.returncode == 2
     for name in HANDLERS:
         assert name in response.stderr
 
 
-def test_wrong_settings_are_named_before_anything_is_opened() -> None:
+def test_invalid_settings_are_reported_before_any_connection() -> None:
     response = start("event_counter", CONSUMERS_MAX_LABELS="3", COUNTERS_REDIS_URL="nowhere")
     assert response.returncode == 78
     assert "CONSUMERS_MAX_LABELS" in response.stderr

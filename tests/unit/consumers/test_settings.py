@@ -10,16 +10,16 @@ def test_defaults_need_no_environment() -> None:
     assert settings.counters_redis_url.get_secret_value() == "redis://127.0.0.1:6379/0"
 
 
-def test_all_faults_are_told_at_once_and_no_password() -> None:
+def test_all_errors_are_reported_together_without_passwords() -> None:
     environ = {
         "COUNTERS_REDIS_URL": "http://:hunter2@redis",
         "CONSUMERS_MAX_LABELS": "12",
         "CONSUMERS_POLL_EVENTS": "many",
         "CONSUMERS_GIVE_UP_S": "0",
     }
-    with pytest.raises(SettingsError) as fault:
+    with pytest.raises(SettingsError) as error:
         Settings.from_env(environ)
     for variable in environ:
-        assert variable in str(fault.value)
-    assert "hunter2" not in str(fault.value)
+        assert variable in str(error.value)
+    assert "hunter2" not in str(error.value)
     assert "hunter2" not in repr(Settings.from_env({"COUNTERS_REDIS_URL": "redis://:hunter2@redis:6379/0"}))

@@ -18,20 +18,20 @@ from services.consumers.worker import StatisticsConsumer
 
 
 class Member:
-    """Stands in for the Kafka client, which can't be made to fetch late on request."""
+    """Replaces the Kafka client, because a test can't make the real client fetch late."""
 
     def __init__(self) -> None:
         self.committed: dict[int, int] = {}
-        self.places = {0, 1}
+        self.with_position = {0, 1}
 
     async def topic(self) -> Topic:
         return Topic(None, 2)
 
     def positioned(self) -> set[int]:
-        return set(self.places)
+        return set(self.with_position)
 
     def reset_position(self, partitions: Iterable[int]) -> None:
-        self.places -= set(partitions)
+        self.with_position -= set(partitions)
 
     async def end_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
         return dict.fromkeys(partitions, 100)
@@ -41,7 +41,7 @@ class Member:
 
 
 def batch(partition: int, first: int, ids: Sequence[object]) -> RecordBatch:
-    """Make a batch of events with these ids; None: without one."""
+    """Return a batch of events with these ids. An event whose id is None has no id."""
     records = [
         ConsumerRecord("events", partition, first + at, 0, 0, None, b"a id=%s -" % _encoded(id_), None, 0, 8, ())
         for at, id_ in enumerate(ids)
@@ -53,7 +53,7 @@ def _encoded(id_: object) -> bytes:
     return b"" if id_ is None else str(id_).encode()
 
 
-async def test_lag_tools_are_told_what_was_counted_not_what_was_fetched(clean_redis: LocalRedis) -> None:
+async def test_committed_offset_is_the_counted_one_when_fetches_are_ahead(clean_redis: LocalRedis) -> None:
     registry = CollectorRegistry()
     async with Redis.from_url(clean_redis.url, decode_responses=True) as redis:
         store = CounterStore(redis)
@@ -64,7 +64,7 @@ async def test_lag_tools_are_told_what_was_counted_not_what_was_fetched(clean_re
         member: Any = Member()
         assert await consumer._positions([0, 1]) == {0: 10, 1: 20}
 
-        # What a late fetch has taken meanwhile has not been handed to the loop yet, and is in no update.
+        # Records that a late fetch holds have not reached the loop yet. No update contains them.
         await consumer._write(member, {0: batch(0, first=10, ids=range(5))})
         await consumer._observe(member)
         assert member.committed == {0: 15, 1: 20}
@@ -74,10 +74,10 @@ async def test_lag_tools_are_told_what_was_counted_not_what_was_fetched(clean_re
 
         await consumer._write(member, {0: batch(0, first=15, ids=[5]), 1: batch(1, first=90, ids=[6])})
         await consumer._observe(member)
-        assert member.committed == {0: 16}  # the other was refused, and waits for its place
+        assert member.committed == {0: 16}  # the update of partition 1 was rejected, so its position is reset
 
 
-async def test_copies_are_dropped_told_and_moved_over(clean_redis: LocalRedis) -> None:
+async def test_duplicates_are_dropped_and_reported_and_positions_pass_them(clean_redis: LocalRedis) -> None:
     registry = CollectorRegistry()
     async with Redis.from_url(clean_redis.url, decode_responses=True) as redis:
         store = CounterStore(redis)
@@ -99,14 +99,14 @@ async def test_copies_are_dropped_told_and_moved_over(clean_redis: LocalRedis) -
         assert reported == value, name
 
 
-# Which member writes, which partition, how many records; and whether another has counted them already, unheard.
+# A move: the member that writes, the partition, the number of records, and whether the other member repeats the write.
 moves = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2), st.integers(1, 12), st.booleans()), max_size=20)
 topics = st.tuples(*[st.lists(st.one_of(st.none(), st.integers(0, 25)), max_size=30)] * 3)
 
 
 @given(topic=topics, moves=moves, window=st.integers(1, 30))
 @settings(max_examples=25, deadline=None)
-def test_whoever_writes_what_when_each_id_counts_once_within_the_window(
+def test_each_id_counts_once_within_the_window_for_any_order_of_writes(
     redis_server: LocalRedis,
     topic: Sequence[Sequence[int | None]],
     moves: Sequence[tuple[int, int, int, bool]],
@@ -115,8 +115,8 @@ def test_whoever_writes_what_when_each_id_counts_once_within_the_window(
     asyncio.run(_write_in_any_order(redis_server.url, topic, moves, window))
 
 
-class Window:
-    """The rule in its simplest form: two generations, and the order that ids were counted in."""
+class WindowModel:
+    """The simplest form of the rule: two generations of ids, and the order in which they were counted."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -124,9 +124,9 @@ class Window:
         self.counted: list[int] = []
 
     def count(self, ids: Sequence[int | None]) -> int:
-        """Return how many of a batch are to be counted, and remember them."""
+        """Return how many events of a batch must be counted, and remember their ids."""
         fresh = [id_ for id_ in dict.fromkeys(ids) if id_ is not None and id_ not in self._new | self._old]
-        assert not set(fresh) & set(self.counted[-self._size :]), "what was promised to be remembered is not"
+        assert not set(fresh) & set(self.counted[-self._size :]), "an id inside the window was not remembered"
         if fresh and len(self._new) + len(fresh) > self._size:
             self._new, self._old = set(), self._new
         self._new |= set(fresh)
@@ -137,7 +137,7 @@ class Window:
 async def _write_in_any_order(
     url: str, topic: Sequence[Sequence[int | None]], moves: Sequence[tuple[int, int, int, bool]], window: int
 ) -> None:
-    """Write `topic` as the moves say and on to its end, beside the model."""
+    """Write `topic` in the order of the moves, then to its end, and compare each step with the model."""
     async with Redis.from_url(url, decode_responses=True) as redis:
         await redis.flushdb()
         store = CounterStore(redis)
@@ -148,17 +148,17 @@ async def _write_in_any_order(
             StatisticsConsumer(HANDLERS["event_counter"], config, store, Metrics(CollectorRegistry())) for _ in range(2)
         ]
         kafka: Any = Member()
-        model, expected = Window(window), 0
+        model, expected = WindowModel(window), 0
         to_the_end = [(0, partition, 7, False) for partition in range(len(topic)) for _ in range(5)]
-        for who, partition, size, stale in [*moves, *to_the_end]:
+        for writer, partition, size, stale in [*moves, *to_the_end]:
             first = (await store.positions("event_counter"))[partition]
             ids = topic[partition][first : first + size]
             if not ids:
                 continue
             expected += model.count(ids)
-            await members[who]._write(kafka, {partition: batch(partition, first, ids)})
+            await members[writer]._write(kafka, {partition: batch(partition, first, ids)})
             if stale:
-                await members[1 - who]._write(kafka, {partition: batch(partition, first, ids)})
+                await members[1 - writer]._write(kafka, {partition: batch(partition, first, ids)})
             assert (await store.progress("event_counter")).events == expected
         positions = await store.positions("event_counter")
         assert [positions[partition] for partition in range(len(topic))] == [len(part) for part in topic]

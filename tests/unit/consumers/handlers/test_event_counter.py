@@ -34,10 +34,10 @@ def label(event_type: str, query: bytes = b"") -> str:
         ("/", b"", "/"),
     ],
 )
-def test_events_count_by_type_and_by_action_if_there_is_one(event_type: str, query: bytes, expected: str) -> None:
+def test_event_counts_by_type_and_by_action_when_present(event_type: str, query: bytes, expected: str) -> None:
     assert label(event_type, query) == expected
 
 
-def test_long_types_and_actions_are_cut() -> None:
+def test_long_type_and_action_are_truncated() -> None:
     assert label("t" * 10_000) == "t" * (LABEL_MAX_CHARS - 1) + "…"
     assert label("offr", b"action=" + b"a" * 10_000) == "offr[" + "a" * (LABEL_MAX_CHARS - 6) + "…"

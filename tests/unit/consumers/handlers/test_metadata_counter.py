@@ -34,9 +34,9 @@ def event(*, pod: str = "", address: str = "", country: str = "XX") -> bytes:
         (b"t what=ever -", {"(p) none", "(c) none", "(l) XX"}),
     ],
 )
-def test_each_event_counts_once_by_pod_by_address_and_by_country(value: bytes, expected: set[str]) -> None:
+def test_event_counts_once_by_pod_by_address_and_by_country(value: bytes, expected: set[str]) -> None:
     assert labels(value) == expected
 
 
-def test_long_values_are_cut() -> None:
+def test_long_value_is_truncated() -> None:
     assert f"(p) {'p' * (LABEL_MAX_CHARS - 5)}…" in labels(event(pod="p" * 5000))

@@ -22,7 +22,7 @@ def counted(event_type: str, query: bytes) -> dict[str, int]:
         (b"action=preview&text=one&text=two", "one"),
     ],
 )
-def test_text_of_a_preview_counts_as_it_was_typed(query: bytes, text: str) -> None:
+def test_text_of_a_preview_counts_unchanged(query: bytes, text: str) -> None:
     assert counted("offr", query) == {text: 1}
 
 
@@ -38,9 +38,9 @@ def test_text_of_a_preview_counts_as_it_was_typed(query: bytes, text: str) -> No
         ("srch", b"action=preview&text=sofa"),
     ],
 )
-def test_anything_else_is_not_counted(event_type: str, query: bytes) -> None:
+def test_other_events_and_blank_texts_are_not_counted(event_type: str, query: bytes) -> None:
     assert counted(event_type, query) == {}
 
 
-def test_long_texts_are_cut() -> None:
+def test_long_text_is_truncated() -> None:
     assert counted("offr", b"action=preview&text=" + b"x" * 999) == {"x" * (LABEL_MAX_CHARS - 1) + "…": 1}

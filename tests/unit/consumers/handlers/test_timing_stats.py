@@ -12,7 +12,7 @@ def counted(*metas: str) -> dict[str, int]:
     return counts
 
 
-def test_averages_and_percentiles_are_of_receipt_to_consumer_and_of_klag() -> None:
+def test_averages_and_percentiles_cover_receipt_to_consumer_and_klag() -> None:
     rows = summary(counted(*(f"id=1&ts={10_000 - number}&klag={2 * number}" for number in range(1, 101))))
     assert rows["tsavg"] == 50.5
     assert (rows["tsavg p50"], rows["tsavg p95"], rows["tsavg p99"]) == (50, 95, 99)
@@ -21,13 +21,13 @@ def test_averages_and_percentiles_are_of_receipt_to_consumer_and_of_klag() -> No
     assert rows["totaleventsseen"] == 100
 
 
-def test_clocks_that_disagree_count_as_zero_and_are_counted() -> None:
+def test_negative_duration_counts_as_zero_and_as_negative() -> None:
     histogram = histograms(counted("ts=10500&klag=3", "ts=9000&klag=-1"))["tsavg"]
     assert histogram.buckets == {0: 1, 1000: 1}
     assert histogram.negative == 1
 
 
-def test_events_without_times_are_seen_all_the_same() -> None:
+def test_event_without_times_counts_as_seen_and_unknown() -> None:
     counts = counted("id=1", "ts=soon&klag=", "ts=9999&klag=1")
     assert counts["totaleventsseen"] == 3
     for histogram in histograms(counts).values():
