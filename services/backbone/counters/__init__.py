@@ -24,6 +24,7 @@ from services.backbone.counters.store import (
     IdWindow,
     Outcome,
     Progress,
+    RankedCounts,
     Update,
     connect,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Outcome",
     "Positions",
     "Progress",
+    "RankedCounts",
     "Update",
     "connect",
     "parse_positions",

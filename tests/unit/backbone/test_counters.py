@@ -22,6 +22,7 @@ from services.backbone.counters import (
     Outcome,
     Positions,
     Progress,
+    RankedCounts,
     Update,
     connect,
     position_error,
@@ -413,3 +414,33 @@ async def test_command_is_not_sent_again_when_redis_does_not_respond_in_time(own
         finally:
             own_redis.process.send_signal(signal.SIGCONT)
         assert time.monotonic() - begun < 0.95
+
+
+async def test_states_return_positions_and_progress_of_each_counter(store: CounterStore, redis: Redis) -> None:
+    await store.begin("a", 0, at=0)
+    await store.apply("a", [update(0, {"x": 2}, last_ms=50, invalid=1)], max_labels=ROOMY)
+    await redis.hset(names.positions_key("b"), "1", "nonsense")
+    assert await store.states(["a", "b", "never"]) == [
+        (Positions({0: 3}, {}), Progress(events=2, last_received_ms=50, invalid=1)),
+        (Positions({}, {"1": "nonsense"}), Progress()),
+        (Positions({}, {}), Progress()),
+    ]
+    assert await store.states([]) == []
+
+
+async def test_ranked_counts_return_a_part_in_either_order_with_total_and_highest(store: CounterStore) -> None:
+    await store.begin("c", 0, at=0)
+    await store.apply("c", [update(0, {"a": 1, "b": 5, "c": 3})], max_labels=ROOMY)
+    first = await store.ranked_counts("c", first=0, count=2, descending=True)
+    assert first == RankedCounts([("b", 5), ("c", 3)], labels=3, highest=5)
+    last = await store.ranked_counts("c", first=2, count=2, descending=False)
+    assert last == RankedCounts([("b", 5)], labels=3, highest=5)
+    assert await store.ranked_counts("never", first=0, count=2, descending=True) == RankedCounts([], 0, 0)
+
+
+async def test_scan_counts_returns_every_label_once_over_several_slices(store: CounterStore) -> None:
+    counts = {f"label {number}": number + 1 for number in range(1000)}
+    await store.begin("c", 0, at=0)
+    await store.apply("c", [update(0, counts)], max_labels=ROOMY)
+    assert await store.scan_counts("c", slice_labels=50) == counts
+    assert await store.scan_counts("never", slice_labels=50) == {}
