@@ -44,7 +44,7 @@ async def test_subscriber_that_never_reads_does_not_affect_the_others(
         # Rows of half a kilobyte: in all more than the queue and the kernel's socket buffers can hold.
         padding = "x" * 450
 
-        # Produce the next rows after the last ones have arrived. On a slow machine any reader would otherwise lose rows.
+        # Produce the next rows after the last ones have arrived. Otherwise all readers lose rows on a slow machine.
         # That is correct, but not the subject of this test.
         for begin in range(0, count, at_once):
             end = begin + at_once
