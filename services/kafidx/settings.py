@@ -34,7 +34,7 @@ class Settings(ProcessSettings, KafkaSettings):
     redis_url: RedisUrl = Field(LOCAL_REDIS, alias="COUNTERS_REDIS_URL")
     """The Redis of the counters; only read."""
 
-    max_subscribers: int = Field(50, ge=1, le=1000, alias="KAFIDX_MAX_WATCHERS")
+    max_subscribers: int = Field(50, ge=1, le=1000, alias="KAFIDX_MAX_SUBSCRIBERS")
     queue_events: int = Field(10_000, ge=10, alias="KAFIDX_QUEUE_EVENTS")
     """Rows that may wait for one watcher: two seconds at 5,000 events a second."""
     queue_bytes: int = Field(8_388_608, ge=65_536, alias="KAFIDX_QUEUE_BYTES")

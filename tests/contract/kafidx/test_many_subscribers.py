@@ -20,7 +20,7 @@ from tests.contract.kafidx.serving import (
 @pytest.mark.usefixtures("own_topics")
 async def test_subscriber_above_the_limit_is_refused_with_a_reason(environ: dict[str, str]) -> None:
     async with (
-        serving(environ | {"KAFIDX_MAX_WATCHERS": "1"}) as kafidx,
+        serving(environ | {"KAFIDX_MAX_SUBSCRIBERS": "1"}) as kafidx,
         kafidx.socket("") as first,
         kafidx.socket("") as second,
     ):
