@@ -7,15 +7,15 @@ class Metrics:
     """The metrics of one kafidx process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.subscribers = Gauge("push_kafidx_watchers", "Open live views", registry=registry)
+        self.subscribers = Gauge("push_kafidx_subscribers", "Open live views", registry=registry)
         self.refused = Counter(
-            "push_kafidx_watchers_refused",
+            "push_kafidx_subscribers_refused",
             "Refused requests and sockets, by reason: host, origin, credentials (missing), password (wrong), "
-            "delayed (not checked after wrong passwords), query, watchers (too many views), kafka",
+            "delayed (not checked after wrong passwords), query, subscribers (too many views), kafka",
             ("reason",),
             registry=registry,
         )
-        for reason in ("host", "origin", "credentials", "password", "delayed", "query", "watchers", "kafka"):
+        for reason in ("host", "origin", "credentials", "password", "delayed", "query", "subscribers", "kafka"):
             self.refused.labels(reason)
         self.seen = Counter("push_kafidx_events_seen", "Events read from the live end of the topics", registry=registry)
         self.sent = Counter("push_kafidx_rows_sent", "Rows sent to sockets, of all subscribers", registry=registry)

@@ -54,7 +54,9 @@ class LiveSocket:
             await self._refuse(socket, "query", error.as_dict(), BAD_QUERY)
         except TooManyViews:
             reason = f"the limit of {self._settings.max_subscribers} open live views is reached"
-            await self._refuse(socket, "watchers", {"parameter": None, "position": None, "reason": reason}, _TRY_LATER)
+            await self._refuse(
+                socket, "subscribers", {"parameter": None, "position": None, "reason": reason}, _TRY_LATER
+            )
         except KafkaUnavailable as error:
             log.warning("subscriber_refused", error=str(error))
             reason = "Kafka does not respond"

@@ -93,7 +93,7 @@ async def test_wrong_passwords_and_missing_ones_are_counted_separately(
         response = await http.get(f"http://127.0.0.1:{environ['INTERNAL_PORT']}/metrics")
         metrics = dict(line.rsplit(" ", 1) for line in (await response.text()).splitlines() if line[0] != "#")
     counted = {
-        reason: float(metrics[f'push_kafidx_watchers_refused_total{{reason="{reason}"}}'])
+        reason: float(metrics[f'push_kafidx_subscribers_refused_total{{reason="{reason}"}}'])
         for reason in ("credentials", "password", "delayed")
     }
     assert counted["credentials"] >= 3
