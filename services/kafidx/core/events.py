@@ -95,7 +95,7 @@ class LiveEvent:
 
     @cached_property
     def queued_row(self) -> QueuedRow:
-        """The encoded row. It is made once and shared by the queues of all subscribers."""
+        """The encoded row. It is encoded once and shared by the queues of all subscribers."""
         return QueuedRow(self.partition, self.offset, self._row())
 
     def _row(self) -> bytes:

@@ -37,7 +37,7 @@ def start_offsets(
 def last_offsets(count: int, beginnings: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
     """Return offsets that are `count` events before the ends, an equal share from each partition that has enough."""
     starts, missing = dict(ends), count
-    # Shortest partition first, so that the longer ones can share the events that it does not have.
+    # Shortest partition first: the longer partitions share the events that the shorter ones do not have.
     lengths = sorted((max(0, ends[p] - beginnings[p]), p) for p in ends)
     for index, (length, partition) in enumerate(lengths):
         share = min(length, -(-missing // (len(lengths) - index)))

@@ -13,7 +13,7 @@ from services.kafidx.core.events import printable, whole_number
 from services.kafidx.core.positions import last_offsets
 from services.kafidx.store.ends import TopicEnds
 
-DEAD_LETTERS: Final = 25
+PAGE_SIZE: Final = 25
 _SHOWN_BYTES: Final = 4096
 _POLL_S: Final = 0.5
 _LIMIT_S: Final = 5.0
@@ -82,11 +82,11 @@ class DeadLetters:
         try:
             async with (
                 asyncio.timeout(_LIMIT_S),
-                TopicReader(self._settings, names.DEAD_LETTER_TOPIC, max_poll_events=DEAD_LETTERS) as reader,
+                TopicReader(self._settings, names.DEAD_LETTER_TOPIC, max_poll_events=PAGE_SIZE) as reader,
             ):
                 beginnings = await reader.beginning_offsets()
                 starts = last_offsets(
-                    DEAD_LETTERS, beginnings, {p: max(beginnings.get(p, 0), at) for p, at in upto.items()}
+                    PAGE_SIZE, beginnings, {p: max(beginnings.get(p, 0), at) for p, at in upto.items()}
                 )
                 dead_letters = await self._dead_letters(reader, starts, upto)
         except TimeoutError as error:

@@ -23,8 +23,8 @@ _encode = msgspec.json.encode
 class Subscriber:
     """The live view of one socket. One task offers events to it, and another task sends its frames."""
 
-    def __init__(self, view: Filter, queue: RowQueue, metrics: Metrics) -> None:
-        self._filter = view
+    def __init__(self, event_filter: Filter, queue: RowQueue, metrics: Metrics) -> None:
+        self._filter = event_filter
         self._metrics = metrics
         self.queue = queue
         self.next: dict[int, int] = {}

@@ -28,22 +28,22 @@ class Broker:
     def __init__(self, admin: AIOKafkaAdminClient, settings: Settings, topic: str) -> None:
         self._admin, self._settings, self._topic = admin, settings, topic
 
-    async def make(self, partitions: int) -> None:
-        async def made() -> bool:
+    async def create(self, partitions: int) -> None:
+        async def created() -> bool:
             response = await self._admin.create_topics([NewTopic(self._topic, partitions, 1)])
-            return bool(response.topic_errors[0][1] == 0)  # refused until the former one is gone
+            return bool(response.topic_errors[0][1] == 0)  # an error until the old topic is deleted
 
-        await eventually(made)
+        await eventually(created)
 
-    async def make_anew(self, partitions: int) -> None:
+    async def recreate(self, partitions: int) -> None:
         await self._admin.delete_topics([self._topic])
-        await self.make(partitions)
+        await self.create(partitions)
 
     async def extend(self, partitions: int) -> None:
         await self._admin.create_partitions({self._topic: NewPartitions(partitions)})
 
     async def produce(self, count: int, partitions: int) -> None:
-        """Write `count` records to each partition; a new producer knows the partitions as they are now."""
+        """Write `count` records to each partition. A new producer knows the current partitions."""
         keys = [next(key for key in range(10_000) if _partition(key, partitions) == p) for p in range(partitions)]
         records = [Record(b"view id=%d&ts=1 -" % at, b"%d" % key) for key in keys for at in range(count)]
         async with EventProducer(self._settings) as producer:
@@ -69,7 +69,7 @@ async def opened(
         await admin.start()
         stack.push_async_callback(admin.close)
         broker = Broker(admin, settings, name)
-        await broker.make(PARTITIONS)
+        await broker.create(PARTITIONS)
         stack.push_async_callback(topic.aclose)
         yield broker, topic
 
@@ -86,7 +86,7 @@ async def test_subscriber_gets_all_events_of_a_topic_that_is_created_again(
         return subscriber.seen == 10 * PARTITIONS
 
     await eventually(seen_old)
-    await broker.make_anew(partitions)
+    await broker.recreate(partitions)
     # More events than before, so that the old positions are inside the new topic and no offset is out of range.
     await broker.produce(30, partitions)
 
