@@ -1,5 +1,5 @@
-"""Shows developers the live stream of events, the counters and the dead letters in a browser.
+"""Show the live stream of events, the counters and the dead letters in a browser, for developers.
 
 Reads: topics `events` and `events.dead` without a consumer group; the counters in Redis. Writes: nothing.
-Promise: a watcher gets every event that matches, in order, once, or is told how many it did not get.
+Promise: a subscriber gets every matching event once and in order, or the number of events that it did not get.
 """

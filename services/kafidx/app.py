@@ -1,4 +1,4 @@
-"""kafidx's process: opens Redis and two ports, and closes them in the reverse order."""
+"""Start and stop kafidx: Redis, the internal port, the readers of Kafka and the public port."""
 
 import contextlib
 from asyncio import Event
@@ -29,9 +29,10 @@ _REDIS_TIMEOUT_S = 3.0
 async def run(settings: Settings, stop: Event) -> None:
     """Serve until `stop` is set.
 
-    Nothing is connected at the start: a kafidx that is up while Redis or Kafka is away says so on its pages. The
-    internal port opens first and closes last, to tell of it. At a stop the public port closes first, which ends the
-    sockets (browsers come back by themselves and go on where they were), then the readers that fed them.
+    kafidx starts without Redis and Kafka. The clients connect at their first use, and the pages show an outage. The
+    internal port opens first and closes last, so that health is visible all the time. At a stop the public port closes
+    first, which closes the sockets. Browsers reconnect by themselves and continue at their positions. The readers close
+    after the sockets that they serve.
     """
     registry = CollectorRegistry()
     metrics = Metrics(registry)
@@ -72,9 +73,9 @@ async def run(settings: Settings, stop: Event) -> None:
 
 
 def _protected(app: FastAPI, settings: Settings, metrics: Metrics) -> Any:
-    """Put the guard before the application, and before the guard what finds out a client's address.
+    """Wrap the application in the guard, and the guard in the middleware that finds the address of a client.
 
-    Any: uvicorn and starlette describe one ASGI application by types of their own.
+    The types are Any, because uvicorn and starlette use different types for an ASGI application.
     """
     password = None if settings.password is None else settings.password.get_secret_value()
     login = None if password is None else Login(settings.user.encode(), password.encode())
@@ -83,7 +84,7 @@ def _protected(app: FastAPI, settings: Settings, metrics: Metrics) -> Any:
 
 
 def create_app(settings: Settings, counters: Counters, dead: DeadLetters, topics: Topics, metrics: Metrics) -> FastAPI:
-    """Build the application of the public port, to be put behind a Guard."""
+    """Build the application of the public port. The caller puts a Guard before it."""
     app = FastAPI(title="Push kafidx", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     add_pages(app, Pages(counters, dead, topics), LiveSocket(topics, settings, metrics))
     return app

@@ -4,32 +4,32 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class Metrics:
-    """What kafidx counts."""
+    """The metrics of one kafidx process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.subscribers = Gauge("push_kafidx_watchers", "Live views that are open", registry=registry)
+        self.subscribers = Gauge("push_kafidx_subscribers", "Open live views", registry=registry)
         self.refused = Counter(
-            "push_kafidx_watchers_refused",
-            "Requests and sockets refused, by reason: host, origin, credentials (none given), password (a wrong one), "
-            "delayed (not looked at after wrong ones), query, watchers, kafka",
+            "push_kafidx_subscribers_refused",
+            "Refused requests and sockets, by reason: host, origin, credentials (missing), password (wrong), "
+            "delayed (not checked after wrong passwords), query, subscribers (too many views), kafka",
             ("reason",),
             registry=registry,
         )
-        for reason in ("host", "origin", "credentials", "password", "delayed", "query", "watchers", "kafka"):
+        for reason in ("host", "origin", "credentials", "password", "delayed", "query", "subscribers", "kafka"):
             self.refused.labels(reason)
-        self.seen = Counter("push_kafidx_events_seen", "Events read from the live end of the topic", registry=registry)
-        self.sent = Counter("push_kafidx_rows_sent", "Rows handed to sockets, over all watchers", registry=registry)
+        self.seen = Counter("push_kafidx_events_seen", "Events read from the live end of the topics", registry=registry)
+        self.sent = Counter("push_kafidx_rows_sent", "Rows sent to sockets, of all subscribers", registry=registry)
         self.dropped = Counter(
             "push_kafidx_rows_dropped",
-            "Rows dropped because a watcher did not read them in time, over all watchers",
+            "Rows dropped because a subscriber did not read them in time, of all subscribers",
             registry=registry,
         )
         self.queued_bytes = Gauge(
-            "push_kafidx_queued_bytes", "Bytes of rows that wait for their watchers", registry=registry
+            "push_kafidx_queued_bytes", "Bytes of rows in the queues of all subscribers", registry=registry
         )
         self.lag = Gauge(
             "push_kafidx_lag_events",
-            "Events in the topic that the reader of the live end has not read yet, by partition",
+            "Events of the topic that the live reader has not read yet, by partition",
             ("partition",),
             registry=registry,
         )

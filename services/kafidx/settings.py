@@ -29,7 +29,7 @@ class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ProxySetti
     """The user name of HTTP Basic."""
     password: SecretStr | None = Field(None, alias="KAFIDX_PASSWORD")
     """The password of HTTP Basic, at least 12 characters. Empty: no password; kafidx then starts on loopback only."""
-    max_subscribers: int = Field(50, ge=1, le=1000, alias="KAFIDX_MAX_WATCHERS")
+    max_subscribers: int = Field(50, ge=1, le=1000, alias="KAFIDX_MAX_SUBSCRIBERS")
     """The most live views that may be open at once."""
     queue_events: int = Field(10_000, ge=10, alias="KAFIDX_QUEUE_EVENTS")
     """The most rows that wait for one live view: two seconds at 5,000 events a second. Beyond it the oldest are dropped

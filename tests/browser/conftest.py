@@ -1,4 +1,4 @@
-"""A real Chromium (Debian's package) in front of a real kafidx. Tests are left out where there is no Chromium."""
+"""Tests in a real Chromium (Debian's package) with a real kafidx. They are skipped where Chromium is not installed."""
 
 import io
 import shutil
@@ -24,7 +24,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-TIME_LIMIT_MS = 15_000
+TIMEOUT_MS = 15_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,12 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"))
+            item.add_marker(pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"))
 
 
 @pytest.fixture(scope="module")
 def stack(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
-    """A stack of its own: what other tests put into the topic is not seen here."""
+    """Start a stack for each module, so that it does not see the events of other tests."""
     with LocalStack(kafka=kafka_kind) as stack:
         yield stack
 
@@ -59,9 +59,9 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page that must neither raise an error nor break its own security policy."""
+    """Open a page. Fail if it raises an error or violates its Content-Security-Policy."""
     page = await browser.new_page(viewport={"width": 1280, "height": 800}, accept_downloads=True)
-    page.set_default_timeout(TIME_LIMIT_MS)
+    page.set_default_timeout(TIMEOUT_MS)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("dialog", lambda dialog: errors.append(f"dialog: {dialog.message}"))
@@ -72,10 +72,10 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
 
 @pytest.fixture(scope="session")
 def axe_source(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The text of axe-core, fetched from the npm registry at test time."""
+    """Return the text of axe-core, which npm downloads during the test."""
     npm = shutil.which("npm")
     if npm is None:
-        pytest.skip("axe-core comes by npm, which is not on this machine")
+        pytest.skip("npm is not installed, which downloads axe-core")
     folder = tmp_path_factory.mktemp("axe")
     packed = subprocess.run(
         [npm, "pack", "--silent", "axe-core@4"], cwd=folder, capture_output=True, text=True, check=True, timeout=60

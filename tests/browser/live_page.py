@@ -1,4 +1,4 @@
-"""What the tests do on the live page, in a reader's words."""
+"""Actions of a reader on the live page."""
 
 import json
 from pathlib import Path

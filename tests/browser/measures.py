@@ -1,4 +1,4 @@
-"""What is measured inside the page, by the page's own clock."""
+"""Measurements inside the page, by its own clock."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ MAIN_THREAD = """
   const longTasks = [];
   new PerformanceObserver(list => longTasks.push(...list.getEntries().map(entry => entry.duration)))
     .observe({type: "longtask", buffered: true});
-  // From the key press, as the browser has stamped it, to the second frame after it: by then its answer is painted.
+  // From the browser's timestamp of the key press to the second frame after it, when the change is painted.
   const pauses = [];
   addEventListener("keydown", event => {
     if (event.key !== "p") return;
@@ -31,8 +31,8 @@ MAIN_THREAD = """
 }
 """
 
-# The moment when each drawing of the list is in sight, and how many rows the list held by then (the heading is one of
-# aria-rowcount). A task that begins after the frame's callbacks begins after its painting.
+# The time at which each drawing of the list is visible, and the number of its rows at that time (aria-rowcount includes
+# the heading). A task that starts after the callbacks of a frame starts after its painting.
 DRAWINGS = """
 window.drawings = [];
 addEventListener("DOMContentLoaded", () => {
@@ -46,7 +46,7 @@ addEventListener("DOMContentLoaded", () => {
 
 
 async def press_pause_now_and_then(page: Page, seconds: float) -> None:
-    """Pause and resume PAUSES times within so many seconds."""
+    """Pause and resume PAUSES times within `seconds`."""
     pause = page.locator("[data-pause]")
     for _ in range(PAUSES):
         await asyncio.sleep(max(0.0, seconds / PAUSES * 0.8 - _PAUSED_S))

@@ -1,4 +1,4 @@
-"""What the browser tests act on: kafidx on real servers, and events put straight into its topic."""
+"""The stage of the browser tests: kafidx on real servers, and events that are written to its topic."""
 
 import time
 import uuid
@@ -14,17 +14,17 @@ from services.backbone.settings import KafkaSettings
 
 
 class Stage(Protocol):
-    """A running kafidx and a way to feed it."""
+    """A running kafidx and a method that writes events to its topic."""
 
     url: str
     port: int
 
     async def send(self, events: Iterable[Event], *, key: bytes | None = None) -> None:
-        """Put events into the topic, in order; those of one key come into one partition."""
+        """Write events to the topic, in order. Events with the same key are in one partition."""
 
 
 def event(params: str, event_type: str = "view") -> Event:
-    """Make an event like those of the tracker."""
+    """Return an event like those of the tracker."""
     return Event(
         type=event_type,
         id=str(uuid.uuid4()),
@@ -39,7 +39,7 @@ def event(params: str, event_type: str = "view") -> Event:
 
 
 def numbered(numbers: Iterable[int], event_type: str = "view") -> list[Event]:
-    """Make events whose parameter `n` tells them apart."""
+    """Return events with a different parameter `n` each."""
     return [event(f"n={number}", event_type) for number in numbers]
 
 
@@ -53,7 +53,7 @@ class LocalStage:
         stack.start_service("kafidx", env={"KAFIDX_PORT": str(self.port)})
 
     async def send(self, events: Iterable[Event], *, key: bytes | None = None) -> None:
-        """Put events into the topic, in order; those of one key come into one partition."""
+        """Write events to the topic, in order. Events with the same key are in one partition."""
         async with self._producer() as producer:
             await producer.produce(names.EVENTS_TOPIC, _records(events, key))
 
@@ -62,5 +62,5 @@ class LocalStage:
 
 
 def _records(events: Iterable[Event], key: bytes | None) -> list[Record]:
-    # Keys of their own spread events over all partitions; without any, a batch would go to one.
+    # Different keys distribute the events over all partitions. Without keys a batch goes to one partition.
     return [Record(encode_event(each), key or each.id.encode()) for each in events]

@@ -1,4 +1,4 @@
-"""No serious or critical finding of axe on any page, in either scheme, on a wide and on a narrow screen."""
+"""axe has no serious or critical finding on any page, in both colour schemes, on wide and narrow screens."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -28,7 +28,7 @@ WIDE, NARROW = 1280, 390
 
 @pytest.fixture(scope="module")
 def stack(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
-    """A stack in which every page has something to show."""
+    """Start a stack with consumers, so that every page has content."""
     with LocalStack(kafka=kafka_kind) as stack:
         for name in ("event_counter", "timing_stats"):
             stack.start_service("consumers", name)
@@ -37,7 +37,7 @@ def stack(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
 
 @pytest.fixture
 async def filled(stack: LocalStack, stage: Stage) -> Stage:
-    """The stage after some events and letters."""
+    """The stage with some events and dead letters."""
     await stage.send(numbered(range(40)))
     headers = (
         (names.HEADER_DEAD_REASON, b"unknown entry version"),
@@ -46,7 +46,7 @@ async def filled(stack: LocalStack, stage: Stage) -> Stage:
         (names.HEADER_DEAD_ATTEMPT, b"1"),
     )
     async with EventProducer(KafkaSettings.from_env(stack.environment())) as producer:
-        # Longer than its box, which the keyboard must be able to scroll; the second lets every broker tell the first.
+        # The first one needs a scrollable box, which the keyboard must reach. Tansu shows it only after the second.
         await producer.produce(names.DEAD_LETTER_TOPIC, [Record(b"some bytes " * 500, None, headers)])
         await producer.produce(names.DEAD_LETTER_TOPIC, [Record(b"\x07", None, headers)])
     return stage
@@ -82,7 +82,7 @@ async def test_every_page_is_accessible(
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_live_page_is_accessible_in_all_its_states(
+async def test_live_page_is_accessible_in_every_state(
     browser: Browser, stage: Stage, axe_source: str, scheme: Literal["light", "dark"], width: int
 ) -> None:
     page = await browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
@@ -102,10 +102,10 @@ async def test_the_live_page_is_accessible_in_all_its_states(
     assert await serious_findings(page, axe_source) == [], "help is open"
     await page.goto(f"{stage.url}/kafidx?where=klag+bad")
     await expect(page.locator("#e-where")).not_to_be_empty()
-    assert await serious_findings(page, axe_source) == [], "a filter is wrong"
+    assert await serious_findings(page, axe_source) == [], "a filter is invalid"
 
 
-async def test_the_scheme_follows_the_system_until_it_is_chosen(browser: Browser, stage: Stage) -> None:
+async def test_colour_scheme_follows_the_system_until_one_is_selected(browser: Browser, stage: Stage) -> None:
     page = await browser.new_page(color_scheme="dark")
     await page.goto(stage.url)
     ground = "getComputedStyle(document.body).backgroundColor"

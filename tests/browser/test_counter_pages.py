@@ -1,4 +1,4 @@
-"""The pages of the counters and of the dead letters: live without taking the focus or the place from their reader."""
+"""The pages of the counters and of the dead letters, which refresh without moving focus or scroll position."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ def stack(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
         yield stack
 
 
-async def test_a_card_says_what_a_consumer_does_and_how_far_it_is(page: Page, stage: Stage) -> None:
+async def test_card_shows_the_description_and_the_progress_of_a_consumer(page: Page, stage: Stage) -> None:
     await stage.send(numbered(range(3)))
     await page.goto(f"{stage.url}/consumers")
     card = page.locator(".card", has_text="event_counter")
@@ -35,7 +35,7 @@ async def test_a_card_says_what_a_consumer_does_and_how_far_it_is(page: Page, st
     await expect(page).to_have_url(re.compile("/consumers/event_counter/page$"))
 
 
-async def test_a_table_counts_on_and_leaves_the_focus_where_it_is(page: Page, stage: Stage) -> None:
+async def test_table_is_refreshed_without_moving_the_focus(page: Page, stage: Stage) -> None:
     await stage.send([event("", "ticks")])
     await page.goto(f"{stage.url}/consumers/event_counter/page")
     count = page.locator("tr", has_text="ticks").locator(".number")
@@ -47,7 +47,7 @@ async def test_a_table_counts_on_and_leaves_the_focus_where_it_is(page: Page, st
     await expect(heading).to_be_focused()
 
 
-async def test_a_table_is_sorted_and_searched_in_place(page: Page, stage: Stage) -> None:
+async def test_table_is_sorted_and_searched_without_a_reload(page: Page, stage: Stage) -> None:
     await stage.send([event("", name) for name in ("needle-a", "needle-b", "needle-b", "other")])
     await page.goto(f"{stage.url}/consumers/event_counter/page")
     labels = page.locator("tbody th")
@@ -61,7 +61,7 @@ async def test_a_table_is_sorted_and_searched_in_place(page: Page, stage: Stage)
     await expect(page).to_have_url(re.compile("q=needle"))
 
 
-async def test_labels_are_text_and_keep_their_writing_direction_to_themselves(page: Page, stage: Stage) -> None:
+async def test_labels_are_text_with_an_isolated_writing_direction(page: Page, stage: Stage) -> None:
     await stage.send([event("", "<img src=x onerror=alert(1)>"), event("", RIGHT_TO_LEFT)])
     await page.goto(f"{stage.url}/consumers/event_counter/page")
     await expect(page.get_by_text("<img src=x onerror=alert(1)>", exact=True)).to_be_visible()
@@ -69,7 +69,7 @@ async def test_labels_are_text_and_keep_their_writing_direction_to_themselves(pa
     assert await label.evaluate("element => getComputedStyle(element).unicodeBidi") == "isolate"
 
 
-async def test_timing_stats_draws_its_histograms_without_inline_style(page: Page, stage: Stage) -> None:
+async def test_timing_stats_draws_histograms_without_inline_style(page: Page, stage: Stage) -> None:
     await stage.send(numbered(range(20)))
     await page.goto(f"{stage.url}/consumers/timing_stats/page")
     drawn = page.locator("svg.histogram")
@@ -79,7 +79,7 @@ async def test_timing_stats_draws_its_histograms_without_inline_style(page: Page
     assert await page.locator("main [style]").count() == 0
 
 
-async def test_a_dead_letter_shows_its_reason_and_bytes_as_text(page: Page, stack: LocalStack, stage: Stage) -> None:
+async def test_dead_letter_shows_its_reason_and_bytes_as_text(page: Page, stack: LocalStack, stage: Stage) -> None:
     headers = (
         (names.HEADER_DEAD_REASON, b"<b>unknown</b> version"),
         (names.HEADER_DEAD_STAGE, b"decode"),
@@ -89,11 +89,11 @@ async def test_a_dead_letter_shows_its_reason_and_bytes_as_text(page: Page, stac
     async with EventProducer(KafkaSettings.from_env(stack.environment())) as producer:
         await producer.produce(names.DEAD_LETTER_TOPIC, [Record(b"\x07<script>\xff", None, headers)])
     await page.goto(f"{stage.url}/dead")
-    letter = page.locator(".letter").first
-    await expect(letter).to_contain_text("<b>unknown</b> version")
-    await expect(letter.locator("pre")).to_contain_text(r"<script>\xff")
-    await expect(letter.locator(".tag")).to_have_text("decode")
-    await letter.get_by_role("link", name="Live view of this letter").click()
+    dead_letter = page.locator(".letter").first
+    await expect(dead_letter).to_contain_text("<b>unknown</b> version")
+    await expect(dead_letter.locator("pre")).to_contain_text(r"<script>\xff")
+    await expect(dead_letter.locator(".tag")).to_have_text("decode")
+    await dead_letter.get_by_role("link", name="Show in the live view").click()
     row = page.locator("[data-rows] .row")
     await expect(row).to_have_count(1)
     await expect(row.locator(".cell-place")).to_have_text("events.dead/0/0")
@@ -104,9 +104,9 @@ async def test_a_dead_letter_shows_its_reason_and_bytes_as_text(page: Page, stac
     await expect(page.locator("[data-detail]")).to_contain_text("header reason")
 
 
-async def test_a_page_that_can_not_be_refreshed_says_so(page: Page, stage: Stage) -> None:
+async def test_page_shows_that_a_refresh_has_failed(page: Page, stage: Stage) -> None:
     await page.goto(f"{stage.url}/consumers")
     await page.route("**/consumers", lambda route: asyncio.ensure_future(route.abort()))
-    await expect(page.locator("[data-refresh-status]")).to_contain_text("Not fresh")
+    await expect(page.locator("[data-refresh-status]")).to_contain_text("Not updated")
     await page.unroute_all()
     await expect(page.locator("[data-refresh-status]")).to_have_text("")

@@ -1,4 +1,4 @@
-"""The live page: nothing missed, nothing twice, and nothing that an event holds is run."""
+"""The live page: it shows every event once, in order, and runs no content of an event."""
 
 import asyncio
 import csv
@@ -39,7 +39,7 @@ def in_order_by_partition(rows: list[dict[str, Any]]) -> bool:
     return True
 
 
-async def test_an_event_appears_with_its_columns_newest_first(page: Page, stage: Stage) -> None:
+async def test_events_are_shown_in_columns_newest_first(page: Page, stage: Stage) -> None:
     await open_live(page, stage.url)
     await stage.send([event("q=first", "offr")], key=b"k")
     await wait_for_sum(page, "shown", 1)
@@ -52,7 +52,9 @@ async def test_an_event_appears_with_its_columns_newest_first(page: Page, stage:
     await expect(first_row.locator(".cell-place")).to_have_text(re.compile(r"^events/\d+/\d+$"))
 
 
-async def test_what_came_during_a_pause_follows_once_each_in_order(page: Page, stage: Stage, tmp_path: Path) -> None:
+async def test_events_of_a_pause_are_shown_afterwards_once_and_in_order(
+    page: Page, stage: Stage, tmp_path: Path
+) -> None:
     await open_live(page, stage.url)
     await stage.send(numbered(range(10)), key=b"one device")
     await wait_for_sum(page, "shown", 10)
@@ -65,7 +67,7 @@ async def test_what_came_during_a_pause_follows_once_each_in_order(page: Page, s
     assert numbers(await rows_of(page, tmp_path)) == list(range(310))
 
 
-async def test_a_long_pause_says_how_many_it_dropped(page: Page, stage: Stage, tmp_path: Path) -> None:
+async def test_long_pause_shows_the_number_of_dropped_rows(page: Page, stage: Stage, tmp_path: Path) -> None:
     await open_live(page, stage.url)
     await page.keyboard.press("p")
     await stage.send(numbered(range(10_100)), key=b"one device")
@@ -76,7 +78,7 @@ async def test_a_long_pause_says_how_many_it_dropped(page: Page, stage: Stage, t
     assert numbers(await rows_of(page, tmp_path)) == list(range(100, 10_100))
 
 
-async def test_a_cut_socket_continues_without_a_gap_or_a_repeat(page: Page, stage: Stage, tmp_path: Path) -> None:
+async def test_cut_socket_continues_without_a_gap_or_a_repeat(page: Page, stage: Stage, tmp_path: Path) -> None:
     async with Relay(stage.port) as relay:
         await open_live(page, f"http://{LOOPBACK}:{relay.port}")
         await stage.send(numbered(range(200)))
@@ -93,8 +95,10 @@ async def test_a_cut_socket_continues_without_a_gap_or_a_repeat(page: Page, stag
         assert in_order_by_partition(rows)
 
 
-async def test_a_cut_while_nothing_matches_misses_nothing_either(page: Page, stage: Stage, tmp_path: Path) -> None:
-    # No row has told the page where it is: only the server's stats have.
+async def test_cut_socket_without_matching_rows_continues_without_a_gap(
+    page: Page, stage: Stage, tmp_path: Path
+) -> None:
+    # The page knows its positions only from the stats, since it has no rows.
     async with Relay(stage.port) as relay:
         await open_live(page, f"http://{LOOPBACK}:{relay.port}", "?type=rare")
         await stage.send(numbered(range(100), "common"))
@@ -107,7 +111,7 @@ async def test_a_cut_while_nothing_matches_misses_nothing_either(page: Page, sta
         assert sorted(numbers(await rows_of(page, tmp_path))) == list(range(8))
 
 
-async def test_a_cut_during_a_pause_is_made_up_for(page: Page, stage: Stage, tmp_path: Path) -> None:
+async def test_cut_socket_during_a_pause_continues_without_a_gap(page: Page, stage: Stage, tmp_path: Path) -> None:
     async with Relay(stage.port) as relay:
         await open_live(page, f"http://{LOOPBACK}:{relay.port}")
         await page.keyboard.press("p")
@@ -127,7 +131,7 @@ HOSTILE = '<script>window.hit=1</script><img src=x onerror="window.hit=1">\''
 OVERRIDE = "\u202egnp.exe"
 
 
-async def test_a_hostile_event_is_shown_as_text_and_runs_nothing(page: Page, stage: Stage) -> None:
+async def test_hostile_event_is_shown_as_text_and_runs_no_script(page: Page, stage: Stage) -> None:
     await open_live(page, stage.url)
     params = f"a={quote_plus(HOSTILE)}&b={quote_plus('=cmd()')}&c={quote_plus(OVERRIDE)}"
     await stage.send([event(params, HOSTILE)])
@@ -138,12 +142,12 @@ async def test_a_hostile_event_is_shown_as_text_and_runs_nothing(page: Page, sta
     detail = page.locator("[data-detail]")
     for shown in (HOSTILE, "=cmd()", OVERRIDE):
         await expect(detail.locator("dd bdi").get_by_text(shown, exact=True).first).to_be_visible()
-    for place in (
+    for element in (
         row.locator(".cell-params bdi").first,
         detail.locator("dd bdi").first,
         detail.locator("[data-title]"),
     ):
-        assert await place.evaluate("element => getComputedStyle(element).unicodeBidi") == "isolate"
+        assert await element.evaluate("element => getComputedStyle(element).unicodeBidi") == "isolate"
     assert await page.evaluate("document.querySelectorAll('main script, main img').length") == 0
     assert await page.evaluate("window.hit") is None
 
@@ -152,7 +156,9 @@ async def test_a_hostile_event_is_shown_as_text_and_runs_nothing(page: Page, sta
     "start",
     ["a;=1", "a\t=1", "a;'=1", "=cmd()", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", " =1", "\uff1d1", "'quoted'", 'a,"b"'],
 )
-async def test_an_export_reads_back_and_holds_no_formula(page: Page, stage: Stage, tmp_path: Path, start: str) -> None:
+async def test_export_can_be_restored_and_holds_no_formula(
+    page: Page, stage: Stage, tmp_path: Path, start: str
+) -> None:
     await open_live(page, stage.url)
     await stage.send([event("n=1&q=%2C%22", start), event("", "plain")], key=b"k")
     await wait_for_sum(page, "shown", 2)
@@ -170,7 +176,7 @@ async def test_an_export_reads_back_and_holds_no_formula(page: Page, stage: Stag
                 assert line[column] == str(row[field]).lower()
 
 
-async def test_rows_are_opened_and_left_with_the_keyboard(page: Page, stage: Stage) -> None:
+async def test_row_is_opened_and_closed_by_keyboard(page: Page, stage: Stage) -> None:
     await open_live(page, stage.url)
     await stage.send(numbered(range(5)), key=b"k")
     await wait_for_sum(page, "shown", 5)
@@ -185,7 +191,7 @@ async def test_rows_are_opened_and_left_with_the_keyboard(page: Page, stage: Sta
     await expect(page.locator("[data-grid]")).to_be_focused()
 
 
-async def test_the_space_bar_ticks_a_device_and_pauses_elsewhere(page: Page, stage: Stage) -> None:
+async def test_space_bar_ticks_a_focused_checkbox_and_pauses_elsewhere(page: Page, stage: Stage) -> None:
     await open_live(page, stage.url)
     phone, pause = page.get_by_label("phone"), page.locator("[data-pause]")
     await phone.focus()
@@ -197,7 +203,7 @@ async def test_the_space_bar_ticks_a_device_and_pauses_elsewhere(page: Page, sta
     await expect(pause).to_have_attribute("aria-pressed", "true")
 
 
-async def test_skipping_to_the_content_leaves_the_view_as_it_is(page: Page, stage: Stage) -> None:
+async def test_skip_link_does_not_change_the_view(page: Page, stage: Stage) -> None:
     await open_live(page, stage.url)
     await stage.send(numbered(range(5)), key=b"k")
     await wait_for_sum(page, "shown", 5)
@@ -208,31 +214,31 @@ async def test_skipping_to_the_content_leaves_the_view_as_it_is(page: Page, stag
     await wait_for_sum(page, "shown", 8)
 
 
-async def test_an_outage_is_told_and_leaves_the_filters_shut(page: Page, stage: Stage) -> None:
-    tries = 0
+async def test_outage_is_shown_without_opening_the_filters(page: Page, stage: Stage) -> None:
+    attempts = 0
 
     async def refuse(socket: WebSocketRoute) -> None:
-        nonlocal tries
-        tries += 1
+        nonlocal attempts
+        attempts += 1
         socket.send(
-            json.dumps({"kind": "error", "parameter": None, "position": None, "reason": "Kafka does not answer"})
+            json.dumps({"kind": "error", "parameter": None, "position": None, "reason": "Kafka does not respond"})
         )
         await socket.close(code=1013)
 
     await open_live(page, stage.url)
     await page.route_web_socket(re.compile("/kafidx/socket"), refuse)
     await page.reload()
-    await expect(page.locator("[data-notice]")).to_have_text("Kafka does not answer")
+    await expect(page.locator("[data-notice]")).to_have_text("Kafka does not respond")
     await page.locator("[data-filter-panel] summary").click()
     await expect(page.locator("[data-filters]")).to_be_hidden()
-    before = tries
+    before = attempts
     async with asyncio.timeout(30):
-        while tries < before + 2:
+        while attempts < before + 2:
             await page.wait_for_timeout(100)
     await expect(page.locator("[data-filters]")).to_be_hidden()
 
 
-async def test_the_list_keeps_a_bounded_number_of_rows_and_the_place_of_the_reader(page: Page, stage: Stage) -> None:
+async def test_list_holds_few_elements_and_keeps_the_scroll_position_of_the_reader(page: Page, stage: Stage) -> None:
     await open_live(page, stage.url)
     await stage.send(numbered(range(3_000)), key=b"k")
     await wait_for_sum(page, "shown", 3_000)
@@ -250,7 +256,7 @@ async def test_the_list_keeps_a_bounded_number_of_rows_and_the_place_of_the_read
     assert await page.locator("[data-rows] .row").count() < 200
 
 
-async def test_filters_are_in_the_url_and_come_back_from_it(page: Page, stage: Stage) -> None:
+async def test_filters_are_written_to_the_url_and_restored_from_it(page: Page, stage: Stage) -> None:
     await open_live(page, stage.url)
     await page.get_by_role("textbox", name="Types").fill("offr, srch")
     await page.get_by_label("phone").check()
@@ -269,7 +275,7 @@ async def test_filters_are_in_the_url_and_come_back_from_it(page: Page, stage: S
     await expect(page.get_by_role("textbox", name="Types")).to_have_value("")
 
 
-async def test_a_bad_condition_is_explained_beside_it(page: Page, stage: Stage) -> None:
+async def test_invalid_condition_shows_an_error_beside_its_field(page: Page, stage: Stage) -> None:
     await open_live(page, stage.url)
     await page.get_by_role("button", name="Add condition").click()
     await page.locator("[name=where]").fill("klag bad 3")
@@ -281,7 +287,7 @@ async def test_a_bad_condition_is_explained_beside_it(page: Page, stage: Stage) 
         await page.reload()
 
 
-async def test_a_gap_that_retention_has_made_is_in_sight(
+async def test_events_removed_by_retention_are_shown_as_missed(
     page: Page, stack: LocalStack, stage: Stage, kafka_kind: KafkaKind
 ) -> None:
     if kafka_kind == "tansu":
@@ -291,12 +297,12 @@ async def test_a_gap_that_retention_has_made_is_in_sight(
     await expect(page.locator("[data-missed]")).to_be_hidden()
     admin = AIOKafkaAdminClient(bootstrap_servers=stack.bootstrap_servers)
     await admin.start()
-    # The first offsets of each partition that has some.
+    # Delete the first offsets of each partition.
     async with TopicReader(KafkaSettings.from_env(stack.environment()), names.EVENTS_TOPIC) as reader:
         gone = {partition: min(7, end) for partition, end in (await reader.end_offsets()).items()}
     for partition, count in gone.items():
-        place = {TopicPartition(names.EVENTS_TOPIC, partition): RecordsToDelete(before_offset=count)}
-        await admin.delete_records(place)
+        deleted = {TopicPartition(names.EVENTS_TOPIC, partition): RecordsToDelete(before_offset=count)}
+        await admin.delete_records(deleted)
     await admin.close()
     query = ",".join(f"{partition}:0" for partition in gone)
     await open_live(page, stage.url, f"?from=offset:{query}")
@@ -306,7 +312,7 @@ async def test_a_gap_that_retention_has_made_is_in_sight(
     await expect(page.locator(".sums")).to_contain_text("missed")
 
 
-async def test_clear_empties_the_list_and_the_stream_goes_on(page: Page, stage: Stage, tmp_path: Path) -> None:
+async def test_clear_empties_the_list_and_the_stream_continues(page: Page, stage: Stage, tmp_path: Path) -> None:
     await open_live(page, stage.url)
     await stage.send(numbered(range(5)), key=b"k")
     await wait_for_sum(page, "shown", 5)
@@ -317,7 +323,7 @@ async def test_clear_empties_the_list_and_the_stream_goes_on(page: Page, stage: 
     assert numbers(await rows_of(page, tmp_path)) == [7]
 
 
-async def test_resetting_the_group_id_starts_over(page: Page, stage: Stage) -> None:
+async def test_reset_of_the_group_id_starts_at_the_first_event(page: Page, stage: Stage) -> None:
     await stage.send(numbered(range(3), "unique-to-reset"), key=b"k")
     await open_live(page, stage.url, "?type=unique-to-reset")
     await wait_for_sum(page, "shown", 0)

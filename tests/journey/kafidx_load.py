@@ -1,7 +1,7 @@
-"""What loads kafidx: events at a steady rate, watchers that read, and watchers that never do.
+"""Load for kafidx: events at a steady rate, subscribers that read, and subscribers that never read.
 
-KAFIDX_LOAD_RATE (events/s, 5000), KAFIDX_LOAD_SECONDS (60), KAFIDX_LOAD_WATCHERS (20) and KAFIDX_LOAD_STUCK (1, of
-them) change it.
+KAFIDX_LOAD_RATE (events/s, 5000), KAFIDX_LOAD_SECONDS (60), KAFIDX_LOAD_SUBSCRIBERS (20) and KAFIDX_LOAD_STUCK (the
+number of them that never read, 1) change the load.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from services.backbone.kafka import EventProducer, Record
 
 RATE = int(os.environ.get("KAFIDX_LOAD_RATE", "5000"))
 SECONDS = float(os.environ.get("KAFIDX_LOAD_SECONDS", "60"))
-SUBSCRIBERS = int(os.environ.get("KAFIDX_LOAD_WATCHERS", "20"))
+SUBSCRIBERS = int(os.environ.get("KAFIDX_LOAD_SUBSCRIBERS", "20"))
 STUCK = int(os.environ.get("KAFIDX_LOAD_STUCK", "1"))
 MB = 1024 * 1024
 MAX_STUCK_MB = 20
@@ -31,14 +31,14 @@ _SAMPLE_S = 0.2
 
 
 class Subscriber:
-    """A watcher that counts what it gets. Rows are not decoded: 20 of them would be the load, not kafidx."""
+    """Counts the rows of a socket. It does not decode them, since that takes more CPU time than kafidx itself."""
 
     def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
         self._ws = ws
         self.rows = 0
         self.stats: dict[str, Any] = {}
         self.unbalanced: list[dict[str, Any]] = []
-        """Each stats frame in which matched was not sent + dropped + queued."""
+        """The stats frames in which matched is not equal to sent + dropped + queued."""
 
     async def read(self) -> None:
         async for message in self._ws:
@@ -50,13 +50,13 @@ class Subscriber:
                     self.unbalanced.append(self.stats)
 
     async def until(self, count: int, *, limit_s: float) -> None:
-        """Return when the stats say that this many matched, and that all of it has come or was dropped."""
+        """Wait until `count` events have matched and all of their rows have arrived or were dropped."""
         deadline_s = time.monotonic() + limit_s
-        while time.monotonic() < deadline_s and not self._has_all(count):  # noqa: ASYNC110 - not worth an event
+        while time.monotonic() < deadline_s and not self._has_all(count):  # noqa: ASYNC110 - the condition has no event to wait for
             await asyncio.sleep(0.1)
 
     def ledger(self) -> dict[str, int]:
-        """Return the last books that were told, and how many rows came."""
+        """Return the counts of the last stats frame and the number of rows that have arrived."""
         return {name: self.stats.get(name, -1) for name in ("matched", "sent", "dropped", "queued")} | {
             "rows": self.rows
         }
@@ -67,7 +67,7 @@ class Subscriber:
 
 
 class MemoryOf:
-    """The memory of a process, looked at five times a second."""
+    """The memory of a process, sampled five times a second."""
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)
@@ -79,19 +79,19 @@ class MemoryOf:
         return resident
 
     def cpu_s(self) -> float:
-        """Return the seconds of CPU that it has used."""
+        """Return the CPU time of the process."""
         times = self._process.cpu_times()
         return float(times.user + times.system)
 
-    async def watch(self) -> None:
-        """Note the peak, for ever."""
+    async def sample(self) -> None:
+        """Update the peak until the task is cancelled."""
         while True:
             self.peak = max(self.peak, self.now())
             await asyncio.sleep(_SAMPLE_S)
 
 
 def payload(number: int) -> bytes:
-    # As a real one: some 300 bytes.
+    # 300 bytes, as many as a real event has.
     return encode_event(
         Event(
             type=("view", "click", "offr", "geo")[number % 4],
@@ -109,7 +109,7 @@ def payload(number: int) -> bytes:
 
 
 async def produce(producer: EventProducer, *, seconds: float = SECONDS) -> int:
-    """Write RATE events a second for so long; returns how many."""
+    """Write RATE events a second. Return their number."""
     sent, begun_s = 0, time.monotonic()
     while (elapsed_s := time.monotonic() - begun_s) < seconds:
         due = min(int((elapsed_s + _STEP_S) * RATE) - sent, RATE)
@@ -121,13 +121,13 @@ async def produce(producer: EventProducer, *, seconds: float = SECONDS) -> int:
 
 
 @contextlib.asynccontextmanager
-async def watching(url: str, *, small_buffer: bool = False) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """Open a socket of the live end. With a small buffer, one that is not read is felt by kafidx sooner."""
+async def open_socket(url: str, *, small_buffer: bool = False) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """Open a socket at the live end. With a small receive buffer kafidx notices earlier that nobody reads."""
 
     def small(address: Any) -> socket.socket:
-        made = socket.socket(address[0], address[1], address[2])
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-        return made
+        opened = socket.socket(address[0], address[1], address[2])
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        return opened
 
     connector = aiohttp.TCPConnector(limit=0, socket_factory=small if small_buffer else None)
     async with (
@@ -145,7 +145,7 @@ def assert_nothing_missed(readers: Sequence[Subscriber], count: int) -> None:
 
 
 def assert_all_accounted_for(late: Sequence[Subscriber], count: int) -> None:
-    """Assert that who began to read only at the end was sent, or is told as dropped, each event."""
+    """Assert that each event was sent to a late reader or counted as dropped."""
     for reader in late:
         ledger = reader.ledger()
         assert (ledger["matched"], ledger["sent"]) == (count, reader.rows)

@@ -1,6 +1,6 @@
-"""kafidx under load: many watchers, some of which never read, while events come faster than people can look.
+"""kafidx under load, with many subscribers, some of which never read.
 
-The figures are printed; see kafidx_load.py for the variables that change the load.
+The test prints its results. kafidx_load.py lists the variables that change the load.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from tests.journey.kafidx_load import (
     Subscriber,
     assert_all_accounted_for,
     assert_nothing_missed,
+    open_socket,
     produce,
-    watching,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.measures, pytest.mark.timeout(SECONDS * 3 + 120)]
@@ -41,25 +41,27 @@ def kafidx(kafka_kind: KafkaKind) -> Iterator[tuple[LocalStack, ServiceProcess]]
         yield stack, service
 
 
-async def test_watchers_that_never_read_cost_little_and_the_others_miss_nothing(
+async def test_stuck_subscribers_need_little_memory_and_others_get_every_event(
     kafidx: tuple[LocalStack, ServiceProcess], capsys: pytest.CaptureFixture[str]
 ) -> None:
     stack, service = kafidx
     memory = MemoryOf(service.pid)
     settings = KafkaSettings.from_env(stack.environment())
     async with EventProducer(settings) as producer, contextlib.AsyncExitStack() as cleanup:
-        # What the first watcher and the recent events take is there whether one is stuck or not.
-        sockets = [await cleanup.enter_async_context(watching(stack.kafidx_url)) for _ in range(SUBSCRIBERS - STUCK)]
-        stuck = [await cleanup.enter_async_context(watching(stack.kafidx_url, small_buffer=True)) for _ in range(STUCK)]
+        # The growth includes the first reader and the recent events, which need their memory in any case.
+        sockets = [await cleanup.enter_async_context(open_socket(stack.kafidx_url)) for _ in range(SUBSCRIBERS - STUCK)]
+        stuck = [
+            await cleanup.enter_async_context(open_socket(stack.kafidx_url, small_buffer=True)) for _ in range(STUCK)
+        ]
         readers = [Subscriber(ws) for ws in sockets]
         tasks = [asyncio.create_task(reader.read()) for reader in readers]
         before, cpu_before_s, begun_s = memory.now(), memory.cpu_s(), time.monotonic()
-        looking = asyncio.create_task(memory.watch())
+        sampling = asyncio.create_task(memory.sample())
         count = await produce(producer)
         took_s = time.monotonic() - begun_s
         await asyncio.gather(*(reader.until(count, limit_s=30 + SECONDS) for reader in readers))
         cpu_s = memory.cpu_s() - cpu_before_s
-        looking.cancel()
+        sampling.cancel()
         late = [Subscriber(ws) for ws in stuck]
         tasks += [asyncio.create_task(reader.read()) for reader in late]
         await asyncio.gather(*(reader.until(count, limit_s=30) for reader in late))
@@ -70,18 +72,18 @@ async def test_watchers_that_never_read_cost_little_and_the_others_miss_nothing(
         results = {
             "events": count,
             "events/s": round(count / took_s),
-            "watchers": SUBSCRIBERS,
+            "subscribers": SUBSCRIBERS,
             "of them never reading": STUCK,
             "rows sent to readers": sum(reader.rows for reader in readers),
             "dropped of readers": sum(reader.stats["dropped"] for reader in readers),
-            "books of those that never read": [reader.ledger() for reader in late],
+            "ledger of those that never read": [reader.ledger() for reader in late],
             "kafidx CPU s a s": round(cpu_s / took_s, 2),
             "memory MB before/peak/grown": [
                 round(size / MB, 1) for size in (before, memory.peak, memory.peak - before)
             ],
         }
-        print("\n" + json.dumps(results, indent=1))  # noqa: T201 - the figures are what this is run for
+        print("\n" + json.dumps(results, indent=1))  # noqa: T201 - this test reports its measurement
     assert_nothing_missed(readers, count)
     assert_all_accounted_for(late, count)
-    # The reader of the live end and the recent events are in it too, so this says more than is asked.
+    # The growth includes the live reader and the recent events, so the limit is stricter than the promise.
     assert memory.peak - before < (STUCK + 1) * MAX_STUCK_MB * MB

@@ -25,6 +25,7 @@ from services.backbone.counters.store import (
     Description,
     IdWindow,
     Progress,
+    RankedCounts,
     Update,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "IdWindow",
     "Positions",
     "Progress",
+    "RankedCounts",
     "Update",
     "parse_positions",
     "position_error",

@@ -99,6 +99,16 @@ PROGRESS_FIELDS: Final = ("events", "last_ms", "invalid", "missed", "duplicates"
 _DEFAULT_WINDOW: Final = IdWindow()
 
 
+class RankedCounts(NamedTuple):
+    """A part of a counter's labels in the order of their counts."""
+
+    counts: list[tuple[str, int]]
+    labels: int
+    """The number of labels of the whole counter."""
+    highest: int
+    """The highest count of the whole counter."""
+
+
 class CounterStore:
     """The counters of all statistics consumers in one Redis. `redis` must decode responses."""
 
@@ -195,6 +205,48 @@ class CounterStore:
         return {label: int(count) for label, count in pairs}
 
     async def progress(self, counter: str) -> Progress:
-        """Return the progress of a counter."""
-        stored = await self._redis.hmget(names.progress_key(counter), *PROGRESS_FIELDS)
-        return Progress(*(int(number or 0) for number in stored))
+        """Return how many events were counted and when the latest of them was received."""
+        return _parse_progress(await self._redis.hmget(names.progress_key(counter), *PROGRESS_FIELDS))
+
+    async def states(self, counters: Sequence[str]) -> list[tuple[Positions, Progress]]:
+        """Return the positions and the progress of each of these counters, in one round trip."""
+        if not counters:
+            return []
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for counter in counters:
+                pipeline.hgetall(names.positions_key(counter))
+                pipeline.hmget(names.progress_key(counter), *PROGRESS_FIELDS)
+            responses: list[Any] = await pipeline.execute()
+        return [
+            (parse_positions(positions), _parse_progress(progress))
+            for positions, progress in zip(responses[::2], responses[1::2], strict=True)
+        ]
+
+    async def ranked_counts(self, counter: str, *, first: int, count: int, descending: bool) -> RankedCounts:
+        """Return a part of the labels in the order of their counts, in one atomic round trip."""
+        key = names.counts_key(counter)
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.zcard(key)
+            pipeline.zrange(key, 0, 0, desc=True, withscores=True)
+            pipeline.zrange(key, first, first + count - 1, desc=descending, withscores=True)
+            labels, highest, pairs = await pipeline.execute()
+        counts = [(label, int(score)) for label, score in pairs]
+        return RankedCounts(counts, labels, int(highest[0][1]) if highest else 0)
+
+    async def scan_counts(self, counter: str, *, slice_labels: int) -> dict[str, int]:
+        """Return all labels in slices of about `slice_labels`, one round trip each.
+
+        ZSCAN returns every label that exists during the whole scan, and labels of a counter are never removed. Each
+        count is the one at the time of its slice.
+        """
+        counts: dict[str, int] = {}
+        cursor = -1
+        while cursor:
+            pairs: Any
+            cursor, pairs = await self._redis.zscan(names.counts_key(counter), max(cursor, 0), count=slice_labels)
+            counts.update((label, int(count)) for label, count in pairs)
+        return counts
+
+
+def _parse_progress(stored: Sequence[str | bytes | None]) -> Progress:
+    return Progress(*(int(number or 0) for number in stored))

@@ -1,1 +1,1 @@
-"""kafidx's rules, without I/O: what a view shows, where it begins, what waits for it, how tables are cut."""
+"""Rules of kafidx without I/O: queries, filters, start positions, the state of live views, and tables."""

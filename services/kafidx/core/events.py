@@ -1,12 +1,12 @@
-"""One record of the topic as watchers see it. What is decoded is decoded once, when the first of them asks.
+"""One record of a topic: its decoded fields, its row in the live list, and the whole event for the detail pane.
 
-Everything is bounded, whatever a record holds: filters and rows look at the first part of an event only. The detail
-pane shows all of it.
+A field is decoded once, when the first subscriber needs it. Filters and rows read only the first part of a record, so
+that their time and memory are bounded for any content. The detail pane shows all of it.
 """
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
 
 import msgspec
@@ -23,26 +23,25 @@ from services.backbone.events import (
     readable_address,
     split_event,
 )
-from services.kafidx.core.queue import Waiting
 
-LOOKED_AT_BYTES: Final = 4096
-"""How far filters look into meta, and as far into params."""
-LOOKED_AT_PARAMETERS: Final = 100
+FILTERED_BYTES: Final = 4096
+"""Filters read so many bytes of meta, and so many of params."""
+FILTERED_PARAMETERS: Final = 100
 SHOWN_CHARS: Final = 500
-"""How much of the parameters a row shows."""
+"""A row shows so many characters of the parameters."""
 TYPE_CHARS: Final = 200
 WHOLE_PAIRS: Final = 1000
-"""How many pairs of meta, and of params, the detail pane decodes: one event may hold over 100,000."""
+"""The detail pane decodes so many pairs of meta and of params. One event may have more than 100,000."""
 
 _META_KEYS: Final = 64
 _LONGEST_NUMBER: Final = 20
 _HIGHEST_NUMBER: Final = 8_640_000_000_000_000
-"""The last ms that a Date of JavaScript can hold; it is below 2**53, above which JavaScript loses digits."""
+"""The latest ms that a JavaScript Date can hold. It is below 2**53, above which JavaScript loses digits."""
 _BOT: Final = "bot"
 
 
 class Row(msgspec.Struct, omit_defaults=True, gc=False):
-    """What the live list shows of an event; the names are a promise to the page."""
+    """An event in the live list. The page relies on these names."""
 
     t: str
     p: int
@@ -58,28 +57,36 @@ class Row(msgspec.Struct, omit_defaults=True, gc=False):
     bad: str = ""
 
 
-class LiveEvent:
-    """A record of the topic, decoded as far as it is asked for."""
+class QueuedRow(NamedTuple):
+    """An encoded row in the queues of subscribers."""
 
-    def __init__(  # noqa: PLR0913 - one a part of a record
-        self, topic: str, partition: int, offset: int, time_ms: int, value: bytes, *, fault: str = ""
+    partition: int
+    offset: int
+    row: bytes
+
+
+class LiveEvent:
+    """A record of the topic. Each part is decoded at its first use."""
+
+    def __init__(  # noqa: PLR0913 - one for each part of a record
+        self, topic: str, partition: int, offset: int, time_ms: int, value: bytes, *, error: str = ""
     ) -> None:
-        """`time_ms` is the record's own time, for what is no event; `fault` what was found wrong with it before."""
+        """`time_ms` is the record's timestamp. `error` is the reason why a dead letter was not stored as an event."""
         self.topic = topic
         self.partition = partition
         self.offset = offset
         self.time_ms = time_ms
         self.value = value
-        self.fault = fault
+        self.error = error
 
     def drop_decoded(self) -> None:
-        """Give back what decoding took, several times the record's size; it is decoded again when asked for."""
+        """Free the decoded parts, which take several times the record's size. The next use decodes them again."""
         for name in _DECODED & self.__dict__.keys():
             del self.__dict__[name]
 
     @cached_property
     def _split(self) -> tuple[EncodedEvent, str]:
-        """The three fields, and why there are none."""
+        """The three fields, and the error when the record is not an event."""
         try:
             return split_event(self.value), ""
         except InvalidEvent as error:
@@ -87,19 +94,19 @@ class LiveEvent:
 
     @property
     def bad(self) -> str:
-        """Why the record is no event, or a dead one; empty when it is one like all others."""
-        return self.fault or self._split[1]
+        """The reason why the record is a dead letter or not an event. Empty for a valid event."""
+        return self.error or self._split[1]
 
     @cached_property
     def type(self) -> str:
-        """The event's type, cut; empty when the record is no event."""
+        """The type of the event, at most 200 characters. Empty when the record is not an event."""
         text = decode_type(self._split[0].type[: 12 * TYPE_CHARS])
         return text if len(text) <= TYPE_CHARS else f"{text[: TYPE_CHARS - 1]}…"
 
     @cached_property
-    def waiting(self) -> Waiting:
-        """The row on its way to watchers: made once, shared by all of them."""
-        return Waiting(self.partition, self.offset, self._row())
+    def queued_row(self) -> QueuedRow:
+        """The encoded row. It is encoded once and shared by the queues of all subscribers."""
+        return QueuedRow(self.partition, self.offset, self._row())
 
     def _row(self) -> bytes:
         params, cut = self._shown_params()
@@ -122,7 +129,7 @@ class LiveEvent:
         )
 
     def meta(self, key: str) -> str | None:
-        """Return one value of meta, decoded; an address as people write it."""
+        """Return one decoded value of meta. An address is returned in its usual notation."""
         if key not in self._decoded:
             value = self._fields.get(key.encode())
             text = None if value is None else _plain(value.decode("ascii", "replace"))
@@ -131,26 +138,26 @@ class LiveEvent:
 
     @property
     def is_bot(self) -> bool:
-        """Whether the user agent said so."""
+        """Whether the user agent is a bot."""
         return self._fields.get(META_DEVICE) == _BOT.encode() or META_BOT_NAME in self._fields
 
     def parameter(self, name: str) -> list[str]:
-        """Return the values of one parameter, decoded and case-folded: what conditions compare."""
+        """Return the decoded and case-folded values of one parameter, which conditions compare."""
         if name not in self._values:
             self._values[name] = [_plain(text).casefold() for text in self._parameters.get(name, ())]
         return self._values[name]
 
     @cached_property
     def text(self) -> str:
-        """Type, meta and parameters, decoded and case-folded: what free text is sought in."""
+        """Type, meta and parameters, decoded and case-folded, for the search of free text."""
         head = b" ".join(
             (
-                self._split[0].type[:LOOKED_AT_BYTES],
-                self._split[0].meta[:LOOKED_AT_BYTES],
-                self._split[0].params[:LOOKED_AT_BYTES],
+                self._split[0].type[:FILTERED_BYTES],
+                self._split[0].meta[:FILTERED_BYTES],
+                self._split[0].params[:FILTERED_BYTES],
             )
         )
-        return f"{self.fault} {self.meta('ip') or ''} {_plain(head.decode('utf-8', 'replace'))}".casefold()
+        return f"{self.error} {self.meta('ip') or ''} {_plain(head.decode('utf-8', 'replace'))}".casefold()
 
     @cached_property
     def _decoded(self) -> dict[str, str | None]:
@@ -162,13 +169,13 @@ class LiveEvent:
 
     @cached_property
     def _parameters(self) -> dict[str, list[str]]:
-        """The first parameters: decoded names, values as they came."""
+        """The first parameters: names are decoded, values are not."""
         found: dict[str, list[str]] = {}
         params = self._split[0].params
         if self._split[1] or params == b"-":
             return found
-        head = params[:LOOKED_AT_BYTES].decode("ascii", "replace")
-        for pair in head.split("&", LOOKED_AT_PARAMETERS)[:LOOKED_AT_PARAMETERS]:
+        head = params[:FILTERED_BYTES].decode("ascii", "replace")
+        for pair in head.split("&", FILTERED_PARAMETERS)[:FILTERED_PARAMETERS]:
             name, _, text = pair.partition("=")
             found.setdefault(_plain(name), []).append(text)
         return found
@@ -176,7 +183,7 @@ class LiveEvent:
     @cached_property
     def _fields(self) -> dict[bytes, bytes]:
         fields: dict[bytes, bytes] = {}
-        for pair in self._split[0].meta[:LOOKED_AT_BYTES].split(b"&", _META_KEYS)[:_META_KEYS]:
+        for pair in self._split[0].meta[:FILTERED_BYTES].split(b"&", _META_KEYS)[:_META_KEYS]:
             key, equals, value = pair.partition(b"=")
             if equals:
                 fields[key] = value
@@ -197,9 +204,9 @@ _DECODED: Final = frozenset(name for name, part in vars(LiveEvent).items() if is
 def whole_event(
     topic: str, partition: int, offset: int, record: tuple[int, bytes | None, bytes, tuple[tuple[str, bytes], ...]]
 ) -> dict[str, Any]:
-    """Return all of a record (time, key, value, headers) for the detail pane; the keys are a promise to the page.
+    """Return a record (time, key, value, headers) for the detail pane. The page relies on the keys.
 
-    Of meta and of params the first 1,000 pairs are decoded; `raw` holds all of them.
+    The first 1,000 pairs of meta and of params are decoded. `raw` holds the whole value.
     """
     time_ms, key, value, headers = record
     whole: dict[str, Any] = {
@@ -231,7 +238,7 @@ def whole_event(
 
 
 def _pairs(encoded: bytes) -> tuple[list[tuple[str, str]], int]:
-    """Decode the first pairs, and tell how many were left out."""
+    """Decode the first 1,000 pairs. Return them and the number of the others."""
     parts = encoded.split(b"&", WHOLE_PAIRS)
     left_out = parts[WHOLE_PAIRS].count(b"&") + 1 if len(parts) > WHOLE_PAIRS else 0
     head = b"&".join(parts[:WHOLE_PAIRS])
@@ -239,14 +246,14 @@ def _pairs(encoded: bytes) -> tuple[list[tuple[str, str]], int]:
 
 
 def why_dead(headers: Iterable[tuple[str, bytes]]) -> str:
-    """Return what the headers of a dead letter say of its end, cut: the stage and the reason."""
+    """Return stage and reason from the headers of a dead letter, each cut to 500 bytes."""
     given = dict(headers)
     parts = (given.get(name, b"")[:SHOWN_CHARS] for name in (names.HEADER_DEAD_STAGE, names.HEADER_DEAD_REASON))
     return ": ".join(printable(part) for part in parts if part) or "no reason given"
 
 
 def printable(content: bytes) -> str:
-    """Return bytes as text that loses nothing: what is not UTF-8 is written as backslash, x, two digits."""
+    """Decode bytes as UTF-8. A byte that is not UTF-8 is written as backslash, x and two hexadecimal digits."""
     return content.decode("utf-8", "backslashreplace")
 
 
@@ -255,8 +262,8 @@ def _plain(text: str) -> str:
 
 
 def whole_number(digits: bytes | None) -> int | None:
-    """Read a number of ms, or a count; None when there is none, or one that no page can show."""
-    # int() alone would take "1_0", spaces, and thousands of digits.
+    """Parse a number of ms or a count. Return None when it is missing, invalid, or too large for a page."""
+    # int() alone would accept "1_0", spaces, and thousands of digits.
     if digits is None or len(digits) > _LONGEST_NUMBER or not digits.removeprefix(b"-").isdigit():
         return None
     number = int(digits)

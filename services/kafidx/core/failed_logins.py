@@ -1,17 +1,17 @@
-"""How long an address waits after wrong passwords: pure rules, which know nothing of kafidx."""
+"""The delay after wrong passwords, by address. The rules do not depend on kafidx."""
 
 from collections import OrderedDict
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, NamedTuple
 
 FREE_FAILURES: Final = 5
-"""Wrong passwords without a wait before the next: people mistype."""
+"""So many wrong passwords cause no delay, since people mistype."""
 LONGEST_WAIT_S: Final = 60.0
-"""With it one address tries 1,500 passwords a day."""
+"""One address can then try 1,500 passwords a day."""
 EXPIRY_S: Final = 900.0
-"""An address without a wrong password for so long starts anew."""
+"""After this time without a wrong password the failures of an address are removed."""
 MOST_ADDRESSES: Final = 10_000
-"""Strangers choose their addresses. They take 2.6 MB at the most."""
+"""Clients choose their addresses, so their number is bounded. 10,000 of them take 2.6 MB."""
 
 
 class _Failures(NamedTuple):
@@ -20,15 +20,15 @@ class _Failures(NamedTuple):
 
 
 class FailedLogins:
-    """The wrong passwords of each address: the fifth causes a wait of 1 s, and each one after it doubles the wait."""
+    """Counts wrong passwords by source. The fifth causes a delay of 1 s. Each later one doubles it, up to 60 s."""
 
     def __init__(self, *, most_addresses: int = MOST_ADDRESSES) -> None:
-        """Start with no failures. Beyond `most_addresses` the address that failed the longest ago is forgotten."""
+        """Keep at most `most_addresses` sources. The source whose latest failure is the oldest is removed first."""
         self._most_addresses = most_addresses
         self._failures: OrderedDict[str, _Failures] = OrderedDict()  # in the order of their latest failure
 
     def wait_s(self, source: str, now_s: float) -> float:
-        """Return how long this source has to wait before its next password is looked at; 0 when it need not."""
+        """Return the seconds until the next password of this source is checked, or 0."""
         failures = self._failures.get(source)
         if failures is None or failures.times < FREE_FAILURES:
             return 0.0
@@ -45,9 +45,9 @@ class FailedLogins:
 
 
 def source_of(address: str) -> str:
-    """Return what counts as one source: an IPv4 address, or the /64 of an IPv6 address, which is one customer's.
+    """Return the source of an address: an IPv4 address, or the /64 network of an IPv6 address.
 
-    What is no address, as the peer of a unix socket, is one source.
+    Providers give each customer a /64 network. All peers without an IP address, such as unix sockets, are one source.
     """
     try:
         parsed = ip_address(address.partition("%")[0])

@@ -1,4 +1,4 @@
-"""A counter as a table: sorted, searched, cut into pages, and written as CSV."""
+"""Counters as tables: search, sort, divide into pages, and write as JSON or CSV."""
 
 import csv
 import heapq
@@ -12,24 +12,24 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from services.backbone.histogram import QUANTILES, Histogram, highest_of, histograms
-from services.kafidx.core.errors import BadQuery
+from services.kafidx.core.query import BadQuery
 
 PAGE_ROWS: Final = 100
 _MAX_PAGE: Final = 10_000_000
-_MAX_SOUGHT: Final = 200
+_MAX_SEARCH_CHARS: Final = 200
 _SLICE_ROWS: Final = 1000
-"""Rows that are written at once: 2 ms of CPU as CSV."""
+"""The number of rows in a slice. Writing one as CSV takes 2 ms of CPU time."""
 _SORTED_AT_ONCE: Final = 5000
 
 _Key = TypeVar("_Key", tuple[float, str], tuple[str, str])
 SortBy = Literal["label", "count"]
 Order = Literal["asc", "desc"]
 
-# What a spreadsheet takes for a formula, also behind spaces and in full width; and our own mark, so that it can be
-# undone. The live page's export has the same rule.
+# Text that a spreadsheet reads as a formula, also after spaces and in full-width characters. The apostrophe, our mark,
+# is included so that a reader can remove it again. The export of the live page (static/live/export.js) does the same.
 _FORMULA: Final = re.compile(r"[\s']*[=+\-@|%\uff1d\uff0b\uff0d\uff20]|['\t\r\n]")
-# Where a spreadsheet whose separator is not the comma begins a cell of its own. What the lookahead passes over holds
-# our mark, so that marks of the text itself are kept, and nothing that begins a cell, so that it stays linear.
+# A formula after a separator other than the comma, where some spreadsheets start a new cell. The lookahead skips our
+# mark, so that apostrophes of the original text are kept. It skips no separator, so that the time is linear.
 _INNER_FORMULA: Final = re.compile(r"([;\t\r\n])(?=(?:[^\S\t\r\n]|['\"])*[=+\-@|%\uff1d\uff0b\uff0d\uff20])")
 
 
@@ -43,18 +43,18 @@ class Line:
 
 @dataclass(frozen=True)
 class TableQuery:
-    """What part of a table is wanted, and how."""
+    """The parsed query of a table: order, page, search and format."""
 
     sort: SortBy = "count"
     order: Order = "desc"
     page: int | None = None
-    """From 1; None: all rows."""
+    """The number of the page, from 1. None: all rows."""
     q: str = ""
     format: Literal["json", "csv"] = "json"
 
     @property
     def is_plain(self) -> bool:
-        """Whether Redis itself can cut the page: by count, without a search."""
+        """Whether Redis can return the page: sorted by count, without a search."""
         return self.sort == "count" and not self.q
 
 
@@ -66,31 +66,31 @@ class Table(NamedTuple):
     page: int
     pages: int
     max_count: float
-    """Of all rows that were asked for, on whatever page."""
+    """The highest count of all rows that match, on all pages."""
 
 
 def parse_table_query(query: str, *, page: int | None, kind: str = "counts") -> TableQuery:
-    """Read a query string; `page` is the one of a query without any. Raises BadQuery."""
+    """Parse a query string. `page` is the default for the parameter of this name. Raises BadQuery."""
     given = dict(parse_qsl(query, keep_blank_values=True))
     sort = given.get("sort") or ("label" if kind == "histograms" else "count")
     _one_of("sort", sort, get_args(SortBy))
     order = given.get("order") or ("asc" if sort == "label" else "desc")
     _one_of("order", order, get_args(Order))
-    wanted = given.get("format") or "json"
-    _one_of("format", wanted, ("json", "csv"))
+    file_format = given.get("format") or "json"
+    _one_of("format", file_format, ("json", "csv"))
     number = given.get("page") or ""
     if number and (not re.fullmatch(r"[0-9]{1,8}", number, re.ASCII) or not 1 <= int(number) <= _MAX_PAGE):
-        raise BadQuery("page", 0, f"expected a number from 1 on, found {number[:20]!r}", number)
+        raise BadQuery("page", 0, f"expected a number from 1 to {_MAX_PAGE}, found {number[:20]!r}", number)
     q = given.get("q", "")
-    if len(q) > _MAX_SOUGHT:
-        raise BadQuery("q", _MAX_SOUGHT, f"longer than {_MAX_SOUGHT} characters", q)
-    return TableQuery(sort, order, int(number) if number else page, q, wanted)  # type: ignore[arg-type]  # checked
+    if len(q) > _MAX_SEARCH_CHARS:
+        raise BadQuery("q", _MAX_SEARCH_CHARS, f"longer than {_MAX_SEARCH_CHARS} characters", q)
+    return TableQuery(sort, order, int(number) if number else page, q, file_format)  # type: ignore[arg-type]  # checked
 
 
 def cut(counts: Mapping[str, float], query: TableQuery) -> Table:
-    """Search, sort and cut a whole counter. It may run in a thread: no step keeps the interpreter for long."""
-    sought = query.q.casefold()
-    found = {label: n for label, n in counts.items() if sought in label.casefold()} if sought else counts
+    """Return the rows of a counter that a query selects. In a thread, no step holds the interpreter lock for long."""
+    text = query.q.casefold()
+    found = {label: n for label, n in counts.items() if text in label.casefold()} if text else counts
     page, pages, first = page_of(query.page, len(found))
     shown = slice(None) if query.page is None else slice(first, first + PAGE_ROWS)
     rows: list[Line]
@@ -104,7 +104,7 @@ def cut(counts: Mapping[str, float], query: TableQuery) -> Table:
 
 
 def _sorted(keys: Sequence[_Key], *, reverse: bool) -> list[_Key]:
-    """Sort in parts and merge them: one sort of 200,000 keys keeps the interpreter for 350 ms, this one for 20."""
+    """Sort in parts and merge them. One sort of 200,000 keys holds the interpreter lock for 350 ms, this one for 20."""
     parts = (
         sorted(keys[first : first + _SORTED_AT_ONCE], reverse=reverse) for first in range(0, len(keys), _SORTED_AT_ONCE)
     )
@@ -112,26 +112,26 @@ def _sorted(keys: Sequence[_Key], *, reverse: bool) -> list[_Key]:
 
 
 def page_of(page: int | None, total: int) -> tuple[int, int, int]:
-    """Return page, pages and the index of the page's first row; a page after the last one is the last."""
+    """Return the page, the number of pages, and the index of its first row. A page after the last becomes the last."""
     pages = max(1, -(-total // PAGE_ROWS)) if page is not None else 1
     number = min(page or 1, pages)
     return number, pages, (number - 1) * PAGE_ROWS
 
 
 def charts(counts: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Return the histograms of a counter as plain values; the keys are a promise to the page."""
+    """Return the histograms of a counter for JSON. The page relies on the keys."""
     return [_chart(series, histogram) for series, histogram in histograms(counts).items()]
 
 
 def csv_slices(title: str, rows: Sequence[Line]) -> Iterator[bytes]:
-    """Write a table as RFC 4180 CSV whose cells no spreadsheet takes for formulas, a slice of rows at a time."""
+    """Yield a table as RFC 4180 CSV, in slices of rows. No spreadsheet reads one of its cells as a formula."""
     yield _csv([(neutral(title), "count")])
     for part in _slices(rows):
         yield _csv((neutral(line.label), line.count) for line in part)
 
 
 def json_slices(head: Mapping[str, Any], rows: Sequence[Line]) -> Iterator[bytes]:
-    """Write a JSON object with the members of `head`, which has some, and then `rows`, a slice of rows at a time."""
+    """Yield a JSON object with the members of `head`, which is not empty, and `rows`, in slices of rows."""
     yield msgspec.json.encode(head)[:-1] + b',"rows":['
     comma = b""
     for part in _slices(rows):
@@ -151,10 +151,10 @@ def _csv(rows: Iterable[Iterable[object]]) -> bytes:
 
 
 def neutral(text: str) -> str:
-    """Put an apostrophe before what a spreadsheet may take for a formula: at the begin, and where it may cut a cell.
+    """Add an apostrophe before text that a spreadsheet reads as a formula: at the start, and after other separators.
 
-    To read it back, take one off the begin, and one off behind each semicolon, tab or line break that is followed by
-    apostrophes (with spaces or quotes among them, or none) and then by a formula character.
+    To restore the text, remove one apostrophe from the start. Then remove one after each semicolon, tab or line break
+    that is followed by an apostrophe, any apostrophes, spaces or quotes, and a formula character.
     """
     inside = _INNER_FORMULA.sub(r"\1'", text)
     return f"'{inside}" if _FORMULA.match(inside) else inside

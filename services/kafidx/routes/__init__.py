@@ -1,4 +1,4 @@
-"""The public port: pages, their data and the socket, behind one guard."""
+"""The public port: pages, their data and the websocket, all of them behind one guard."""
 
 from services.kafidx.routes.access import Guard, Login
 from services.kafidx.routes.pages import Pages, add_pages

@@ -1,6 +1,6 @@
-"""Access to pages: HTTP Basic for all of them and for a websocket's upgrade, and the policies in every response.
+"""Access control: HTTP Basic for pages and for the websocket's upgrade, and the security headers of every response.
 
-It knows nothing of kafidx, whose pages are its first.
+The module does not depend on other parts of kafidx, so that another service with pages can use it.
 """
 
 import base64
@@ -32,15 +32,15 @@ class Login(NamedTuple):
 
 
 class Guard:
-    """Refuses before anything behind it is asked: no page is made and no reader opened for a stranger.
+    """Rejects a request without valid credentials before the application sees it.
 
-    After wrong passwords the source of a request (`source_of` the peer of the scope) is refused with 429 for a growing
-    time, and its passwords are not looked at. No request is held for that time: a stranger would choose how many
-    connections are open. Other sources are not affected, so nobody can lock out an operator who is elsewhere.
+    After wrong passwords a source (`source_of` the peer's address) gets 429 for a growing time, in which its passwords
+    are not checked. The responses are not delayed, since each delayed one would keep a connection open. Other sources
+    are not affected, so an attacker cannot lock out an operator at another address.
     """
 
     def __init__(self, app: ASGIApp, *, name: str, login: Login | None, refused: Counter) -> None:
-        """Protect `app`. Without a login it responds to loopback names only. `refused` has one label, the reason."""
+        """Protect `app`. Without a login only loopback host names are allowed. `refused` has one label, the reason."""
         self._app = app
         self._name = name
         self._login = login
@@ -48,7 +48,6 @@ class Guard:
         self._failed = FailedLogins()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request or an upgrade pass, or respond to it here."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -68,31 +67,33 @@ class Guard:
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         headers = Headers(scope=scope)
         if self._login is None:
-            # Without a password a name that anyone can point at this machine must not open it (DNS rebinding).
+            # DNS rebinding: a page of another site can point its own host name at this machine.
             if not is_loopback(_host_of(headers.get("host", ""))):
-                return self._refuse("host", f"Without a password, {self._name} responds to loopback names only.", 403)
+                return self._refuse(
+                    "host", f"{self._name} has no password, so it allows loopback host names only.", 403
+                )
         elif (refusal := self._check(self._login, scope, headers.get("authorization", ""))) is not None:
             return refusal
-        # A page of another site can open a socket with the credentials that the browser keeps for this one.
+        # A page of another site can open a socket, and the browser sends the credentials that it stores for this site.
         origin = headers.get("origin")
         if scope["type"] == "websocket" and origin is not None and not _same_origin(origin, headers.get("host", "")):
-            return self._refuse("origin", f"Sockets are for {self._name}'s own pages.", 403)
+            return self._refuse("origin", f"Only pages of {self._name} can open its socket.", 403)
         return None
 
     def _check(self, login: Login, scope: Scope, authorization: str) -> ASGIApp | None:
         challenge = {"WWW-Authenticate": f'Basic realm="{self._name}", charset="UTF-8"'}
         given = _basic(authorization)
         if given is None:
-            return self._refuse("credentials", "A user name and a password are needed.", 401, challenge)
+            return self._refuse("credentials", "A user name and a password are required.", 401, challenge)
         source, now_s = source_of((scope.get("client") or ("",))[0]), time.monotonic()
         if (wait_s := math.ceil(self._failed.wait_s(source, now_s))) > 0:
             text = f"Too many wrong passwords came from {source or 'this peer'}. Try again in {wait_s} s."
             return self._refuse("delayed", text, 429, {"Retry-After": str(wait_s)})
-        # Both are compared, each in constant time: a response must not tell how far a guess was right.
+        # Always compare both in constant time. Otherwise the response time shows which part of a guess is right.
         is_user = hmac.compare_digest(given.user, login.user)
         is_password = hmac.compare_digest(given.password, login.password)
         if is_user and is_password:
-            return None  # earlier failures stay: others may share this address
+            return None  # the failures are kept, since other users may share this address
         self._failed.record(source, now_s)
         return self._refuse("password", "The user name or the password is wrong.", 401, challenge)
 
@@ -109,7 +110,7 @@ class Guard:
 
 
 def _basic(authorization: str) -> Login | None:
-    """Return the user name and password of an Authorization header; None when it holds none (RFC 7617)."""
+    """Return the user name and password of an Authorization header, or None without valid ones (RFC 7617)."""
     scheme, _, encoded = authorization.partition(" ")
     try:
         user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")

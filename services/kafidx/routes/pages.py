@@ -1,4 +1,4 @@
-"""The pages and their data: a URL in, one question to a store, a template or JSON out."""
+"""The pages and their data: each route reads from a store and renders a template or JSON."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -13,84 +13,91 @@ from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from services.backbone.counters import Description
+from services.backbone.counters import CounterStoreError, Description
 from services.backbone.kafka import KafkaUnavailable
-from services.kafidx.core.errors import BadQuery
-from services.kafidx.core.positions import MAX_OFFSET, MAX_PARTITION, parse_start, parse_whole
+from services.kafidx.core.query import (
+    MAX_OFFSET,
+    MAX_PARTITION,
+    BadQuery,
+    parse_start,
+    parse_topic,
+    parse_view,
+    parse_whole,
+    topics,
+)
 from services.kafidx.core.tables import PAGE_ROWS, Table, TableQuery, csv_slices, json_slices, parse_table_query
-from services.kafidx.core.view import parse_topic, parse_view, topics
 from services.kafidx.routes.socket import LiveSocket
-from services.kafidx.store.counters import Consumer, Counters, CountersUnavailable
+from services.kafidx.store.counters import Consumer, Counters
 from services.kafidx.store.dead import DeadLetters, DeadPage
 from services.kafidx.store.record import EventGone
 from services.kafidx.store.topics import Topics
 
 _HERE: Final = Path(__file__).parents[1]
-_NO_REDIS: Final = "Redis does not answer."
-_NO_KAFKA: Final = "Kafka does not answer."
+_NO_REDIS: Final = "Redis does not respond."
+_NO_KAFKA: Final = "Kafka does not respond."
 
 
 class Pages:
-    """Makes the answers; the routes below only name them."""
+    """Makes the responses of all routes except the websocket."""
 
     def __init__(self, counters: Counters, dead: DeadLetters, topics: Topics) -> None:
         self._counters = counters
         self._dead = dead
         self._topics = topics
         self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_HERE / "pages"), autoescape=True, trim_blocks=False
+            loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, trim_blocks=False
         )
 
     async def links(self) -> Response:
-        """Answer `/`. It is there also when Redis is not."""
+        """Respond to `/`. The page also works without Redis."""
         try:
             consumers = [asdict(consumer) for consumer in await self._counters.consumers()]
-        except CountersUnavailable:
+        except CounterStoreError:
             return self._page("links.html", consumers=[], redis_ok=False)
         return self._page("links.html", consumers=consumers, redis_ok=True)
 
     async def live(self, query: str) -> Response:
-        """Answer `/kafidx`: 400 and the place of the fault when the socket would refuse this query."""
+        """Respond to `/kafidx`: 400 and the position of the error when the socket would refuse this query."""
         try:
             parse_view(query)
-        except BadQuery as fault:
-            return self._page("live.html", 400, error=fault.as_dict(), topics=topics())
+        except BadQuery as error:
+            return self._page("live.html", 400, error=error.as_dict(), topics=topics())
         return self._page("live.html", error=None, topics=topics())
 
     async def event(self, request: Request) -> Response:
-        """Answer `/kafidx/event`: one whole event as JSON."""
+        """Respond to `/kafidx/event`: one whole event as JSON."""
         topic = self._topics[parse_topic(request.query_params.getlist("topic"))]
         given = request.query_params
         partition = parse_whole("partition", given.get("partition", ""), highest=MAX_PARTITION)
         offset = parse_whole("offset", given.get("offset", ""), highest=MAX_OFFSET)
         try:
             return JSONResponse(await topic.event(partition, offset))
-        except EventGone as gone:
-            return JSONResponse({"reason": str(gone)}, 404)
+        except EventGone as error:
+            return JSONResponse({"reason": str(error)}, 404)
         except KafkaUnavailable:
             return JSONResponse({"reason": _NO_KAFKA}, 503)
 
     async def consumers(self) -> Response:
-        """Answer `/consumers`."""
+        """Respond to `/consumers`."""
         try:
             consumers = [asdict(consumer) for consumer in await self._counters.consumers()]
-        except CountersUnavailable:
+        except CounterStoreError:
             return self._page("consumers.html", 503, consumers=[], notice=_NO_REDIS)
         return self._page("consumers.html", consumers=consumers, notice=None)
 
     async def consumers_data(self) -> Response:
-        """Answer `/consumers/data`: the cards as JSON."""
+        """Respond to `/consumers/data`: the cards as JSON."""
         try:
             return JSONResponse({"consumers": [asdict(consumer) for consumer in await self._counters.consumers()]})
-        except CountersUnavailable:
+        except CounterStoreError:
             return JSONResponse({"reason": _NO_REDIS}, 503)
 
     async def consumer(self, name: str, query: str) -> Response:
-        """Answer `/consumers/<name>/page`."""
+        """Respond to `/consumers/<name>/page`."""
         try:
-            consumer, description, wanted, table = await self._table(name, query, page=1)
-        except CountersUnavailable:
-            return self.fault(HTTPStatus.SERVICE_UNAVAILABLE, _NO_REDIS)
+            consumer, description, table_query, table = await self._table(name, query, page=1)
+        except CounterStoreError:
+            return self.error(HTTPStatus.SERVICE_UNAVAILABLE, _NO_REDIS)
         return self._page(
             "consumer.html",
             consumer=asdict(consumer),
@@ -101,29 +108,29 @@ class Pages:
             total_rows=table.total_rows,
             page=table.page,
             pages=table.pages,
-            sort=wanted.sort,
-            order=wanted.order,
-            q=wanted.q,
+            sort=table_query.sort,
+            order=table_query.order,
+            q=table_query.q,
             max_count=table.max_count,
             notice=None,
         )
 
     async def consumer_data(self, name: str, query: str) -> Response:
-        """Answer `/consumers/<name>/data`: all rows, or those of one page, as JSON or CSV."""
+        """Respond to `/consumers/<name>/data`: all rows, or the rows of one page, as JSON or CSV."""
         try:
-            consumer, description, wanted, table = await self._table(name, query, page=None)
+            consumer, description, table_query, table = await self._table(name, query, page=None)
             charts = await self._counters.charts(description)
-        except CountersUnavailable:
+        except CounterStoreError:
             return JSONResponse({"reason": _NO_REDIS}, 503)
-        if wanted.format == "csv":
+        if table_query.format == "csv":
             disposition = f'attachment; filename="{"".join(c for c in name if c.isalnum() or c in "_-")}.csv"'
             slices = csv_slices(description.column_title, table.rows)
             return _streamed(slices, "text/csv; charset=utf-8", {"Content-Disposition": disposition})
-        head = _table_json(consumer, description, wanted, table) | ({"histograms": charts} if charts else {})
+        head = _table_json(consumer, description, table_query, table) | ({"histograms": charts} if charts else {})
         return _streamed(json_slices(head, table.rows), "application/json")
 
     async def dead(self, request: Request) -> Response:
-        """Answer `/dead`."""
+        """Respond to `/dead`."""
         try:
             page = await self._dead_page(request)
         except KafkaUnavailable:
@@ -132,14 +139,14 @@ class Pages:
         return self._page("dead.html", **_dead_json(page, request), notice=None)
 
     async def dead_data(self, request: Request) -> Response:
-        """Answer `/dead/data`: the same letters as JSON."""
+        """Respond to `/dead/data`: the same dead letters as JSON."""
         try:
             return JSONResponse(_dead_json(await self._dead_page(request), request))
         except KafkaUnavailable:
             return JSONResponse({"reason": _NO_KAFKA}, 503)
 
-    def fault(self, status: int, reason: str) -> Response:
-        """Make a page that says what is wrong."""
+    def error(self, status: int, reason: str) -> Response:
+        """Make an error page."""
         return self._page("error.html", status, status=status, title=HTTPStatus(status).phrase, reason=reason)
 
     async def _table(
@@ -147,10 +154,10 @@ class Pages:
     ) -> tuple[Consumer, Description, TableQuery, Table]:
         found = await self._counters.consumer(name)
         if found is None:
-            raise HTTPException(404, f"No consumer called {name[:100]!r} has registered.")
+            raise HTTPException(404, f"No consumer with the name {name[:100]!r} is registered.")
         consumer, description = found
-        wanted = parse_table_query(query, page=page, kind=description.kind)
-        return consumer, description, wanted, await self._counters.table(description, wanted)
+        table_query = parse_table_query(query, page=page, kind=description.kind)
+        return consumer, description, table_query, await self._counters.table(description, table_query)
 
     async def _dead_page(self, request: Request) -> DeadPage:
         before = request.query_params.get("before")
@@ -158,16 +165,16 @@ class Pages:
             return await self._dead.page()
         try:
             return await self._dead.page(parse_start(f"offset:{before}").offsets)
-        except BadQuery as fault:
-            place = None if fault.position is None else fault.position - len("offset:")
-            raise BadQuery("before", place, fault.reason, before) from None
+        except BadQuery as error:
+            position = None if error.position is None else error.position - len("offset:")
+            raise BadQuery("before", position, error.reason, before) from None
 
     def _page(self, template: str, status_code: int = 200, /, **context: Any) -> Response:
         return HTMLResponse(self._templates.get_template(template).render(**context), status_code)
 
 
 def add_pages(app: FastAPI, pages: Pages, socket: LiveSocket) -> None:
-    """Put every URL in its place."""
+    """Add every route to the application."""
     _add_live(app, pages, socket)
     _add_counters(app, pages)
     _add_dead_letters(app, pages)
@@ -223,29 +230,29 @@ def _add_dead_letters(app: FastAPI, pages: Pages) -> None:
 
 def _add_errors(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(BadQuery)
-    async def bad_query(request: Request, fault: Exception) -> Response:
-        assert isinstance(fault, BadQuery)  # noqa: S101 - what this handler is registered for
-        if _wants_data(request):
-            return JSONResponse(fault.as_dict(), 400)
-        place = "" if fault.position is None else f" (at character {fault.position + 1})"
-        return pages.fault(400, f"{fault.parameter}: {fault.reason}{place}")
+    async def bad_query(request: Request, error: Exception) -> Response:
+        assert isinstance(error, BadQuery)  # noqa: S101 - the handler is registered for this type
+        if _is_for_data(request):
+            return JSONResponse(error.as_dict(), 400)
+        position = "" if error.position is None else f" (at character {error.position + 1})"
+        return pages.error(400, f"{error.parameter}: {error.reason}{position}")
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 - what this handler is registered for
-        if _wants_data(request):
+        assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for this type
+        if _is_for_data(request):
             return JSONResponse({"reason": error.detail}, error.status_code, headers=error.headers)
-        response = pages.fault(error.status_code, error.detail)
+        response = pages.error(error.status_code, error.detail)
         response.headers.update(error.headers or {})
         return response
 
 
-def _wants_data(request: Request) -> bool:
+def _is_for_data(request: Request) -> bool:
     return request.url.path.endswith(("/data", "/event"))
 
 
 def _streamed(slices: Iterator[bytes], media_type: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Send slices as they are made, and serve others between them: 200,000 rows at once would block the loop."""
+    """Send slices one by one. The event loop serves others between them; 200,000 rows at once would block it."""
 
     async def one_by_one() -> AsyncIterator[bytes]:
         for part in slices:
@@ -255,18 +262,18 @@ def _streamed(slices: Iterator[bytes], media_type: str, headers: Mapping[str, st
     return StreamingResponse(one_by_one(), media_type=media_type, headers=headers)
 
 
-def _table_json(consumer: Consumer, description: Description, wanted: TableQuery, table: Table) -> dict[str, Any]:
+def _table_json(consumer: Consumer, description: Description, table_query: TableQuery, table: Table) -> dict[str, Any]:
     return {
         **asdict(consumer),
         "column_title": description.column_title,
         "legend": description.legend,
         "counter_kind": description.kind,
-        "sort": wanted.sort,
-        "order": wanted.order,
-        "q": wanted.q,
+        "sort": table_query.sort,
+        "order": table_query.order,
+        "q": table_query.q,
         "page": table.page,
         "pages": table.pages,
-        "page_rows": PAGE_ROWS if wanted.page is not None else None,
+        "page_rows": PAGE_ROWS if table_query.page is not None else None,
         "total_rows": table.total_rows,
         "max_count": table.max_count,
     }

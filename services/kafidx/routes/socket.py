@@ -1,4 +1,4 @@
-"""The socket /kafidx/socket: a query in, frames out until either side leaves."""
+"""The websocket /kafidx/socket: parses the query, then sends frames until either side closes."""
 
 import asyncio
 import contextlib
@@ -10,12 +10,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from services.backbone.kafka import KafkaUnavailable
 from services.backbone.logs import get_logger
-from services.kafidx.core.errors import BadQuery
 from services.kafidx.core.events import Row
+from services.kafidx.core.live import Sessions, TooManyViews
 from services.kafidx.core.positions import Start
-from services.kafidx.core.sessions import Sessions
-from services.kafidx.core.view import View, parse_view
-from services.kafidx.core.views import TooManyViews
+from services.kafidx.core.query import BadQuery, View, parse_view
 from services.kafidx.metrics import Metrics
 from services.kafidx.settings import Settings
 from services.kafidx.store.subscriber import Subscriber
@@ -27,7 +25,7 @@ BAD_QUERY: Final = 4400
 _TRY_LATER: Final = 1013
 _FAILED: Final = 1011
 _FIRST_MESSAGE_S: Final = 0.15
-"""How long a socket that names no offsets waits for a resume before it shows the first row."""
+"""How long a socket without `from=offset` waits for a resume message before it sends the first row."""
 _CLOSE_S: Final = 2.0
 
 _encode = msgspec.json.encode
@@ -38,7 +36,7 @@ class _Resume(msgspec.Struct, tag_field="kind", tag="resume"):
 
 
 class LiveSocket:
-    """Serves one socket after the other to watchers, each with a view of its own."""
+    """Serves the sockets of the live page. Each socket has its own view."""
 
     def __init__(self, topics: Topics, settings: Settings, metrics: Metrics) -> None:
         self._topics = topics
@@ -47,27 +45,29 @@ class LiveSocket:
         self._sessions = Sessions()
 
     async def serve(self, socket: WebSocket) -> None:
-        """Answer one upgrade, which has passed the guard."""
+        """Serve one socket whose upgrade has passed the guard."""
         await socket.accept()
         try:
             view = parse_view(socket.url.query)
             await self._show(socket, view)
-        except BadQuery as fault:
-            await self._refuse(socket, "query", fault.as_dict(), BAD_QUERY)
+        except BadQuery as error:
+            await self._refuse(socket, "query", error.as_dict(), BAD_QUERY)
         except TooManyViews:
-            reason = f"{self._settings.max_subscribers} live views are open, which is as many as may be"
-            await self._refuse(socket, "watchers", {"parameter": None, "position": None, "reason": reason}, _TRY_LATER)
+            reason = f"the limit of {self._settings.max_subscribers} open live views is reached"
+            await self._refuse(
+                socket, "subscribers", {"parameter": None, "position": None, "reason": reason}, _TRY_LATER
+            )
         except KafkaUnavailable as error:
-            log.warning("watch_refused", error=str(error))
-            reason = "Kafka does not answer"
+            log.warning("subscriber_refused", error=str(error))
+            reason = "Kafka does not respond"
             await self._refuse(socket, "kafka", {"parameter": None, "position": None, "reason": reason}, _TRY_LATER)
         except WebSocketDisconnect:
             pass
 
     async def _show(self, socket: WebSocket, view: View) -> None:
         topic = self._topics[view.topic]
-        subscriber = await topic.watch(view.filter, self._start_of(view))
-        # Read beside the sending: a disconnect is heard while a frame waits for a peer that does not read.
+        subscriber = await topic.subscribe(view.filter, self._start_of(view))
+        # Receive in a task of its own, so that a disconnect is seen while a frame waits for a peer that does not read.
         first: asyncio.Future[Start | None] = asyncio.get_running_loop().create_future()
         listening = asyncio.create_task(_listen(socket, first))
         try:
@@ -75,7 +75,7 @@ class LiveSocket:
             resume = None if view.start and view.start.kind == "offset" else await _within(first, _FIRST_MESSAGE_S)
             if resume is not None:
                 await topic.leave(subscriber)
-                subscriber = await topic.watch(view.filter, resume)
+                subscriber = await topic.subscribe(view.filter, resume)
                 await socket.send_text(self._hello(view, subscriber))
             sending = asyncio.create_task(self._send(socket, subscriber))
             try:
@@ -95,16 +95,16 @@ class LiveSocket:
                 self._sessions.remember(view.session, view.topic, subscriber.resume_positions())
 
     async def _send(self, socket: WebSocket, subscriber: Subscriber) -> None:
-        """Send frames until there are none any more, or the peer takes nothing for too long."""
+        """Send frames until they end or the peer reads nothing for `stuck_s` seconds."""
         async for frame in subscriber.frames():
             try:
                 async with asyncio.timeout(self._settings.stuck_s):
                     await socket.send_text(frame)
             except TimeoutError:
-                log.info("watcher_stuck", stuck_s=self._settings.stuck_s, dropped=subscriber.queue.dropped)
+                log.info("subscriber_stuck", stuck_s=self._settings.stuck_s, dropped=subscriber.queue.dropped)
                 return
             except (WebSocketDisconnect, RuntimeError):
-                return  # the peer has left while a frame was on its way
+                return  # the peer closed the socket while a frame was being sent
 
     def _start_of(self, view: View) -> Start:
         if view.session is not None and view.reset:
@@ -127,15 +127,15 @@ class LiveSocket:
         }
         return _encode(hello).decode()
 
-    async def _refuse(self, socket: WebSocket, kind: str, fault: dict[str, Any], code: int) -> None:
+    async def _refuse(self, socket: WebSocket, kind: str, error: dict[str, Any], code: int) -> None:
         self._metrics.refused.labels(kind).inc()
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-            await socket.send_text(_encode({"kind": "error", **fault}).decode())
-        await _close(socket, code, fault["reason"])
+            await socket.send_text(_encode({"kind": "error", **error}).decode())
+        await _close(socket, code, error["reason"])
 
 
 async def _listen(socket: WebSocket, first: asyncio.Future[Start | None]) -> None:
-    """Read what the peer says until it leaves; only a resume as the first message means anything."""
+    """Receive messages until the peer disconnects. Only the first message is used, if it is a resume."""
     try:
         while True:
             message = await socket.receive()
@@ -162,7 +162,7 @@ async def _within(first: asyncio.Future[Start | None], limit_s: float) -> Start 
 
 
 async def _close(socket: WebSocket, code: int, reason: str = "") -> None:
-    """Close; a peer that is gone, or that reads nothing, is left alone."""
+    """Close the socket. Give up after two seconds when the peer has gone or reads nothing."""
     if socket.application_state is not WebSocketState.CONNECTED:
         return
     with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):

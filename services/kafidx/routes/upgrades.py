@@ -1,4 +1,4 @@
-"""The websocket protocol of uvicorn, without the ERROR line for each upgrade that is refused with a response."""
+"""The websocket protocol of uvicorn, without an ERROR line for each upgrade that is refused with a response."""
 
 from typing import Any
 
@@ -6,15 +6,14 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 
 class UpgradeProtocol(WebSocketsSansIOProtocol):
-    """Ends the handshake also when the application refuses it with an HTTP response.
+    """Completes the handshake also when the application refuses it with an HTTP response.
 
-    uvicorn 0.54 ends it for `websocket.accept` and `websocket.close` only. For a response, which a 401 with its
-    challenge has to be, it logs "ASGI callable returned without completing handshake." as an ERROR: strangers could
-    fill the log with lines that look like a bug.
+    uvicorn 0.54 completes it only for `websocket.accept` and `websocket.close`. A 401 with a challenge must be a
+    response. For it uvicorn logs the ERROR "ASGI callable returned without completing handshake.", so that any client
+    could fill the log with lines that look like a bug.
     """
 
     async def send(self, message: Any) -> None:
-        """Send a message of the application."""
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True

@@ -1,4 +1,4 @@
-// Put text on the clipboard; returns whether it worked. The modern way exists on https and localhost only.
+// Copy text to the clipboard. Return whether it worked. navigator.clipboard exists only on https and on localhost.
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);

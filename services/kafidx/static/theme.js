@@ -1,18 +1,18 @@
-// Sets the chosen colour scheme before the page is first painted: a classic script in the head, because a module would
-// run after the first paint and flash. Without a choice the browser's prefers-color-scheme rules (base.css).
+// Set the selected colour scheme before the first paint. This is a classic script in the head, since a module runs after
+// the first paint and the page would flash. Without a selection the browser's prefers-color-scheme is used (base.css).
 "use strict";
 
 (() => {
   const KEY = "kafidx-theme";
   const SCHEMES = ["auto", "light", "dark"];
-  const LABELS = { auto: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" };
+  const LABELS = { auto: "Theme: system", light: "Theme: light", dark: "Theme: dark" };
 
   function stored() {
     try {
       const scheme = localStorage.getItem(KEY);
       return SCHEMES.includes(scheme) ? scheme : "auto";
     } catch {
-      return "auto"; // storage may be forbidden: the page still works, the choice lasts as long as the page
+      return "auto"; // storage may be disabled: then the selection is kept until the page is closed
     }
   }
 

@@ -1,12 +1,12 @@
-// Times as people read them. What a cell shows is UTC, so that two people speak of the same moment; hover tells local time.
+// Readable times. Cells show UTC, so that all readers see the same text. A tooltip shows local time.
 const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 
-/** `12:34:56.789` UTC of ms since 1970; a dash for what is no time. */
+/** `12:34:56.789` in UTC from ms since 1970, or a dash for an invalid time. */
 export function clockUtc(ms) {
   return isTime(ms) ? new Date(ms).toISOString().slice(11, 23) : "–";
 }
 
-/** `2026-01-31T12:00:00.000Z` of ms since 1970; a dash for what is no time. */
+/** `2026-01-31T12:00:00.000Z` from ms since 1970, or a dash for an invalid time. */
 export function isoTime(ms) {
   return isTime(ms) ? new Date(ms).toISOString() : "–";
 }
@@ -15,7 +15,7 @@ export function localTime(ms) {
   return isTime(ms) ? local.format(ms) : "";
 }
 
-/** `3 s ago`; rounded down, never negative: clocks differ a little. */
+/** `3 s ago`: rounded down and never negative, since clocks differ a little. */
 export function ago(ms, nowMs) {
   const seconds = Math.max(0, Math.floor((nowMs - ms) / 1000));
   if (seconds < 60) return `${seconds} s ago`;
@@ -24,8 +24,8 @@ export function ago(ms, nowMs) {
   return `${Math.floor(seconds / 86_400)} d ago`;
 }
 
-/** Say each `<time data-ms>` under `root` in words, with local time on hover. */
-export function tellTimes(root, nowMs) {
+/** Write the text of each `<time data-ms>` below `root`, with local time as the tooltip. */
+export function writeTimes(root, nowMs) {
   for (const element of root.querySelectorAll("time[data-ms]")) {
     const ms = Number(element.dataset.ms);
     element.textContent =
@@ -35,5 +35,5 @@ export function tellTimes(root, nowMs) {
 }
 
 function isTime(ms) {
-  return Number.isFinite(ms) && Math.abs(ms) <= 8.64e15; // what a Date can hold
+  return Number.isFinite(ms) && Math.abs(ms) <= 8.64e15; // the range of a Date
 }

@@ -1,1 +1,1 @@
-"""What kafidx reads: the topic's live end and its past, dead letters, and the counters. It writes nothing anywhere."""
+"""Access to Kafka and Redis: topics and their subscribers, dead letters, end offsets and counters. Read only."""

@@ -1,4 +1,4 @@
-"""The dead letters: pages of the topic `events.dead`, newest first."""
+"""Pages of the dead letters in the topic `events.dead`, newest first."""
 
 import asyncio
 import time
@@ -11,22 +11,22 @@ from services.backbone.dead_letters import decode_dead_letter
 from services.backbone.kafka import KafkaUnavailable, OffsetGone, TopicReader
 from services.backbone.settings import KafkaSettings
 from services.kafidx.core.events import printable
-from services.kafidx.core.positions import last
+from services.kafidx.core.positions import last_offsets
 from services.kafidx.store.ends import TopicEnds
 
-DEAD_LETTERS: Final = 25
+PAGE_SIZE: Final = 25
 _SHOWN_BYTES: Final = 4096
 _POLL_S: Final = 0.5
 _LIMIT_S: Final = 5.0
 _AROUND_MS: Final = 1000
 _CACHED_PAGES: Final = 16
 _FRESH_S: Final = 2.0
-"""How long a page is shown again: letters that are deleted at the begin of the topic leave its ends where they are."""
+"""How long a page is cached. Its key has only end offsets, which do not change when dead letters are deleted."""
 
 
 @dataclass(frozen=True)
 class Letter:
-    """One dead letter; the names are those of the template and of the JSON."""
+    """One dead letter. The template and the JSON use these names."""
 
     partition: int
     offset: int
@@ -35,27 +35,27 @@ class Letter:
     reason: str
     attempt: int | None
     text: str
-    """The original bytes, cut; what is not UTF-8 is written as \\x.."""
+    """The first 4 KiB of the original bytes. Each byte that is not UTF-8 is written as \\xNN."""
     size: int
     cut: bool
     live_url: str
-    """The live view of the dead letters, from this very one on."""
+    """The live view of the dead letters, from this one on."""
     events_url: str
-    """The live view of the events, from just before the time of the letter on."""
+    """The live view of the events, from one second before the time of this dead letter."""
 
 
 @dataclass(frozen=True)
 class DeadPage:
-    """A page of letters, newest first."""
+    """A page of dead letters, newest first."""
 
     dead_letters: tuple[Letter, ...]
     total: int
     older: Mapping[int, int] | None
-    """The offsets that the page of older ones ends before; None when there are none."""
+    """The offsets before which the next older page ends, or None when there are no older dead letters."""
 
 
 class DeadLetters:
-    """Reads the topic of dead letters, without a group."""
+    """Reads the topic of dead letters without a consumer group."""
 
     def __init__(self, settings: KafkaSettings, ends: TopicEnds) -> None:
         self._settings = settings
@@ -64,11 +64,11 @@ class DeadLetters:
         self._reading = asyncio.Lock()
 
     async def page(self, before: Mapping[int, int] | None = None) -> DeadPage:
-        """Return the letters before these offsets, or the newest. Raises KafkaUnavailable."""
+        """Return the dead letters before these offsets, by default the newest. Raises KafkaUnavailable."""
         ends = await self._ends.get()
         upto = {p: min(end, (before or {}).get(p, end)) for p, end in ends.items()}
         key = (*sorted(ends.items()), *sorted(upto.items()))
-        # Open pages ask every two seconds: however many there are, Kafka is read once for all of them.
+        # Each open page is refreshed every two seconds. One read of Kafka serves all of them.
         async with self._reading:
             read_at_s, page = self._pages.get(key, (float("-inf"), None))
             if page is None or time.monotonic() - read_at_s >= _FRESH_S:
@@ -83,16 +83,18 @@ class DeadLetters:
         try:
             async with (
                 asyncio.timeout(_LIMIT_S),
-                TopicReader(self._settings, names.DEAD_LETTER_TOPIC, max_poll_events=DEAD_LETTERS) as reader,
+                TopicReader(self._settings, names.DEAD_LETTER_TOPIC, max_poll_events=PAGE_SIZE) as reader,
             ):
-                begins = await reader.beginning_offsets()
-                starts = last(DEAD_LETTERS, begins, {p: max(begins.get(p, 0), at) for p, at in upto.items()})
+                beginnings = await reader.beginning_offsets()
+                starts = last_offsets(
+                    PAGE_SIZE, beginnings, {p: max(beginnings.get(p, 0), at) for p, at in upto.items()}
+                )
                 dead_letters = await self._dead_letters(reader, starts, upto)
         except TimeoutError as error:
-            raise KafkaUnavailable(f"no answer within {_LIMIT_S} s") from error
+            raise KafkaUnavailable(f"no response within {_LIMIT_S} s") from error
         newest_first = tuple(sorted(dead_letters, key=lambda letter: (letter.time_ms, letter.offset), reverse=True))
-        total = sum(max(0, end - begins.get(p, 0)) for p, end in ends.items())
-        has_older = any(at > begins.get(p, 0) for p, at in starts.items())
+        total = sum(max(0, end - beginnings.get(p, 0)) for p, end in ends.items())
+        has_older = any(at > beginnings.get(p, 0) for p, at in starts.items())
         return DeadPage(newest_first, total, starts if has_older else None)
 
     async def _dead_letters(
@@ -104,7 +106,7 @@ class DeadLetters:
             try:
                 batches = await reader.poll(wait_s=_POLL_S)
             except OffsetGone as gone:
-                raise KafkaUnavailable(str(gone)) from gone  # retention has just passed; the next look is right
+                raise KafkaUnavailable(str(gone)) from gone  # retention removed them meanwhile; the next read succeeds
             for partition, batch in batches.items():
                 records = (record for record in batch.records if record.offset < upto[partition])
                 dead_letters += [_letter(partition, record) for record in records]

@@ -1,4 +1,4 @@
-"""How far topics have come: asked at most once a second, however many pages are open."""
+"""End offsets of a topic. Kafka is asked at most once a second for any number of open pages."""
 
 import asyncio
 import contextlib
@@ -12,24 +12,24 @@ _LIMIT_S: Final = 3.0
 
 
 class TopicEnds:
-    """The end of each partition of one topic. Connects when it is first asked, and again after a failure."""
+    """The end offsets of one topic. Connects at the first call of `get`, and again after a failure."""
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._topic = topic
         self._offsets: TopicOffsets | None = None
         self._ends: dict[int, int] = {}
-        self._asked_at_s = float("-inf")
+        self._fetched_at_s = float("-inf")
         self._failure: str | None = None
-        self._asking = asyncio.Lock()
+        self._fetching = asyncio.Lock()
 
     async def get(self) -> dict[int, int]:
-        """Return the offset after the last record of each partition; at most a second old.
+        """Return the offset after the last record of each partition. It is at most one second old.
 
-        Raises KafkaUnavailable; who asks within a second of a failure is told that one, and waits for nothing.
+        Raises KafkaUnavailable. A call within one second of a failure raises the same error at once.
         """
-        async with self._asking:
-            if time.monotonic() - self._asked_at_s < _FRESH_S:
+        async with self._fetching:
+            if time.monotonic() - self._fetched_at_s < _FRESH_S:
                 if self._failure is not None:
                     raise KafkaUnavailable(self._failure)
                 return self._ends
@@ -39,7 +39,7 @@ class TopicEnds:
                         self._offsets = await TopicOffsets(self._bootstrap_servers, self._topic).__aenter__()
                     self._ends = await self._offsets.ends()
             except TimeoutError as error:
-                self._failure = f"no answer within {_LIMIT_S} s"
+                self._failure = f"no response within {_LIMIT_S} s"
                 raise KafkaUnavailable(self._failure) from error
             except KafkaUnavailable as error:
                 self._failure = str(error)
@@ -47,11 +47,10 @@ class TopicEnds:
             else:
                 self._failure = None
             finally:
-                self._asked_at_s = time.monotonic()
+                self._fetched_at_s = time.monotonic()
             return self._ends
 
     async def aclose(self) -> None:
-        """Disconnect."""
         offsets, self._offsets = self._offsets, None
         if offsets is not None:
             with contextlib.suppress(KafkaUnavailable):

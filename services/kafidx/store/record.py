@@ -1,4 +1,4 @@
-"""One record of a topic, whole: for the pane that shows an event."""
+"""Single records of a topic, for the detail pane."""
 
 import asyncio
 from typing import Any, Final
@@ -12,12 +12,12 @@ _LIMIT_S: Final = 5.0
 _AT_ONCE: Final = 4
 
 
-class EventGone(LookupError):  # noqa: N818 - a state of the topic
-    """The topic does not hold that offset."""
+class EventGone(LookupError):
+    """The topic does not hold this offset."""
 
 
 class SingleRecords:
-    """Reads single records, a few at a time."""
+    """Reads single records, at most four at a time."""
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._settings = settings
@@ -25,26 +25,27 @@ class SingleRecords:
         self._reads = asyncio.Semaphore(_AT_ONCE)
 
     async def whole(self, partition: int, offset: int, *, end: int) -> dict[str, Any]:
-        """Return one record; the topic is known to reach to `end`. Raises EventGone, KafkaUnavailable."""
+        """Return one record. `end` is the end offset as far as it is known. Raises EventGone, KafkaUnavailable."""
         async with self._reads, TopicReader(self._settings, self._topic, max_poll_events=1) as reader:
             if partition not in reader.partitions:
                 raise EventGone(f"the topic has no partition {partition}")
             reader.seek({partition: offset})
             try:
                 async with asyncio.timeout(_LIMIT_S):
-                    begins, ends = await reader.beginning_offsets(), await reader.end_offsets()
+                    beginnings, ends = await reader.beginning_offsets(), await reader.end_offsets()
                     end = max(ends[partition], end)
-                    if not begins[partition] <= offset < end:
-                        held = f"{begins[partition]} to {end - 1}" if end > begins[partition] else "nothing"
-                        raise EventGone(f"partition {partition} holds {held}, and not {offset}")
+                    if not beginnings[partition] <= offset < end:
+                        first = beginnings[partition]
+                        held = f"offsets {first} to {end - 1}" if end > first else "no records"
+                        raise EventGone(f"partition {partition} holds {held}, not offset {offset}")
                     while not (batches := await reader.poll(wait_s=_POLL_S)):
                         pass
             except TimeoutError as error:
-                raise KafkaUnavailable(f"no answer within {_LIMIT_S} s") from error
+                raise KafkaUnavailable(f"no response within {_LIMIT_S} s") from error
             except OffsetGone as error:
-                raise EventGone(f"partition {partition} no longer holds {offset}") from error
+                raise EventGone(f"partition {partition} no longer holds offset {offset}") from error
         record = batches[partition].records[0]
         if record.offset != offset:
-            raise EventGone(f"partition {partition} has no record at {offset}")
+            raise EventGone(f"partition {partition} has no record at offset {offset}")
         whole = (record.timestamp, record.key, record.value or b"", tuple(record.headers))
         return whole_event(self._topic, partition, offset, whole)

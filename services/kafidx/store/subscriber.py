@@ -1,4 +1,4 @@
-"""One watcher: what it has been offered, what waits for it, and the frames that it is sent."""
+"""One subscriber of a live view: filters events, queues their rows, and makes the frames for its socket."""
 
 import asyncio
 import time
@@ -9,49 +9,50 @@ import msgspec
 
 from services.kafidx.core.events import LiveEvent
 from services.kafidx.core.filters import Filter
-from services.kafidx.core.queue import RowQueue
+from services.kafidx.core.live import RowQueue
 from services.kafidx.metrics import Metrics
 
 STATS_EVERY_S: Final = 1.0
 _FRAME_ROWS: Final = 500
 _FRAME_BYTES: Final = 262_144
-"""A frame is on its way as a whole: with the queue's bytes, what a watcher that does not read costs."""
+"""A frame is sent as a whole, so a subscriber that reads nothing takes this memory in addition to its queue."""
 
 _encode = msgspec.json.encode
 
 
 class Subscriber:
-    """A live view of one socket. Events are offered to it; its frames are taken from it, by one task each."""
+    """The live view of one socket. One task offers events to it, and another task sends its frames."""
 
-    def __init__(self, view: Filter, queue: RowQueue, metrics: Metrics) -> None:
-        self._filter = view
+    def __init__(self, event_filter: Filter, queue: RowQueue, metrics: Metrics) -> None:
+        self._filter = event_filter
         self._metrics = metrics
         self.queue = queue
         self.next: dict[int, int] = {}
         """The offset after the last one that was offered, by partition."""
         self.seen = 0
         self.missed = 0
-        """Offsets that the topic no longer held when they were wanted."""
+        """The number of offsets that the topic no longer held when this subscriber was to read them."""
         self.kafka_away = False
-        """Whether whoever reads for this watcher gets no answer from Kafka."""
+        """Whether Kafka does not respond to the reader of this subscriber."""
         self.catching_up: asyncio.Task[None] | None = None
         self.ends: Callable[[], Mapping[int, int]] = dict
-        """The ends of the partitions as whoever reads for this watcher knows them."""
+        """Return the end offsets that the reader of this subscriber has seen."""
         self.types: Callable[[], Mapping[str, int]] = dict
+        """Return the most frequent types of the topic."""
         self._caught_up_at: int | None = None
         self._failed = False
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
 
     def offer(self, events: Sequence[LiveEvent], positions: Mapping[int, int]) -> None:
-        """Take events in order, up to `positions`; those that were offered before are passed over."""
+        """Queue the matching events, which are in order and end at `positions`. Events offered before are ignored."""
         new = self._new(events)
         self.seen += len(new)
-        if not self._filter.shows_everything:
+        if not self._filter.matches_everything:
             matches = self._filter.matches
             new = [event for event in new if matches(event)]
         if new:
-            rows = [event.waiting for event in new]
+            rows = [event.queued_row for event in new]
             dropped = self.queue.put(rows, sum(len(row.row) for row in rows))
             if dropped:
                 self._metrics.dropped.inc(dropped)
@@ -60,34 +61,34 @@ class Subscriber:
             self.next[partition] = max(position, self.next.get(partition, 0))
 
     def skip_to(self, partition: int, position: int) -> None:
-        """Go on elsewhere: the topic does not hold what was wanted."""
+        """Continue at another position, since the topic does not hold the current one. Count the offsets between."""
         self.missed += max(0, position - self.next.get(partition, 0))
         self.next[partition] = position
 
     def caught_up(self) -> None:
-        """Say that what waits now is all of the past."""
+        """Send a `caught_up` frame after the rows that are queued now: they are the last ones of the past."""
         self._caught_up_at = self.queue.matched
         self._wake.set()
 
     def resume_positions(self) -> dict[int, int]:
-        """Return the offsets from which a resume gives exactly what was not sent, nor dropped, nor passed over."""
+        """Return the offsets for a resume: from them on no row was sent or dropped."""
         return {**self.next, **self.queue.first_offsets()}
 
     def fail(self) -> None:
-        """End the frames: whoever reads for this watcher has stopped, and nothing may be missed in silence."""
+        """End the frames, since the reader of this subscriber has failed. The socket then closes with code 1011."""
         self._failed = True
         self._wake.set()
 
     async def wait_for_room(self) -> None:
-        """Return when a reader of the past may go on."""
+        """Wait until a reader of the past may offer more events."""
         while not self.queue.has_room():
             self._room.clear()
             await self._room.wait()
 
     async def frames(self) -> AsyncIterator[str]:
-        """Yield what to send next, for ever: rows as they come, and the books every second.
+        """Yield the frames to send: rows as they arrive, and the stats every second.
 
-        Ends when nothing can come any more, because of a fault: a new watcher may go on at `resume_positions`.
+        Ends only after `fail()`. A new subscriber can continue at `resume_positions`.
         """
         stats_due_s = time.monotonic() + STATS_EVERY_S
         seen_before, counted_at_s = self.seen, time.monotonic()
@@ -124,7 +125,7 @@ class Subscriber:
         self._metrics.sent.inc(len(taken))
         if self.queue.has_room():
             self._room.set()
-        return '{"kind":"rows","rows":[' + b",".join([waiting.row for waiting in taken]).decode() + "]}"
+        return '{"kind":"rows","rows":[' + b",".join([queued.row for queued in taken]).decode() + "]}"
 
     def _stats(self, rate: float) -> str:
         queue, ends = self.queue, self.ends()

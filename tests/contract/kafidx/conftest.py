@@ -1,4 +1,4 @@
-"""kafidx on a real broker and a real Redis, with topics of its own for each test."""
+"""kafidx with a real broker and a real Redis. Each test has topics of its own."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -11,8 +11,8 @@ from deploy.develop.localstack.ports import free_port
 from services.backbone import names
 from services.backbone.kafka import EventProducer, TopicReader, ensure_topics, topic_plans
 from services.kafidx.settings import Settings
+from services.kafidx.store import live_topic as topic_module
 from services.kafidx.store import record as record_module
-from services.kafidx.store import topic as topic_module
 from tests.contract.kafidx.serving import PARTITIONS, PASSWORD, Kafidx, Opened, serving
 
 
@@ -52,7 +52,7 @@ async def own_topics(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -
 
 
 @pytest.fixture
-async def kafidx(environ: dict[str, str], own_topics: None) -> AsyncIterator[Kafidx]:  # noqa: ARG001 - made first
+async def kafidx(environ: dict[str, str], own_topics: None) -> AsyncIterator[Kafidx]:  # noqa: ARG001 - the topics must exist
     async with serving(environ) as running:
         yield running
 

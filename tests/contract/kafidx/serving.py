@@ -1,4 +1,4 @@
-"""A kafidx that runs in this process, and what a page sees of it."""
+"""A kafidx that runs in this process, and a client that reads its pages and sockets."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ class Opened:
 
 
 class Kafidx:
-    """A kafidx that runs, and a browser that knows its password."""
+    """A running kafidx and a client with its password."""
 
     def __init__(self, settings: Settings, http: aiohttp.ClientSession) -> None:
         self.url = f"http://127.0.0.1:{settings.port}"
@@ -61,7 +61,7 @@ class Kafidx:
 
 
 class Socket:
-    """What a page sees of its socket."""
+    """The client end of a live view's websocket."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -73,7 +73,7 @@ class Socket:
         return self._socket.close_code
 
     async def frame(self, kind: str | None = None, *, limit_s: float = 20.0) -> dict[str, Any]:
-        """Return the next frame, of this kind."""
+        """Return the next frame, or the next one of this kind."""
         async with asyncio.timeout(limit_s):
             while True:
                 message = await self._socket.receive()
@@ -85,25 +85,25 @@ class Socket:
                     return frame
 
     async def rows_until(self, count: int, *, limit_s: float = 30.0) -> None:
-        """Read until so many rows came; say at once when they can't, because some were dropped."""
+        """Read until `count` rows have arrived. Fail as soon as a frame reports dropped rows."""
         try:
             async with asyncio.timeout(limit_s):
                 while len(self.rows) < count:
                     frame = await self.frame()
                     assert not frame.get("dropped"), f"{len(self.rows)} of {count} rows, {frame}"
         except TimeoutError:
-            ledger = [frame for frame in self.frames if frame["kind"] == "stats"][-1:]
-            raise AssertionError(f"{len(self.rows)} of {count} rows after {limit_s} s, {ledger}") from None
+            stats = [frame for frame in self.frames if frame["kind"] == "stats"][-1:]
+            raise AssertionError(f"{len(self.rows)} of {count} rows after {limit_s} s, {stats}") from None
 
     async def until(self, count: int, *, limit_s: float = 30.0) -> list[dict[str, Any]]:
-        """Read until so many rows came, and the books that say so; rows in the order they came."""
+        """Read until `count` rows and the stats after them have arrived. Return the rows in order of arrival."""
         await self.rows_until(count, limit_s=limit_s)
         stats = await self.frame("stats")
         assert stats["sent"] == len(self.rows)
         balanced(stats)
         return self.rows
 
-    async def say(self, message: Mapping[str, Any]) -> None:
+    async def send(self, message: Mapping[str, Any]) -> None:
         await self._socket.send_str(json.dumps(message))
 
     async def closed(self) -> int | None:
@@ -161,7 +161,7 @@ def numbers(rows: Sequence[Mapping[str, Any]]) -> list[int]:
 
 
 def each_once_in_order(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Assert that offsets of each partition follow one another without a gap or a repeat."""
+    """Assert that the offsets of each partition have no gap and no repeat."""
     offsets: dict[int, list[int]] = {}
     for row in rows:
         offsets.setdefault(row["p"], []).append(row["o"])

@@ -1,4 +1,4 @@
-"""Who may look, and what nobody is told of."""
+"""Access to pages and sockets: credentials, origins, security headers, consumer groups."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ from tests.contract.kafidx.serving import (
         {"Authorization": "Bearer " + base64.b64encode(f"kafidx:{PASSWORD}".encode()).decode()},
     ],
 )
-async def test_without_credentials_nothing_answers_and_no_reader_is_opened(
+async def test_request_without_credentials_is_refused_and_opens_no_reader(
     kafidx: Kafidx, opened: Opened, headers: dict[str, str]
 ) -> None:
     for path in (
@@ -55,7 +55,7 @@ async def test_without_credentials_nothing_answers_and_no_reader_is_opened(
     assert opened.readers == 0
 
 
-async def test_wrong_password_opens_nothing(kafidx: Kafidx, opened: Opened) -> None:
+async def test_request_with_a_wrong_password_is_refused_and_opens_no_reader(kafidx: Kafidx, opened: Opened) -> None:
     wrong = {"Authorization": "Basic " + base64.b64encode(b"kafidx:wrong").decode()}
     for path in ("/", "/kafidx/event?partition=0&offset=0", "/no"):
         status, _, response = await kafidx.get(path, wrong)
@@ -67,7 +67,7 @@ async def test_wrong_password_opens_nothing(kafidx: Kafidx, opened: Opened) -> N
     assert opened.readers == 0
 
 
-async def test_a_page_of_another_site_can_not_open_the_socket(kafidx: Kafidx, opened: Opened) -> None:
+async def test_page_of_another_site_cannot_open_the_socket(kafidx: Kafidx, opened: Opened) -> None:
     for origin in ("http://evil.example", "null", "http://127.0.0.1"):
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             async with kafidx.socket("", LOGIN | {"Origin": origin}):
@@ -79,13 +79,13 @@ async def test_a_page_of_another_site_can_not_open_the_socket(kafidx: Kafidx, op
 
 
 @pytest.mark.usefixtures("own_topics")
-async def test_without_a_password_only_loopback_names_are_answered(environ: dict[str, str]) -> None:
+async def test_only_loopback_host_names_are_allowed_when_no_password_is_set(environ: dict[str, str]) -> None:
     async with serving(environ | {"KAFIDX_PASSWORD": ""}) as kafidx:
         assert (await kafidx.get("/", {}))[0] == 200
         assert (await kafidx.get("/", {"Host": "rebound.example"}))[0] == 403
 
 
-async def test_every_answer_forbids_what_pages_do_not_need(kafidx: Kafidx) -> None:
+async def test_every_response_has_the_security_headers(kafidx: Kafidx) -> None:
     for path in ("/", "/kafidx", "/consumers", "/dead", "/no", "/static/base.css"):
         _, _, headers = await kafidx.get(path)
         assert "default-src 'none'; script-src 'self'" in headers["Content-Security-Policy"]
@@ -93,11 +93,11 @@ async def test_every_answer_forbids_what_pages_do_not_need(kafidx: Kafidx) -> No
         assert headers["X-Content-Type-Options"] == "nosniff"
 
 
-async def test_a_production_group_named_in_the_url_is_refused_and_untouched(
+async def test_production_group_as_session_is_refused_and_the_group_is_unchanged(
     kafidx: Kafidx, environ: dict[str, str], opened: Opened, producer: EventProducer, kafka_broker: Any
 ) -> None:
     if kafka_broker.kind == "tansu":
-        pytest.skip("Tansu's answer on the offsets of a group does not decode")
+        pytest.skip("aiokafka cannot decode Tansu's response with the offsets of a group")
     await produce(producer, [event(number) for number in range(30)])
     settings = Settings.from_env(environ)
     group = names.consumer_group("event_counter")

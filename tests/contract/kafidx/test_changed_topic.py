@@ -1,4 +1,4 @@
-"""The live view while its topic is made anew, with any number of partitions, or extended."""
+"""The live view while its topic is deleted and created again, or gets more partitions."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -11,11 +11,11 @@ from deploy.develop.localstack.kafka import KafkaBroker
 from services.backbone.kafka import EventProducer, Record, reader
 from services.backbone.kafka.producer import _key_hash
 from services.kafidx.core.filters import Filter
+from services.kafidx.core.live import OpenViews
 from services.kafidx.core.positions import Start
-from services.kafidx.core.views import OpenViews
 from services.kafidx.metrics import Metrics
 from services.kafidx.settings import Settings
-from services.kafidx.store.topic import EventTopic
+from services.kafidx.store.live_topic import LiveTopic
 from tests.contract.consumer_bench import eventually
 
 METADATA_AGE_S = 1.0
@@ -23,27 +23,27 @@ PARTITIONS = 3
 
 
 class Broker:
-    """The topic of one test, and who writes to it."""
+    """The topic of one test: creates it, changes it and writes to it."""
 
     def __init__(self, admin: AIOKafkaAdminClient, settings: Settings, topic: str) -> None:
         self._admin, self._settings, self._topic = admin, settings, topic
 
-    async def make(self, partitions: int) -> None:
-        async def made() -> bool:
+    async def create(self, partitions: int) -> None:
+        async def created() -> bool:
             response = await self._admin.create_topics([NewTopic(self._topic, partitions, 1)])
-            return bool(response.topic_errors[0][1] == 0)  # refused until the former one is gone
+            return bool(response.topic_errors[0][1] == 0)  # an error until the old topic is deleted
 
-        await eventually(made)
+        await eventually(created)
 
-    async def make_anew(self, partitions: int) -> None:
+    async def recreate(self, partitions: int) -> None:
         await self._admin.delete_topics([self._topic])
-        await self.make(partitions)
+        await self.create(partitions)
 
     async def extend(self, partitions: int) -> None:
         await self._admin.create_partitions({self._topic: NewPartitions(partitions)})
 
     async def produce(self, count: int, partitions: int) -> None:
-        """Write `count` records to each partition; a new producer knows the partitions as they are now."""
+        """Write `count` records to each partition. A new producer knows the current partitions."""
         keys = [next(key for key in range(10_000) if _partition(key, partitions) == p) for p in range(partitions)]
         records = [Record(b"view id=%d&ts=1 -" % at, b"%d" % key) for key in keys for at in range(count)]
         async with EventProducer(self._settings) as producer:
@@ -57,37 +57,37 @@ def _partition(key: int, partitions: int) -> int:
 @pytest.fixture
 async def opened(
     kafka_broker: KafkaBroker, unique_name: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[Broker, EventTopic]]:
+) -> AsyncIterator[tuple[Broker, LiveTopic]]:
     if kafka_broker.kind == "tansu":
         pytest.skip("Tansu does not delete topics as Apache Kafka does")
     monkeypatch.setattr(reader, "METADATA_AGE_S", METADATA_AGE_S)
     settings = Settings.from_env({"KAFKA_BOOTSTRAP_SERVERS": kafka_broker.bootstrap_servers})
     name = unique_name[-60:]
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka_broker.bootstrap_servers)
-    topic = EventTopic(settings, Metrics(CollectorRegistry()), name, OpenViews(limit=5))
+    topic = LiveTopic(settings, Metrics(CollectorRegistry()), name, OpenViews(limit=5))
     async with contextlib.AsyncExitStack() as stack:
         await admin.start()
         stack.push_async_callback(admin.close)
         broker = Broker(admin, settings, name)
-        await broker.make(PARTITIONS)
+        await broker.create(PARTITIONS)
         stack.push_async_callback(topic.aclose)
         yield broker, topic
 
 
 @pytest.mark.parametrize("partitions", [PARTITIONS, 1, PARTITIONS + 2], ids=["same number", "fewer", "more"])
-async def test_watcher_gets_all_events_of_a_topic_that_is_made_anew(
-    opened: tuple[Broker, EventTopic], partitions: int
+async def test_subscriber_gets_all_events_of_a_topic_that_is_created_again(
+    opened: tuple[Broker, LiveTopic], partitions: int
 ) -> None:
     broker, topic = opened
-    subscriber = await topic.watch(Filter(), Start())
+    subscriber = await topic.subscribe(Filter(), Start())
     await broker.produce(10, PARTITIONS)
 
     async def seen_old() -> bool:
         return subscriber.seen == 10 * PARTITIONS
 
     await eventually(seen_old)
-    await broker.make_anew(partitions)
-    # More than before: the old positions are inside the new topic, and nothing is out of range.
+    await broker.recreate(partitions)
+    # More events than before, so that the old positions are inside the new topic and no offset is out of range.
     await broker.produce(30, partitions)
 
     async def at_the_end() -> bool:
@@ -99,9 +99,9 @@ async def test_watcher_gets_all_events_of_a_topic_that_is_made_anew(
     assert not subscriber.kafka_away
 
 
-async def test_watcher_gets_the_events_of_partitions_that_are_added(opened: tuple[Broker, EventTopic]) -> None:
+async def test_subscriber_gets_the_events_of_added_partitions(opened: tuple[Broker, LiveTopic]) -> None:
     broker, topic = opened
-    subscriber = await topic.watch(Filter(), Start())
+    subscriber = await topic.subscribe(Filter(), Start())
     await broker.produce(10, PARTITIONS)
     await broker.extend(PARTITIONS + 2)
     await broker.produce(10, PARTITIONS + 2)

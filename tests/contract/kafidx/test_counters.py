@@ -1,4 +1,4 @@
-"""The counters as pages and as data."""
+"""The pages of the counters and their data."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ async def fill(redis: Redis, description: Description, counts: Mapping[str, int]
 LABELS = Description("event_counter", "Events by type", "Event type", {"type[action]": "what was done"})
 
 
-async def test_pages_of_a_counter_with_50000_labels_cost_few_commands(kafidx: Kafidx, redis: Redis) -> None:
+async def test_pages_of_a_counter_with_50000_labels_need_few_redis_commands(kafidx: Kafidx, redis: Redis) -> None:
     await fill(redis, LABELS, {f"type {number:05}": number + 1 for number in range(50_000)})
     await kafidx.json("/consumers/data")
 
@@ -53,9 +53,9 @@ async def test_pages_of_a_counter_with_50000_labels_cost_few_commands(kafidx: Ka
         "/consumers/event_counter/data",
         "/consumers/event_counter/data?format=csv&sort=label",
     ):
-        before, begun = await calls(), time.monotonic()
+        before, started_s = await calls(), time.monotonic()
         status, text, _ = await kafidx.get(path)
-        took_s = time.monotonic() - begun
+        took_s = time.monotonic() - started_s
         after = await calls()
         used = {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)}
         used.pop("info", None)
@@ -66,7 +66,7 @@ async def test_pages_of_a_counter_with_50000_labels_cost_few_commands(kafidx: Ka
         assert took_s < 3, path
 
 
-async def test_a_counter_is_sorted_searched_and_paged(kafidx: Kafidx, redis: Redis) -> None:
+async def test_counter_is_sorted_searched_and_paged(kafidx: Kafidx, redis: Redis) -> None:
     await fill(redis, LABELS, {f"type {number:03}": number + 1 for number in range(250)} | {"=cmd()": 1000})
     data = await kafidx.json("/consumers/event_counter/data?page=2")
     assert (data["page"], data["pages"], data["total_rows"], data["max_count"]) == (2, 3, 251, 1000)
@@ -92,15 +92,15 @@ async def test_a_counter_is_sorted_searched_and_paged(kafidx: Kafidx, redis: Red
     assert (await kafidx.get("/consumers/nobody/page"))[0] == 404
 
 
-async def test_cards_tell_lag_and_who_stands_still(
+async def test_cards_show_lag_and_mark_stale_consumers(
     kafidx: Kafidx, redis: Redis, producer: EventProducer, kafka_broker: Any
 ) -> None:
     if kafka_broker.kind == "tansu":
-        pytest.skip("Tansu tells too low an end, so lag means nothing there")
+        pytest.skip("Tansu reports end offsets that are too low, so lag is wrong")
     assert (await kafidx.json("/consumers/data"))["consumers"] == []
     await fill(redis, LABELS, {"view": 1})
     await produce(producer, [event(number) for number in range(50)])
-    # The ends of the topic are asked once a second.
+    # The end offsets are cached for one second.
     await asyncio.sleep(1.1)
     (card,) = (await kafidx.json("/consumers/data"))["consumers"]
     assert (card["name"], card["events"], card["stale"]) == ("event_counter", 1, False)
@@ -114,7 +114,7 @@ async def test_cards_tell_lag_and_who_stands_still(
     assert [card["stale"] for card in cards] == [False, False]
 
 
-async def test_timing_stats_come_with_their_histograms(kafidx: Kafidx, redis: Redis) -> None:
+async def test_data_of_timing_stats_holds_the_histograms(kafidx: Kafidx, redis: Redis) -> None:
     description = Description("timing_stats", "Times", "Timing", {}, "histograms")
     await fill(redis, description, {"klag:5": 8, "klag:200": 2, "klag:sum": 440, "klag:unknown": 1, TOTAL_LABEL: 11})
     data = await kafidx.json("/consumers/timing_stats/data?format=json")

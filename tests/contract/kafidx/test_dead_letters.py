@@ -1,4 +1,4 @@
-"""The dead letters as pages and as data."""
+"""The pages of the dead letters and their data."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from services.backbone.kafka import EventProducer, Record
 from tests.contract.kafidx.serving import SESSION, Kafidx, event, produce
 
 
-def letter(number: int) -> Record:
+def dead_letter(number: int) -> Record:
     return Record(
         b"\x07<b>%d" % number,
         headers=(
@@ -28,10 +28,10 @@ def letter(number: int) -> Record:
 
 async def test_dead_letters_are_paged_newest_first(kafidx: Kafidx, producer: EventProducer, kafka_broker: Any) -> None:
     if kafka_broker.kind == "tansu":
-        pytest.skip("Tansu tells too low an end: the newest letters come with the next batch")
+        pytest.skip("Tansu reports end offsets that are too low: the newest dead letters are missing")
     assert (await kafidx.json("/dead/data"))["letters"] == []
-    assert await producer.produce(names.DEAD_LETTER_TOPIC, [letter(number) for number in range(40)]) == []
-    await asyncio.sleep(1.1)  # the end of the topic is asked once a second
+    assert await producer.produce(names.DEAD_LETTER_TOPIC, [dead_letter(number) for number in range(40)]) == []
+    await asyncio.sleep(1.1)  # the end offsets are cached for one second
     page = await kafidx.json("/dead/data")
     assert (page["total"], len(page["letters"]), page["newer_url"]) == (40, 25, None)
     assert page["letters"][0] == {
@@ -49,14 +49,14 @@ async def test_dead_letters_are_paged_newest_first(kafidx: Kafidx, producer: Eve
     assert (await kafidx.get("/dead/data?before=x"))[0] == 400
 
 
-async def test_letters_that_were_deleted_are_no_longer_shown(
+async def test_deleted_dead_letters_are_not_shown(
     kafidx: Kafidx, producer: EventProducer, environ: dict[str, str], kafka_broker: Any
 ) -> None:
     if kafka_broker.kind == "tansu":
         pytest.skip("Tansu deletes no records")
-    assert await producer.produce(names.DEAD_LETTER_TOPIC, [letter(number) for number in range(3)]) == []
+    assert await producer.produce(names.DEAD_LETTER_TOPIC, [dead_letter(number) for number in range(3)]) == []
     async with asyncio.timeout(10):
-        while (await kafidx.json("/dead/data"))["total"] != 3:  # noqa: ASYNC110 - what is waited for tells nobody
+        while (await kafidx.json("/dead/data"))["total"] != 3:  # noqa: ASYNC110 - the condition has no event to wait for
             await asyncio.sleep(0.2)
     admin = AIOKafkaAdminClient(bootstrap_servers=environ["KAFKA_BOOTSTRAP_SERVERS"])
     await admin.start()
@@ -69,11 +69,11 @@ async def test_letters_that_were_deleted_are_no_longer_shown(
 
 
 @pytest.mark.parametrize("written", ["²", "8640000000000001", "", "x"])
-async def test_a_letter_with_numbers_that_are_none_is_shown(
+async def test_dead_letter_with_invalid_numbers_is_shown(
     kafidx: Kafidx, producer: EventProducer, kafka_broker: Any, written: str
 ) -> None:
     if kafka_broker.kind == "tansu":
-        pytest.skip("Tansu tells too low an end: the newest letters come with the next batch")
+        pytest.skip("Tansu reports end offsets that are too low: the newest dead letters are missing")
     headers = ((names.HEADER_DEAD_TIME, written.encode()), (names.HEADER_DEAD_ATTEMPT, written.encode()))
     assert await producer.produce(names.DEAD_LETTER_TOPIC, [Record(b"x", headers=headers)]) == []
     (shown,) = (await kafidx.json("/dead/data"))["letters"]
@@ -81,7 +81,7 @@ async def test_a_letter_with_numbers_that_are_none_is_shown(
     assert abs(shown["time_ms"] - time.time() * 1000) < 60_000  # the record's own time
 
 
-async def test_an_event_is_asked_for_by_one_partition_and_one_offset(kafidx: Kafidx) -> None:
+async def test_event_needs_one_partition_and_one_offset(kafidx: Kafidx) -> None:
     for query, parameter in (
         ("partition=0:1,1&offset=7", "partition"),
         ("partition=0&offset=7,1:2", "offset"),
@@ -93,14 +93,14 @@ async def test_an_event_is_asked_for_by_one_partition_and_one_offset(kafidx: Kaf
         assert (status, json.loads(text)["parameter"]) == (400, parameter), query
 
 
-async def test_a_letter_is_found_at_its_offset_in_the_live_view(kafidx: Kafidx, producer: EventProducer) -> None:
-    assert await producer.produce(names.DEAD_LETTER_TOPIC, [letter(number) for number in range(5)]) == []
+async def test_live_view_shows_a_dead_letter_at_its_offset(kafidx: Kafidx, producer: EventProducer) -> None:
+    assert await producer.produce(names.DEAD_LETTER_TOPIC, [dead_letter(number) for number in range(5)]) == []
     await produce(producer, [event(number) for number in range(3)])
     async with kafidx.socket(f"topic={names.DEAD_LETTER_TOPIC}&from=offset:0:3") as socket:
         hello = await socket.frame("hello")
         assert (hello["topic"], hello["positions"]) == (names.DEAD_LETTER_TOPIC, {"0": 3})
         await socket.frame("caught_up")
-        assert await producer.produce(names.DEAD_LETTER_TOPIC, [letter(5)]) == []
+        assert await producer.produce(names.DEAD_LETTER_TOPIC, [dead_letter(5)]) == []
         rows = await socket.until(3)
     assert [(row["t"], row["o"], row["params"]) for row in rows] == [
         (names.DEAD_LETTER_TOPIC, offset, f"\x07<b>{offset}") for offset in (3, 4, 5)
@@ -111,14 +111,14 @@ async def test_a_letter_is_found_at_its_offset_in_the_live_view(kafidx: Kafidx, 
     assert [names.HEADER_DEAD_STAGE, "decode"] in whole["headers"]
 
 
-async def test_a_session_is_at_another_place_in_each_topic(kafidx: Kafidx, producer: EventProducer) -> None:
-    assert await producer.produce(names.DEAD_LETTER_TOPIC, [letter(number) for number in range(5)]) == []
+async def test_session_has_separate_positions_in_each_topic(kafidx: Kafidx, producer: EventProducer) -> None:
+    assert await producer.produce(names.DEAD_LETTER_TOPIC, [dead_letter(number) for number in range(5)]) == []
     async with kafidx.socket(f"gid={SESSION}&topic={names.DEAD_LETTER_TOPIC}&from=beginning") as socket:
         await socket.until(5)
     await produce(producer, [event(number) for number in range(30)])
     async with kafidx.socket(f"gid={SESSION}&from=beginning") as socket:
         await socket.until(30)
-    assert await producer.produce(names.DEAD_LETTER_TOPIC, [letter(5)]) == []
+    assert await producer.produce(names.DEAD_LETTER_TOPIC, [dead_letter(5)]) == []
     async with kafidx.socket(f"gid={SESSION}&topic={names.DEAD_LETTER_TOPIC}") as socket:
         (row,) = await socket.until(1)
     assert row["o"] == 5

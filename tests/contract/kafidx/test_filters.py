@@ -1,4 +1,4 @@
-"""What a query shows, and how one that can't be read is answered."""
+"""Filters of a live view, and the response to an invalid query."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ from tests.contract.kafidx.serving import BAD_QUERY, Kafidx, balanced, event, nu
         ("where=nothing+!=+1&where=type+=+click", lambda n: n % 3 == 1),
     ],
 )
-async def test_filters_are_applied_by_the_server(
+async def test_server_sends_only_matching_events(
     kafidx: Kafidx, producer: EventProducer, query: str, expected: Any
 ) -> None:
     await produce(producer, [event(number) for number in range(600)])
@@ -55,7 +55,7 @@ async def test_filters_are_applied_by_the_server(
         ("text=" + "x" * 300, "text", 200),
     ],
 )
-async def test_a_bad_query_is_answered_with_its_place_and_reason(
+async def test_invalid_query_is_refused_with_position_and_reason(
     kafidx: Kafidx, query: str, parameter: str, position: int
 ) -> None:
     async with kafidx.socket(query) as socket:

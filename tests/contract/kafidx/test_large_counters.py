@@ -1,4 +1,4 @@
-"""A counter of 200,000 labels, downloaded from a kafidx of its own: how long others wait meanwhile."""
+"""The delay of other requests during the download of a counter with 200,000 labels."""
 
 import asyncio
 import gc
@@ -20,12 +20,12 @@ from tests.contract.kafidx.test_counters import fill
 
 LABELS = 200_000
 LONGEST_WAIT_S = 0.25
-"""With 16 processes waiting for two cores it was 100 to 150 ms. In one piece it was 1.3 to 2.6 s."""
+"""With 16 processes on two cores the longest wait was 100 to 150 ms. Without slices it was 1.3 to 2.6 s."""
 
 
 @pytest.fixture
 async def livez(environ: dict[str, str], redis: Redis) -> AsyncIterator[str]:
-    """A kafidx in a process of its own, as in production, and a URL that its loop answers at once."""
+    """Start kafidx as a process, as in production. Yield a URL that its event loop serves at once."""
     counts = {f"Text {number:06} as visitors write it": 1 + number % 1000 for number in range(LABELS)}
     await fill(redis, Description("search_counter", "Texts", "Text"), counts)
     process = await asyncio.create_subprocess_exec(
@@ -52,14 +52,14 @@ async def longest_wait_s(livez: str, download: asyncio.subprocess.Process) -> fl
     longest = 0.0
     ended = asyncio.create_task(download.wait())
     gc.collect()
-    gc.disable()  # a collection here would be measured as a wait
+    gc.disable()  # a garbage collection in this process would be measured as a wait
     try:
         async with aiohttp.ClientSession() as http:
             while not ended.done():
-                begun = time.monotonic()
+                started_s = time.monotonic()
                 async with http.get(livez) as response:
                     await response.read()
-                longest = max(longest, time.monotonic() - begun)
+                longest = max(longest, time.monotonic() - started_s)
                 await asyncio.sleep(0.001)
     finally:
         gc.enable()
@@ -74,7 +74,7 @@ async def test_download_of_200000_labels_delays_no_other_response(
 ) -> None:
     file = tmp_path / "download"
     url = f"http://127.0.0.1:{environ['KAFIDX_PORT']}/consumers/search_counter/data?{query}"
-    # curl: what this process does must not be measured.
+    # curl: the work of this process must not be measured.
     download = await asyncio.create_subprocess_exec(
         "curl", "--silent", "--fail", "--user", f"kafidx:{PASSWORD}", "--output", file, url
     )

@@ -1,4 +1,4 @@
-"""What each watcher is sent: nothing missed, nothing twice, from where it asked."""
+"""The rows that a subscriber gets: all of them, each once, from its start position on."""
 
 import asyncio
 import random
@@ -23,7 +23,7 @@ from tests.contract.kafidx.serving import (
 )
 
 
-async def test_a_watcher_from_the_beginning_gets_the_past_and_then_what_comes(
+async def test_subscriber_from_the_beginning_gets_the_past_and_then_new_events(
     kafidx: Kafidx, producer: EventProducer
 ) -> None:
     await produce(producer, [event(number) for number in range(3000)])
@@ -43,9 +43,11 @@ async def test_a_watcher_from_the_beginning_gets_the_past_and_then_what_comes(
     }  # fmt: skip
 
 
-async def test_positions_begin_where_they_say(kafidx: Kafidx, producer: EventProducer, kafka_broker: Any) -> None:
+async def test_view_starts_at_the_position_of_the_query(
+    kafidx: Kafidx, producer: EventProducer, kafka_broker: Any
+) -> None:
     if kafka_broker.kind == "tansu":
-        pytest.skip("Tansu tells too low an end, so the last N are more than N")
+        pytest.skip("Tansu reports end offsets that are too low, so the last N are more than N")
     await produce(producer, [event(number) for number in range(300)])
     between_ms = time.time_ns() // 1_000_000
     await asyncio.sleep(0.02)
@@ -64,9 +66,7 @@ async def test_positions_begin_where_they_say(kafidx: Kafidx, producer: EventPro
         assert sorted(numbers(await socket.until(30))) == list(range(400, 430))
 
 
-async def test_a_socket_that_is_cut_again_and_again_misses_and_repeats_nothing(
-    kafidx: Kafidx, producer: EventProducer
-) -> None:
+async def test_reconnecting_socket_gets_every_row_once(kafidx: Kafidx, producer: EventProducer) -> None:
     dice = random.Random(5)
     rows: list[dict[str, Any]] = []
 
@@ -81,7 +81,7 @@ async def test_a_socket_that_is_cut_again_and_again_misses_and_repeats_nothing(
         query = "from=offset:" + ",".join(f"{partition}:{at}" for partition, at in positions.items())
         async with kafidx.socket(query if cut % 2 else "from=end") as socket:
             if not cut % 2:
-                await socket.say({"kind": "resume", "positions": positions})
+                await socket.send({"kind": "resume", "positions": positions})
                 await socket.frame("hello")
             await socket.frame("hello")
             limit = len(rows) + dice.randrange(1, 600)
@@ -97,7 +97,9 @@ async def test_a_socket_that_is_cut_again_and_again_misses_and_repeats_nothing(
     each_once_in_order(rows)
 
 
-async def test_a_filtered_view_goes_on_from_what_it_has_seen(kafidx: Kafidx, producer: EventProducer) -> None:
+async def test_filtered_view_has_the_positions_of_all_events_that_it_has_seen(
+    kafidx: Kafidx, producer: EventProducer
+) -> None:
     await produce(producer, [event(number) for number in range(900)])
     async with kafidx.socket("from=beginning&where=params.n+%3C+30") as socket:
         await socket.frame("caught_up")
@@ -106,7 +108,9 @@ async def test_a_filtered_view_goes_on_from_what_it_has_seen(kafidx: Kafidx, pro
     assert sum(stats["positions"].values()) == 900
 
 
-async def test_a_session_is_remembered_and_reset_begins_again(kafidx: Kafidx, producer: EventProducer) -> None:
+async def test_session_continues_where_it_stopped_and_reset_starts_at_the_beginning(
+    kafidx: Kafidx, producer: EventProducer
+) -> None:
     await produce(producer, [event(number) for number in range(100)])
     async with kafidx.socket(f"gid={SESSION}&from=beginning") as socket:
         await socket.until(100)
@@ -117,7 +121,7 @@ async def test_a_session_is_remembered_and_reset_begins_again(kafidx: Kafidx, pr
         assert sorted(numbers(await socket.until(150))) == list(range(150))
 
 
-async def test_records_that_are_no_events_are_shown_as_such(kafidx: Kafidx, producer: EventProducer) -> None:
+async def test_invalid_record_is_shown_with_its_error(kafidx: Kafidx, producer: EventProducer) -> None:
     await producer.produce(names.EVENTS_TOPIC, [Record(b"\xff<script>alert(1)</script>", key=b"k")])
     async with kafidx.socket("from=beginning") as socket:
         (row,) = await socket.until(1)
@@ -125,7 +129,7 @@ async def test_records_that_are_no_events_are_shown_as_such(kafidx: Kafidx, prod
     assert (row["type"], row["params"]) == ("", "\ufffd<script>alert(1)</script>")
 
 
-async def test_offsets_that_retention_removed_are_said(
+async def test_offsets_that_retention_removed_are_counted_as_missed(
     kafidx: Kafidx, producer: EventProducer, environ: dict[str, str], kafka_broker: Any
 ) -> None:
     if kafka_broker.kind == "tansu":
@@ -141,7 +145,7 @@ async def test_offsets_that_retention_removed_are_said(
         assert len(await socket.until(280)) == 280
 
 
-async def test_one_event_is_shown_whole(kafidx: Kafidx, producer: EventProducer) -> None:
+async def test_whole_event_is_returned_by_partition_and_offset(kafidx: Kafidx, producer: EventProducer) -> None:
     params = "q=%3Cscript%3E&q=%E2%80%AE&x=" + "y" * 5000
     record = Record(encode_event(event(1, params=params)), key=b"\xfe", headers=(("id", b"id-1"),))
     await producer.produce(names.EVENTS_TOPIC, [record])
@@ -153,11 +157,11 @@ async def test_one_event_is_shown_whole(kafidx: Kafidx, producer: EventProducer)
     assert ["ip", "203.0.113.0"] in whole["meta"]
     assert whole["raw"] == encode_event(event(1, params=params, received_at_ms=row["ts"])).decode()
     assert (whole["key"], whole["headers"], whole["invalid"]) == ("\\xfe", [["id", "id-1"]], None)
-    for place, status in (
+    for query, status in (
         ("partition=0&offset=99999", 404),
         ("partition=77&offset=0", 404),
         ("partition=x&offset=0", 400),
         ("partition=0", 400),
         ("partition=0&offset=-1", 400),
     ):
-        assert (await kafidx.get(f"/kafidx/event?{place}"))[0] == status
+        assert (await kafidx.get(f"/kafidx/event?{query}"))[0] == status

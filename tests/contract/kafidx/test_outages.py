@@ -1,4 +1,4 @@
-"""What is said when Redis or Kafka is away."""
+"""Pages and sockets while Redis or Kafka does not respond."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tests.contract.kafidx.serving import Kafidx, each_once_in_order, event, num
 
 
 class Frozen:
-    """A broker that can be made to stand still: it is there, and it answers nothing."""
+    """A broker whose process can be stopped by SIGSTOP: it keeps its connections and does not respond."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -33,7 +33,7 @@ def broker(kafka_broker: Any) -> Iterator[Frozen]:
     frozen.thaw()
 
 
-async def test_pages_say_so_when_redis_or_kafka_is_away(environ: dict[str, str]) -> None:
+async def test_pages_show_an_outage_of_redis_or_kafka(environ: dict[str, str]) -> None:
     away = environ | {"COUNTERS_REDIS_URL": "redis://127.0.0.1:1/0", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     async with serving(away) as kafidx:
         for path, status in (
@@ -46,16 +46,16 @@ async def test_pages_say_so_when_redis_or_kafka_is_away(environ: dict[str, str])
             ("/kafidx/event?partition=0&offset=0", 503),
         ):
             assert (await kafidx.get(path))[0] == status, path
-        assert "Redis does not answer" in (await kafidx.get("/"))[1]
+        assert "Redis does not respond" in (await kafidx.get("/"))[1]
         status, health = await kafidx.readiness()
         assert status == 200, "its pages show what is away, so it must stay reachable"
         assert {name: check["ok"] for name, check in health["checks"].items()} == {"redis": False, "kafka": False}
         async with kafidx.socket("from=end") as socket:
-            assert (await socket.frame())["reason"] == "Kafka does not answer"
+            assert (await socket.frame())["reason"] == "Kafka does not respond"
             assert await socket.closed() == 1013
 
 
-async def test_a_watcher_is_told_when_kafka_stops_to_answer_and_misses_nothing(
+async def test_subscriber_gets_away_during_an_outage_of_kafka_and_every_row_after_it(
     kafidx: Kafidx, producer: EventProducer, broker: Frozen
 ) -> None:
     async with kafidx.socket("from=end") as socket:
@@ -68,9 +68,9 @@ async def test_a_watcher_is_told_when_kafka_stops_to_answer_and_misses_nothing(
             if (await socket.frame("stats"))["away"]:
                 break
         else:
-            pytest.fail("nothing was said")
+            pytest.fail("no stats frame had away=true")
         async with kafidx.socket("from=end") as late:
-            assert (await late.frame())["reason"] == "Kafka does not answer"
+            assert (await late.frame())["reason"] == "Kafka does not respond"
         for _ in range(7):  # long enough for a new reader to fail as well
             assert (await socket.frame("stats"))["away"]
         broker.thaw()

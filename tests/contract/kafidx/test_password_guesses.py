@@ -1,4 +1,4 @@
-"""Wrong passwords: who waits, who does not, what is counted and what is logged."""
+"""Wrong passwords: delays by address, metrics and log lines."""
 
 import asyncio
 import base64
@@ -19,13 +19,13 @@ KAFKA_AWAY = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
 
 
 def via(address: str) -> dict[str, str]:
-    """What a proxy adds to a request of this client, behind what the client itself has sent."""
+    """Return the header of a proxy: the address that the client has sent, then the real one."""
     return {"X-Forwarded-For": f"203.0.113.99, {address}"}
 
 
 @pytest.fixture
 async def guarded(redis_server: Any, environ: dict[str, str]) -> AsyncIterator[Kafidx]:
-    """A kafidx that believes proxies on loopback."""
+    """Start kafidx with loopback as the trusted proxy."""
     settings = {"COUNTERS_REDIS_URL": redis_server.url, "TRUSTED_PROXIES": "127.0.0.0/8"}
     async with serving(environ | KAFKA_AWAY | settings) as running:
         yield running
@@ -41,18 +41,18 @@ async def test_wrong_passwords_delay_the_address_and_no_other(guarded: Kafidx) -
     status, text, headers = await guarded.get("/", LOGIN | via("192.0.2.7"))
     assert (status, headers["Retry-After"]) == (DELAYED, "1")
     assert text == "Too many wrong passwords came from 192.0.2.7. Try again in 1 s.\n"
-    # An operator elsewhere, and one at the same address who gives no password yet, are served as before.
+    # An operator at another address is served. A request without a password from the same address is not delayed.
     assert await statuses(guarded, 1, LOGIN | via("192.0.2.8")) == [200]
     assert await statuses(guarded, 1, via("192.0.2.7")) == [REFUSED]
-    await asyncio.sleep(1.1)  # the wait that Retry-After names
+    await asyncio.sleep(1.1)  # the time of Retry-After
     assert await statuses(guarded, 1, LOGIN | via("192.0.2.7")) == [200]
-    # The next wrong one doubles the wait.
+    # The next wrong password doubles the delay.
     assert await statuses(guarded, 1, stranger) == [REFUSED]
     assert (await guarded.get("/", stranger))[2]["Retry-After"] == "2"
 
 
-async def test_field_behind_the_body_names_no_client(guarded: Kafidx) -> None:
-    # A proxy removes the header of a client, not a field behind a chunked body (a trailer).
+async def test_trailer_field_does_not_set_the_address_of_a_client(guarded: Kafidx) -> None:
+    # A proxy removes the client's header field, but not a field after a chunked body (a trailer).
     head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nX-Forwarded-For: 192.0.2.7\r\n"
     trailers = "0\r\nX-Forwarded-For: 192.0.2.8\r\n\r\n"
     request = f"{head}Authorization: {WRONG['Authorization']}\r\n\r\n{trailers}"
@@ -65,26 +65,26 @@ async def test_field_behind_the_body_names_no_client(guarded: Kafidx) -> None:
     assert await statuses(guarded, 1, LOGIN | via("192.0.2.8")) == [200]
 
 
-async def test_1000_guesses_at_once_from_one_network_are_looked_at_five_times(guarded: Kafidx) -> None:
+async def test_of_1000_guesses_at_once_from_one_network_five_are_checked(guarded: Kafidx) -> None:
     async def guess(number: int) -> int:
         return (await guarded.get("/", WRONG | via(f"2001:db8:1:2::{number:x}")))[0]
 
     found = [
         status for first in range(0, 1000, 50) for status in await asyncio.gather(*map(guess, range(first, first + 50)))
     ]
-    # A second or two pass meanwhile: then one more guess is looked at.
+    # The guesses take a second or two, after which a few more are checked.
     assert found[:FREE_FAILURES].count(REFUSED) == FREE_FAILURES
     assert found.count(REFUSED) <= FREE_FAILURES + 4
     assert set(found) == {REFUSED, DELAYED}
 
 
-async def test_forwarded_address_is_not_believed_without_a_trusted_proxy(environ: dict[str, str]) -> None:
+async def test_forwarded_address_is_ignored_without_a_trusted_proxy(environ: dict[str, str]) -> None:
     async with serving(environ | KAFKA_AWAY | {"TRUSTED_PROXIES": ""}) as kafidx:
         found = [(await kafidx.get("/", WRONG | via(f"192.0.2.{number}")))[0] for number in range(FREE_FAILURES + 1)]
     assert found == [REFUSED] * FREE_FAILURES + [DELAYED]
 
 
-async def test_guesses_are_counted_apart_from_requests_without_a_password(
+async def test_wrong_passwords_and_missing_ones_are_counted_separately(
     guarded: Kafidx, environ: dict[str, str]
 ) -> None:
     await statuses(guarded, 3, via("192.0.2.7"))
@@ -93,7 +93,7 @@ async def test_guesses_are_counted_apart_from_requests_without_a_password(
         response = await http.get(f"http://127.0.0.1:{environ['INTERNAL_PORT']}/metrics")
         metrics = dict(line.rsplit(" ", 1) for line in (await response.text()).splitlines() if line[0] != "#")
     counted = {
-        reason: float(metrics[f'push_kafidx_watchers_refused_total{{reason="{reason}"}}'])
+        reason: float(metrics[f'push_kafidx_subscribers_refused_total{{reason="{reason}"}}'])
         for reason in ("credentials", "password", "delayed")
     }
     assert counted["credentials"] >= 3
@@ -115,6 +115,6 @@ async def test_refused_upgrade_writes_no_error_line(
             async with guarded.socket("", headers | source):
                 pass
         assert refused.value.status == status
-        await guarded.get("/static/base.css")  # whatever the upgrade logs is logged by now
+        await guarded.get("/static/base.css")  # after this request the log lines of the upgrade are written
     assert any("connection rejected" in record.message for record in caplog.records)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

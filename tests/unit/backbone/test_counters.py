@@ -18,6 +18,7 @@ from services.backbone.counters import (
     IdWindow,
     Positions,
     Progress,
+    RankedCounts,
     Update,
     position_error,
 )
@@ -378,3 +379,33 @@ async def test_concurrent_members_count_each_id_once_with_duplicates_in_all_part
     unique = {number for partition in records for number in partition}
     assert await store.counts("c") == {f"id {number}": 1 for number in unique}
     assert await store.progress("c") == Progress(events=len(unique), duplicates=4500 - len(unique))
+
+
+async def test_states_return_positions_and_progress_of_each_counter(store: CounterStore, redis: Redis) -> None:
+    await store.begin("a", 0, at=0)
+    await store.apply("a", [update(0, {"x": 2}, last_ms=50, invalid=1)], max_labels=ROOMY)
+    await redis.hset(names.positions_key("b"), "1", "nonsense")
+    assert await store.states(["a", "b", "never"]) == [
+        (Positions({0: 3}, {}), Progress(events=2, last_received_ms=50, invalid=1)),
+        (Positions({}, {"1": "nonsense"}), Progress()),
+        (Positions({}, {}), Progress()),
+    ]
+    assert await store.states([]) == []
+
+
+async def test_ranked_counts_return_a_part_in_either_order_with_total_and_highest(store: CounterStore) -> None:
+    await store.begin("c", 0, at=0)
+    await store.apply("c", [update(0, {"a": 1, "b": 5, "c": 3})], max_labels=ROOMY)
+    first = await store.ranked_counts("c", first=0, count=2, descending=True)
+    assert first == RankedCounts([("b", 5), ("c", 3)], labels=3, highest=5)
+    last = await store.ranked_counts("c", first=2, count=2, descending=False)
+    assert last == RankedCounts([("b", 5)], labels=3, highest=5)
+    assert await store.ranked_counts("never", first=0, count=2, descending=True) == RankedCounts([], 0, 0)
+
+
+async def test_scan_counts_returns_every_label_once_over_several_slices(store: CounterStore) -> None:
+    counts = {f"label {number}": number + 1 for number in range(1000)}
+    await store.begin("c", 0, at=0)
+    await store.apply("c", [update(0, counts)], max_labels=ROOMY)
+    assert await store.scan_counts("c", slice_labels=50) == counts
+    assert await store.scan_counts("never", slice_labels=50) == {}

@@ -6,31 +6,31 @@ from services.kafidx.settings import Settings
 LONG = "hunter2 and more"
 
 
-def test_defaults_are_for_local_use() -> None:
+def test_settings_have_defaults_for_local_use() -> None:
     settings = Settings.from_env({})
     assert (settings.host, settings.port, settings.password) == ("127.0.0.1", 5031, None)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "kafidx.example.org"])
-def test_without_a_password_it_starts_on_loopback_only(host: str) -> None:
+def test_host_must_be_loopback_when_no_password_is_set(host: str) -> None:
     with pytest.raises(SettingsError, match="KAFIDX_PASSWORD is not set"):
         Settings.from_env({"KAFIDX_HOST": host})
     assert Settings.from_env({"KAFIDX_HOST": host, "KAFIDX_PASSWORD": LONG}).host == host
 
 
-def test_the_placeholder_and_a_user_with_a_colon_are_refused_and_no_password_is_shown() -> None:
+def test_placeholder_and_user_with_a_colon_are_refused_without_showing_the_password() -> None:
     with pytest.raises(SettingsError, match="KAFIDX_PASSWORD still <generate>"):
         Settings.from_env({"KAFIDX_PASSWORD": "<generate>"})
-    with pytest.raises(SettingsError, match="colon") as fault:
+    with pytest.raises(SettingsError, match="colon") as error:
         Settings.from_env({"KAFIDX_USER": "a:b", "KAFIDX_PASSWORD": LONG})
-    assert LONG not in str(fault.value)
+    assert LONG not in str(error.value)
     assert LONG not in repr(Settings.from_env({"KAFIDX_PASSWORD": LONG}))
 
 
 def test_short_password_is_refused_without_being_shown() -> None:
-    with pytest.raises(SettingsError, match="KAFIDX_PASSWORD has fewer than 12 characters: choose a longer") as fault:
+    with pytest.raises(SettingsError, match="KAFIDX_PASSWORD has fewer than 12 characters: choose a longer") as error:
         Settings.from_env({"KAFIDX_PASSWORD": "hunter2-789"})
-    assert "hunter2" not in str(fault.value)
+    assert "hunter2" not in str(error.value)
     assert Settings.from_env({"KAFIDX_PASSWORD": "hunter2-7890"}).password is not None
 
 

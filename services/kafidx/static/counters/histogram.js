@@ -1,22 +1,22 @@
-// Draws the histograms of a counter of times: one chart a series, on a logarithmic scale, with marks at the percentiles.
-// Geometry is in attributes and colour in the style sheet: the page allows no inline style.
+// Draw the histograms of a counter: one chart for each series, on a logarithmic scale, with marks at the percentiles.
+// Geometry is in attributes and colour is in the style sheet, since the page allows no inline style.
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 360; // about what it is on a page, so that texts keep their size
+const WIDTH = 360; // about the width on the page, so that texts keep their size
 const HEIGHT = 150;
-const BASE = 122; // where the bars stand
-const TOP = 44; // below the names of the three percentiles
+const BASE = 122; // y of the bottom of the bars
+const TOP = 44; // y of the top of the bars, below the names of the three percentiles
 const NAME_WIDTH = 26;
 const LEFT = 8;
 const RIGHT = WIDTH - 8;
 const BARS_A_DECADE = 12;
 
 export async function drawHistograms() {
-  const place = document.querySelector("[data-histograms]");
-  if (!place) return;
-  const answer = await fetch(place.dataset.histograms, { headers: { accept: "application/json" } });
-  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-  const { histograms } = await answer.json();
-  place.replaceChildren(...(histograms ?? []).map(figure));
+  const container = document.querySelector("[data-histograms]");
+  if (!container) return;
+  const response = await fetch(container.dataset.histograms, { headers: { accept: "application/json" } });
+  if (!response.ok) throw new Error(`the server responded with status ${response.status}`);
+  const { histograms } = await response.json();
+  container.replaceChildren(...(histograms ?? []).map(figure));
 }
 
 function figure(histogram) {
@@ -30,13 +30,13 @@ function figure(histogram) {
   return element;
 }
 
-// The lower edges of the bars: equally far apart on a logarithmic axis, but never closer than the whole ms that are counted,
-// or the bars between 2 and 3 ms would seem to be missing.
+// The lower edges of the bars. Their distance is equal on a logarithmic axis, but at least 1 ms, the resolution of the
+// counts. Otherwise bars between 2 and 3 ms would seem to be missing.
 const EDGES = [
   ...new Set(Array.from({ length: 9 * BARS_A_DECADE }, (_, step) => Math.round(10 ** (step / BARS_A_DECADE)))),
 ];
 
-/** Sum the fine buckets into bars: `{from, to, count}` in ms, `to` not included; below 1 ms is one bar. */
+/** Add the fine buckets to bars `{from, to, count}` in ms, without `to`. All values below 1 ms are one bar. */
 export function rebin(buckets) {
   const counts = new Map();
   for (const [lowest, , count] of buckets) {
@@ -54,7 +54,7 @@ function chart(histogram, bars) {
   title.textContent = `Histogram of ${histogram.series}: ${describe(histogram)}`;
   svg.append(title);
   const decades = Math.max(3, ...bars.map(({ to }) => Math.log10(to)));
-  const zero = 12; // the width of the bar of 0 ms, which has no place on a logarithmic axis
+  const zero = 12; // the width of the bar of 0 ms, which a logarithmic axis does not have
   const highest = Math.max(1, ...bars.map(({ count }) => count));
   const x = (ms) => (ms < 1 ? LEFT : LEFT + zero + (Math.log10(ms) / decades) * (RIGHT - LEFT - zero));
 
@@ -71,14 +71,14 @@ function chart(histogram, bars) {
     svg.append(make("line", { x1: x(ms), x2: x(ms), y1: BASE, y2: BASE + 4, class: "axis" }));
     svg.append(label(x(ms), BASE + 17, duration(ms), "tick"));
   }
-  // They are often close, so each name has a line of its own; near the edge it stands on the other side of its mark.
+  // The percentiles are often close, so each name has its own line. Near the right edge the name is left of its mark.
   ["p50", "p95", "p99"].forEach((name, index) => {
     if (!(histogram.values > 0) || !Number.isFinite(histogram[name])) return;
-    const place = x(histogram[name]);
+    const at = x(histogram[name]);
     const line = 12 + index * 13;
-    const fits = place + NAME_WIDTH < WIDTH;
-    svg.append(make("line", { x1: place, x2: place, y1: line - 9, y2: BASE, class: "mark" }));
-    svg.append(label(place + (fits ? 3 : -3), line, name, "mark-label", fits ? "start" : "end"));
+    const fits = at + NAME_WIDTH < WIDTH;
+    svg.append(make("line", { x1: at, x2: at, y1: line - 9, y2: BASE, class: "mark" }));
+    svg.append(label(at + (fits ? 3 : -3), line, name, "mark-label", fits ? "start" : "end"));
   });
   return svg;
 }
@@ -95,7 +95,7 @@ function range(from, to) {
   return to - from <= 1 ? duration(from) : `${duration(from)} to under ${duration(to)}`;
 }
 
-/** ms as people say it: 12 ms, 1.5 s, 3 min. */
+/** A duration in a readable unit: 12 ms, 1.5 s, 3 min. */
 export function duration(ms) {
   if (ms < 1_000) return `${Math.round(ms * 10) / 10} ms`;
   if (ms < 100_000) return `${Math.round(ms / 100) / 10} s`;

@@ -1,5 +1,5 @@
-// Makes `current` equal to `fresh` by changing only what differs: focus, selection and scroll position stay where they are.
-// `fresh` comes from the same template; text is only ever written as text.
+// Make `current` equal to `fresh` and change only the differences, so that focus, selection and scroll position stay.
+// `fresh` comes from the same template. Text is always written as text, never as HTML.
 export function morph(current, fresh) {
   if (current.nodeType !== fresh.nodeType || current.nodeName !== fresh.nodeName) {
     current.replaceWith(document.importNode(fresh, true));
@@ -22,7 +22,7 @@ export function morph(current, fresh) {
 
 function morphAttributes(current, fresh) {
   for (const { name } of [...current.attributes]) {
-    // What the reader has opened stays open.
+    // An element that the reader has opened stays open.
     if (!fresh.hasAttribute(name) && !(name === "open" && current.nodeName === "DETAILS"))
       current.removeAttribute(name);
   }

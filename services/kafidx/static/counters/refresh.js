@@ -1,12 +1,12 @@
-// Keeps the regions marked `data-live` fresh: the page is fetched again every two seconds and patched in place.
-// The server renders every state of the page, so there is one shape of it and one place that escapes text.
-import { tellTimes } from "../times.js";
+// Update the regions with the attribute `data-live`: fetch the page every two seconds and patch the document.
+// The server renders every state of the page, so only its templates define the markup and escape text.
+import { writeTimes } from "../times.js";
 import { drawHistograms } from "./histogram.js";
 import { morph } from "./morph.js";
 
 const EVERY_MS = 2_000;
 const TYPING_MS = 250;
-const TIME_LIMIT_MS = 10_000;
+const TIMEOUT_MS = 10_000;
 
 const status = document.querySelector("[data-refresh-status]");
 const toggle = document.querySelector("[data-refresh-toggle]");
@@ -19,18 +19,18 @@ async function refresh() {
   clearTimeout(timer);
   const mine = (round += 1);
   try {
-    const answer = await fetch(location.href, {
-      signal: AbortSignal.timeout(TIME_LIMIT_MS),
+    const response = await fetch(location.href, {
+      signal: AbortSignal.timeout(TIMEOUT_MS),
       headers: { accept: "text/html" },
     });
-    const text = await answer.text();
-    if (mine !== round) return; // a later one is under way: the reader has searched or sorted since
-    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    const text = await response.text();
+    if (mine !== round) return; // a later request has started: the reader has searched or sorted in the meantime
+    if (!response.ok) throw new Error(`the server responded with status ${response.status}`);
     patch(new DOMParser().parseFromString(text, "text/html"));
     await drawHistograms();
-    say("");
+    showStatus("");
   } catch (error) {
-    if (mine === round) say(`Not fresh: ${error.message}`);
+    if (mine === round) showStatus(`Not updated: ${error.message}`);
   }
   if (mine === round && running) timer = setTimeout(whenVisible, EVERY_MS);
 }
@@ -41,18 +41,18 @@ function whenVisible() {
 }
 
 function patch(fresh) {
-  tellTimes(fresh, Date.now());
+  writeTimes(fresh, Date.now());
   for (const region of document.querySelectorAll("[data-live]")) {
     const counterpart = fresh.getElementById(region.id);
     if (counterpart) morph(region, counterpart);
   }
 }
 
-function say(text) {
+function showStatus(text) {
   if (status && status.textContent !== text) status.textContent = text;
 }
 
-// Sorting and paging are links, searching is a form: both work as they are, and without leaving the page where scripts run.
+// Sorting and paging are links, and searching is a form. Both work without scripts. With scripts the page is not reloaded.
 function stay(url) {
   history.pushState(null, "", url);
   refresh();
@@ -99,6 +99,6 @@ toggle?.addEventListener("click", () => {
   if (running) refresh();
 });
 
-tellTimes(document, Date.now());
-drawHistograms().catch((error) => say(`Not drawn: ${error.message}`));
+writeTimes(document, Date.now());
+drawHistograms().catch((error) => showStatus(`Chart not drawn: ${error.message}`));
 timer = setTimeout(whenVisible, EVERY_MS);

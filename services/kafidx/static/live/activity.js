@@ -1,4 +1,4 @@
-// Events a second as a line of the last minute, and the types that came most.
+// The rate of events in the last minute as a line, and the most frequent types.
 const SECONDS = 60;
 const WIDTH = 240;
 const HEIGHT = 32;
@@ -36,7 +36,7 @@ export class Activity {
   #drawLine() {
     const peak = Math.max(...this.#rates);
     const step = WIDTH / (SECONDS - 1);
-    const begin = SECONDS - this.#rates.length; // the newest second is at the right edge from the first one on
+    const begin = SECONDS - this.#rates.length; // the newest second is always at the right edge
     const points = this.#rates.map((rate, index) => {
       const x = (begin + index) * step;
       const y = HEIGHT - 1 - (rate / Math.max(1, peak)) * (HEIGHT - 3);
@@ -48,7 +48,7 @@ export class Activity {
     this.#peak.textContent = `peak ${round(peak).toLocaleString("en")}`;
   }
 
-  // Buttons are written again, not replaced: one that has the focus keeps it.
+  // The buttons are reused, so that the focused one keeps the focus.
   #drawTypes(types) {
     while (this.#types.children.length > types.length) this.#types.lastChild.remove();
     while (this.#types.children.length < types.length) this.#types.append(this.#newType());

@@ -1,4 +1,4 @@
-// Tells a screen reader what goes on, in one sentence, and not more often than every five seconds.
+// Announce the state to screen readers in one sentence, at most every five seconds.
 const INTERVAL_MS = 5_000;
 
 export class Announcer {
@@ -9,12 +9,12 @@ export class Announcer {
   constructor(region, summary) {
     this.#region = region;
     this.#summary = summary;
-    setInterval(() => this.#speak(), INTERVAL_MS);
+    setInterval(() => this.#announce(), INTERVAL_MS);
   }
 
-  #speak() {
+  #announce() {
     const sentence = this.#summary();
-    if (sentence === this.#last) return; // nothing new: silence
+    if (sentence === this.#last) return; // no change, no announcement
     this.#last = sentence;
     this.#region.textContent = sentence;
   }

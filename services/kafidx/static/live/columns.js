@@ -1,4 +1,4 @@
-// What a row of the live list shows, column by column. The order is that of the heading in pages/live.html.
+// The columns of the live list, in the order of the heading in templates/live.html.
 import { clockUtc, localTime } from "../times.js";
 
 const SLOW_MS = 1_000;

@@ -1,9 +1,9 @@
-// One viewing session over as many sockets as it takes: reconnects with backoff, and continues where it stopped.
+// One viewing session over several sockets: reconnect with backoff and continue at the same positions.
 import { Positions } from "./positions.js";
 
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 15_000;
-// The server sends a stats frame every second: this much silence means a connection that died without saying so.
+// The server sends a stats frame every second. After so much time without a frame the connection is considered lost.
 const SILENCE_MS = 10_000;
 const BAD_QUERY = 4400;
 
@@ -18,7 +18,7 @@ export class Connection {
 
   /**
    * `query` is the view's URLSearchParams with `gid` and `from`. `handlers`: onRows(rows), onStats(frame), onHello(frame),
-   * onCaughtUp(), onError(frame), onLost(): a socket that had been open is gone, onState(state, detail) with state one of
+   * onCaughtUp(), onError(frame), onLost(): the socket has closed, onState(state, detail) with state one of
    * connecting, open, waiting (detail: ms until the next attempt) and refused.
    */
   constructor(query, handlers) {
@@ -31,7 +31,7 @@ export class Connection {
     this.#handlers.onState("connecting");
     const socket = new WebSocket(this.#url());
     this.#socket = socket;
-    // A socket that was replaced may still deliver: only the current one is listened to.
+    // A replaced socket may still deliver messages. Only the messages of the current one are used.
     const ifCurrent = (handle) => (event) => socket === this.#socket && handle(event);
     socket.addEventListener(
       "message",
@@ -87,7 +87,7 @@ export class Connection {
       case "error":
         this.#handlers.onError(frame);
         break;
-      default: // a later server may say more
+      default: // a newer server may send other kinds
     }
   }
 
@@ -100,7 +100,7 @@ export class Connection {
       return;
     }
     const longest = Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#failures);
-    // Jitter: after a restart of the server its watchers do not all come back in the same moment.
+    // Jitter: after a restart of the server the subscribers do not all reconnect at the same moment.
     const delay = Math.round(longest * (0.5 + Math.random() / 2));
     this.#failures += 1;
     this.#handlers.onState("waiting", delay);
@@ -113,7 +113,7 @@ export class Connection {
       const socket = this.#socket;
       if (socket === null) return;
       socket.close();
-      this.#lost({ code: 0 }); // not waiting for the close handshake of a peer that may be gone
+      this.#lost({ code: 0 }); // do not wait for the close handshake: the peer may be gone
     }, SILENCE_MS);
   }
 }

@@ -1,4 +1,4 @@
-// The pane that shows one whole event: decoded meta and parameters, the raw value, and buttons that copy.
+// The pane with one whole event: decoded meta and parameters, the raw value, and buttons to copy them.
 import { copyText } from "../copy.js";
 import { isoTime, localTime } from "../times.js";
 
@@ -44,7 +44,7 @@ export class Detail {
     try {
       const event = await fetchEvent(row, abort.signal);
       this.#event = event;
-      this.#status.textContent = event.invalid ? `Can't be decoded: ${event.invalid}` : "";
+      this.#status.textContent = event.invalid ? `Invalid event: ${event.invalid}` : "";
       this.#body.replaceChildren(...sections(event, row));
     } catch (error) {
       if (error.name !== "AbortError") this.#status.textContent = error.message;
@@ -65,21 +65,21 @@ export class Detail {
   async #copy(text, what) {
     if (this.#event === null) return;
     const copied = await copyText(text(this.#event));
-    this.#status.textContent = copied ? `${what} copied.` : "The browser did not let us copy.";
+    this.#status.textContent = copied ? `${what} copied.` : "The browser did not allow copying.";
   }
 }
 
 async function fetchEvent(row, signal) {
   const query = new URLSearchParams({ topic: row.t, partition: row.p, offset: row.o });
-  const answer = await fetch(`/kafidx/event?${query}`, { signal, headers: { accept: "application/json" } });
-  if (!answer.ok) {
-    const reason = await answer.json().then(
+  const response = await fetch(`/kafidx/event?${query}`, { signal, headers: { accept: "application/json" } });
+  if (!response.ok) {
+    const reason = await response.json().then(
       (body) => body.reason ?? body.detail,
       () => null,
     );
-    throw new Error(typeof reason === "string" ? reason : `The server answered ${answer.status}.`);
+    throw new Error(typeof reason === "string" ? reason : `The server responded with status ${response.status}.`);
   }
-  return answer.json();
+  return response.json();
 }
 
 function sections(event, row) {
@@ -91,7 +91,7 @@ function sections(event, row) {
   ];
   const raw = document.createElement("pre");
   raw.textContent = event.raw;
-  raw.tabIndex = 0; // it scrolls: the keyboard must reach it
+  raw.tabIndex = 0; // the element scrolls, so it must be reachable by keyboard
   raw.setAttribute("aria-label", "Raw value");
   raw.setAttribute("role", "region");
   return [
@@ -108,7 +108,7 @@ function section(name, entries, leftOut = 0) {
   const list = document.createElement("dl");
   for (const [key, value] of entries) list.append(textIn("dt", key), textIn("dd", value));
   if (!leftOut) return [heading(name), list];
-  return [heading(name), list, paragraph(`${leftOut.toLocaleString("en")} more; the raw value holds them`)];
+  return [heading(name), list, paragraph(`${leftOut.toLocaleString("en")} more in the raw value`)];
 }
 
 function heading(text) {
@@ -126,7 +126,7 @@ function paragraph(text) {
 
 function textIn(tag, text) {
   const element = document.createElement(tag);
-  const isolated = document.createElement("bdi"); // what one value does to the writing direction ends with it
+  const isolated = document.createElement("bdi"); // direction controls of one value must not affect the next
   isolated.textContent = String(text);
   element.append(isolated);
   return element;

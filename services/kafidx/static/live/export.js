@@ -1,4 +1,4 @@
-// The rows of the list as a file. Both forms hold every field, so that reading one back gives the same rows.
+// Export the rows of the list as a file. Both formats hold every field, so the rows can be restored.
 const FIELDS = ["t", "p", "o", "ts", "klag", "ip", "country", "device", "type", "params", "cut", "bad"];
 const HEADINGS = [
   "topic",
@@ -14,15 +14,16 @@ const HEADINGS = [
   "params_cut",
   "fault",
 ];
-// What a spreadsheet takes for a formula, also behind spaces and in full width; and our own mark, so that it can be undone.
+// Text that a spreadsheet reads as a formula, also after spaces and in full-width characters. The apostrophe, our mark, is
+// included so that a reader can remove it again (core/tables.py).
 const FORMULA = /^[\s']*[=+\-@|%＝＋－＠]|^['\t\r\n]/u;
-// Where a spreadsheet whose separator is not the comma begins a cell of its own.
+// A formula after a separator other than the comma, where some spreadsheets start a new cell.
 const INNER_FORMULA = /([;\t\r\n])(?=(?:[^\S\t\r\n]|['"])*[=+\-@|%＝＋－＠])/gu;
 const ROWS_A_STEP = 1_000;
 
 /**
- * One CSV cell (RFC 4180). What may be taken for a formula gets one apostrophe in front, at the begin of the text and behind
- * each semicolon, tab or line break: take them off to read it back.
+ * One CSV cell (RFC 4180). An apostrophe is added before a formula at the start of the text and after each semicolon, tab or
+ * line break. Remove these apostrophes to restore the text.
  */
 export function csvCell(value) {
   if (value === null || value === undefined) return "";
@@ -40,7 +41,7 @@ export function ndjsonLine(row) {
   return `${JSON.stringify(row)}\n`;
 }
 
-/** Build the file in steps that leave the main thread free between them, then hand it to the browser as a download. */
+/** Build the file in steps, so that the main thread is free between them, then start the download. */
 export async function download(rows, format) {
   const line = format === "csv" ? csvLine : ndjsonLine;
   const parts = format === "csv" ? [`${HEADINGS.join(",")}\r\n`] : [];

@@ -1,4 +1,4 @@
-// The filter form and the query of the URL: two forms of the same view, so that a view can be shared as a link.
+// Convert between the filter form and the query of the URL, so that a view can be shared as a link.
 const LISTS = ["type", "country", "partition"]; // comma-separated in one field
 const POSITIONS = { end: "", beginning: "", last: "100", offset: "0:0", time: "" };
 export const FILTER_NAMES = ["topic", "type", "filter", "device", "country", "bot", "partition", "text", "where", "from"];
@@ -25,7 +25,7 @@ export class Filters {
     form.elements.from_kind.addEventListener("change", () => this.#positionChosen());
   }
 
-  /** The view as a query: only what differs from "everything, from now on". */
+  /** The view as a query, without the parameters that have their default value. */
   toQuery() {
     const { elements } = this.#form;
     const query = new URLSearchParams();
@@ -44,11 +44,11 @@ export class Filters {
     return query;
   }
 
-  /** Fill the form from a query, old names included. */
+  /** Fill the form from a query. The former parameter name `filter` is accepted. */
   show(query) {
     const { elements } = this.#form;
     elements.topic.value = query.get("topic") ?? "";
-    // The usual topic by its name, or one that there is not, which the server says.
+    // The default topic by its name, or an unknown topic, for which the server reports an error.
     if (elements.topic.selectedIndex < 0) elements.topic.value = "";
     for (const name of LISTS) elements[name].value = query.getAll(name).join(",");
     elements.type.value = [...query.getAll("type"), ...query.getAll("filter")].join(",");
@@ -71,9 +71,9 @@ export class Filters {
     this.#form.elements.text.focus();
   }
 
-  /** Narrow the view to one type. */
+  /** Return a query that shows one type only. */
   only(type) {
-    // A comma separates types: a type that holds one is asked for by a condition.
+    // A comma separates types, so a type with a comma needs a condition.
     const plain = !type.includes(",") && type.trim() === type;
     if (plain) this.#form.elements.type.value = type;
     else this.#addCondition(`type = ${type}`);
@@ -81,17 +81,17 @@ export class Filters {
   }
 
   clearError() {
-    for (const place of this.#errors.values()) place.textContent = "";
+    for (const element of this.#errors.values()) element.textContent = "";
     for (const field of this.#form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
   }
 
-  /** Say what is wrong beside the field it is wrong in, and put the cursor where it begins. */
+  /** Show the error beside its field, and select the text from the position of the error on. */
   showError({ parameter, position, reason, value }) {
     this.clearError();
     const name = parameter === "filter" ? "type" : parameter;
-    const place = this.#errors.get(name) ?? this.#errors.get("");
+    const element = this.#errors.get(name) ?? this.#errors.get("");
     const at = Number.isInteger(position) ? ` (at character ${position + 1})` : "";
-    place.textContent = this.#errors.has(name)
+    element.textContent = this.#errors.has(name)
       ? `${reason}${at}`
       : `${parameter ? `${parameter}: ` : ""}${reason}${at}`;
     const field = this.#fieldOf(name, value);
@@ -99,7 +99,7 @@ export class Filters {
     field.setAttribute("aria-invalid", "true");
     field.focus();
     if (!field.setSelectionRange || !Number.isInteger(position)) return;
-    // The server counts from the begin of the parameter; of `from`, the field holds only what follows the colon.
+    // The position counts from the start of the parameter. The field of `from` holds only the text after the first colon.
     const begin = field.name === "from_value" ? position - this.#form.elements.from_kind.value.length - 1 : position;
     field.setSelectionRange(Math.max(0, begin), field.value.length);
   }

@@ -1,15 +1,15 @@
-// The virtual list: newest first, and only the rows in sight (and a few around) are in the document, however many are held.
+// The virtual list, newest event first. Only the visible rows and a few around them are in the document.
 //
-// At the top it follows the newest event; scrolled down, what is in sight stays in sight while new rows come in above.
+// At the top the list follows the newest event. When it is scrolled down, the visible rows stay while new rows are added above.
 import { COLUMNS } from "./columns.js";
 
 const OVERSCAN = 6;
-const MAX_ROWS_IN_DOM = 1_000; // a bound that no screen reaches
-// Between two drawings the main thread is free for keys and clicks for this many times as long as a drawing takes, layout
-// and painting included: a fast machine draws each frame, a busy one seldom enough.
+const MAX_ROWS_IN_DOM = 1_000; // a limit above the height of any screen
+// The free time of the main thread between two drawings, for keys and clicks, in multiples of the time of one drawing with
+// layout and painting. A fast machine draws each frame, and a busy one draws less often.
 const FREE_PER_DRAWING = 1;
 const MAX_MS_BETWEEN_DRAWS = 100;
-const SMOOTHING = 0.3; // the share of the latest drawing in the average
+const SMOOTHING = 0.3; // the weight of the latest drawing in the average
 const DIRECTION_CONTROLS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
 
 export class EventList {
@@ -38,13 +38,13 @@ export class EventList {
     this.#onOpen = onOpen;
     grid.addEventListener("scroll", () => this.#request(true), { passive: true });
     grid.addEventListener("keydown", (event) => this.#key(event));
-    // The row may be gone from under the pointer when the button comes up: what was pressed is what is opened.
+    // The row may move before the button is released, so remember the pressed row.
     this.#body.addEventListener("pointerdown", (event) => (this.#pressed = sequenceOf(event.target)));
     this.#body.addEventListener("click", () => this.#clicked());
     new ResizeObserver(() => this.#measure()).observe(grid);
   }
 
-  /** Show another ring: after a filter change or a clear. */
+  /** Show another ring, after a change of the filters or a clear. */
   show(ring) {
     this.#ring = ring;
     this.#drawnAdded = 0;
@@ -56,7 +56,7 @@ export class EventList {
     this.#request(true);
   }
 
-  /** Rows were added to the ring: draw soon. Any number of calls cost one drawing. */
+  /** Draw soon, since rows were added to the ring. Several calls cause one drawing. */
   added() {
     this.#request(false);
   }
@@ -82,10 +82,10 @@ export class EventList {
       return;
     }
     this.#lastDraw = now;
-    const begun = performance.now();
+    const started = performance.now();
     this.#draw();
-    // A task of its own comes after the frame is laid out and painted.
-    setTimeout(() => (this.#drawingMs += SMOOTHING * (performance.now() - begun - this.#drawingMs)));
+    // A new task runs after layout and painting of the frame.
+    setTimeout(() => (this.#drawingMs += SMOOTHING * (performance.now() - started - this.#drawingMs)));
   }
 
   #measure() {
@@ -99,7 +99,7 @@ export class EventList {
     const arrived = added - this.#drawnAdded;
     this.#drawnAdded = added;
     this.#sizer.style.height = `${length * height}px`;
-    // A reader who has scrolled away keeps the rows in sight: everything moved down by what came in above.
+    // New rows above move the others down. Scroll by the same height, so that the visible rows stay.
     if (arrived > 0 && this.#grid.scrollTop > height / 2) this.#grid.scrollTop += arrived * height;
 
     const first = Math.max(0, Math.min(length - 1, Math.floor(this.#grid.scrollTop / height)) - OVERSCAN);
@@ -125,7 +125,7 @@ export class EventList {
     while (this.#elements.length > count) this.#elements.pop().remove();
   }
 
-  // Elements whose rows stay in sight keep them: their text is not written again, and a selection in it survives.
+  // Elements keep the rows that stay visible. Their text is not written again, so a selection in it is kept.
   #rotate(top) {
     const shift = this.#topSequence < 0 ? 0 : top - this.#topSequence;
     this.#topSequence = top;
@@ -160,7 +160,7 @@ export class EventList {
   }
 
   #clicked() {
-    if (this.#pressed < 0 || !getSelection().isCollapsed) return; // selecting text is not opening
+    if (this.#pressed < 0 || !getSelection().isCollapsed) return; // a text selection does not open the row
     this.#activate(this.#pressed);
     this.#open();
   }
@@ -196,7 +196,7 @@ export class EventList {
 
   #goTo(sequence) {
     const offset = (this.#ring.added - 1 - sequence) * this.#rowHeight;
-    const head = this.#sizer.offsetTop; // the heading stays on top of the rows
+    const head = this.#sizer.offsetTop; // the heading covers the top of the list
     const visible = this.#grid.clientHeight - head - this.#rowHeight;
     if (offset < this.#grid.scrollTop) this.#grid.scrollTop = offset;
     else if (offset > this.#grid.scrollTop + visible) this.#grid.scrollTop = offset - visible;
@@ -230,8 +230,8 @@ function newRow() {
   return row;
 }
 
-// What an event does to the writing direction ends with its cell, and, where it does anything, with its parameter. Hardly
-// any event does, so the usual cell is one text node that is written over.
+// Isolate direction controls: they must not affect text outside their cell or their parameter. They are rare, so a cell
+// usually has one text node, which is reused.
 function writeIsolated(cell, text) {
   if (!DIRECTION_CONTROLS.test(text)) {
     while (cell.childElementCount > 1) cell.lastChild.remove();

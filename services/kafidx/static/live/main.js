@@ -1,4 +1,4 @@
-// The live page: wires the connection, the list, the filters and the buttons. Each idea has its own module.
+// The live page: connect the socket, the list, the filters and the buttons, each of which has its own module.
 import { Activity } from "./activity.js";
 import { Announcer } from "./announcer.js";
 import { Connection } from "./connection.js";
@@ -12,7 +12,7 @@ import { installShortcuts } from "./shortcuts.js";
 import { Tally } from "./tally.js";
 
 const KEPT_ROWS = 20_000; // about 10 MB of rows
-const HELD_ROWS = 10_000; // while paused; then the oldest go, and the page says how many
+const HELD_ROWS = 10_000; // while paused; above it the oldest rows are dropped and counted
 const STATUS = { connecting: "Connecting", open: "Live", waiting: "Reconnecting", refused: "Refused" };
 
 const find = (name) => document.querySelector(`[data-${name}]`);
@@ -39,7 +39,7 @@ const filters = new Filters({ form: find("filters"), onApply: (query) => go(quer
 const activity = new Activity({ root: find("activity"), onType: (type) => go(filters.only(type)) });
 const help = find("help");
 
-// ---- events in ----------------------------------------------------------------------------------------------
+// ---- events ----------------------------------------------------------------------------------------------
 
 function take(rows) {
   tally.received(rows.length);
@@ -75,7 +75,7 @@ function go(query) {
   start();
 }
 
-// A link that people read: these characters need no escape within a query.
+// Keep links readable: these characters need no escape in a query.
 function readable(search) {
   return search.replaceAll("%2C", ",").replaceAll("%3A", ":");
 }
@@ -85,7 +85,7 @@ function start({ reset = false } = {}) {
   const query = viewOf(startedSearch);
   filters.show(query);
   connection?.close();
-  forget();
+  clearRows();
   tally = new Tally();
   setPaused(false);
   if (lastError) write(find("notice"), "");
@@ -141,7 +141,7 @@ function showError(error) {
     find("filter-panel").open = true;
     filters.showError(error);
   } else {
-    write(find("notice"), error.reason); // nothing that a filter could mend
+    write(find("notice"), error.reason); // the error is not in a filter
   }
 }
 
@@ -153,10 +153,10 @@ function setPaused(on) {
   find("pause").setAttribute("aria-pressed", String(on));
   if (!on && held.length > 0) append(held.toArray());
   held = new Ring(HELD_ROWS);
-  writeTexts(); // at once, not with the next frame: this is the answer to a key
+  writeTexts(); // at once, not with the next frame, since a key was pressed
 }
 
-function forget() {
+function clearRows() {
   shown = new Ring(KEPT_ROWS);
   held = new Ring(HELD_ROWS);
   list.show(shown);
@@ -219,12 +219,12 @@ function openState() {
 function stateText() {
   if (state === "waiting") return `Reconnecting in ${Math.max(0, Math.ceil((retryAt - performance.now()) / 1000))} s`;
   if (state !== "open") return STATUS[state];
-  if (kafkaAway) return "Kafka does not answer";
+  if (kafkaAway) return "Kafka does not respond";
   if (paused) return "Paused";
   return catchingUp ? "Catching up" : "Live";
 }
 
-// Text that did not change is not written: nothing to lay out again.
+// Unchanged text is not written, which avoids a new layout.
 function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -235,7 +235,7 @@ function summary() {
   return `${stateText().replace(/ in \d+ s/, "")}. ${sums}${waiting}, ${Math.round(rate)} a second.`;
 }
 
-// ---- begin --------------------------------------------------------------------------------------------------------
+// ---- start --------------------------------------------------------------------------------------------------------
 
 for (const button of document.querySelectorAll("[data-command]")) {
   button.addEventListener("click", () => commands[button.dataset.command]());
@@ -261,7 +261,7 @@ installShortcuts(
   find("shortcut-switch"),
 );
 addEventListener("popstate", () => {
-  if (location.search !== startedSearch) start(); // a link within the page is no other view
+  if (location.search !== startedSearch) start(); // a link within the page does not change the view
 });
 setInterval(() => state === "waiting" && showTexts(), 1_000);
 new Announcer(find("live-region"), summary);
@@ -271,7 +271,7 @@ find("filter-panel").open = matchMedia("(min-width: 60rem)").matches;
 const serverError = find("server-error");
 if (serverError) {
   startedSearch = location.search;
-  // The server has refused this query already: a socket would only be told the same.
+  // The server has refused this query already. A socket would get the same error.
   filters.show(viewOf(location.search));
   lastError = {
     parameter: serverError.dataset.parameter,

@@ -1,8 +1,8 @@
-// Where the view has come to in each partition: what makes a reconnect continue without a gap and without a repeat.
+// The next offset of each partition. A reconnect continues there without a gap and without a repeat.
 export class Positions {
   #next = new Map();
 
-  /** True when the row is new; false for one that the view has had already. Offsets grow within a partition. */
+  /** Return whether the row is new. Offsets increase within a partition. */
   accept(row) {
     const next = this.#next.get(row.p);
     if (next !== undefined && row.o < next) return false;
@@ -10,7 +10,7 @@ export class Positions {
     return true;
   }
 
-  /** Take what the server says of partitions whose events all failed to match: no row could tell their offsets. */
+  /** Take the server's positions. In a partition without matching events there are no rows with offsets. */
   advance(positions) {
     for (const [partition, next] of Object.entries(positions ?? {})) {
       const known = this.#next.get(Number(partition));
@@ -18,7 +18,7 @@ export class Positions {
     }
   }
 
-  /** The `from` of a query that continues here, or null when nothing is known yet. */
+  /** Return the `from` of a query that continues here, or null when no position is known. */
   toQuery() {
     if (this.#next.size === 0) return null;
     const pairs = [...this.#next].sort(([a], [b]) => a - b).map(([partition, next]) => `${partition}:${next}`);

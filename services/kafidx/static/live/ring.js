@@ -1,4 +1,4 @@
-// The last N things that were added, oldest first. Adding is O(1) whatever it holds, so that a burst costs no pause.
+// A ring buffer of the last N items, oldest first. Adding takes O(1), so a burst causes no pause.
 export class Ring {
   #slots;
   #added = 0;
@@ -8,7 +8,7 @@ export class Ring {
     this.#slots = [];
   }
 
-  /** How many things were ever added: the sequence number that the next one gets. */
+  /** The number of items that were ever added, which is the sequence number of the next one. */
   get added() {
     return this.#added;
   }
@@ -17,27 +17,27 @@ export class Ring {
     return this.#slots.length;
   }
 
-  /** How many were pushed out by newer ones. */
+  /** The number of items that newer ones have replaced. */
   get overwritten() {
     return this.#added - this.#slots.length;
   }
 
-  push(thing) {
-    if (this.#slots.length < this.capacity) this.#slots.push(thing);
-    else this.#slots[this.#added % this.capacity] = thing;
+  push(item) {
+    if (this.#slots.length < this.capacity) this.#slots.push(item);
+    else this.#slots[this.#added % this.capacity] = item;
     this.#added += 1;
   }
 
-  /** The thing with this sequence number, or undefined when it is not held (any more, or yet). */
+  /** The item with this sequence number, or undefined when it was replaced or is not added yet. */
   at(sequence) {
     if (sequence < this.overwritten || sequence >= this.#added) return undefined;
     return this.#slots[sequence % this.capacity];
   }
 
-  /** All that is held, oldest first. */
+  /** All items, oldest first. */
   toArray() {
-    const things = [];
-    for (let sequence = this.overwritten; sequence < this.#added; sequence += 1) things.push(this.at(sequence));
-    return things;
+    const items = [];
+    for (let sequence = this.overwritten; sequence < this.#added; sequence += 1) items.push(this.at(sequence));
+    return items;
   }
 }

@@ -1,15 +1,15 @@
-// The name of this viewing session (`gid`): the URL's, else one that this tab keeps, else a new one.
+// The name of this viewing session (`gid`): from the URL, else from the tab's session storage, else a new one.
 const KEY = "kafidx-gid";
 
 export function sessionName(query) {
   const given = query.get("gid");
-  if (given) return given; // checked by the server, which says what is wrong with it
+  if (given) return given; // the server checks it and reports an error
   try {
     const kept = sessionStorage.getItem(KEY) ?? newName();
     sessionStorage.setItem(KEY, kept);
     return kept;
   } catch {
-    return newName(); // storage may be forbidden
+    return newName(); // storage may be disabled
   }
 }
 

@@ -1,6 +1,6 @@
-// Single keys for the commands of the page. They can be switched off (in the help): speech input may type them by accident.
+// Single-key shortcuts. They can be switched off in the help, since speech input may type them by accident.
 const KEY = "kafidx-shortcuts";
-const ANSWERS_SPACE = "button, a, summary, input, select, textarea, pre";
+const HANDLES_SPACE = "button, a, summary, input, select, textarea, pre";
 
 export function installShortcuts(commands, switchBox) {
   switchBox.checked = read();
@@ -9,8 +9,8 @@ export function installShortcuts(commands, switchBox) {
     if (!switchBox.checked || event.altKey || event.ctrlKey || event.metaKey || event.defaultPrevented) return;
     if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
     const command = commands[event.key];
-    // What has the focus answers the space bar itself: it presses, ticks, opens or scrolls.
-    if (!command || (event.key === " " && event.target.closest(ANSWERS_SPACE))) return;
+    // A focused control handles the space bar itself: it presses, ticks, opens or scrolls.
+    if (!command || (event.key === " " && event.target.closest(HANDLES_SPACE))) return;
     event.preventDefault();
     command();
   });
@@ -24,7 +24,7 @@ function read() {
   try {
     return localStorage.getItem(KEY) !== "off";
   } catch {
-    return true; // storage may be forbidden
+    return true; // storage may be disabled
   }
 }
 
@@ -32,6 +32,6 @@ function write(on) {
   try {
     localStorage.setItem(KEY, on ? "on" : "off");
   } catch {
-    // as above: it lasts as long as the page
+    // storage may be disabled: then the choice is kept until the page is closed
   }
 }

@@ -1,4 +1,4 @@
-// The sums of the status line over all sockets of a view. The server counts from 0 for each socket.
+// The counts of the status line, over all sockets of a view. The server counts each socket from 0.
 const ZERO = Object.freeze({ seen: 0, matched: 0, dropped: 0, missed: 0 });
 
 export class Tally {
@@ -8,7 +8,7 @@ export class Tally {
 
   /** Rows that reached the list. */
   shown = 0;
-  /** Rows that the page itself gave up because it was paused for too long. */
+  /** Rows that the page dropped because it was paused for too long. */
   droppedHere = 0;
 
   received(rows) {
@@ -37,13 +37,13 @@ export class Tally {
     return this.#sums().dropped + this.droppedHere;
   }
 
-  /** Offsets that the topic no longer held when they were wanted: a gap that nobody can fill. */
+  /** Offsets that the topic no longer held when the view was to show them. */
   get missed() {
     return this.#sums().missed;
   }
 
   #sums() {
-    // Rows come faster than the stats of each second: what has come has been seen and has matched.
+    // Rows arrive before the stats of their second, so count the rows that have arrived as seen and matched.
     const { dropped } = this.#current;
     const matched = Math.max(this.#current.matched, this.#receivedNow + dropped);
     return {

@@ -8,11 +8,11 @@ from services.kafidx.core.events import SHOWN_CHARS, LiveEvent, printable, whole
 
 
 def row_of(value: bytes) -> dict[str, object]:
-    row: dict[str, object] = json.loads(LiveEvent("events", 2, 9, 77, value).waiting.row)
+    row: dict[str, object] = json.loads(LiveEvent("events", 2, 9, 77, value).queued_row.row)
     return row
 
 
-def test_a_row_has_what_the_list_shows() -> None:
+def test_row_holds_the_columns_of_the_list() -> None:
     event = Event("a b", "1", 1000, -3, address="20010db8" + "0" * 24, params="q=%3Cb%3E&p=%E2%80%AE")
     assert row_of(encode_event(event)) == {
         "t": "events", "p": 2, "o": 9, "ts": 1000, "klag": -3, "ip": "2001:db8::", "country": "XX",
@@ -21,7 +21,7 @@ def test_a_row_has_what_the_list_shows() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff\xfe", b"one two", b"a b c d", b"  "])
-def test_what_is_no_event_is_a_row_that_says_so(value: bytes) -> None:
+def test_row_of_an_invalid_record_holds_the_error(value: bytes) -> None:
     row = row_of(value)
     assert row["bad"]
     assert (row["type"], row["ts"], row["klag"]) == ("", 77, None)
@@ -30,27 +30,27 @@ def test_what_is_no_event_is_a_row_that_says_so(value: bytes) -> None:
 @pytest.mark.parametrize(
     "meta", [b"x", b"ts=1_0&klag=x", b"ts=" + b"9" * 5000, b"ts=%31", b"=&=&&&", b"ts=99999999999999999"]
 )
-def test_malformed_meta_is_shown_as_unknown(meta: bytes) -> None:
+def test_row_has_no_value_for_malformed_meta(meta: bytes) -> None:
     row = row_of(b"view " + meta + b" -")
     assert (row["ts"], row["klag"], row["type"]) == (77, None, "view")
 
 
-def test_rows_are_bounded_and_say_so() -> None:
+def test_row_is_bounded_and_marked_as_cut() -> None:
     row = row_of(b"t" * 5000 + b" ts=1 " + b"x" * 800_000)
     assert row["cut"]
     assert len(str(row["params"])) == SHOWN_CHARS
     assert (
-        len(LiveEvent("events", 0, 0, 0, b"%F0%9F%98%80" * 9000 + b" ts=1 " + b"%F0%9F%98%80" * 9000).waiting.row)
+        len(LiveEvent("events", 0, 0, 0, b"%F0%9F%98%80" * 9000 + b" ts=1 " + b"%F0%9F%98%80" * 9000).queued_row.row)
         < 4000
     )
 
 
-def test_a_row_does_not_keep_the_record_alive() -> None:
+def test_row_does_not_keep_the_record_in_memory() -> None:
     event = LiveEvent("events", 0, 0, 0, b"view ts=1 " + b"x" * 100_000)
-    assert sys.getsizeof(event.waiting.row) < 2000
+    assert sys.getsizeof(event.queued_row.row) < 2000
 
 
-def test_a_whole_event_holds_everything() -> None:
+def test_whole_event_holds_key_headers_meta_params_and_raw_value() -> None:
     value = encode_event(Event("view", "1", 1000, 3, address="cb007100", params="a=1&a=&b=%00"))
     whole = whole_event("events", 0, 1, (5, b"\xff", value, (("id", b"\xfe1"),)))
     assert (whole["key"], whole["headers"]) == ("\\xff", [["id", "\\xfe1"]])
@@ -61,7 +61,7 @@ def test_a_whole_event_holds_everything() -> None:
     assert (bad["raw"], bad["key"], bad["invalid"] is None) == ("\\xff", None, False)
 
 
-def test_of_very_many_parameters_the_first_are_decoded_and_the_others_counted() -> None:
+def test_whole_event_decodes_the_first_1000_parameters_and_counts_the_others() -> None:
     value = encode_event(Event("view", "1", 1000, 3, address="cb007100", params="&".join(["a=1"] * 131_000)))
     whole = whole_event("events", 0, 1, (5, None, value, ()))
     assert (len(whole["params"]), whole["params_left_out"], whole["meta_left_out"]) == (1000, 130_000, 0)
@@ -75,11 +75,13 @@ def test_of_very_many_parameters_the_first_are_decoded_and_the_others_counted() 
     [(b"0", 0), (b"-5", -5), (b"8640000000000000", 8_640_000_000_000_000), (b"8640000000000001", None),
      ("²".encode(), None), (b"", None), (b"--1", None), (b" 1", None), (None, None)],
 )  # fmt: skip
-def test_a_number_is_one_that_a_page_can_show_as_a_time(digits: bytes | None, number: int | None) -> None:
+def test_whole_number_accepts_only_numbers_that_a_page_can_show_as_a_time(
+    digits: bytes | None, number: int | None
+) -> None:
     assert whole_number(digits) == number
 
 
-def test_addresses_are_written_as_people_do() -> None:
+def test_addresses_and_bytes_are_shown_in_readable_form() -> None:
     assert readable_address("cb007100") == "203.0.113.0"
     assert readable_address("zz007100") == "zz007100"
     assert readable_address("") == ""

@@ -15,20 +15,20 @@ def failed(times: int, *, at_s: float = 0.0) -> FailedLogins:
 @pytest.mark.parametrize(
     ("times", "wait_s"), [(0, 0), (FREE_FAILURES - 1, 0), (FREE_FAILURES, 1), (FREE_FAILURES + 3, 8), (5000, 60)]
 )
-def test_wait_doubles_after_the_free_failures_up_to_the_longest(times: int, wait_s: float) -> None:
+def test_delay_doubles_after_the_free_failures_up_to_the_maximum(times: int, wait_s: float) -> None:
     logins = failed(times)
     assert logins.wait_s("192.0.2.7", 0.0) == wait_s
     assert logins.wait_s("192.0.2.7", wait_s + 0.01) == 0
     assert logins.wait_s("192.0.2.8", 0.0) == 0
 
 
-def test_source_starts_anew_when_it_has_not_failed_for_long() -> None:
+def test_failures_of_a_source_expire() -> None:
     logins = failed(20)
     logins.record("192.0.2.7", EXPIRY_S + 1)
     assert logins.wait_s("192.0.2.7", EXPIRY_S + 1) == 0
 
 
-def test_guesses_of_one_source_in_an_hour_are_few() -> None:
+def test_one_source_can_make_few_guesses_in_an_hour() -> None:
     logins, guesses, now_s = FailedLogins(), 0, 0.0
     while now_s < 3600:
         now_s += logins.wait_s("192.0.2.7", now_s) or 0.001
@@ -37,7 +37,7 @@ def test_guesses_of_one_source_in_an_hour_are_few() -> None:
     assert guesses < 3600 / LONGEST_WAIT_S + 12
 
 
-def test_memory_is_bounded_and_the_oldest_failure_is_forgotten_first() -> None:
+def test_source_with_the_oldest_failure_is_removed_above_the_limit() -> None:
     logins = FailedLogins(most_addresses=100)
     for number in range(10_000):
         logins.record(f"source {number}", 0.0)

@@ -7,10 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.backbone.events import Device, Event, Location, encode_event, encode_params
-from services.kafidx.core.errors import BadQuery
 from services.kafidx.core.events import LiveEvent
-from services.kafidx.core.filters import MAX_CHARS, MAX_CONDITIONS, parse_condition
-from services.kafidx.core.view import View, parse_view
+from services.kafidx.core.query import MAX_CHARS, MAX_CONDITIONS, BadQuery, View, parse_view
 
 
 def live(value: bytes, partition: int = 0, offset: int = 0) -> LiveEvent:
@@ -60,7 +58,7 @@ def shows(event: LiveEvent, **query: str | list[str]) -> bool:
         ("q ~ a=b", False),
     ],
 )
-def test_conditions_compare_meta_and_parameters(condition: str, *, expected: bool) -> None:
+def test_condition_compares_meta_keys_and_parameters(condition: str, *, expected: bool) -> None:
     event = an_event(
         params="q=City+Bike&q=other&price=10&klag=77&sw%5Blatitude%5D=52.5&empty=",
         location=Location("DE", "Berlin"),
@@ -69,7 +67,7 @@ def test_conditions_compare_meta_and_parameters(condition: str, *, expected: boo
     assert shows(event, where=condition) is expected
 
 
-def test_all_filters_must_hold_and_choices_are_any_of() -> None:
+def test_filter_requires_every_parameter_and_any_of_its_choices() -> None:
     event = an_event("offr", "kw=Fahrrad%20Kreuzberg", location=Location("DE", "Berlin"), device=Device("phone"))
     assert shows(event, type="view,offr", device="phone,tv", country="de", bot="no", partition="0,1", text="KREUZ")
     assert not shows(event, type="view,offr", device="tv")
@@ -80,34 +78,10 @@ def test_all_filters_must_hold_and_choices_are_any_of() -> None:
     assert not shows(event, where=["kw ~ fahrrad", "country = at"])
 
 
-def test_a_bot_is_one_by_device_or_by_name() -> None:
+def test_event_is_a_bot_by_its_device_or_by_its_bot_name() -> None:
     assert shows(an_event(device=Device("bot")), bot="yes")
     assert shows(an_event(device=Device("other", bot_name="Crawler")), bot="yes")
     assert shows(an_event(device=Device("desktop")), bot="no")
-
-
-@pytest.mark.parametrize(
-    ("condition", "position"),
-    [
-        ("", 0),
-        ("   ", 3),
-        ("klag", 4),
-        ("klag 5", 5),
-        ("= 5", 0),
-        ("klag > x", 7),
-        ("klag >", 6),
-        ("klag < 1_0", 7),
-        ("city ~ ", 7),
-        ("params. = 1", 7),
-        ("a = " + "x" * 201, 204),
-        ("x" * 500, 400),
-        ("klag > nan", 7),
-    ],
-)
-def test_a_bad_condition_is_refused_with_its_place(condition: str, position: int) -> None:
-    with pytest.raises(BadQuery) as fault:
-        parse_condition(condition)
-    assert (fault.value.parameter, fault.value.position, fault.value.value) == ("where", position, condition)
 
 
 texts = st.text(max_size=60)
@@ -143,17 +117,17 @@ def parsed_or_refused(query: list[tuple[str, str]]) -> View | None:
     try:
         return parse_view(urlencode(query))
     except BadQuery as refused:
-        fault = refused
-    assert fault.reason
-    assert fault.parameter in {name for name, _ in query}
-    assert fault.position is None or fault.position >= 0
-    assert fault.value is None or 0 <= (fault.position or 0) <= len(fault.value)
+        error = refused
+    assert error.reason
+    assert error.parameter in {name for name, _ in query}
+    assert error.position is None or error.position >= 0
+    assert error.value is None or 0 <= (error.position or 0) <= len(error.value)
     return None
 
 
 @settings(max_examples=400, deadline=None)
 @given(queries, st.binary(max_size=300), texts, texts)
-def test_any_query_is_answered_or_refused_and_matches_any_record_without_an_error(
+def test_any_query_is_parsed_or_refused_and_matches_any_record_without_an_error(
     query: list[tuple[str, str]], value: bytes, key: str, text: str
 ) -> None:
     view = parsed_or_refused(query)
@@ -162,12 +136,12 @@ def test_any_query_is_answered_or_refused_and_matches_any_record_without_an_erro
     params = encode_params(urlencode({key: text}).encode())
     for event in (live(value), an_event(params=params)):
         assert view.filter.matches(event) in (True, False)
-        row = json.loads(event.waiting.row)
+        row = json.loads(event.queued_row.row)
         assert row["p"] == 0
 
 
 @given(texts, texts.filter(lambda text: text == text.strip()))
-def test_equals_finds_exactly_what_was_sent_whatever_it_is(name: str, text: str) -> None:
+def test_equals_condition_finds_any_text_that_was_sent(name: str, text: str) -> None:
     event = an_event(params=urlencode([("k", text), ("n", name)]))
     assert shows(event, where=f"params.k = {text}")
     assert not shows(event, where=f"params.k != {text}")
@@ -188,7 +162,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("params", HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("meta", ["id=1&ts=1&klag=1", "id=1&ref=" + "%61" * 20_000, "&a=b" * 20_000])
-def test_one_event_costs_under_5_ms_whatever_it_holds(params: str, meta: str) -> None:
+def test_one_event_takes_under_5_ms_for_any_content(params: str, meta: str) -> None:
     almost = "a" * (MAX_CHARS - 1) + "b"
     conditions = [f"x ~ {almost}", f"ref ~ {almost}", "x > 5", f"y != {almost}"] * (MAX_CONDITIONS // 4)
     view = parse_view(urlencode({"text": almost, "where": conditions, "country": "XX", "bot": "no"}, doseq=True))
@@ -197,19 +171,19 @@ def test_one_event_costs_under_5_ms_whatever_it_holds(params: str, meta: str) ->
 
     def evaluate() -> float:
         event = live(value)
-        begun_s = time.thread_time()
+        started_s = time.thread_time()
         view.filter.matches(event)
         unconditional.filter.matches(event)
-        _ = event.waiting
+        _ = event.queued_row
         for condition in view.filter.conditions:
             condition.matches(event)
-        return time.thread_time() - begun_s
+        return time.thread_time() - started_s
 
-    # The best of a few: the machine may be busy with something else, and the bound is of the work.
+    # The fastest of five runs: other processes on the machine slow single runs down.
     assert min(evaluate() for _ in range(5)) < 0.005
 
 
-def test_what_lies_behind_the_part_that_is_looked_at_is_not_found() -> None:
+def test_parameter_after_the_filtered_bytes_is_not_found() -> None:
     event = an_event(params="a=1&" + "x" * 20_000 + "&late=1")
     assert shows(event, where="a = 1")
     assert not shows(event, where="late = 1")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.kafidx.core import tables
-from services.kafidx.core.errors import BadQuery
+from services.kafidx.core.query import BadQuery
 from services.kafidx.core.tables import (
     PAGE_ROWS,
     Line,
@@ -25,13 +25,13 @@ from services.kafidx.core.tables import (
 LINES = {"b": 2, "A": 2, "c": 10}
 
 
-def test_tables_are_sorted_both_ways() -> None:
+def test_table_is_sorted_by_label_or_count_in_both_orders() -> None:
     assert [line.label for line in cut(LINES, TableQuery()).rows] == ["c", "b", "A"]
     assert [line.label for line in cut(LINES, TableQuery(order="asc")).rows] == ["A", "b", "c"]
     assert [line.label for line in cut(LINES, TableQuery("label", "asc")).rows] == ["A", "b", "c"]
 
 
-def test_searching_bounds_bars_by_what_was_found() -> None:
+def test_search_returns_the_highest_count_of_the_matching_rows() -> None:
     table = cut(LINES, TableQuery(q="B"))
     assert ([line.label for line in table.rows], table.total_rows, table.max_count) == (["b"], 1, 2)
     assert cut(LINES, TableQuery(q="nothing", page=3))[1:] == (0, 1, 1, 0)
@@ -48,17 +48,17 @@ def test_pages_hold_every_row_once(count: int, page: int) -> None:
     assert len(table.rows) <= PAGE_ROWS
 
 
-def test_queries_have_defaults_by_kind() -> None:
+def test_table_query_has_defaults_by_kind_of_counter() -> None:
     assert parse_table_query("", page=1) == TableQuery("count", "desc", 1)
     assert parse_table_query("", page=None, kind="histograms") == TableQuery("label", "asc", None)
     assert parse_table_query("sort=label&page=3&q=x&format=csv", page=1) == TableQuery("label", "asc", 3, "x", "csv")
 
 
 @pytest.mark.parametrize("query", ["sort=x", "order=x", "page=0", "page=-1", "page=x", "format=x", "q=" + "x" * 201])
-def test_bad_queries_are_refused(query: str) -> None:
-    with pytest.raises(BadQuery) as fault:
+def test_invalid_table_query_is_refused(query: str) -> None:
+    with pytest.raises(BadQuery) as error:
         parse_table_query(query, page=1)
-    assert fault.value.parameter == query.partition("=")[0]
+    assert error.value.parameter == query.partition("=")[0]
 
 
 @given(
@@ -77,7 +77,7 @@ def test_rows_sorted_in_parts_equal_rows_sorted_at_once(counts: dict[str, int], 
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000, 1001, 2500])
-def test_slices_make_one_document(count: int) -> None:
+def test_slices_join_to_one_document(count: int) -> None:
     rows = [Line(f"label {number}", number) for number in range(count)]
     parts = list(json_slices({"name": "x"}, rows))
     written = [{"label": row.label, "count": row.count} for row in rows]
@@ -91,7 +91,7 @@ INNER_MARK = re.compile(r"([;\t\r\n])'(?=(?:[^\S\t\r\n]|['\"])*[=+\-@|%\uff1d\uf
 
 
 @given(st.text() | st.text("=-;\t\r\n '\"a,"))
-def test_no_cell_begins_like_a_formula_and_each_reads_back(label: str) -> None:
+def test_no_cell_is_a_formula_and_each_can_be_restored(label: str) -> None:
     _, (cell, _) = csv.reader(io.StringIO(b"".join(csv_slices("Title", [Line(label, 1)])).decode(), newline=""))
     assert cell.lstrip(" \t\r\n'")[:1] not in tuple("=+-@|%") or cell.startswith("'")
     for part in re.split(r"[;\t\r\n]", cell):
@@ -100,7 +100,7 @@ def test_no_cell_begins_like_a_formula_and_each_reads_back(label: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["=cmd()", "+1", "-1", "@x", "  =1", "|x", "%0", "'quoted", "\uff1d1"])
-def test_what_a_spreadsheet_would_run_is_neutralised(text: str) -> None:
+def test_text_that_a_spreadsheet_reads_as_a_formula_is_neutralised(text: str) -> None:
     assert neutral(text) == f"'{text}"
 
 
@@ -109,5 +109,5 @@ def test_what_a_spreadsheet_would_run_is_neutralised(text: str) -> None:
     [("a;=1", "a;'=1"), ("a\t =1", "a\t' =1"), ("a;'=1", "a;''=1"), ('a;"=1"', "a;'\"=1\""), ("a\n@x", "a\n'@x"),
      ("=1;-1", "'=1;'-1"), ("\t=1", "'\t'=1"), ("a;b=1", "a;b=1"), ("a;'b", "a;'b")],
 )  # fmt: skip
-def test_what_another_separator_would_make_a_formula_is_neutralised(text: str, written: str) -> None:
+def test_formula_after_another_separator_is_neutralised(text: str, written: str) -> None:
     assert neutral(text) == written

@@ -7,7 +7,7 @@ from services.kafidx.routes.access import _host_of, _same_origin
     ("host", "name"),
     [("127.0.0.1:5031", "127.0.0.1"), ("localhost", "localhost"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")],
 )
-def test_a_host_header_is_split_from_its_port(host: str, name: str) -> None:
+def test_host_name_is_separated_from_the_port(host: str, name: str) -> None:
     assert _host_of(host) == name
 
 
@@ -20,7 +20,7 @@ def test_a_host_header_is_split_from_its_port(host: str, name: str) -> None:
         ("http://kafidx.example.org:80", "kafidx.example.org"),
     ],
 )
-def test_its_own_pages_are_of_the_same_origin(origin: str, host: str) -> None:
+def test_origin_of_its_own_pages_is_the_same(origin: str, host: str) -> None:
     assert _same_origin(origin, host)
 
 
@@ -34,5 +34,5 @@ def test_its_own_pages_are_of_the_same_origin(origin: str, host: str) -> None:
         ("file://kafidx.example.org", "kafidx.example.org"),
     ],
 )
-def test_all_others_are_not(origin: str, host: str) -> None:
+def test_any_other_origin_is_not_the_same(origin: str, host: str) -> None:
     assert not _same_origin(origin, host)

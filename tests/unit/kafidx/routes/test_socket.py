@@ -13,11 +13,11 @@ from services.kafidx.settings import Settings
 @pytest.mark.parametrize(
     "message", ['{"kind":"resume","positions":{"0":5,"2":0}}', b'{"kind":"resume","positions":{"0":5,"2":0}}']
 )
-def test_a_resume_says_where_to_go_on(message: str | bytes) -> None:
+def test_resume_message_sets_the_start_offsets(message: str | bytes) -> None:
     assert _resume(message) == Start("offset", offsets={0: 5, 2: 0})
 
 
-def test_positions_that_no_topic_can_have_are_left_out() -> None:
+def test_resume_message_ignores_impossible_positions() -> None:
     assert _resume(f'{{"kind":"resume","positions":{{"-1":5,"0":-1,"1":{2**63},"2":7}}}}') == Start(
         "offset", offsets={2: 7}
     )
@@ -28,12 +28,12 @@ def test_positions_that_no_topic_can_have_are_left_out() -> None:
     ["", "resume", "[]", "{}", b"\xff", '{"kind":"pause","positions":{}}', '{"kind":"resume"}',
      '{"kind":"resume","positions":{"0":"5"}}', '{"kind":"resume","positions":{"x":5}}'],
 )  # fmt: skip
-def test_anything_else_is_no_resume(message: str | bytes) -> None:
+def test_any_other_message_is_not_a_resume(message: str | bytes) -> None:
     assert _resume(message) is None
 
 
 class Peer:
-    """What a socket receives, one message after the other."""
+    """A socket that receives these messages in order."""
 
     def __init__(self, *messages: dict[str, Any]) -> None:
         self._messages = list(messages)
@@ -50,7 +50,7 @@ class Peer:
         (["hello", '{"kind":"resume","positions":{"0":5}}'], None),
     ],
 )
-async def test_only_the_first_message_can_resume_and_listening_ends_with_the_peer(
+async def test_only_the_first_message_can_resume_and_listening_ends_at_the_disconnect(
     texts: list[str], expected: Start | None
 ) -> None:
     messages = [{"type": "websocket.receive", "text": text} for text in texts]
@@ -61,25 +61,25 @@ async def test_only_the_first_message_can_resume_and_listening_ends_with_the_pee
 
 
 class Frames:
-    """A watcher with one frame, or with a fault."""
+    """A subscriber with one frame, or with an error."""
 
-    def __init__(self, fault: RuntimeError | None = None) -> None:
-        self._fault = fault
+    def __init__(self, error: RuntimeError | None = None) -> None:
+        self._error = error
 
     async def frames(self) -> AsyncIterator[str]:
-        if self._fault is not None:
-            raise self._fault
+        if self._error is not None:
+            raise self._error
         yield "{}"
 
 
 class Gone:
-    """A peer that has left."""
+    """A peer that has closed the socket."""
 
     async def send_text(self, text: str) -> None:
         raise RuntimeError(text)
 
 
-async def test_a_fault_of_our_own_is_not_taken_for_a_peer_that_left() -> None:
+async def test_error_in_a_subscriber_is_raised_and_not_treated_as_a_disconnect() -> None:
     live = LiveSocket(cast("Any", None), Settings.from_env({}), cast("Any", None))
     await live._send(cast("WebSocket", Gone()), cast("Any", Frames()))
     with pytest.raises(RuntimeError, match="our own"):

@@ -6,10 +6,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.kafidx.core.events import LiveEvent
-from services.kafidx.core.queue import RowQueue
-from services.kafidx.core.view import parse_view
+from services.kafidx.core.live import RowQueue
+from services.kafidx.core.query import parse_view
 from services.kafidx.metrics import Metrics
-from services.kafidx.store import subscriber as watcher_module
+from services.kafidx.store import subscriber as subscriber_module
 from services.kafidx.store.subscriber import Subscriber
 
 
@@ -33,7 +33,7 @@ async def take(subscriber: Subscriber, count: int) -> list[dict[str, Any]]:
     return frames
 
 
-def test_what_was_offered_before_is_passed_over() -> None:
+def test_events_that_were_offered_before_are_ignored() -> None:
     subscriber = a_subscriber()
     subscriber.offer(events(0, 0, 10), {0: 10})
     subscriber.offer(events(0, 5, 10), {0: 15})
@@ -41,7 +41,7 @@ def test_what_was_offered_before_is_passed_over() -> None:
     assert (subscriber.seen, subscriber.queue.matched, subscriber.next) == (15, 15, {0: 15})
 
 
-def test_a_resume_begins_at_the_first_row_that_was_not_sent() -> None:
+def test_resume_positions_begin_at_the_first_row_that_was_not_sent() -> None:
     subscriber = a_subscriber("type=view")
     subscriber.offer([*events(0, 0, 5), *events(1, 0, 5, "click")], {0: 5, 1: 5})
     assert subscriber.resume_positions() == {0: 0, 1: 5}
@@ -51,15 +51,15 @@ def test_a_resume_begins_at_the_first_row_that_was_not_sent() -> None:
     assert subscriber.resume_positions() == {0: 5, 1: 5}
 
 
-def test_rows_that_were_dropped_are_no_part_of_a_resume() -> None:
+def test_resume_positions_are_after_the_dropped_rows() -> None:
     subscriber = a_subscriber(max_rows=3)
     subscriber.offer(events(0, 0, 10), {0: 10})
     assert subscriber.resume_positions() == {0: 7}
     assert (subscriber.queue.matched, subscriber.queue.dropped) == (10, 7)
 
 
-async def test_rows_then_the_word_that_it_has_caught_up_then_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watcher_module, "STATS_EVERY_S", 0.05)
+async def test_frames_are_rows_then_caught_up_then_stats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriber_module, "STATS_EVERY_S", 0.05)
     subscriber = a_subscriber()
     subscriber.ends = lambda: {0: 12}
     subscriber.types = lambda: {"view": 10}
@@ -75,9 +75,9 @@ async def test_rows_then_the_word_that_it_has_caught_up_then_the_books(monkeypat
     }  # fmt: skip
 
 
-async def test_the_books_come_in_time_also_when_rows_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watcher_module, "STATS_EVERY_S", 0.05)
-    monkeypatch.setattr(watcher_module, "_FRAME_ROWS", 1)
+async def test_stats_are_sent_in_time_while_rows_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriber_module, "STATS_EVERY_S", 0.05)
+    monkeypatch.setattr(subscriber_module, "_FRAME_ROWS", 1)
     subscriber = a_subscriber()
     next_offset, kinds = 0, set[str]()
     async with asyncio.timeout(5):
@@ -89,7 +89,7 @@ async def test_the_books_come_in_time_also_when_rows_never_end(monkeypatch: pyte
                 break
 
 
-async def test_a_reader_of_the_past_waits_for_room() -> None:
+async def test_reader_of_the_past_waits_for_room_in_the_queue() -> None:
     subscriber = a_subscriber(max_rows=10)
     subscriber.offer(events(0, 0, 8), {0: 8})
     waiting = asyncio.create_task(subscriber.wait_for_room())
@@ -100,7 +100,7 @@ async def test_a_reader_of_the_past_waits_for_room() -> None:
         await waiting
 
 
-async def test_frames_end_when_nobody_reads_for_the_watcher_any_more() -> None:
+async def test_frames_end_when_the_reader_has_failed() -> None:
     subscriber = a_subscriber()
     frames = asyncio.create_task(take(subscriber, 100))
     await asyncio.sleep(0)
@@ -108,7 +108,7 @@ async def test_frames_end_when_nobody_reads_for_the_watcher_any_more() -> None:
     assert await frames == []
 
 
-def test_a_hole_in_the_topic_is_counted_as_missed() -> None:
+def test_gap_in_the_topic_is_counted_as_missed() -> None:
     subscriber = a_subscriber()
     subscriber.offer(events(0, 0, 10), {0: 10})
     subscriber.skip_to(0, 25)

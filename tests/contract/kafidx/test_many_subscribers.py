@@ -1,4 +1,4 @@
-"""Many watchers at once: who reads late costs the others nothing."""
+"""Many subscribers at once: a slow one does not affect the others."""
 
 import asyncio
 import contextlib
@@ -18,9 +18,9 @@ from tests.contract.kafidx.serving import (
 
 
 @pytest.mark.usefixtures("own_topics")
-async def test_more_watchers_than_may_be_are_told_so(environ: dict[str, str]) -> None:
+async def test_subscriber_above_the_limit_is_refused_with_a_reason(environ: dict[str, str]) -> None:
     async with (
-        serving(environ | {"KAFIDX_MAX_WATCHERS": "1"}) as kafidx,
+        serving(environ | {"KAFIDX_MAX_SUBSCRIBERS": "1"}) as kafidx,
         kafidx.socket("") as first,
         kafidx.socket("") as second,
     ):
@@ -31,7 +31,7 @@ async def test_more_watchers_than_may_be_are_told_so(environ: dict[str, str]) ->
 
 
 @pytest.mark.usefixtures("own_topics")
-async def test_a_watcher_that_never_reads_costs_the_others_nothing(
+async def test_subscriber_that_never_reads_does_not_affect_the_others(
     environ: dict[str, str], opened: Opened, producer: EventProducer
 ) -> None:
     count, readers, at_once = 22_000, 19, 500
@@ -41,11 +41,11 @@ async def test_a_watcher_that_never_reads_costs_the_others_nothing(
         stuck = await stack.enter_async_context(kafidx.socket("from=end"))
         for socket in (*reading, stuck):
             await socket.frame("hello")
-        # Rows of half a kilobyte: more than the two ends' kernel buffers and the queue can hold.
+        # Rows of half a kilobyte: in all more than the queue and the kernel's socket buffers can hold.
         padding = "x" * 450
 
-        # The next rows are produced when the last came: a reader that is slow only because this
-        # machine is would lose rows too, as it should, and that isn't what is asked here.
+        # Produce the next rows after the last ones have arrived. Otherwise all readers lose rows on a slow machine.
+        # That is correct, but not the subject of this test.
         for begin in range(0, count, at_once):
             end = begin + at_once
             await produce(producer, [event(n, params=f"n={n}&pad={padding}") for n in range(begin, end)])

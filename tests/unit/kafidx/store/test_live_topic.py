@@ -9,13 +9,13 @@ from prometheus_client import CollectorRegistry
 from services.backbone import names
 from services.backbone.kafka import KafkaUnavailable, RecordBatch, Topic
 from services.kafidx.core.filters import Filter
+from services.kafidx.core.live import OpenViews, TooManyViews
 from services.kafidx.core.positions import Start
-from services.kafidx.core.views import OpenViews, TooManyViews
 from services.kafidx.metrics import Metrics
 from services.kafidx.settings import Settings
-from services.kafidx.store import topic as topic_module
+from services.kafidx.store import live_topic as topic_module
+from services.kafidx.store.live_topic import LiveTopic, _events
 from services.kafidx.store.subscriber import Subscriber
-from services.kafidx.store.topic import EventTopic, _events
 
 
 def record(offset: int, time_ms: int = 0, headers: tuple[tuple[str, bytes], ...] = ()) -> Any:
@@ -27,7 +27,7 @@ def batch(first: int, count: int) -> dict[int, RecordBatch]:
 
 
 class Broker:
-    """What readers of the topic are told, in turn: records, or that Kafka is away. Then silence."""
+    """The script of all readers: results of opening and of polls, in order. After the last one polls return nothing."""
 
     def __init__(self) -> None:
         self.opening: list[KafkaUnavailable | None] = []
@@ -37,14 +37,14 @@ class Broker:
 
 
 class Reader:
-    """A reader whose broker is a script."""
+    """A reader that follows the script of its broker."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
     async def __aenter__(self) -> Self:
-        if self._broker.opening and (fault := self._broker.opening.pop(0)) is not None:
-            raise fault
+        if self._broker.opening and (error := self._broker.opening.pop(0)) is not None:
+            raise error
         self._broker.open += 1
         return self
 
@@ -69,42 +69,40 @@ class Reader:
         if not self._broker.polls:
             await asyncio.sleep(min(wait_s, 0.01))
             return {}
-        reported = self._broker.polls.pop(0)
-        if isinstance(reported, Exception):
-            raise reported
-        return reported
+        result = self._broker.polls.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     broker = Broker()
     monkeypatch.setattr(topic_module, "TopicReader", lambda *_, **__: Reader(broker))
-    monkeypatch.setattr(topic_module, "_PAUSES_S", (0.05,))
+    monkeypatch.setattr(topic_module, "_LONGEST_PAUSE_S", 0.05)
     return broker
 
 
 @pytest.fixture
-def topic(broker: Broker) -> EventTopic:  # noqa: ARG001 - takes the place of the real one
-    return EventTopic(Settings.from_env({}), Metrics(CollectorRegistry()), "events", OpenViews(limit=1))
+def topic(broker: Broker) -> LiveTopic:  # noqa: ARG001 - replaces the real one
+    return LiveTopic(Settings.from_env({}), Metrics(CollectorRegistry()), "events", OpenViews(limit=1))
 
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
+        while not holds():  # noqa: ASYNC110 - the condition has no event to wait for
             await asyncio.sleep(0.005)
 
 
-async def watch(topic: EventTopic) -> Subscriber:
-    return await topic.watch(Filter(), Start())
+async def subscribe(topic: LiveTopic) -> Subscriber:
+    return await topic.subscribe(Filter(), Start())
 
 
-async def test_a_reader_that_fails_is_followed_by_one_that_goes_on_where_it_stopped(
-    topic: EventTopic, broker: Broker
-) -> None:
+async def test_new_reader_continues_at_the_offsets_of_a_failed_one(topic: LiveTopic, broker: Broker) -> None:
     gone = KafkaUnavailable("gone")
     broker.polls = [batch(0, 5), gone]
     broker.opening = [None, gone, gone, None]
-    subscriber = await watch(topic)
+    subscriber = await subscribe(topic)
     await until(lambda: subscriber.kafka_away)
     broker.polls = [batch(5, 3)]
     await until(lambda: subscriber.seen == 8)
@@ -116,20 +114,20 @@ async def test_a_reader_that_fails_is_followed_by_one_that_goes_on_where_it_stop
     assert broker.open == 0
 
 
-async def test_who_comes_while_kafka_is_away_is_told_so(topic: EventTopic, broker: Broker) -> None:
+async def test_new_subscriber_is_refused_while_kafka_does_not_respond(topic: LiveTopic, broker: Broker) -> None:
     broker.polls = [KafkaUnavailable("gone")]
     broker.opening = [None, *[KafkaUnavailable("gone")] * 1000]
-    subscriber = await watch(topic)
+    subscriber = await subscribe(topic)
     await until(lambda: subscriber.kafka_away)
     await topic.leave(subscriber)
     with pytest.raises(KafkaUnavailable):
-        await watch(topic)
+        await subscribe(topic)
     await topic.aclose()
     assert broker.open == 0
 
 
-async def test_nobody_joins_a_live_end_that_is_not_read_any_more(topic: EventTopic) -> None:
-    subscriber = await watch(topic)
+async def test_subscriber_cannot_join_a_live_end_whose_reader_has_stopped(topic: LiveTopic) -> None:
+    subscriber = await subscribe(topic)
     assert topic._join(subscriber)
     assert topic._reading is not None
     topic._reading.cancel()
@@ -138,10 +136,10 @@ async def test_nobody_joins_a_live_end_that_is_not_read_any_more(topic: EventTop
     await topic.aclose()
 
 
-async def test_an_unexpected_end_of_the_live_reader_ends_every_view(topic: EventTopic, broker: Broker) -> None:
-    live = await watch(topic)
+async def test_unexpected_error_of_the_live_reader_ends_every_subscriber(topic: LiveTopic, broker: Broker) -> None:
+    live = await subscribe(topic)
     other = Subscriber(Filter(), live.queue, topic._metrics)
-    topic._subscribers.add(other)  # one that is catching up: it is not among the live ones
+    topic._subscribers.add(other)  # one that is still catching up, so it is not a live one
     broker.polls = [ValueError("unexpected")]
     async with asyncio.timeout(5):
         for subscriber in (live, other):
@@ -150,20 +148,20 @@ async def test_an_unexpected_end_of_the_live_reader_ends_every_view(topic: Event
     await topic.aclose()
 
 
-async def test_a_view_that_could_not_be_opened_takes_nobodys_place(topic: EventTopic, broker: Broker) -> None:
+async def test_failed_subscription_frees_its_slot(topic: LiveTopic, broker: Broker) -> None:
     broker.opening = [KafkaUnavailable("gone")]
     with pytest.raises(KafkaUnavailable):
-        await watch(topic)
-    subscriber = await watch(topic)
+        await subscribe(topic)
+    subscriber = await subscribe(topic)
     with pytest.raises(TooManyViews):
-        await watch(topic)
+        await subscribe(topic)
     await topic.leave(subscriber)
     await topic.leave(subscriber)
-    await watch(topic)
+    await subscribe(topic)
     await topic.aclose()
 
 
-def test_partitions_are_merged_by_time_and_keep_their_order() -> None:
+def test_events_of_partitions_are_merged_by_time_and_keep_their_order() -> None:
     batches = {
         0: RecordBatch(0, 3, [record(0, 10), record(1, 30), record(2, 20)]),
         1: RecordBatch(0, 2, [record(0, 5), record(1, 25)]),
@@ -172,7 +170,7 @@ def test_partitions_are_merged_by_time_and_keep_their_order() -> None:
     assert order == [(1, 0), (0, 0), (1, 1), (0, 1), (0, 2)]
 
 
-def test_a_dead_letter_says_why_it_died() -> None:
+def test_dead_letter_has_its_stage_and_reason_as_error() -> None:
     headers = ((names.HEADER_DEAD_REASON, b"no type"), (names.HEADER_DEAD_STAGE, b"decode"))
     batches = {0: RecordBatch(0, 1, [record(0, headers=headers)])}
     (dead,), (alive,) = _events(names.DEAD_LETTER_TOPIC, batches), _events(names.EVENTS_TOPIC, batches)

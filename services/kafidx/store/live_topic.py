@@ -1,7 +1,7 @@
-"""A topic: one reader of its live end for all watchers, and a reader of its own for who begins in the past.
+"""One topic: a shared reader of its live end, and one more reader for each subscriber that starts in the past.
 
-Nobody joins a group and nothing is committed. The reader of the live end is open while somebody watches, and for a
-while after, so that who comes back finds the events of the meantime.
+The readers use no consumer group and commit no offsets. The live reader stays open for 15 s after the last subscriber
+has left. A subscriber that reconnects in this time finds the events in between.
 """
 
 import asyncio
@@ -15,13 +15,10 @@ from services.backbone import names
 from services.backbone.backoff import Backoff
 from services.backbone.kafka import KafkaUnavailable, OffsetGone, RecordBatch, TopicReader
 from services.backbone.logs import get_logger
-from services.kafidx.core.activity import Activity
 from services.kafidx.core.events import LiveEvent, why_dead
 from services.kafidx.core.filters import Filter
-from services.kafidx.core.positions import Start, begin_of
-from services.kafidx.core.queue import RowQueue
-from services.kafidx.core.recent import Recent, in_order
-from services.kafidx.core.views import OpenViews
+from services.kafidx.core.live import Activity, OpenViews, RecentEvents, RowQueue, in_order
+from services.kafidx.core.positions import Start, start_offsets
 from services.kafidx.metrics import Metrics
 from services.kafidx.settings import Settings
 from services.kafidx.store.record import SingleRecords
@@ -31,26 +28,28 @@ log = get_logger(__name__)
 
 _POLL_S: Final = 0.5
 _GATHER_S: Final = 0.01
-"""Pause after a poll that brought something: at high rates it makes few large batches of many small ones."""
+"""The pause after a poll with records. At high rates it joins many small batches to a few large ones."""
 _LINGER_S: Final = 15.0
+"""The live reader is closed after so much time without a subscriber."""
 _PAST_POLL_EVENTS: Final = 500
-_JOIN_BYTES: Final = 1024  # what a row of the recent events is reckoned with before it is made
+_JOIN_BYTES: Final = 1024
+"""The estimated size of a row that is not encoded yet."""
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
 
 
-class EventTopic:
-    """One topic, for any number of watchers."""
+class LiveTopic:
+    """One topic and its subscribers."""
 
     def __init__(self, settings: Settings, metrics: Metrics, topic: str, views: OpenViews) -> None:
-        """Make it without connecting; `views` counts the watchers of all topics."""
+        """Prepare without connecting. `views` counts the subscribers of all topics."""
         self._settings = settings
         self._views = views
         self._metrics = metrics
         self._topic = topic
         self._subscribers: set[Subscriber] = set()
         self._live: set[Subscriber] = set()
-        self._recent = Recent(max_bytes=settings.recent_bytes)
+        self._recent = RecentEvents(max_bytes=settings.recent_bytes)
         self._activity = Activity()
         self._next: dict[int, int] = {}
         self._topic_id: str | None = None
@@ -58,29 +57,29 @@ class EventTopic:
         self._reading: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
         self._records = SingleRecords(settings, topic)
-        self._coming = 0
+        self._opening_views = 0
         self._away = False
-        """Whether Kafka has stopped to answer whoever reads the live end."""
+        """Whether Kafka does not respond to the live reader."""
 
     @property
     def subscribers(self) -> frozenset[Subscriber]:
-        """The views that are open."""
+        """The subscribers that are open."""
         return frozenset(self._subscribers)
 
-    async def watch(self, view: Filter, start: Start) -> Subscriber:
-        """Open a view; `leave` it in any case. Raises TooManyViews, KafkaUnavailable."""
+    async def subscribe(self, event_filter: Filter, start: Start) -> Subscriber:
+        """Open a subscriber. Always pair with `leave()`. Raises TooManyViews, KafkaUnavailable."""
         self._views.enter()
-        self._coming += 1
+        self._opening_views += 1
         try:
             reader = await self._open()
             queue = RowQueue(max_rows=self._settings.queue_events, max_bytes=self._settings.queue_bytes)
-            subscriber = Subscriber(view, queue, self._metrics)
+            subscriber = Subscriber(event_filter, queue, self._metrics)
             subscriber.types = self._top_types
             if start.kind == "end":
                 subscriber.next = dict(self._next)
                 self._go_live(subscriber)
             else:
-                await self._place(subscriber, start, reader)
+                await self._set_start(subscriber, start, reader)
                 if not self._join(subscriber):
                     subscriber.catching_up = asyncio.create_task(self._catch_up(subscriber))
                     subscriber.catching_up.add_done_callback(partial(_fail_with, [subscriber]))
@@ -88,12 +87,12 @@ class EventTopic:
             self._views.leave()
             raise
         finally:
-            self._coming -= 1
+            self._opening_views -= 1
         self._subscribers.add(subscriber)
         return subscriber
 
     async def leave(self, subscriber: Subscriber) -> None:
-        """Close a view; what waits for it is forgotten."""
+        """Close a subscriber and drop its queued rows. Closing it again has no effect."""
         if subscriber in self._subscribers:
             self._subscribers.discard(subscriber)
             self._views.leave()
@@ -103,22 +102,21 @@ class EventTopic:
             await asyncio.gather(subscriber.catching_up, return_exceptions=True)
 
     async def event(self, partition: int, offset: int) -> dict[str, Any]:
-        """Read one whole event. Raises EventGone, KafkaUnavailable."""
-        # The reader of the live end knows the end better than some brokers tell it.
+        """Return one whole event. Raises EventGone, KafkaUnavailable."""
+        # Some brokers (Tansu) report end offsets that are too low. The live reader has seen the real ones.
         return await self._records.whole(partition, offset, end=self._next.get(partition, 0))
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes of rows that wait for their watchers."""
+        """Bytes of rows in the queues of all subscribers."""
         return sum(subscriber.queue.bytes for subscriber in self._subscribers)
 
     def lag(self) -> dict[int, int]:
-        """Return, by partition, how many records the reader of the live end has not read yet."""
+        """Return the number of records that the live reader has not read yet, by partition."""
         ends = self._ends()
         return {partition: max(0, ends.get(partition, at) - at) for partition, at in self._next.items()}
 
     async def aclose(self) -> None:
-        """Close every reader."""
         for subscriber in self.subscribers:
             await self.leave(subscriber)
         if self._reading is not None:
@@ -128,10 +126,10 @@ class EventTopic:
     # The live end --------------------------------------------------------------------------------------------
 
     async def _open(self) -> TopicReader:
-        """Return the reader of the live end, opened if it is not."""
+        """Return the live reader. Open it first if it is closed."""
         async with self._opening:
             if self._away:
-                raise KafkaUnavailable("the reader of the live end looks for the brokers")
+                raise KafkaUnavailable("the live reader has no connection to the brokers")
             if self._reader is None or self._reading is None or self._reading.done():
                 async with contextlib.AsyncExitStack() as stack:
                     reader = await stack.enter_async_context(TopicReader(self._settings, self._topic))
@@ -139,20 +137,20 @@ class EventTopic:
                     self._recent.restart(self._next)
                     reader.seek(self._next)
                     self._reader = reader
-                    self._reading = asyncio.create_task(self._read_on(reader, stack.pop_all()))
+                    self._reading = asyncio.create_task(self._keep_reading(reader, stack.pop_all()))
                     self._reading.add_done_callback(partial(_fail_with, self._subscribers))
                 log.info("live_end_opened", positions={str(p): at for p, at in self._next.items()})
             return self._reader
 
-    async def _read_on(self, reader: TopicReader, stack: contextlib.AsyncExitStack) -> None:
-        """Read while somebody watches; when Kafka fails, say so, and go on where it stopped."""
+    async def _keep_reading(self, reader: TopicReader, stack: contextlib.AsyncExitStack) -> None:
+        """Read until no subscriber is left. When Kafka fails, mark the subscribers and continue at the same offsets."""
         backoff = Backoff(first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)
         try:
             while True:
                 try:
                     if self._away:
                         reader = await stack.enter_async_context(TopicReader(self._settings, self._topic))
-                        await self._go_on(reader)
+                        await self._continue(reader)
                         self._reader = reader
                         backoff.reset()
                         self._report_away(away=False)
@@ -172,17 +170,19 @@ class EventTopic:
             await stack.aclose()
             log.info("live_end_closed")
 
-    async def _go_on(self, reader: TopicReader) -> None:
-        """Let a new reader go on where the last one stopped; from the first offset on in what the topic has new."""
-        begins = await reader.beginning_offsets()
+    async def _continue(self, reader: TopicReader) -> None:
+        """Seek a new reader to the offsets of the last one. New partitions and a new topic start at their beginning."""
+        beginnings = await reader.beginning_offsets()
         is_same = reader.topic.id == self._topic_id
-        if not is_same or begins.keys() != self._next.keys():
-            log.warning("topic_changed", topic_id=reader.topic.id, partitions=len(begins))
-            self._next = {p: self._next.get(p, begin) if is_same else begin for p, begin in begins.items()}
+        if not is_same or beginnings.keys() != self._next.keys():
+            log.warning("topic_changed", topic_id=reader.topic.id, partitions=len(beginnings))
+            self._next = {
+                p: self._next.get(p, beginning) if is_same else beginning for p, beginning in beginnings.items()
+            }
             self._topic_id = reader.topic.id
             self._recent.restart(self._next)
             for subscriber in self._live:
-                subscriber.next = {p: at for p, at in subscriber.next.items() if p in begins}
+                subscriber.next = {p: at for p, at in subscriber.next.items() if p in beginnings}
                 for partition, position in self._next.items():
                     subscriber.skip_to(partition, position)
         reader.seek(self._next)
@@ -195,21 +195,21 @@ class EventTopic:
     async def _read(self, reader: TopicReader) -> None:
         idle_since_s = time.monotonic()
         while True:
-            if self._subscribers or self._coming:
+            if self._subscribers or self._opening_views:
                 idle_since_s = time.monotonic()
             elif time.monotonic() - idle_since_s > _LINGER_S:
-                self._reader = None  # from here on, whoever comes opens a new one
+                self._reader = None  # the next subscriber opens a new one
                 return
             try:
                 batches = await reader.poll(wait_s=_POLL_S)
             except OffsetGone as gone:
-                await self._begin_again(reader, gone)
+                await self._restart(reader, gone)
                 continue
             if batches:
-                self._spread(batches)
+                self._distribute(batches)
                 await asyncio.sleep(_GATHER_S)
 
-    def _spread(self, batches: Mapping[int, RecordBatch]) -> None:
+    def _distribute(self, batches: Mapping[int, RecordBatch]) -> None:
         events = _events(self._topic, batches)
         positions = {partition: batch.next_offset for partition, batch in batches.items()}
         self._next.update(positions)
@@ -219,15 +219,15 @@ class EventTopic:
             subscriber.offer(events, positions)
         self._recent.add(events)
 
-    async def _begin_again(self, reader: TopicReader, gone: OffsetGone) -> None:
-        begins = await reader.beginning_offsets()
+    async def _restart(self, reader: TopicReader, gone: OffsetGone) -> None:
+        beginnings = await reader.beginning_offsets()
         for partition, position in gone.positions.items():
-            log.warning("offsets_gone", partition=partition, position=position, begin=begins[partition])
-            self._next[partition] = begins[partition]
+            log.warning("offsets_gone", partition=partition, position=position, beginning=beginnings[partition])
+            self._next[partition] = beginnings[partition]
             for subscriber in self._live:
-                subscriber.skip_to(partition, begins[partition])
+                subscriber.skip_to(partition, beginnings[partition])
         self._recent.restart(self._next)
-        reader.seek({partition: begins[partition] for partition in gone.positions})
+        reader.seek({partition: beginnings[partition] for partition in gone.positions})
 
     def _ends(self) -> dict[int, int]:
         return {} if self._reader is None else self._reader.ends_seen()
@@ -237,14 +237,13 @@ class EventTopic:
 
     # The past ------------------------------------------------------------------------------------------------
 
-    async def _place(self, subscriber: Subscriber, start: Start, reader: TopicReader) -> None:
-        begins, ends = await reader.beginning_offsets(), await reader.end_offsets()
-        # The reader of the live end knows the end better than some brokers tell it.
+    async def _set_start(self, subscriber: Subscriber, start: Start, reader: TopicReader) -> None:
+        beginnings, ends = await reader.beginning_offsets(), await reader.end_offsets()
+        # Some brokers (Tansu) report end offsets that are too low. The live reader has seen the real ones.
         ends = {partition: max(end, self._next.get(partition, 0)) for partition, end in ends.items()}
         at_time = await reader.offsets_at(start.number) if start.kind == "time" else {}
-        subscriber.next = begin_of(start, begins, ends, at_time)
-        wanted = start.offsets
-        subscriber.missed = sum(max(0, begins[p] - at) for p, at in wanted.items() if p in begins)
+        subscriber.next = start_offsets(start, beginnings, ends, at_time)
+        subscriber.missed = sum(max(0, beginnings[p] - at) for p, at in start.offsets.items() if p in beginnings)
 
     def _go_live(self, subscriber: Subscriber) -> None:
         subscriber.ends = self._ends
@@ -252,14 +251,14 @@ class EventTopic:
         self._live.add(subscriber)
 
     def _join(self, subscriber: Subscriber) -> bool:
-        """Let a watcher take part in the live end, without a gap or a repeat, if what is between is at hand.
+        """Move a subscriber to the live end, without a gap or a repeat, if the recent events reach back far enough.
 
-        Nothing here waits, so nothing comes in between.
+        The method has no await, so no event arrives while it runs.
         """
         if self._reading is None or self._reading.done():
-            return False  # nobody would read on
+            return False  # the live reader has stopped
         between = self._recent.since(subscriber.next)
-        if between is None or not subscriber.queue.takes(len(between), len(between) * _JOIN_BYTES):
+        if between is None or not subscriber.queue.fits(len(between), len(between) * _JOIN_BYTES):
             return False
         subscriber.offer(between, self._next)
         subscriber.caught_up()
@@ -267,7 +266,7 @@ class EventTopic:
         return True
 
     async def _catch_up(self, subscriber: Subscriber) -> None:
-        """Read the past at the pace of its watcher until it can join the live end."""
+        """Read the past as fast as the subscriber takes it, until it can join the live end."""
         backoff = Backoff(first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)
         while True:
             try:
@@ -290,13 +289,13 @@ class EventTopic:
             try:
                 batches = await reader.poll(wait_s=_POLL_S)
             except OffsetGone as gone:
-                begins = await reader.beginning_offsets()
+                beginnings = await reader.beginning_offsets()
                 for partition in gone.positions:
-                    subscriber.skip_to(partition, begins[partition])
-                reader.seek({partition: begins[partition] for partition in gone.positions})
+                    subscriber.skip_to(partition, beginnings[partition])
+                reader.seek({partition: beginnings[partition] for partition in gone.positions})
                 continue
             subscriber.offer(_events(self._topic, batches), reader.positions())
-            await asyncio.sleep(0)  # several may be reading their pasts, and the live end goes on
+            await asyncio.sleep(0)  # let the live reader and the other subscribers run
 
 
 def _events(topic: str, batches: Mapping[int, RecordBatch]) -> Sequence[LiveEvent]:
@@ -304,7 +303,7 @@ def _events(topic: str, batches: Mapping[int, RecordBatch]) -> Sequence[LiveEven
     return in_order(
         [
             [
-                LiveEvent(topic, partition, r.offset, r.timestamp, r.value or b"", fault=why(r.headers))
+                LiveEvent(topic, partition, r.offset, r.timestamp, r.value or b"", error=why(r.headers))
                 for r in batch.records
             ]
             for partition, batch in batches.items()
@@ -317,7 +316,7 @@ def _not_dead(_: object) -> str:
 
 
 def _fail_with(subscribers: Iterable[Subscriber], task: asyncio.Task[None]) -> None:
-    """Pass the end of a reading task by an error on to those it read for."""
+    """End the subscribers of a reader task that has failed."""
     if task.cancelled():
         return
     error = task.exception()
