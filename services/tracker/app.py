@@ -13,7 +13,7 @@ from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server, memory_limit
 from services.backbone.queue import EvictionAllowed, connect
-from services.tracker.core import Rules, memory_fault
+from services.tracker.core import Rules, memory_error
 from services.tracker.metrics import Metrics
 from services.tracker.routes import Collector, CollectorProtocol, ConnectionBounds, DirectGets, Limits, add_routes
 from services.tracker.settings import Settings
@@ -80,9 +80,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """
     limit = memory_limit()
     if limit is not None:
-        fault = memory_fault(settings, limit_bytes=limit.size, source=str(limit.file))
-        if fault is not None:
-            fail(fault, EXIT_BAD_SETTINGS)
+        error = memory_error(settings, limit_bytes=limit.size, source=str(limit.file))
+        if error is not None:
+            fail(error, EXIT_BAD_SETTINGS)
     try:
         await _serve(settings, stop)
     except (EvictionAllowed, SpoolUnusable) as error:

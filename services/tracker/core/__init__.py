@@ -11,8 +11,8 @@ from services.tracker.core.bodies import (
     Unsupported,
     params_of_body,
 )
-from services.tracker.core.framing import HeadFault, head_fault, split_target
-from services.tracker.core.memory import memory_fault, memory_parts
+from services.tracker.core.framing import HeadError, head_error, split_target
+from services.tracker.core.memory import memory_error, memory_parts
 from services.tracker.core.request import (
     Request,
     Rules,
@@ -33,7 +33,7 @@ __all__ = [
     "BatchLimits",
     "Body",
     "Entry",
-    "HeadFault",
+    "HeadError",
     "Malformed",
     "Network",
     "Refused",
@@ -47,11 +47,11 @@ __all__ = [
     "client_network",
     "event_of_batch_entry",
     "event_of_request",
-    "head_fault",
+    "head_error",
     "header_fields",
     "is_inside",
     "is_plainly_batch",
-    "memory_fault",
+    "memory_error",
     "memory_parts",
     "params_of_body",
     "read_batch",

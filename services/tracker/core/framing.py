@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from services.tracker.core.request import Headers
+from services.tracker.core.request import HeaderList
 
 # RFC 9110, 7.2 and RFC 3986, 3.2.2: an IP literal in brackets or a registered name, then a port. It may be empty.
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Za-z.:]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
@@ -17,7 +17,7 @@ _LONGEST_HOST: Final = 320  # a DNS name has at most 253 bytes; the cache must n
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
-class HeadFault(NamedTuple):
+class HeadError(NamedTuple):
     """Why a head is refused."""
 
     status: int
@@ -25,7 +25,7 @@ class HeadFault(NamedTuple):
     detail: str
 
 
-def head_fault(version: str, headers: Headers, fields: Mapping[bytes, bytes]) -> HeadFault | None:
+def head_error(version: str, headers: HeaderList, fields: Mapping[bytes, bytes]) -> HeadError | None:
     """Return why a request with this head must not be processed; None when it may be.
 
     `headers` are all fields of the head, `fields` the first of each name (`header_fields`).
@@ -41,47 +41,47 @@ def head_fault(version: str, headers: Headers, fields: Mapping[bytes, bytes]) ->
         and _is_short_host(host)
     ):
         return None
-    return _version_fault(version) or _host_fault(version, headers) or _coding_fault(version, headers)
+    return _version_error(version) or _host_error(version, headers) or _coding_error(version, headers)
 
 
-def _version_fault(version: str) -> HeadFault | None:
+def _version_error(version: str) -> HeadError | None:
     """RFC 9110, 15.6.6. A request line without a version is HTTP/0.9."""
     if version in ("1.0", "1.1"):
         return None
-    return HeadFault(505, "version", f"HTTP/{version} is not supported; send HTTP/1.1")
+    return HeadError(505, "version", f"HTTP/{version} is not supported; send HTTP/1.1")
 
 
-def _host_fault(version: str, headers: Headers) -> HeadFault | None:
+def _host_error(version: str, headers: HeaderList) -> HeadError | None:
     """RFC 9112, 3.2."""
     hosts = _values(headers, b"host")
     if not hosts and version == "1.0":
         return None
     if len(hosts) != 1:
-        return HeadFault(400, "malformed", f"the request has {len(hosts) or 'no'} Host fields; send one")
+        return HeadError(400, "malformed", f"the request has {len(hosts) or 'no'} Host fields; send one")
     if not _is_host(hosts[0]):
-        return HeadFault(
+        return HeadError(
             400, "malformed", "the Host field is invalid; send a host name or an address, with an optional port"
         )
     return None
 
 
-def _coding_fault(version: str, headers: Headers) -> HeadFault | None:
+def _coding_error(version: str, headers: HeaderList) -> HeadError | None:
     """RFC 9112, 6.1 and 6.3. A Content-Length beside a Transfer-Encoding is refused by the parser already."""
     values = _values(headers, b"transfer-encoding")
     if not values:
         return None
     if version == "1.0":
-        return HeadFault(400, "malformed", "an HTTP/1.0 request can't have a Transfer-Encoding")
+        return HeadError(400, "malformed", "an HTTP/1.0 request can't have a Transfer-Encoding")
     codings = [coding.strip(b" \t").lower() for coding in b",".join(values).split(b",")]
     if codings == [b"chunked"]:
         return None
     *others, last = codings
     if last == b"chunked" and b"chunked" not in others and all(map(_TOKEN.fullmatch, others)):
-        return HeadFault(501, "unsupported", "the Transfer-Encoding is not supported; send chunked alone")
-    return HeadFault(400, "malformed", "the Transfer-Encoding is invalid; send chunked")
+        return HeadError(501, "unsupported", "the Transfer-Encoding is not supported; send chunked alone")
+    return HeadError(400, "malformed", "the Transfer-Encoding is invalid; send chunked")
 
 
-def _values(headers: Headers, wanted: bytes) -> list[bytes]:
+def _values(headers: HeaderList, wanted: bytes) -> list[bytes]:
     return [value for name, value in headers if name == wanted]
 
 

@@ -87,7 +87,7 @@ def memory_parts(settings: Settings) -> list[Part]:
     ]
 
 
-def memory_fault(settings: Settings, *, limit_bytes: int, source: str) -> str | None:
+def memory_error(settings: Settings, *, limit_bytes: int, source: str) -> str | None:
     """Return why a tracker with these settings cannot run within a limit on memory; None when it can.
 
     `source` says where the limit was read.
@@ -96,11 +96,11 @@ def memory_fault(settings: Settings, *, limit_bytes: int, source: str) -> str | 
     most = sum(part.size for part in parts)
     if most <= limit_bytes:
         return None
-    fault = (
+    error = (
         f"these settings allow the tracker {_mebibytes(most)} of memory, but its limit is {_mebibytes(limit_bytes)} "
         f"({source}). Raise the limit of the container, or lower a setting:"
     )
-    return "\n".join([fault, *(f"  {_mebibytes(part.size)} {part.what}: {part.settings or 'fixed'}" for part in parts)])
+    return "\n".join([error, *(f"  {_mebibytes(part.size)} {part.what}: {part.settings or 'fixed'}" for part in parts)])
 
 
 def _mebibytes(size: int) -> str:

@@ -21,7 +21,7 @@ _NEW_ID_NOTE: Final = f"id replaced: it must have 1 to {_LONGEST_ID} printable c
 
 _ENCODED_QUERY: Final = re.compile(rb"%3[Ff]|%23")
 
-Headers = Sequence[tuple[bytes, bytes]]
+HeaderList = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     path: bytes
     """Not decoded."""
     query: bytes
-    headers: Headers
+    headers: HeaderList
     """Names in lower case, in the order of their lines."""
     peer: str | None
     received_at_ms: int
@@ -59,7 +59,7 @@ class Sender(msgspec.Struct, frozen=True, gc=False):
     """The address of a visitor who opted out: for erasing it, never kept."""
 
 
-def header_fields(headers: Headers) -> dict[bytes, bytes]:
+def header_fields(headers: HeaderList) -> dict[bytes, bytes]:
     """Return the headers by name; of repeated ones the first."""
     return dict(reversed(headers))
 

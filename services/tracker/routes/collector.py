@@ -75,7 +75,7 @@ class BatchResponse(msgspec.Struct):
     results: list[Result]
 
 
-class _NotTaken(Exception):  # noqa: N818 - what happened
+class _NotTaken(Exception):
     """A body that was not read to its end."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:

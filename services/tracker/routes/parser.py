@@ -1,6 +1,6 @@
 """httptools' parser, set up for a server that decides on its own about versions, closing and upgrades.
 
-By default llhttp 9 (httptools 0.9) accepts more than RFC 9112 lets a server process. `core.head_fault` and
+By default llhttp 9 (httptools 0.9) accepts more than RFC 9112 lets a server process. `core.head_error` and
 CollectorProtocol refuse or ignore:
 
 - HTTP/0.9 and HTTP/2.0 in the request line, a request line without a version;
@@ -18,18 +18,18 @@ from collections.abc import Sequence
 
 import httptools
 
-from services.tracker.core import HeadFault
+from services.tracker.core import HeadError
 
 
-class HeadRefused(Exception):  # noqa: N818 - what happened
+class HeadRefused(Exception):
     """Raised in a callback: stops the parser at the end of a head that must not be processed."""
 
-    def __init__(self, fault: HeadFault) -> None:
-        super().__init__(fault.detail)
-        self.fault = fault
+    def __init__(self, error: HeadError) -> None:
+        super().__init__(error.detail)
+        self.error = error
 
 
-class ConnectionEnded(Exception):  # noqa: N818 - what happened
+class ConnectionEnded(Exception):
     """Raised in a callback: stops the parser behind the last request of a connection."""
 
 

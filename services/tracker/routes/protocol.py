@@ -153,10 +153,10 @@ class CollectorProtocol(BoundedProtocol):
             except httptools.HttpParserCallbackError as error:
                 cause = error.__context__
                 if isinstance(cause, HeadRefused):
-                    status, code, detail = cause.fault
+                    status, code, detail = cause.error
                     self._refuse(status, responses.error(code, detail))
                 elif not isinstance(cause, ConnectionEnded):
-                    raise  # our own fault, not the client's
+                    raise  # our own error, not the client's
                 return False
             except httptools.HttpParserError:
                 self._refuse(400, responses.error("malformed", "this is not HTTP/1.1"))
@@ -186,9 +186,9 @@ class CollectorProtocol(BoundedProtocol):
             return  # data_received begins this request anew
         version = parser.get_http_version()
         fields = core.header_fields(self.headers)
-        fault = core.head_fault(version, self.headers, fields)
-        if fault is not None:
-            raise HeadRefused(fault)
+        error = core.head_error(version, self.headers, fields)
+        if error is not None:
+            raise HeadRefused(error)
         path, query = core.split_target(self.url)
         if self._direct is not None and self._responds_directly(self._direct, version, fields, path, query):
             # The next request may be long in coming: what is held until then is not counted.

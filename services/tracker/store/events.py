@@ -5,7 +5,7 @@ by the next process. One push is in flight at a time; what arrives meanwhile rid
 tracker, the larger the pushes. There is no timer: a lone request is pushed at once.
 
 Copies are prevented by numbers (EventQueue.push). A push that was not confirmed may have happened all the same; it is
-spooled under the number that it was sent with, as the last of its pusher: from then on direct pushes go under another
+spooled under the sequence that it was sent with, as the last of its pusher: from then on direct pushes go under another
 name, or theirs would make the spooled one look done. Pushes that go straight to the spool get numbers of its own.
 """
 
@@ -41,7 +41,7 @@ _CHECK_S = 1.0
 _POLICY_KNOWN_S = 1.0
 
 
-class NotStored(Exception):  # noqa: N818 - what happened, in two words
+class NotStored(Exception):
     """The events were not confirmed. They may be stored all the same: send them again with their ids."""
 
     def __init__(self, reason: str) -> None:
@@ -264,9 +264,9 @@ class EventStore:
         if self._spool is None:
             await self._push_directly(entries)
             return
-        producer_id, number = "", 0
+        producer_id, sequence = "", 0
         if self._redis_error is None:
-            producer_id, number = self._producer_id, self._number + 1
+            producer_id, sequence = self._producer_id, self._sequence + 1
             try:
                 await self._push_directly(entries, timeout_s=self._spool_after_s)
             except Exception as error:  # noqa: BLE001 - whatever it was, the spool has its own way to Redis
@@ -276,19 +276,19 @@ class EventStore:
             else:
                 return
         try:
-            await self._spool.append(entries, producer_id=producer_id, number=number)
+            await self._spool.append(entries, producer_id=producer_id, sequence=sequence)
         finally:
             self._begin_replaying()
         self._metrics.spooled.inc(len(entries))
 
     async def _push_directly(self, entries: list[bytes], *, timeout_s: float | None = None) -> None:
-        self._number += 1
+        self._sequence += 1
         begin = time.perf_counter()
         try:
             if not self._evicts_nothing:
                 async with asyncio.timeout(timeout_s):
                     await self._make_sure_nothing_is_evicted()
-            await self._queue.push(entries, producer_id=self._producer_id, number=self._number, timeout_s=timeout_s)
+            await self._queue.push(entries, producer_id=self._producer_id, number=self._sequence, timeout_s=timeout_s)
         except BaseException:  # a cancellation as well
             self._metrics.push_failures.inc()
             self._evicts_nothing = False
@@ -299,7 +299,7 @@ class EventStore:
 
     def _begin_producer_id(self) -> None:
         self._producer_id = uuid.uuid4().hex
-        self._number = 0
+        self._sequence = 0
 
     def _begin_replaying(self) -> None:
         if self._spool is not None and self._replaying is None and self._is_replay_due(self._spool):
@@ -315,7 +315,7 @@ class EventStore:
         return not self._closing and (self._redis_error is not None or not spool.is_empty)
 
     async def _replay(self, spool: Spool) -> None:
-        """Push what the spool holds, one record after the other, until nothing is left and Redis takes events."""
+        """SpooledPush what the spool holds, one record after the other, until nothing is left and Redis takes events."""
         pause_s = _FIRST_PAUSE_S
         while self._is_replay_due(spool):
             try:
@@ -341,7 +341,7 @@ class EventStore:
             for record in records:
                 push = record.push
                 await self._make_sure_nothing_is_evicted()
-                await self._queue.push(push.entries, producer_id=push.producer_id, number=push.number)
+                await self._queue.push(push.entries, producer_id=push.producer_id, number=push.sequence)
                 spool.acknowledge(record)
                 self._metrics.replayed.inc(len(push.entries))
                 self._mark_redis_up()

@@ -5,11 +5,11 @@ A segment's file is named after its place in the order and its mark, 16 random b
 
     position    8 bytes: the offset of the first record that Redis has not confirmed; 4 bytes: CRC-32 of it
     records     each: the mark; 4 bytes: length of the body; 4 bytes: CRC-32 of length and body;
-                the body: MessagePack of pusher, number and entries
+                the body: MessagePack of pusher, sequence and entries
 
 A record that can't be read is passed over by looking for the next mark: nobody outside knows it, so no event can hold
 one. The position is written over after each piece that was replayed: when it is behind, what is replayed again is
-refused by its number (EventQueue.push).
+refused by its sequence (EventQueue.push).
 """
 
 import os
@@ -34,25 +34,25 @@ _NAME: Final = re.compile(r"(\d{12})-([0-9a-f]{32})\.spool")
 _LOOK_BYTES: Final = 262_144  # how much is read at a time while a mark is looked for
 
 
-class Push(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class SpooledPush(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One numbered push: what EventQueue.push takes."""
 
     producer_id: str
-    number: int
+    sequence: int
     entries: list[bytes]
 
 
-class Record(NamedTuple):
+class SpoolRecord(NamedTuple):
     """A push in a segment, and the offset behind it."""
 
-    push: Push
+    push: SpooledPush
     end: int
 
 
-class Found(NamedTuple):
+class SegmentPart(NamedTuple):
     """What a part of a segment holds."""
 
-    records: list[Record]
+    records: list[SpoolRecord]
     end: int
     """Where to read on: all before it is in `records` or can't be read."""
     damaged: int = 0
@@ -61,7 +61,7 @@ class Found(NamedTuple):
     """The part ends within a record whose writing was cut off: nobody was told that it is stored."""
 
 
-class Counted(NamedTuple):
+class SegmentCount(NamedTuple):
     """How many entries the records of a segment hold, and what of it can't be read."""
 
     entries: int
@@ -82,9 +82,9 @@ def read_name(name: str) -> tuple[int, bytes] | None:
     return (int(match[1]), bytes.fromhex(match[2])) if match else None
 
 
-def encode_record(mark: bytes, producer_id: str, number: int, entries: Sequence[bytes]) -> bytes:
+def encode_record(mark: bytes, producer_id: str, sequence: int, entries: Sequence[bytes]) -> bytes:
     """Make the bytes of one record."""
-    body = msgspec.msgpack.encode(Push(producer_id, number, list(entries)))
+    body = msgspec.msgpack.encode(SpooledPush(producer_id, sequence, list(entries)))
     length = _LENGTH.pack(len(body))
     return b"".join((mark, length, _CHECKSUM.pack(zlib.crc32(body, zlib.crc32(length))), body))
 
@@ -104,12 +104,12 @@ def read_position(file: int) -> int:
     return max(FIRST_RECORD, int(offset)) if checksum == zlib.crc32(packed[:8]) else FIRST_RECORD
 
 
-def read_records(file: int, mark: bytes, begin: int, end: int, *, max_bytes: int) -> Found:
+def read_records(file: int, mark: bytes, begin: int, end: int, *, max_bytes: int) -> SegmentPart:
     """Read the records between two offsets, until they are `max_bytes` together: one at least, if there is any.
 
     Raises OSError when the disk can't be read.
     """
-    records: list[Record] = []
+    records: list[SpoolRecord] = []
     offset, damaged, taken = begin, 0, 0
     while offset < end and taken < max_bytes:
         body = _read_body(file, mark, offset, end)
@@ -117,18 +117,18 @@ def read_records(file: int, mark: bytes, begin: int, end: int, *, max_bytes: int
         if body is not None and push is not None:
             offset += RECORD_HEAD_BYTES + len(body)
             taken += len(body)
-            records.append(Record(push, offset))
+            records.append(SpoolRecord(push, offset))
             continue
         following = _find_mark(file, mark, offset + 1, end)
         if following is None:
             torn = _is_torn(file, mark, offset, end)
-            return Found(records, end, damaged + (not torn), torn)
+            return SegmentPart(records, end, damaged + (not torn), torn)
         damaged += 1
         offset = following
-    return Found(records, offset, damaged)
+    return SegmentPart(records, offset, damaged)
 
 
-def count_entries(file: int, mark: bytes, begin: int, end: int) -> Counted:
+def count_entries(file: int, mark: bytes, begin: int, end: int) -> SegmentCount:
     """Read a segment from an offset on and count, holding one record at a time. Raises OSError."""
     entries, offset, damaged, good = 0, begin, 0, begin
     torn = False
@@ -139,7 +139,7 @@ def count_entries(file: int, mark: bytes, begin: int, end: int) -> Counted:
         damaged += found.damaged
         torn = found.torn
         offset = found.end
-    return Counted(entries, good, damaged, torn)
+    return SegmentCount(entries, good, damaged, torn)
 
 
 def _read_body(file: int, mark: bytes, offset: int, end: int) -> bytes | None:
@@ -156,9 +156,9 @@ def _read_body(file: int, mark: bytes, offset: int, end: int) -> bytes | None:
     return body if len(body) == length and head.endswith(_CHECKSUM.pack(checksum)) else None
 
 
-def _decode(body: bytes) -> Push | None:
+def _decode(body: bytes) -> SpooledPush | None:
     try:
-        return msgspec.msgpack.decode(body, type=Push)
+        return msgspec.msgpack.decode(body, type=SpooledPush)
     except msgspec.DecodeError:
         return None  # whole, but not of this version
 

@@ -30,7 +30,7 @@ class Segment:
     """Where the first record begins that is not settled."""
     entries: int = 0
     """In its records that are not settled."""
-    last_number: int = 0
+    last_sequence: int = 0
     known_damage: int = 0
     """Damaged places that were counted when the spool was opened and not yet passed."""
 

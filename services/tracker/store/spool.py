@@ -24,7 +24,7 @@ from services.backbone.logs import get_logger
 from services.tracker.metrics import Metrics
 from services.tracker.store import segments, slots
 from services.tracker.store.failures import FailureLog
-from services.tracker.store.segments import Record
+from services.tracker.store.segments import SpoolRecord
 from services.tracker.store.slots import Segment, Slot
 
 log = get_logger(__name__)
@@ -39,11 +39,11 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _Result = TypeVar("_Result")
 
 
-class SpoolUnusable(Exception):  # noqa: N818 - what is wrong, in two words
+class SpoolUnusable(Exception):
     """The directory can't hold a spool; the message says why."""
 
 
-class NotSpooled(Exception):  # noqa: N818 - what happened, in two words
+class NotSpooled(Exception):
     """The push is not on disk."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -52,7 +52,7 @@ class NotSpooled(Exception):  # noqa: N818 - what happened, in two words
         """spool_full or spool_failed."""
 
 
-class _NoRoom(OSError):  # noqa: N818 - what there is not
+class _NoRoom(OSError):
     """The record would take more than the spool may hold; nothing was tried."""
 
 
@@ -108,8 +108,8 @@ class Spool:
         """Whether nothing waits."""
         return all(segment.position >= segment.size for segment in self._segments)
 
-    async def append(self, entries: Sequence[bytes], *, producer_id: str = "", number: int = 0) -> None:
-        """Return once the push is on disk. Without `pusher` and `number` it gets some of its own. Raises NotSpooled.
+    async def append(self, entries: Sequence[bytes], *, producer_id: str = "", sequence: int = 0) -> None:
+        """Return once the push is on disk. Without `pusher` and `sequence` it gets some of its own. Raises NotSpooled.
 
         What fails leaves nothing behind that counts, and the next one begins a new segment: after a failed sync
         nobody knows what of the file is on disk.
@@ -117,16 +117,16 @@ class Spool:
         # Shielded: whoever waits may give up, but a write that has begun must still be entered in the books.
         try:
             async with asyncio.timeout(_WRITE_LIMIT_S):
-                await asyncio.shield(self._append(entries, producer_id, number))
+                await asyncio.shield(self._append(entries, producer_id, sequence))
         except TimeoutError:
             raise NotSpooled("spool_failed", f"the disk did not answer within {_WRITE_LIMIT_S} s") from None
 
-    async def _append(self, entries: Sequence[bytes], producer_id: str, number: int) -> None:
+    async def _append(self, entries: Sequence[bytes], producer_id: str, sequence: int) -> None:
         async with self._writing:
             active, self._active = self._active, None
             room = self._max_bytes - self.size
             try:
-                write = partial(self._write, active, entries, producer_id, number, room)
+                write = partial(self._write, active, entries, producer_id, sequence, room)
                 segment, written = await self._in(self._writer, write)
             except _NoRoom as error:
                 self._active = active  # nothing was written
@@ -136,12 +136,12 @@ class Spool:
             self._failures.end()
             if segment.size == segments.FIRST_RECORD:
                 self._segments.append(segment)
-            segment.last_number += 1
+            segment.last_sequence += 1
             segment.size += written
             segment.entries += len(entries)
             self._active = segment
 
-    async def read(self) -> list[Record]:
+    async def read(self) -> list[SpoolRecord]:
         """Return the oldest records, of one segment, that are not settled; none when nothing waits."""
         while True:
             await self._remove_acknowledged()
@@ -166,7 +166,7 @@ class Spool:
                 return found.records
             segment.position = found.end
 
-    def acknowledge(self, record: Record) -> None:
+    def acknowledge(self, record: SpoolRecord) -> None:
         """Say that Redis has a record, which is the next of those that were read."""
         segment = self._segments[0]
         segment.position = record.end
@@ -177,7 +177,7 @@ class Spool:
         if self._segments:
             segment = self._segments[0]
             position = segments.encode_position(segment.position)
-            with contextlib.suppress(OSError):  # then Redis refuses by its number what is sent again
+            with contextlib.suppress(OSError):  # then Redis refuses by its sequence what is sent again
                 await self._in(self._reader, partial(segments.write_all, segment.file, position, 0))
         await self._remove_acknowledged()
 
@@ -234,7 +234,7 @@ class Spool:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
 
     def _write(
-        self, segment: Segment | None, entries: Sequence[bytes], producer_id: str, number: int, room: int
+        self, segment: Segment | None, entries: Sequence[bytes], producer_id: str, sequence: int, room: int
     ) -> tuple[Segment, int]:
         """Write and sync one record. In the writer's thread; the books are the caller's."""
         if segment is not None and segment.size >= _SEGMENT_BYTES:
@@ -242,8 +242,8 @@ class Spool:
         mark = secrets.token_bytes(segments.MARK_BYTES) if segment is None else segment.mark
         if not producer_id:
             # One pusher a segment: its numbers go up as its records do, and no direct push ever uses it.
-            producer_id, number = mark.hex(), 1 + (segment.last_number if segment is not None else 0)
-        data = segments.encode_record(mark, producer_id, number, entries)
+            producer_id, sequence = mark.hex(), 1 + (segment.last_sequence if segment is not None else 0)
+        data = segments.encode_record(mark, producer_id, sequence, entries)
         if len(data) + segments.FIRST_RECORD > room:
             raise _NoRoom(errno.EDQUOT, "TRACKER_SPOOL_BYTES are used up")
         made = None

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.tracker.core import memory_fault, memory_parts
+from services.tracker.core import memory_error, memory_parts
 from services.tracker.settings import Settings
 
 ROOT = Path(__file__).parents[4]
@@ -42,7 +42,7 @@ def test_default_bounds_add_up_to_less_than_the_container_has(container: tuple[d
     settings = Settings.from_env(environ)
     # What is left is for the allocator and for the kernel, which the sum leaves out.
     assert most_memory(settings) < 0.9 * limit
-    assert memory_fault(settings, limit_bytes=limit, source="a file") is None
+    assert memory_error(settings, limit_bytes=limit, source="a file") is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_memory_sum_grows_with_each_bound_and_its_fault_names_the_value(bound: s
     names = {field.alias: name for name, field in Settings.model_fields.items()}
     more = default.model_copy(update={names[bound]: 2 * getattr(default, names[bound])})
     assert most_memory(more) > most_memory(default)
-    fault = memory_fault(more, limit_bytes=most_memory(more) - 1, source="/sys/fs/cgroup/memory.max")
-    assert fault is not None
-    assert f"{bound}={2 * getattr(default, names[bound])}" in fault
-    assert "/sys/fs/cgroup/memory.max" in fault
+    error = memory_error(more, limit_bytes=most_memory(more) - 1, source="/sys/fs/cgroup/memory.max")
+    assert error is not None
+    assert f"{bound}={2 * getattr(default, names[bound])}" in error
+    assert "/sys/fs/cgroup/memory.max" in error

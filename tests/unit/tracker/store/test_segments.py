@@ -9,21 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.tracker.store import segments
-from services.tracker.store.segments import FIRST_RECORD, Push, Record
+from services.tracker.store.segments import FIRST_RECORD, SpooledPush, SpoolRecord
 
 MARK = bytes(range(16))
 MUCH = 1 << 40
 
 pushes = st.builds(
-    Push,
+    SpooledPush,
     producer_id=st.text(max_size=40),
-    number=st.integers(1, 2**63 - 1),
+    sequence=st.integers(1, 2**63 - 1),
     entries=st.lists(st.binary(max_size=200), min_size=1, max_size=5),
 )
 
 
-def encode(push: Push) -> bytes:
-    return segments.encode_record(MARK, push.producer_id, push.number, push.entries)
+def encode(push: SpooledPush) -> bytes:
+    return segments.encode_record(MARK, push.producer_id, push.sequence, push.entries)
 
 
 @contextmanager
@@ -36,9 +36,9 @@ def memory_file(data: bytes) -> Iterator[int]:
         os.close(file)
 
 
-def read_all(file: int, *, max_bytes: int = MUCH) -> tuple[list[Record], int, int]:
+def read_all(file: int, *, max_bytes: int = MUCH) -> tuple[list[SpoolRecord], int, int]:
     end = os.fstat(file).st_size
-    records: list[Record] = []
+    records: list[SpoolRecord] = []
     damaged = torn = 0
     offset = FIRST_RECORD
     while offset < end:
@@ -51,12 +51,12 @@ def read_all(file: int, *, max_bytes: int = MUCH) -> tuple[list[Record], int, in
     return records, damaged, torn
 
 
-def segment_of(written: list[Push]) -> bytes:
+def segment_of(written: list[SpooledPush]) -> bytes:
     return segments.encode_position(FIRST_RECORD) + b"".join(map(encode, written))
 
 
 @given(written=st.lists(pushes, max_size=8), max_bytes=st.integers(1, 2000))
-def test_what_is_written_is_read_however_it_is_divided(written: list[Push], max_bytes: int) -> None:
+def test_what_is_written_is_read_however_it_is_divided(written: list[SpooledPush], max_bytes: int) -> None:
     with memory_file(segment_of(written)) as file:
         records, damaged, torn = read_all(file, max_bytes=max_bytes)
         assert [record.push for record in records] == written
@@ -67,7 +67,7 @@ def test_what_is_written_is_read_however_it_is_divided(written: list[Push], max_
 
 
 @given(written=st.lists(pushes, min_size=1, max_size=5), data=st.data())
-def test_a_cut_takes_only_the_records_behind_it(written: list[Push], data: st.DataObject) -> None:
+def test_a_cut_takes_only_the_records_behind_it(written: list[SpooledPush], data: st.DataObject) -> None:
     whole = segment_of(written)
     cut = data.draw(st.integers(FIRST_RECORD, len(whole)))
     ends = [FIRST_RECORD + sum(len(encode(push)) for push in written[: count + 1]) for count in range(len(written))]
@@ -80,7 +80,7 @@ def test_a_cut_takes_only_the_records_behind_it(written: list[Push], data: st.Da
 @settings(max_examples=400)
 @given(written=st.lists(pushes, min_size=1, max_size=5), flip=st.integers(1, 255), data=st.data())
 def test_a_flipped_byte_takes_only_the_record_that_it_is_in(
-    written: list[Push], flip: int, data: st.DataObject
+    written: list[SpooledPush], flip: int, data: st.DataObject
 ) -> None:
     whole = bytearray(segment_of(written))
     at = data.draw(st.integers(FIRST_RECORD, len(whole) - 1))
@@ -95,7 +95,7 @@ def test_a_flipped_byte_takes_only_the_record_that_it_is_in(
 
 
 @given(written=st.lists(pushes, max_size=4), noise=st.binary(max_size=400), data=st.data())
-def test_noise_never_makes_a_record(written: list[Push], noise: bytes, data: st.DataObject) -> None:
+def test_noise_never_makes_a_record(written: list[SpooledPush], noise: bytes, data: st.DataObject) -> None:
     whole = segment_of(written)
     at = data.draw(st.integers(FIRST_RECORD, len(whole)))
     with memory_file(whole[:at] + noise + whole[at:]) as file:
@@ -106,15 +106,15 @@ def test_noise_never_makes_a_record(written: list[Push], noise: bytes, data: st.
 
 
 def test_zeros_where_a_record_was_to_be_are_torn_not_damaged() -> None:
-    last = encode(Push("p", 2, [b"b" * 50]))
+    last = encode(SpooledPush("p", 2, [b"b" * 50]))
     for kept in (0, 10, 20, 24, 40):
-        data = segment_of([Push("p", 1, [b"a"])]) + last[:kept] + bytes(len(last) - kept)
+        data = segment_of([SpooledPush("p", 1, [b"a"])]) + last[:kept] + bytes(len(last) - kept)
         with memory_file(data) as file:
             assert read_all(file)[1:] == (0, 1)
 
 
 def test_a_long_run_of_damage_is_passed_over() -> None:
-    before, after = Push("p", 1, [b"a"]), Push("p", 2, [b"b"])
+    before, after = SpooledPush("p", 1, [b"a"]), SpooledPush("p", 2, [b"b"])
     for size in (262_143, 262_144, 1_000_003):
         data = segment_of([before]) + b"\xff" * size + encode(after)
         with memory_file(data) as file:

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from services.tracker.metrics import Metrics
 from services.tracker.store import segments
 from services.tracker.store import spool as spool_module
-from services.tracker.store.segments import Push
+from services.tracker.store.segments import SpooledPush
 from services.tracker.store.spool import NotSpooled, Spool, SpoolUnusable
 
 MIB = 1_048_576
@@ -60,7 +60,7 @@ def crash(spool: Spool) -> None:
     os.close(spool._slot.lock)
 
 
-async def take_all(spool: Spool) -> list[Push]:
+async def take_all(spool: Spool) -> list[SpooledPush]:
     """Replay everything."""
     taken = []
     while records := await spool.read():
@@ -71,7 +71,7 @@ async def take_all(spool: Spool) -> list[Push]:
     return taken
 
 
-def entries_of(taken: list[Push]) -> list[bytes]:
+def entries_of(taken: list[SpooledPush]) -> list[bytes]:
     return [entry for push in taken for entry in push.entries]
 
 
@@ -92,15 +92,15 @@ def files_in(spool: Spool) -> list[Path]:
 
 async def test_pushes_come_back_in_order_with_their_numbers_and_leave_nothing(open_spool: Opener) -> None:
     spool = open_spool()
-    await spool.append([b"timed out"], producer_id="direct", number=17)
+    await spool.append([b"timed out"], producer_id="direct", sequence=17)
     await spool.append([b"a", b"b"])
     await spool.append([b"c"])
     assert (spool.entries, spool.is_empty) == (4, False)
     taken = await take_all(spool)
     assert entries_of(taken) == [b"timed out", b"a", b"b", b"c"]
-    assert (taken[0].producer_id, taken[0].number) == ("direct", 17)
+    assert (taken[0].producer_id, taken[0].sequence) == ("direct", 17)
     assert taken[1].producer_id == taken[2].producer_id != "direct"
-    assert taken[1].number < taken[2].number
+    assert taken[1].sequence < taken[2].sequence
     assert (spool.entries, spool.size, spool.is_empty, files_in(spool)) == (0, 0, True, [])
 
 
@@ -152,7 +152,7 @@ async def test_what_is_spooled_is_there_after_a_kill_and_what_was_settled_is_not
 
 async def test_appending_goes_on_while_the_same_segment_is_replayed(open_spool: Opener) -> None:
     spool = open_spool()
-    taken: list[Push] = []
+    taken: list[SpooledPush] = []
 
     async def append() -> None:
         for number in range(200):
@@ -328,7 +328,7 @@ async def test_a_segment_that_cannot_be_read_is_set_aside(open_spool: Opener, mo
     [file] = files_in(spool)
     read = segments.read_records
 
-    def fail(*arguments: int, **options: int) -> segments.Found:
+    def fail(*arguments: int, **options: int) -> segments.SegmentPart:
         if arguments[0] == broken_file:
             raise OSError(errno.EIO, "Input/output error")
         return read(*arguments, **options)  # type: ignore[arg-type]
@@ -352,7 +352,7 @@ async def test_a_segment_that_cannot_be_read_at_the_start_stops_nothing(
     [broken, _] = sorted((tmp_path / "spool").rglob("*.spool"))
     broken_file, count = broken.stat(), segments.count_entries
 
-    def fail(file: int, *arguments: Any) -> segments.Counted:
+    def fail(file: int, *arguments: Any) -> segments.SegmentCount:
         if os.path.samestat(os.fstat(file), broken_file):
             raise OSError(errno.EIO, "Input/output error")
         return count(file, *arguments)
