@@ -1,4 +1,4 @@
-"""The tracker's rules, pure: from the bytes of a request to the events in it."""
+"""The tracker's rules without I/O: they turn the bytes of a request into events."""
 
 from services.tracker.core.address import Network, client_address, client_network, is_inside
 from services.tracker.core.batch import ENCODED_PER_BATCH_BYTE, BatchLimits, Entry, is_plainly_batch, read_batch

@@ -1,7 +1,7 @@
-"""What RFC 9112 refuses in a request's head and the parser accepts, and how a request target is split.
+"""Reject request heads that RFC 9112 forbids and the parser accepts; split request targets.
 
-A proxy and a server that disagree about where a request ends serve one client's request as another's (request
-smuggling). So a head that can be read in two ways is refused, and the connection is closed.
+When a proxy and a server disagree about the end of a request, the server may process one client's bytes as another
+client's request (request smuggling). So the tracker refuses every ambiguous head and closes the connection.
 """
 
 import re
@@ -18,7 +18,7 @@ _TOKEN: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class HeadError(NamedTuple):
-    """Why a head is refused."""
+    """The reason for refusing a head."""
 
     status: int
     code: str
@@ -26,11 +26,11 @@ class HeadError(NamedTuple):
 
 
 def head_error(version: str, headers: HeaderList, fields: Mapping[bytes, bytes]) -> HeadError | None:
-    """Return why a request with this head must not be processed; None when it may be.
+    """Return why a request with this head must be refused; None for a valid head.
 
-    `headers` are all fields of the head, `fields` the first of each name (`header_fields`).
+    `headers` holds all fields of the head, `fields` the first field of each name (`header_fields`).
     """
-    # This runs for each request. As many names as lines means that no field is there twice.
+    # The fast path, since this runs for each request. Equal lengths mean that no field is repeated.
     host = fields.get(b"host")
     if (
         host is not None
@@ -45,14 +45,14 @@ def head_error(version: str, headers: HeaderList, fields: Mapping[bytes, bytes])
 
 
 def _version_error(version: str) -> HeadError | None:
-    """RFC 9110, 15.6.6. A request line without a version is HTTP/0.9."""
+    """Check the version (RFC 9110, 15.6.6). A request line without a version is HTTP/0.9."""
     if version in ("1.0", "1.1"):
         return None
     return HeadError(505, "version", f"HTTP/{version} is not supported; send HTTP/1.1")
 
 
 def _host_error(version: str, headers: HeaderList) -> HeadError | None:
-    """RFC 9112, 3.2."""
+    """Check the Host field (RFC 9112, 3.2)."""
     hosts = _values(headers, b"host")
     if not hosts and version == "1.0":
         return None
@@ -66,7 +66,7 @@ def _host_error(version: str, headers: HeaderList) -> HeadError | None:
 
 
 def _coding_error(version: str, headers: HeaderList) -> HeadError | None:
-    """RFC 9112, 6.1 and 6.3. A Content-Length beside a Transfer-Encoding is refused by the parser already."""
+    """Check Transfer-Encoding (RFC 9112, 6.1 and 6.3). The parser itself refuses a Content-Length beside it."""
     values = _values(headers, b"transfer-encoding")
     if not values:
         return None
@@ -93,7 +93,7 @@ _is_short_host = lru_cache(maxsize=1024)(_is_host)
 
 
 def split_target(target: bytes) -> tuple[bytes, bytes]:
-    """Split a request target (RFC 9112, 3.2) into path and query; of an absolute one the authority is dropped.
+    """Split a request target (RFC 9112, 3.2) into path and query. The authority of an absolute target is dropped.
 
     The path always begins with `/`.
     """
