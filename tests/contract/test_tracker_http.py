@@ -73,13 +73,15 @@ def test_a_batch_keeps_the_good_entries_beside_the_bad(tracker: Tracker, path: s
         {"type": "a", "params": {"x": 1}, "id": "i1"},
         {"params": {}},
         {"type": "big", "params": {"x": "y" * LIMIT}},
+        {"type": "cut", "params": {"x": "\ud83d"}},
     ]
     body = gzip.compress(json.dumps({"events": entries}).encode())
     response = tracker.ask("POST", path, "Content-Encoding: gzip", body=body)
     reported = json.loads(response.body)
-    assert (response.status, reported["stored"], reported["refused"]) == (200, 1, 2)
-    assert [result["status"] for result in reported["results"]] == ["stored", "refused", "refused"]
+    assert (response.status, reported["stored"], reported["refused"]) == (200, 1, 3)
+    assert [result["status"] for result in reported["results"]] == ["stored", "refused", "refused", "refused"]
     assert "MAX_EVENT_BYTES" in reported["results"][2]["reason"]
+    assert "surrogate" in reported["results"][3]["reason"]
     event = tracker.event()
     assert (event.id, event.path, event.query) == ("i1", b"/a", b"x=1")
 

@@ -1,11 +1,12 @@
-"""Remove parameters by name from what an event keeps, wherever in its query they stand.
+"""Remove parameters by name from an event's query, at any depth.
 
-A name is matched against each step of a parameter's path, and against the step with its parents in front: `userid`
-removes `userId`, `user[id]`, `user.id`, `user[0][id]` and `{"user": {"id": 7}}`, but not `superuserid`. Letter case,
-`_`, `-` and spaces are ignored. Steps are the parts of a name between brackets and dots, and the members of JSON
-objects. Values are read as JSON, as one JSON text a line, or as text with a query behind its first `?`, inside each
-other to a depth of 8. A value that begins like JSON but can't be read is removed if one of the names occurs in it.
-Other encodings, such as Base64, are not read.
+A parameter has a path of steps. The parts of its name between brackets and dots are steps, and so are the members of
+JSON objects. A name matches one step, or one step joined with its parents: `userid` removes `userId`, `user[id]`,
+`user.id`, `user[0][id]` and `{"user": {"id": 7}}`, but not `superuserid`. Letter case, `_`, `-` and spaces are ignored.
+
+A value may be JSON, one JSON text a line, or text with a query after its first `?`. These may contain each other to a
+depth of 8. A value that begins like JSON but is invalid is removed if one of the names occurs in it. Other encodings,
+such as Base64, are not decoded.
 """
 
 import json
@@ -18,30 +19,31 @@ from urllib.parse import unquote_to_bytes
 from services.tracker.core.bodies import Malformed, query_of, read_json
 
 CONTEXT: Final = frozenset((b"context",))
-"""Where the Segment libraries put addresses and user agents, out of reach of the privacy settings: never kept."""
+"""Always removed: in `context` the Segment libraries send addresses and user agents, which the privacy settings do not
+cover."""
 
 _DEEPEST: Final = 8
 _STEPS_JOINED: Final = 3
 _STEP: Final = re.compile(r"[^\[\].]+")
 _IGNORED: Final = str.maketrans("", "", "_- ")
-_SHORT: Final = 64  # visitors choose names, and a cache must stay small
+_SHORT: Final = 64  # clients choose the names, so the cache holds short ones only
 _JSON_BEGINS: Final = (b"{", b"[", b'"')
 _JSON_BEGINS_IN_TEXT: Final = ("{", "[", '"')
 _MAY_NEST: Final = re.compile(rb'\A(?:\s|\+|%(?:0[9AaDd]|20))*(?:[\[{"]|%(?:5[Bb]|7[Bb]|22))|\?|%3[Ff]')
-"""What the value of a parameter is that holds JSON or a query."""
-# An encoded letter of `context`, or the backslash by which JSON encodes letters.
+"""Matches the values that may hold JSON or a query."""
+# A percent-encoded letter of `context`, or the percent-encoded backslash of a JSON escape.
 _ENCODED_LETTER: Final = re.compile(rb"(?i)%(?:25)*(?:[46][35ef]|[57][48]|5c)")
 
 NamePath = tuple[str, ...]
-"""The last steps of the path where a value stands, plain."""
+"""The last steps of a value's path, in lower case and without ignored characters."""
 
 
 def _extend_path(names: frozenset[str], parents: NamePath, name: str) -> NamePath | None:
-    """Return the path of what is called `name`; None when it is a named one."""
+    """Extend a path by the steps of `name`. Return None when the path matches one of `names`."""
     path = parents
     for step in _STEP.findall(name):
         plain = _plain(step)
-        if not plain or plain.isdigit():  # an index of a list
+        if not plain or plain.isdigit():  # a list index
             continue
         path = (*path[1 - _STEPS_JOINED :], plain)
         if any("".join(path[begin:]) in names for begin in range(len(path))):
@@ -53,23 +55,23 @@ def _path_of_name(names: frozenset[str], name: bytes) -> NamePath | None:
     return _extend_path(names, (), _decode(name).decode("utf-8", "replace"))
 
 
-# Names of parameters are few and come over and over.
+# Few different names occur, each of them often.
 _path_of_short_name = lru_cache(maxsize=4096)(_path_of_name)
 
 
 class _Removed(Exception):
-    """The value is not kept."""
+    """Raised for a value that must be removed with its parameter."""
 
 
 def without_context(query: bytes) -> bytes:
-    """Remove `context` from a query. Cheap where it does not occur."""
+    """Remove `context` from a query. Fast for queries without it."""
     if b"context" not in query.lower() and not (b"%" in query and _ENCODED_LETTER.search(query)):
         return query
     return without_parameters(query, CONTEXT)
 
 
 def without_parameters(query: bytes, names: frozenset[bytes]) -> bytes:
-    """Remove the named parameters from a query; all others stay as they came."""
+    """Remove the named parameters from a query. Other parameters stay unchanged."""
     return _Remover(_plain_names(names)).query(query, 0)
 
 
@@ -87,7 +89,7 @@ def _decode(data: bytes) -> bytes:
 
 
 class _Remover(NamedTuple):
-    """Removes parameters of these plain names."""
+    """Removes the parameters that match `names`, which are in lower case and without ignored characters."""
 
     names: frozenset[str]
 
@@ -166,7 +168,7 @@ class _Remover(NamedTuple):
                 continue
 
     def _unread(self, text: bytes) -> bytes:
-        """Keep a text that can't be read unless a name occurs in it."""
+        """Return invalid text unchanged. Raises _Removed when one of the names occurs in it."""
         plain = _plain(text.decode("utf-8", "replace"))
         if any(name in plain for name in self.names):
             raise _Removed

@@ -110,7 +110,7 @@ def test_the_clients_clock_is_corrected_by_its_skew() -> None:
 def test_a_bad_time_does_not_cost_the_event(ts: object) -> None:
     entry = only({"type": "a", "ts": ts})
     assert entry.client_time_ms is None
-    assert "ts passed over" in entry.notes[0]
+    assert "ts ignored" in entry.notes[0]
 
 
 def test_a_bad_id_does_not_cost_the_event() -> None:
@@ -187,10 +187,18 @@ def test_bad_entry_costs_one_entry(document: bytes, bad: bytes) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
-def test_half_of_a_surrogate_pair_is_replaced(document: bytes) -> None:
-    _, entry, _ = read(document % rb'{"x":"cut \ud83d"}')
+@pytest.mark.parametrize("text", [rb"cut \ud83d", rb"\ude00", rb"\ude00\ud83d", rb"\uD83D\u0041", rb"\\\ud83d."])
+def test_entry_with_a_lone_surrogate_is_refused_with_its_reason(document: bytes, text: bytes) -> None:
+    first, refused, last = read(document % b'{"x":"%s"}' % text)
+    assert (type(first), type(refused), type(last)) == (Entry, Malformed, Entry)
+    assert "half of a surrogate pair" in str(refused)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_entry_with_a_surrogate_pair_or_an_escaped_backslash_is_read(document: bytes) -> None:
+    _, entry, _ = read(document % rb'{"x":"\ud83d\ude00\\ud83d"}')
     assert isinstance(entry, Entry)
-    assert entry.query.decode() == "x=cut%20\ufffd"
+    assert entry.query.decode() == "x=\N{GRINNING FACE}\\ud83d"
 
 
 def test_time_of_sending_is_read_beside_a_bad_entry() -> None:
