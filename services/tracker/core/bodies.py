@@ -166,9 +166,9 @@ def params_of_body(content_type: bytes, body: bytes) -> bytes:
 
 
 def read_json(data: JsonText, *, replace_surrogates: bool = True) -> Any:
-    """Decode JSON. Raises Malformed, with the position of the error when it is known.
+    r"""Decode JSON. Raises Malformed, with the position of the error when it is known.
 
-    A lone surrogate (`"\\ud83d"`) becomes U+FFFD, or is malformed without `replace_surrogates`. JavaScript writes one
+    A lone surrogate (`"\ud83d"`) becomes U+FFFD, or is malformed without `replace_surrogates`. JavaScript writes one
     when it cuts text in the middle of an emoji.
     """
     try:

@@ -12,7 +12,6 @@ from uuid import UUID
 import msgspec
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 from uuid_utils import uuid7
 
 from services.backbone.events import RawEvent, encode_raw
@@ -24,11 +23,6 @@ from services.tracker.routes.decoding import Decoders
 from services.tracker.store import EventStore, NotStored, OnStored
 
 log = get_logger(__name__)
-
-# The rest of a refused body is read up to these bounds. A client whose connection closes while it sends may lose the
-# response.
-_LINGER_BYTES: Final = 4_194_304
-_LINGER_S: Final = 1.0
 
 T = TypeVar("T")
 
@@ -120,8 +114,9 @@ class Collector:
 
     async def refuse_method(self, request: Request) -> Response:
         """Respond 405 to an unsupported method."""
-        body = responses.error("method", f"the method is not supported; use {responses.METHODS}")
-        return self._respond(request, 405, body, extra=((b"allow", responses.METHODS.encode()),))
+        return self._respond(
+            request, 405, responses.METHOD_NOT_ALLOWED, extra=((b"allow", responses.METHODS.encode()),)
+        )
 
     async def _collect(self, request: Request, received: core.Request, fields: Mapping[bytes, bytes]) -> Response:
         if request.method == "POST":
@@ -264,7 +259,7 @@ class Collector:
     def _refusal(self, request: Request, status: int, body: bytes, reason: str) -> Response:
         self._metrics.refused.labels(reason).inc()
         extra = (responses.RETRY_AFTER,) if status == 503 else ()  # noqa: PLR2004 - an HTTP status
-        return self._respond(request, status, body, extra=extra, kind=_Refusal)
+        return self._respond(request, status, body, extra=extra, kind=responses.ClosingResponse)
 
     def _respond(  # noqa: PLR0913 - the parts of a response
         self,
@@ -302,22 +297,3 @@ def _id_of(received: core.Request) -> str:
         return str(UUID(core.client_id(given.decode("utf-8", "replace")) or ""))
     except ValueError:
         return ""
-
-
-class _Refusal(Response):
-    """A response that may be sent before the request's body has ended. The connection closes after it."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """Send the response, then read the rest of the body within bounds, so that the client reads the response."""
-        headers = [*self.raw_headers, (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        read_bytes = 0
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER_S):
-                while read_bytes < _LINGER_BYTES:
-                    message = await receive()
-                    read_bytes += len(message.get("body", b""))
-                    if not message.get("more_body", False):
-                        break
-        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -4,11 +4,15 @@ Pages of every origin may send events and read the response, without credentials
 request reaches the tracker.
 """
 
+import asyncio
+import contextlib
 import re
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
+from fastapi import Response
+from starlette.types import Receive, Scope, Send
 
 GIF: Final = (
     b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00"
@@ -18,6 +22,9 @@ GIF: Final = (
 OK: Final = b'{"status":"ok"}'
 
 METHODS: Final = "GET, HEAD, OPTIONS, POST"
+METHOD_NOT_ALLOWED: Final = msgspec.json.encode(
+    {"status": "error", "error": "method", "detail": f"the method is not supported; use {METHODS}"}
+)
 HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"access-control-allow-origin", b"*"),
@@ -26,6 +33,11 @@ HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
 )
 RETRY_AFTER: Final = (b"retry-after", b"2")
+
+# The rest of a refused body is read up to these bounds. A client whose connection closes while it sends may lose the
+# response.
+_LINGER_BYTES: Final = 4_194_304
+_LINGER_S: Final = 1.0
 
 _HEADER_NAMES: Final = re.compile(rb"[A-Za-z0-9!#$&'*+.^_`|~-]+(?:\s*,\s*[A-Za-z0-9!#$&'*+.^_`|~-]+)*")
 _LONGEST_HEADER_NAMES: Final = 1024
@@ -57,7 +69,7 @@ def too_large(what: str, max_event_bytes: int) -> bytes:
 
 
 def preflight_headers(requested: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    """Return headers that allow the `requested` ones (Fetch, 4.8). Older browsers do not know `*`, so names come back."""
+    """Return headers that allow the requested ones (Fetch, 4.8), by name, since older browsers do not know `*`."""
     requested = requested.strip()
     named = len(requested) <= _LONGEST_HEADER_NAMES and _HEADER_NAMES.fullmatch(requested)
     return (
@@ -70,3 +82,22 @@ def preflight_headers(requested: bytes) -> tuple[tuple[bytes, bytes], ...]:
 def reason_phrase(status: int) -> bytes:
     """Return the reason phrase of a status."""
     return HTTPStatus(status).phrase.encode()
+
+
+class ClosingResponse(Response):
+    """A response that may be sent before the request's body has ended. The connection closes after it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        """Send the response, then read the rest of the body within bounds, so that the client reads the response."""
+        headers = [*self.raw_headers, (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        read_bytes = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                while read_bytes < _LINGER_BYTES:
+                    message = await receive()
+                    read_bytes += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        break
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
