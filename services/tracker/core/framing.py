@@ -71,7 +71,7 @@ def _coding_error(version: str, headers: HeaderList) -> HeadError | None:
     if not values:
         return None
     if version == "1.0":
-        return HeadError(400, "malformed", "an HTTP/1.0 request can't have a Transfer-Encoding")
+        return HeadError(400, "malformed", "an HTTP/1.0 request must not have a Transfer-Encoding")
     codings = [coding.strip(b" \t").lower() for coding in b",".join(values).split(b",")]
     if codings == [b"chunked"]:
         return None

@@ -314,7 +314,7 @@ async def test_a_disk_that_fails_is_told_and_tried_again_in_a_new_segment(
             with pytest.raises(NotSpooled) as caught:
                 await spool.append([b"never"])
             assert caught.value.reason == "spool_failed"
-        with pytest.raises(NotSpooled, match="can't be written"):
+        with pytest.raises(NotSpooled, match="writing the spool failed"):
             await spool.check()
     await spool.check()
     await spool.append([b"after"])
@@ -379,7 +379,7 @@ async def test_a_disk_that_hangs_holds_nobody_up(open_spool: Opener, monkeypatch
         disk.setattr(segments, "write_all", hang)
         disk.setattr(spool_module, "_WRITE_LIMIT_S", 0.2)
         for _ in range(2):
-            with pytest.raises(NotSpooled, match="did not answer"):
+            with pytest.raises(NotSpooled, match="did not respond"):
                 await spool.append([b"late"])
         hanging.set()
         await spool.append([b"after"])
@@ -408,5 +408,5 @@ async def test_an_append_whose_caller_is_gone_still_counts(open_spool: Opener) -
 
 def test_a_directory_that_cannot_be_used_is_told_by_its_name(tmp_path: Path, registry: CollectorRegistry) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SpoolUnusable, match=r"TRACKER_SPOOL_DIRECTORY .*/file/spool can't be used: Not a directory"):
+    with pytest.raises(SpoolUnusable, match=r"TRACKER_SPOOL_DIRECTORY: .*/file/spool is unusable: Not a directory"):
         reopen(tmp_path / "file" / "spool", registry)
