@@ -1,7 +1,7 @@
-"""Framing of HTTP/1.1 requests: what is sent, and which requests a server must see in it.
+"""Cases of HTTP/1.1 framing: the bytes that a client sends, and the requests that a server must find in them.
 
-Each case is sent on a connection of its own, with one more request (`END`) behind it: when a server takes a byte too
-many or too few, that request is missing or another one appears.
+Each case has its own connection, and one more request (`END`) follows it. When a server reads a byte too many or too
+few, that request is missing or another one appears.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import NamedTuple
 FIELDS = b"Host: x\r\nUser-Agent: suite\r\n"
 END = b"GET /end HTTP/1.1\r\n" + FIELDS + b"Connection: close\r\n\r\n"
 BODY = b"3\r\nx=1\r\n0\r\n"
-"""A chunked body without the empty line behind the trailers."""
+"""A chunked body without the empty line after the trailers."""
 ONE = (b"/a",)
 POSTED = (b"/a?x=1",)
 
@@ -19,19 +19,19 @@ class Case(NamedTuple):
     name: str
     sent: bytes
     statuses: tuple[int, ...]
-    """Of the tracker itself; a proxy may refuse a request with another one."""
+    """The tracker's statuses. A proxy may refuse a request with another status."""
     events: tuple[bytes, ...]
-    """Targets, in order."""
+    """The targets of the stored events, in order."""
     corrected: tuple[bytes, ...] | None = None
-    """The events behind a proxy that forwards a valid request in place of an invalid one; None when none may."""
+    """The events when a proxy corrects an invalid request; None when no proxy may do so."""
     refusable: bool = False
-    """Whether a proxy may refuse what the tracker stores."""
+    """Whether a proxy may refuse requests that the tracker stores."""
     ends: bool = False
-    """Whether the client closes its side behind what it sends; without another request then."""
+    """Whether the client closes its side after the sent bytes. Then `END` does not follow."""
 
     @property
     def readings(self) -> set[tuple[bytes, ...]]:
-        """The events that may be stored behind a proxy, which may also refuse a request and serve the next one."""
+        """The allowed events behind a proxy, which may also refuse a request and serve the next one."""
         readings = {self.events}
         if self.refusable:
             readings.add(())
@@ -43,7 +43,7 @@ class Case(NamedTuple):
 
 
 def head(line: bytes, *fields: bytes) -> bytes:
-    """A head with Host, as bytes."""
+    """Return a head with Host as bytes."""
     return line + b"\r\n" + FIELDS + b"".join(field + b"\r\n" for field in fields) + b"\r\n"
 
 
@@ -60,23 +60,23 @@ def chunked(*fields: bytes) -> bytes:
 
 
 def stored(name: str, sent: bytes, *events: bytes, refusable: bool = False) -> Case:
-    """A case whose requests are all stored."""
+    """Return a case whose requests are all stored."""
     events = (*(events or (b"/a",)), b"/end")
     return Case(name, sent, (200,) * len(events), events, refusable=refusable)
 
 
 def refused(name: str, sent: bytes, status: int, *before: bytes, corrected: tuple[bytes, ...] | None = None) -> Case:
-    """A case that is refused: only the requests `before` are stored, nothing behind it is read."""
+    """Return a case that is refused: only the requests `before` are stored, and nothing after it is read."""
     return Case(name, sent, (*((200,) * len(before)), status), before, corrected)
 
 
 def last(name: str, sent: bytes, *events: bytes, refusable: bool = False) -> Case:
-    """A case whose last request closes the connection: what follows is not a request."""
+    """Return a case whose last request closes the connection. The bytes after it are not a request."""
     return Case(name, sent, (200,) * len(events), events, refusable=refusable)
 
 
 def unfinished(name: str, sent: bytes, *events: bytes) -> Case:
-    """A case whose client closes its side behind a request, or in the middle of one."""
+    """Return a case whose client closes its side after a request, or within one."""
     return Case(name, sent, (200,) * len(events), events, ends=True)
 
 
@@ -119,7 +119,7 @@ def plain() -> Iterator[Case]:
 
 
 def lines() -> Iterator[Case]:
-    """The request line and the lines of fields (RFC 9112, 2.2, 3 and 5)."""
+    """Yield cases of the request line and of field lines (RFC 9112, 2.2, 3 and 5)."""
     for version in (b"HTTP/2.0", b"HTTP/0.9", b"HTTP/3.0", b"HTTP/1.9"):
         yield refused(f"{version.decode()} in the request line", head(b"GET /a " + version), 505, corrected=ONE)
     for version in (b"HTTP/1.10", b"HTTP/1.1 "):
@@ -170,7 +170,7 @@ def lines() -> Iterator[Case]:
 
 
 def lengths() -> Iterator[Case]:
-    """Content-Length (RFC 9112, 6.2 and 6.3)."""
+    """Yield cases of Content-Length (RFC 9112, 6.2 and 6.3)."""
     yield stored("a length", post(b"Content-Length: 3") + b"x=1", b"/a?x=1")
     yield stored("the length 0", post(b"Content-Length: 0"))
     yield stored("no length", post())
@@ -196,7 +196,7 @@ def lengths() -> Iterator[Case]:
 
 
 def codings() -> Iterator[Case]:
-    """Transfer-Encoding (RFC 9112, 6.1 and 6.3)."""
+    """Yield cases of Transfer-Encoding (RFC 9112, 6.1 and 6.3)."""
     yield stored("chunked", chunked() + BODY + b"\r\n", b"/a?x=1")
     yield stored("chunked in capitals", post(b"Transfer-Encoding: CHUNKED") + BODY + b"\r\n", b"/a?x=1")
     yield stored("chunked with a space behind it", post(b"Transfer-Encoding: chunked ") + BODY + b"\r\n", b"/a?x=1")
@@ -234,7 +234,7 @@ def codings() -> Iterator[Case]:
 
 
 def chunks() -> Iterator[Case]:
-    """Chunked bodies (RFC 9112, 7.1)."""
+    """Yield cases of chunked bodies (RFC 9112, 7.1)."""
     yield stored("zeros before a size", chunked() + b"0003\r\nx=1\r\n000\r\n\r\n", b"/a?x=1")
     yield stored("an extension", chunked() + b"3;a=b\r\nx=1\r\n0;c\r\n\r\n", b"/a?x=1")
     yield stored("a quoted extension", chunked() + b'3;a="b;c"\r\nx=1\r\n0\r\n\r\n', b"/a?x=1")
@@ -261,7 +261,7 @@ def chunks() -> Iterator[Case]:
 
 
 def trailers() -> Iterator[Case]:
-    """Fields behind a chunked body (RFC 9110, 6.5): none changes an event, a response or the connection."""
+    """Yield cases of trailers (RFC 9110, 6.5): none of them changes an event, a response or the connection."""
     for field in (
         *(b"X-Push-IP: 6.6.6.6", b"X-Forwarded-For: 6.6.6.6", b"Forwarded: for=6.6.6.6", b"X-Real-IP: 6.6.6.6"),
         *(b"Idempotency-Key: forged", b"User-Agent: forged", b"Referer: http://forged/", b"Sec-GPC: 1", b"DNT: 1"),

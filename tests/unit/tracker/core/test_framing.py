@@ -21,12 +21,12 @@ from services.tracker.core.request import header_fields
         (b"", b"/", b""),
     ],
 )
-def test_a_target_is_split_into_path_and_query(target: bytes, path: bytes, query: bytes) -> None:
+def test_target_is_split_into_path_and_query(target: bytes, path: bytes, query: bytes) -> None:
     assert split_target(target) == (path, query)
 
 
 @given(st.binary())
-def test_any_target_has_a_path(target: bytes) -> None:
+def test_any_target_gives_a_path(target: bytes) -> None:
     assert split_target(target)[0].startswith(b"/")
 
 
