@@ -100,7 +100,7 @@ def plain() -> Iterator[Case]:
         "a POST that closes, then a request", post(b"Connection: close", b"Content-Length: 3") + b"x=1", b"/a?x=1"
     )
     yield last("a pipelined request that closes", get() + get(b"Connection: close"), b"/a", b"/a")
-    yield last("nonsense behind a request that closes", get(b"Connection: close") + b"\x16\x03\x01", b"/a")
+    yield last("nonsense after a request that closes", get(b"Connection: close") + b"\x16\x03\x01", b"/a")
     yield stored("an upgrade", get(b"Connection: Upgrade", b"Upgrade: h2c"))
     yield stored(
         "an upgrade with a body",
@@ -110,8 +110,8 @@ def plain() -> Iterator[Case]:
     yield stored("an upgrade, chunked", chunked(b"Connection: Upgrade", b"Upgrade: h2c") + BODY + b"\r\n", b"/a?x=1")
     yield last("an upgrade in HTTP/1.0", head(b"GET /a HTTP/1.0", b"Connection: Upgrade", b"Upgrade: h2c"), b"/a")
     yield unfinished("a half-closed GET", get(), b"/a")
-    yield unfinished("half a head behind a GET", get() + b"GET /b HT", b"/a")
-    yield unfinished("half a body behind a GET", get() + post(b"Content-Length: 9") + b"x=1", b"/a")
+    yield unfinished("half a head after a GET", get() + b"GET /b HT", b"/a")
+    yield unfinished("half a body after a GET", get() + post(b"Content-Length: 9") + b"x=1", b"/a")
     yield unfinished("half a body", post(b"Content-Length: 9") + b"x=1")
     yield unfinished("half a body of a GET", get(b"Content-Length: 9") + b"x=1")
     yield unfinished("half a chunked body", chunked() + b"3\r\nx=1\r\n")
@@ -127,7 +127,7 @@ def lines() -> Iterator[Case]:
     for version in (b"HTTP/1", b"HTTP/01.1", b"http/1.1", b"HTTP/x.y", b"HTTQ/1.1"):
         yield refused(f"{version.decode()} in the request line", head(b"GET /a " + version), 400)
     yield refused("no version", b"POST /a\r\n\r\n", 505)
-    yield refused("HTTP/2.0 behind a GET", get() + head(b"GET /b HTTP/2.0"), 505, b"/a", corrected=(b"/a", b"/b"))
+    yield refused("HTTP/2.0 after a GET", get() + head(b"GET /b HTTP/2.0"), 505, b"/a", corrected=(b"/a", b"/b"))
     yield refused(
         "HTTP/2.0 with an upgrade",
         head(b"GET /a HTTP/2.0", b"Connection: upgrade", b"Upgrade: h2c"),
@@ -137,17 +137,17 @@ def lines() -> Iterator[Case]:
     yield refused("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400)
     yield refused("a target with a space", head(b"GET /a b HTTP/1.1"), 400)
     yield refused("a target with NUL", head(b"GET /a\x00b HTTP/1.1"), 400)
-    yield refused("a tab behind the method", head(b"GET\t/a HTTP/1.1"), 400, corrected=ONE)
+    yield refused("a tab after the method", head(b"GET\t/a HTTP/1.1"), 400, corrected=ONE)
     yield refused("a space before the method", head(b" GET /a HTTP/1.1"), 400)
     yield refused("no Host", b"GET /a HTTP/1.1\r\nUser-Agent: suite\r\n\r\n", 400)
     yield refused("no Host on a POST", b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nx=1", 400)
     yield refused("no Host with an upgrade", b"GET /a HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", 400)
-    yield refused("no Host behind a GET", get() + b"GET /b HTTP/1.1\r\n\r\n", 400, b"/a")
+    yield refused("no Host after a GET", get() + b"GET /b HTTP/1.1\r\n\r\n", 400, b"/a")
     yield refused("two Hosts", get(b"Host: y"), 400)
     yield refused("two equal Hosts", get(b"Host: x"), 400, corrected=ONE)
     yield refused("two Hosts in HTTP/1.0", head(b"GET /a HTTP/1.0", b"Host: y"), 400)
     yield refused(
-        "a Host behind a chunked body",
+        "a Host after a chunked body",
         b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + BODY + b"Host: x\r\n\r\n",
         400,
     )
@@ -166,7 +166,7 @@ def lines() -> Iterator[Case]:
     yield refused("a bare CR in a field", get(b"X-Other: 1\rX-Push-IP: 6.6.6.6"), 400)
     yield refused("bare LFs", get().replace(b"\r\n", b"\n"), 400, corrected=ONE)
     yield refused("a bare LF in a field", get(b"X-Other: 1\nX-Push-IP: 6.6.6.6"), 400, corrected=ONE)
-    yield refused("a bare LF behind the head", get()[:-2] + b"\n", 400, corrected=ONE)
+    yield refused("a bare LF after the head", get()[:-2] + b"\n", 400, corrected=ONE)
 
 
 def lengths() -> Iterator[Case]:
@@ -199,8 +199,8 @@ def codings() -> Iterator[Case]:
     """Yield cases of Transfer-Encoding (RFC 9112, 6.1 and 6.3)."""
     yield stored("chunked", chunked() + BODY + b"\r\n", b"/a?x=1")
     yield stored("chunked in capitals", post(b"Transfer-Encoding: CHUNKED") + BODY + b"\r\n", b"/a?x=1")
-    yield stored("chunked with a space behind it", post(b"Transfer-Encoding: chunked ") + BODY + b"\r\n", b"/a?x=1")
-    yield refused("a tab behind chunked", post(b"Transfer-Encoding: chunked\t") + BODY + b"\r\n", 400, corrected=POSTED)
+    yield stored("chunked with a space after it", post(b"Transfer-Encoding: chunked ") + BODY + b"\r\n", b"/a?x=1")
+    yield refused("a tab after chunked", post(b"Transfer-Encoding: chunked\t") + BODY + b"\r\n", 400, corrected=POSTED)
     yield stored("a coding with an underscore", post(b"Transfer_Encoding: chunked"))
     for coding in (b"gzip, chunked", b"identity, chunked", b"gzip,chunked", b"gzip\r\nTransfer-Encoding: chunked"):
         yield refused(f"the coding {coding.decode()!r}", post(b"Transfer-Encoding: " + coding) + BODY + b"\r\n", 501)
@@ -246,18 +246,18 @@ def chunks() -> Iterator[Case]:
         ("a space before a size", b" 3\r\nx=1\r\n0\r\n\r\n"),
         ("a size over 64 bits", b"10000000000000003\r\nx=1\r\n0\r\n\r\n"),
         ("no size", b"\r\nx=1\r\n0\r\n\r\n"),
-        ("a bare CR behind a size", b"3\rX\nx=1\r\n0\r\n\r\n"),
+        ("a bare CR after a size", b"3\rX\nx=1\r\n0\r\n\r\n"),
         ("a bare LF in an extension", b"3;a=\n\r\nx=1\r\n0\r\n\r\n"),
         ("a line in a quoted extension", b'3;a="\r\n"\r\nx=1\r\n0\r\n\r\n'),
         ("a chunk longer than its size", b"3\r\nx=1XX0\r\n\r\n"),
-        ("no end of line behind a chunk", b"3\r\nx=10\r\n\r\n"),
+        ("no end of line after a chunk", b"3\r\nx=10\r\n\r\n"),
     ):
         yield refused(name, chunked() + body, 400)
     yield refused("bare LFs in a chunked body", chunked() + b"3\nx=1\n0\n\n", 400, corrected=POSTED)
-    yield refused("a bare LF behind the last chunk", chunked() + b"3\r\nx=1\r\n0\n\r\n", 400, corrected=POSTED)
+    yield refused("a bare LF after the last chunk", chunked() + b"3\r\nx=1\r\n0\n\r\n", 400, corrected=POSTED)
     yield refused("a bad size on a GET", get(b"Transfer-Encoding: chunked") + b"zz\r\n\r\n", 400)
     yield refused("a bad size on a PUT", head(b"PUT /a HTTP/1.1", b"Transfer-Encoding: chunked") + b"zz\r\n\r\n", 400)
-    yield refused("a bad size behind a GET", get() + chunked() + b"zz\r\n\r\n", 400, b"/a")
+    yield refused("a bad size after a GET", get() + chunked() + b"zz\r\n\r\n", 400, b"/a")
 
 
 def trailers() -> Iterator[Case]:

@@ -1,6 +1,7 @@
-"""Framing of requests, byte by byte: no request is smuggled or swallowed, and no trailer is believed.
+"""Framing of requests, byte by byte: no request is smuggled or swallowed, and trailers are ignored.
 
-Directly, and behind proxies that share connections between clients. What the tracker saw is what reached Redis.
+The cases are sent directly, and through proxies that share connections between clients. The events in Redis show the
+requests that the tracker has found.
 """
 
 import contextlib

@@ -50,7 +50,7 @@ def responses_to(tracker: Tracker, data: bytes) -> list[tuple[int, bool]]:
     ],
     ids=[
         *("GET", "three GETs", "twenty GETs", "HEAD", "HTTP/1.0", "POST", "chunked", "mixed", "batch"),
-        *("malformed behind one", "malformed behind two", "half a body", "half a head"),
+        *("malformed after one", "malformed after two", "half a body", "half a head"),
     ],
 )
 def test_half_closed_client_gets_all_responses(tracker: Tracker, data: bytes, statuses: list[int]) -> None:
