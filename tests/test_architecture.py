@@ -196,7 +196,6 @@ def test_no_service_imports_deploy_or_tests() -> None:
 
 _SHARED_NAMES = {
     *("Settings", "Metrics"),  # every service has its own
-    *("Record",),  # services: to be renamed
 }
 
 

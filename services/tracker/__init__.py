@@ -1,5 +1,5 @@
-"""Takes tracking requests from anyone by HTTP and stores each as one event.
+"""Receives tracking requests over HTTP and stores each of them as one event.
 
 Reads: HTTP on TRACKER_PORT. Writes: the Redis list of raw events and its ledger; a spool on disk.
-Promise: after a 2xx answer Redis, or the disk while Redis is away, has the event; a malformed request is never a 5xx.
+Promise: 2xx means that the event is in Redis, or on disk while Redis is down. A malformed request never gets a 5xx.
 """

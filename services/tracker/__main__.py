@@ -1,4 +1,4 @@
-"""The container's command: environment -> settings -> logging -> run."""
+"""The container's command: read the settings from the environment, then run the tracker."""
 
 import os
 from functools import partial

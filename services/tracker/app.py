@@ -1,4 +1,4 @@
-"""Run the tracker's process: open Redis and two ports, and close them in the reverse order."""
+"""The tracker's process: opens Redis and two ports, and closes them in the reverse order."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from services.backbone.logs import get_logger
 from services.backbone.process import EXIT_BAD_SETTINGS, fail, http_server, memory_limit
 from services.backbone.queue import EvictionAllowed
 from services.backbone.redis import connect
-from services.tracker.core import Rules, memory_fault
+from services.tracker.core import Rules, memory_error
 from services.tracker.metrics import Metrics
 from services.tracker.routes import Collector, CollectorProtocol, ConnectionBounds, DirectGets, Limits, add_routes
 from services.tracker.settings import Settings
@@ -22,21 +22,21 @@ from services.tracker.store import EventStore, Spool, SpoolUnusable
 
 log = get_logger(__name__)
 
-# Headers beyond what an event keeps: cookies and what proxies add. Servers commonly allow 8 to 32 KiB.
+# Headers that an event does not keep: cookies, and headers that proxies add. Servers usually allow 8 to 32 KiB.
 _MAX_HEADER_BYTES = 65_536
-# Requests in flight wait for at most two pushes; a body still on its way after that is given up.
+# A request in flight waits for at most two pushes. After this time a body that is incomplete is dropped.
 _FINISH_S = 5.0
 
 
 def create_app(collector: Collector, batch_paths: Iterable[str]) -> FastAPI:
-    """Build the application of the public port. Its schema is served on the internal port only."""
+    """Build the application of the public port. The internal port serves its schema."""
     app = FastAPI(title="Push tracker", openapi_url=None, redirect_slashes=False)
     add_routes(app, collector, batch_paths)
     return app
 
 
 def create_collector(settings: Settings, store: EventStore, metrics: Metrics) -> Collector:
-    """Build what answers requests, by the settings."""
+    """Build the collector from the settings."""
     rules = Rules(
         trusted=settings.trusted_proxies,
         honour_opt_out=settings.honour_opt_out,
@@ -54,7 +54,7 @@ def create_collector(settings: Settings, store: EventStore, metrics: Metrics) ->
 
 
 def create_bounds(settings: Settings, metrics: Metrics) -> ConnectionBounds:
-    """Build the bounds on connections, by the settings."""
+    """Build the bounds on connections from the settings."""
     bounds = ConnectionBounds(
         max_connections=settings.max_connections,
         max_address_connections=settings.max_address_connections,
@@ -68,22 +68,27 @@ def create_bounds(settings: Settings, metrics: Metrics) -> ConnectionBounds:
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then leave so that nothing answered or in flight is lost.
+    """Serve until `stop` is set, then stop without losing an event that is stored or in flight.
 
-    Opening: the Redis client first, since all else needs it (it connects when it is used: a tracker starts while Redis
-    is away); then the internal port, so that whoever asks is told how far we are; then the store, which reads what its
-    spool holds; the public port last. Closing is the reverse, after a pause: first readiness says no while
-    requests are still served, until no balancer sends new ones; then the public port closes and requests in flight
-    finish; then the store flushes; then the internal port, which has told of all this, and Redis close.
+    The parts open in this order:
 
-    Ends the process with EX_CONFIG when its bounds allow more memory than its cgroup does, when Redis may evict events,
-    and when the spool's directory can't be used.
+    1. The Redis client. It connects at its first use, so a tracker starts while Redis is down.
+    2. The internal port. It reports the progress of the start.
+    3. The store. It reads the spool.
+    4. The public port.
+
+    At a stop, readiness fails first, while the public port still serves: a balancer needs time to notice. Then the
+    parts close in the reverse order: the public port finishes the requests in flight, the store flushes, and the
+    internal port and the Redis client close last.
+
+    The process exits with EX_CONFIG when its bounds add up to more memory than its cgroup allows, when Redis may evict
+    events, and when the spool's directory is unusable.
     """
     limit = memory_limit()
     if limit is not None:
-        fault = memory_fault(settings, limit_bytes=limit.size, source=str(limit.file))
-        if fault is not None:
-            fail(fault, EXIT_BAD_SETTINGS)
+        error = memory_error(settings, limit_bytes=limit.size, source=str(limit.file))
+        if error is not None:
+            fail(error, EXIT_BAD_SETTINGS)
     try:
         await _serve(settings, stop)
     except (EvictionAllowed, SpoolUnusable) as error:
@@ -142,10 +147,10 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
 
 
 def own_address() -> str:
-    """Return the address that this machine is reached at, as far as it knows itself."""
+    """Return this machine's address on its default route, or its host name when it has no route."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            # Choosing a route sends nothing; the address is one of those reserved for documentation.
+            # A connected datagram socket sends nothing. The address is reserved for documentation (RFC 5737).
             probe.connect(("192.0.2.1", 9))
         except OSError:
             return socket.gethostname()

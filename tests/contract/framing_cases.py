@@ -1,7 +1,7 @@
-"""Framing of HTTP/1.1 requests: what is sent, and which requests a server must see in it.
+"""Cases of HTTP/1.1 framing: the bytes that a client sends, and the requests that a server must find in them.
 
-Each case is sent on a connection of its own, with one more request (`END`) behind it: when a server takes a byte too
-many or too few, that request is missing or another one appears.
+Each case has its own connection, and one more request (`END`) follows it. When a server reads a byte too many or too
+few, that request is missing or another one appears.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import NamedTuple
 FIELDS = b"Host: x\r\nUser-Agent: suite\r\n"
 END = b"GET /end HTTP/1.1\r\n" + FIELDS + b"Connection: close\r\n\r\n"
 BODY = b"3\r\nx=1\r\n0\r\n"
-"""A chunked body without the empty line behind the trailers."""
+"""A chunked body without the empty line after the trailers."""
 ONE = (b"/a",)
 POSTED = (b"/a?x=1",)
 
@@ -19,19 +19,19 @@ class Case(NamedTuple):
     name: str
     sent: bytes
     statuses: tuple[int, ...]
-    """Of the tracker itself; a proxy may refuse a request with another one."""
+    """The tracker's statuses. A proxy may refuse a request with another status."""
     events: tuple[bytes, ...]
-    """Targets, in order."""
+    """The targets of the stored events, in order."""
     corrected: tuple[bytes, ...] | None = None
-    """The events behind a proxy that forwards a valid request in place of an invalid one; None when none may."""
+    """The events when a proxy corrects an invalid request; None when no proxy may do so."""
     refusable: bool = False
-    """Whether a proxy may refuse what the tracker stores."""
+    """Whether a proxy may refuse requests that the tracker stores."""
     ends: bool = False
-    """Whether the client closes its side behind what it sends; without another request then."""
+    """Whether the client closes its side after the sent bytes. Then `END` does not follow."""
 
     @property
     def readings(self) -> set[tuple[bytes, ...]]:
-        """The events that may be stored behind a proxy, which may also refuse a request and serve the next one."""
+        """The allowed events behind a proxy, which may also refuse a request and serve the next one."""
         readings = {self.events}
         if self.refusable:
             readings.add(())
@@ -43,7 +43,7 @@ class Case(NamedTuple):
 
 
 def head(line: bytes, *fields: bytes) -> bytes:
-    """A head with Host, as bytes."""
+    """Return a head with Host as bytes."""
     return line + b"\r\n" + FIELDS + b"".join(field + b"\r\n" for field in fields) + b"\r\n"
 
 
@@ -60,23 +60,23 @@ def chunked(*fields: bytes) -> bytes:
 
 
 def stored(name: str, sent: bytes, *events: bytes, refusable: bool = False) -> Case:
-    """A case whose requests are all stored."""
+    """Return a case whose requests are all stored."""
     events = (*(events or (b"/a",)), b"/end")
     return Case(name, sent, (200,) * len(events), events, refusable=refusable)
 
 
 def refused(name: str, sent: bytes, status: int, *before: bytes, corrected: tuple[bytes, ...] | None = None) -> Case:
-    """A case that is refused: only the requests `before` are stored, nothing behind it is read."""
+    """Return a case that is refused: only the requests `before` are stored, and nothing after it is read."""
     return Case(name, sent, (*((200,) * len(before)), status), before, corrected)
 
 
 def last(name: str, sent: bytes, *events: bytes, refusable: bool = False) -> Case:
-    """A case whose last request closes the connection: what follows is not a request."""
+    """Return a case whose last request closes the connection. The bytes after it are not a request."""
     return Case(name, sent, (200,) * len(events), events, refusable=refusable)
 
 
 def unfinished(name: str, sent: bytes, *events: bytes) -> Case:
-    """A case whose client closes its side behind a request, or in the middle of one."""
+    """Return a case whose client closes its side after a request, or within one."""
     return Case(name, sent, (200,) * len(events), events, ends=True)
 
 
@@ -100,7 +100,7 @@ def plain() -> Iterator[Case]:
         "a POST that closes, then a request", post(b"Connection: close", b"Content-Length: 3") + b"x=1", b"/a?x=1"
     )
     yield last("a pipelined request that closes", get() + get(b"Connection: close"), b"/a", b"/a")
-    yield last("nonsense behind a request that closes", get(b"Connection: close") + b"\x16\x03\x01", b"/a")
+    yield last("nonsense after a request that closes", get(b"Connection: close") + b"\x16\x03\x01", b"/a")
     yield stored("an upgrade", get(b"Connection: Upgrade", b"Upgrade: h2c"))
     yield stored(
         "an upgrade with a body",
@@ -110,8 +110,8 @@ def plain() -> Iterator[Case]:
     yield stored("an upgrade, chunked", chunked(b"Connection: Upgrade", b"Upgrade: h2c") + BODY + b"\r\n", b"/a?x=1")
     yield last("an upgrade in HTTP/1.0", head(b"GET /a HTTP/1.0", b"Connection: Upgrade", b"Upgrade: h2c"), b"/a")
     yield unfinished("a half-closed GET", get(), b"/a")
-    yield unfinished("half a head behind a GET", get() + b"GET /b HT", b"/a")
-    yield unfinished("half a body behind a GET", get() + post(b"Content-Length: 9") + b"x=1", b"/a")
+    yield unfinished("half a head after a GET", get() + b"GET /b HT", b"/a")
+    yield unfinished("half a body after a GET", get() + post(b"Content-Length: 9") + b"x=1", b"/a")
     yield unfinished("half a body", post(b"Content-Length: 9") + b"x=1")
     yield unfinished("half a body of a GET", get(b"Content-Length: 9") + b"x=1")
     yield unfinished("half a chunked body", chunked() + b"3\r\nx=1\r\n")
@@ -119,7 +119,7 @@ def plain() -> Iterator[Case]:
 
 
 def lines() -> Iterator[Case]:
-    """The request line and the lines of fields (RFC 9112, 2.2, 3 and 5)."""
+    """Yield cases of the request line and of field lines (RFC 9112, 2.2, 3 and 5)."""
     for version in (b"HTTP/2.0", b"HTTP/0.9", b"HTTP/3.0", b"HTTP/1.9"):
         yield refused(f"{version.decode()} in the request line", head(b"GET /a " + version), 505, corrected=ONE)
     for version in (b"HTTP/1.10", b"HTTP/1.1 "):
@@ -127,7 +127,7 @@ def lines() -> Iterator[Case]:
     for version in (b"HTTP/1", b"HTTP/01.1", b"http/1.1", b"HTTP/x.y", b"HTTQ/1.1"):
         yield refused(f"{version.decode()} in the request line", head(b"GET /a " + version), 400)
     yield refused("no version", b"POST /a\r\n\r\n", 505)
-    yield refused("HTTP/2.0 behind a GET", get() + head(b"GET /b HTTP/2.0"), 505, b"/a", corrected=(b"/a", b"/b"))
+    yield refused("HTTP/2.0 after a GET", get() + head(b"GET /b HTTP/2.0"), 505, b"/a", corrected=(b"/a", b"/b"))
     yield refused(
         "HTTP/2.0 with an upgrade",
         head(b"GET /a HTTP/2.0", b"Connection: upgrade", b"Upgrade: h2c"),
@@ -137,17 +137,17 @@ def lines() -> Iterator[Case]:
     yield refused("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400)
     yield refused("a target with a space", head(b"GET /a b HTTP/1.1"), 400)
     yield refused("a target with NUL", head(b"GET /a\x00b HTTP/1.1"), 400)
-    yield refused("a tab behind the method", head(b"GET\t/a HTTP/1.1"), 400, corrected=ONE)
+    yield refused("a tab after the method", head(b"GET\t/a HTTP/1.1"), 400, corrected=ONE)
     yield refused("a space before the method", head(b" GET /a HTTP/1.1"), 400)
     yield refused("no Host", b"GET /a HTTP/1.1\r\nUser-Agent: suite\r\n\r\n", 400)
     yield refused("no Host on a POST", b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nx=1", 400)
     yield refused("no Host with an upgrade", b"GET /a HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", 400)
-    yield refused("no Host behind a GET", get() + b"GET /b HTTP/1.1\r\n\r\n", 400, b"/a")
+    yield refused("no Host after a GET", get() + b"GET /b HTTP/1.1\r\n\r\n", 400, b"/a")
     yield refused("two Hosts", get(b"Host: y"), 400)
     yield refused("two equal Hosts", get(b"Host: x"), 400, corrected=ONE)
     yield refused("two Hosts in HTTP/1.0", head(b"GET /a HTTP/1.0", b"Host: y"), 400)
     yield refused(
-        "a Host behind a chunked body",
+        "a Host after a chunked body",
         b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + BODY + b"Host: x\r\n\r\n",
         400,
     )
@@ -166,11 +166,11 @@ def lines() -> Iterator[Case]:
     yield refused("a bare CR in a field", get(b"X-Other: 1\rX-Push-IP: 6.6.6.6"), 400)
     yield refused("bare LFs", get().replace(b"\r\n", b"\n"), 400, corrected=ONE)
     yield refused("a bare LF in a field", get(b"X-Other: 1\nX-Push-IP: 6.6.6.6"), 400, corrected=ONE)
-    yield refused("a bare LF behind the head", get()[:-2] + b"\n", 400, corrected=ONE)
+    yield refused("a bare LF after the head", get()[:-2] + b"\n", 400, corrected=ONE)
 
 
 def lengths() -> Iterator[Case]:
-    """Content-Length (RFC 9112, 6.2 and 6.3)."""
+    """Yield cases of Content-Length (RFC 9112, 6.2 and 6.3)."""
     yield stored("a length", post(b"Content-Length: 3") + b"x=1", b"/a?x=1")
     yield stored("the length 0", post(b"Content-Length: 0"))
     yield stored("no length", post())
@@ -204,11 +204,11 @@ def lengths() -> Iterator[Case]:
 
 
 def codings() -> Iterator[Case]:
-    """Transfer-Encoding (RFC 9112, 6.1 and 6.3)."""
+    """Yield cases of Transfer-Encoding (RFC 9112, 6.1 and 6.3)."""
     yield stored("chunked", chunked() + BODY + b"\r\n", b"/a?x=1")
     yield stored("chunked in capitals", post(b"Transfer-Encoding: CHUNKED") + BODY + b"\r\n", b"/a?x=1")
-    yield stored("chunked with a space behind it", post(b"Transfer-Encoding: chunked ") + BODY + b"\r\n", b"/a?x=1")
-    yield refused("a tab behind chunked", post(b"Transfer-Encoding: chunked\t") + BODY + b"\r\n", 400, corrected=POSTED)
+    yield stored("chunked with a space after it", post(b"Transfer-Encoding: chunked ") + BODY + b"\r\n", b"/a?x=1")
+    yield refused("a tab after chunked", post(b"Transfer-Encoding: chunked\t") + BODY + b"\r\n", 400, corrected=POSTED)
     yield stored("a coding with an underscore", post(b"Transfer_Encoding: chunked"))
     for coding in (b"gzip, chunked", b"identity, chunked", b"gzip,chunked", b"gzip\r\nTransfer-Encoding: chunked"):
         yield refused(f"the coding {coding.decode()!r}", post(b"Transfer-Encoding: " + coding) + BODY + b"\r\n", 501)
@@ -242,7 +242,7 @@ def codings() -> Iterator[Case]:
 
 
 def chunks() -> Iterator[Case]:
-    """Chunked bodies (RFC 9112, 7.1)."""
+    """Yield cases of chunked bodies (RFC 9112, 7.1)."""
     yield stored("zeros before a size", chunked() + b"0003\r\nx=1\r\n000\r\n\r\n", b"/a?x=1")
     yield stored("an extension", chunked() + b"3;a=b\r\nx=1\r\n0;c\r\n\r\n", b"/a?x=1")
     yield stored("a quoted extension", chunked() + b'3;a="b;c"\r\nx=1\r\n0\r\n\r\n', b"/a?x=1")
@@ -254,22 +254,22 @@ def chunks() -> Iterator[Case]:
         ("a space before a size", b" 3\r\nx=1\r\n0\r\n\r\n"),
         ("a size over 64 bits", b"10000000000000003\r\nx=1\r\n0\r\n\r\n"),
         ("no size", b"\r\nx=1\r\n0\r\n\r\n"),
-        ("a bare CR behind a size", b"3\rX\nx=1\r\n0\r\n\r\n"),
+        ("a bare CR after a size", b"3\rX\nx=1\r\n0\r\n\r\n"),
         ("a bare LF in an extension", b"3;a=\n\r\nx=1\r\n0\r\n\r\n"),
         ("a line in a quoted extension", b'3;a="\r\n"\r\nx=1\r\n0\r\n\r\n'),
         ("a chunk longer than its size", b"3\r\nx=1XX0\r\n\r\n"),
-        ("no end of line behind a chunk", b"3\r\nx=10\r\n\r\n"),
+        ("no end of line after a chunk", b"3\r\nx=10\r\n\r\n"),
     ):
         yield refused(name, chunked() + body, 400)
     yield refused("bare LFs in a chunked body", chunked() + b"3\nx=1\n0\n\n", 400, corrected=POSTED)
-    yield refused("a bare LF behind the last chunk", chunked() + b"3\r\nx=1\r\n0\n\r\n", 400, corrected=POSTED)
+    yield refused("a bare LF after the last chunk", chunked() + b"3\r\nx=1\r\n0\n\r\n", 400, corrected=POSTED)
     yield refused("a bad size on a GET", get(b"Transfer-Encoding: chunked") + b"zz\r\n\r\n", 400)
     yield refused("a bad size on a PUT", head(b"PUT /a HTTP/1.1", b"Transfer-Encoding: chunked") + b"zz\r\n\r\n", 400)
-    yield refused("a bad size behind a GET", get() + chunked() + b"zz\r\n\r\n", 400, b"/a")
+    yield refused("a bad size after a GET", get() + chunked() + b"zz\r\n\r\n", 400, b"/a")
 
 
 def trailers() -> Iterator[Case]:
-    """Fields behind a chunked body (RFC 9110, 6.5): none changes an event, a response or the connection."""
+    """Yield cases of trailers (RFC 9110, 6.5): none of them changes an event, a response or the connection."""
     for field in (
         *(b"X-Push-IP: 6.6.6.6", b"X-Forwarded-For: 6.6.6.6", b"Forwarded: for=6.6.6.6", b"X-Real-IP: 6.6.6.6"),
         *(b"Idempotency-Key: forged", b"User-Agent: forged", b"Referer: http://forged/", b"Sec-GPC: 1", b"DNT: 1"),

@@ -1,4 +1,4 @@
-"""Debian's nginx and haproxy before one tracker, with connections to it that requests of all clients share."""
+"""Debian's nginx and haproxy before one tracker. Requests of all clients share the proxy's connections to it."""
 
 import os
 import shutil
@@ -11,7 +11,8 @@ from deploy.develop.localstack.processes import LocalProcess
 
 _START_S = 10
 
-# As in services/tracker/README.md: what the proxy does not write itself it removes. The body is sent on as it arrives.
+# As services/tracker/README.md says, a proxy removes each header that it does not set. It forwards a body while the
+# body arrives.
 _NGINX = """
 daemon off;
 master_process off;
@@ -31,12 +32,12 @@ http {{
     }}
     server {{
         listen {address};
-        server_name proxy.example; # what $host is for a request without Host
+        server_name proxy.example; # the value of $host for a request without Host
         location / {{
             proxy_pass http://tracker;
             proxy_http_version 1.1;
             proxy_request_buffering off;
-            proxy_ignore_client_abort on; # a client may end its side behind its last request
+            proxy_ignore_client_abort on; # a client may close its side after its last request
             proxy_set_header Connection "";
             proxy_set_header Host $host;
             proxy_set_header X-Forwarded-For $remote_addr;
@@ -70,7 +71,7 @@ backend tracker
 
 
 class Proxy(LocalProcess):
-    """A proxy before the tracker on a port. Skips the test where its program is not installed."""
+    """A proxy before a tracker. Skips the test when the proxy's program is not installed."""
 
     def __init__(self, name: str, tracker_port: int, folder: Path) -> None:
         binary = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -88,6 +89,6 @@ class Proxy(LocalProcess):
         super().__init__(name, [binary, *arguments], log=folder / f"{name}.log", env=os.environ, cwd=folder)
 
     def open(self) -> None:
-        """Start it; it listens when this returns."""
+        """Start the proxy and wait until it listens."""
         self.start()
         self.wait_until(lambda: is_listening(self.port), timeout_s=_START_S)

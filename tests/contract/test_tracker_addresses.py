@@ -1,4 +1,4 @@
-"""Spellings of addresses in the headers of proxies, each as one request: which address the event has."""
+"""Spellings of addresses in the headers of proxies: each is one request, whose event must have the right address."""
 
 import pytest
 
@@ -91,14 +91,12 @@ FORWARDED = [
 SPELLINGS = [(b"X-Forwarded-For", *one) for one in FORWARDED_FOR] + [(b"Forwarded", *one) for one in FORWARDED]
 
 
-def test_there_are_seventy_spellings() -> None:
+def test_suite_has_at_least_seventy_spellings() -> None:
     assert len(set(SPELLINGS)) == len(SPELLINGS) >= 70
 
 
 @pytest.mark.parametrize(("name", "value", "address"), SPELLINGS)
-def test_spelling_of_an_address_is_read_or_passed_over(
-    tracker: Tracker, name: bytes, value: bytes, address: str
-) -> None:
+def test_address_spelling_is_read_or_ignored(tracker: Tracker, name: bytes, value: bytes, address: str) -> None:
     sent = tracker.send(b"GET /a HTTP/1.1\r\nHost: x\r\n%s: %s\r\n\r\n" % (name, value))
     assert sent.status == 200
     assert tracker.event().address == address

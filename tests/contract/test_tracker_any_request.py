@@ -1,4 +1,4 @@
-"""Whatever is sent to the tracker: never a 5xx, and what is accepted is stored as it came."""
+"""Any request to the tracker: it never gets a 5xx, and an accepted request is stored unchanged."""
 
 import gzip
 import json
@@ -73,7 +73,7 @@ def as_json(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-# What stands after each Content-Type is what belongs to it; the last is what belongs to none.
+# Each Content-Type with bodies for it; the last bodies are for no Content-Type.
 BODIES = st.one_of(
     st.tuples(st.just(b"application/x-www-form-urlencoded"), QUERIES),
     st.tuples(
@@ -121,7 +121,7 @@ def last_segment(path: bytes) -> str:
     return re.sub(r"(?si)(?<=.)\.(gif|png|jpe?g|webp|svg|ico)\Z", "", text)
 
 
-def test_any_request_is_stored_as_it_came_or_refused_but_never_a_5xx(tracker: Tracker) -> None:
+def test_any_request_is_stored_unchanged_or_refused_without_5xx(tracker: Tracker) -> None:
     responses: Counter[tuple[str, int]] = Counter()
 
     @settings(max_examples=EXAMPLES, deadline=None)

@@ -1,4 +1,4 @@
-"""The bounds of the tracker: what is too large, too slow or too much is told so, and all else goes on."""
+"""The limits of the tracker: it refuses requests that are too large, too slow or too many, and serves all others."""
 
 import gzip
 import itertools
@@ -15,7 +15,7 @@ from deploy.develop.localstack.redis import LocalRedis
 from tests.contract.tracker_process import LIMIT, OK, ReceivedResponse, Tracker, read_response, wait_until
 
 
-def test_an_event_up_to_the_limit_is_taken_and_beyond_it_refused_by_name(tracker: Tracker) -> None:
+def test_event_is_stored_up_to_limit_and_refused_beyond_it(tracker: Tracker) -> None:
     assert tracker.ask("GET", "/a?x=" + "y" * 8192).status == 200
     assert tracker.ask("GET", "/a?x=" + "y" * (LIMIT - 300)).status == 200
     assert tracker.ask("POST", "/a", body=b"x=" + b"y" * (LIMIT - 300)).status == 200
@@ -49,22 +49,22 @@ def test_an_event_up_to_the_limit_is_taken_and_beyond_it_refused_by_name(tracker
     ],
     ids=["headers", "one header", "request line", "trailers"],
 )
-def test_a_head_without_end_is_cut_off(tracker: Tracker, pieces: list[bytes]) -> None:
+def test_endless_head_is_refused(tracker: Tracker, pieces: list[bytes]) -> None:
     assert tracker.send(*pieces).status == 413
 
 
-def test_a_slow_request_is_given_up(tracker: Tracker) -> None:
+def test_slow_request_gets_408(tracker: Tracker) -> None:
     assert tracker.send(b"GET /a HTTP/1.1\r\n").status == 408
     assert tracker.send(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na").status == 408
 
 
-def test_bodies_together_are_bounded(redis_server: LocalRedis, tmp_path: Path) -> None:
+def test_total_body_bytes_are_bounded(redis_server: LocalRedis, tmp_path: Path) -> None:
     limits = dict.fromkeys(("MAX_EVENT_BYTES", "TRACKER_MAX_BATCH_BYTES", "TRACKER_MAX_BODY_BYTES"), "2000")
     tracker = Tracker(redis_server.url, tmp_path, **limits)
     head = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1502\r\n\r\n"
     with tracker.connect() as first:
         first.sendall(head + b"x=" + b"y" * 1499)
-        # Taken until the tracker has read the first one's piece.
+        # Requests are accepted until the tracker has read the first part of the first body.
         wait_until(lambda: tracker.send(head + b"x=" + b"y" * 1500).status == 503)
         first.sendall(b"y")
         assert read_response(first).status == 200
@@ -72,7 +72,7 @@ def test_bodies_together_are_bounded(redis_server: LocalRedis, tmp_path: Path) -
     assert tracker.end() == 0
 
 
-def test_connections_together_are_bounded(redis_server: LocalRedis, tmp_path: Path) -> None:
+def test_total_connections_are_bounded(redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(redis_server.url, tmp_path, TRACKER_MAX_CONNECTIONS="2")
     with tracker.connect() as first, tracker.connect() as second:
         for connection in (first, second):
@@ -91,7 +91,7 @@ def test_connections_together_are_bounded(redis_server: LocalRedis, tmp_path: Pa
 
 
 def bomb() -> Iterator[bytes]:
-    """10 GB of zeros as gzip, 10 MB: blocks that stand alone, so that one is packed and sent again and again."""
+    """10 GB of zeros as 10 MB of gzip. Its blocks are independent, so one block is compressed and sent repeatedly."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = packer.compress(bytes(1_048_576)) + packer.flush(zlib.Z_FULL_FLUSH)
     assert len(block) * 10_000 < 12_000_000
@@ -104,7 +104,7 @@ def throw_bomb(tracker: Tracker) -> ReceivedResponse:
     return tracker.send(head, *(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in bomb()))
 
 
-def test_a_gzip_bomb_is_refused_in_little_memory_while_others_are_served(
+def test_gzip_bomb_is_refused_with_bounded_memory_while_others_are_served(
     redis_server: LocalRedis, tmp_path: Path
 ) -> None:
     tracker = Tracker(redis_server.url, tmp_path)
@@ -125,7 +125,7 @@ def test_a_gzip_bomb_is_refused_in_little_memory_while_others_are_served(
     assert tracker.end() == 0
 
 
-def test_batch_at_another_path_is_one_event_counted_and_logged_once(redis_server: LocalRedis, tmp_path: Path) -> None:
+def test_batch_at_other_path_is_one_event_and_counted_and_logged_once(redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(redis_server.url, tmp_path, TRACKER_BATCH_PATHS="/own,/v1/batch")
     tracker.redis.flushdb()
     body = b'{"batch":[{"type":"a"},{"type":"b"}]}'

@@ -1,4 +1,4 @@
-"""The tracker's budgets: what strangers send takes bounded memory, and one address cannot refuse everybody else."""
+"""The tracker's budgets: requests use bounded memory, and one address cannot cause the refusal of all others."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ HEAD = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"
 
 @pytest.fixture
 def public(redis_server: LocalRedis, tmp_path: Path) -> Iterator[Tracker]:
-    """A tracker with the default bounds, to which every address of the loopback is a stranger."""
+    """A tracker with the default limits that trusts no address of the loopback interface."""
     tracker = Tracker(
         redis_server.url, tmp_path, TRUSTED_PROXIES="", MAX_EVENT_BYTES="262144", TRACKER_BODY_TIMEOUT_S="20"
     )
@@ -53,7 +53,7 @@ def memory(tracker: Tracker) -> int:
 
 
 def send_slowly(tracker: Tracker, connections: list[socket.socket], size: int) -> int:
-    """Send heads without an end on all connections at a time, `size` bytes each; return the tracker's most memory."""
+    """Send an endless head of `size` bytes on all connections at once; return the tracker's maximum memory."""
     piece = b"x" * 16_384
     left = dict.fromkeys(connections, size)
     most = 0
@@ -80,22 +80,22 @@ def send_slowly(tracker: Tracker, connections: list[socket.socket], size: int) -
 
 
 @pytest.mark.timeout(180)
-def test_slow_heads_stay_within_the_budget_and_others_are_served(public: Tracker) -> None:
+def test_slow_heads_stay_within_budget_while_others_are_served(public: Tracker) -> None:
     assert ask_from(public, OTHER, HEAD + b"a=1").status == 200
     before = memory(public)
     with contextlib.ExitStack() as stack:
-        # From sixteen addresses, or the bound of one address would refuse most of them.
+        # Sixteen addresses are used, since the limit of one address refuses most of these connections.
         slow = [
             stack.enter_context(connect_from(public, f"127.0.1.{1 + number % 16}"))
-            for number in range(4094)  # of 4096: each of the others has a connection, too
+            for number in range(4094)  # of 4096: the GETs and the POSTs have a connection each
         ]
         most = send_slowly(public, slow, 262_144)
-    # The budget is 64 MiB, a connection takes 7 kB. Without a budget these heads take 1.1 GB.
+    # The budget is 64 MiB, and a connection takes 7 kB. Without a budget these heads take 1.1 GB.
     assert most - before < 1.25 * 67_108_864 + 4096 * 10_000
     wait_until(lambda: public.metric("push_tracker_buffered_bytes") == 0)
 
 
-def test_idle_connections_of_one_address_do_not_refuse_others(redis_server: LocalRedis, tmp_path: Path) -> None:
+def test_idle_connections_of_one_address_do_not_block_others(redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(
         redis_server.url,
         tmp_path,
@@ -112,7 +112,7 @@ def test_idle_connections_of_one_address_do_not_refuse_others(redis_server: Loca
         refused = ask_from(tracker, STRANGER)
         assert (refused.status, refused.headers["retry-after"]) == (503, "2")
         assert json.loads(refused.body)["error"] == "overloaded"
-        for _ in range(20):  # a trusted proxy has no bound of its own
+        for _ in range(20):  # a trusted proxy has no limit of its own
             proxied = stack.enter_context(connect_from(tracker, "127.0.0.9"))
             proxied.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
             assert read_response(proxied).status == 200
@@ -120,7 +120,7 @@ def test_idle_connections_of_one_address_do_not_refuse_others(redis_server: Loca
     assert tracker.end() == 0
 
 
-def test_requests_in_hand_are_bounded_and_given_back(redis_server: LocalRedis, tmp_path: Path) -> None:
+def test_requests_in_process_are_bounded_and_released(redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(redis_server.url, tmp_path, TRACKER_MAX_BUFFER_BYTES="1048576")
     for _ in range(5):
         with contextlib.ExitStack() as stack:
@@ -128,7 +128,7 @@ def test_requests_in_hand_are_bounded_and_given_back(redis_server: LocalRedis, t
             for connection in held:
                 connection.sendall(HEAD)
             wait_until(lambda: tracker.ask("POST", "/a", body=b"a=1").status == 503)
-            assert tracker.ask("GET", "/a").status == 200  # it needs nothing of the application
+            assert tracker.ask("GET", "/a").status == 200  # the fast path serves it without the application
             for connection in held:
                 with contextlib.suppress(ConnectionError):
                     connection.sendall(b"a=1")
@@ -140,23 +140,23 @@ def test_requests_in_hand_are_bounded_and_given_back(redis_server: LocalRedis, t
     assert tracker.end() == 0
 
 
-def test_a_request_whose_client_is_gone_counts_until_it_ends(tmp_path: Path) -> None:
+def test_request_counts_as_buffered_until_it_ends_when_client_disconnects(tmp_path: Path) -> None:
     server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
     server.start()
     server.wait_ready()
     tracker = Tracker(server.url, tmp_path, TRACKER_PUSH_TIMEOUT_S="1.5")
     assert tracker.ask("POST", "/a", body=b"a=1").status == 200
-    server.process.send_signal(signal.SIGSTOP)  # what is stored now waits for two pushes
+    server.process.send_signal(signal.SIGSTOP)  # events now wait for two pushes
     for _ in range(10):
         with tracker.connect() as connection:
             connection.sendall(HEAD + b"a=1")
-            # A reset: a client that only ends its side may still read its response, and counts as connected.
+            # A reset, because a client that only closes its side may still read its response and counts as connected.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    metrics = tracker.metrics()  # read when readiness has waited for Redis, long after the clients have gone
+    metrics = tracker.metrics()  # read after readiness has waited for Redis, long after the clients have disconnected
     assert "push_tracker_connections 0.0" in metrics
     buffered = re.search(r"^push_tracker_buffered_bytes (\S+)$", metrics, re.MULTILINE)
     assert buffered is not None
-    assert float(buffered[1]) > 8 * 28_672  # the first push may have been given up
+    assert float(buffered[1]) > 8 * 28_672  # the first push may have timed out
     server.process.send_signal(signal.SIGCONT)
     wait_until(lambda: tracker.metric("push_tracker_buffered_bytes") == 0)
     assert tracker.end() == 0
@@ -177,15 +177,15 @@ def test_pipelined_requests_are_bounded(redis_server: LocalRedis, tmp_path: Path
         while time.monotonic() < end:
             most = max(most, memory(tracker))
             time.sleep(0.02)
-    # 40 x 5,000 requests of 6 kB each would take 1.2 GB.
+    # Without a limit, 40 x 5,000 requests of 6 kB each take 1.2 GB.
     assert most - before < 100_000_000
     wait_until(lambda: tracker.metric("push_tracker_buffered_bytes") == 0)
     assert tracker.ask("POST", "/a", body=b"a=1").status == 200
     assert tracker.end() == 0
 
 
-def test_a_client_that_does_not_read_its_response_is_cut_off(redis_server: LocalRedis, tmp_path: Path) -> None:
-    tracker = Tracker(redis_server.url, tmp_path)  # it waits 2 s for a client
+def test_connection_is_aborted_when_client_does_not_read(redis_server: LocalRedis, tmp_path: Path) -> None:
+    tracker = Tracker(redis_server.url, tmp_path)  # waits 2 s for a client
     body = b"[" + b",".join([b"1"] * 10_000) + b"]"
     head = b"POST /batch HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
     with contextlib.ExitStack() as stack:
@@ -222,7 +222,7 @@ def memory_cgroup() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(("limit", "ends"), [(256 * 1_048_576, 78), (512 * 1_048_576, 0)])
-def test_bounds_above_the_memory_limit_end_the_start_with_the_sum(
+def test_start_fails_with_sum_when_limits_exceed_cgroup_memory(
     redis_server: LocalRedis, memory_cgroup: Path, tmp_path: Path, limit: int, ends: int
 ) -> None:
     memory_cgroup.write_text(str(limit))

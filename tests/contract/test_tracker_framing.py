@@ -1,6 +1,7 @@
-"""Framing of requests, byte by byte: no request is smuggled or swallowed, and no trailer is believed.
+"""Framing of requests, byte by byte: no request is smuggled or swallowed, and trailers are ignored.
 
-Directly, and behind proxies that share connections between clients. What the tracker saw is what reached Redis.
+The cases are sent directly, and through proxies that share connections between clients. The events in Redis show the
+requests that the tracker has found.
 """
 
 import contextlib
@@ -18,17 +19,17 @@ from tests.contract.proxies import Proxy
 from tests.contract.tracker_process import LIMIT, Tracker
 
 CLIENT = "127.0.0.9"
-"""Trusted like the proxies, so that a forged field would be believed."""
+"""A trusted address, like the proxies', so that the tracker believes a forged field."""
 
 HOSTS = {b"", b"x", b"x:y", b"h.example", b"h.example:80", b"[::1]", b"[::1]:80", b"proxy.example"}
 
 
 def exchange(port: int, data: bytes, *, ends: bool = False, piece_bytes: int = LIMIT) -> bytes:
-    """Send bytes from `CLIENT` and return what comes until the connection is closed."""
+    """Send bytes from `CLIENT` and return all bytes until the connection closes."""
     received = b""
     with socket.create_connection((LOOPBACK, port), timeout=8, source_address=(CLIENT, 0)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with contextlib.suppress(ConnectionError):  # it may be closed before all is sent
+        with contextlib.suppress(ConnectionError):  # the tracker may close it before all bytes are sent
             for start in range(0, len(data), piece_bytes):
                 connection.sendall(data[start : start + piece_bytes])
             if ends:
@@ -54,7 +55,7 @@ def assert_nothing_is_forged(events: list[RawEvent]) -> None:
         assert event.host in HOSTS
 
 
-def test_there_are_a_hundred_cases() -> None:
+def test_suite_has_at_least_a_hundred_cases() -> None:
     assert len({case.name for case in CASES}) == len(CASES) >= 100
 
 
@@ -67,8 +68,8 @@ def test_request_is_stored_or_refused_as_rfc_9112_requires(tracker: Tracker, cas
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_same_requests_are_stored_when_each_byte_arrives_alone(tracker: Tracker, case: Case) -> None:
-    # A refused client that still sends may lose the response with the connection.
+def test_requests_are_stored_equally_when_each_byte_arrives_alone(tracker: Tracker, case: Case) -> None:
+    # A refused client that still sends may lose the response when the connection closes.
     statuses = send(case, tracker.port, piece_bytes=1)
     assert statuses == case.statuses[: len(statuses)]
     events = tracker.events()
@@ -91,7 +92,7 @@ def proxied(
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_no_request_is_smuggled_or_swallowed_behind_a_proxy(proxied: tuple[Proxy, Tracker], case: Case) -> None:
+def test_proxy_and_tracker_agree_on_every_request(proxied: tuple[Proxy, Tracker], case: Case) -> None:
     proxy, tracker = proxied
     tracker.redis.flushdb()
     statuses = send(case, proxy.port)

@@ -1,4 +1,4 @@
-"""Bodies that cost much to decode: memory, the event loop and the container's limit hold, whatever their shape."""
+"""Bodies that are expensive to decode keep within the container's memory and do not block the event loop."""
 
 import asyncio
 import gzip
@@ -34,13 +34,13 @@ _PARTS = "Content-Type: multipart/form-data; boundary=b"
 
 
 class Hostile(NamedTuple):
-    """A request that costs its sender little."""
+    """A request that is cheap for its sender."""
 
     body: bytes
     headers: tuple[str, ...] = (_JSON,)
     path: str = "/batch"
     statuses: tuple[int, ...] = (413,)
-    """What it may be answered with, beside 503 when too many such bodies arrive."""
+    """The allowed statuses, in addition to 503 when too many such bodies arrive."""
 
     def request(self) -> bytes:
         head = [f"POST {self.path} HTTP/1.1", "Host: x", *self.headers, f"Content-Length: {len(self.body)}"]
@@ -122,7 +122,7 @@ SHAPES = {
 
 @pytest.fixture
 def tracker(redis_server: LocalRedis, tmp_path: Path) -> Iterator[Tracker]:
-    """A tracker with the default bounds in a cgroup with the container's limit."""
+    """A tracker with the default limits in a cgroup with the container's memory limit."""
     with memory_cgroup(CONTAINER_BYTES) as group:
         with joined(group):
             tracker = Tracker(
@@ -152,7 +152,7 @@ def send(tracker: Tracker, request: bytes) -> int:
 
 
 async def attack(tracker: Tracker, hostile: Hostile, load: PacedLoad) -> Counter[int]:
-    """Send a body from many clients at a time, while `load` sends GETs."""
+    """Send a body from many clients at once while `load` sends GETs."""
     loop = asyncio.get_running_loop()
     request = hostile.request()
     with ThreadPoolExecutor(AT_ONCE) as clients:
@@ -166,7 +166,7 @@ async def attack(tracker: Tracker, hostile: Hostile, load: PacedLoad) -> Counter
 @pytest.mark.slow
 @pytest.mark.measures
 @pytest.mark.timeout(900)
-async def test_hostile_bodies_leave_memory_and_gets_alone(tracker: Tracker) -> None:
+async def test_hostile_bodies_do_not_exceed_memory_or_delay_gets(tracker: Tracker) -> None:
     assert tracker.ask("POST", "/batch", body=usual_batch(500, 10)).status == 200
     before = memory(tracker, "VmRSS")
     results = {}

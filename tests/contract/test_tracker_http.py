@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("target", ["/t/open.gif?x=1", "/", "//", "/a%zz%00?%ff=%zz&&=", "/%0A", "http://h/p?x", "*"])
-def test_every_path_is_an_event(tracker: Tracker, target: str) -> None:
+def test_every_path_becomes_an_event(tracker: Tracker, target: str) -> None:
     response = tracker.ask("GET", target)
     assert response.status == 200
     assert response.headers["cache-control"] == "no-store"
@@ -28,7 +28,7 @@ def test_every_path_is_an_event(tracker: Tracker, target: str) -> None:
     tracker.event()
 
 
-def test_the_answer_is_an_image_or_json(tracker: Tracker) -> None:
+def test_response_is_an_image_or_json(tracker: Tracker) -> None:
     assert tracker.ask("GET", "/open.gif").body.startswith(b"GIF89a")
     assert tracker.ask("GET", "/open", "Accept: image/webp,image/*,*/*;q=0.8").headers["content-type"] == "image/gif"
     assert tracker.ask("GET", "/open", "Accept: */*").body == OK
@@ -44,7 +44,7 @@ def test_head_is_get_without_a_body(tracker: Tracker) -> None:
     assert [event.path for event in tracker.events()] == [b"/open.gif", b"/next"]
 
 
-def test_what_http_brings_is_kept_as_it_came(tracker: Tracker) -> None:
+def test_headers_and_path_are_stored_unchanged(tracker: Tracker) -> None:
     tracker.send(
         b"GET /a/b?x=%zz&x=+ HTTP/1.1\r\nHost: trk.example:80\r\nUser-Agent: \xff\xfe\r\nReferer: \x80\r\n"
         b"X-Forwarded-For: 6.6.6.6, 2001:db8::1\r\nIdempotency-Key: my-id\r\n\r\n"
@@ -56,7 +56,7 @@ def test_what_http_brings_is_kept_as_it_came(tracker: Tracker) -> None:
     assert abs(event.received_at_ms - time.time() * 1000) < 10_000
 
 
-def test_a_post_adds_the_parameters_of_its_body(tracker: Tracker) -> None:
+def test_post_event_has_parameters_of_query_and_body(tracker: Tracker) -> None:
     json_body = gzip.compress(b'{"c":[1]}')
     tracker.ask("POST", "/p?a=1", "Content-Type: application/x-www-form-urlencoded", body=b"b=2")
     tracker.ask("POST", "/p?a=1", "Content-Type: application/json", "Content-Encoding: gzip", body=json_body)
@@ -68,23 +68,25 @@ def test_a_post_adds_the_parameters_of_its_body(tracker: Tracker) -> None:
     "path",
     ["/batch", "/v1/batch", "/v1/b", "/v1/import", "/beacon/v1/batch", "/batch/", "//v1/batch", "/v1//batch//"],
 )
-def test_a_batch_keeps_the_good_entries_beside_the_bad(tracker: Tracker, path: str) -> None:
+def test_batch_stores_valid_entries_and_refuses_invalid_ones(tracker: Tracker, path: str) -> None:
     entries = [
         {"type": "a", "params": {"x": 1}, "id": "i1"},
         {"params": {}},
         {"type": "big", "params": {"x": "y" * LIMIT}},
+        {"type": "cut", "params": {"x": "\ud83d"}},
     ]
     body = gzip.compress(json.dumps({"events": entries}).encode())
     response = tracker.ask("POST", path, "Content-Encoding: gzip", body=body)
     reported = json.loads(response.body)
-    assert (response.status, reported["stored"], reported["refused"]) == (200, 1, 2)
-    assert [result["status"] for result in reported["results"]] == ["stored", "refused", "refused"]
+    assert (response.status, reported["stored"], reported["refused"]) == (200, 1, 3)
+    assert [result["status"] for result in reported["results"]] == ["stored", "refused", "refused", "refused"]
     assert "MAX_EVENT_BYTES" in reported["results"][2]["reason"]
+    assert "surrogate" in reported["results"][3]["reason"]
     event = tracker.event()
     assert (event.id, event.path, event.query) == ("i1", b"/a", b"x=1")
 
 
-def test_headers_do_not_multiply_the_size_of_a_batch(tracker: Tracker) -> None:
+def test_encoded_batch_size_is_bounded_when_headers_are_long(tracker: Tracker) -> None:
     body = b"[%s]" % b",".join([b'{"type":"a"}'] * 10_000)
     response = tracker.ask("POST", "/batch", "User-Agent: " + "x" * 50_000, body=body)
     assert response.status == 413
@@ -92,7 +94,7 @@ def test_headers_do_not_multiply_the_size_of_a_batch(tracker: Tracker) -> None:
     assert tracker.events() == []
 
 
-def test_a_batch_of_thousands_is_one_push(tracker: Tracker) -> None:
+def test_batch_of_thousands_is_one_push(tracker: Tracker) -> None:
     pushes = tracker.metric("push_tracker_push_events_count")
     body = b"\n".join(b'{"type":"t","params":{"n":%d}}' % number for number in range(5000))
     assert json.loads(tracker.ask("POST", "/batch", body=body).body)["stored"] == 5000
@@ -100,7 +102,7 @@ def test_a_batch_of_thousands_is_one_push(tracker: Tracker) -> None:
     assert tracker.metric("push_tracker_push_events_count") == pushes + 1
 
 
-def test_a_preflight_allows_any_page(tracker: Tracker) -> None:
+def test_preflight_allows_any_origin(tracker: Tracker) -> None:
     response = tracker.ask("OPTIONS", "/batch", "Origin: https://a.example", "Access-Control-Request-Headers: x-a")
     assert (response.status, response.body) == (204, b"")
     assert response.headers["access-control-allow-origin"] == "*"
@@ -136,7 +138,7 @@ def test_other_methods_are_refused(tracker: Tracker, method: str, path: str) -> 
         b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
-def test_what_is_malformed_is_told_so_and_leaves_no_line_in_the_log(tracker: Tracker, data: bytes) -> None:
+def test_malformed_request_gets_400_and_is_not_logged(tracker: Tracker, data: bytes) -> None:
     logged = tracker.log.read_bytes()
     response = tracker.send(data)
     assert response.status == 400
@@ -155,7 +157,7 @@ def test_what_is_malformed_is_told_so_and_leaves_no_line_in_the_log(tracker: Tra
     ids=["no HTTP", "broken body", "CONNECT"],
 )
 @pytest.mark.parametrize("before", [1, 3])
-def test_the_last_answer_comes_after_those_to_the_requests_before(
+def test_refusal_follows_responses_to_earlier_requests(
     tracker: Tracker, before: int, end: bytes, status: bytes
 ) -> None:
     with tracker.connect() as connection:
@@ -165,7 +167,7 @@ def test_the_last_answer_comes_after_those_to_the_requests_before(
     assert [event.path for event in tracker.events()] == [b"/a"] * before
 
 
-def test_an_offer_to_upgrade_is_declined_and_the_connection_goes_on(tracker: Tracker) -> None:
+def test_upgrade_is_declined_and_connection_continues(tracker: Tracker) -> None:
     upgrade = b"Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n"
     with tracker.connect() as connection:
         for request in (b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n%s\r\nx=1", b"GET /b?x=1 HTTP/1.1\r\n%s\r\n") * 2:
@@ -175,7 +177,7 @@ def test_an_offer_to_upgrade_is_declined_and_the_connection_goes_on(tracker: Tra
     assert tracker.ask("CONNECT", "h:443").status == 405
 
 
-def test_expect_continue_is_honoured(tracker: Tracker) -> None:
+def test_expect_continue_gets_100(tracker: Tracker) -> None:
     with tracker.connect() as connection:
         connection.sendall(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
@@ -184,7 +186,7 @@ def test_expect_continue_is_honoured(tracker: Tracker) -> None:
     assert tracker.event().query == b"x=1"
 
 
-def test_a_client_that_leaves_in_the_middle_harms_nobody(tracker: Tracker) -> None:
+def test_disconnect_within_a_request_does_not_affect_other_clients(tracker: Tracker) -> None:
     for data in (
         b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc",
         b"GET /a",
@@ -197,7 +199,7 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(tracker: Tracker) -> No
     assert tracker.ask("GET", "/b").status == 200
 
 
-async def test_together_requests_share_pushes(tracker: Tracker) -> None:
+async def test_simultaneous_requests_share_pushes(tracker: Tracker) -> None:
     pushes = tracker.metric("push_tracker_push_events_count")
 
     async def client(number: int) -> None:
@@ -214,7 +216,7 @@ async def test_together_requests_share_pushes(tracker: Tracker) -> None:
     assert tracker.metric("push_tracker_push_events_count") - pushes < 400
 
 
-def test_a_lone_request_does_not_wait(tracker: Tracker) -> None:
+def test_single_request_is_pushed_at_once(tracker: Tracker) -> None:
     times = []
     with tracker.connect() as connection:
         for _ in range(50):
@@ -225,7 +227,7 @@ def test_a_lone_request_does_not_wait(tracker: Tracker) -> None:
     assert sorted(times)[25] < 0.02
 
 
-def test_the_internal_port_answers_what_the_public_one_keeps_to_the_public(tracker: Tracker) -> None:
+def test_internal_paths_are_events_on_public_port(tracker: Tracker) -> None:
     for path in ("/livez", "/readyz", "/metrics", "/openapi.json"):
         assert tracker.internal(path) == 200
         assert tracker.ask("GET", path).body == OK
@@ -239,7 +241,7 @@ def readme_samples() -> list[str]:
 
 
 @pytest.mark.parametrize("command", readme_samples())
-def test_each_sample_of_the_readme_works(tracker: Tracker, command: str, tmp_path: Path) -> None:
+def test_readme_sample_works(tracker: Tracker, command: str, tmp_path: Path) -> None:
     (tmp_path / "events.ndjson.gz").write_bytes(gzip.compress(b'{"type":"a"}\n{"type":"b"}\n'))
     words = [word.replace("127.0.0.1:5222", f"127.0.0.1:{tracker.port}") for word in shlex.split(command)]
     done = subprocess.run(

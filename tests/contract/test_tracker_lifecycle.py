@@ -1,4 +1,4 @@
-"""The tracker and its Redis stopped, killed and started: what was answered 2xx is stored, whoever dies."""
+"""The tracker and its Redis are stopped, killed and started. Each event with a 2xx response stays stored."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ def own_redis(tmp_path: Path) -> Iterator[LocalRedis]:
     server.process.stop()
 
 
-def test_without_redis_nothing_is_answered_2xx_and_it_heals(own_redis: LocalRedis, tmp_path: Path) -> None:
+def test_requests_get_503_until_redis_returns(own_redis: LocalRedis, tmp_path: Path) -> None:
     own_redis.process.stop()
     tracker = Tracker(own_redis.url, tmp_path)
     assert tracker.internal("/readyz") == 503
@@ -61,7 +61,7 @@ def durable_redis(own_redis: LocalRedis) -> LocalRedis:
     return own_redis
 
 
-async def test_what_was_answered_2xx_outlives_a_kill_of_the_tracker(clean_redis: LocalRedis, tmp_path: Path) -> None:
+async def test_events_with_2xx_survive_kill_of_tracker(clean_redis: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(clean_redis.url, tmp_path)
 
     def kill_and_restart() -> None:
@@ -76,8 +76,8 @@ async def test_what_was_answered_2xx_outlives_a_kill_of_the_tracker(clean_redis:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-async def test_fifty_kills_of_the_tracker_lose_nothing_that_was_answered(own_redis: LocalRedis, tmp_path: Path) -> None:
-    # Killed while Redis is well, while events go to the spool, and while the spool is replayed.
+async def test_fifty_kills_of_tracker_lose_no_event_with_2xx(own_redis: LocalRedis, tmp_path: Path) -> None:
+    # The kills come while Redis works, while events go to the spool, and during the replay of the spool.
     dice = random.Random(20_261_123)
     tracker = Tracker(own_redis.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
     states: Counter[str] = Counter()
@@ -103,13 +103,13 @@ async def test_fifty_kills_of_the_tracker_lose_nothing_that_was_answered(own_red
         own_redis.start()
         own_redis.wait_ready()
     await asyncio.to_thread(wait_until, lambda: tracker.metric("push_tracker_spool_events") == 0, 60)
-    sys.stdout.write(f"\nkilled while Redis {dict(states)}; {len(load.responded)} events were answered\n")
+    sys.stdout.write(f"\nkilled while Redis {dict(states)}; {len(load.responded)} events got a 2xx response\n")
     assert min(states[state] for state in ("is well", "is away", "comes back")) > 0
     assert_all_accepted_is_stored(load, tracker)
     assert tracker.end() == 0
 
 
-async def test_what_was_answered_2xx_outlives_a_kill_of_redis(durable_redis: LocalRedis, tmp_path: Path) -> None:
+async def test_events_with_2xx_survive_kill_of_redis(durable_redis: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(durable_redis.url, tmp_path)
 
     def kill_and_restart() -> None:
@@ -124,16 +124,16 @@ async def test_what_was_answered_2xx_outlives_a_kill_of_redis(durable_redis: Loc
 
 
 @pytest.mark.parametrize("direct", ["on", "off"])
-def test_sigterm_finishes_what_is_in_flight(redis_server: LocalRedis, tmp_path: Path, direct: str) -> None:
+def test_sigterm_finishes_requests_in_flight(redis_server: LocalRedis, tmp_path: Path, direct: str) -> None:
     tracker = Tracker(redis_server.url, tmp_path, TRACKER_DIRECT_GETS=direct)
     with tracker.connect() as connection:
         connection.sendall(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nx")
         tracker.process.terminate()
         wait_until(lambda: tracker.internal("/readyz") == 503)
         during = tracker.ask("GET", "/during-drain")
-        # So that whoever keeps connections open has opened others, elsewhere, before the port is gone.
+        # Clients with open connections must connect to another tracker before the port closes.
         assert (during.status, during.headers.get("connection")) == (200, "close")
-        wait_until(lambda: not is_listening(tracker.port))  # past the drain delay: only this connection is left
+        wait_until(lambda: not is_listening(tracker.port))  # after the drain delay only this connection is left
         connection.sendall(b"=1")
         assert read_response(connection).status == 200
     assert tracker.process.wait(timeout_s=10) == 0
@@ -142,7 +142,7 @@ def test_sigterm_finishes_what_is_in_flight(redis_server: LocalRedis, tmp_path: 
     tracker.redis.close()
 
 
-def test_bad_settings_stop_it_with_one_message() -> None:
+def test_start_fails_with_one_message_when_settings_are_invalid() -> None:
     environ = {"TRACKER_PORT": "0", "REDIS_URL": "http://:hunter2@x", "TRUSTED_PROXIES": "x", "MAX_EVENT_BYTES": "many"}
     ended = subprocess.run(
         [sys.executable, "-m", "services.tracker"],

@@ -1,4 +1,4 @@
-"""The tracker without its Redis: events wait on disk, clients notice nothing, and what was answered comes once."""
+"""The tracker while Redis is down: events wait on disk, clients get 2xx, and Redis later gets each event once."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ def spooling(own_redis: LocalRedis, tmp_path: Path) -> Iterator[Tracker]:
 
 
 def report(results: str) -> None:
-    """Show measured figures with -s or when a test fails."""
+    """Print measured results, which pytest shows with -s or when a test fails."""
     sys.stdout.write(f"\n{results}\n")
 
 
@@ -48,16 +48,16 @@ def waiting(tracker: Tracker) -> float:
     return tracker.metric("push_tracker_spool_events")
 
 
-def assert_responded_once(responded: list[str], tracker: Tracker, *, unanswered: int = 0) -> list[str]:
-    """All that was answered is in the list, none twice; returns the ids in the list's order."""
+def assert_responded_once(responded: list[str], tracker: Tracker, *, without_response: int = 0) -> list[str]:
+    """Assert that each event with a 2xx response is in the list once; return the ids in the order of the list."""
     accepted = int(tracker.redis.hget(names.LEDGER, "accepted") or 0)
     stored = [event.id for event in tracker.events()]
     duplicates = [event_id for event_id, times in Counter(stored).items() if times > 1]
-    report(f"answered {len(responded)}, stored {len(stored)}, copies {len(duplicates)}")
+    report(f"2xx responses {len(responded)}, stored {len(stored)}, duplicates {len(duplicates)}")
     assert set(responded) - set(stored) == set()
     assert duplicates == []
     assert accepted == len(stored)
-    assert len(stored) <= len(responded) + unanswered
+    assert len(stored) <= len(responded) + without_response
     return stored
 
 
@@ -83,14 +83,14 @@ def comes_back(redis: LocalRedis) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "per_s", "limit_ms"),
-    # The short one runs beside anything; only the long one is a statement about speed.
+    # The short load also passes on a busy machine. Only the long load measures speed.
     [
         (8, 200, 500),
         pytest.param(60, 1000, 50, marks=[pytest.mark.slow, pytest.mark.measures, pytest.mark.timeout(600)]),
     ],
 )
 @pytest.mark.parametrize("goes_away", [is_stopped, hangs])
-async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fixtures and parameters
+async def test_clients_get_2xx_when_redis_is_down(  # noqa: PLR0917 - fixtures and parameters
     own_redis: LocalRedis,
     spooling: Tracker,
     tmp_path: Path,
@@ -118,7 +118,7 @@ async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fi
         await asyncio.to_thread(wait_until, lambda: waiting(spooling) == 0, 60)
     load.close()
     report(
-        f"{goes_away.__name__} for {seconds} s, {per_s}/s: {len(results.responded)} answered, "
+        f"{goes_away.__name__} for {seconds} s, {per_s}/s: {len(results.responded)} responses, "
         f"{len(results.errors)} errors, {spooled:.0f} spooled, p50 {p50:.1f} ms, p99 {p99:.1f} ms "
         f"(with Redis well {p99_well:.1f} ms), slowest {most:.0f} ms, "
         f"the disk's own p99 {disk.p99_ms:.1f} ms, memory {memory.grown_mb:+.1f} MB"
@@ -129,11 +129,11 @@ async def test_clients_notice_nothing_while_redis_is_away(  # noqa: PLR0917 - fi
     assert accepted == len(results.responded)
     assert spooled > 0.8 * per_s * seconds
     assert memory.grown_mb < 50
-    # An answer waits for the sync that runs and for its own. What a disk takes that other machines use too is not ours.
+    # A response waits for the sync in progress and for its own sync, so the time of the disk itself is added twice.
     assert p99 < limit_ms + 2 * disk.p99_ms
 
 
-def test_a_redis_that_never_was_there_is_no_hindrance(tmp_path: Path) -> None:
+def test_tracker_stores_events_when_redis_was_never_up(tmp_path: Path) -> None:
     server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
     tracker = Tracker(server.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
     assert tracker.internal("/readyz") == 200
@@ -152,7 +152,7 @@ def test_a_redis_that_never_was_there_is_no_hindrance(tmp_path: Path) -> None:
     server.process.stop()
 
 
-async def test_what_was_answered_outlives_kills_while_it_is_spooled(own_redis: LocalRedis, spooling: Tracker) -> None:
+async def test_spooled_events_with_2xx_survive_kills(own_redis: LocalRedis, spooling: Tracker) -> None:
     load = PacedLoad(spooling, per_s=500)
     own_redis.process.stop()
     for _ in range(3):
@@ -168,11 +168,11 @@ async def test_what_was_answered_outlives_kills_while_it_is_spooled(own_redis: L
     own_redis.start()
     own_redis.wait_ready()
     await asyncio.to_thread(wait_until, lambda: waiting(spooling) == 0)
-    assert_responded_once(responded, spooling, unanswered=len(load.results.errors))
+    assert_responded_once(responded, spooling, without_response=len(load.results.errors))
 
 
 @pytest.mark.timeout(300)
-async def test_a_kill_while_the_spool_is_replayed_makes_no_copy(own_redis: LocalRedis, spooling: Tracker) -> None:
+async def test_kill_during_replay_causes_no_duplicates(own_redis: LocalRedis, spooling: Tracker) -> None:
     load = PacedLoad(spooling, per_s=500)
     own_redis.process.stop()
     await load.during(4)
@@ -197,7 +197,7 @@ async def test_a_kill_while_the_spool_is_replayed_makes_no_copy(own_redis: Local
     assert len(stored_ids) == total
 
 
-def test_two_trackers_share_a_directory_and_one_takes_over_from_the_other(
+def test_two_trackers_share_spool_directory_and_one_takes_over(
     own_redis: LocalRedis, spooling: Tracker, tmp_path: Path
 ) -> None:
     other = Tracker(own_redis.url, tmp_path / "other", TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
@@ -214,7 +214,7 @@ def test_two_trackers_share_a_directory_and_one_takes_over_from_the_other(
     other.redis.close()
 
 
-def test_a_spool_that_is_full_is_told_and_heals(own_redis: LocalRedis, tmp_path: Path) -> None:
+def test_full_spool_gets_503_until_replay(own_redis: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(
         own_redis.url,
         tmp_path,
@@ -242,12 +242,12 @@ def test_a_spool_that_is_full_is_told_and_heals(own_redis: LocalRedis, tmp_path:
 
 
 def readiness(tracker: Tracker) -> tuple[int, str]:
-    """The status of readiness, and what it says of the store."""
+    """Return the status of readiness, and the detail of the store."""
     status, body = tracker.ask_readiness()
     return status, body["checks"]["store"]["detail"]
 
 
-def test_readiness_states_the_room_of_the_spool_and_ends_before_a_full_size_batch_does_not_fit(
+def test_readiness_reports_free_bytes_of_spool_and_fails_when_a_full_size_batch_does_not_fit(
     own_redis: LocalRedis, tmp_path: Path
 ) -> None:
     tracker = Tracker(
@@ -268,7 +268,7 @@ def test_readiness_states_the_room_of_the_spool_and_ends_before_a_full_size_batc
     status, detail = readiness(tracker)
     assert (status, sent) == (503, 9)
     assert "NotSpooled: the spool is full: 9 events, which has room for 0.5 MiB" in detail
-    assert tracker.ask("POST", "/a", body=event).status == 200  # a smaller one still fits
+    assert tracker.ask("POST", "/a", body=event).status == 200  # a smaller event still fits
     batch = b'[{"type":"a","params":"x=' + b"y" * 60_000 + b'"}'
     batch += b"," + b",".join([b'{"type":"a","params":"x=' + b"y" * 60_000 + b'"}'] * 7) + b"]"
     assert tracker.ask("POST", "/batch", body=batch).status == 503
@@ -281,7 +281,7 @@ def test_readiness_states_the_room_of_the_spool_and_ends_before_a_full_size_batc
 
 
 @pytest.mark.parametrize("spools", [False, True])
-def test_a_redis_whose_policy_changes_while_running_gets_nothing_and_is_not_ready(
+def test_tracker_is_not_ready_and_pushes_nothing_when_eviction_policy_changes(
     own_redis: LocalRedis, tmp_path: Path, *, spools: bool
 ) -> None:
     spool = {"TRACKER_SPOOL_DIRECTORY": str(tmp_path / "spool")} if spools else {}
@@ -302,13 +302,13 @@ def test_a_redis_whose_policy_changes_while_running_gets_nothing_and_is_not_read
 
 
 @pytest.mark.parametrize("spools", [False, True])
-def test_a_redis_that_fails_often_is_logged_once_and_then_counted(
+def test_frequent_redis_failure_is_logged_once_and_then_counted(
     own_redis: LocalRedis, tmp_path: Path, *, spools: bool
 ) -> None:
     spool = {"TRACKER_SPOOL_DIRECTORY": str(tmp_path / "spool")} if spools else {}
     tracker = Tracker(own_redis.url, tmp_path, **spool)
     for _ in range(10):
-        tracker.redis.config_set("maxmemory", "1")  # as a Redis is at its limit, until kafkastore has taken something
+        tracker.redis.config_set("maxmemory", "1")  # like a Redis at its memory limit, until kafkastore takes entries
         assert tracker.ask("GET", "/a").status == (200 if spools else 503)
         tracker.redis.config_set("maxmemory", "0")
         wait_until(lambda: waiting(tracker) == 0)
@@ -322,7 +322,7 @@ def test_a_redis_that_fails_often_is_logged_once_and_then_counted(
 
 
 @pytest.mark.parametrize("goes_away", [is_stopped, hangs])
-def test_a_stop_while_redis_is_away_takes_less_than_ten_seconds(
+def test_stop_takes_less_than_ten_seconds_when_redis_is_down(
     own_redis: LocalRedis, spooling: Tracker, goes_away: Callable[[LocalRedis], None]
 ) -> None:
     assert spooling.ask("GET", "/before").status == 200
@@ -336,7 +336,7 @@ def test_a_stop_while_redis_is_away_takes_less_than_ten_seconds(
     assert [event.path for event in spooling.events()] == [b"/before", b"/during"]
 
 
-def test_a_redis_that_evicts_ends_the_start_with_the_reason(own_redis: LocalRedis, tmp_path: Path) -> None:
+def test_start_fails_with_reason_when_redis_may_evict(own_redis: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(own_redis.url, tmp_path)
     tracker.redis.config_set("maxmemory-policy", "allkeys-lru")
     tracker.process.stop()
@@ -347,7 +347,7 @@ def test_a_redis_that_evicts_ends_the_start_with_the_reason(own_redis: LocalRedi
     tracker.redis.close()
 
 
-def test_a_spool_directory_that_cannot_be_used_ends_the_start_with_the_reason(tmp_path: Path) -> None:
+def test_start_fails_with_reason_when_spool_directory_is_unusable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     ended = subprocess.run(
         [sys.executable, "-m", "services.tracker"],

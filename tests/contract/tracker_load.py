@@ -1,4 +1,4 @@
-"""Clients of a tracker: some send at a steady rate and note what was answered when, some until it is answered."""
+"""Clients of a tracker: PacedLoad sends at a steady rate, Load repeats each event until it gets a 2xx."""
 
 import asyncio
 import contextlib
@@ -20,10 +20,10 @@ from tests.contract.tracker_process import OK, Tracker, wait_until
 
 @dataclass
 class Results:
-    """What came of it."""
+    """The responses, errors and latencies of a load."""
 
     responded: list[str] = field(default_factory=list)
-    """Ids answered 2xx, in the order of their answers."""
+    """Ids with a 2xx response, in the order of the responses."""
     errors: list[str] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
 
@@ -33,13 +33,13 @@ class Results:
 
 
 _MOST_CONNECTIONS = 200
-_LONGEST_IDLE_S = 2.0  # the tracker closes connections that were idle for five
+_LONGEST_IDLE_S = 2.0  # the tracker closes connections that are idle for 5 s
 
 
 class PacedLoad:
-    """Sends `per_s` events a second over kept-alive connections, each with an id of its own.
+    """Sends `per_s` events a second over kept-alive connections. Each event has its own id.
 
-    Latency counts from when a request's time had come, also while it waits for a connection that is free.
+    The latency of a request begins at its scheduled time, so it includes the wait for a free connection.
     """
 
     def __init__(self, tracker: Tracker, *, per_s: int, name: str = "load") -> None:
@@ -52,7 +52,7 @@ class PacedLoad:
         self.results = Results()
 
     async def during(self, seconds: float) -> None:
-        """Send for so long; return when all is answered."""
+        """Send for some seconds; return when all requests have a response."""
         loop = asyncio.get_running_loop()
         begin, sent = loop.time(), 0
         requests: set[asyncio.Task[None]] = set()
@@ -107,7 +107,7 @@ class PacedLoad:
 
 
 class Memory:
-    """The most memory that a process was seen to use while the block ran, above what it began with."""
+    """Measures the growth of a process's memory within the block, by samples."""
 
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)
@@ -119,24 +119,24 @@ class Memory:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._note()
+        self._sample()
         self._watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._watching
 
-    def _note(self) -> None:
+    def _sample(self) -> None:
         self.grown_mb = max(self.grown_mb, (self._process.memory_info().rss - self._first) / 1e6)
 
     async def _watch(self) -> None:
         while True:
-            self._note()
+            self._sample()
             await asyncio.sleep(0.05)
 
 
 class Disk:
-    """How long the disk itself takes to sync a few bytes while the block runs, each time from when it was due.
+    """Measures the time of small syncs to disk within the block, each from its scheduled time.
 
-    So a disk that stands still counts as it does for those who wait for it: once for each time that was due meanwhile.
+    So a stall of the disk counts once for each sync that was scheduled during the stall.
     """
 
     _EVERY_S = 0.02
@@ -157,7 +157,7 @@ class Disk:
 
     @property
     def p99_ms(self) -> float:
-        """The time that 99 of 100 syncs were done in."""
+        """The 99th percentile of the sync times."""
         return sorted(self._took_ms)[int(0.99 * (len(self._took_ms) - 1))]
 
     def _probe(self) -> None:
@@ -171,7 +171,7 @@ class Disk:
 
 
 class Load:
-    """Clients that send events without pause, each again under its id until it is answered 2xx."""
+    """Clients that send events without pause, and each event again with the same id until it gets a 2xx."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._port = tracker.port
@@ -179,14 +179,14 @@ class Load:
         self.failures = 0
 
     async def during(self, *disturbances: Callable[[], None]) -> None:
-        """Send before, during and after each of the disturbances."""
+        """Send before, during and after each disturbance."""
         clients = [asyncio.create_task(self._client(number)) for number in range(20)]
         try:
             await self._respond(300)
             for disturb in disturbances:
                 failures = self.failures
                 await asyncio.to_thread(disturb)
-                assert self.failures > failures, "nobody was sending"
+                assert self.failures > failures, "no client has sent during the disturbance"
                 await self._respond(300)
         finally:
             for client in clients:

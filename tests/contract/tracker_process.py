@@ -1,4 +1,4 @@
-"""The tracker as a process that tests ask, kill and read back; what it stored is in its Redis."""
+"""A tracker process that tests send requests to, stop and kill; they read the stored events from its Redis."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ class ReceivedResponse(NamedTuple):
 
 
 class Tracker(ServiceProcess):
-    """A tracker, started, and the Redis that it writes to."""
+    """A running tracker, and a client of its Redis."""
 
     def __init__(self, redis_url: str, logs: Path, **environ: str) -> None:
         self.port = free_port()
@@ -50,14 +50,14 @@ class Tracker(ServiceProcess):
         self.process.wait_until(lambda: is_listening(self.port), timeout_s=_START_S)
 
     def internal(self, path: str) -> int:
-        """Ask the internal port; the status, or 0 when nothing answers."""
+        """Return the status of a path on the internal port, or 0 without a response."""
         try:
             return self._get(path)[0]
         except (OSError, HTTPException):
             return 0
 
     def ask_readiness(self) -> tuple[int, Any]:
-        """Ask whether it is ready; the status and the decoded body."""
+        """Return the status and the decoded body of readiness."""
         status, body = self._get("/readyz")
         return status, json.loads(body)
 
@@ -69,9 +69,9 @@ class Tracker(ServiceProcess):
         return socket.create_connection((LOOPBACK, self.port), timeout=5)
 
     def send(self, *pieces: bytes, method: str = "GET") -> ReceivedResponse:
-        """Send bytes as they are; return the first answer that is not 100."""
+        """Send bytes unchanged; return the first response other than 100."""
         with self.connect() as connection:
-            with contextlib.suppress(ConnectionError):  # the tracker may answer and close before all is sent
+            with contextlib.suppress(ConnectionError):  # the tracker may respond and close before all bytes are sent
                 for piece in pieces:
                     connection.sendall(piece)
             return read_response(connection, method)
@@ -82,7 +82,7 @@ class Tracker(ServiceProcess):
         return self.send("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body, method=method)
 
     def events(self) -> list[RawEvent]:
-        """Take all stored events off the list."""
+        """Remove all stored events from the list and return them."""
         with self.redis.pipeline() as pipeline:
             pipeline.lrange(names.RAW_EVENTS_LIST, 0, -1)
             pipeline.delete(names.RAW_EVENTS_LIST)
@@ -98,7 +98,7 @@ class Tracker(ServiceProcess):
         return [line for line in self.log.read_text().splitlines() if any(level in line for level in levels)]
 
     def end(self) -> int:
-        """Stop it as a container would be stopped; the exit code."""
+        """Stop the tracker as a container is stopped, and return the exit code."""
         self.redis.close()
         self.process.stop(grace_s=12)
         code = self.process.exit_code
@@ -109,7 +109,7 @@ class Tracker(ServiceProcess):
 def wait_until(condition: Callable[[], bool], limit_s: float = 15) -> None:
     end = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < end, "not in time"
+        assert time.monotonic() < end, f"the condition is still false after {limit_s} s"
         time.sleep(0.02)
 
 

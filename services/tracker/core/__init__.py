@@ -1,4 +1,4 @@
-"""The tracker's rules, pure: from the bytes of a request to the events in it."""
+"""The tracker's rules without I/O: they turn the bytes of a request into events."""
 
 from services.tracker.core.address import Network, client_address, client_network, is_inside
 from services.tracker.core.batch import ENCODED_PER_BATCH_BYTE, BatchLimits, Entry, is_plainly_batch, read_batch
@@ -11,8 +11,8 @@ from services.tracker.core.bodies import (
     Unsupported,
     params_of_body,
 )
-from services.tracker.core.framing import HeadFault, head_fault, split_target
-from services.tracker.core.memory import memory_fault, memory_parts
+from services.tracker.core.framing import HeadError, head_error, split_target
+from services.tracker.core.memory import memory_error, memory_parts
 from services.tracker.core.request import (
     Request,
     Rules,
@@ -33,7 +33,7 @@ __all__ = [
     "BatchLimits",
     "Body",
     "Entry",
-    "HeadFault",
+    "HeadError",
     "Malformed",
     "Network",
     "Refused",
@@ -47,11 +47,11 @@ __all__ = [
     "client_network",
     "event_of_batch_entry",
     "event_of_request",
-    "head_fault",
+    "head_error",
     "header_fields",
     "is_inside",
     "is_plainly_batch",
-    "memory_fault",
+    "memory_error",
     "memory_parts",
     "params_of_body",
     "read_batch",

@@ -1,7 +1,7 @@
-"""Who sent a request: the peer, or whom a trusted proxy names.
+"""Find the client's address: the peer's, or the address that a trusted proxy reports.
 
-A header is believed only when the peer is inside a trusted network, and a list of hops is read from the right: each hop
-was written by the one to its right, so what stands left of the first untrusted hop may be invented.
+A header counts only when the peer is inside a trusted network. A list of hops is read from the right, because each hop
+was written by the hop to its right. A client can invent every hop to the left of the first untrusted one.
 """
 
 import re
@@ -12,21 +12,21 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-_MAX_HOPS = 32  # no real path is longer; a header of a hundred thousand hops must not cost a second
-_LONGEST_QUOTED = 8192  # a line of Forwarded with quoted strings: 256 characters for each of 32 hops
+_MAX_HOPS = 32  # real paths are shorter; reading a header of 100,000 hops would take a second
+_LONGEST_QUOTED = 8192  # for a line of Forwarded with quoted strings: 256 characters for each of 32 hops
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"\\(.)")
-_MARK = re.compile(r'"(?:[^"\\]|\\.)*"|[",;]')  # a whole quoted string, a quote without an end, or a separator
-_LONGEST_ADDRESS = 64  # an IPv6 address with a zone, brackets and a port; longer text is not looked at
+_MARK = re.compile(r'"(?:[^"\\]|\\.)*"|[",;]')  # a quoted string, a quote without an end, or a separator
+_LONGEST_ADDRESS = 64  # an IPv6 address with a zone, brackets and a port; longer text is not an address
 
 
 def client_address(peer: str | None, headers: Sequence[tuple[bytes, bytes]], trusted: Sequence[Network]) -> str:
-    """Return the client's address as canonical text; empty when nobody knows it.
+    """Return the client's address as canonical text; empty when it is unknown.
 
-    `headers` have lower-case names. In this order: X-Push-IP (a proxy of this project's own), X-Forwarded-For and
-    Forwarded (RFC 7239) walked from the right past trusted hops, X-Real-IP, the peer. X-Forwarded-For goes before
-    Forwarded since most proxies write the former and let a client's own Forwarded pass. IPv4-mapped IPv6 becomes IPv4;
-    zones and ports are dropped. What is no address is passed over.
+    `headers` have lower-case names. The first valid address of these counts: X-Push-IP (set by this project's own
+    proxies); X-Forwarded-For and Forwarded (RFC 7239), read from the right past trusted hops; X-Real-IP; the peer.
+    X-Forwarded-For comes before Forwarded, because most proxies write X-Forwarded-For and forward the client's own
+    Forwarded unchanged. An IPv4-mapped IPv6 address becomes IPv4. Zones and ports are dropped.
     """
     if not trusted:
         return canonical(peer or "")
@@ -45,7 +45,7 @@ def client_address(peer: str | None, headers: Sequence[tuple[bytes, bytes]], tru
 
 @lru_cache(maxsize=8192)
 def parse_address(text: str) -> Address | None:
-    """Read an address: IPv4 or IPv6, with or without quotes, brackets, port and zone. None when it is none."""
+    """Parse an IPv4 or IPv6 address, with or without quotes, brackets, port and zone. None when it is invalid."""
     if len(text) > _LONGEST_ADDRESS:
         return None
     text = text.strip().strip('"').strip()
@@ -63,20 +63,20 @@ def parse_address(text: str) -> Address | None:
 
 @lru_cache(maxsize=8192)
 def canonical(text: str) -> str:
-    """Write an address as the standard library does; empty when it is none."""
+    """Return an address in the standard library's format; empty when it is invalid."""
     address = parse_address(text)
     return "" if address is None else str(address)
 
 
 def is_inside(text: str, networks: Sequence[Network]) -> bool:
-    """Return whether an address is inside one of the networks; False for text that is no address."""
+    """Return whether an address is inside one of the networks; False for text that is not an address."""
     address = parse_address(text)
     return address is not None and _inside(address, networks)
 
 
 @lru_cache(maxsize=8192)
 def client_network(text: str) -> str:
-    """Return what one client can choose its address from: an IPv4 address is one, of IPv6 a client has a /64."""
+    """Return the network of one client: its IPv4 address, or the /64 of its IPv6 address."""
     address = parse_address(text)
     if isinstance(address, IPv6Address):
         return str(IPv6Network((int(address) >> 64 << 64, 64)))
@@ -88,7 +88,7 @@ def _inside(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def _values(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
-    # Latin-1 reads any byte, and none beyond ASCII is part of an address.
+    # Latin-1 decodes every byte. No byte beyond ASCII is part of an address.
     return [value.decode("latin-1") for name, value in headers if name == wanted]
 
 
@@ -98,12 +98,12 @@ def _first(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> Address | N
 
 
 def _hops(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
-    """Return the last hops of a list header, the nearest first; lines repeated are one list (RFC 9110, 5.3)."""
+    """Return the last hops of a list header, the nearest first. Repeated lines are one list (RFC 9110, 5.3)."""
     return ",".join(_values(headers, wanted)).rsplit(",", _MAX_HOPS)[: -_MAX_HOPS - 1 : -1]
 
 
 def _walk(hops: Sequence[str], trusted: Sequence[Network]) -> Address | None:
-    """Return the first untrusted hop, or the last one named if all are trusted or the next one can't be read."""
+    """Return the first untrusted hop, or the last hop before the end of the list or before an unreadable hop."""
     address: Address | None = None
     for hop in hops:
         named = parse_address(hop)
@@ -116,10 +116,11 @@ def _walk(hops: Sequence[str], trusted: Sequence[Network]) -> Address | None:
 
 
 def _forwarded_hops(headers: Sequence[tuple[bytes, bytes]]) -> list[str]:
-    """Return the `for` of the last elements of Forwarded, the nearest first; empty text where one has none.
+    """Return the `for` of the last elements of Forwarded, the nearest first; empty text for an element without one.
 
-    A line with a quoted string that does not end, or with quoted strings and longer than any real one, can't be split.
-    It is one hop that can't be read, so the walk ends there. Lines to its right are read all the same.
+    Two kinds of lines cannot be split: a line with a quoted string that does not end, and a line with quoted strings
+    that is longer than `_LONGEST_QUOTED`. Such a line counts as one unreadable hop, so the search ends there. Lines to
+    its right are still read.
     """
     hops: list[str] = []
     for line in reversed(_values(headers, b"forwarded")):
@@ -131,7 +132,7 @@ def _forwarded_hops(headers: Sequence[tuple[bytes, bytes]]) -> list[str]:
 
 
 def _for_of(element: str) -> str:
-    """Return the `for` of one element of Forwarded (RFC 7239, 4), unquoted; empty when it has none."""
+    """Return the unquoted `for` of one element of Forwarded (RFC 7239, 4); empty when it has none."""
     for pair in _split_unquoted(element, ";"):
         name, _, value = pair.partition("=")
         if name.strip().lower() == "for":
@@ -141,14 +142,14 @@ def _for_of(element: str) -> str:
 
 
 def _split_unquoted(text: str, separator: str) -> list[str]:
-    """Split at the separators outside quoted strings. Text that can't be split becomes one empty part."""
+    """Split at the separators outside quoted strings. Return one empty part when that is impossible."""
     if '"' not in text:
         return text.rsplit(separator, _MAX_HOPS)
     if len(text) > _LONGEST_QUOTED:
         return [""]
     parts: list[str] = []
     begin = 0
-    # From the left: from the right it can't be told where a quoted string begins.
+    # Split from the left: only there is it clear where a quoted string begins.
     for mark in _MARK.finditer(text):
         if mark[0] == '"':
             return [""]

@@ -1,16 +1,16 @@
-"""Batches: one body with many events, in the shapes that clients send, into entries that stand alone.
+"""Read a batch: one body with many events becomes independent entries.
 
-Shapes: a JSON array, `{"events": [...]}`, `{"batch": [...]}` as the Segment libraries send it, or NDJSON. An entry is
-an object:
+A batch is a JSON array, `{"events": [...]}`, `{"batch": [...]}` (the Segment libraries send this) or NDJSON. An entry
+is an object with these members:
 
-    type  or event     the type; of a Segment call of type `track` it is the name in `event`
+    type  or event     the event's type; for a Segment call of type `track`, the name in `event`
     params             an object or a query; or `properties`, or `traits`
     id    or messageId the event's id
     ts    or timestamp the client's time: milliseconds since 1970 or RFC 3339
-    path               the path of the event; its last segment is the type
+    path               the event's path; its last segment is the type
 
-`userId`, `anonymousId` and `name` (of Segment's page, screen and group calls) become parameters of those names.
-`context` is left out: it holds addresses and user agents that the privacy settings could not reach.
+`userId`, `anonymousId` and `name` (from Segment's page, screen and group calls) become parameters of the same names.
+`context` is dropped: it holds addresses and user agents that the privacy settings do not cover.
 """
 
 import re
@@ -36,25 +36,25 @@ from services.tracker.core.bodies import (
 from services.tracker.core.splitting import split_batch
 
 ENCODED_PER_BATCH_BYTE: Final = 2
-"""Bytes of all events of a batch for each byte that a batch may have. Each event holds the request's headers: 10,000
-small entries and a long User-Agent would make gigabytes."""
+"""Maximum bytes of a batch's encoded events, per byte of its size limit. Each event holds the request's headers, so
+without this bound 10,000 small entries and a long User-Agent become gigabytes."""
 _PARAMS: Final = ("params", "properties", "traits")
 _IDENTITY: Final = ("userId", "anonymousId", "name")
 _LATEST_MS: Final = 253_402_300_799_999  # the last millisecond of the year 9999
 _LONGEST_TIME: Final = 40
-_SHORT: Final = 128  # visitors choose types, and a cache must stay small
-# Passes by nearly every body of one event, so that these are not decoded twice.
+_SHORT: Final = 128  # clients choose the types, so the cache holds short ones only
+# A cheap test that few single events pass, so few bodies are decoded twice.
 _RESEMBLES_BATCH: Final = re.compile(rb"\[\s*+\{|\n\s*+\{")
 _SAFE_IN_PATH: Final = "/:@!$&'()*+,;=-._~%"
 
 
 class BatchLimits(NamedTuple):
-    """What one batch may hold, and the settings that say so."""
+    """The limits of one batch, each with the name of its setting."""
 
     events: int
     events_setting: str
     entry_bytes: int
-    """The longest text of an entry. An entry is decoded whole, so this bounds the memory for it."""
+    """Maximum text of one entry. It bounds the memory of a decoded entry."""
     entry_setting: str
 
 
@@ -64,20 +64,20 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     path: bytes
     query: bytes
     id: str | None
-    """As the client gave it; not yet checked."""
+    """The client's id, not validated yet."""
     client_time_ms: int | None
-    """Corrected by the batch's `sent_at` when it has one."""
+    """Corrected by the clock skew when the batch has a `sent_at`."""
     notes: tuple[str, ...] = ()
-    """What was passed over, although the event is kept."""
+    """Notes on invalid members that were ignored; the event is kept."""
 
 
 def read_batch(
     content_type: bytes, body: bytes | bytearray, limits: BatchLimits, *, received_at_ms: int
 ) -> Iterator[Entry | Refused]:
-    """Yield the entries of a batch in its order, each decoded when it is asked for; what can't be read is its refusal.
+    """Yield the entries of a batch in order, each decoded on demand. An invalid entry is yielded as its Refused error.
 
-    Raises Malformed when the body is no batch, also after some entries, and TooLarge when it has too many entries:
-    none of them may be stored then.
+    Raises Malformed when the body is not a batch, and TooLarge when it has too many entries. Both may come after some
+    entries; then the caller must not store any of them.
     """
     document = split_batch(content_type, body)
     skew_ms = _skew_ms(document.sent_at, received_at_ms)
@@ -88,7 +88,7 @@ def read_batch(
 
 
 def is_plainly_batch(body: bytes) -> bool:
-    """Return whether a body, sent as one event, is plainly a batch: its first entry is an object with a type."""
+    """Return whether a body that was sent as one event is a batch: its first entry is an object with a type."""
     text = body.removeprefix(UTF8_BOM).lstrip()
     if not text.startswith((b"[", b"{")) or not _RESEMBLES_BATCH.search(text):
         return False
@@ -97,7 +97,7 @@ def is_plainly_batch(body: bytes) -> bool:
         if rest.lstrip().startswith(b"{") and _has_type(read_json(first)):
             return True
     except Malformed:
-        pass  # the first line is no document of its own
+        pass  # the first line is not a complete document
     try:
         document = read_json(text)
     except Malformed:
@@ -114,7 +114,7 @@ def _read_entry(text: JsonText, limits: BatchLimits, skew_ms: int) -> Entry | Re
     if len(text) > limits.entry_bytes:
         return TooLarge("the entry", limits.entry_bytes, limits.entry_setting)
     try:
-        value = read_json(text)
+        value = read_json(text, replace_surrogates=False)
         if not isinstance(value, dict):
             return Malformed("expected an object")
         event_id, id_note = _id(value)
@@ -151,12 +151,12 @@ def _path(entry: Mapping[str, Any]) -> bytes:
     return encoded.rstrip(b"/") + made
 
 
-# Types are few and come over and over.
+# Few different types occur, each of them often.
 _path_of_short_type = lru_cache(maxsize=4096)(path_of_type)
 
 
 def _encode_path(path: str) -> bytes:
-    """Return a path as it would stand in a request line; empty stays empty."""
+    """Return a path in the form of a request line; an empty path stays empty."""
     path = path.partition("?")[0].partition("#")[0]
     encoded = quote(path, safe=_SAFE_IN_PATH, errors="replace").encode("ascii")
     return encoded if not encoded or encoded.startswith(b"/") else b"/" + encoded
@@ -186,7 +186,7 @@ def _id(entry: Mapping[str, Any]) -> tuple[str | None, str]:
         return value, ""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value), ""
-    return None, "id passed over: it must be text"
+    return None, "id ignored: it must be text"
 
 
 def _client_time(entry: Mapping[str, Any], skew_ms: int) -> tuple[int | None, str]:
@@ -195,12 +195,12 @@ def _client_time(entry: Mapping[str, Any], skew_ms: int) -> tuple[int | None, st
         return None, ""
     time_ms = _time_ms(value)
     if time_ms is None or not 0 <= time_ms + skew_ms <= _LATEST_MS:
-        return None, "ts passed over: expected milliseconds since 1970, or a time as in RFC 3339"
+        return None, "ts ignored: expected milliseconds since 1970, or an RFC 3339 time"
     return time_ms + skew_ms, ""
 
 
 def _skew_ms(sent_at: object, received_at_ms: int) -> int:
-    """How far the client's clock is behind ours: what was sent at `sent_at` arrived now."""
+    """Return how far the client's clock is behind ours, when the batch was sent at `sent_at` and arrived now."""
     sent_at_ms = _time_ms(sent_at)
     return 0 if sent_at_ms is None else received_at_ms - sent_at_ms
 
@@ -212,7 +212,7 @@ def _time_ms(value: object) -> int | None:
         return None
     try:
         time = datetime.fromisoformat(value)
-        # A time without a zone is UTC: all that a server far from the client can assume.
+        # A time without a zone counts as UTC, since the client's zone is unknown.
         return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
     except (ValueError, OverflowError):
         return None

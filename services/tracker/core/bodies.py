@@ -1,8 +1,8 @@
-"""Bodies: how they are taken in within a limit, and the parameters in them.
+"""Receive a body within a limit, and extract its parameters.
 
-Parameters leave here as a query: pairs `key=value` with `&` between, of which only what would be misread (`&`, `=`,
-`+`, `%`, `#`, `;`, spaces and control characters) is percent-encoded. Other bytes stay as they are, so that text
-that is not ASCII does not grow threefold before it is measured against the limit.
+The parameters become a query: pairs `key=value`, joined by `&`. Only `&`, `=`, `+`, `%`, `#`, `;`, spaces and control
+characters are percent-encoded. Other bytes stay unchanged, because percent-encoding makes non-ASCII text three times
+as long, and the limit applies to the encoded event.
 """
 
 import json
@@ -18,15 +18,15 @@ from python_multipart.multipart import MultipartParser, MultipartState, parse_op
 
 from services.backbone.events import InvalidEvent
 
-if TYPE_CHECKING:  # it is not there at run time
+if TYPE_CHECKING:  # the module defines it for type checkers only
     from python_multipart.multipart import MultipartCallbacks
 
 TEXT_PARAMETER: Final = "text"
-"""What a text body that is neither JSON nor pairs becomes."""
+"""The parameter that holds a text body that is neither JSON nor pairs."""
 
 _TO_ESCAPE: Final = re.compile(r"[\x00-\x20%&+=#;\x7f]")
 _TO_ESCAPE_IN_BYTES: Final = re.compile(_TO_ESCAPE.pattern.encode())
-_SHORT: Final = 64  # visitors choose names, and a cache must stay small
+_SHORT: Final = 64  # clients choose the names, so the cache holds short ones only
 _PAIRS: Final = re.compile(rb"[\w.~%$!*\[\]-]+=[^\s&]*(?:&[\w.~%$!*\[\]-]+=[^\s&]*)*&?")
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPE: Final = re.compile(
@@ -34,35 +34,35 @@ _ESCAPE: Final = re.compile(
 )
 _LONE_SURROGATE_LENGTH: Final = len(rb"\ud800")
 _LONGEST_CONTENT_TYPE: Final = 1024
-# Members of one gzip body: each costs time, however little is in it, and an empty one has but 20 bytes.
+# Maximum members of one gzip body. Each member costs time, and an empty one has only 20 bytes.
 _MOST_GZIP_MEMBERS: Final = 64
 _UNPACK_STEP: Final = 65_536
 UTF8_BOM: Final = b"\xef\xbb\xbf"
-"""Some clients send it before JSON and text; RFC 8259 (8.1) allows to ignore it."""
+"""Some clients send it before JSON and text. RFC 8259 (8.1) allows parsers to ignore it."""
 
 
 JsonText = msgspec.Raw | bytes | bytearray | memoryview
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for a text that it can't read."""
+"""The exceptions that msgspec raises for invalid JSON."""
 DECODED_BYTES_PER_BYTE: Final = 50
-"""Memory of decoded JSON for each byte of its text, at most: arrays in arrays take 44, usual events 5 to 10."""
+"""Maximum memory of decoded JSON per byte of its text. Nested arrays take 44 bytes, usual events 5 to 10."""
 _decode: Final = msgspec.json.Decoder().decode
 
 
 class Refused(InvalidEvent):
-    """A request, or an entry of a batch, that is not taken. The message may be shown to the client."""
+    """A request or a batch entry that is not stored. The message is safe to show to the client."""
 
 
 class Malformed(Refused):
-    """It can't be read."""
+    """A request or entry with invalid syntax."""
 
 
 class Unsupported(Refused):
-    """It is of a kind that is not read here."""
+    """A request with a content type or encoding that the tracker does not support."""
 
 
 class TooLarge(Refused):
-    """It is over a limit, which the message names together with its setting."""
+    """A request or entry over a limit. The message names the limit and its setting."""
 
     def __init__(self, what: str, limit: int, setting: str, unit: str = "bytes") -> None:
         super().__init__(f"{what} is over the limit of {limit} {unit} ({setting})")
@@ -71,32 +71,32 @@ class TooLarge(Refused):
 
 
 class Body:
-    """Takes in a body as it arrives, and unpacks gzip when it is whole.
+    """Collects a body while it arrives; decompresses gzip when it is complete.
 
-    Holds at most `limit` bytes before that. A few kB of gzip may unpack to `limit` bytes, so a body is unpacked when
-    its turn to be decoded comes, and bodies that wait take no more memory than was sent.
+    A body holds at most `limit` bytes. A few kB of gzip may decompress to `limit` bytes, so a body is decompressed
+    only when its turn to be decoded comes. Until then it uses no more memory than its compressed bytes.
     """
 
     def __init__(self, encoding: bytes, *, limit: int, setting: str) -> None:
-        """Read a body of this Content-Encoding. Raises Unsupported."""
+        """Raise Unsupported when `encoding`, the Content-Encoding, is neither gzip nor identity."""
         encoding = encoding.strip().lower()
         if encoding not in (b"", b"identity", b"gzip", b"x-gzip"):
-            raise Unsupported("Content-Encoding can be gzip or identity")
+            raise Unsupported("the Content-Encoding is not supported; send gzip or identity")
         self._is_gzip = b"gzip" in encoding
         self._limit = limit
         self._setting = setting
         self._received = bytearray()
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes. Raises TooLarge."""
+        """Append the next bytes. Raises TooLarge."""
         if len(self._received) + len(chunk) > self._limit:
             raise self._too_large()
         self._received += chunk
 
     def fits(self, size: int) -> bool:
-        """Return whether the whole body, unpacked, has at most `size` bytes. Takes no longer than unpacking so many.
+        """Return whether the decompressed body has at most `size` bytes. Decompresses at most one byte more.
 
-        A body that is not valid gzip fits.
+        Returns True for invalid gzip data.
         """
         if not self._is_gzip:
             return len(self._received) <= size
@@ -106,7 +106,7 @@ class Body:
             return True
 
     def finish(self) -> bytes | bytearray:
-        """Return the whole body, unpacked, and keep nothing of it. Raises TooLarge, and Malformed."""
+        """Return the decompressed body and release it. Raises TooLarge and Malformed."""
         received, self._received = self._received, bytearray()
         if not self._is_gzip:
             return received
@@ -120,7 +120,7 @@ class Body:
 
 
 def _unpack(packed: bytearray, most: int) -> bytearray:
-    """Return the first `most` bytes of what gzip data holds; gzip allows one member after another. Raises Malformed."""
+    """Decompress at most `most` bytes of gzip data, which may have several members. Raises Malformed."""
     data = bytearray()
     member = zlib.decompressobj(wbits=31)
     members = 1
@@ -135,7 +135,7 @@ def _unpack(packed: bytearray, most: int) -> bytearray:
             try:
                 data += member.decompress(rest, min(_UNPACK_STEP, most - len(data)))
             except zlib.error as error:
-                raise Malformed("the body is no gzip data") from error
+                raise Malformed("the body is not gzip data") from error
             if len(data) >= most:
                 return data
             rest = member.unconsumed_tail or member.unused_data
@@ -147,9 +147,9 @@ def _unpack(packed: bytearray, most: int) -> bytearray:
 def params_of_body(content_type: bytes, body: bytes) -> bytes:
     """Return the parameters of a single event's body as a query.
 
-    A form gives its pairs as they came, a multipart form its text fields, a JSON object its members; a text body (also
-    what sendBeacon sends, and a body without a type) is read as a JSON object, else as pairs, else it becomes
-    the parameter `text`. Raises Malformed or Unsupported.
+    A form gives its pairs unchanged, a multipart form its text fields, a JSON object its members. A text body is read
+    as a JSON object, else as pairs, else it becomes the parameter `text`. sendBeacon sends text; a body without a type
+    counts as text. Raises Malformed or Unsupported.
     """
     body = body.removeprefix(UTF8_BOM)
     kind, options = parse_options_header(content_type[:_LONGEST_CONTENT_TYPE])
@@ -162,13 +162,14 @@ def params_of_body(content_type: bytes, body: bytes) -> bytes:
         return query_of_members(read_json_object(body)) if body.strip() else b""
     if kind.startswith(b"text/") or kind in (b"", b"application/octet-stream"):
         return _params_of_text(body.strip())
-    raise Unsupported("Content-Type can be a form (urlencoded or multipart), JSON or text")
+    raise Unsupported("the Content-Type is not supported; send a form (urlencoded or multipart), JSON or text")
 
 
-def read_json(data: JsonText) -> Any:
-    """Decode JSON. Raises Malformed, with the place where it can tell.
+def read_json(data: JsonText, *, replace_surrogates: bool = True) -> Any:
+    r"""Decode JSON. Raises Malformed, with the position of the error when it is known.
 
-    Half a surrogate pair, which JavaScript writes when it cuts text in the middle of an emoji, becomes U+FFFD.
+    A lone surrogate (`"\ud83d"`) becomes U+FFFD, or is malformed without `replace_surrogates`. JavaScript writes one
+    when it cuts text in the middle of an emoji.
     """
     try:
         return _decode(data)
@@ -176,13 +177,16 @@ def read_json(data: JsonText) -> Any:
         if not _SURROGATE.search(data):
             raise malformed(error) from None
     try:
-        return _decode(_ESCAPE.sub(_mend_surrogate, bytes(data)))
+        value = _decode(_ESCAPE.sub(_replace_lone_surrogate, bytes(data)))
     except UNREADABLE as error:
         raise malformed(error) from None
+    if not replace_surrogates:
+        raise Malformed("not valid JSON: a string has half of a surrogate pair")
+    return value
 
 
 def malformed(error: Exception) -> Malformed:
-    """Return the refusal of a text for which msgspec raised one of UNREADABLE."""
+    """Return the Malformed error for one of the exceptions in UNREADABLE."""
     if isinstance(error, RecursionError):
         return Malformed("the JSON is nested too deep")
     return Malformed(f"not valid JSON: {error}")
@@ -193,13 +197,13 @@ def read_json_object(data: bytes) -> dict[str, Any]:
     value = read_json(data)
     if not isinstance(value, dict):
         raise Malformed(
-            "expected a JSON object; many events in one request go to one of TRACKER_BATCH_PATHS, such as /batch"
+            "expected a JSON object; send many events in one request to one of TRACKER_BATCH_PATHS, such as /batch"
         )
     return value
 
 
 def query_of_members(members: dict[str, Any]) -> bytes:
-    """Write the members of a JSON object as a query; nested values as JSON text, null as an empty value.
+    """Encode the members of a JSON object as a query: nested values as JSON text, null as an empty value.
 
     Raises Malformed when a value is nested too deep.
     """
@@ -207,12 +211,12 @@ def query_of_members(members: dict[str, Any]) -> bytes:
 
 
 def query_of(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Write pairs as a query."""
+    """Encode pairs as a query."""
     return b"&".join(b"%s=%s" % (_escape_bytes(key), _escape_bytes(value)) for key, value in pairs)
 
 
 def join_queries(*queries: bytes) -> bytes:
-    """Put one query after the other."""
+    """Join queries, without the empty ones."""
     return b"&".join(query for query in queries if query)
 
 
@@ -229,7 +233,7 @@ def _key(text: str) -> str:
 
 
 def _value(value: Any) -> str:
-    """Write a value; the kinds that nearly all are of come first."""
+    """Encode a value. The most frequent types are tested first."""
     if type(value) is str:
         return _escape(value)
     if type(value) is int:
@@ -242,7 +246,7 @@ def _value(value: Any) -> str:
         raise Malformed("the JSON is nested too deep") from None
 
 
-# Names of parameters are few and come over and over.
+# Few different names occur, each of them often.
 _escape_short = lru_cache(maxsize=4096)(_escape)
 
 
@@ -257,13 +261,13 @@ def _params_of_text(body: bytes) -> bytes:
     return query_of([(TEXT_PARAMETER.encode(), body)]) if body else b""
 
 
-def _mend_surrogate(match: re.Match[bytes]) -> bytes:
+def _replace_lone_surrogate(match: re.Match[bytes]) -> bytes:
     escape = match[0]
     return rb"\ufffd" if len(escape) == _LONE_SURROGATE_LENGTH else escape
 
 
 def _multipart_fields(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the text fields of a multipart form, in order; files are left out. Raises Malformed."""
+    """Return the text fields of a multipart form in order, without files. Raises Malformed."""
     if not boundary:
         raise Malformed("not a valid multipart form: its Content-Type has no boundary")
     parts = _Parts()
@@ -273,12 +277,12 @@ def _multipart_fields(body: bytes, boundary: bytes) -> list[tuple[bytes, bytes]]
     except FormParserError as error:
         raise Malformed(f"not a valid multipart form: {error}") from error
     if parser.state != MultipartState.END:
-        raise Malformed("not a valid multipart form: it ends too early")
+        raise Malformed("not a valid multipart form: it is incomplete")
     return parts.fields
 
 
 class _Parts:
-    """Collects what the multipart parser finds."""
+    """Collects the text fields that the multipart parser finds."""
 
     def __init__(self) -> None:
         self.fields: list[tuple[bytes, bytes]] = []

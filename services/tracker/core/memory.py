@@ -1,7 +1,8 @@
-"""The most memory that a tracker takes, added up from its settings.
+"""Add up the memory that a tracker may use, from its settings.
 
-Each factor is what Python's objects, copies and the allocator make of a byte that a setting allows. Not in the sum: the
-kernel's socket buffers (it drops packets before it kills a process for them) and the pages of files.
+Each factor is the memory that Python's objects, copies and the allocator use for one byte that a setting allows. The
+sum leaves out the page cache and the kernel's socket buffers. The kernel drops packets before it kills a process for
+its socket buffers.
 """
 
 from typing import Final, NamedTuple
@@ -15,23 +16,24 @@ _MEBIBYTE: Final = 1_048_576
 
 # Measured after the first requests: 60 MB.
 _PROCESS_BYTES: Final = 64 * _MEBIBYTE
-# Measured: 7 kB an idle connection; and a response of up to 4 kB that the client has not read (routes/connections.py).
+# Measured: 7 kB for an idle connection. A response of up to 4 kB may wait for its client (routes/connections.py).
 _CONNECTION_BYTES: Final = 7_168 + 4_096
-# Connections over the bound that may stay for a second to read their response (routes/connections.py).
+# Connections over the limit that stay open for a second, so that the client can read its response
+# (routes/connections.py).
 _REFUSED_CONNECTIONS: Final = 256
-# What is counted as buffered includes the objects; this is for the allocator, and for the piece that is being read.
+# The counted bytes include Python's objects. The factor covers the allocator and the data of the current read.
 _BUFFER_FACTOR: Final = 1.25
-# A buffer that grows has an eighth to spare.
+# A growing bytearray reserves an eighth more than its length.
 _BODY_FACTOR: Final = 1.25
-# A body that is decoded beside a large one (routes/decoding.py).
+# A body below the size of a large one, decoded at the same time as a large one (routes/decoding.py).
 _USUAL_BODY_BYTES: Final = 262_144
-# The result of an entry, and its text in the response.
+# The result of one entry and its JSON in the response.
 _RESULT_BYTES: Final = 512
-# An event that waits: the entry, its place in the queue, the function to call when it is stored.
+# A pending event: the entry, its position in the queue, and the callback.
 _PENDING_EVENT_BYTES: Final = 600
-# One push holds at most 8 MiB, or the events of one batch.
+# One push holds at most 8 MiB, or the events of one larger batch.
 _PUSH_BYTES: Final = 8 * _MEBIBYTE
-# The entries, the command to Redis, the record for the spool; and the entries and the command of a replayed push.
+# A push in flight: its entries, the Redis command, the spool record. A replayed push: its entries, the Redis command.
 _PUSH_FACTOR: Final = 5
 
 
@@ -41,17 +43,17 @@ class Part(NamedTuple):
     what: str
     size: int
     settings: str
-    """The variables that decide the size, with their values; empty when none does."""
+    """The variables that determine the size, with their values; empty when there are none."""
 
 
 def memory_parts(settings: Settings) -> list[Part]:
-    """Return what a tracker with these settings takes at most, in parts."""
+    """Return the maximum memory of a tracker with these settings, in parts."""
     push_bytes = max(_PUSH_BYTES, ENCODED_PER_BATCH_BYTE * settings.max_batch_bytes, settings.max_event_bytes)
-    # A large body and a usual one at a time: each with one entry decoded, its events encoded, and the results. A large
-    # one is unpacked and split as well.
-    in_hand = DECODED_BYTES_PER_BYTE * settings.max_event_bytes + ENCODED_PER_BATCH_BYTE * settings.max_batch_bytes
+    # One large body and one other body are decoded at a time. Each has one decoded entry, its encoded events and its
+    # results in memory. The large body is also unpacked and split.
+    one_body = DECODED_BYTES_PER_BYTE * settings.max_event_bytes + ENCODED_PER_BATCH_BYTE * settings.max_batch_bytes
     results = _RESULT_BYTES * settings.max_batch_events
-    decoding = 2 * (in_hand + results) + settings.max_batch_bytes + SPLIT_BYTES + _USUAL_BODY_BYTES
+    decoding = 2 * (one_body + results) + settings.max_batch_bytes + SPLIT_BYTES + _USUAL_BODY_BYTES
     pending = settings.max_pending_bytes + _PENDING_EVENT_BYTES * settings.max_pending_events
     batch_bytes = f"TRACKER_MAX_BATCH_BYTES={settings.max_batch_bytes}"
     batch_events = f"TRACKER_MAX_BATCH_EVENTS={settings.max_batch_events}"
@@ -63,7 +65,7 @@ def memory_parts(settings: Settings) -> list[Part]:
             f"TRACKER_MAX_CONNECTIONS={settings.max_connections}",
         ),
         Part(
-            "heads and requests in hand",
+            "incomplete heads and requests in process",
             int(_BUFFER_FACTOR * settings.max_buffer_bytes),
             f"TRACKER_MAX_BUFFER_BYTES={settings.max_buffer_bytes}",
         ),
@@ -78,7 +80,7 @@ def memory_parts(settings: Settings) -> list[Part]:
             f"{batch_bytes}, {batch_events}, MAX_EVENT_BYTES={settings.max_event_bytes}",
         ),
         Part(
-            "events that wait for a push",
+            "pending events",
             pending,
             f"TRACKER_MAX_PENDING_BYTES={settings.max_pending_bytes}, "
             f"TRACKER_MAX_PENDING_EVENTS={settings.max_pending_events}",
@@ -87,20 +89,20 @@ def memory_parts(settings: Settings) -> list[Part]:
     ]
 
 
-def memory_fault(settings: Settings, *, limit_bytes: int, source: str) -> str | None:
-    """Return why a tracker with these settings cannot run within a limit on memory; None when it can.
+def memory_error(settings: Settings, *, limit_bytes: int, source: str) -> str | None:
+    """Return an error message when these settings allow more memory than the limit; None when they fit.
 
-    `source` says where the limit was read.
+    `source` is the file that holds the limit.
     """
     parts = memory_parts(settings)
     most = sum(part.size for part in parts)
     if most <= limit_bytes:
         return None
-    fault = (
+    error = (
         f"these settings allow the tracker {_mebibytes(most)} of memory, but its limit is {_mebibytes(limit_bytes)} "
         f"({source}). Raise the limit of the container, or lower a setting:"
     )
-    return "\n".join([fault, *(f"  {_mebibytes(part.size)} {part.what}: {part.settings or 'fixed'}" for part in parts)])
+    return "\n".join([error, *(f"  {_mebibytes(part.size)} {part.what}: {part.settings or 'fixed'}" for part in parts)])
 
 
 def _mebibytes(size: int) -> str:

@@ -1,11 +1,12 @@
-"""Remove parameters by name from what an event keeps, wherever in its query they stand.
+"""Remove parameters by name from an event's query, at any depth.
 
-A name is matched against each step of a parameter's place, and against the step with its parents in front: `userid`
-removes `userId`, `user[id]`, `user.id`, `user[0][id]` and `{"user": {"id": 7}}`, but not `superuserid`. Letter case,
-`_`, `-` and spaces are ignored. Steps are the parts of a name between brackets and dots, and the members of JSON
-objects. Values are read as JSON, as one JSON text a line, or as text with a query behind its first `?`, inside each
-other to a depth of 8. A value that begins like JSON but can't be read is removed if one of the names occurs in it.
-Other encodings, such as Base64, are not read.
+A parameter has a path of steps. The parts of its name between brackets and dots are steps, and so are the members of
+JSON objects. A name matches one step, or one step joined with its parents: `userid` removes `userId`, `user[id]`,
+`user.id`, `user[0][id]` and `{"user": {"id": 7}}`, but not `superuserid`. Letter case, `_`, `-` and spaces are ignored.
+
+A value may be JSON, one JSON text a line, or text with a query after its first `?`. These may contain each other to a
+depth of 8. A value that begins like JSON but is invalid is removed if one of the names occurs in it. Other encodings,
+such as Base64, are not decoded.
 """
 
 import json
@@ -18,58 +19,59 @@ from urllib.parse import unquote_to_bytes
 from services.tracker.core.bodies import Malformed, query_of, read_json
 
 CONTEXT: Final = frozenset((b"context",))
-"""Where the Segment libraries put addresses and user agents, out of reach of the privacy settings: never kept."""
+"""Always removed: in `context` the Segment libraries send addresses and user agents, which the privacy settings do not
+cover."""
 
 _DEEPEST: Final = 8
 _STEPS_JOINED: Final = 3
 _STEP: Final = re.compile(r"[^\[\].]+")
 _IGNORED: Final = str.maketrans("", "", "_- ")
-_SHORT: Final = 64  # visitors choose names, and a cache must stay small
+_SHORT: Final = 64  # clients choose the names, so the cache holds short ones only
 _JSON_BEGINS: Final = (b"{", b"[", b'"')
 _JSON_BEGINS_IN_TEXT: Final = ("{", "[", '"')
 _MAY_NEST: Final = re.compile(rb'\A(?:\s|\+|%(?:0[9AaDd]|20))*(?:[\[{"]|%(?:5[Bb]|7[Bb]|22))|\?|%3[Ff]')
-"""What the value of a parameter is that holds JSON or a query."""
-# An encoded letter of `context`, or the backslash by which JSON encodes letters.
+"""Matches the values that may hold JSON or a query."""
+# A percent-encoded letter of `context`, or the percent-encoded backslash of a JSON escape.
 _ENCODED_LETTER: Final = re.compile(rb"(?i)%(?:25)*(?:[46][35ef]|[57][48]|5c)")
 
-Place = tuple[str, ...]
-"""The last steps of the place where a value stands, plain."""
+NamePath = tuple[str, ...]
+"""The last steps of a value's path, in lower case and without ignored characters."""
 
 
-def _place(names: frozenset[str], parents: Place, name: str) -> Place | None:
-    """Return the place of what is called `name`; None when it is a named one."""
-    place = parents
+def _extend_path(names: frozenset[str], parents: NamePath, name: str) -> NamePath | None:
+    """Extend a path by the steps of `name`. Return None when the path matches one of `names`."""
+    path = parents
     for step in _STEP.findall(name):
         plain = _plain(step)
-        if not plain or plain.isdigit():  # an index of a list
+        if not plain or plain.isdigit():  # a list index
             continue
-        place = (*place[1 - _STEPS_JOINED :], plain)
-        if any("".join(place[begin:]) in names for begin in range(len(place))):
+        path = (*path[1 - _STEPS_JOINED :], plain)
+        if any("".join(path[begin:]) in names for begin in range(len(path))):
             return None
-    return place
+    return path
 
 
-def _place_of(names: frozenset[str], name: bytes) -> Place | None:
-    return _place(names, (), _decode(name).decode("utf-8", "replace"))
+def _path_of_name(names: frozenset[str], name: bytes) -> NamePath | None:
+    return _extend_path(names, (), _decode(name).decode("utf-8", "replace"))
 
 
-# Names of parameters are few and come over and over.
-_place_of_short = lru_cache(maxsize=4096)(_place_of)
+# Few different names occur, each of them often.
+_path_of_short_name = lru_cache(maxsize=4096)(_path_of_name)
 
 
-class _Removed(Exception):  # noqa: N818 - an outcome, not a failure
-    """The value is not kept."""
+class _Removed(Exception):
+    """Raised for a value that must be removed with its parameter."""
 
 
 def without_context(query: bytes) -> bytes:
-    """Remove `context` from a query. Cheap where it does not occur."""
+    """Remove `context` from a query. Fast for queries without it."""
     if b"context" not in query.lower() and not (b"%" in query and _ENCODED_LETTER.search(query)):
         return query
     return without_parameters(query, CONTEXT)
 
 
 def without_parameters(query: bytes, names: frozenset[bytes]) -> bytes:
-    """Remove the named parameters from a query; all others stay as they came."""
+    """Remove the named parameters from a query. Other parameters stay unchanged."""
     return _Remover(_plain_names(names)).query(query, 0)
 
 
@@ -87,7 +89,7 @@ def _decode(data: bytes) -> bytes:
 
 
 class _Remover(NamedTuple):
-    """Removes parameters of these plain names."""
+    """Removes the parameters that match `names`, which are in lower case and without ignored characters."""
 
     names: frozenset[str]
 
@@ -98,23 +100,23 @@ class _Remover(NamedTuple):
 
     def _pair(self, pair: bytes, depth: int) -> bytes | None:
         name, _, value = pair.partition(b"=")
-        place = (_place_of_short if len(name) <= _SHORT else _place_of)(self.names, name)
-        if place is None:
+        path = (_path_of_short_name if len(name) <= _SHORT else _path_of_name)(self.names, name)
+        if path is None:
             return None
         if not _MAY_NEST.search(value):
             return pair
         decoded = _decode(value)
         try:
-            cleaned = self._text(decoded, place, depth)
+            cleaned = self._text(decoded, path, depth)
         except _Removed:
             return None
         return pair if cleaned == decoded else query_of([(_decode(name), cleaned)])
 
-    def _text(self, text: bytes, place: Place, depth: int) -> bytes:
+    def _text(self, text: bytes, path: NamePath, depth: int) -> bytes:
         """Clean a value that may hold JSON or a query. Raises _Removed."""
         stripped = text.strip()
         if stripped.startswith(_JSON_BEGINS):
-            return self._json(stripped, text, place, depth)
+            return self._json(stripped, text, path, depth)
         page, mark, query = text.partition(b"?")
         if not mark or b"=" not in query:
             return text
@@ -122,12 +124,12 @@ class _Remover(NamedTuple):
             return self._unread(text)
         return page + mark + self.query(query, depth + 1)
 
-    def _json(self, stripped: bytes, text: bytes, place: Place, depth: int) -> bytes:
+    def _json(self, stripped: bytes, text: bytes, path: NamePath, depth: int) -> bytes:
         if depth >= _DEEPEST:
             return self._unread(text)
         try:
             value = read_json(stripped)
-            cleaned = self._value(value, place, depth)
+            cleaned = self._value(value, path, depth)
             if cleaned == value:
                 return text
             return json.dumps(cleaned, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
@@ -137,20 +139,20 @@ class _Remover(NamedTuple):
             lines = stripped.split(b"\n")
             if len(lines) == 1:
                 return self._unread(text)
-            return b"\n".join(self._text(line, place, depth + 1) for line in lines)
+            return b"\n".join(self._text(line, path, depth + 1) for line in lines)
 
-    def _value(self, value: Any, place: Place, depth: int) -> Any:
+    def _value(self, value: Any, path: NamePath, depth: int) -> Any:
         if isinstance(value, dict):
-            return dict(self._members(value, place, depth))
+            return dict(self._members(value, path, depth))
         if isinstance(value, list):
-            return list(self._items(value, place, depth))
+            return list(self._items(value, path, depth))
         if isinstance(value, str) and ("?" in value or value.lstrip().startswith(_JSON_BEGINS_IN_TEXT)):
-            return self._text(value.encode("utf-8", "replace"), place, depth + 1).decode("utf-8", "replace")
+            return self._text(value.encode("utf-8", "replace"), path, depth + 1).decode("utf-8", "replace")
         return value
 
-    def _members(self, members: dict[str, Any], place: Place, depth: int) -> Iterator[tuple[str, Any]]:
+    def _members(self, members: dict[str, Any], path: NamePath, depth: int) -> Iterator[tuple[str, Any]]:
         for name, value in members.items():
-            inner = _place(self.names, place, name)
+            inner = _extend_path(self.names, path, name)
             if inner is None:
                 continue
             try:
@@ -158,15 +160,15 @@ class _Remover(NamedTuple):
             except _Removed:
                 continue
 
-    def _items(self, items: list[Any], place: Place, depth: int) -> Iterator[Any]:
+    def _items(self, items: list[Any], path: NamePath, depth: int) -> Iterator[Any]:
         for item in items:
             try:
-                yield self._value(item, place, depth)
+                yield self._value(item, path, depth)
             except _Removed:
                 continue
 
     def _unread(self, text: bytes) -> bytes:
-        """Keep a text that can't be read unless a name occurs in it."""
+        """Return invalid text unchanged. Raises _Removed when one of the names occurs in it."""
         plain = _plain(text.decode("utf-8", "replace"))
         if any(name in plain for name in self.names):
             raise _Removed

@@ -1,4 +1,4 @@
-"""One request, and what all events in it share: the sender, the time, the id, the choice of answer."""
+"""Turn a request or a batch entry into a RawEvent: sender, time, id, opt-out; choose between image and JSON."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,17 +16,17 @@ from services.tracker.core.bodies import join_queries
 from services.tracker.core.privacy import without_context, without_parameters
 
 _LONGEST_ID: Final = 128
-_LONGEST_ACCEPT: Final = 512  # browsers send some 150 bytes; the cache of answers must not hold attackers' novels
+_LONGEST_ACCEPT: Final = 512  # browsers send some 150 bytes; this bounds the memory of the cache below
 _NEW_ID_NOTE: Final = f"id replaced: it must have 1 to {_LONGEST_ID} printable characters"
 
 _ENCODED_QUERY: Final = re.compile(rb"%3[Ff]|%23")
 
-Headers = Sequence[tuple[bytes, bytes]]
+HeaderList = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings that decide what an event keeps."""
+    """The settings that determine the content of an event."""
 
     trusted: tuple[Network, ...] = ()
     honour_opt_out: bool = True
@@ -36,19 +36,19 @@ class Rules:
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """A request as it came, free of any framework."""
+    """A received request, independent of any framework."""
 
     path: bytes
-    """Not decoded."""
+    """Not percent-decoded."""
     query: bytes
-    headers: Headers
-    """Names in lower case, in the order of their lines."""
+    headers: HeaderList
+    """In the order of the request; names in lower case."""
     peer: str | None
     received_at_ms: int
 
 
 class Sender(msgspec.Struct, frozen=True, gc=False):
-    """What all events of one request share."""
+    """The fields that all events of one request share."""
 
     address: str
     host: bytes
@@ -56,24 +56,24 @@ class Sender(msgspec.Struct, frozen=True, gc=False):
     referrer: bytes
     opted_out: bool
     erased_address: str = ""
-    """The address of a visitor who opted out: for erasing it, never kept."""
+    """The address of a visitor who opted out. It is used to find and erase the address, and is not stored."""
 
 
-def header_fields(headers: Headers) -> dict[bytes, bytes]:
-    """Return the headers by name; of repeated ones the first."""
+def header_fields(headers: HeaderList) -> dict[bytes, bytes]:
+    """Return the headers by name; for a repeated header the first value."""
     return dict(reversed(headers))
 
 
 def sender_of(request: Request, fields: Mapping[bytes, bytes], rules: Rules) -> Sender:
-    """Return who sent a request. Of a visitor who opted out neither address nor user agent is kept.
+    """Return the sender of a request. The sender of a visitor who opted out has no address and no user agent.
 
-    Opting out: Sec-GPC: 1 (Global Privacy Control) or DNT: 1 (Tracking Preference Expression).
+    A visitor opts out by Sec-GPC: 1 (Global Privacy Control) or DNT: 1 (Tracking Preference Expression).
     """
     host = fields.get(b"host", b"")
     referrer = fields.get(b"referer", b"")
     address = client_address(request.peer, request.headers, rules.trusted)
     if rules.honour_opt_out and (fields.get(b"sec-gpc") == b"1" or fields.get(b"dnt") == b"1"):
-        # The referrer's own parameters may name the person as well as ours do.
+        # The referrer's parameters may contain personal data.
         return Sender("", host, b"", _without_query(referrer), opted_out=True, erased_address=address)
     return Sender(address, host, fields.get(b"user-agent", b""), referrer, opted_out=False)
 
@@ -81,7 +81,7 @@ def sender_of(request: Request, fields: Mapping[bytes, bytes], rules: Rules) -> 
 def event_of_request(
     request: Request, fields: Mapping[bytes, bytes], rules: Rules, *, new_id: str, body_params: bytes = b""
 ) -> RawEvent:
-    """Make the one event of a GET, HEAD or POST; its id is the Idempotency-Key when that is a valid id."""
+    """Build the event of a GET, HEAD or POST. Its id is the Idempotency-Key if that is valid, else `new_id`."""
     sender = sender_of(request, fields, rules)
     query = join_queries(request.query, body_params) if body_params else request.query
     event = RawEvent(
@@ -102,7 +102,7 @@ def event_of_request(
 def event_of_batch_entry(
     entry: Entry, sender: Sender, rules: Rules, *, received_at_ms: int, new_id: str
 ) -> tuple[RawEvent, tuple[str, ...]]:
-    """Make the event of one entry of a batch; also returns the notes on what was passed over."""
+    """Build the event of one batch entry; also return the notes on ignored members."""
     event_id = None if entry.id is None else client_id(entry.id)
     notes = entry.notes if entry.id is None or event_id else (*entry.notes, _NEW_ID_NOTE)
     event = RawEvent(
@@ -122,7 +122,7 @@ def event_of_batch_entry(
 
 
 def _without_person(event: RawEvent, sender: Sender, rules: Rules) -> RawEvent:
-    """Return the event of a visitor who opted out: without person parameters, and without its address in any field."""
+    """Remove the person parameters and the visitor's address from every field of an event."""
     stripped = msgspec.structs.replace(
         event,
         path=_ENCODED_QUERY.split(event.path, 1)[0],
@@ -136,9 +136,9 @@ def _without_query(address: bytes) -> bytes:
 
 
 def client_id(text: str) -> str | None:
-    """Return an id that a client gave, without the quotes of a structured header; None when it can't be one.
+    """Return a client's id without the quotes of a structured header; None when it is invalid.
 
-    A bad id never costs the event: it gets a new one.
+    An event with an invalid id is stored under a new id.
     """
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] == '"':
@@ -147,7 +147,7 @@ def client_id(text: str) -> str | None:
 
 
 def wants_image(path: bytes, accept: bytes) -> bool:
-    """Tell whether a request asks for an image: by its suffix (.gif, .png) or by preferring image/* over all else."""
+    """Return whether the response is an image: the path ends in .gif or .png, or Accept prefers image/*."""
     if path[-4:].lower() in (b".gif", b".png"):
         return True
     return bool(accept) and _prefers_image(accept[:_LONGEST_ACCEPT])
@@ -155,7 +155,7 @@ def wants_image(path: bytes, accept: bytes) -> bool:
 
 @lru_cache(maxsize=1024)
 def _prefers_image(accept: bytes) -> bool:
-    """Compare the best image type with the best other type by quality (RFC 9110, 12.5.1), then by order."""
+    """Compare the best image type with the best other type, by quality (RFC 9110, 12.5.1) and then by order."""
     best = {True: 0.0, False: 0.0}
     first = None
     for item in accept.lower().split(b","):

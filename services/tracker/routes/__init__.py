@@ -1,4 +1,4 @@
-"""The public port: HTTP requests in, answers out."""
+"""The public port: receives HTTP requests and sends the responses."""
 
 from services.tracker.routes.api import add_routes
 from services.tracker.routes.collector import Collector, Limits

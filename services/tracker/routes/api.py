@@ -1,4 +1,4 @@
-"""The routes of the public port: every path belongs to the public."""
+"""The routes of the public port. Every path accepts events."""
 
 import re
 from collections.abc import Iterable
@@ -19,18 +19,18 @@ _STORED: Final[dict[int | str, dict[str, Any]]] = {
         "description": "Stored.",
         "content": {"application/json": {"example": {"status": "ok"}}, "image/gif": {}},
     },
-    400: {"description": "The body can't be read."},
-    413: {"description": "Over the limit, which the answer names."},
-    415: {"description": "A kind of body that is not read here."},
-    503: {"description": "Not stored; send it again after Retry-After seconds."},
+    400: {"description": "The body is malformed."},
+    413: {"description": "The request is over a limit; the response names the limit."},
+    415: {"description": "The content type or encoding is not supported."},
+    503: {"description": "Not stored. Send it again after Retry-After seconds."},
 }
 
 
 class EveryPath(APIRoute):
-    """A route that takes all paths, also those that no pattern matches: line breaks, `*`."""
+    """A route for all paths, also for those that no path pattern matches: paths with line breaks, and `*`."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Look at the method only."""
+        """Match by the method only."""
         if scope["type"] != "http":
             return Match.NONE, {}
         match = Match.FULL if scope["method"] in (self.methods or ()) else Match.PARTIAL
@@ -38,10 +38,10 @@ class EveryPath(APIRoute):
 
 
 class BatchRoute(APIRoute):
-    """A route that takes its path however many slashes the client writes: `//v1/batch` and `/v1/batch/` too."""
+    """A route that ignores repeated and trailing slashes: `//v1/batch` and `/v1/batch/` match, too."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Look at method and path."""
+        """Match by the method and the normal path."""
         if scope["type"] != "http" or scope["method"] not in (self.methods or ()):
             return Match.NONE, {}
         if normal_path(scope["path"]) != self.path:
@@ -50,12 +50,12 @@ class BatchRoute(APIRoute):
 
 
 def normal_path(path: str) -> str:
-    """Return a path with single slashes and none at its end."""
+    """Return a path without repeated and trailing slashes."""
     return _SLASHES.sub("/", path).rstrip("/") or "/"
 
 
 def add_routes(app: FastAPI, collector: Collector, batch_paths: Iterable[str]) -> None:
-    """Let `collector` answer every request that reaches `app`; a POST to one of `batch_paths` is a batch."""
+    """Route every request of `app` to `collector`. A POST to one of `batch_paths` is a batch."""
 
     async def batch(request: Request) -> Response:
         """Store many events: a JSON array, {"events": [...]}, {"batch": [...]} or NDJSON, also gzip."""

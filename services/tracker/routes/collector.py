@@ -1,4 +1,4 @@
-"""Collector: from a request to stored events, and to the answer that says so."""
+"""Collector: stores the events of a request and builds the response."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,6 @@ from uuid import UUID
 import msgspec
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 from uuid_utils import uuid7
 
 from services.backbone.addresses import erase_address, own_address
@@ -26,10 +25,6 @@ from services.tracker.store import EventStore, NotStored, OnStored
 
 log = get_logger(__name__)
 
-# How much of a refused body is still read, and how long: a client that is cut off while it sends never sees the answer.
-_LINGER_BYTES: Final = 4_194_304
-_LINGER_S: Final = 1.0
-
 T = TypeVar("T")
 
 _METHODS: Final = frozenset(responses.METHODS.split(", "))
@@ -42,14 +37,14 @@ _STATUS: Final[Mapping[type[core.Refused], tuple[int, str]]] = {
 _EVENT_SIZE: Final = "MAX_EVENT_BYTES"
 _BATCH_SIZE: Final = "TRACKER_MAX_BATCH_BYTES"
 _BATCH_EVENTS: Final = "TRACKER_MAX_BATCH_EVENTS"
-# Paths that are logged when a batch arrives at them. Clients choose paths, so their number is bounded.
+# Maximum number of different paths in the log of misplaced batches. Clients choose the paths.
 _MOST_LOGGED_PATHS: Final = 100
 _LONGEST_LOGGED_PATH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may hold and how long it may take."""
+    """The limits of size and time for requests."""
 
     event_bytes: int
     batch_bytes: int
@@ -59,7 +54,7 @@ class Limits:
 
 
 class Result(msgspec.Struct, omit_defaults=True):
-    """What became of one entry of a batch."""
+    """The result of one entry of a batch."""
 
     index: int
     status: str
@@ -68,7 +63,7 @@ class Result(msgspec.Struct, omit_defaults=True):
 
 
 class BatchResponse(msgspec.Struct):
-    """What became of a batch."""
+    """The response to a batch."""
 
     status: str
     stored: int
@@ -76,8 +71,8 @@ class BatchResponse(msgspec.Struct):
     results: list[Result]
 
 
-class _NotTaken(Exception):  # noqa: N818 - what happened
-    """A body that was not read to its end."""
+class _BodyNotReceived(Exception):
+    """Raised when a body is not received completely, with the response to send."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
@@ -86,7 +81,7 @@ class _NotTaken(Exception):  # noqa: N818 - what happened
 
 
 class Collector:
-    """Answers the requests of the public port."""
+    """Handles the requests of the public port."""
 
     def __init__(self, store: EventStore, rules: core.Rules, limits: Limits, metrics: Metrics) -> None:
         self._store = store
@@ -102,9 +97,9 @@ class Collector:
         return await self._responding(request, self._collect)
 
     def begin_get(self, received: core.Request, fields: Mapping[bytes, bytes], on_stored: OnStored) -> None:
-        """Hand the event of a GET without a body to the store, which tells `settle` (EventStore.submit).
+        """Submit the event of a GET without a body to the store. `on_stored` gets the result (EventStore.submit).
 
-        Raises Refused and NotStored.
+        Raises Refused and NotStored; then `on_stored` is not called.
         """
         event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()))
         self._store.submit([self._encode(event)], on_stored)
@@ -114,14 +109,15 @@ class Collector:
         return await self._responding(request, self._collect_batch)
 
     async def preflight(self, request: Request) -> Response:
-        """Answer OPTIONS."""
+        """Respond to OPTIONS."""
         requested = request.headers.get("access-control-request-headers", "").encode("latin-1")
         return self._respond(request, 204, b"", extra=responses.preflight_headers(requested))
 
     async def refuse_method(self, request: Request) -> Response:
-        """Answer a method that makes no event."""
-        body = responses.error("method", f"methods are {responses.METHODS}")
-        return self._respond(request, 405, body, extra=((b"allow", responses.METHODS.encode()),))
+        """Respond 405 to an unsupported method."""
+        return self._respond(
+            request, 405, responses.METHOD_NOT_ALLOWED, extra=((b"allow", responses.METHODS.encode()),)
+        )
 
     async def _collect(self, request: Request, received: core.Request, fields: Mapping[bytes, bytes]) -> Response:
         if request.method == "POST":
@@ -131,7 +127,7 @@ class Collector:
                     self._count_batch_as_event(batch_path)
                 await self._store.store([entry])
             return self._respond(request, 200, responses.OK)
-        # The body of a GET or HEAD means nothing, but what is refused for its framing must not be stored.
+        # The body of a GET or HEAD has no meaning. It is read so that a request with invalid framing is not stored.
         async with self._body(request, fields, self._limits.event_bytes, _EVENT_SIZE):
             pass
         event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()))
@@ -143,7 +139,7 @@ class Collector:
     def _read_event(
         self, received: core.Request, fields: Mapping[bytes, bytes], body: bytes | bytearray
     ) -> tuple[bytes, bytes]:
-        """Return the encoded event of a POST, and its path for the log if its body is plainly a batch."""
+        """Return the encoded event of a POST, and its path for the log if its body is a batch (else b"")."""
         data = bytes(body)
         params = core.params_of_body(fields.get(b"content-type", b""), data)
         event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()), body_params=params)
@@ -161,7 +157,7 @@ class Collector:
             log.warning(
                 "batch_stored_as_one_event",
                 path=path.decode("ascii", "replace"),
-                hint="add the path to TRACKER_BATCH_PATHS if clients send batches there",
+                hint="if clients send batches to this path, add it to TRACKER_BATCH_PATHS",
             )
 
     async def _collect_batch(self, request: Request, received: core.Request, fields: Mapping[bytes, bytes]) -> Response:
@@ -178,12 +174,12 @@ class Collector:
         self, received: core.Request, fields: Mapping[bytes, bytes], body: bytes | bytearray
     ) -> tuple[list[bytes], list[Result]]:
         limits = core.BatchLimits(self._limits.batch_events, _BATCH_EVENTS, self._limits.event_bytes, _EVENT_SIZE)
-        read = core.read_batch(fields.get(b"content-type", b""), body, limits, received_at_ms=received.received_at_ms)
+        batch = core.read_batch(fields.get(b"content-type", b""), body, limits, received_at_ms=received.received_at_ms)
         sender = core.sender_of(received, fields, self._rules)
         room = core.ENCODED_PER_BATCH_BYTE * self._limits.batch_bytes
         entries: list[bytes] = []
         results: list[Result] = []
-        for index, entry in enumerate(read):
+        for index, entry in enumerate(batch):
             if isinstance(entry, core.Refused):
                 results.append(Result(index, "refused", reason=str(entry)))
                 continue
@@ -214,7 +210,7 @@ class Collector:
         request: Request,
         collect: Callable[[Request, core.Request, Mapping[bytes, bytes]], Awaitable[Response]],
     ) -> Response:
-        """Run a collection and turn each kind of failure into its answer."""
+        """Call `collect`, and turn each kind of failure into its response."""
         scope = request.scope
         peer = scope["client"][0] if scope["client"] else None
         now_ms = time.time_ns() // 1_000_000
@@ -225,22 +221,22 @@ class Collector:
             status, code = _STATUS[type(refusal)]
             limit = {"limit": refusal.limit} if isinstance(refusal, core.TooLarge) else {}
             return self._refusal(request, status, responses.error(code, str(refusal), **limit), code)
-        except _NotTaken as refusal:
+        except _BodyNotReceived as refusal:
             return self._refusal(request, refusal.status, responses.error(refusal.code, str(refusal)), refusal.code)
         except NotStored as error:
-            # Counted by the store, which knows how many events it were.
+            # The store has counted the refused events.
             return self._respond(request, 503, responses.not_stored(error.reason), extra=(responses.RETRY_AFTER,))
         except ClientDisconnect:
-            # Nobody is there to read it; 499 is what servers count such requests as.
+            # The client has disconnected and gets no response. nginx counts such requests as 499, too.
             return self._refusal(request, 499, b"", "gone")
-        except Exception as bug:  # noqa: BLE001 - it is logged, counted and answered
+        except Exception as bug:  # noqa: BLE001 - it is logged, counted and gets a response
             return self._respond(request, 500, report_bug(bug, received))
 
     @contextlib.asynccontextmanager
     async def _body(
         self, request: Request, fields: Mapping[bytes, bytes], limit: int, setting: str
     ) -> AsyncIterator[core.Body]:
-        """Read a body and wait until it may be decoded; while the block runs it counts as held."""
+        """Receive a body and wait for its turn to be decoded. Its bytes count as held until the block ends."""
         encoding = fields.get(b"content-encoding", b"") if request.method == "POST" else b""
         body = core.Body(encoding, limit=limit, setting=setting)
         # The parser accepts any number of zeros before a size. int() raises for more than 4,300 digits.
@@ -254,24 +250,24 @@ class Collector:
                     held += len(chunk)
                     self._held_bytes += len(chunk)
                     if self._held_bytes > self._limits.all_bodies_bytes:
-                        raise _NotTaken(503, "overloaded", "too many bodies are being read; send it again")
+                        raise _BodyNotReceived(503, "overloaded", "too many bodies arrive at a time; send it again")
         except TimeoutError:
-            raise _NotTaken(408, "timeout", "the request took too long") from None
+            raise _BodyNotReceived(408, "timeout", "the request took too long") from None
         else:
             try:
                 async with self._decoders.turn(body):
                     yield body
             except TimeoutError:
-                raise _NotTaken(503, "overloaded", "too many bodies wait to be decoded; send it again") from None
+                raise _BodyNotReceived(503, "overloaded", "too many bodies wait to be decoded; send it again") from None
         finally:
             self._held_bytes -= held
 
     def _refusal(self, request: Request, status: int, body: bytes, reason: str) -> Response:
         self._metrics.refused.labels(reason).inc()
-        extra = (responses.RETRY_AFTER,) if status == 503 else ()  # noqa: PLR2004 - as the status line has it
-        return self._respond(request, status, body, extra=extra, kind=_Refusal)
+        extra = (responses.RETRY_AFTER,) if status == 503 else ()  # noqa: PLR2004 - an HTTP status
+        return self._respond(request, status, body, extra=extra, kind=responses.ClosingResponse)
 
-    def _respond(  # noqa: PLR0913 - the parts of an answer
+    def _respond(  # noqa: PLR0913 - the parts of a response
         self,
         request: Request,
         status: int,
@@ -291,37 +287,19 @@ class Collector:
 
 
 def report_bug(bug: Exception, received: core.Request) -> bytes:
-    """Log a bug, for nothing that a client sends may come to this; returns the answer's body.
+    """Log an exception that no request should cause, and return the body of the response.
 
-    With the client's id, so that its side can find it too, if that id is a UUID: any other may hold its address.
+    The log has the client's id, so that the client's developers can find the line. It has UUIDs only, since another id
+    may contain personal data.
     """
     log.error("request_failed", id=_id_of(received), exc_info=bug)
-    return responses.error("bug", "this should not have happened; send it again")
+    return responses.error("bug", "internal error; send it again")
 
 
 def _id_of(received: core.Request) -> str:
-    """Return the id that the client gave if it is a UUID: an event of its own may not have been made yet."""
+    """Return the client's id if it is a UUID, else empty text."""
     given = core.header_fields(received.headers).get(b"idempotency-key", b"")
     try:
         return str(UUID(core.client_id(given.decode("utf-8", "replace")) or ""))
     except ValueError:
         return ""
-
-
-class _Refusal(Response):
-    """An answer that may come before the request's body has ended: the connection is closed behind it."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """Send the answer, then let the client finish for a moment: one that is cut off may never read it."""
-        headers = [*self.raw_headers, (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        is_drained = 0
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER_S):
-                while is_drained < _LINGER_BYTES:
-                    message = await receive()
-                    is_drained += len(message.get("body", b""))
-                    if not message.get("more_body", False):
-                        break
-        await send({"type": "http.response.body", "body": b"", "more_body": False})

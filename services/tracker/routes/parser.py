@@ -1,40 +1,40 @@
-"""httptools' parser, set up for a server that decides on its own about versions, closing and upgrades.
+"""Configure httptools' parser: this server itself handles versions, upgrades and the end of a connection.
 
-By default llhttp 9 (httptools 0.9) accepts more than RFC 9112 lets a server process. `core.head_fault` and
-CollectorProtocol refuse or ignore:
+By default llhttp 9 (httptools 0.9) accepts requests that RFC 9112 forbids. `core.head_error` and CollectorProtocol
+refuse or ignore these:
 
-- HTTP/0.9 and HTTP/2.0 in the request line, a request line without a version;
-- no Host, several, or one that is not a host;
-- codings before `chunked`, empty ones too, and a Transfer-Encoding in HTTP/1.0; and of an invalid Transfer-Encoding
-  it reports the head as complete first, and the error later;
-- fields behind a chunked body (trailers), as if they were part of the head. A `Connection: close` among them makes
-  the parser drop the next request.
+- HTTP/0.9 and HTTP/2.0 in the request line, and a request line without a version;
+- a head without Host, with several Host fields, or with an invalid Host;
+- codings before `chunked`, also empty ones, and a Transfer-Encoding in HTTP/1.0. For an invalid Transfer-Encoding the
+  parser reports first a complete head and later the error;
+- fields after a chunked body (trailers). The parser reports them like fields of the head, and after a trailer
+  `Connection: close` it drops the next request.
 
-The tracker leaves these as they are, since they can be read in one way only: several spaces in the request line, empty
-lines before it, RTSP/1.0 in place of HTTP/1.0 (with the same framing), chunk extensions, zeros before a size.
+The tracker accepts these, because they are not ambiguous: several spaces in the request line, empty lines before it,
+RTSP/1.0 in place of HTTP/1.0 (with the same framing), chunk extensions, leading zeros of a chunk size.
 """
 
 from collections.abc import Sequence
 
 import httptools
 
-from services.tracker.core import HeadFault
+from services.tracker.core import HeadError
 
 
-class HeadRefused(Exception):  # noqa: N818 - what happened
-    """Raised in a callback: stops the parser at the end of a head that must not be processed."""
+class HeadRefused(Exception):
+    """Raised in a callback to stop the parser after the head of a request that must be refused."""
 
-    def __init__(self, fault: HeadFault) -> None:
-        super().__init__(fault.detail)
-        self.fault = fault
+    def __init__(self, error: HeadError) -> None:
+        super().__init__(error.detail)
+        self.error = error
 
 
-class ConnectionEnded(Exception):  # noqa: N818 - what happened
-    """Raised in a callback: stops the parser behind the last request of a connection."""
+class ConnectionEnded(Exception):
+    """Raised in a callback to stop the parser after the last request of a connection."""
 
 
 def create_parser(protocol: object) -> httptools.HttpRequestParser:
-    """Create a parser that leaves versions and the end of the connection to the protocol."""
+    """Create a parser that accepts all versions and continues after `Connection: close`."""
     parser = httptools.HttpRequestParser(protocol)
     parser.set_dangerous_leniencies(lenient_keep_alive=True, lenient_version=True)
     return parser
@@ -43,9 +43,10 @@ def create_parser(protocol: object) -> httptools.HttpRequestParser:
 def head_without_upgrade(
     parser: httptools.HttpRequestParser, target: bytes, headers: Sequence[tuple[bytes, bytes]]
 ) -> bytes:
-    """Decline the offer to speak another protocol (RFC 9110, 7.8), which Java's client makes with each request.
+    """Return the head of a request without its Upgrade field, to decline the upgrade (RFC 9110, 7.8).
 
-    The parser takes what follows such a head for that other protocol, so it gets the head again without the offer.
+    Java's HTTP client offers an upgrade with each request. The parser assumes that the bytes after such a head belong
+    to the other protocol, so a new parser reads the head again, without the offer.
     """
     lines = [b"%s %s HTTP/%s" % (parser.get_method(), target, parser.get_http_version().encode())]
     lines += [b"%s: %s" % header for header in headers if header[0] != b"upgrade"]

@@ -1,9 +1,8 @@
-"""The HTTP/1.1 protocol of the public port: uvicorn's, with bounds where it has none.
+"""The HTTP/1.1 protocol of the public port: uvicorn's protocol with additional bounds.
 
-uvicorn holds a request's head, however long, until it ends, and refuses targets over 64 KiB. Here a head is bounded in
-size and time, and connections in number, so that all heads together have a bound; a target may be as long as an
-event; and what is malformed is answered without a line in the log: on a public port that line would be anyone's to
-write.
+uvicorn buffers a request's head without a limit, and refuses targets over 64 KiB. This protocol bounds the size and the
+time of a head and the number of connections, so all heads together are bounded. A target may be as long as an event.
+Malformed requests leave no line in the log.
 """
 
 import asyncio
@@ -18,21 +17,21 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from services.tracker import core
 from services.tracker.metrics import Metrics
 from services.tracker.routes import responses
-from services.tracker.routes.connections import BoundedProtocol, ConnectionBounds
+from services.tracker.routes.connections import ConnectionBounds
 from services.tracker.routes.direct import DirectGet, DirectGets, is_bodyless
 from services.tracker.routes.parser import ConnectionEnded, HeadRefused, create_parser, head_without_upgrade
+from services.tracker.routes.refusals import NO_REFUSAL, RefusingProtocol
 from services.tracker.store import NotStored
 
-# How long a connection too many may take to begin a request: one that is answered before it sends may never read it.
+# Grace period for a connection over the limit. Clients may discard a response that arrives before they send a request.
 _OVERLOADED_S: Final = 1.0
 _CLOSE: Final = (b"connection", b"close")
-_NOTHING: Final = b""
 
 
-class CollectorProtocol(BoundedProtocol):
-    """One connection."""
+class CollectorProtocol(RefusingProtocol):
+    """One connection of the public port."""
 
-    def __init__(  # noqa: PLR0913 - what bounds a connection; bundling it would only hide it
+    def __init__(  # noqa: PLR0913 - the bounds of a connection
         self,
         *args: Any,
         max_event_bytes: int,
@@ -44,40 +43,28 @@ class CollectorProtocol(BoundedProtocol):
         is_stopping: Callable[[], bool] = bool,
         **kwargs: Any,
     ) -> None:
-        """Answer plain GETs without the application when `direct` is given (see routes.direct).
+        """Configure a connection.
 
-        While `is_stopping`, each answer says that the connection closes, so that clients and proxies have opened
-        others, elsewhere, before the port is gone.
-
-        Allow a head `max_event_bytes` + `max_header_bytes` in size, and `head_timeout_s` to come.
-
-        A connection beyond `bounds`, and a request that would buffer more than they allow, is answered 503 and closed.
+        A head may have `max_event_bytes` + `max_header_bytes` bytes, and may take `head_timeout_s`. A connection over
+        `bounds`, and a request over the budget for buffers, gets a 503 and the connection closes. With `direct`, plain
+        GETs bypass the application (routes/direct.py). While `is_stopping` returns True, each response closes its
+        connection, so clients and proxies connect to another tracker before this port closes.
         """
-        super().__init__(*args, bounds=bounds, read_timeout_s=head_timeout_s, **kwargs)
+        super().__init__(*args, metrics=metrics, bounds=bounds, read_timeout_s=head_timeout_s, **kwargs)
         self.parser = create_parser(self)
         self._max_event_bytes = max_event_bytes
         self._max_head_bytes = max_event_bytes + max_header_bytes
         self._head_timeout_s = head_timeout_s
-        self._metrics = metrics
         self._direct = direct
         self._is_stopping = is_stopping
-        self._head_timer: asyncio.TimerHandle | None = None
         self._half_closed_timer: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
-        """The request that the application has; `cycle` is the last one that arrived (pipelining)."""
+        """The request that the application processes. `cycle` is the request that arrived last (pipelining)."""
         self._idle_since_s: float | None = None
-        """When the last answer was given, by the loop's clock; None while a request is on its way."""
-        self._head_bytes = 0
-        self._in_head = False
-        self._overloaded = False
-        self._refusal: bytes | None = None
-        """The last response of the connection, sent after those to earlier requests; empty when these are the last.
+        """The loop's time of the last response; None while a request is in process."""
 
-        Once it is set, everything that arrives is ignored.
-        """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begin to wait for a head."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
+        """Start the time limit of the first head."""
         super().connection_made(transport)
         self._overloaded = self._peer is None
         if self._overloaded and not self._is_graced:
@@ -86,77 +73,77 @@ class CollectorProtocol(BoundedProtocol):
             self._await_head(_OVERLOADED_S if self._overloaded else self._head_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        self._got_head()
+        """Cancel the timers and stop the application."""
+        self._end_head()
         if self._half_closed_timer is not None:
             self._half_closed_timer.cancel()
         if self._running is not None:
-            self._running.disconnected = True  # uvicorn does so for `cycle` only
+            self._running.disconnected = True  # uvicorn sets it for `cycle` only
             self._running.message_event.set()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's signature; uvicorn never returns True
-        """Keep a half-closed connection open until all requests that came whole have a response, then close it.
+        """Keep a half-closed connection open until all complete requests have a response, then close it.
 
-        A client may end its side right behind its last request and still read the response (RFC 9112, 9.6).
+        A client may close its side after its last request and still read the response (RFC 9112, 9.6).
         """
         last = self.cycle
         if last is None or last.response_complete:
             return False
-        self._got_head()  # what came of another head is dropped
+        self._end_head()  # drops an incomplete head
         if last.more_body:
             if not self.pipeline:
                 return False
-            self.pipeline.popleft()  # the last request; it never comes whole
+            self.pipeline.popleft()  # the last request, which stays incomplete
         elif self._refusal is None:
             last.keep_alive = False
         if self._refusal is None:
-            self._refusal = _NOTHING
+            self._refusal = NO_REFUSAL
         if self._half_closed_timer is None:
-            # Nothing else bounds the wait for a client that does not read.
+            # No other timer limits a client that does not read.
             self._half_closed_timer = self.loop.call_later(self._head_timeout_s, self.transport.abort)
         return True
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; refuse the connection's next request when it is malformed or its head has no end."""
+        """Parse data. Refuse the next request when it is malformed, its head too large, or a budget used up."""
         self._idle_since_s = None
         if self._refusal is not None:
             return
         if self._overloaded:
             self._refuse_overloaded()
             return
-        # Set back by the callbacks below; so it counts what came since a head or a piece of a body ended. What follows
-        # a body may be trailers, which uvicorn would collect without end as well.
+        # The callbacks below reset this count, so it counts the bytes since the last head or piece of a body. After a
+        # body it counts trailers, which uvicorn does not bound.
         self._head_bytes += len(data)
         if not self._parse(data):
             return
         if self._head_bytes > self._max_head_bytes:
             self._refuse(413, responses.too_large("the request line and its headers", self._max_event_bytes))
         elif self._in_head or self._head_bytes:
-            # A head that began behind another request in `data` has no count yet; it is no longer than `data`.
+            # A head that follows another request in `data` has no count yet; `data` is at least as long.
             if not self._may_buffer_fields(self._head_bytes or len(data), is_head=self._in_head):
                 self._refuse_overloaded()
             elif self._head_timer is None:
                 self._await_head(self._head_timeout_s)
 
     def _parse(self, data: bytes) -> bool:
-        """Feed the parser, whose callbacks follow below; False when what came is refused."""
+        """Feed the parser, which calls the methods below. Return False when the request is refused."""
         while data:
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as offer:
                 if self.parser.get_method() == b"CONNECT":
-                    self._refuse(405, responses.error("method", f"methods are {responses.METHODS}"))
+                    self._refuse(405, responses.METHOD_NOT_ALLOWED)
                     return False
                 data = head_without_upgrade(self.parser, self.url, self.headers) + data[offer.args[0] :]
                 self.parser = create_parser(self)
             except httptools.HttpParserCallbackError as error:
                 cause = error.__context__
                 if isinstance(cause, HeadRefused):
-                    status, code, detail = cause.fault
+                    status, code, detail = cause.error
                     self._refuse(status, responses.error(code, detail))
                 elif not isinstance(cause, ConnectionEnded):
-                    raise  # our own fault, not the client's
+                    raise  # a bug, not a fault of the client
                 return False
             except httptools.HttpParserError:
                 self._refuse(400, responses.error("malformed", "this is not HTTP/1.1"))
@@ -166,7 +153,7 @@ class CollectorProtocol(BoundedProtocol):
         return True
 
     def on_message_begin(self) -> None:
-        """Begin a request. What the application needs of it is made when it is known to need it."""
+        """Begin a request. The objects that the application needs are created in `_hand_over`."""
         if self._refusal is not None:
             raise ConnectionEnded
         self.url = b""
@@ -174,34 +161,34 @@ class CollectorProtocol(BoundedProtocol):
         self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field of the head. A field behind the body (a trailer) is ignored: proxies check heads only.
+        """Add a field to the head. Trailers, the fields after a body, are ignored: proxies check heads only.
 
-        The parser keeps white space behind a value, which is no part of the value (RFC 9110, 5.5).
+        The parser keeps white space after a value, which is not part of the value (RFC 9110, 5.5).
         """
         if self._in_head:
             self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """Refuse an ambiguous head, respond to a plain GET, or hand the request over, its target split by our rule."""
-        self._got_head()
+        """Refuse an invalid head, submit a plain GET to the store, or hand the request to the application."""
+        self._end_head()
         parser = self.parser
         if parser.should_upgrade():
-            return  # data_received begins this request anew
+            return  # _parse reads this head again without the upgrade
         version = parser.get_http_version()
         fields = core.header_fields(self.headers)
-        fault = core.head_fault(version, self.headers, fields)
-        if fault is not None:
-            raise HeadRefused(fault)
+        error = core.head_error(version, self.headers, fields)
+        if error is not None:
+            raise HeadRefused(error)
         path, query = core.split_target(self.url)
-        if self._direct is not None and self._responds_directly(self._direct, version, fields, path, query):
-            # The next request may be long in coming: what is held until then is not counted.
+        if self._direct is not None and self._submit_directly(self._direct, version, fields, path, query):
+            # The next request may arrive much later, and the head is not counted as buffered until then.
             self.url, self.headers = b"", []
         elif self._may_hand_over():
             self._hand_over(version, fields, path, query)
         else:
             self._refuse_overloaded()
 
-    def _responds_directly(
+    def _submit_directly(
         self, direct: DirectGets, version: str, fields: Mapping[bytes, bytes], path: bytes, query: bytes
     ) -> bool:
         parser = self.parser
@@ -219,27 +206,27 @@ class CollectorProtocol(BoundedProtocol):
         get = DirectGet(parser.should_keep_alive() and not self._is_stopping())
 
         def on_stored(refusal: NotStored | None) -> None:
-            self._respond(get, direct.response(refusal, image=image, keep_alive=get.keep_alive))
+            self._send_direct(get, direct.response(refusal, image=image, keep_alive=get.keep_alive))
 
         try:
             direct.begin(received, fields, on_stored)
         except core.Refused:
-            return False  # the application says why
+            return False  # the application sends the reason
         except NotStored as refusal:
             self.cycle = get  # type: ignore[assignment]  # see DirectGet
             on_stored(refusal)
-        except Exception as bug:  # noqa: BLE001 - it is logged, counted and answered
+        except Exception as bug:  # noqa: BLE001 - it is logged, counted and gets a response
             self.cycle = get  # type: ignore[assignment]  # see DirectGet
-            self._respond(get, direct.failed(bug, received, keep_alive=get.keep_alive))
+            self._send_direct(get, direct.failed(bug, received, keep_alive=get.keep_alive))
         else:
             self.cycle = get  # type: ignore[assignment]  # see DirectGet
         return True
 
-    def _respond(self, get: DirectGet, whole: bytes) -> None:
+    def _send_direct(self, get: DirectGet, response: bytes) -> None:
         get.response_complete = True
         if get.disconnected or self.transport.is_closing():
             return
-        self.transport.write(whole)
+        self.transport.write(response)
         if not get.keep_alive:
             self.transport.close()
         self.on_response_complete()
@@ -251,11 +238,11 @@ class CollectorProtocol(BoundedProtocol):
         # An HTTP/1.0 client does not understand 100 (RFC 9110, 10.1.1).
         self.expect_100_continue = version == "1.1" and fields.get(b"expect", b"").lower() == b"100-continue"
         if self._is_stopping():
-            headers.append(_CLOSE)  # as if the client had asked for it: uvicorn's answer then says so
+            headers.append(_CLOSE)  # as if the client had sent it, so that uvicorn's response closes the connection
         self.scope["headers"] = headers
-        self.url = b"/"  # what uvicorn's parser makes of the target is replaced below, before the request's task runs
+        self.url = b"/"  # uvicorn parses this; the scope gets the real target below, before the request's task runs
         super().on_headers_complete()
-        self.url, self.headers = b"", []  # the request has them; a field behind its body is none of its headers
+        self.url, self.headers = b"", []  # the request's scope holds them
         self.cycle.keep_alive = self.cycle.keep_alive and not self._is_stopping()
         self.scope["raw_path"] = path
         self.scope["path"] = path.decode("ascii", "replace")
@@ -266,7 +253,7 @@ class CollectorProtocol(BoundedProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Pass a piece of the body to the application."""
         self._head_bytes = 0
         if self._refusal is not None:
             return
@@ -275,24 +262,25 @@ class CollectorProtocol(BoundedProtocol):
             self._refuse_overloaded()
 
     def on_message_complete(self) -> None:
-        """End the request; one that is answered directly has no body and ended with its head."""
+        """End the request. A direct GET has no body and has ended with its head."""
         if self._refusal is not None:
             return
         cycle = self.cycle
         if not isinstance(cycle, DirectGet):
-            self._got_head()
+            self._end_head()
             if self.parser.should_upgrade():
                 return
             cycle.more_body = False
             cycle.message_event.set()
         if not cycle.keep_alive:
-            self._refusal = _NOTHING  # a client that asks to close sends no further request (RFC 9112, 9.6)
+            self._refusal = NO_REFUSAL  # after `Connection: close` no request follows (RFC 9112, 9.6)
 
     def on_response_complete(self) -> None:
-        """Go on to the next pipelined request, or to the connection's last answer, or wait for another request.
+        """Continue with the next pipelined request or with the refusal, or wait for another request.
 
-        As uvicorn has it, but for the timer that closes idle connections: uvicorn makes one an answer, which costs a
-        tenth of it. Here a connection has one, which looks, when its time is over, how long nothing came.
+        Differs from uvicorn's method in the timer for idle connections. uvicorn creates a timer for each response, a
+        tenth of the time of a response. Here a connection has one timer; when it ends, it checks how long the
+        connection was idle.
         """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
@@ -306,80 +294,26 @@ class CollectorProtocol(BoundedProtocol):
             self._release_request()
         self._idle_since_s = self.loop.time()
         if self.timeout_keep_alive_task is None:
-            self._look_whether_idle_in(self.timeout_keep_alive)
+            self._check_idle_in(self.timeout_keep_alive)
         self._send_refusal()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close the connection when it was idle for long enough, else look again when it may have been."""
+        """Close the connection when it was idle for long enough, else set the timer to the earliest such time."""
         self.timeout_keep_alive_task = None
         if self._idle_since_s is None:
-            return  # the answer to what has come makes a new timer
+            return  # a request is in process; its response sets a new timer
         left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
         if left_s > 0:
-            self._look_whether_idle_in(left_s)
+            self._check_idle_in(left_s)
         else:
             super().timeout_keep_alive_handler()
             self._await_reader()
 
     def _release_request(self) -> None:
-        """Let go of the request that is responded to."""
+        """Release the request that has its response."""
         self._release_buffers()
         if not isinstance(self.cycle, DirectGet):
-            self.scope = self.cycle.scope = {}  # type: ignore[typeddict-item]  # uvicorn reads it no more
+            self.scope = self.cycle.scope = {}  # type: ignore[typeddict-item]  # uvicorn does not read it again
 
-    def _look_whether_idle_in(self, seconds: float) -> None:
+    def _check_idle_in(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
-
-    def _await_head(self, timeout_s: float) -> None:
-        self._head_timer = self.loop.call_later(timeout_s, self._give_up)
-
-    def _got_head(self) -> None:
-        self._head_bytes = 0
-        self._in_head = False
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _give_up(self) -> None:
-        if self._overloaded:
-            self._refuse_overloaded()
-        else:
-            self._refuse(408, responses.error("timeout", "the request took too long"))
-
-    def _refuse_overloaded(self) -> None:
-        self._metrics.refused.labels("overloaded").inc()
-        self._refuse(
-            503,
-            responses.error("overloaded", "too many connections or too large requests at a time; send it again"),
-            responses.RETRY_AFTER,
-        )
-
-    def _refuse(self, status: int, body: bytes, *extra: tuple[bytes, bytes]) -> None:
-        """Answer what never became a request, after the answers to those before it, and close the connection."""
-        self._got_head()
-        if self._refusal is not None or self.transport.is_closing():
-            return
-        self._metrics.requests.labels("unknown", str(status)).inc()
-        lines = [b"HTTP/1.1 %d %s" % (status, responses.reason_phrase(status)), b"connection: close"]
-        headers = [*responses.HEADERS, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        lines += [b"%s: %s" % header for header in (*headers, *extra)]
-        self._refusal = b"\r\n".join(lines) + b"\r\n\r\n" + body
-        cycle = self.cycle
-        if cycle is None or (cycle.response_complete and not cycle.more_body):
-            self._send_refusal()
-        elif not cycle.more_body:
-            pass  # all before it have come whole and are being answered: on_response_complete sends it
-        elif self.pipeline:
-            self.pipeline.popleft()  # the newest, which never came whole: this is its answer
-        elif cycle.response_started:
-            self.transport.close()  # no second answer inside the first, nor behind it: it would be the next request's
-        else:
-            cycle.disconnected = True  # the application must neither store it nor respond as well
-            cycle.message_event.set()
-            self._send_refusal()
-
-    def _send_refusal(self) -> None:
-        if self._refusal is not None and not self.transport.is_closing():
-            self.transport.write(self._refusal)
-            self.transport.close()
-            self._await_reader()

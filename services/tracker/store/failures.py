@@ -1,4 +1,4 @@
-"""FailureLog: logs when a store begins to fail and when it works again, in few lines also when it does both often."""
+"""FailureLog: logs the first failure of a store and its recovery, and counts frequent failures instead of logging."""
 
 import asyncio
 import logging
@@ -10,19 +10,19 @@ _INTERVAL_S: Final = 60.0
 
 
 class FailureLog:
-    """Logs the first failure and its end, then once a minute how many failures there were.
+    """Logs the first failure and its end, then once a minute the number of failures.
 
-    A Redis at its memory limit may take every other push. Two lines for each of them would fill the disk.
+    A Redis at its memory limit may accept every second push. Two lines for each push would fill the disk.
     """
 
     def __init__(self, log: BoundLogger, *, works_again: str, interval_s: float = _INTERVAL_S) -> None:
-        """Log to `log`; `works_again` is the event that says that a failure has ended."""
+        """`works_again` is the log event for the end of a failure."""
         self._log = log
         self._works_again = works_again
         self._interval_s = interval_s
         self._current: str | None = None
         self._known: set[str] = set()
-        """Kinds that were logged since the timer runs."""
+        """The kinds of failures logged in the current interval."""
         self._timer: asyncio.TimerHandle | None = None
         self._counted = 0
         self._last: tuple[int, str, dict[str, Any]] = (logging.WARNING, "", {})
@@ -30,17 +30,17 @@ class FailureLog:
 
     @property
     def current(self) -> str | None:
-        """The kind of failure that lasts; None while the store works."""
+        """The kind of the current failure; None while the store works."""
         return self._current
 
     def begin(self, kind: str, event: str, *, level: int = logging.WARNING, **fields: Any) -> None:
-        """Log or count a failure, unless one of its kind lasts already."""
+        """Log or count a failure, unless a failure of its kind already lasts."""
         if kind == self._current:
             return
         self._current = kind
         if kind in self._known:
             self._counted += 1
-            # No traceback is kept: it would hold the events of the push.
+            # Drop the traceback: its frames hold the events of the push.
             self._last = (level, event, {name: value for name, value in fields.items() if name != "exc_info"})
             return
         self._known.add(kind)
@@ -59,7 +59,7 @@ class FailureLog:
             self._log.info(self._works_again)
 
     def close(self) -> None:
-        """Log what was counted, and count no more."""
+        """Log the count and stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -86,6 +86,6 @@ class FailureLog:
 
 
 def without_frames(error: Exception) -> Exception:
-    """Remove the tracebacks from an error that is kept for long: their frames hold the events of the push."""
+    """Remove the tracebacks from an error that is kept, because their frames hold the events of the push."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
     return error

@@ -1,15 +1,15 @@
-"""Segments: the files of the spool. What a crash or a bad disk did to one never raises and never makes a wrong record.
+"""Segments: the files of the spool. Damage from a crash or a bad disk never raises and never yields a wrong record.
 
-A segment's file is named after its place in the order and its mark, 16 random bytes as hexadecimal digits:
-`000000000007-<mark>.spool`. It holds, with all numbers big-endian:
+A segment's file name holds its order and its mark, 16 random bytes as hexadecimal digits: `000000000007-<mark>.spool`.
+The file has this format, with big-endian integers:
 
     position    8 bytes: the offset of the first record that Redis has not confirmed; 4 bytes: CRC-32 of it
     records     each: the mark; 4 bytes: length of the body; 4 bytes: CRC-32 of length and body;
-                the body: MessagePack of pusher, number and entries
+                the body: MessagePack of producer id, sequence and entries
 
-A record that can't be read is passed over by looking for the next mark: nobody outside knows it, so no event can hold
-one. The position is written over after each piece that was replayed: when it is behind, what is replayed again is
-refused by its number (EventQueue.push).
+After an unreadable record, reading continues at the next mark. Clients do not know the mark, so no event contains it.
+The position is overwritten after each replayed part. When it is behind, records are pushed again, and Redis drops them
+by their producer id and sequence (EventQueue.push).
 """
 
 import os
@@ -27,76 +27,76 @@ _POSITION: Final = struct.Struct(">QL")
 _LENGTH: Final = struct.Struct(">L")
 _CHECKSUM: Final = struct.Struct(">L")
 FIRST_RECORD: Final = _POSITION.size
-"""The offset at which records begin; the size of a segment that holds none."""
+"""The offset of the first record; also the size of an empty segment."""
 RECORD_HEAD_BYTES: Final = MARK_BYTES + _LENGTH.size + _CHECKSUM.size
 
 _NAME: Final = re.compile(r"(\d{12})-([0-9a-f]{32})\.spool")
-_LOOK_BYTES: Final = 262_144  # how much is read at a time while a mark is looked for
+_SEARCH_BYTES: Final = 262_144  # bytes of one read while searching for a mark
 
 
-class Push(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """One numbered push: what EventQueue.push takes."""
+class SpooledPush(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The arguments of EventQueue.push."""
 
     producer_id: str
-    number: int
+    sequence: int
     entries: list[bytes]
 
 
-class Record(NamedTuple):
-    """A push in a segment, and the offset behind it."""
+class SpoolRecord(NamedTuple):
+    """A push in a segment, and the offset of its end."""
 
-    push: Push
+    push: SpooledPush
     end: int
 
 
-class Found(NamedTuple):
-    """What a part of a segment holds."""
+class SegmentPart(NamedTuple):
+    """The records of a part of a segment."""
 
-    records: list[Record]
+    records: list[SpoolRecord]
     end: int
-    """Where to read on: all before it is in `records` or can't be read."""
+    """The offset of the next read. Everything before it is in `records` or unreadable."""
     damaged: int = 0
-    """Places that can't be read; each may have been one record or several."""
+    """The number of unreadable ranges. Each may hold several records."""
     torn: bool = False
-    """The part ends within a record whose writing was cut off: nobody was told that it is stored."""
+    """Whether the part ends with an incomplete record. Its events got no 2xx response."""
 
 
-class Counted(NamedTuple):
-    """How many entries the records of a segment hold, and what of it can't be read."""
+class SegmentCount(NamedTuple):
+    """The number of entries in a segment, and its damage."""
 
     entries: int
     end: int
-    """Behind the last record that can be read."""
+    """The end of the last readable record."""
     damaged: int
     torn: bool
 
 
 def segment_name(order: int, mark: bytes) -> str:
-    """Name a segment's file."""
+    """Return the name of a segment's file."""
     return f"{order:012}-{mark.hex()}.spool"
 
 
 def read_name(name: str) -> tuple[int, bytes] | None:
-    """Return order and mark of a segment's file; None when the file is no segment."""
+    """Return the order and the mark of a segment's file; None when the file is not a segment."""
     match = _NAME.fullmatch(name)
     return (int(match[1]), bytes.fromhex(match[2])) if match else None
 
 
-def encode_record(mark: bytes, producer_id: str, number: int, entries: Sequence[bytes]) -> bytes:
-    """Make the bytes of one record."""
-    body = msgspec.msgpack.encode(Push(producer_id, number, list(entries)))
+def encode_record(mark: bytes, producer_id: str, sequence: int, entries: Sequence[bytes]) -> bytes:
+    """Encode one record."""
+    body = msgspec.msgpack.encode(SpooledPush(producer_id, sequence, list(entries)))
     length = _LENGTH.pack(len(body))
     return b"".join((mark, length, _CHECKSUM.pack(zlib.crc32(body, zlib.crc32(length))), body))
 
 
 def encode_position(offset: int) -> bytes:
-    """Make the bytes that a segment begins with."""
+    """Encode the position at the start of a segment."""
     packed = offset.to_bytes(8, "big")
     return packed + _CHECKSUM.pack(zlib.crc32(packed))
 
 
 def read_position(file: int) -> int:
-    """Read where the first record begins that is not confirmed; the first of all when that can't be read."""
+    """Return the offset of the first unconfirmed record, or of the first record when the position is unreadable."""
     packed = os.pread(file, FIRST_RECORD, 0)
     if len(packed) < FIRST_RECORD:
         return FIRST_RECORD
@@ -104,12 +104,12 @@ def read_position(file: int) -> int:
     return max(FIRST_RECORD, int(offset)) if checksum == zlib.crc32(packed[:8]) else FIRST_RECORD
 
 
-def read_records(file: int, mark: bytes, begin: int, end: int, *, max_bytes: int) -> Found:
-    """Read the records between two offsets, until they are `max_bytes` together: one at least, if there is any.
+def read_records(file: int, mark: bytes, begin: int, end: int, *, max_bytes: int) -> SegmentPart:
+    """Read the records between two offsets: at least one, if there is one, and no more after `max_bytes`.
 
-    Raises OSError when the disk can't be read.
+    Raises OSError when reading the disk fails.
     """
-    records: list[Record] = []
+    records: list[SpoolRecord] = []
     offset, damaged, taken = begin, 0, 0
     while offset < end and taken < max_bytes:
         body = _read_body(file, mark, offset, end)
@@ -117,19 +117,19 @@ def read_records(file: int, mark: bytes, begin: int, end: int, *, max_bytes: int
         if body is not None and push is not None:
             offset += RECORD_HEAD_BYTES + len(body)
             taken += len(body)
-            records.append(Record(push, offset))
+            records.append(SpoolRecord(push, offset))
             continue
-        following = _find_mark(file, mark, offset + 1, end)
-        if following is None:
+        next_record = _find_mark(file, mark, offset + 1, end)
+        if next_record is None:
             torn = _is_torn(file, mark, offset, end)
-            return Found(records, end, damaged + (not torn), torn)
+            return SegmentPart(records, end, damaged + (not torn), torn)
         damaged += 1
-        offset = following
-    return Found(records, offset, damaged)
+        offset = next_record
+    return SegmentPart(records, offset, damaged)
 
 
-def count_entries(file: int, mark: bytes, begin: int, end: int) -> Counted:
-    """Read a segment from an offset on and count, holding one record at a time. Raises OSError."""
+def count_entries(file: int, mark: bytes, begin: int, end: int) -> SegmentCount:
+    """Count the entries of a segment from an offset on, with one record in memory at a time. Raises OSError."""
     entries, offset, damaged, good = 0, begin, 0, begin
     torn = False
     while offset < end:
@@ -139,11 +139,11 @@ def count_entries(file: int, mark: bytes, begin: int, end: int) -> Counted:
         damaged += found.damaged
         torn = found.torn
         offset = found.end
-    return Counted(entries, good, damaged, torn)
+    return SegmentCount(entries, good, damaged, torn)
 
 
 def _read_body(file: int, mark: bytes, offset: int, end: int) -> bytes | None:
-    """Return the body of the record at an offset; None unless all of it is there as it was written."""
+    """Return the body of the record at an offset; None when it is incomplete or damaged."""
     head = os.pread(file, min(RECORD_HEAD_BYTES, end - offset), offset)
     if len(head) < RECORD_HEAD_BYTES or not head.startswith(mark):
         return None
@@ -156,16 +156,16 @@ def _read_body(file: int, mark: bytes, offset: int, end: int) -> bytes | None:
     return body if len(body) == length and head.endswith(_CHECKSUM.pack(checksum)) else None
 
 
-def _decode(body: bytes) -> Push | None:
+def _decode(body: bytes) -> SpooledPush | None:
     try:
-        return msgspec.msgpack.decode(body, type=Push)
+        return msgspec.msgpack.decode(body, type=SpooledPush)
     except msgspec.DecodeError:
-        return None  # whole, but not of this version
+        return None  # a complete record of another version
 
 
 def _find_mark(file: int, mark: bytes, begin: int, end: int) -> int | None:
     while begin < end:
-        chunk = os.pread(file, min(_LOOK_BYTES, end - begin), begin)
+        chunk = os.pread(file, min(_SEARCH_BYTES, end - begin), begin)
         at = chunk.find(mark)
         if at >= 0:
             return begin + at
@@ -176,9 +176,9 @@ def _find_mark(file: int, mark: bytes, begin: int, end: int) -> int | None:
 
 
 def _is_torn(file: int, mark: bytes, offset: int, end: int) -> bool:
-    """Tell a record that was never finished from one that went bad: its end is missing, or zeros stand for it.
+    """Return whether a record was never completed: its end is missing or consists of zeros. Else it is damaged.
 
-    A file system may give a file its new size before the data is there; after a power cut zeros are in its place.
+    A file system may extend a file before it writes the data. After a power cut the missing data is zeros.
     """
     head = os.pread(file, min(RECORD_HEAD_BYTES, end - offset), offset)
     if not head.startswith(mark):
@@ -191,7 +191,7 @@ def _is_torn(file: int, mark: bytes, offset: int, end: int) -> bool:
 
 
 def write_all(file: int, data: bytes, offset: int) -> None:
-    """Write all of it. Raises OSError; part of it may then be there."""
+    """Write all data. Raises OSError, possibly after a part is written."""
     view = memoryview(data)
     while view:
         written = os.pwrite(file, view, offset)
@@ -200,7 +200,7 @@ def write_all(file: int, data: bytes, offset: int) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make the names in a directory outlive a power cut."""
+    """Sync a directory, so that its file names survive a power cut."""
     file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(file)

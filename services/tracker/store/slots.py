@@ -1,4 +1,4 @@
-"""Slots: the sub-directories of the spool's directory, each held by one process, and the segments found in them."""
+"""Slots: subdirectories of the spool's directory, each locked by one process, and the segments in them."""
 
 import contextlib
 import fcntl
@@ -19,25 +19,25 @@ _UNREADABLE_SUFFIX: Final = ".unreadable"
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """One open segment, as this process knows it."""
+    """An open segment, and this process's record of its content."""
 
     path: Path
     file: int
     mark: bytes
     size: int
-    """Where the last record ends that was synced."""
+    """The end of the last synced record."""
     position: int = segments.FIRST_RECORD
-    """Where the first record begins that is not settled."""
+    """The start of the first record that is not acknowledged."""
     entries: int = 0
-    """In its records that are not settled."""
-    last_number: int = 0
+    """The number of entries in records that are not acknowledged."""
+    last_sequence: int = 0
     known_damage: int = 0
-    """Damaged places that were counted when the spool was opened and not yet passed."""
+    """Damaged ranges that were counted when the spool was opened and are not read yet."""
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """A sub-directory that this process holds, and what another run left there."""
+    """A subdirectory that this process has locked, with the segments of earlier processes."""
 
     directory: Path
     lock: int
@@ -45,7 +45,7 @@ class Slot:
 
 
 def order_of(path: Path) -> int:
-    """Return a segment's place in the order."""
+    """Return a segment's order number."""
     read = segments.read_name(path.name)
     return read[0] if read else 0
 
@@ -56,7 +56,7 @@ def segment_paths(directory: Path) -> list[Path]:
 
 
 def take_slot(directory: Path) -> Slot:
-    """Lock the first slot that no process holds; a new one where all are held."""
+    """Lock the first free slot; create one when all are locked."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     number = 0
     while True:
@@ -67,7 +67,7 @@ def take_slot(directory: Path) -> Slot:
 
 
 def _lock(slot: Path) -> int | None:
-    """Return the open lock file of a slot; None when another process holds it."""
+    """Return the open lock file of a slot; None when another process has locked it."""
     if not slot.exists():
         slot.mkdir(mode=0o700, exist_ok=True)
         segments.sync_directory(slot.parent)
@@ -81,7 +81,7 @@ def _lock(slot: Path) -> int | None:
 
 
 def adopt(directory: Path, slot: Slot) -> None:
-    """Move the segments of slots that no process holds into this one, behind what is there."""
+    """Move the segments of free slots to the end of this slot."""
     order = 1 + max(map(order_of, segment_paths(slot.directory)), default=0)
     for other in sorted(directory.glob("slot-*")):
         if other == slot.directory or (lock := _lock(other)) is None:
@@ -99,7 +99,7 @@ def adopt(directory: Path, slot: Slot) -> None:
 
 
 def open_segment(path: Path, metrics: Metrics) -> Segment:
-    """Open what another run left, count what waits in it, and cut off a record that was never finished."""
+    """Open a segment of an earlier process, count its entries, and truncate an incomplete record."""
     read = segments.read_name(path.name)
     mark = read[1] if read else b""
     file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -121,7 +121,7 @@ def open_segment(path: Path, metrics: Metrics) -> Segment:
 
 
 def open_segments(slot: Slot, metrics: Metrics) -> list[Segment]:
-    """Open all segments of a slot, in order. One that the disk does not give back is left beside, and said."""
+    """Open all segments of a slot in order. Log and rename a segment that the disk fails to read."""
     opened: list[Segment] = []
     for path in segment_paths(slot.directory):
         try:
@@ -135,14 +135,14 @@ def open_segments(slot: Slot, metrics: Metrics) -> list[Segment]:
 
 
 def remove_segment(segment: Segment) -> None:
-    """Remove a segment with nothing in it that is still needed."""
-    with contextlib.suppress(OSError):  # it is read again at the next start, and refused by its numbers
+    """Remove a segment whose records are all acknowledged."""
+    with contextlib.suppress(OSError):  # the next process pushes it again, and Redis drops the duplicates
         segment.path.unlink()
     os.close(segment.file)
 
 
 def put_aside(segment: Segment) -> None:
-    """Rename a segment that can't be read, so that nobody tries again and an operator finds it."""
+    """Rename an unreadable segment, so that no process reads it again and an operator finds it."""
     with contextlib.suppress(OSError):
         segment.path.rename(segment.path.with_name(segment.path.name + _UNREADABLE_SUFFIX))
     os.close(segment.file)

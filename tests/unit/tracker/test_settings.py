@@ -4,20 +4,20 @@ from services.backbone.settings import SettingsError
 from services.tracker.settings import Settings
 
 
-def test_an_empty_environment_is_enough_on_a_developers_machine() -> None:
+def test_settings_have_defaults_for_empty_environment() -> None:
     settings = Settings.from_env({})
     assert (settings.host, settings.port, settings.max_event_bytes) == ("127.0.0.1", 5222, 262_144)
     assert settings.trusted_proxies == ()
     assert "di" in settings.person_parameters
 
 
-def test_lists_are_separated_by_commas() -> None:
+def test_settings_lists_are_separated_by_commas() -> None:
     settings = Settings.from_env({"TRUSTED_PROXIES": "10.0.0.0/8, ::1", "TRACKER_PERSON_PARAMETERS": "a, b,"})
     assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
     assert settings.person_parameters == ("a", "b")
 
 
-def test_all_faults_are_told_together_and_no_secret() -> None:
+def test_settings_report_all_errors_together_without_secrets() -> None:
     environ = {
         "TRACKER_PORT": "http",
         "REDIS_URL": "http://user:hunter2@redis",
@@ -41,7 +41,7 @@ def test_all_faults_are_told_together_and_no_secret() -> None:
         ("TRACKER_MAX_PENDING_EVENTS", "TRACKER_MAX_BATCH_EVENTS", 60_000),
     ],
 )
-def test_a_request_that_is_allowed_fits_into_what_holds_all(bound: str, part: str, size: int) -> None:
+def test_settings_refuse_total_limits_below_limits_of_one_request(bound: str, part: str, size: int) -> None:
     environ = {"TRACKER_MAX_BODY_BYTES": "200000000", "TRACKER_MAX_PENDING_BYTES": "200000000"}
     environ |= {"TRACKER_MAX_BUFFER_BYTES": "200000000", part: str(size)}
     environ |= {"TRACKER_MAX_BATCH_BYTES": "1024"} if part == "MAX_EVENT_BYTES" else {}
@@ -51,12 +51,12 @@ def test_a_request_that_is_allowed_fits_into_what_holds_all(bound: str, part: st
 
 
 @pytest.mark.parametrize("url", ["redis://h:port/0", "redis://h:99999/0"])
-def test_a_malformed_redis_url_is_a_fault(url: str) -> None:
+def test_settings_refuse_malformed_redis_url(url: str) -> None:
     with pytest.raises(SettingsError, match="REDIS_URL"):
         Settings.from_env({"REDIS_URL": url})
 
 
-def test_a_url_with_a_password_is_not_shown() -> None:
+def test_settings_do_not_show_password_of_url() -> None:
     assert "hunter2" not in repr(Settings.from_env({"REDIS_URL": "redis://:hunter2@h:6379/0"}))
 
 
@@ -68,15 +68,15 @@ def test_a_url_with_a_password_is_not_shown() -> None:
         ({"TRACKER_MAX_ADDRESS_CONNECTIONS": "1"}, 5 * 262_144 + 262_144),
     ],
 )
-def test_buffers_of_an_address_are_its_part_of_the_connections_and_hold_a_request(
+def test_address_buffer_is_proportional_to_its_connections_and_fits_one_request(
     environ: dict[str, str], size: int
 ) -> None:
     assert Settings.from_env(environ).max_address_buffer_bytes == size
 
 
-def test_a_spool_holds_a_full_size_batch() -> None:
+def test_settings_refuse_spool_smaller_than_a_batch() -> None:
     environ = {"TRACKER_SPOOL_BYTES": "1048576"}
-    Settings.from_env(environ)  # without a directory there is no spool
+    Settings.from_env(environ)  # no spool without a directory
     with pytest.raises(
         SettingsError, match=r"TRACKER_SPOOL_BYTES \(1048576\) must be at least TRACKER_MAX_BATCH_BYTES"
     ):

@@ -26,11 +26,11 @@ def multipart(*parts: bytes, end: bytes = b"--B--\r\n") -> bytes:
     return b"".join(b"--B\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts) + end
 
 
-def test_a_form_gives_its_pairs_as_they_came() -> None:
+def test_form_pairs_stay_unchanged() -> None:
     assert params_of_body(b"application/x-www-form-urlencoded; charset=utf-8", b"a=1&a=%zz&b\n") == b"a=1&a=%zz&b"
 
 
-def test_a_multipart_form_gives_its_text_fields() -> None:
+def test_multipart_form_gives_its_text_fields() -> None:
     body = multipart(b'name="a b"\r\n\r\n1&2', b'name="f"; filename="x"\r\n\r\nfile', b'name="u"\r\n\r\n\xc3\xbc')
     assert params_of_body(b"multipart/form-data; boundary=B", body) == b"a%20b=1%262&u=\xc3\xbc"
 
@@ -53,7 +53,7 @@ def test_a_multipart_form_gives_its_text_fields() -> None:
         (JSON, b'{"a":' + b"1" * 5000 + b"}"),
     ],
 )
-def test_what_cant_be_read_is_malformed(content_type: bytes, body: bytes) -> None:
+def test_invalid_body_is_malformed(content_type: bytes, body: bytes) -> None:
     with pytest.raises(Malformed):
         params_of_body(content_type, body)
 
@@ -69,7 +69,7 @@ def test_what_cant_be_read_is_malformed(content_type: bytes, body: bytes) -> Non
         (b"", []),
     ],
 )
-def test_a_json_object_gives_its_members(body: bytes, pairs: list[tuple[str, str]]) -> None:
+def test_json_object_gives_its_members(body: bytes, pairs: list[tuple[str, str]]) -> None:
     assert parse_qsl(params_of_body(JSON, body).decode(), keep_blank_values=True) == pairs
 
 
@@ -85,7 +85,7 @@ def test_a_json_object_gives_its_members(body: bytes, pairs: list[tuple[str, str
     ],
 )
 @pytest.mark.parametrize("content_type", [b"", b"text/plain;charset=UTF-8", b"application/octet-stream"])
-def test_text_is_read_as_json_then_as_pairs_then_as_one_parameter(
+def test_text_body_becomes_json_members_or_pairs_or_one_parameter(
     content_type: bytes, body: bytes, params: bytes
 ) -> None:
     assert params_of_body(content_type, body) == params
@@ -116,12 +116,12 @@ def test_members_survive_the_query(members: dict[str, str | int]) -> None:
     assert decoded == [(key, str(value)) for key, value in members.items()]
 
 
-def test_values_that_are_no_text_are_written_as_json() -> None:
+def test_other_json_values_are_encoded_as_json() -> None:
     members = {"yes": True, "none": None, "part": 1e20, "list": [1, "a b"]}
     assert query_of_members(members) == b'yes=true&none=&part=1e%2B20&list=[1,"a%20b"]'
 
 
-def test_members_that_a_json_decoder_could_trip_over_are_read() -> None:
+def test_unusual_json_members_are_read() -> None:
     assert read_json(b'{"a":1,"a":2}') == {"a": 2}
 
 
@@ -133,20 +133,20 @@ def feed(data: bytes, *, encoding: bytes = b"gzip", limit: int = 1000, step: int
 
 
 @given(st.binary(max_size=1000), st.integers(min_value=1, max_value=400))
-def test_a_body_is_what_was_sent_in_whatever_pieces(data: bytes, step: int) -> None:
+def test_body_equals_sent_bytes_for_any_pieces(data: bytes, step: int) -> None:
     assert feed(data, encoding=b"", step=step) == data
     assert feed(gzip.compress(data), limit=2000, step=step) == data
     assert feed(gzip.compress(data) + gzip.compress(b"more"), limit=2000, step=step) == data + b"more"
 
 
-def test_a_body_over_its_limit_names_limit_and_setting() -> None:
+def test_body_over_limit_is_refused_with_limit_and_setting() -> None:
     assert len(feed(b"x" * 1000, encoding=b"")) == 1000
     for data, encoding in ((b"x" * 1001, b"identity"), (gzip.compress(b"x" * 1001), b"gzip")):
         with pytest.raises(TooLarge, match=r"1000 bytes \(LIMIT\)"):
             feed(data, encoding=encoding)
 
 
-def test_a_gzip_bomb_costs_no_memory() -> None:
+def test_gzip_bomb_uses_little_memory() -> None:
     bomb = gzip.compress(bytes(200_000_000), compresslevel=1)
     tracemalloc.start()
     with pytest.raises(TooLarge):
@@ -159,7 +159,7 @@ def test_a_gzip_bomb_costs_no_memory() -> None:
 @pytest.mark.parametrize(
     "piece", [b"{}", b"[[]]", b'{"":0}', b'{"":{}}', b"[" * 900 + b"]" * 900, b'{"":' * 900 + b"0" + b"}" * 900]
 )
-def test_decoded_json_takes_no_more_memory_than_its_factor(piece: bytes) -> None:
+def test_decoded_json_memory_is_within_its_factor(piece: bytes) -> None:
     text = b"[%s]" % b",".join([piece] * (100_000 // len(piece)))
     tracemalloc.start()
     value = read_json(text)
@@ -194,12 +194,12 @@ def test_broken_gzip_is_malformed(data: bytes) -> None:
         feed(data)
 
 
-def test_gzip_of_very_many_members_is_malformed() -> None:
+def test_gzip_with_too_many_members_is_malformed() -> None:
     assert feed(gzip.compress(b"x") * 64, limit=10_000) == b"x" * 64
     with pytest.raises(Malformed, match="64 members"):
         feed(gzip.compress(b"") * 65, limit=10_000)
 
 
-def test_an_unknown_encoding_is_unsupported() -> None:
+def test_unknown_content_encoding_is_unsupported() -> None:
     with pytest.raises(Unsupported):
         Body(b"br", limit=1, setting="LIMIT")

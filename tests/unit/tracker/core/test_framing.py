@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tracker.core.framing import head_fault, split_target
+from services.tracker.core.framing import head_error, split_target
 from services.tracker.core.request import header_fields
 
 
@@ -21,18 +21,18 @@ from services.tracker.core.request import header_fields
         (b"", b"/", b""),
     ],
 )
-def test_a_target_is_split_into_path_and_query(target: bytes, path: bytes, query: bytes) -> None:
+def test_target_is_split_into_path_and_query(target: bytes, path: bytes, query: bytes) -> None:
     assert split_target(target) == (path, query)
 
 
 @given(st.binary())
-def test_any_target_has_a_path(target: bytes) -> None:
+def test_any_target_gives_a_path(target: bytes) -> None:
     assert split_target(target)[0].startswith(b"/")
 
 
 def status_of(version: str, *headers: tuple[bytes, bytes]) -> int | None:
-    fault = head_fault(version, headers, header_fields(headers))
-    return None if fault is None else fault.status
+    error = head_error(version, headers, header_fields(headers))
+    return None if error is None else error.status
 
 
 def test_head_with_one_host_is_accepted() -> None:

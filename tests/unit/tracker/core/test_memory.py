@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.tracker.core import memory_fault, memory_parts
+from services.tracker.core import memory_error, memory_parts
 from services.tracker.settings import Settings
 
 ROOT = Path(__file__).parents[4]
@@ -22,14 +22,14 @@ def in_bytes(text: str) -> int:
 
 
 def in_compose() -> tuple[dict[str, str], int]:
-    """The variables that the compose file sets, and its memory limit."""
+    """Return the variables of the compose file and its memory limit."""
     tracker: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose/tracker.yml").read_text())["services"]["tracker"]
     environ = {name: value for name, value in tracker["environment"].items() if not value.startswith("${")}
     return environ, in_bytes(tracker["mem_limit"])
 
 
 def in_kubernetes() -> tuple[dict[str, str], int]:
-    """The variables that the manifest sets, and its memory limit."""
+    """Return the variables of the manifest and its memory limit."""
     pod = yaml.safe_load((ROOT / "kubernetes/base/tracker/stateful-set.yaml").read_text())["spec"]["template"]["spec"]
     [tracker] = [container for container in pod["containers"] if container["name"] == "tracker"]
     environ = {row["name"]: row["value"] for row in tracker["env"] if "value" in row}
@@ -37,12 +37,12 @@ def in_kubernetes() -> tuple[dict[str, str], int]:
 
 
 @pytest.mark.parametrize("container", [in_compose(), in_kubernetes()], ids=["compose", "kubernetes"])
-def test_default_bounds_add_up_to_less_than_the_container_has(container: tuple[dict[str, str], int]) -> None:
+def test_default_limits_fit_into_container_memory(container: tuple[dict[str, str], int]) -> None:
     environ, limit = container
     settings = Settings.from_env(environ)
-    # What is left is for the allocator and for the kernel, which the sum leaves out.
+    # The rest is for the allocator and for the kernel, which the sum leaves out.
     assert most_memory(settings) < 0.9 * limit
-    assert memory_fault(settings, limit_bytes=limit, source="a file") is None
+    assert memory_error(settings, limit_bytes=limit, source="a file") is None
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_default_bounds_add_up_to_less_than_the_container_has(container: tuple[d
         "TRACKER_MAX_PENDING_EVENTS",
     ],
 )
-def test_memory_sum_grows_with_each_bound_and_its_fault_names_the_value(bound: str) -> None:
+def test_memory_sum_grows_with_each_limit_and_error_contains_value(bound: str) -> None:
     default = Settings.from_env({})
     names = {field.alias: name for name, field in Settings.model_fields.items()}
     more = default.model_copy(update={names[bound]: 2 * getattr(default, names[bound])})
     assert most_memory(more) > most_memory(default)
-    fault = memory_fault(more, limit_bytes=most_memory(more) - 1, source="/sys/fs/cgroup/memory.max")
-    assert fault is not None
-    assert f"{bound}={2 * getattr(default, names[bound])}" in fault
-    assert "/sys/fs/cgroup/memory.max" in fault
+    error = memory_error(more, limit_bytes=most_memory(more) - 1, source="/sys/fs/cgroup/memory.max")
+    assert error is not None
+    assert f"{bound}={2 * getattr(default, names[bound])}" in error
+    assert "/sys/fs/cgroup/memory.max" in error

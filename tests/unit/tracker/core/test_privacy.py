@@ -52,12 +52,12 @@ def value(data: Any) -> str:
         " di ",
     ],
 )
-def test_person_parameter_is_removed_in_brackets_and_behind_dots(name: str) -> None:
+def test_person_parameter_is_removed_in_brackets_and_after_dots(name: str) -> None:
     assert stripped(f"a=1&{name}=secret&b=2&{name}") == "a=1&b=2"
 
 
 @pytest.mark.parametrize("name", ["superuserid", "audi", "user[idea]", "items[id]", "emails", "id", "user", "dib.y"])
-def test_other_parameter_stays_as_it_came(name: str) -> None:
+def test_other_parameters_stay_unchanged(name: str) -> None:
     query = f"{name}=%7b%22a%22%3a1%7D&b=a+b%20c&=&&x"
     assert stripped(query) == query
 
@@ -80,7 +80,7 @@ def test_person_parameter_is_removed_at_any_depth_of_json(before: Any, after: An
     assert json.loads(unquote_plus(cleaned.removeprefix("a=1&data="))) == after
 
 
-def test_place_of_a_json_value_counts_with_the_name_of_its_parameter() -> None:
+def test_path_of_json_value_includes_parameter_name() -> None:
     assert stripped(f"user={value({'id': 7, 'x': 1})}") == 'user={"x":1}'
     assert stripped(f"data[user]={value([{'id': 7}])}") == "data[user]=[{}]"
 
@@ -94,18 +94,18 @@ def test_place_of_a_json_value_counts_with_the_name_of_its_parameter() -> None:
         '["userid" secret',
     ],
 )
-def test_json_that_can_not_be_read_is_removed_when_a_name_occurs_in_it(text: str) -> None:
+def test_invalid_json_is_removed_when_it_contains_a_name(text: str) -> None:
     assert stripped(f"a=1&data={quote_plus(text)}") == "a=1"
     kept = f"a=1&data={quote_plus('{no name')}"
     assert stripped(kept) == kept
 
 
-def test_one_json_text_a_line_is_read_line_by_line() -> None:
+def test_json_lines_are_cleaned_line_by_line() -> None:
     query = params_of_body(b"text/plain", b'{"email":"secret","a":1}\n{"b":2}\nplain')
     assert unquote_plus(without_parameters(query, PERSON).decode()) == 'text={"a":1}\n{"b":2}\nplain'
 
 
-def test_text_in_text_is_removed_beyond_the_depth_to_which_it_is_read() -> None:
+def test_nested_text_is_removed_beyond_maximum_depth() -> None:
     data: Any = {"email": "secret"}
     for _ in range(12):
         data = {"t": json.dumps(data)}
@@ -114,12 +114,12 @@ def test_text_in_text_is_removed_beyond_the_depth_to_which_it_is_read() -> None:
 
 
 @pytest.mark.parametrize("unit", ["a?b=", "{", "[", '{"a":', "a[", "a.", "%7B", '"\\"', "&a=?b=1"])
-def test_hostile_query_costs_little_time(unit: str) -> None:
+def test_hostile_query_is_cleaned_fast(unit: str) -> None:
     query = (unit * (262_144 // len(unit))).encode()
     begin_s = time.process_time()
     without_parameters(b"q=" + query, PERSON)
     without_parameters(query, PERSON)
-    # A quarter of a second on a slow machine; what grows with the square of the length takes minutes.
+    # It takes a quarter of a second on a slow machine. With quadratic time it takes minutes.
     assert time.process_time() - begin_s < 2
 
 
@@ -142,7 +142,7 @@ def test_hostile_query_costs_little_time(unit: str) -> None:
         ),
     ],
 )
-def test_context_and_person_are_removed_from_every_kind_of_body(content_type: bytes, body: bytes) -> None:
+def test_context_and_person_parameters_are_removed_from_every_kind_of_body(content_type: bytes, body: bytes) -> None:
     query = params_of_body(content_type, body)
     assert b"203.0.113.7" in query
     kept = without_context(query)
@@ -155,7 +155,7 @@ def test_context_and_person_are_removed_from_every_kind_of_body(content_type: by
 @pytest.mark.parametrize(
     "query", [b"", b"title=in+context", b"contexts=1&x[contextual]=2", b"a=%63%6F", b"text=a+context?"]
 )
-def test_query_without_context_stays_as_it_came(query: bytes) -> None:
+def test_query_without_context_stays_unchanged(query: bytes) -> None:
     assert without_context(query) == query
 
 
@@ -168,7 +168,7 @@ JSON = st.recursive(
 
 @settings(deadline=None)  # the machine may be busy
 @given(JSON)
-def test_no_person_parameter_is_left_at_any_depth(data: Any) -> None:
+def test_no_person_parameter_remains_at_any_depth(data: Any) -> None:
     cleaned = stripped(f"data={value(data)}")
     assert '"email"' not in unquote_plus(cleaned)
     assert without_parameters(cleaned.encode(), PERSON).decode() == cleaned
@@ -176,6 +176,6 @@ def test_no_person_parameter_is_left_at_any_depth(data: Any) -> None:
 
 @settings(deadline=None)  # the machine may be busy
 @given(st.binary())
-def test_no_query_raises(query: bytes) -> None:
+def test_any_query_is_cleaned_without_error(query: bytes) -> None:
     without_context(query)
     without_parameters(query, PERSON)

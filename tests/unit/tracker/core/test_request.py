@@ -65,7 +65,7 @@ def test_every_golden_sample_becomes_its_event(sample: dict[str, Any]) -> None:
     ),
     body=st.binary(max_size=50),
 )
-def test_any_request_becomes_an_event_that_decodes_back(
+def test_any_request_becomes_a_decodable_event(
     path: bytes, query: bytes, headers: list[tuple[bytes, bytes]], body: bytes
 ) -> None:
     received = Request(path, query, headers, "10.0.0.1", 1)
@@ -76,7 +76,7 @@ def test_any_request_becomes_an_event_that_decodes_back(
 
 
 @pytest.mark.parametrize("name", [b"sec-gpc", b"dnt"])
-def test_who_opts_out_leaves_no_trace_of_the_person(name: bytes) -> None:
+def test_event_has_no_personal_data_when_visitor_opts_out(name: bytes) -> None:
     headers = (
         (name, b"1"),
         (b"user-agent", b"secret-agent"),
@@ -90,7 +90,7 @@ def test_who_opts_out_leaves_no_trace_of_the_person(name: bytes) -> None:
     assert b"secret" not in encode_raw(event)
 
 
-def test_address_of_a_visitor_who_opted_out_is_erased_in_every_field() -> None:
+def test_address_is_erased_in_every_field_when_visitor_opts_out() -> None:
     headers = (
         (b"sec-gpc", b"1"),
         (b"referer", b"https://8.8.8.8/p"),
@@ -105,7 +105,7 @@ def test_address_of_a_visitor_who_opted_out_is_erased_in_every_field() -> None:
     assert b"8.8.8.8" not in encode_raw(event)
 
 
-def test_context_is_dropped_without_an_opt_out_too() -> None:
+def test_context_is_removed_without_opt_out() -> None:
     received = request(b"/v1/t", b"a=1&context[ip]=203.0.113.7&userId=u-1")
     event = event_of_request(received, {}, RULES, new_id="new", body_params=b'context={"ip":"203.0.113.7"}&b=2')
     assert event.query == b"a=1&userId=u-1&b=2"
@@ -114,7 +114,7 @@ def test_context_is_dropped_without_an_opt_out_too() -> None:
     assert event.query == b'x=1&p={"y":2}'
 
 
-def test_an_opt_out_may_be_ignored_by_a_setting_and_0_is_none() -> None:
+def test_opt_out_is_ignored_when_disabled_or_header_is_0() -> None:
     headers = ((b"dnt", b"1"),)
     rules = Rules(honour_opt_out=False)
     assert not sender_of(request(b"/a", b"", *headers), header_fields(headers), rules).opted_out
@@ -136,16 +136,16 @@ def test_an_opt_out_may_be_ignored_by_a_setting_and_0_is_none() -> None:
         ("�", None),
     ],
 )
-def test_only_short_printable_ids_are_taken(text: str, event_id: str | None) -> None:
+def test_client_id_is_valid_only_when_short_and_printable(text: str, event_id: str | None) -> None:
     assert client_id(text) == event_id
 
 
-def test_a_bad_id_is_replaced() -> None:
+def test_invalid_id_is_replaced() -> None:
     headers = ((b"idempotency-key", b"\xff\x00"),)
     assert event_of_request(request(b"/a", b"", *headers), header_fields(headers), RULES, new_id="new").id == "new"
 
 
-def test_a_batch_entry_with_a_bad_id_is_kept_and_says_so() -> None:
+def test_batch_entry_with_invalid_id_is_stored_with_a_note() -> None:
     sender = sender_of(request(), {}, RULES)
     entry = Entry(b"/a", b"", "x" * 200, None)
     event, notes = event_of_batch_entry(entry, sender, RULES, received_at_ms=1, new_id="new")
@@ -171,10 +171,10 @@ def test_a_batch_entry_with_a_bad_id_is_kept_and_says_so() -> None:
         (b"/a", b"image/gif;q=0.5, application/json;q=0.4", True),
     ],
 )
-def test_an_image_is_answered_to_who_prefers_one(path: bytes, accept: bytes, image: bool) -> None:  # noqa: FBT001
+def test_response_is_an_image_when_client_prefers_one(path: bytes, accept: bytes, image: bool) -> None:  # noqa: FBT001
     assert wants_image(path, accept) is image
 
 
 @given(st.binary(max_size=600))
-def test_any_accept_header_is_answered(accept: bytes) -> None:
+def test_any_accept_header_is_handled(accept: bytes) -> None:
     assert wants_image(b"/a", accept) in (True, False)

@@ -21,7 +21,7 @@ def texts(body: bytes) -> list[bytes]:
 
 
 def scanned(elements: list[object], *, indent: int | None = None) -> list[object]:
-    """Split an array whose last element, which is no JSON, leaves it to the scanner."""
+    """Split an array with the scanner, by an invalid last element."""
     body = json.dumps([*elements, "END"], indent=indent).encode().replace(b'"END"', b"NaN")
     *found, last = texts(body)
     assert last.strip() == b"NaN"
@@ -34,7 +34,7 @@ def test_scanner_finds_the_elements_that_a_decoder_finds(elements: list[object],
 
 
 @given(st.lists(VALUES, max_size=5), st.integers(min_value=2, max_value=9))
-def test_scanner_needs_no_window_of_a_certain_size(elements: list[object], window: int) -> None:
+def test_scanner_works_with_any_window_size(elements: list[object], window: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splitting, "_WINDOW", window)
         assert scanned(elements) == elements
@@ -80,15 +80,15 @@ def test_document_without_end_is_malformed(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "expected"), [(b"[]", []), (b"[ ]", []), (b"[NaN,]", [b"NaN"]), (b"[NaN, ]", [b"NaN"])]
 )
-def test_blank_end_of_an_array_is_no_element(body: bytes, expected: list[bytes]) -> None:
+def test_blank_after_last_comma_is_not_an_element(body: bytes, expected: list[bytes]) -> None:
     assert texts(body) == expected
 
 
-def test_scanner_gives_up_a_document_of_too_many_brackets() -> None:
+def test_scanner_refuses_document_with_too_many_brackets() -> None:
     with pytest.raises(TooLarge, match="1200000 brackets and commas"):
         texts(b"[NaN,[%s]]" % b",".join([b"[[]]"] * 700_000))
 
 
-def test_lines_need_no_end() -> None:
+def test_last_ndjson_line_needs_no_newline() -> None:
     lines = split_batch(b"application/x-ndjson; charset=utf-8", b"\n 1\r\n\n2\n" + b" " * 70_000 + b"\n3").entries
     assert [bytes(line).strip() for line in lines] == [b"1", b"2", b"3"]

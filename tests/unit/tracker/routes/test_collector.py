@@ -22,7 +22,7 @@ LIMITS = Limits(event_bytes=1024, batch_bytes=1024, batch_events=10, all_bodies_
 
 
 class BrokenStore(EventStore):
-    """Meets a bug at every event."""
+    """A store with a bug: it raises ZeroDivisionError for each event."""
 
     def __init__(self, metrics: Metrics) -> None:
         super().__init__(Redis(), metrics, max_pending_events=1, max_pending_bytes=1)
@@ -63,19 +63,19 @@ async def ask(
 
 
 @pytest.mark.parametrize(("method", "directly"), [("POST", False), ("GET", False), ("GET", True)])
-async def test_a_bug_is_answered_500_counted_and_said_once_with_the_clients_id(method: str, *, directly: bool) -> None:
+async def test_bug_gets_500_and_is_counted_and_logged_once_with_client_id(method: str, *, directly: bool) -> None:
     registry = CollectorRegistry()
     response, logs = await ask(registry, method, directly=directly, **{"Idempotency-Key": CLIENT_ID})
     assert response.status_code == 500
     assert response.json()["error"] == "bug"
-    [said] = logs
-    assert (said["event"], said["log_level"], said["id"]) == ("request_failed", "error", CLIENT_ID)
-    assert "device-9" not in str(said)
+    [line] = logs
+    assert (line["event"], line["log_level"], line["id"]) == ("request_failed", "error", CLIENT_ID)
+    assert "device-9" not in str(line)
     assert registry.get_sample_value("push_tracker_requests_total", {"method": method, "status": "500"}) == 1
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "127.0.0.1-17"}])
-async def test_log_of_a_bug_has_no_id_unless_the_client_gave_a_uuid(headers: dict[str, Any]) -> None:
-    _, [said] = await ask(CollectorRegistry(), "GET", **headers)
-    assert said["id"] == ""
-    assert "127.0.0.1" not in str(said)
+async def test_bug_log_has_no_id_when_client_id_is_not_a_uuid(headers: dict[str, Any]) -> None:
+    _, [line] = await ask(CollectorRegistry(), "GET", **headers)
+    assert line["id"] == ""
+    assert "127.0.0.1" not in str(line)

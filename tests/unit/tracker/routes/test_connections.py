@@ -27,11 +27,11 @@ def entered(connections: ConnectionBounds, address: str) -> Peer:
     [
         ("192.0.2.1", "192.0.2.2"),
         ("2001:db8:0:1::1", "2001:db8:0:2::1"),
-        ("::ffff:192.0.2.1", "::ffff:192.0.2.2"),  # IPv4 on a socket of both versions
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2"),  # IPv4 on a dual-stack socket
         ("fe80::1%eth0", "2001:db8::1"),
     ],
 )
-def test_connections_of_one_address_are_bounded_and_those_of_others_are_not(address: str, other: str) -> None:
+def test_connections_of_one_address_are_bounded_without_effect_on_others(address: str, other: str) -> None:
     connections = bounds()
     peers = [entered(connections, address) for _ in range(3)]
     assert connections.enter(address) is None
@@ -47,7 +47,7 @@ def test_addresses_of_one_ipv6_network_are_one_client() -> None:
     assert connections.enter("2001:db8:0:1:ffff:ffff:ffff:ffff") is None
 
 
-def test_connections_of_all_are_bounded_also_for_trusted_proxies() -> None:
+def test_total_connections_are_bounded_also_for_trusted_proxies() -> None:
     connections = bounds()
     for _ in range(10):
         entered(connections, "10.0.0.1")
@@ -56,7 +56,7 @@ def test_connections_of_all_are_bounded_also_for_trusted_proxies() -> None:
     assert connections.connections == 10
 
 
-def test_buffers_of_one_address_are_bounded_and_trusted_proxies_use_all() -> None:
+def test_buffers_of_one_address_are_bounded_except_for_trusted_proxies() -> None:
     connections = bounds()
     stranger, proxy = entered(connections, "192.0.2.1"), entered(connections, "10.0.0.1")
     assert connections.take(300, stranger)
@@ -68,7 +68,7 @@ def test_buffers_of_one_address_are_bounded_and_trusted_proxies_use_all() -> Non
     assert connections.take(300, proxy)
 
 
-def test_unfinished_heads_leave_half_of_the_buffers_to_whole_requests() -> None:
+def test_incomplete_heads_use_at_most_half_of_buffers() -> None:
     connections = bounds()
     peers = [entered(connections, f"192.0.2.{number}") for number in range(3)]
     assert connections.take_for_head(250, peers[0])
@@ -77,7 +77,7 @@ def test_unfinished_heads_leave_half_of_the_buffers_to_whole_requests() -> None:
     assert connections.take(300, peers[2])
 
 
-def test_refused_connections_get_grace_up_to_a_number() -> None:
+def test_grace_periods_are_bounded_in_number() -> None:
     connections = bounds()
     assert all(connections.begin_grace() for _ in range(MAX_GRACED))
     assert not connections.begin_grace()

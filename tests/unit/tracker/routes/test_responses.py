@@ -3,7 +3,7 @@ import pytest
 from services.tracker.routes import responses
 
 
-def test_the_image_is_a_gif_of_43_bytes() -> None:
+def test_image_is_a_gif_of_43_bytes() -> None:
     assert len(responses.GIF) == 43
     assert responses.GIF.startswith(b"GIF89a")
 
@@ -17,5 +17,5 @@ def test_the_image_is_a_gif_of_43_bytes() -> None:
         (b"x" * 2000, b"*"),
     ],
 )
-def test_a_preflight_gets_back_the_names_that_it_asks_for(requested: bytes, allowed: bytes) -> None:
+def test_preflight_response_allows_requested_header_names(requested: bytes, allowed: bytes) -> None:
     assert dict(responses.preflight_headers(requested))[b"access-control-allow-headers"] == allowed

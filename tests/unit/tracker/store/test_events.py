@@ -37,13 +37,15 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float:
     return registry.get_sample_value(name, labels) or 0.0
 
 
-async def test_when_store_returns_redis_has_the_entries(store: EventStore) -> None:
+async def test_redis_has_entries_when_store_returns(store: EventStore) -> None:
     await store.store([b"a", b"b"])
     assert await store._redis.lrange(names.RAW_EVENTS_LIST, 0, -1) == [b"a", b"b"]
     assert (await EventQueue(store._redis).ledger()).accepted == 2
 
 
-async def test_what_arrives_during_a_push_rides_on_the_next_one(store: EventStore, registry: CollectorRegistry) -> None:
+async def test_events_that_arrive_during_a_push_share_the_next_push(
+    store: EventStore, registry: CollectorRegistry
+) -> None:
     first = asyncio.create_task(store.store([b"0"]))
     await asyncio.sleep(0)  # the first push's task is made
     await asyncio.sleep(0)  # and in flight
@@ -69,7 +71,7 @@ async def test_one_push_is_in_flight_at_a_time(store: EventStore, monkeypatch: p
     assert most == 1
 
 
-async def test_beyond_the_bound_events_are_refused(store: EventStore, registry: CollectorRegistry) -> None:
+async def test_events_are_refused_beyond_pending_limit(store: EventStore, registry: CollectorRegistry) -> None:
     results = await asyncio.gather(*(store.store([b"x"]) for _ in range(150)), return_exceptions=True)
     refused = [result for result in results if isinstance(result, NotStored)]
     assert [error.reason for error in refused] == ["overloaded"] * 50
@@ -77,13 +79,13 @@ async def test_beyond_the_bound_events_are_refused(store: EventStore, registry: 
     assert await store._redis.llen(names.RAW_EVENTS_LIST) == 100
 
 
-async def test_bytes_are_bounded_too_but_one_request_always_fits(store: EventStore) -> None:
+async def test_pending_bytes_are_bounded_but_one_request_always_fits(store: EventStore) -> None:
     await store.store([b"x" * 20_000])
     results = await asyncio.gather(*(store.store([b"x" * 4000]) for _ in range(4)), return_exceptions=True)
     assert sum(isinstance(result, NotStored) for result in results) == 2
 
 
-async def test_without_redis_everyone_in_the_push_is_told(registry: CollectorRegistry) -> None:
+async def test_all_callers_of_a_push_get_an_error_without_redis(registry: CollectorRegistry) -> None:
     redis = connect("redis://127.0.0.1:1/0", timeout_s=0.5)
     store = EventStore(redis, Metrics(registry), max_pending_events=100, max_pending_bytes=10_000)
     results = await asyncio.gather(*(store.store([b"x"]) for _ in range(5)), return_exceptions=True)
@@ -94,7 +96,7 @@ async def test_without_redis_everyone_in_the_push_is_told(registry: CollectorReg
     await redis.aclose()
 
 
-async def test_an_error_that_nobody_foresaw_is_told_to_everyone_and_logged(
+async def test_unexpected_error_is_reported_to_all_callers_and_logged(
     store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push, pushes = EventQueue.push, 0
@@ -102,9 +104,9 @@ async def test_an_error_that_nobody_foresaw_is_told_to_everyone_and_logged(
     async def push_that_fails_twice(queue: EventQueue, entries: Sequence[bytes], **numbered: Any) -> None:
         nonlocal pushes
         pushes += 1
-        await asyncio.sleep(0)  # others come meanwhile and wait for the next push
+        await asyncio.sleep(0)  # other events arrive and wait for the next push
         if pushes < 3:
-            raise RuntimeError("no error of Redis")
+            raise RuntimeError("not an error of Redis")
         await push(queue, entries, **numbered)
 
     monkeypatch.setattr(EventQueue, "push", push_that_fails_twice)
@@ -120,7 +122,7 @@ async def test_an_error_that_nobody_foresaw_is_told_to_everyone_and_logged(
 
 
 @pytest.mark.parametrize("begun", [False, True])
-async def test_nobody_is_left_waiting_when_the_push_is_cancelled(
+async def test_all_callers_get_a_result_when_push_is_cancelled(
     store: EventStore, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, *, begun: bool
 ) -> None:
     in_flight = asyncio.Event()
@@ -147,7 +149,7 @@ async def test_nobody_is_left_waiting_when_the_push_is_cancelled(
     await store.store([b"d"])
 
 
-async def test_a_client_that_leaves_takes_nobody_with_it(store: EventStore) -> None:
+async def test_cancelled_caller_does_not_affect_others_of_its_push(store: EventStore) -> None:
     leaving, staying = asyncio.create_task(store.store([b"a"])), asyncio.create_task(store.store([b"b"]))
     await asyncio.sleep(0)
     leaving.cancel()
@@ -155,7 +157,7 @@ async def test_a_client_that_leaves_takes_nobody_with_it(store: EventStore) -> N
     assert await store._redis.llen(names.RAW_EVENTS_LIST) == 2
 
 
-async def test_closing_flushes_and_then_refuses(store: EventStore) -> None:
+async def test_closed_store_has_flushed_and_refuses_events(store: EventStore) -> None:
     waiting = asyncio.create_task(store.store([b"a"]))
     await asyncio.sleep(0)
     await store.aclose()
@@ -164,7 +166,7 @@ async def test_closing_flushes_and_then_refuses(store: EventStore) -> None:
         await store.store([b"b"])
 
 
-async def test_a_redis_that_takes_no_writes_is_not_ready(store: EventStore) -> None:
+async def test_store_is_not_ready_when_redis_accepts_no_writes(store: EventStore) -> None:
     assert await store.check() == "0 events waiting"
     await store._redis.config_set("maxmemory", "1")
     try:
@@ -180,7 +182,7 @@ SPOOL_AFTER_S = 0.1
 
 
 class Scene:
-    """A store with a spool, and a Redis of its own that can be stopped."""
+    """A store with a spool, and its own Redis, which a test can stop."""
 
     def __init__(self, server: LocalRedis, directory: Path, registry: CollectorRegistry) -> None:
         self.server = server
@@ -200,7 +202,7 @@ class Scene:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110 - what is awaited has no event
+            while not condition():  # noqa: ASYNC110 - the condition has no event to wait for
                 await asyncio.sleep(0.01)
 
     async def until_replayed(self) -> None:
@@ -223,7 +225,7 @@ async def scene(tmp_path: Path, registry: CollectorRegistry) -> AsyncIterator[Sc
     server.process.stop()
 
 
-async def test_with_redis_well_nothing_touches_the_disk(scene: Scene) -> None:
+async def test_spool_stays_empty_while_redis_confirms(scene: Scene) -> None:
     await scene.open()
     await scene.store.store([b"a"])
     assert (await scene.store.check()).startswith("0 events waiting, 0 in the spool, which has room for 1.0 MiB")
@@ -231,7 +233,7 @@ async def test_with_redis_well_nothing_touches_the_disk(scene: Scene) -> None:
     assert scene.value("push_tracker_events_spooled_total") == 0
 
 
-async def test_what_redis_does_not_take_is_spooled_and_comes_in_order(scene: Scene) -> None:
+async def test_unconfirmed_events_are_spooled_and_replayed_in_order(scene: Scene) -> None:
     await scene.open()
     await scene.store.store([b"before"])
     scene.server.process.stop()
@@ -249,8 +251,8 @@ async def test_what_redis_does_not_take_is_spooled_and_comes_in_order(scene: Sce
     assert scene.value("push_tracker_push_failures_total") > 0
 
 
-async def test_a_push_whose_answer_was_lost_is_there_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis has it, the store does not know: it is spooled, more is pushed, and its replay is refused."""
+async def test_push_with_lost_response_is_stored_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis has the push without a confirmation. It is spooled, other pushes follow, and Redis drops its replay."""
     await scene.open()
     push = EventQueue.push
 
@@ -269,8 +271,10 @@ async def test_a_push_whose_answer_was_lost_is_there_once(scene: Scene, monkeypa
     assert (await EventQueue(scene.redis).ledger()).accepted == 5
 
 
-async def test_direct_pushes_never_make_a_spooled_one_look_done(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A push that never reached Redis waits in the spool while many later ones are pushed directly."""
+async def test_direct_pushes_do_not_make_redis_drop_a_spooled_push(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A push that never reached Redis waits in the spool while many later pushes go directly to Redis."""
     await scene.open()
     hold = asyncio.Event()
     push, failing = EventQueue.push, True
@@ -289,7 +293,7 @@ async def test_direct_pushes_never_make_a_spooled_one_look_done(scene: Scene, mo
     monkeypatch.setattr(EventQueue, "push", push_unless_lost)
     await scene.store.store([b"waits"])
     failing = False
-    scene.store._mark_redis_up()  # as if another record had been replayed
+    scene.store._mark_redis_up()  # as after the replay of another record
     for number in range(50):
         await scene.store.store([b"%d" % number])
     assert b"waits" not in await scene.stored()
@@ -298,7 +302,7 @@ async def test_direct_pushes_never_make_a_spooled_one_look_done(scene: Scene, mo
     assert await scene.stored() == [*(b"%d" % number for number in range(50)), b"waits"]
 
 
-async def test_a_redis_that_hangs_holds_clients_up_once(scene: Scene) -> None:
+async def test_hanging_redis_delays_one_push_only(scene: Scene) -> None:
     await scene.open()
     await scene.store.store([b"a"])
     scene.server.process.send_signal(signal.SIGSTOP)
@@ -319,16 +323,16 @@ async def test_a_redis_that_hangs_holds_clients_up_once(scene: Scene) -> None:
     assert await scene.stored() == [b"a", b"b", *(b"%d" % number for number in range(10))]
 
 
-async def test_a_full_spool_refuses_and_takes_again_when_it_was_replayed(scene: Scene) -> None:
+async def test_full_spool_refuses_events_until_replay(scene: Scene) -> None:
     await scene.open()
     scene.server.process.stop()
     stored = []
-    with pytest.raises(NotStored, match="spool_full"):  # noqa: PT012 - as many as fit
+    with pytest.raises(NotStored, match="spool_full"):  # noqa: PT012 - stores events until the spool is full
         for number in range(30):
             await scene.store.store([b"%02d" % number + b"x" * 100_000])
             stored.append(b"%02d" % number)
     assert scene.value("push_tracker_events_refused_total", reason="spool_full") == 1
-    await scene.store.store([b"small"])  # there is room for it still
+    await scene.store.store([b"small"])  # a small event still fits
     while True:
         try:
             await scene.store.store([b"x" * 20_000])
@@ -342,7 +346,7 @@ async def test_a_full_spool_refuses_and_takes_again_when_it_was_replayed(scene: 
     assert [entry[:2] for entry in await scene.stored()][: len(stored)] == stored
 
 
-async def test_an_outage_does_not_hold_the_events_of_the_push_that_failed(scene: Scene) -> None:
+async def test_outage_releases_events_of_failed_push(scene: Scene) -> None:
     await scene.open()
     scene.server.process.stop()
     entry = bytes(1000)
@@ -352,13 +356,13 @@ async def test_an_outage_does_not_hold_the_events_of_the_push_that_failed(scene:
     assert scene.store._redis_error is not None
 
 
-async def test_a_redis_that_evicts_ends_the_start(scene: Scene) -> None:
+async def test_store_open_raises_when_redis_may_evict(scene: Scene) -> None:
     await scene.redis.config_set("maxmemory-policy", "allkeys-lru")
     with pytest.raises(EvictionAllowed, match="allkeys-lru"):
         await scene.open()
 
 
-async def test_a_redis_found_to_evict_later_gets_nothing_and_makes_it_not_ready(scene: Scene) -> None:
+async def test_store_is_not_ready_and_pushes_nothing_when_returned_redis_evicts(scene: Scene) -> None:
     scene.server.process.stop()
     await scene.open()
     await scene.store.store([b"a"])
@@ -377,7 +381,7 @@ async def test_a_redis_found_to_evict_later_gets_nothing_and_makes_it_not_ready(
     assert await scene.stored() == [b"a", b"b"]
 
 
-async def test_closing_leaves_the_spool_to_the_next(scene: Scene, tmp_path: Path) -> None:
+async def test_closed_store_leaves_spool_to_next_process(scene: Scene, tmp_path: Path) -> None:
     scene.server.process.stop()
     await scene.open()
     waiting = [asyncio.create_task(scene.store.store([b"%d" % number])) for number in range(3)]

@@ -11,7 +11,7 @@ def failure_log(interval_s: float = INTERVAL_S) -> FailureLog:
     return FailureLog(structlog.stdlib.get_logger(), works_again="works_again", interval_s=interval_s)
 
 
-async def test_first_failure_and_its_end_are_logged_and_later_ones_counted() -> None:
+async def test_failure_log_logs_first_failure_and_recovery_and_counts_later_ones() -> None:
     failures = failure_log()
     with structlog.testing.capture_logs() as logs:
         for _ in range(5):
@@ -44,7 +44,7 @@ async def test_failure_of_another_kind_is_logged_at_once() -> None:
     failures.close()
 
 
-async def test_end_of_a_failure_that_was_only_counted_is_logged_after_its_count() -> None:
+async def test_failure_log_logs_recovery_after_count_when_failure_was_only_counted() -> None:
     failures = failure_log()
     with structlog.testing.capture_logs() as logs:
         failures.begin("redis", "fails")
@@ -70,7 +70,7 @@ async def test_failure_is_logged_in_full_again_after_a_quiet_interval() -> None:
     failures.close()
 
 
-async def test_closing_logs_what_was_counted() -> None:
+async def test_failure_log_logs_count_when_closed() -> None:
     failures = failure_log(60)
     with structlog.testing.capture_logs() as logs:
         for _ in range(3):

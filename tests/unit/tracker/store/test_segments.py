@@ -9,21 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.tracker.store import segments
-from services.tracker.store.segments import FIRST_RECORD, Push, Record
+from services.tracker.store.segments import FIRST_RECORD, SpooledPush, SpoolRecord
 
 MARK = bytes(range(16))
 MUCH = 1 << 40
 
 pushes = st.builds(
-    Push,
+    SpooledPush,
     producer_id=st.text(max_size=40),
-    number=st.integers(1, 2**63 - 1),
+    sequence=st.integers(1, 2**63 - 1),
     entries=st.lists(st.binary(max_size=200), min_size=1, max_size=5),
 )
 
 
-def encode(push: Push) -> bytes:
-    return segments.encode_record(MARK, push.producer_id, push.number, push.entries)
+def encode(push: SpooledPush) -> bytes:
+    return segments.encode_record(MARK, push.producer_id, push.sequence, push.entries)
 
 
 @contextmanager
@@ -36,9 +36,9 @@ def memory_file(data: bytes) -> Iterator[int]:
         os.close(file)
 
 
-def read_all(file: int, *, max_bytes: int = MUCH) -> tuple[list[Record], int, int]:
+def read_all(file: int, *, max_bytes: int = MUCH) -> tuple[list[SpoolRecord], int, int]:
     end = os.fstat(file).st_size
-    records: list[Record] = []
+    records: list[SpoolRecord] = []
     damaged = torn = 0
     offset = FIRST_RECORD
     while offset < end:
@@ -51,12 +51,12 @@ def read_all(file: int, *, max_bytes: int = MUCH) -> tuple[list[Record], int, in
     return records, damaged, torn
 
 
-def segment_of(written: list[Push]) -> bytes:
+def segment_of(written: list[SpooledPush]) -> bytes:
     return segments.encode_position(FIRST_RECORD) + b"".join(map(encode, written))
 
 
 @given(written=st.lists(pushes, max_size=8), max_bytes=st.integers(1, 2000))
-def test_what_is_written_is_read_however_it_is_divided(written: list[Push], max_bytes: int) -> None:
+def test_segment_returns_all_records_for_any_read_size(written: list[SpooledPush], max_bytes: int) -> None:
     with memory_file(segment_of(written)) as file:
         records, damaged, torn = read_all(file, max_bytes=max_bytes)
         assert [record.push for record in records] == written
@@ -67,7 +67,7 @@ def test_what_is_written_is_read_however_it_is_divided(written: list[Push], max_
 
 
 @given(written=st.lists(pushes, min_size=1, max_size=5), data=st.data())
-def test_a_cut_takes_only_the_records_behind_it(written: list[Push], data: st.DataObject) -> None:
+def test_truncated_segment_loses_records_after_the_cut_only(written: list[SpooledPush], data: st.DataObject) -> None:
     whole = segment_of(written)
     cut = data.draw(st.integers(FIRST_RECORD, len(whole)))
     ends = [FIRST_RECORD + sum(len(encode(push)) for push in written[: count + 1]) for count in range(len(written))]
@@ -79,9 +79,7 @@ def test_a_cut_takes_only_the_records_behind_it(written: list[Push], data: st.Da
 
 @settings(max_examples=400)
 @given(written=st.lists(pushes, min_size=1, max_size=5), flip=st.integers(1, 255), data=st.data())
-def test_a_flipped_byte_takes_only_the_record_that_it_is_in(
-    written: list[Push], flip: int, data: st.DataObject
-) -> None:
+def test_flipped_byte_damages_one_record_only(written: list[SpooledPush], flip: int, data: st.DataObject) -> None:
     whole = bytearray(segment_of(written))
     at = data.draw(st.integers(FIRST_RECORD, len(whole) - 1))
     whole[at] ^= flip
@@ -95,7 +93,7 @@ def test_a_flipped_byte_takes_only_the_record_that_it_is_in(
 
 
 @given(written=st.lists(pushes, max_size=4), noise=st.binary(max_size=400), data=st.data())
-def test_noise_never_makes_a_record(written: list[Push], noise: bytes, data: st.DataObject) -> None:
+def test_noise_never_becomes_a_record(written: list[SpooledPush], noise: bytes, data: st.DataObject) -> None:
     whole = segment_of(written)
     at = data.draw(st.integers(FIRST_RECORD, len(whole)))
     with memory_file(whole[:at] + noise + whole[at:]) as file:
@@ -105,16 +103,16 @@ def test_noise_never_makes_a_record(written: list[Push], noise: bytes, data: st.
         assert len(read) >= len(written) - 1
 
 
-def test_zeros_where_a_record_was_to_be_are_torn_not_damaged() -> None:
-    last = encode(Push("p", 2, [b"b" * 50]))
+def test_zeros_in_place_of_a_record_are_torn_not_damaged() -> None:
+    last = encode(SpooledPush("p", 2, [b"b" * 50]))
     for kept in (0, 10, 20, 24, 40):
-        data = segment_of([Push("p", 1, [b"a"])]) + last[:kept] + bytes(len(last) - kept)
+        data = segment_of([SpooledPush("p", 1, [b"a"])]) + last[:kept] + bytes(len(last) - kept)
         with memory_file(data) as file:
             assert read_all(file)[1:] == (0, 1)
 
 
-def test_a_long_run_of_damage_is_passed_over() -> None:
-    before, after = Push("p", 1, [b"a"]), Push("p", 2, [b"b"])
+def test_long_damaged_range_is_skipped() -> None:
+    before, after = SpooledPush("p", 1, [b"a"]), SpooledPush("p", 2, [b"b"])
     for size in (262_143, 262_144, 1_000_003):
         data = segment_of([before]) + b"\xff" * size + encode(after)
         with memory_file(data) as file:
@@ -123,7 +121,7 @@ def test_a_long_run_of_damage_is_passed_over() -> None:
             assert (damaged, torn) == (1, 0)
 
 
-def test_a_whole_record_of_another_form_is_damage() -> None:
+def test_complete_record_of_another_version_is_damage() -> None:
     body = b"\x93\x01\x02\x03"
     wrong = segments.encode_record(MARK, "p", 1, [b"x"])
     length = len(body).to_bytes(4, "big")
@@ -135,24 +133,24 @@ def test_a_whole_record_of_another_form_is_damage() -> None:
 
 
 @given(st.binary(max_size=FIRST_RECORD))
-def test_a_position_that_cannot_be_read_is_the_beginning(data: bytes) -> None:
+def test_unreadable_position_is_first_record(data: bytes) -> None:
     with memory_file(data) as file:
         assert segments.read_position(file) == FIRST_RECORD
 
 
 @given(st.integers(FIRST_RECORD, 2**63))
-def test_a_position_is_read_as_it_was_written(offset: int) -> None:
+def test_position_is_decoded_as_encoded(offset: int) -> None:
     with memory_file(segments.encode_position(offset)) as file:
         assert segments.read_position(file) == offset
 
 
 @pytest.mark.parametrize("name", ["lock", "probe", "1-ab.spool", f"{7:012}-{MARK.hex()}.spool.unreadable"])
-def test_other_files_are_no_segments(name: str) -> None:
+def test_other_files_are_not_segments(name: str) -> None:
     assert segments.read_name(name) is None
     assert segments.read_name(segments.segment_name(7, MARK)) == (7, MARK)
 
 
-def test_syncing_a_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+def test_sync_directory_raises_when_directory_is_missing(tmp_path: Path) -> None:
     segments.sync_directory(tmp_path)
     with pytest.raises(OSError, match="gone"):
         segments.sync_directory(tmp_path / "gone")

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from services.tracker.metrics import Metrics
 from services.tracker.store import segments
 from services.tracker.store import spool as spool_module
-from services.tracker.store.segments import Push
+from services.tracker.store.segments import SpooledPush
 from services.tracker.store.spool import NotSpooled, Spool, SpoolUnusable
 
 MIB = 1_048_576
@@ -33,7 +33,7 @@ def value(registry: CollectorRegistry, name: str) -> float:
 
 @pytest.fixture
 async def open_spool(tmp_path: Path) -> AsyncIterator[Opener]:
-    """Open spools; those still open at the end are closed."""
+    """Return a function that opens spools. They are closed after the test."""
     opened: list[Spool] = []
 
     def open_one(directory: Path = tmp_path / "spool", *, max_bytes: int = 64 * MIB) -> Spool:
@@ -51,7 +51,7 @@ crashed: list[Spool] = []
 
 
 def crash(spool: Spool) -> None:
-    """Leave the spool as a SIGKILL would: files as they are, the lock gone."""
+    """Leave the spool as after a SIGKILL: the files unchanged, the lock released."""
     crashed.append(spool)
     spool._writer.shutdown()
     spool._reader.shutdown()
@@ -60,8 +60,8 @@ def crash(spool: Spool) -> None:
     os.close(spool._slot.lock)
 
 
-async def take_all(spool: Spool) -> list[Push]:
-    """Replay everything."""
+async def take_all(spool: Spool) -> list[SpooledPush]:
+    """Replay the whole spool."""
     taken = []
     while records := await spool.read():
         for record in records:
@@ -71,40 +71,40 @@ async def take_all(spool: Spool) -> list[Push]:
     return taken
 
 
-def entries_of(taken: list[Push]) -> list[bytes]:
+def entries_of(taken: list[SpooledPush]) -> list[bytes]:
     return [entry for push in taken for entry in push.entries]
 
 
 async def fill(spool: Spool, size: int) -> int:
-    """Append until the spool is full; returns how many pushes it took. Their entries begin with their numbers."""
+    """Append pushes until the spool is full; return their number. Each entry begins with the number of its push."""
     for number in range(10_000):
         try:
             await spool.append([b"%d" % number + b"x" * size])
         except NotSpooled as error:
-            assert error.reason == "spool_full"  # noqa: PT017 - any other is a failure
+            assert error.reason == "spool_full"  # noqa: PT017 - another reason is a failure
             return number
-    raise AssertionError("it is never full")
+    raise AssertionError("the spool is not full after 10,000 pushes")
 
 
 def files_in(spool: Spool) -> list[Path]:
     return sorted(spool._slot.directory.glob("*.spool"))
 
 
-async def test_pushes_come_back_in_order_with_their_numbers_and_leave_nothing(open_spool: Opener) -> None:
+async def test_spool_returns_pushes_in_order_with_sequences_and_removes_files(open_spool: Opener) -> None:
     spool = open_spool()
-    await spool.append([b"timed out"], producer_id="direct", number=17)
+    await spool.append([b"timed out"], producer_id="direct", sequence=17)
     await spool.append([b"a", b"b"])
     await spool.append([b"c"])
     assert (spool.entries, spool.is_empty) == (4, False)
     taken = await take_all(spool)
     assert entries_of(taken) == [b"timed out", b"a", b"b", b"c"]
-    assert (taken[0].producer_id, taken[0].number) == ("direct", 17)
+    assert (taken[0].producer_id, taken[0].sequence) == ("direct", 17)
     assert taken[1].producer_id == taken[2].producer_id != "direct"
-    assert taken[1].number < taken[2].number
+    assert taken[1].sequence < taken[2].sequence
     assert (spool.entries, spool.size, spool.is_empty, files_in(spool)) == (0, 0, True, [])
 
 
-async def test_a_segment_has_a_pusher_of_its_own(open_spool: Opener) -> None:
+async def test_each_segment_has_its_own_producer_id(open_spool: Opener) -> None:
     spool = open_spool()
     await spool.append([b"a"])
     first = await take_all(spool)
@@ -113,7 +113,9 @@ async def test_a_segment_has_a_pusher_of_its_own(open_spool: Opener) -> None:
     assert first[0].producer_id != second[0].producer_id
 
 
-async def test_segments_are_rolled_and_removed_one_by_one(open_spool: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_full_segments_are_followed_by_new_ones_and_removed_singly(
+    open_spool: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(spool_module, "_SEGMENT_BYTES", 1000)
     monkeypatch.setattr(spool_module, "_READ_BYTES", 100)
     spool = open_spool()
@@ -134,7 +136,7 @@ async def test_segments_are_rolled_and_removed_one_by_one(open_spool: Opener, mo
     assert set(sizes) == set(range(files + 1))
 
 
-async def test_what_is_spooled_is_there_after_a_kill_and_what_was_settled_is_not_sent_again(
+async def test_spool_keeps_unacknowledged_records_only_after_kill(
     open_spool: Opener,
 ) -> None:
     spool = open_spool()
@@ -150,9 +152,9 @@ async def test_what_is_spooled_is_there_after_a_kill_and_what_was_settled_is_not
     assert await take_all(after) == before[4:]
 
 
-async def test_appending_goes_on_while_the_same_segment_is_replayed(open_spool: Opener) -> None:
+async def test_append_continues_during_replay_of_same_segment(open_spool: Opener) -> None:
     spool = open_spool()
-    taken: list[Push] = []
+    taken: list[SpooledPush] = []
 
     async def append() -> None:
         for number in range(200):
@@ -167,7 +169,7 @@ async def test_appending_goes_on_while_the_same_segment_is_replayed(open_spool: 
     assert files_in(spool) == []
 
 
-async def test_processes_have_a_slot_each_and_the_next_takes_what_a_dead_one_left(
+async def test_each_process_has_a_slot_and_next_process_takes_over_dead_slot(
     open_spool: Opener, tmp_path: Path
 ) -> None:
     one, two = open_spool(), open_spool()
@@ -176,7 +178,7 @@ async def test_processes_have_a_slot_each_and_the_next_takes_what_a_dead_one_lef
     await two.append([b"two"])
     await two.append([b"three"])
     crash(two)
-    assert entries_of(await take_all(one)) == [b"one"]  # a running one does not look for others
+    assert entries_of(await take_all(one)) == [b"one"]  # a running process does not take over other slots
     crash(one)
     three = open_spool()
     assert three.entries == 2
@@ -184,14 +186,14 @@ async def test_processes_have_a_slot_each_and_the_next_takes_what_a_dead_one_lef
     assert list((tmp_path / "spool").rglob("*.spool")) == []
 
 
-async def test_nobody_takes_what_a_living_process_holds(open_spool: Opener) -> None:
+async def test_segments_of_a_running_process_are_not_taken_over(open_spool: Opener) -> None:
     one = open_spool()
     await one.append([b"one"])
     assert open_spool().entries == 0
     assert entries_of(await take_all(one)) == [b"one"]
 
 
-async def test_only_the_owner_can_read_it(open_spool: Opener, tmp_path: Path) -> None:
+async def test_spool_files_are_readable_by_owner_only(open_spool: Opener, tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         spool = open_spool()
@@ -208,7 +210,7 @@ def reopen(directory: Path, registry: CollectorRegistry) -> Spool:
     return Spool.open(directory, Metrics(registry), max_bytes=64 * MIB)
 
 
-async def test_a_torn_last_record_is_skipped_and_counted(
+async def test_torn_last_record_is_skipped_and_counted(
     open_spool: Opener, tmp_path: Path, registry: CollectorRegistry
 ) -> None:
     spool = open_spool()
@@ -225,7 +227,7 @@ async def test_a_torn_last_record_is_skipped_and_counted(
     await again.aclose()
 
 
-async def test_damage_in_the_middle_costs_what_it_hit_and_is_counted_once(
+async def test_damaged_record_is_lost_and_counted_once(
     open_spool: Opener, tmp_path: Path, registry: CollectorRegistry
 ) -> None:
     spool = open_spool()
@@ -245,9 +247,7 @@ async def test_damage_in_the_middle_costs_what_it_hit_and_is_counted_once(
     await again.aclose()
 
 
-async def test_damage_that_comes_while_the_process_runs_is_counted_too(
-    tmp_path: Path, registry: CollectorRegistry
-) -> None:
+async def test_damage_is_counted_while_process_runs(tmp_path: Path, registry: CollectorRegistry) -> None:
     spool = reopen(tmp_path / "spool", registry)
     await spool.append([b"0" * 100])
     await spool.append([b"1" * 100])
@@ -260,7 +260,7 @@ async def test_damage_that_comes_while_the_process_runs_is_counted_too(
     await spool.aclose()
 
 
-async def test_at_its_limit_it_is_full_until_there_is_room(open_spool: Opener) -> None:
+async def test_spool_is_full_at_its_limit_until_replay(open_spool: Opener) -> None:
     spool = open_spool(max_bytes=MIB)
     stored = await fill(spool, 50_000)
     assert stored > 15
@@ -275,17 +275,17 @@ async def test_at_its_limit_it_is_full_until_there_is_room(open_spool: Opener) -
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("a small file system can be mounted by root only")
+        pytest.skip("only root can mount a small file system")
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
     if mounted.returncode:
-        pytest.skip(f"this machine does not mount a small file system: {mounted.stderr.decode().strip()}")
+        pytest.skip(f"mounting a small file system failed: {mounted.stderr.decode().strip()}")
     yield disk
     subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-async def test_a_full_disk_cuts_off_the_partial_record_and_heals(open_spool: Opener, small_disk: Path) -> None:
+async def test_spool_truncates_partial_record_when_disk_is_full(open_spool: Opener, small_disk: Path) -> None:
     spool = open_spool(small_disk / "spool")
     stored = await fill(spool, 100_000)
     [file] = files_in(spool)
@@ -299,7 +299,7 @@ async def test_a_full_disk_cuts_off_the_partial_record_and_heals(open_spool: Ope
     assert len(await take_all(spool)) == 1
 
 
-async def test_a_disk_that_fails_is_told_and_tried_again_in_a_new_segment(
+async def test_spool_reports_failed_disk_and_continues_in_new_segment(
     open_spool: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = open_spool()
@@ -314,7 +314,7 @@ async def test_a_disk_that_fails_is_told_and_tried_again_in_a_new_segment(
             with pytest.raises(NotSpooled) as caught:
                 await spool.append([b"never"])
             assert caught.value.reason == "spool_failed"
-        with pytest.raises(NotSpooled, match="can't be written"):
+        with pytest.raises(NotSpooled, match="writing the spool failed"):
             await spool.check()
     await spool.check()
     await spool.append([b"after"])
@@ -322,13 +322,13 @@ async def test_a_disk_that_fails_is_told_and_tried_again_in_a_new_segment(
     assert entries_of(await take_all(spool)) == [b"before", b"after"]
 
 
-async def test_a_segment_that_cannot_be_read_is_set_aside(open_spool: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreadable_segment_is_renamed(open_spool: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = open_spool()
     await spool.append([b"a"])
     [file] = files_in(spool)
     read = segments.read_records
 
-    def fail(*arguments: int, **options: int) -> segments.Found:
+    def fail(*arguments: int, **options: int) -> segments.SegmentPart:
         if arguments[0] == broken_file:
             raise OSError(errno.EIO, "Input/output error")
         return read(*arguments, **options)  # type: ignore[arg-type]
@@ -342,7 +342,7 @@ async def test_a_segment_that_cannot_be_read_is_set_aside(open_spool: Opener, mo
     assert entries_of(await take_all(spool)) == [b"b"]
 
 
-async def test_a_segment_that_cannot_be_read_at_the_start_stops_nothing(
+async def test_spool_opens_without_segment_when_segment_is_unreadable(
     open_spool: Opener, tmp_path: Path, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for entry in (b"a", b"b"):
@@ -352,7 +352,7 @@ async def test_a_segment_that_cannot_be_read_at_the_start_stops_nothing(
     [broken, _] = sorted((tmp_path / "spool").rglob("*.spool"))
     broken_file, count = broken.stat(), segments.count_entries
 
-    def fail(file: int, *arguments: Any) -> segments.Counted:
+    def fail(file: int, *arguments: Any) -> segments.SegmentCount:
         if os.path.samestat(os.fstat(file), broken_file):
             raise OSError(errno.EIO, "Input/output error")
         return count(file, *arguments)
@@ -366,7 +366,7 @@ async def test_a_segment_that_cannot_be_read_at_the_start_stops_nothing(
     await spool.aclose()
 
 
-async def test_a_disk_that_hangs_holds_nobody_up(open_spool: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_append_fails_within_limit_when_disk_hangs(open_spool: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = open_spool()
     hanging = threading.Event()
     write = segments.write_all
@@ -379,15 +379,15 @@ async def test_a_disk_that_hangs_holds_nobody_up(open_spool: Opener, monkeypatch
         disk.setattr(segments, "write_all", hang)
         disk.setattr(spool_module, "_WRITE_LIMIT_S", 0.2)
         for _ in range(2):
-            with pytest.raises(NotSpooled, match="did not answer"):
+            with pytest.raises(NotSpooled, match="did not respond"):
                 await spool.append([b"late"])
         hanging.set()
         await spool.append([b"after"])
-    # What was refused is there all the same: whoever sent it may send it again with its id.
+    # The refused entries are stored, too. A client sends them again with their ids.
     assert entries_of(await take_all(spool))[-1] == b"after"
 
 
-async def test_a_large_push_that_finds_no_room_leaves_the_segment_in_use(open_spool: Opener) -> None:
+async def test_spool_keeps_segment_when_large_push_does_not_fit(open_spool: Opener) -> None:
     spool = open_spool(max_bytes=MIB)
     await spool.append([b"small"])
     with pytest.raises(NotSpooled):
@@ -396,7 +396,7 @@ async def test_a_large_push_that_finds_no_room_leaves_the_segment_in_use(open_sp
     assert len(files_in(spool)) == 1
 
 
-async def test_an_append_whose_caller_is_gone_still_counts(open_spool: Opener) -> None:
+async def test_append_is_counted_when_its_caller_is_cancelled(open_spool: Opener) -> None:
     spool = open_spool()
     appending = asyncio.create_task(spool.append([b"a"]))
     await asyncio.sleep(0)
@@ -406,7 +406,7 @@ async def test_an_append_whose_caller_is_gone_still_counts(open_spool: Opener) -
     assert entries_of(await take_all(spool)) == [b"a", b"b"]
 
 
-def test_a_directory_that_cannot_be_used_is_told_by_its_name(tmp_path: Path, registry: CollectorRegistry) -> None:
+def test_spool_open_error_contains_unusable_directory(tmp_path: Path, registry: CollectorRegistry) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SpoolUnusable, match=r"TRACKER_SPOOL_DIRECTORY .*/file/spool can't be used: Not a directory"):
+    with pytest.raises(SpoolUnusable, match=r"TRACKER_SPOOL_DIRECTORY: .*/file/spool is unusable: Not a directory"):
         reopen(tmp_path / "file" / "spool", registry)
