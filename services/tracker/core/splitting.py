@@ -3,10 +3,10 @@
 A decoded document takes up to 50 times the memory of its text, so only one entry is decoded at a time (core.batch).
 The text is split in one of two ways:
 
-- msgspec splits a valid document with few commas. It makes an object of 64 bytes for each element, and a document has
-  at most one element more than it has commas.
+- msgspec splits a valid document of up to 128 KiB in one call, which holds the GIL for up to 10 ms.
 - The scanner splits any other document, one element at a time. It follows brackets and quotes only, so an entry that
-  is not valid JSON does not make the others unreadable. It takes about 0.5 microseconds for a bracket or comma.
+  is not valid JSON does not make the others unreadable. It takes about 0.5 microseconds for a bracket or comma, and
+  other threads can take the GIL between two steps.
 """
 
 import re
@@ -19,10 +19,10 @@ from services.tracker.core.bodies import UNREADABLE, UTF8_BOM, JsonText, Malform
 
 Text = bytes | bytearray | memoryview
 
-MOST_COMMAS: Final = 131_072
-"""Commas in a document that msgspec splits. Usual batches of 10,000 entries have fewer."""
-SPLIT_BYTES: Final = 64 * MOST_COMMAS
-"""Memory of a document that msgspec has split, beside its text."""
+SHORT_BYTES: Final = 131_072
+"""The longest document that msgspec splits."""
+SPLIT_BYTES: Final = 64 * SHORT_BYTES // 2
+"""Memory of a document that msgspec has split, beside its text: 64 bytes for an element of a byte and a comma."""
 _MOST_STEPS: Final = 1_200_000
 """Brackets and commas that the scanner follows in one document: 1 s of work. Usual batches have a tenth."""
 _WINDOW: Final = 65_536
@@ -80,22 +80,23 @@ def split_batch(content_type: bytes, body: bytes | bytearray) -> Document:
     if content_type.partition(b";")[0].strip().lower() in _NDJSON_TYPES:
         return Document(_lines(text))
     start = _after_space(text, 0)
-    few_commas = text.count(b",") <= MOST_COMMAS
     if text[start : start + 1] == b"[":
-        return Document(_elements(text, start, few_commas=few_commas))
+        return Document(_elements(text, start))
     if text[start : start + 1] == b"{":
-        return _split_object_or_lines(text, start, few_commas=few_commas)
+        return _split_object_or_lines(text, start)
     raise Malformed('expected a JSON array, {"events": [...]}, {"batch": [...]} or one JSON object a line')
 
 
-def _split_object_or_lines(text: bytes | bytearray, start: int, *, few_commas: bool) -> Document:
+def _split_object_or_lines(text: bytes | bytearray, start: int) -> Document:
     """Split what begins with an object: an envelope, one entry alone, or NDJSON without its Content-Type."""
-    try:
-        found = _split_object(text)
-    except UNREADABLE as refusal:
-        error = str(malformed(refusal))
-    else:
-        return _envelope(text, (found.events, found.batch), found.sent_at or found.sentAt, few_commas=few_commas)
+    error = "not valid JSON: an object has no end, or text follows it"
+    if len(text) <= SHORT_BYTES:
+        try:
+            found = _split_object(text)
+        except UNREADABLE as refusal:
+            error = str(malformed(refusal))
+        else:
+            return _envelope(text, (found.events, found.batch), found.sent_at or found.sentAt)
     scanner = _Scanner(text, start, error)
     members: dict[bytes, Text] = {}
     for begin, end in scanner:
@@ -105,19 +106,17 @@ def _split_object_or_lines(text: bytes | bytearray, start: int, *, few_commas: b
     if rest == len(text):
         lists = members.get(b"events"), members.get(b"batch")
         sent_at = members.get(b"sent_at") or members.get(b"sentAt")
-        return _envelope(text, lists, sent_at, few_commas=few_commas)
+        return _envelope(text, lists, sent_at)
     if b"\n" in text[scanner.at : rest]:
         return Document(_lines(text))
     raise Malformed(error)
 
 
-def _envelope(
-    text: Text, lists: tuple[JsonText | None, ...], sent_at: JsonText | None, *, few_commas: bool
-) -> Document:
+def _envelope(text: Text, lists: tuple[JsonText | None, ...], sent_at: JsonText | None) -> Document:
     for raw in lists:
         entries = memoryview(raw or b"")
         if bytes(entries[:1]) == b"[":
-            return Document(_elements(entries, 0, few_commas=few_commas), _time(sent_at))
+            return Document(_elements(entries, 0), _time(sent_at))
     return Document(iter((text,)))
 
 
@@ -139,10 +138,10 @@ def _lines(text: bytes | bytearray) -> Iterator[JsonText]:
         begin = _after_space(text, end) if end >= 0 else len(text)
 
 
-def _elements(text: Text, start: int, *, few_commas: bool) -> Iterator[JsonText]:
+def _elements(text: Text, start: int) -> Iterator[JsonText]:
     """Return the elements of the array at `start`, behind which nothing may follow."""
-    error = "not valid JSON: an array has no end"
-    if few_commas:
+    error = "not valid JSON: an array has no end, or text follows it"
+    if len(text) <= SHORT_BYTES:
         try:
             return iter(_split_array(text))
         except UNREADABLE as refusal:

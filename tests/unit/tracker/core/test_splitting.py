@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.tracker.core import splitting
 from services.tracker.core.bodies import Malformed, TooLarge
-from services.tracker.core.splitting import MOST_COMMAS, split_batch
+from services.tracker.core.splitting import SHORT_BYTES, split_batch
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(alphabet='ab"\\\\[]{},:', max_size=8),
@@ -47,11 +47,20 @@ def test_scanner_reads_long_strings(piece: str, size: int) -> None:
     assert scanned(elements) == elements
 
 
-def test_array_with_many_commas_is_scanned_one_element_at_a_time() -> None:
-    entries = split_batch(b"", b"[%s]" % b",".join([b"1"] * (MOST_COMMAS + 2))).entries
+def test_long_array_is_scanned_one_element_at_a_time() -> None:
+    elements = SHORT_BYTES // 2 + 1
+    entries = split_batch(b"", b"[%s]" % b",".join([b"1"] * elements)).entries
     assert bytes(next(entries)) == b"1"
     assert not isinstance(next(entries), msgspec.Raw)
-    assert sum(1 for _ in entries) == MOST_COMMAS
+    assert sum(1 for _ in entries) == elements - 2
+
+
+@pytest.mark.parametrize("envelope", [b'{"batch":[%s],"sentAt":7}', b'{"sent_at":7,"events":[%s]}'])
+def test_long_envelope_is_scanned_with_the_result_of_a_short_one(envelope: bytes) -> None:
+    for elements in (2, SHORT_BYTES):
+        document = split_batch(b"", envelope % b",".join([b"1"] * elements))
+        assert document.sent_at == 7
+        assert [bytes(entry) for entry in document.entries] == [b"1"] * elements
 
 
 @pytest.mark.parametrize(
