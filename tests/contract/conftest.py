@@ -1,4 +1,4 @@
-"""Processes that the contract tests of one service share."""
+"""Processes that the contract tests of a service share."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from deploy.develop.localstack.redis import LocalRedis
 from tests.contract.kafkastore_bench import dead_letters, doom, events, kafkastore, queue, redis_beside_the_tracker
 from tests.contract.tracker_process import Tracker
 
-# Fixtures of the tests of kafkastore, which are found here.
+# Imported so that pytest finds these fixtures of the kafkastore tests.
 __all__ = ["dead_letters", "doom", "events", "kafkastore", "queue", "redis_beside_the_tracker"]
 
 
@@ -16,7 +16,7 @@ __all__ = ["dead_letters", "doom", "events", "kafkastore", "queue", "redis_besid
 def tracker_process(
     request: pytest.FixtureRequest, redis_server: LocalRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Tracker]:
-    """A tracker that all tests of a file share (see `tracker`), once for each way in which it answers plain GETs."""
+    """Yield a tracker that all tests of a file share (see `tracker`), for each way in which it serves plain GETs."""
     direct = "off" if request.param == "application" else "on"
     folder = tmp_path_factory.mktemp("tracker")
     tracker = Tracker(redis_server.url, folder, TRACKER_DIRECT_GETS=direct)
@@ -28,6 +28,6 @@ def tracker_process(
 
 @pytest.fixture
 def tracker(tracker_process: Tracker) -> Tracker:
-    """The shared tracker with an empty Redis."""
+    """Return the shared tracker, with an empty Redis."""
     tracker_process.redis.flushdb()
     return tracker_process
