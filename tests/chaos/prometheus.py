@@ -21,7 +21,7 @@ MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
 
 
 def jobs_of(stack: LocalStack) -> dict[str, str]:
-    """Return host:port of each process, by the name of its container in the catalog."""
+    """Return host:port of each process by the name of its container in the catalog."""
     return {
         service.label.removeprefix("consumers.").replace("_", "-"): service.internal_url.removeprefix("http://")
         for service in stack.services

@@ -205,7 +205,7 @@ def test_every_variable_is_a_setting_of_its_service(manifests: list[Manifest]) -
                 continue
             own = {variable["name"]: variable for variable in container.get("env", ())}
             assert own.keys() <= set(settings.variables()), container["name"]
-            # Together they are valid settings, for any secrets and any address of the pod.
+            # And they make valid settings together, whatever the secrets and the pod's address are.
             values = {name: variable.get("value", "10.0.0.1") for name, variable in own.items()}
             settings.from_env({**common, **values})
 

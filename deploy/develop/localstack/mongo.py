@@ -133,9 +133,9 @@ class MongoServer:
         if "setName" not in self._hello():
             member = {"_id": 0, "host": f"{LOOPBACK}:{self.port}"}
             self._command("replSetInitiate", {"_id": _REPLICA_SET[self.kind], "members": [member]})
-        self.process.wait_until(self.is_primary, timeout_s=_START_TIMEOUT_S)
+        self.process.wait_until(self.answers, timeout_s=_START_TIMEOUT_S)
 
-    def is_primary(self) -> bool:
+    def answers(self) -> bool:
         """Return whether it is the primary of its replica set now."""
         return bool(self._hello().get("isWritablePrimary"))
 

@@ -244,7 +244,7 @@ def test_without_ensurepip_the_package_to_install_is_named(clone: Path, monkeypa
         bootstrap.Environment(clone, clone / "deploy" / "locks" / "dev.txt").ensure()
 
 
-def test_error_names_the_required_version_when_python_is_too_old(
+def test_old_python_gets_the_needed_version(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 9, 1))

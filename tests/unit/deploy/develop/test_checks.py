@@ -47,7 +47,7 @@ def test_tests_fail_before_they_run_when_the_broker_cannot_run(
         checks.test(kafka="apache", suite="default", keyword="", service="", mongo="auto")
 
 
-def test_unknown_suite_is_rejected_before_anything_starts() -> None:
+def test_unknown_suite_is_refused_before_anything_starts() -> None:
     known = "default, broker, slow, measures, browser, chaos, endurance, system, all"
     with pytest.raises(OperatorError, match=f"--suite nope: it is one of {known}"):
         checks.test(kafka="tansu", suite="nope", keyword="", service="", mongo="auto")

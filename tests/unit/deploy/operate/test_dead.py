@@ -11,7 +11,7 @@ def letter(
     return DeadLetterSummary(0, offset, time_ms, "enrich", reason, "1", event_type, "e", 1, digest, content)
 
 
-def test_matching_dead_letters_are_put_back() -> None:
+def test_matching_letters_are_put_back() -> None:
     dead_letters = [letter(0, b"a"), letter(1, b"b", event_type="other"), letter(2, b"c")]
     plan = make_plan(dead_letters, DeadLetterFilter(type="view"), frozenset())
     assert plan.due == [dead_letters[0], dead_letters[2]]
@@ -31,7 +31,7 @@ def test_entry_that_failed_again_is_put_back_again() -> None:
     assert (plan.due, plan.duplicates) == ([again], [])
 
 
-def test_other_dead_letters_of_an_entry_are_duplicates_when_the_filter_excludes_them() -> None:
+def test_other_letters_of_an_entry_are_duplicates_even_when_the_filter_excludes_them() -> None:
     first, second, third = (letter(n, b"a", time_ms=NOW_MS + n) for n in range(3))
     plan = make_plan([first, second, third], DeadLetterFilter(since_ms=NOW_MS + 1), frozenset())
     assert plan.due == [second]

@@ -53,7 +53,7 @@ def test_filter_matches_time_part_of_the_reason_and_exact_type(wanted: DeadLette
     assert wanted.has(summary()) is meant
 
 
-def test_empty_filter_matches_all_dead_letters() -> None:
+def test_empty_filter_matches_all_letters() -> None:
     assert parse_filter(since="", until="", reason="", event_type="") == DeadLetterFilter()
     wanted = parse_filter(since="1h", until="10s", reason="r", event_type="t", now_ms=NOW_MS)
     assert wanted == DeadLetterFilter(NOW_MS - 3_600_000, NOW_MS - 10_000, "r", "t")

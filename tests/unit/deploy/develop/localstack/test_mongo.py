@@ -25,7 +25,7 @@ def test_acknowledged_writes_survive_a_stop_and_a_kill(mongo_kind: MongoKind, tm
         with connect(server) as client:
             client["places"]["offers"].insert_one({"_id": 1, "location": [13.4, 52.5]})
         server.process.stop()
-        assert not server.is_primary()
+        assert not server.answers()
         server.start()
         server.wait_ready()
         with connect(server) as client:
@@ -60,7 +60,7 @@ def test_a_stack_starts_mongo_only_when_it_is_asked_for(mongo_kind: MongoKind) -
     with LocalStack(kafka="tansu", say=ignore) as stack, pytest.raises(LookupError, match="has no MongoDB"):
         _ = stack.mongo
     with LocalStack(kafka="tansu", mongo=mongo_kind, say=ignore) as stack:
-        assert stack.mongo.is_primary()
+        assert stack.mongo.answers()
         assert (stack.log_directory / "mongo.log").exists()
     assert not stack.mongo.process.is_alive
 
