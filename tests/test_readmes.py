@@ -51,6 +51,16 @@ def name_of(readme: Path) -> str:
     return str(readme.relative_to(ROOT))
 
 
+def test_root_readme_has_at_most_130_lines() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+@pytest.mark.parametrize("readme", ["README.md", "deploy/README.md", "deploy/bench/README.md", "deploy/kubernetes.md"])
+def test_lines_have_at_most_120_characters(readme: str) -> None:
+    text = re.sub(r"```sh\n.*?```", "", (ROOT / readme).read_text(), flags=re.DOTALL)  # a command is one line
+    assert not [line for line in text.splitlines() if len(line) > 120]
+
+
 @pytest.mark.parametrize("readme", [*READMES, PLAYED], ids=name_of)
 def test_links_have_targets(readme: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", readme.read_text()):

@@ -1,6 +1,6 @@
-"""kafidx under load: many subscribers, some of which never read, at a high rate of events.
+"""kafidx under load: many watchers, some of which never read, while events come faster than people can look.
 
-The tests print the measurements. kafidx_load.py documents the variables that change the load.
+The figures are printed; see kafidx_load.py for the variables that change the load.
 """
 
 import asyncio
@@ -41,14 +41,14 @@ def kafidx(kafka_kind: KafkaKind) -> Iterator[tuple[LocalStack, ServiceProcess]]
         yield stack, service
 
 
-async def test_subscribers_that_never_read_cost_little_and_the_others_miss_nothing(
+async def test_watchers_that_never_read_cost_little_and_the_others_miss_nothing(
     kafidx: tuple[LocalStack, ServiceProcess], capsys: pytest.CaptureFixture[str]
 ) -> None:
     stack, service = kafidx
     memory = MemoryOf(service.pid)
     settings = KafkaSettings.from_env(stack.environment())
     async with EventProducer(settings) as producer, contextlib.AsyncExitStack() as cleanup:
-        # The first subscriber and the recent events use memory whether or not a subscriber is stuck.
+        # What the first watcher and the recent events take is there whether one is stuck or not.
         sockets = [await cleanup.enter_async_context(watching(stack.kafidx_url)) for _ in range(SUBSCRIBERS - STUCK)]
         stuck = [await cleanup.enter_async_context(watching(stack.kafidx_url, small_buffer=True)) for _ in range(STUCK)]
         readers = [Subscriber(ws) for ws in sockets]
@@ -83,5 +83,5 @@ async def test_subscribers_that_never_read_cost_little_and_the_others_miss_nothi
         print("\n" + json.dumps(results, indent=1))  # noqa: T201 - the figures are what this is run for
     assert_nothing_missed(readers, count)
     assert_all_accounted_for(late, count)
-    # This includes the reader of the topic and the recent events, so the limit is stricter than required.
+    # The reader of the live end and the recent events are in it too, so this says more than is asked.
     assert memory.peak - before < (STUCK + 1) * MAX_STUCK_MB * MB
