@@ -8,7 +8,7 @@ from deploy.develop.localstack.redis import LocalRedis
 from tests.contract.kafkastore_bench import dead_letters, doom, events, kafkastore, queue, redis_beside_the_tracker
 from tests.contract.tracker_process import Tracker
 
-# Imported so that pytest finds these fixtures of the kafkastore tests.
+# Fixtures of the tests of kafkastore, which are found here.
 __all__ = ["dead_letters", "doom", "events", "kafkastore", "queue", "redis_beside_the_tracker"]
 
 
