@@ -1,4 +1,4 @@
-"""What is asked of any Prometheus with the rules that ship: one fault fires its own alert within a minute, no other."""
+"""Checks against a Prometheus with the shipped rules: one fault fires its alert within a minute, and no other alert."""
 
 import contextlib
 import time
@@ -11,15 +11,15 @@ ALERT_OF = {
     "kafka": "KafkaAway",
     "kafkastore": "ServiceDown",
 }
-"""The alert that fires when this container of the catalog is away."""
+"""The alert of each container of the catalog, which fires when the container is down."""
 
 FIRES_WITHIN_S = 60
 CLEARS_WITHIN_S = 60
 QUIET_S = 5
 
 
-class Subscriber(ABC):
-    """A Prometheus that watches a system."""
+class AlertSource(ABC):
+    """A Prometheus that scrapes a system."""
 
     @abstractmethod
     def query(self, expression: str) -> list[dict[str, Any]]:
@@ -30,11 +30,11 @@ class Subscriber(ABC):
         return {sample["metric"]["alertname"] for sample in self.query('ALERTS{alertstate="firing"}')}
 
     def causes(self) -> dict[str, str]:
-        """Return what the rules take for broken, for a failure's message."""
+        """Return the active causes by the rules, for the message of a failed test."""
         return {sample["metric"]["cause"]: sample["value"][1] for sample in self.query("push:cause:active")}
 
     def wait_for(self, expected: set[str], *, limit_s: float, only: set[str]) -> float:
-        """Wait until exactly the `expected` alerts fire; return the seconds. One that is not in `only` is a failure."""
+        """Wait until exactly the `expected` alerts fire; return the seconds. Fail when one outside `only` fires."""
         begun_s = time.monotonic()
         while True:
             firing = self.firing()
@@ -46,7 +46,7 @@ class Subscriber(ABC):
             time.sleep(0.5)
 
     def stays(self, expected: set[str], *, until_s: float) -> None:
-        """Exactly these alerts fire, each time they are looked at, until that moment of the monotonic clock."""
+        """Fail if at any check until that monotonic time other alerts than the `expected` ones fire."""
         while True:
             firing = self.firing()
             assert firing == expected, f"{sorted(firing)} fires, {sorted(expected)} should: {self.causes()}"
@@ -56,25 +56,25 @@ class Subscriber(ABC):
 
 
 def fires_alone(
-    subscriber: Subscriber, dependency: str, away: contextlib.AbstractContextManager[object], *, broken_s: float
+    source: AlertSource, dependency: str, away: contextlib.AbstractContextManager[object], *, broken_s: float
 ) -> None:
-    """Break for so long, mend, wait until nothing fires; its alert fires in time, and no other one at any time.
+    """Break the dependency for `broken_s`, repair it, and wait until no alert fires. Fail when another alert fires.
 
-    `away` breaks the dependency when it is entered, and returns from its exit when the dependency is back.
+    `away` breaks the dependency at its entry. Its exit returns when the dependency is back.
     """
     alert = ALERT_OF[dependency]
-    subscriber.stays(set(), until_s=time.monotonic())
+    source.stays(set(), until_s=time.monotonic())
     begun_s = time.monotonic()
     with away:
         broken_after_s = time.monotonic() - begun_s
-        subscriber.wait_for({alert}, limit_s=FIRES_WITHIN_S - broken_after_s, only={alert})
+        source.wait_for({alert}, limit_s=FIRES_WITHIN_S - broken_after_s, only={alert})
         fired_s = time.monotonic() - begun_s
-        # What follows from it (late canaries, queues that grow, consumers that stand still) shows by then.
-        subscriber.stays({alert}, until_s=begun_s + broken_s)
+        # By then the consequences (late canaries, growing queues, stopped consumers) would fire their alerts.
+        source.stays({alert}, until_s=begun_s + broken_s)
         mended_s = time.monotonic()
     back_s = time.monotonic() - mended_s
-    cleared_s = subscriber.wait_for(set(), limit_s=CLEARS_WITHIN_S, only={alert})
-    subscriber.stays(set(), until_s=time.monotonic() + QUIET_S)
-    print(  # noqa: T201 - the figures are what these tests are run for
+    cleared_s = source.wait_for(set(), limit_s=CLEARS_WITHIN_S, only={alert})
+    source.stays(set(), until_s=time.monotonic() + QUIET_S)
+    print(  # noqa: T201 - these tests are run for the times
         f"{dependency}: {alert} after {fired_s:.0f} s, back in {back_s:.0f} s, clears {cleared_s:.0f} s later"
     )

@@ -1,4 +1,4 @@
-"""What the import contracts can't show: every service is complete, and names are written once."""
+"""Check what import contracts cannot express: each service is complete, and each name is written once."""
 
 import ast
 import importlib
@@ -53,7 +53,7 @@ def settings_variables() -> set[str]:
 
 
 def deploy_variables() -> set[str]:
-    """Variables that the operators' tools or the compose files read and no service does."""
+    """Variables that only operators' tools or compose files read."""
     tools = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z][A-Z0-9_]*)"', _text_of_deploy())) & set(template_variables())
     files = (path.read_text() for path in (ROOT / "docker-compose").glob("*.yml"))
     return tools.union(*(re.findall(r"\$\{([A-Z][A-Z0-9_]*)", text) for text in files))
@@ -64,13 +64,13 @@ def _text_of_deploy() -> str:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_service_explains_itself(service: str) -> None:
+def test_service_has_a_readme_in_the_table(service: str) -> None:
     assert (ROOT / "services" / service / "README.md").exists()
     assert f"[{service}](" in (ROOT / "services" / "README.md").read_text(), "not in the table of services/README.md"
 
 
 @pytest.mark.parametrize("service", PYTHON_SERVICES)
-def test_every_package_begins_with_purpose_reads_writes_promise(service: str) -> None:
+def test_package_docstring_states_purpose_reads_writes_promise(service: str) -> None:
     docstring = ast.get_docstring(ast.parse((ROOT / "services" / service / "__init__.py").read_text()))
     assert docstring is not None
     for word in ("Reads:", "Writes:", "Promise:"):
@@ -84,14 +84,14 @@ def test_modules_of_a_service_have_only_the_names_of_the_architecture(service: s
 
 
 @pytest.mark.parametrize("service", PYTHON_SERVICES)
-def test_every_service_has_an_extra_and_a_lock(service: str) -> None:
+def test_service_has_an_extra_and_a_lock(service: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert service in project["optional-dependencies"]
     assert (ROOT / "deploy" / "locks" / f"{service}.txt").exists()
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_service_has_a_manifest(service: str) -> None:
+def test_service_has_a_manifest(service: str) -> None:
     rows = [row for row in catalog.load().containers.values() if row.service == service]
     assert rows, "not in deploy/catalog.toml"
     for row in rows:
@@ -102,23 +102,23 @@ def test_every_service_has_a_manifest(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_service_runs_in_a_container_that_has_a_compose_file(service: str) -> None:
+def test_service_has_a_container_with_a_compose_file(service: str) -> None:
     containers = [row.name for row in catalog.load().containers.values() if row.service == service]
     assert containers, "not in deploy/catalog.toml"
     for container in containers:
         assert (ROOT / "docker-compose" / f"{container}.yml").exists()
 
 
-def test_system_tests_know_the_platform_from_outside_only() -> None:
+def test_system_tests_import_nothing_of_the_platform() -> None:
     for path in sorted((ROOT / "tests" / "system").glob("*.py")):
         assert not re.search(r"^\s*(?:from|import) (?:services|deploy)\b", path.read_text(), re.MULTILINE), relative(
             path
         )
 
 
-def test_every_setting_is_in_the_template_and_the_reverse() -> None:
+def test_template_has_exactly_the_settings() -> None:
     variables = template_variables()
-    assert len(variables) == len(set(variables)), "a variable stands twice in .env.template"
+    assert len(variables) == len(set(variables)), "a variable is twice in .env.template"
     assert set(variables) == settings_variables() | deploy_variables()
 
 
@@ -127,15 +127,15 @@ def test_derived_files_are_what_settings_and_catalog_make_of_them() -> None:
 
 
 @pytest.mark.parametrize("service", PYTHON_SERVICES)
-def test_the_template_holds_the_defaults(service: str) -> None:
+def test_template_contains_the_defaults(service: str) -> None:
     settings = settings_of(service)
     template = read_dotenv(ROOT / ".env.template")
-    # A secret has no default: where it belongs the template has a mark, which no service takes for a value.
+    # A secret has no default. The template contains a mark in its place, which no service accepts as a value.
     values = {name: value for name, value in template.items() if value != PLACEHOLDER}
     assert settings.from_env(values) == settings.from_env({})
 
 
-def test_every_variable_of_the_template_is_explained() -> None:
+def test_template_explains_each_variable() -> None:
     lines = (ROOT / ".env.template").read_text().splitlines()
     for before, line in pairwise(lines):
         if re.match(r"#?[A-Z][A-Z0-9_]*=", line):
@@ -165,7 +165,7 @@ def _string_literals(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-def test_topics_and_keys_are_written_once() -> None:
+def test_topics_and_keys_are_literals_only_in_names() -> None:
     constants = {
         value
         for name, value in vars(names).items()
@@ -176,18 +176,18 @@ def test_topics_and_keys_are_written_once() -> None:
         if path.name == "names.py":
             continue
         for line, literal in _string_literals(path):
-            # "events" is also an English word: as a topic it is caught where it is handed to Kafka, by review.
+            # "events" is also an English word, so this test cannot detect it. Reviews must.
             named = literal in constants - {names.EVENTS_TOPIC} or literal.startswith(prefixes)
             assert not named, f"{relative(path)}:{line}: {literal!r} belongs to backbone/names.py"
 
 
-def test_the_environment_is_read_in_main_only() -> None:
+def test_environment_is_read_only_in_main() -> None:
     for path in SOURCES:
         if path.name != "__main__.py":
             assert not re.search(r"\bos\.environ\b|\bgetenv\b", path.read_text()), relative(path)
 
 
-def test_no_service_imports_deploy_or_tests() -> None:
+def test_services_import_neither_deploy_nor_tests() -> None:
     for path in SOURCES:
         assert not re.search(r"^\s*(?:from|import) (?:deploy|tests|tasks)\b", path.read_text(), re.MULTILINE), relative(
             path
@@ -210,7 +210,7 @@ def _public_types(directory: str) -> Iterator[tuple[str, str]]:
                     yield name, relative(path)
 
 
-def test_no_two_public_types_share_a_name() -> None:
+def test_public_types_have_unique_names() -> None:
     homes: dict[str, list[str]] = {}
     for directory in ("deploy", "services"):
         for name, home in _public_types(directory):

@@ -1,4 +1,4 @@
-"""CI's script with programs in the place of the suites: what it reports at its end."""
+"""The summary of .ci/run, with small programs in place of the suites."""
 
 import os
 import re
@@ -20,7 +20,7 @@ esac
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """The script beside a python3 that prints what suites print; all else that the script looks for is there."""
+    """Return a copy of the script with a python3 that prints what suites print, and with all programs that it needs."""
     (tmp_path / ".ci").mkdir()
     shutil.copy(SCRIPT, tmp_path / ".ci")
     (tmp_path / ".cache" / "bench").mkdir(parents=True)
@@ -43,7 +43,7 @@ def run(clone: Path, *, chaos_exit: int) -> tuple[int, list[str]]:
     return done.returncode, done.stdout.splitlines()
 
 
-def test_ci_ends_with_the_slowest_tests_of_all_stages_and_the_seconds_of_each(clone: Path) -> None:
+def test_ci_prints_the_slowest_tests_and_the_seconds_of_each_stage(clone: Path) -> None:
     code, lines = run(clone, chaos_exit=0)
     assert code == 0
     begin = lines.index("== the ten slowest tests")
@@ -54,12 +54,12 @@ def test_ci_ends_with_the_slowest_tests_of_all_stages_and_the_seconds_of_each(cl
     assert re.fullmatch(r" +\d+ s  passed: checks", stages[0])
     assert sum(" passed: " in line for line in stages) == 9
     assert re.fullmatch(r"== all passed in \d+ s", lines[-2])
-    assert lines[-1] == "== NOT TRIED, the containers: no Docker engine can be started here: []"
+    assert lines[-1] == "== SKIPPED, the containers: no Docker engine can be started here: []"
 
 
-def test_ci_fails_and_names_the_stage_that_failed(clone: Path) -> None:
+def test_ci_fails_and_names_the_stage_when_a_stage_fails(clone: Path) -> None:
     code, lines = run(clone, chaos_exit=1)
     assert code == 1
-    assert any(re.fullmatch(r" +\d+ s  FAILED: faults at random .*", line) for line in lines)
+    assert any(re.fullmatch(r" +\d+ s  FAILED: random faults .*", line) for line in lines)
     assert re.fullmatch(r"== FAILED after \d+ s", lines[-1])
-    assert not any("tests that measure" in line for line in lines)
+    assert not any("measuring tests" in line for line in lines)

@@ -1,7 +1,7 @@
-"""No address of a request's client survives truncation, whatever its spelling and place.
+"""No address of a client survives truncation, in any spelling and any field.
 
-Real requests go through the tracker's rules and kafkastore's; all that these write to Kafka or to a log is searched.
-tests/contract/test_privacy.py does the same with running services for a sample.
+Requests pass through the rules of the tracker and of kafkastore. The tests search everything that these rules write to
+Kafka or to a log. tests/contract/test_privacy.py does the same with running services and a sample of addresses.
 """
 
 import json
@@ -32,7 +32,7 @@ RULES = core.Rules(
 DEVICES = DeviceLookup()
 Address = IPv4Address | IPv6Address
 
-# Of each network: a host that its network alone does not give away.
+# A host of each network. The network alone does not reveal the host.
 IPV4 = st.builds(
     lambda network, host: IPv4Address(network << 8 | host), st.integers(0x010000, 0xDFFFFF), st.integers(1, 255)
 )
@@ -57,7 +57,7 @@ CLIENTS = st.one_of(
 
 
 def embedded(client: Address) -> list[IPv4Address]:
-    """Return the IPv4 addresses that stand for a client, read by their definitions and not by our code."""
+    """Return the IPv4 addresses that identify a client. This follows the RFCs and does not use our own code."""
     if isinstance(client, IPv4Address):
         return [client]
     number, low = int(client), int(client) & 0xFFFFFFFF
@@ -164,7 +164,7 @@ LIMITS = core.BatchLimits(events=9, events_setting="", entry_bytes=262_144, entr
 
 
 def events_of(sent: Sent, client: Address, *, opted_out: bool, received_at_ms: int) -> list[RawEvent]:
-    """Do what the tracker does with a request that comes through a trusted proxy."""
+    """Process a request from a trusted proxy as the tracker does."""
     headers = [(b"x-forwarded-for", str(client).encode()), *((b"dnt", b"1") for _ in range(opted_out))]
     headers += [(name.encode(), value.encode()) for name, value in sent.headers]
     request = core.Request(sent.path.encode(), sent.query.encode(), headers, PROXY, received_at_ms)
@@ -185,7 +185,7 @@ def events_of(sent: Sent, client: Address, *, opted_out: bool, received_at_ms: i
 
 
 def written(event: RawEvent, mode: IpMode) -> list[bytes]:
-    """Return all that kafkastore writes to a topic or a log for an event, as a record and as a dead letter."""
+    """Return everything that kafkastore writes to a topic or a log, for an event as a record and as a dead letter."""
     entry = encode_raw(event)
     outcome = prepare(
         entry,
@@ -203,7 +203,7 @@ def written(event: RawEvent, mode: IpMode) -> list[bytes]:
 
 
 def readable(data: bytes) -> bytes:
-    """Decode percent-encoding until nothing is left to decode, so that no encoding can hide what is searched for."""
+    """Decode percent-encoding until nothing changes, so that no encoding hides an address."""
     while (decoded := unquote_to_bytes(data)) != data:
         data = decoded
     return data.lower()
@@ -213,14 +213,14 @@ CASES = {
     "client": CLIENTS,
     "encoding": st.sampled_from(sorted(ENCODINGS)),
     "place": st.sampled_from(sorted(PLACES)),
-    "received_at_ms": st.sampled_from([NOW_MS - 120, -1]),  # the second one becomes a dead letter
+    "received_at_ms": st.sampled_from([NOW_MS - 120, -1]),  # the second entry becomes a dead letter
     "data": st.data(),
 }
 
 
 @settings(deadline=None, max_examples=400)  # the machine may be busy
 @given(**CASES, mode=st.sampled_from(["truncated", "none"]), opted_out=st.booleans())
-def test_no_address_of_the_client_survives(  # noqa: PLR0917 - what hypothesis chooses
+def test_client_address_does_not_survive(  # noqa: PLR0917 - what hypothesis chooses
     client: Address,
     encoding: str,
     place: str,
@@ -239,7 +239,7 @@ def test_no_address_of_the_client_survives(  # noqa: PLR0917 - what hypothesis c
 
 @settings(deadline=None)  # the machine may be busy
 @given(**CASES)
-def test_no_address_of_a_visitor_who_opted_out_leaves_the_tracker(
+def test_client_address_does_not_leave_the_tracker_when_the_visitor_opted_out(
     client: Address, encoding: str, place: str, received_at_ms: int, data: st.DataObject
 ) -> None:
     spelled = spellings(client)
@@ -251,7 +251,7 @@ def test_no_address_of_a_visitor_who_opted_out_leaves_the_tracker(
 
 @settings(deadline=None)  # the machine may be busy
 @given(client=CLIENTS, encoding=st.sampled_from(sorted(ENCODINGS)), data=st.data())
-def test_no_address_of_the_client_survives_in_an_entry_of_an_unknown_version(
+def test_client_address_does_not_survive_when_the_entry_has_an_unknown_version(
     client: Address, encoding: str, data: st.DataObject
 ) -> None:
     spelled = spellings(client)
@@ -262,8 +262,8 @@ def test_no_address_of_the_client_survives_in_an_entry_of_an_unknown_version(
 
 
 @pytest.mark.parametrize("place", sorted(PLACES))
-def test_address_is_kept_in_every_place_when_the_mode_is_full(place: str) -> None:
-    # So that the tests above can fail.
+def test_client_address_is_kept_in_each_field_when_the_mode_is_full(place: str) -> None:
+    # This shows that the tests above can fail.
     client = IPv4Address("83.149.9.216")
     for event in events_of(PLACES[place]("83.149.9.216"), client, opted_out=False, received_at_ms=-1):
         assert any(b"83.149.9.216" in part for part in written(event, "full"))

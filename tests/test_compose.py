@@ -1,4 +1,4 @@
-"""What the compose files promise: the catalog's containers, each confined, and each reaching what the catalog says."""
+"""The compose files contain the containers of the catalog, confined, with exactly the allowed connections."""
 
 import importlib
 import re
@@ -17,18 +17,18 @@ from services.backbone.settings import EnvSettings
 FILES = Path(__file__).parents[1] / "docker-compose"
 TEMPLATE = (FILES.parent / ".env.template").read_text()
 CATALOG = catalog.load()
-# What no row of the catalog is: tools that are there while somebody uses them, and what each of them reaches.
+# Tools that are not in the catalog, since they run only on demand, and what each of them reaches.
 TOOLS = {"visitors": ("tracker",), "operator": ("tracker-redis", "kafka", "counters-redis")}
 REACHES = {**{name: row.reaches for name, row in CATALOG.containers.items()}, **TOOLS}
 NAMES = sorted(REACHES)
 STORES = [name for name, row in CATALOG.containers.items() if row.kind == "store"]
 OWN_IMAGES = [name for name, row in CATALOG.containers.items() if row.service]
-# Words that replace those of the file that is extended; other lists grow by it.
+# Keys whose lists replace those of the extended file. Other lists are appended.
 REPLACED = {"command", "entrypoint", "test"}
 
 
 def merged(below: Any, above: Any, key: str = "") -> Any:
-    """Merge as Compose does for `extends`; tests/system looks at what the real one makes of it."""
+    """Merge as Compose does for `extends`. tests/system checks the result of the real Compose."""
     if isinstance(below, Mapping) and isinstance(above, Mapping):
         return {name: merged(below[name], above[name], name) if name in below and name in above else
                 (above if name in above else below)[name] for name in [*below, *(set(above) - set(below))]}  # fmt: skip
@@ -71,7 +71,7 @@ MAIN = read("compose.yml")
 # The files ----------------------------------------------------------------------------------------------------------
 
 
-def test_every_container_of_the_catalog_has_its_file_and_the_reverse() -> None:
+def test_files_match_the_containers_of_the_catalog() -> None:
     files = {path.stem for path in FILES.glob("*.yml")} - {"compose", "common", "services", "containers"}
     assert files == set(NAMES)
     included = [*MAIN["include"], *read("containers.yml")["include"]]
@@ -79,7 +79,7 @@ def test_every_container_of_the_catalog_has_its_file_and_the_reverse() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_holds_the_container_that_it_is_named_after_and_says_what_it_is(name: str) -> None:
+def test_file_contains_the_container_of_its_name_and_begins_with_its_purpose(name: str) -> None:
     assert list(read(f"{name}.yml")) == ["services"]
     assert list(read(f"{name}.yml")["services"]) == [name]
     assert (FILES / f"{name}.yml").read_text().startswith("# ")
@@ -91,7 +91,7 @@ def test_container_file_is_at_most_15_lines(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_profiles_are_the_catalogs(name: str) -> None:
+def test_profiles_match_the_catalog(name: str) -> None:
     of_tools = {"visitors": ["load"], "operator": ["tools"]}
     expected = of_tools[name] if name in TOOLS else [row(name).profile] if row(name).profile else []
     assert container(name).get("profiles", []) == expected
@@ -111,7 +111,7 @@ def test_volumes_are_declared_and_used() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CATALOG.containers))
-def test_images_are_the_catalogs(name: str) -> None:
+def test_images_match_the_catalog(name: str) -> None:
     image = container(name)["image"]
     if row(name).image:
         assert image == CATALOG.images[row(name).image]
@@ -126,14 +126,14 @@ def test_images_are_the_catalogs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_container_is_confined(name: str) -> None:
+def test_containers_are_confined(name: str) -> None:
     found = container(name)
     assert found["read_only"] is True
     assert found["cap_drop"] == ["ALL"]
     assert "cap_add" not in found
     assert "privileged" not in found
     assert found["security_opt"] == ["no-new-privileges:true"]
-    assert re.fullmatch(r"[1-9]\d*:\d+", found["user"]), "a number that is not root's"
+    assert re.fullmatch(r"[1-9]\d*:\d+", found["user"]), "the user must be a number other than root's"
     assert found["mem_limit"] == found["memswap_limit"]
     assert found["pids_limit"] > 0
     assert found["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
@@ -142,7 +142,7 @@ def test_every_container_is_confined(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_goes_on_is_started_again_and_says_how_it_is(name: str) -> None:
+def test_permanent_containers_have_a_restart_policy_and_a_health_check(name: str) -> None:
     found = container(name)
     ends = name == "operator" or (name not in TOOLS and row(name).kind == "job")
     assert found["restart"] == ("no" if ends else "unless-stopped")
@@ -153,7 +153,7 @@ def test_what_goes_on_is_started_again_and_says_how_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_servers_publish_a_port_and_only_on_loopback(name: str) -> None:
+def test_ports_are_published_by_servers_only_and_on_loopback(name: str) -> None:
     ports = container(name).get("ports", [])
     if name in TOOLS or row(name).kind != "server":
         assert ports == []
@@ -163,7 +163,7 @@ def test_only_servers_publish_a_port_and_only_on_loopback(name: str) -> None:
     assert "edge" in container(name)["networks"]
 
 
-def test_several_trackers_in_the_readme_have_a_port_each() -> None:
+def test_trackers_of_the_readme_have_different_ports() -> None:
     text = (FILES.parent / "services" / "tracker" / "README.md").read_text()
     [written] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     override = yaml.safe_load(written.replace("!override", ""))["services"]["tracker"]
@@ -177,37 +177,37 @@ def test_several_trackers_in_the_readme_have_a_port_each() -> None:
 # Networks -----------------------------------------------------------------------------------------------------------
 
 
-def test_all_networks_but_the_edge_have_no_way_out() -> None:
+def test_networks_are_internal_except_the_edge() -> None:
     assert {name for name, network in MAIN["networks"].items() if not (network or {}).get("internal")} == {"edge"}
     assert on("edge") == {name for name in CATALOG.containers if row(name).kind == "server"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_reached_is_on_a_network_with_who_reaches_it(name: str) -> None:
+def test_containers_share_a_network_with_what_they_reach(name: str) -> None:
     for target in REACHES[name]:
         assert set(container(name)["networks"]) & set(container(target)["networks"]) - {"edge"}, target
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_a_store_is_reached_by_whom_the_catalog_names_and_by_nobody_else(store: str) -> None:
+def test_stores_are_reachable_only_by_the_containers_of_the_catalog(store: str) -> None:
     networks = [network for network in container(store)["networks"] if network.startswith("data-")]
     beside = set().union(*(on(network) for network in networks)) - {store}
     assert beside == {name for name, reached in REACHES.items() if store in reached}
 
 
-def test_services_are_among_themselves_only_where_one_reaches_the_other() -> None:
+def test_services_share_a_network_only_when_one_reaches_the_other() -> None:
     services = {*OWN_IMAGES, "visitors"}
     reached = {(name, target) for name, targets in REACHES.items() for target in targets if target in services}
     assert on("app") == {name for pair in reached for name in pair}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_waited_for_is_what_is_reached(name: str) -> None:
+def test_containers_wait_for_what_they_reach(name: str) -> None:
     jobs = {job for job in CATALOG.containers if row(job).kind == "job"}
     for target, how in container(name).get("depends_on", {}).items():
         expected = "service_completed_successfully" if target in jobs else "service_healthy"
         assert how == {"condition": expected}
-        # Topics are not reached: they are there when the job has ended, for whoever reaches Kafka.
+        # Nothing connects to the job `topics`. Containers that reach Kafka wait until it has ended.
         assert target in REACHES[name] or (target in jobs and set(row(target).reaches) <= set(REACHES[name]))
 
 
@@ -220,14 +220,14 @@ def settings_of(service: str) -> type[EnvSettings]:
 
 
 @pytest.mark.parametrize("name", OWN_IMAGES)
-def test_every_setting_of_a_service_reaches_its_container_and_no_other(name: str) -> None:
-    # Not asked for here: several queues are for several trackers; and Kafka is Kafka.
+def test_containers_get_exactly_the_settings_of_their_service(name: str) -> None:
+    # Compose sets neither of these: it has one queue, and its broker is Apache Kafka.
     left_out = {"KAFKASTORE_REDIS_URLS", "KAFKA_IDEMPOTENCE"}
     assert set(container(name)["environment"]) == set(settings_of(row(name).service).variables()) - left_out
 
 
 @pytest.mark.parametrize("name", OWN_IMAGES)
-def test_what_is_not_set_is_the_services_own_default(name: str) -> None:
+def test_unset_variables_have_the_default_of_the_service(name: str) -> None:
     given = {variable: re.sub(r"\$\{\w+:-\}", "", str(value)) for variable, value in environment(name).items()}
     secrets = dict.fromkeys(re.findall(r"^([A-Z0-9_]+)=<generate>$", TEMPLATE, re.MULTILINE), "x" * 12)
     assert settings_of(row(name).service).from_env({**given, **secrets})
@@ -239,7 +239,7 @@ def environment(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", OWN_IMAGES)
-def test_addresses_are_names_and_ports_of_the_catalog(name: str) -> None:
+def test_addresses_match_the_catalog(name: str) -> None:
     text = " ".join(str(value) for value in environment(name).values())
     named = set(re.findall(r"([a-z][a-z-]+):(\d+)", text))
     assert {(target, int(port)) for target, port in named} <= {
@@ -251,7 +251,7 @@ def test_addresses_are_names_and_ports_of_the_catalog(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in STORES if row(name).image == "valkey"])
-def test_a_redis_keeps_what_it_has_confirmed_and_evicts_nothing(name: str) -> None:
+def test_redis_persists_writes_and_evicts_nothing(name: str) -> None:
     command = container(name)["command"]
     for setting in ("--appendonly yes", "--appendfsync everysec", "--maxmemory-policy noeviction"):
         assert setting in command
@@ -261,7 +261,7 @@ def test_a_redis_keeps_what_it_has_confirmed_and_evicts_nothing(name: str) -> No
     assert container(name)["volumes"] == [f"{name}:/data"]
 
 
-def test_kafka_makes_no_topic_by_itself_and_fits_into_its_memory() -> None:
+def test_kafka_does_not_create_topics_and_its_heap_fits_into_its_memory() -> None:
     found = container("kafka")
     assert environment("kafka")["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
     assert environment("kafka")["KAFKA_UNCLEAN_LEADER_ELECTION_ENABLE"] == "false"

@@ -1,4 +1,4 @@
-"""What deploy/Dockerfile promises; tests/system builds it."""
+"""Check the text of deploy/Dockerfile; tests/system builds it."""
 
 import json
 import re
@@ -17,7 +17,7 @@ def stages() -> dict[str, str]:
     return dict(found)
 
 
-def test_hadolint_finds_nothing() -> None:
+def test_dockerfile_passes_hadolint() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run(
         [hadolint, "--format", "json", ROOT / "deploy" / "Dockerfile"], capture_output=True, text=True, check=False
@@ -26,12 +26,12 @@ def test_hadolint_finds_nothing() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_base_image_is_the_catalogs() -> None:
+def test_base_image_matches_the_catalog() -> None:
     assert re.findall(r"^ARG BASE_IMAGE=(.*)$", DOCKERFILE, re.MULTILINE) == [catalog.load().images["python"]]
     assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) == {"${BASE_IMAGE}", "runtime"}
 
 
-def test_an_image_is_made_of_its_lock_backbone_and_its_service() -> None:
+def test_image_contains_only_its_lock_backbone_and_its_service() -> None:
     copied = [
         source
         for stage in ("dependencies", "application")
@@ -44,13 +44,13 @@ def test_an_image_is_made_of_its_lock_backbone_and_its_service() -> None:
     assert "--require-hashes" in stages()["dependencies"]
 
 
-def test_it_runs_as_nobody_in_particular_and_writes_no_bytecode() -> None:
+def test_image_runs_as_non_root_and_writes_no_bytecode() -> None:
     assert re.search(r"^USER 10001:10001$", stages()["runtime"], re.MULTILINE)
     assert re.search(r"^STOPSIGNAL SIGTERM$", stages()["runtime"], re.MULTILINE)
     assert "PYTHONDONTWRITEBYTECODE=1" in stages()["runtime"]
 
 
-def test_nothing_of_a_developers_tree_gets_into_a_build() -> None:
+def test_build_excludes_untracked_files() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
     assert {line for line in lines if line.startswith("!")} == {"!deploy", "!services", "!tasks.py", "!pyproject.toml"}

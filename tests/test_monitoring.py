@@ -1,4 +1,4 @@
-"""The monitoring files fit the services: metrics that are exported, containers that exist, a runbook for each alert."""
+"""The monitoring files match the services: exported metrics, existing containers, and a runbook for each alert."""
 
 import importlib
 import json
@@ -18,13 +18,13 @@ ROOT = Path(__file__).parents[1]
 MONITORING = ROOT / "deploy" / "monitoring"
 RUNBOOKS = (ROOT / "deploy" / "runbooks.md").read_text()
 DASHBOARD: dict[str, Any] = json.loads((MONITORING / "dashboards" / "pipeline.json").read_text())
-# A worker or a server: what is there all the time and has an internal port. A job ends by itself, a store is not ours.
+# Workers and servers: they run all the time and have an internal port. Jobs end, and stores are not our code.
 WATCHED = [c for c in catalog.load().containers.values() if c.service and c.kind in ("server", "worker")]
 # The services that export metrics of their own.
 DECLARING = sorted(
     path.parent.name for path in (ROOT / "services").glob("*/metrics.py") if path.parent.name != "backbone"
 )
-# What Prometheus itself adds.
+# Series that Prometheus itself adds.
 OWN = {"up", "ALERTS"}
 SEVERITIES = {"page", "warning"}
 
@@ -39,7 +39,7 @@ RECORDED = {rule["record"] for file in ("expected.yml", "recording.yml") for rul
 
 
 def exported() -> set[str]:
-    """Every sample name that some service exports."""
+    """Return each sample name that a service exports."""
     declared = [HealthMetrics, *(importlib.import_module(f"services.{name}.metrics").Metrics for name in DECLARING)]
     names: set[str] = set()
     for kind in declared:
@@ -52,13 +52,13 @@ def exported() -> set[str]:
 
 
 def _samples(registry: CollectorRegistry) -> set[str]:
-    # A metric with labels has no samples before its first one: its kind says which there will be.
+    # A metric with labels has no samples before its first use, so its type determines their names.
     suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
     return {family.name + suffix for family in registry.collect() for suffix in suffixes[family.type]}
 
 
 def names_in(expression: str) -> set[str]:
-    """Every metric and recorded series that an expression reads."""
+    """Return each metric and recorded series that an expression reads."""
     bare = re.sub(r'"[^"]*"', "", expression)
     bare = re.sub(r"\b(by|on|without)\s*\([^)]*\)", "", bare)
     bare = re.sub(r"\{[^}]*\}|\[[^]]*\]", "", bare)
@@ -67,7 +67,7 @@ def names_in(expression: str) -> set[str]:
 
 
 def panels() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every panel with the title of the row that it is in."""
+    """Yield each panel with the title of its row."""
     row = ""
     for panel in DASHBOARD["panels"]:
         if panel["type"] == "row":
@@ -77,7 +77,7 @@ def panels() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """Every query of rules and dashboard, with where it stands."""
+    """Yield each query of the rules and the dashboard, with its location."""
     for rule in (*rules("recording.yml"), *ALERTS):
         yield rule.get("alert") or rule["record"], rule["expr"]
     for row, panel in panels():
@@ -89,20 +89,20 @@ def anchors() -> set[str]:
     return {title.lower() for title in re.findall(r"^### (\w+)$", RUNBOOKS, re.MULTILINE)}
 
 
-def test_every_query_reads_what_is_exported_or_recorded() -> None:
+def test_queries_read_exported_or_recorded_series() -> None:
     known = exported() | RECORDED | OWN
     for place, expression in queries():
         assert names_in(expression), f"{place} reads nothing"
         assert names_in(expression) <= known, f"{place} reads {names_in(expression) - known}"
 
 
-def test_every_metric_that_the_runbooks_name_is_exported() -> None:
+def test_metrics_in_the_runbooks_are_exported() -> None:
     named = set(re.findall(r"`(push_[a-z0-9_]+)", RUNBOOKS))
     assert named
     assert named <= exported()
 
 
-def test_every_event_that_the_runbooks_name_is_logged() -> None:
+def test_log_events_in_the_runbooks_exist() -> None:
     sources = "\n".join(path.read_text() for path in (ROOT / "services").rglob("*.py"))
     known = set(re.findall(r'"([a-z]+(?:_[a-z]+)+)"', sources))
     named = {name for name in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", RUNBOOKS) if not name.startswith("push_")}
@@ -110,19 +110,19 @@ def test_every_event_that_the_runbooks_name_is_logged() -> None:
     assert named <= known, named - known
 
 
-def test_every_setting_that_the_runbooks_name_exists() -> None:
+def test_settings_in_the_runbooks_exist() -> None:
     template = (ROOT / ".env.template").read_text()
     for name in re.findall(r"`([A-Z][A-Z0-9]*_[A-Z0-9_]+)`", RUNBOOKS):
         assert f"\n{name}=" in template, name
 
 
-def test_every_panel_that_the_runbooks_name_is_on_the_dashboard() -> None:
+def test_panels_in_the_runbooks_are_on_the_dashboard() -> None:
     titles = {panel["title"] for _, panel in panels()} | {DASHBOARD["title"]}
     for named in re.findall(r'"([A-Z][^"]+?)"', RUNBOOKS.replace('"Push: the pipeline"', "")):
         assert any(title.startswith(named) for title in titles), named
 
 
-def test_every_alert_says_how_bad_it_is_what_it_is_and_what_to_do() -> None:
+def test_alerts_have_a_severity_a_description_and_a_runbook() -> None:
     assert len(ALERTS) == len({alert["alert"] for alert in ALERTS}) >= 10
     for alert in ALERTS:
         annotations = alert["annotations"]
@@ -132,27 +132,27 @@ def test_every_alert_says_how_bad_it_is_what_it_is_and_what_to_do() -> None:
         assert annotations["runbook_url"] == f"deploy/runbooks.md#{alert['alert'].lower()}"
 
 
-def test_every_alert_has_a_runbook_and_the_reverse() -> None:
+def test_runbooks_match_the_alerts() -> None:
     assert anchors() == {alert["alert"].lower() for alert in ALERTS}
 
 
 @pytest.mark.parametrize("alert", [alert["alert"] for alert in ALERTS])
-def test_every_runbook_says_the_same_four_things(alert: str) -> None:
+def test_runbooks_have_the_same_four_parts(alert: str) -> None:
     section = re.split(r"^#+ ", RUNBOOKS.partition(f"### {alert}\n")[2], flags=re.MULTILINE)[0]
     for what in ("**Means**", "**Visitors see**", "**Look at**", "**Do**"):
         assert f"- {what} " in section, what
 
 
-def test_an_alert_fires_within_a_minute_of_its_cause() -> None:
+def test_alerts_fire_within_a_minute_of_their_cause() -> None:
     config = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["global"]
     seen_s = sum(int(config[interval].removesuffix("s")) for interval in ("scrape_interval", "evaluation_interval"))
     for alert in ALERTS:
-        if alert["alert"] == "InstanceDown":  # it waits for as long as a pod may take to end
+        if alert["alert"] == "InstanceDown":  # this alert waits for the longest time that a pod takes to end
             continue
         assert seen_s + int(alert["for"].removesuffix("s")) < 60, alert["alert"]
 
 
-def test_prometheus_watches_every_container_of_a_service() -> None:
+def test_prometheus_scrapes_each_container_of_a_service() -> None:
     jobs = yaml.safe_load((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
     assert [job["job_name"] for job in jobs] == [container.name for container in WATCHED]
     for job in jobs:
@@ -165,7 +165,7 @@ def test_prometheus_watches_every_container_of_a_service() -> None:
     assert set(catalog.load().containers["prometheus"].reaches) == {container.name for container in WATCHED}
 
 
-def test_every_container_of_a_service_is_missed_when_it_is_down() -> None:
+def test_alert_fires_for_each_container_of_a_service_when_it_is_down() -> None:
     expected = [rule["labels"]["job"] for rule in rules("expected.yml") if rule["record"] == "push:expected"]
     assert expected == [container.name for container in WATCHED]
     [down] = [alert["expr"] for alert in ALERTS if alert["alert"] == "ServiceDown"]
@@ -179,22 +179,14 @@ def test_rules_and_dashboard_name_no_service() -> None:
         assert not values & names, place
 
 
-def has_metrics_of_its_own(service: str) -> bool:
-    """Whether a service exports more than what the health of every process reports."""
-    sources = [path.read_text() for path in (ROOT / "services" / service).rglob("*.py")]
-    return any(
-        re.search(rf"^from services\.(backbone|{service})\.metrics import", text, re.MULTILINE) for text in sources
-    )
-
-
-def test_the_dashboard_has_a_row_for_every_service_with_metrics_of_its_own() -> None:
+def test_dashboard_has_a_row_for_each_service_with_metrics() -> None:
     rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
     services = dict.fromkeys(container.service for container in WATCHED)
     assert rows == ["Pipeline", *filter(has_metrics_of_its_own, services)]
     assert {row for row, _ in panels()} == set(rows), "a row without a panel"
 
 
-def test_the_dashboard_shows_every_metric_of_ours() -> None:
+def test_dashboard_shows_each_of_our_metrics() -> None:
     shown: set[str] = set()
     for _, expression in queries():
         shown |= names_in(expression)
@@ -205,17 +197,17 @@ def test_the_dashboard_shows_every_metric_of_ours() -> None:
     assert not missing
 
 
-def test_the_dashboard_can_be_provisioned_anywhere() -> None:
+def test_dashboard_depends_on_no_installation() -> None:
     text = json.dumps(DASHBOARD)
     assert DASHBOARD["uid"] == "push-pipeline"
-    assert "://" not in text, "a host has no place in it"
+    assert "://" not in text, "the dashboard contains a host name"
     datasource = yaml.safe_load((MONITORING / "grafana" / "datasources" / "prometheus.yml").read_text())["datasources"]
     assert {found["uid"] for found in datasource} == set(re.findall(r'"type": "prometheus", "uid": "([^"]+)"', text))
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(ids) == len(set(ids))
 
 
-def test_panels_lie_side_by_side_and_say_their_units() -> None:
+def test_panels_do_not_overlap_and_have_units() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
         place = panel["gridPos"]
@@ -231,9 +223,9 @@ def test_panels_lie_side_by_side_and_say_their_units() -> None:
             assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
 
 
-def test_the_config_maps_hold_every_file() -> None:
+def test_config_maps_contain_each_file() -> None:
     kustomization = yaml.safe_load((MONITORING / "kustomization.yaml").read_text())
     held = {file.partition("=")[2] or file for made in kustomization["configMapGenerator"] for file in made["files"]}
-    # compose's own configuration, and what tries the rules, have no place in Kubernetes.
+    # Kubernetes needs neither compose's configuration nor the tests of the rules.
     files = {str(path.relative_to(MONITORING)) for path in MONITORING.rglob("*.*") if path.is_file()}
     assert held == files - {"kustomization.yaml", "prometheus.yml", "tests/scenarios.yml"}

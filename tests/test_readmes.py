@@ -1,4 +1,4 @@
-"""What the READMEs say holds: links lead somewhere, and each command is one that something here runs."""
+"""The READMEs are correct: each link has a target, and a test or CI runs each command."""
 
 import re
 from pathlib import Path
@@ -10,10 +10,10 @@ from deploy import catalog
 ROOT = Path(__file__).parents[1]
 READMES = sorted(path for path in ROOT.rglob("README.md") if not {".venv", ".cache"} & set(path.parts))
 READMES.append(ROOT / "deploy" / "runbooks.md")
-# tests/cluster/test_documented.py runs each command of it, as it stands there.
+# tests/cluster/test_documented.py runs each command of this page.
 PLAYED = ROOT / "deploy" / "kubernetes.md"
 
-# Which test, or CI itself, runs each command that a README shows. The tracker's README has a test that runs all of its.
+# The test or script that runs each command of a README. A test of the tracker runs all commands of its README.
 RUN_BY = {
     "python3 tasks.py demo": "tests/journey/test_interrupts.py",
     "python3 tasks.py test": ".ci/run",
@@ -56,21 +56,31 @@ def name_of(readme: Path) -> str:
     return str(readme.relative_to(ROOT))
 
 
+def test_root_readme_has_at_most_130_lines() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+@pytest.mark.parametrize("readme", ["README.md", "deploy/README.md", "deploy/bench/README.md", "deploy/kubernetes.md"])
+def test_lines_have_at_most_120_characters(readme: str) -> None:
+    text = re.sub(r"```sh\n.*?```", "", (ROOT / readme).read_text(), flags=re.DOTALL)  # a command is one line
+    assert not [line for line in text.splitlines() if len(line) > 120]
+
+
 @pytest.mark.parametrize("readme", [*READMES, PLAYED], ids=name_of)
-def test_links_lead_somewhere(readme: Path) -> None:
+def test_links_have_targets(readme: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", readme.read_text()):
         if "://" not in target:
             assert (readme.parent / target).exists(), f"{name_of(readme)} links to {target}"
 
 
 @pytest.mark.parametrize("readme", READMES, ids=name_of)
-def test_every_command_is_run_somewhere(readme: Path) -> None:
+def test_commands_are_run_by_a_test_or_ci(readme: Path) -> None:
     for block in re.findall(r"```sh\n(.*?)```", readme.read_text(), re.DOTALL):
         for line in block.splitlines():
             command = line.partition(" # ")[0].strip()
             if not command or command in COMMANDS or command.startswith(("#", "curl", "-", "|", "printf")):
                 continue
-            assert command in RUN_BY, f"{name_of(readme)}: nothing is said to run {command!r}"
+            assert command in RUN_BY, f"{name_of(readme)}: RUN_BY has no entry for {command!r}"
             task = re.sub(r"^python3? (tasks\.py|-m) ", "", command).split()[0]
             runner = (ROOT / RUN_BY[command]).read_text()
             assert task.removeprefix("bench.") in runner, f"{RUN_BY[command]} does not run {task}"

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from deploy.develop import derived, locks
+from deploy.develop import commits, derived, locks
 from deploy.develop.localstack.kafka import KafkaChoice, choose_kafka
 from deploy.develop.localstack.mongo import MongoChoice
 from deploy.errors import OperatorError
@@ -32,6 +32,8 @@ CHECKS = {
 def check() -> int:
     """Run every check, edit nothing, report all; return the exit code."""
     failed = [name for name, command in CHECKS.items() if not _passes(name, command)]
+    if not _subjects_pass():
+        failed.append("commit subjects (`git rebase --interactive` rewords them)")
     lock_errors = locks.errors()
     _report("locks", passed=not lock_errors, output="\n".join(lock_errors), seconds=0)
     if lock_errors:
@@ -110,6 +112,15 @@ def _passes(name: str, command: tuple[str, ...]) -> bool:
     passed = done.returncode == 0
     _report(name, passed=passed, output=done.stdout + done.stderr, seconds=time.monotonic() - begun)
     return passed
+
+
+def _subjects_pass() -> bool:
+    subject_errors = commits.errors()
+    if subject_errors is None:
+        print(f"skipped commit subjects: the commit {commits.BASE[:7]} is not in this clone", flush=True)
+        return True
+    _report("commit subjects", passed=not subject_errors, output="\n".join(subject_errors), seconds=0)
+    return not subject_errors
 
 
 def _report(name: str, *, passed: bool, output: str, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""A system that these tests hurt: one of its own for each test."""
+"""A system of its own for each test, which the test can break."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""A real Prometheus with the rules that ship, told where the processes of a local stack listen."""
+"""A real Prometheus with the shipped rules and the ports of the processes of a local stack."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import yaml
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.ports import LOOPBACK, free_port
 from deploy.develop.localstack.processes import LocalProcess
-from tests.alerts import Subscriber
+from tests.alerts import AlertSource
 
 MONITORING = Path(__file__).parents[2] / "deploy" / "monitoring"
 
@@ -26,7 +26,7 @@ def jobs_of(stack: LocalStack) -> dict[str, str]:
 
 
 def config_for(targets: Mapping[str, str]) -> dict[str, Any]:
-    """Return compose's configuration with these addresses in place of the names of containers."""
+    """Return compose's configuration with these addresses instead of container names."""
     config: dict[str, Any] = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     config["rule_files"] = [str(MONITORING / "rules" / "*.yml")]
     for job in config["scrape_configs"]:
@@ -35,8 +35,8 @@ def config_for(targets: Mapping[str, str]) -> dict[str, Any]:
     return config
 
 
-class Prometheus(Subscriber):
-    """One Prometheus on loopback."""
+class Prometheus(AlertSource):
+    """A Prometheus on loopback."""
 
     def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
         binary = shutil.which("prometheus")
@@ -56,7 +56,7 @@ class Prometheus(Subscriber):
         self.process = LocalProcess("prometheus", command, log=log, env=os.environ, cwd=folder)
 
     def start(self) -> None:
-        """Start it and return when it takes queries."""
+        """Start it and return when it accepts queries."""
         self.process.start()
         self.process.wait_until(self._is_ready, timeout_s=30)
 
@@ -74,7 +74,7 @@ class Prometheus(Subscriber):
         return found
 
     def recording_rules(self) -> dict[str, str]:
-        """Return the state of each recording rule by its name: ok, or what is wrong."""
+        """Return the state of each recording rule by its name: ok, or its error."""
         groups = self._get("rules")["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
         return {rule["name"]: rule.get("lastError") or rule["health"] for rule in rules if rule["type"] == "recording"}

@@ -1,6 +1,6 @@
-"""Each thing that breaks fires its own alert within a minute, no other one, and no longer once it is mended.
+"""Each fault fires its own alert within a minute, and no other alert. The alert clears after the repair.
 
-A real Prometheus with the rules that ship watches every service of a real system, which has visitors all the time.
+A real Prometheus with the shipped rules scrapes every service of a real system, which has visitors all the time.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ from deploy.develop.localstack.services import ServiceProcess
 from tests.alerts import fires_alone
 from tests.chaos.prometheus import MONITORING, Prometheus, config_for, jobs_of
 
-# CI breaks things on the compose stack (tests/system/test_alerts.py). Here, in the endurance suite, they stay broken
-# for longer, and it is waited until nothing is held back any more.
+# CI injects faults into the compose stack (tests/system/test_alerts.py). Here, in the endurance suite, faults last
+# longer, and the tests wait until no alert is suppressed.
 pytestmark = [pytest.mark.timeout(900)]
 
 BROKEN_S = 65
-BACK_WITHIN_S = 150  # a broker on a machine that has other work
+BACK_WITHIN_S = 150  # a broker on a busy machine
 HELD_BACK_S = 130
-"""How long alerts on what follows are held back once all is mended, and a little more."""
+"""How long the rules suppress alerts on consequences after a repair, and a margin."""
 FILLED_S = 65
-"""How long it takes until rates over a minute are full."""
+"""How long it takes until rates over a minute have all their samples."""
 TARGETS = (
     "/offr?action=preview&text=jazz&di=d1",
     "/open.gif?di=d2",
@@ -41,7 +41,7 @@ TARGETS = (
 
 
 class Watched(NamedTuple):
-    """A system, and the Prometheus that watches it."""
+    """A system, and the Prometheus that scrapes it."""
 
     stack: LocalStack
     counters_redis: LocalRedis
@@ -50,7 +50,7 @@ class Watched(NamedTuple):
 
 @contextlib.contextmanager
 def visitors(tracker_url: str, *, every_s: float = 0.05) -> Iterator[None]:
-    """Send events while the block runs; what goes wrong with one is its visitor's bad luck."""
+    """Send events while the block runs, and ignore errors of single events."""
     address = urlsplit(tracker_url)
     stop = threading.Event()
 
@@ -76,12 +76,12 @@ def visitors(tracker_url: str, *, every_s: float = 0.05) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def watched(kafka_kind: KafkaKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with LocalStack(kafka=kafka_kind) as stack:
-        # As in production, the counters have a Redis of their own: each of the two can be away alone.
+        # As in production, the counters have a Redis of their own, so each of the two can be down alone.
         counters_redis = stack.start_redis("counters-redis")
         env = {
             "COUNTERS_REDIS_URL": counters_redis.url,
             "TRACKER_SPOOL_DIRECTORY": str(stack.data_directory / "spool"),
-            # On a machine that has other work, a push may take longer than visitors are made to wait for it.
+            # On a busy machine a push can take longer than the default of this limit.
             "TRACKER_SPOOL_AFTER_S": "1",
         }
         for found in catalog.load().watched:
@@ -98,7 +98,7 @@ def watched(kafka_kind: KafkaKind, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.chaos
-def test_all_is_well_every_rule_has_a_value_and_no_panel_is_empty(watched: Watched) -> None:
+def test_rules_have_values_and_panels_have_data_when_the_system_is_healthy(watched: Watched) -> None:
     prometheus = watched.prometheus
     up = {sample["metric"]["job"]: sample["value"][1] for sample in prometheus.query("up")}
     assert up == dict.fromkeys(jobs_of(watched.stack), "1")
@@ -136,27 +136,27 @@ def stopped(service: ServiceProcess) -> Iterator[None]:
 
 
 @pytest.mark.endurance
-def test_the_queues_redis_away(watched: Watched) -> None:
+def test_alert_fires_alone_when_the_redis_of_the_queue_is_down(watched: Watched) -> None:
     fires_alone(watched.prometheus, "tracker-redis", away(watched.stack.redis), broken_s=BROKEN_S)
 
 
 @pytest.mark.endurance
-def test_the_counters_redis_away(watched: Watched) -> None:
+def test_alert_fires_alone_when_the_redis_of_the_counters_is_down(watched: Watched) -> None:
     fires_alone(watched.prometheus, "counters-redis", away(watched.counters_redis), broken_s=BROKEN_S)
 
 
 @pytest.mark.endurance
-def test_kafka_away(watched: Watched) -> None:
+def test_alert_fires_alone_when_kafka_is_down(watched: Watched) -> None:
     if watched.stack.kafka.kind != "apache":
-        pytest.skip("Tansu keeps nothing over a restart")
+        pytest.skip("Tansu loses its data at a restart")
     fires_alone(watched.prometheus, "kafka", away(watched.stack.kafka), broken_s=BROKEN_S)
 
 
 @pytest.mark.endurance
-def test_kafkastore_down(watched: Watched) -> None:
+def test_alert_fires_alone_when_kafkastore_is_down(watched: Watched) -> None:
     fires_alone(watched.prometheus, "kafkastore", stopped(watched.stack.service("kafkastore")), broken_s=BROKEN_S)
 
 
 @pytest.mark.endurance
-def test_nothing_is_left_behind_once_no_alert_is_held_back_any_more(watched: Watched) -> None:
+def test_no_alert_fires_after_the_suppression_has_ended(watched: Watched) -> None:
     watched.prometheus.stays(set(), until_s=time.monotonic() + HELD_BACK_S)

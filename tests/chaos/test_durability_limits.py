@@ -1,4 +1,4 @@
-"""What Redis has confirmed, measured by killing it and by the syncs that a trace shows."""
+"""How many confirmed events Redis loses at a kill and, by a trace of its syncs, at a power cut."""
 
 import shutil
 from functools import partial
@@ -19,7 +19,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("short")
-async def test_with_a_sync_a_write_nothing_confirmed_is_ever_at_risk(tmp_path: Path) -> None:
+async def test_redis_loses_nothing_when_it_syncs_each_write(tmp_path: Path) -> None:
     row = await durability.measure(partial(durability.RedisStore, "always"), tmp_path)
     assert row.confirmed > 100
     assert row.lost_at_kill == 0
@@ -28,7 +28,7 @@ async def test_with_a_sync_a_write_nothing_confirmed_is_ever_at_risk(tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("short")
-async def test_without_syncs_a_power_cut_may_take_all_and_a_kill_little(tmp_path: Path) -> None:
+async def test_redis_can_lose_all_events_at_a_power_cut_when_it_never_syncs(tmp_path: Path) -> None:
     row = await durability.measure(partial(durability.RedisStore, "no"), tmp_path)
     assert row.lost_at_kill <= row.confirmed / 100
     assert max(one.events for one in row.at_risk) > 1000

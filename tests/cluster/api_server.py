@@ -1,4 +1,4 @@
-"""A small Kubernetes API server for the tests, on loopback: what our tasks and kubectl need of one, over real HTTP."""
+"""A small Kubernetes API server for the tests, on loopback: with the parts that our tasks and kubectl use."""
 
 import base64
 import copy
@@ -25,21 +25,21 @@ _VERBS = ["create", "delete", "get", "list", "patch", "watch"]
 
 
 class ApiServer:
-    """A server that runs until it is left; `state` is the cluster behind it."""
+    """A server that runs until its exit; `state` is the cluster behind it."""
 
     def __init__(self, state: State, certificate: Path) -> None:
-        """Serve with the certificate, and its key, in one file; kubeconfigs trust it alone."""
+        """Serve with the certificate and its key from one file. Kubeconfigs trust only this certificate."""
         self.state = state
         public, _, _ = certificate.read_bytes().partition(b"-----BEGIN PRIVATE")
         self._authority = base64.b64encode(public).decode()
         self.forbidden: set[str] = set()
-        """Plurals that the client may not touch."""
+        """Plurals that the client must not access."""
         self.lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._http.daemon_threads = True
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
-        # Hands are shaken in the thread of the connection: one that never begins holds nobody up.
+        # The TLS handshake runs in the thread of the connection, so a client that never starts it blocks no other.
         self._http.socket = context.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02})
 
@@ -73,7 +73,7 @@ class ApiServer:
 
 
 def make_certificate(folder: Path) -> Path:
-    """Make a certificate for loopback that signs itself, with its key in the same file."""
+    """Make a self-signed certificate for loopback, with its key in the same file."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._respond(self._delete)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the tests read the cluster, not its log."""
+        """Log nothing: the tests read the cluster, not its log."""
 
     def _respond(self, act: Any) -> None:
         split = urlsplit(self.path)
@@ -132,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _watch(self, path: str, query: dict[str, str]) -> None:
-        """Tell what changes from now on, a JSON object a line, until the client has heard enough or time is up."""
+        """Stream changes from now on, one JSON object a line, until the client disconnects or the time is over."""
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Connection", "close")
@@ -222,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _bookmark(response: Object) -> Object:
-    """Return what says that a watch has told all there was at its beginning."""
+    """Return the bookmark that ends the initial events of a watch."""
     metadata = {"resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}
     return {"apiVersion": response["apiVersion"], "kind": response["kind"].removesuffix("List"), "metadata": metadata}
 
@@ -232,7 +232,7 @@ def _version(parts: list[str]) -> tuple[str, list[str]]:
 
 
 def _location(rest: list[str]) -> tuple[str, str, str]:
-    """Return namespace, plural and name of what a path names."""
+    """Return namespace, plural and name of the object at a path."""
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 2:
         namespace, rest = rest[1], rest[2:]
@@ -275,7 +275,7 @@ def _resources(state: State, version: str) -> Object:
 
 
 def _openapi(state: State, group_version: str) -> Object:
-    """Say of every kind that applying it takes `fieldValidation` and `dryRun`: kubectl then leaves validation to us."""
+    """Return a schema with `fieldValidation` and `dryRun` for each kind: kubectl leaves validation to the server."""
     paths = {("apis/" if "/" in version else "api/") + version: version for version in state.kinds}
     if not group_version:
         return {"paths": {path: {"serverRelativeURL": f"/openapi/v3/{path}"} for path in paths}}

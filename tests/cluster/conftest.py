@@ -1,4 +1,4 @@
-"""A cluster of its own for each test, and what an operator needs to talk to it."""
+"""A cluster of its own for each test, and the kubeconfig of an operator."""
 
 import os
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ BUILDS = ("local", "cloud", "ingress", "observability", "city-databases", "gener
 
 @pytest.fixture(scope="session")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Manifest]]:
-    """Every overlay, every component on the base, and what is generated with either way in."""
+    """Return every overlay, every component on the base, and generated overlays with each kind of entry."""
     folder = tmp_path_factory.mktemp("overlays")
     for component in ("ingress", "observability", "city-databases"):
         kustomization: dict[str, Any] = {

@@ -1,4 +1,7 @@
-"""What network policies allow between pods, by the rules of Kubernetes: both ends must agree, and silence is a no."""
+"""The connections that network policies allow between pods, by the rules of Kubernetes.
+
+The policies of both pods must allow a connection. A pod without a matching rule allows none.
+"""
 
 from typing import Any
 
@@ -8,9 +11,9 @@ Edge = tuple[str, str, int]
 
 
 def allowed(policies: list[Manifest], pods: dict[str, dict[str, Any]]) -> set[Edge]:
-    """Return every (from, to, port) that is allowed, of all pairs of pods and all ports of the second.
+    """Return each allowed (from, to, port), over all pairs of pods and all ports of the second.
 
-    A way that is open to everybody, as to a public port, counts only where the first pod's own policies let it out.
+    A connection to a public port is returned only if the policies of the first pod allow it.
     """
     return {
         (source, target, port["containerPort"])
@@ -30,7 +33,7 @@ def _permits(  # noqa: PLR0917 - the two ends and what is between them
     other: str,
     port: dict[str, Any],
 ) -> bool:
-    """Whether the policies of one end let the other end through."""
+    """Return whether the policies of one pod allow the other pod."""
     selecting = [
         policy["spec"]
         for policy in policies
@@ -44,7 +47,7 @@ def _permits(  # noqa: PLR0917 - the two ends and what is between them
 
 
 def _peer(peers: list[dict[str, Any]] | None, pod: dict[str, Any]) -> bool:
-    """No list of peers is everybody; a peer of another namespace is none of these pods."""
+    """Return whether a peer matches the pod. A missing list matches all, a peer of another namespace none."""
     if peers is None:
         return True
     return any(

@@ -1,6 +1,6 @@
-"""What the API server of the tests keeps: objects, server-side apply, and workloads that come up or say why not.
+"""The state of the tests' API server: objects, server-side apply, and workloads that start or report an error.
 
-Like a real one it refuses unknown fields, wrong types and changes of what can't be changed; unlike one it has no
+Like a real server it rejects unknown fields, wrong types and changes of immutable fields. Unlike a real one it has no
 defaults, no conflicts between managers and no nodes: a pod is ready a moment after it was made.
 """
 
@@ -72,20 +72,20 @@ class Key(NamedTuple):
 
 @dataclass
 class State:
-    """One cluster. Not for several threads at once: the server holds a lock around each call."""
+    """One cluster. It is not thread-safe: the server holds a lock around each call."""
 
     version: str = "1.37"
     operators: bool = True
     ready_after_s: float = 0.1
     unpullable: set[str] = field(default_factory=set)
-    """Images that no registry has."""
+    """Images that cannot be pulled."""
     expandable: bool = True
-    """Whether volumes can grow."""
+    """Whether the storage class allows expansion."""
     crashing: set[str] = field(default_factory=set)
-    """Containers that end again and again."""
+    """Containers that exit repeatedly."""
     objects: dict[Key, Object] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
-    """What was done, in order: `apply configmaps/a`, `delete ...`."""
+    """The requests in order: `apply configmaps/a`, `delete ...`."""
     _applied: dict[tuple[Key, str], Object] = field(default_factory=dict)
     _versions: Any = field(default_factory=lambda: itertools.count(1))
     _made_s: dict[Key, float] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class State:
                 return kind
         raise Refusal(404, "NotFound", "the server could not find the requested resource")
 
-    # what a client asks ------------------------------------------------------------------------------------
+    # requests of a client -----------------------------------------------------------------------------------
 
     def get(self, key: Key) -> Object:
         self._advance()
@@ -140,17 +140,17 @@ class State:
         return self.objects[key]
 
     def patch(self, key: Key, change: Object) -> Object:
-        """Merge maps; good enough for the annotations that kubectl changes so."""
+        """Merge maps. This is enough for the annotations that kubectl changes with it."""
         self._change(key, _merged(self.get(key), {}, change))
         return self.objects[key]
 
     def delete(self, key: Key, *, orphan: bool) -> str:
-        """Delete an object, or tell it to end; return its uid, by which a client knows it from its successor."""
+        """Delete an object, or mark it for deletion. Return its uid, which differs from that of its successor."""
         found = self.get(key)
         uid = str(found["metadata"]["uid"])
         self.log.append(f"delete {key.plural}/{key.name}")
         if key.plural in ("pods", "namespaces") or orphan:
-            # These end in a while, and say so.
+            # These are deleted later, and have a deletion timestamp until then.
             found["metadata"].setdefault("deletionTimestamp", "2026-01-01T00:00:00Z")
             self._made_s[key] = time.monotonic()
             if key.plural == "namespaces":
@@ -163,7 +163,7 @@ class State:
             self._made_s[pod] = time.monotonic()
         return uid
 
-    # what happens inside -----------------------------------------------------------------------------------
+    # controllers -------------------------------------------------------------------------------------------
 
     def _validate(self, key: Key, wanted: Object) -> None:
         if key.namespace and Key("v1", "namespaces", "", key.namespace) not in self.objects:
@@ -203,7 +203,7 @@ class State:
         return (owners[0]["kind"].lower() + "s", owners[0]["name"]) if owners else ("", "")
 
     def _advance(self) -> None:
-        """Let time do its work: what was deleted goes, pods come up, workloads hear of it."""
+        """Run the controllers once: remove deleted objects, start pods, update workloads."""
         now_s = time.monotonic()
         for key, found in list(self.objects.items()):
             if "deletionTimestamp" in found["metadata"] and now_s - self._made_s[key] > self.ready_after_s:
@@ -213,7 +213,7 @@ class State:
                 self._control(key, found)
 
     def _control(self, key: Key, workload: Object) -> None:
-        """Make the pods of a workload and take over what they say."""
+        """Make the pods of a workload and copy their status to it."""
         template = workload["spec"]["template"]
         revision = f"{abs(hash(repr(template))) % 10**8:08d}"
         replicas = 1 if key.plural == "jobs" else workload["spec"].get("replicas", 1)
@@ -316,7 +316,7 @@ def _matches(wanted: str, labels: dict[str, str]) -> bool:
 
 @cache
 def _refused(manifest: str, version: str) -> tuple[int, str, str] | None:
-    """Say what a real server would refuse a manifest with; the same ones are applied over and over."""
+    """Return the error with which a real server rejects a manifest. Results are cached, since manifests repeat."""
     wanted = json.loads(manifest)
     try:
         kubernetes_validate.validate(wanted, version, strict=True)
@@ -357,7 +357,7 @@ def _refuse_fixed(live: Object, merged: Object) -> None:
 
 
 def _merged(live: Object, previous: Object, wanted: Object) -> Object:
-    """Return what is there, less what its manager no longer says, with what it says now."""
+    """Return the object without the fields that its manager no longer applies, and with those that it applies now."""
     result = copy.deepcopy(live)
     for name, value in previous.items():
         if name not in wanted:

@@ -1,4 +1,4 @@
-"""What an operator is told when there is no cluster to talk to, or it does not talk to him."""
+"""Errors for an operator when the cluster does not exist, does not respond or denies access."""
 
 import base64
 import socket

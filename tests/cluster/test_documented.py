@@ -1,7 +1,7 @@
-"""Every command of deploy/kubernetes.md, as it stands there and in its order, in a copy of the repository.
+"""Each command of deploy/kubernetes.md, unchanged and in its order, in a copy of the repository.
 
-minikube.start, minikube.stop and whatever else minikube is asked for go to a program that only says what it was told;
-kubernetes.* and kubectl talk to the API server of the tests, cloud.generate and dotenv.generate write into the copy.
+`minikube` is a program that only prints its arguments. kubernetes.* and kubectl use the API server of the tests.
+cloud.generate and dotenv.generate write into the copy.
 """
 
 import os
@@ -32,27 +32,27 @@ def program(path: Path, text: str) -> None:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    place = tmp_path / "push"
+    directory = tmp_path / "push"
     for name in ("deploy", "services", "kubernetes"):
-        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("tasks.py", "pyproject.toml", ".env.template"):
-        shutil.copy(ROOT / name, place / name)
-    return place
+        shutil.copy(ROOT / name, directory / name)
+    return directory
 
 
 @pytest.fixture
 def environ(kubeconfig: Path, copy: Path, tmp_path: Path) -> dict[str, str]:
-    """What an operator's shell has: python3 and kubectl of the environment, and a minikube."""
+    """Return the environment of an operator's shell: python3 and kubectl of .venv, and a minikube."""
     own = tmp_path / "bin"
     own.mkdir()
     program(own / "python3", f'#!/bin/sh\nshift\nexec {sys.executable} -m deploy.cli "$@"\n')
-    program(own / "minikube", "#!/bin/sh\necho \"export TOLD='$*'\"\n")
+    program(own / "minikube", "#!/bin/sh\necho \"export ARGUMENTS='$*'\"\n")
     path = f"{own}:{Path(sys.executable).parent}:/usr/bin:/bin"
     return {"PATH": path, "HOME": str(tmp_path), "KUBECONFIG": str(kubeconfig), "PUSH_DIRECTORY": str(copy)}
 
 
 @pytest.mark.slow
-def test_every_documented_command_works_in_order(cluster: ApiServer, environ: dict[str, str], copy: Path) -> None:
+def test_documented_commands_work_in_order(cluster: ApiServer, environ: dict[str, str], copy: Path) -> None:
     cluster.state.version = "1.34"
     for command in commands():
         done = subprocess.run(
@@ -67,11 +67,11 @@ def test_every_documented_command_works_in_order(cluster: ApiServer, environ: di
     assert tracker["spec"]["template"]["spec"]["containers"][0]["image"] == "push/tracker:0.2.0"
 
 
-def test_docker_builds_on_the_node_of_minikube(environ: dict[str, str], copy: Path) -> None:
+def test_docker_env_of_minikube_is_evaluated(environ: dict[str, str], copy: Path) -> None:
     line = 'eval "$(python3 tasks.py minikube.docker-env)"'
     assert line in (ROOT / "deploy" / "kubernetes.md").read_text()
     done = subprocess.run(
-        ["sh", "-c", f'{line}; echo "$TOLD"'], cwd=copy, env=environ, capture_output=True, text=True, check=True
+        ["sh", "-c", f'{line}; echo "$ARGUMENTS"'], cwd=copy, env=environ, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "docker-env"
-    assert os.environ.get("TOLD") is None
+    assert os.environ.get("ARGUMENTS") is None

@@ -1,4 +1,4 @@
-"""cloud.generate: the same bytes each time, what was asked for and nothing else, and nothing of anybody's lost."""
+"""cloud.generate: equal flags write equal bytes, all flags have an effect, and no file of others is lost."""
 
 import dataclasses
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_overlay_has_a_file_for_each_kind(tmp_path: Path) -> None:
     assert {"deployment.yaml", "job.yaml", "gateway.yaml", "httproute.yaml", "certificate.yaml"} <= set(written)
     generate(dataclasses.replace(BERLIN, entry="ingress"), tmp_path / "a")
     assert "ingress.yaml" in read(tmp_path / "a")
-    assert "httproute.yaml" not in read(tmp_path / "a"), "what is no longer wanted goes"
+    assert "httproute.yaml" not in read(tmp_path / "a"), "files that are no longer generated are deleted"
 
 
 def test_objects_of_components_are_patched_too(tmp_path: Path) -> None:

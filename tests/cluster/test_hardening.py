@@ -1,4 +1,4 @@
-"""checkov finds nothing wrong with what is deployed but what is listed here, each with its reason."""
+"""checkov finds only the failures that are listed here, each with its reason."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ SKIPPED = {
 
 @pytest.fixture(scope="session")
 def checkov() -> Path:
-    """checkov in an environment of its own: it pins dozens of libraries; kept between runs."""
+    """Return checkov in an environment of its own, since it pins dozens of libraries. It is kept between runs."""
     folder = ROOT / ".cache" / f"checkov-{VERSION}-py{sys.version_info.major}{sys.version_info.minor}"
     program = folder / "bin" / "checkov"
     done = folder / "installed"
@@ -42,7 +42,7 @@ def failed(checkov: Path, manifests: list[Manifest], place: Path, *, skip: tuple
         [str(checkov), "--file", str(path), *options], capture_output=True, text=True, check=False, timeout=300
     )
     report = json.loads(done.stdout)
-    assert report["summary"]["passed"] > 100, "it has looked at nothing"
+    assert report["summary"]["passed"] > 100, "checkov has checked nothing"
     return sorted(f"{found['check_id']} {found['resource']}" for found in report["results"]["failed_checks"])
 
 

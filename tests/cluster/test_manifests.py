@@ -1,4 +1,4 @@
-"""What no schema sees: that manifests fit together, and fit the catalog, the services' settings and each other."""
+"""Rules that no schema checks: manifests match each other, the catalog and the settings of the services."""
 
 import importlib
 import re
@@ -49,7 +49,7 @@ def labels_of(template: dict[str, Any]) -> dict[str, str]:
 
 
 def wanted_containers(manifests: list[Manifest]) -> list[catalog.Container]:
-    """Return the containers of the catalog that this build must have: a profile's only with its component."""
+    """Return the containers of the catalog that this build must have. Those of a profile need its component."""
     has_profile = "prometheus" in names(manifests, "StatefulSet")
     return [found for found in CATALOG.containers.values() if not found.profile or has_profile]
 
@@ -114,7 +114,7 @@ def test_every_object_has_the_recommended_labels(manifests: list[Manifest], buil
 
 
 def test_no_version_is_in_a_volume_claim_or_a_pod(manifests: list[Manifest]) -> None:
-    # The one can't be changed; the other would restart Kafka for each release of ours.
+    # A volume claim can't be changed, and a new label of its pod would restart Kafka at each of our releases.
     for workload, template in workloads(manifests):
         claims = workload["spec"].get("volumeClaimTemplates", ())
         for labels in (labels_of(template), *(claim["metadata"].get("labels", {}) for claim in claims)):
@@ -221,7 +221,7 @@ def test_budgets_fit_replicas(manifests: list[Manifest]) -> None:
             assert budget["maxUnavailable"] == 1
             assert budget["selector"]["matchLabels"].items() <= labels_of(template).items()
             assert template["spec"]["topologySpreadConstraints"], name
-    assert not budgets, "budgets for nobody"
+    assert not budgets, "a budget matches no pod"
 
 
 def test_autoscaled_workloads_have_bounds(manifests: list[Manifest]) -> None:
@@ -284,7 +284,7 @@ def test_policies_allow_exactly_the_connections_of_the_catalog(manifests: list[M
         for target in row.reaches:
             pair = (CATALOG.pod_of(row.name), CATALOG.pod_of(target))
             if pair[0] == pair[1]:
-                continue  # on the pod's loopback, where no policy is asked
+                continue  # on the pod's loopback, where policies do not apply
             if row.name == "prometheus":
                 wanted.add((*pair, 9465 if target == "kafkastore" else catalog.INTERNAL_PORT))
             else:
@@ -334,7 +334,7 @@ def test_sidecars_of_the_tracker_start_before_and_end_after_it(manifests: list[M
     drain_s = int(command[command.index("--seconds") + 1])
     port = int(command[command.index("--until-closed") + 1])
     assert port in [found["containerPort"] for found in tracker["spec"]["containers"][0]["ports"]]
-    # What kafkastore and Redis need after the drain: ten seconds, and a file to be written.
+    # After the drain kafkastore needs up to ten seconds, and Redis time to write its file.
     assert tracker["spec"]["terminationGracePeriodSeconds"] >= drain_s + 20
 
 
@@ -352,7 +352,7 @@ def test_kafka_keeps_confirmed_records(manifests: list[Manifest]) -> None:
     topics = next(template for found, template in workloads(manifests) if found["kind"] == "Job")
     variables = {found["name"]: found["value"] for found in topics["spec"]["containers"][0]["env"]}
     assert (variables["TOPICS_PARTITIONS"], variables["TOPICS_REPLICATION"]) == (str(PARTITIONS), str(duplicates))
-    # Twelve partitions, the dead letters, and a segment of each that is not closed yet, on each node that has a copy.
+    # Twelve partitions, the dead letters, and an open segment of each, on each node that has a replica.
     kept = (PARTITIONS + 1) * int(variables["TOPICS_RETENTION_BYTES"])
     volume = kafka["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
     assert kept * duplicates / nodes <= 0.7 * int(re.sub("Gi$", "", volume)) * 2**30

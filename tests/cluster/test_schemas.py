@@ -1,4 +1,4 @@
-"""Every manifest is valid at the oldest and the newest Kubernetes that is supported, and by the operators' types."""
+"""Each manifest is valid for the oldest and newest supported Kubernetes, and for the types of the operators."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from tests.cluster.state import OPERATORS
 
 OLDEST, NEWEST = "1.34", "1.37"
 
-# The npm packages that hold the types of kinds that Kubernetes itself does not have.
+# npm packages with the types of kinds that operators define.
 TYPES = {
     "gateway.networking.k8s.io/v1": "gateway-api",
     "cert-manager.io/v1": "cert-manager",
@@ -36,7 +36,7 @@ PACKAGES = (
 def test_manifests_are_valid(builds: dict[str, list[Manifest]], build: str, version: str) -> None:
     errors = []
     with warnings.catch_warnings():
-        # An API version that is on its way out is a warning there.
+        # A deprecated API version is a warning there.
         warnings.simplefilter("error")
         for manifest in builds[build]:
             if manifest["apiVersion"] in OPERATORS:
@@ -63,7 +63,7 @@ def test_invalid_manifest_is_detected(local: list[Manifest]) -> None:
 
 @pytest.fixture(scope="session")
 def types(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The operators' types and a TypeScript compiler, from the npm registry; kept between runs."""
+    """Return the types of the operators and a TypeScript compiler, from npm. They are kept between runs."""
     npm = shutil.which("npm")
     assert npm is not None, "npm fetches the operators' types: install it"
     folder = ROOT / ".cache" / "operator-types"
@@ -82,7 +82,7 @@ def types(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def typed(manifests: list[Manifest], place: Path) -> str:
-    """Let the compiler hold manifests against their types: it knows every field; return what it says."""
+    """Check manifests against their types with the compiler; return its output."""
     lines = []
     for number, manifest in enumerate(manifests):
         version, kind = manifest["apiVersion"], manifest["kind"]

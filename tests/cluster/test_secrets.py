@@ -1,4 +1,4 @@
-"""kubernetes.secrets and kubernetes.namespace: what is written, what is told, and what never is."""
+"""kubernetes.secrets and kubernetes.namespace: what they write and print, and values that they never print."""
 
 import base64
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""kubernetes.spin against a real HTTP server: everything comes up in order, once, and goes again."""
+"""kubernetes.spin against a real HTTP server: everything starts in order, once, and is removed again."""
 
 import copy
 from pathlib import Path
@@ -22,7 +22,7 @@ def prepared(client: Api, local: list[Manifest], dotenv: Path) -> Api:
 
 
 def altered(manifests: list[Manifest], kind: str, name: str) -> tuple[list[Any], Any]:
-    """Return a copy of the manifests, and in it the one that is about to be broken."""
+    """Return a copy of the manifests, and in it the manifest that the test breaks."""
     copied: list[Any] = copy.deepcopy(manifests)
     return copied, next(each for each in copied if (each["kind"], each["metadata"]["name"]) == (kind, name))
 
@@ -193,7 +193,7 @@ def test_stores_are_deleted_after_the_services_that_drain_into_them(
     prepared: Api, cluster: ApiServer, local: list[Manifest], impatient: Patience
 ) -> None:
     spin.up(prepared, local, print, impatient)
-    cluster.state.ready_after_s = 0.5  # and as long a pod takes to end
+    cluster.state.ready_after_s = 0.5  # and a pod takes as long to end
     seen: list[set[str]] = []
 
     def report(line: str) -> None:

@@ -1,4 +1,4 @@
-"""The tasks as an operator types them, and plain kubectl, against the same API server."""
+"""The tasks on an operator's command line, and plain kubectl, against the same API server."""
 
 import os
 import subprocess

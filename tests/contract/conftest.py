@@ -1,4 +1,4 @@
-"""Processes that the contract tests of one service share."""
+"""Processes that the contract tests of a service share."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ __all__ = ["admin", "dead_letters", "doom", "events", "kafkastore", "queue", "re
 def tracker_process(
     request: pytest.FixtureRequest, redis_server: LocalRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Tracker]:
-    """A tracker that all tests of a file share (see `tracker`), once for each way in which it answers plain GETs."""
+    """Yield a tracker that all tests of a file share (see `tracker`), for each way in which it serves plain GETs."""
     direct = "off" if request.param == "application" else "on"
     folder = tmp_path_factory.mktemp("tracker")
     tracker = Tracker(redis_server.url, folder, TRACKER_DIRECT_GETS=direct)
@@ -36,6 +36,6 @@ def tracker_process(
 
 @pytest.fixture
 def tracker(tracker_process: Tracker) -> Tracker:
-    """The shared tracker with an empty Redis."""
+    """Return the shared tracker, with an empty Redis."""
     tracker_process.redis.flushdb()
     return tracker_process

@@ -1,4 +1,4 @@
-"""Each bench, briefly: it runs, tells what it promises, and nothing is lost. Its figures are told, not judged."""
+"""Each bench, briefly: it runs, reports its results and loses nothing. The results themselves are not checked."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("bench", ["tracker", "batch", "kafkastore", "consumers", "pipeline", "kafidx"])
-def test_a_brief_bench_tells_what_it_promises_and_loses_nothing(
+def test_brief_bench_reports_its_results_and_loses_nothing(
     bench: str, kafka_kind: KafkaKind, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broker = [] if bench in ("tracker", "batch") else ["--kafka", kafka_kind]
@@ -41,16 +41,16 @@ def test_a_brief_bench_tells_what_it_promises_and_loses_nothing(
         print(f"\n{last}")  # noqa: T201 - what CI keeps
 
 
-def test_a_profile_names_the_functions_and_draws_the_graph() -> None:
+def test_profile_lists_the_functions_and_draws_the_graph() -> None:
     done = run("bench.profile", "tracker", "--seconds", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "services/tracker/routes/protocol.py" in done.stdout
     assert "<svg" in (ROOT / ".cache" / "profiles" / "tracker.svg").read_text()
 
 
-def test_compare_says_what_it_compared_or_what_to_run() -> None:
+def test_compare_lists_the_compared_benches_or_the_commands_to_run() -> None:
     done = run("bench.compare")
-    # Where somebody has measured in this clone, there is something to compare; else it says what to run.
+    # It compares if benches have run in this clone. Otherwise it names the commands to run.
     if "ratios to the references" in done.stdout:
         assert done.returncode == int("REGRESSION" in done.stdout), done.stdout + done.stderr
     else:

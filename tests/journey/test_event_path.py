@@ -1,4 +1,4 @@
-"""From a pixel to its count, on real servers and real processes, as operators run it."""
+"""From a pixel to its count, with real servers and processes, started as operators start them."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[2]
 SAMPLE_LOG = ROOT / "tests" / "examples" / "access.log"
 SAMPLE_LINES = 300
 QUIET = Console(quiet=True)
-# The confirmation script is the only command that names a claim, the leases and the ledger, in this order.
+# Only the confirmation script uses the keys of a claim, the leases and the ledger, in this order.
 CONFIRMATION = re.compile(
     rb"%s[^\r]*\r\n\$\d+\r\n%s\r\n\$\d+\r\n%s\r\n"
     % (names.claim_list("", 0).partition("::")[0].encode(), names.CLAIM_LEASES.encode(), names.LEDGER.encode())
@@ -49,14 +49,14 @@ CONFIRMATION = re.compile(
 
 @pytest.fixture(scope="module")
 def system(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
-    """The whole system, which these tests share: each looks at what it adds."""
+    """Return the whole system, which these tests share. Each test checks only its own events."""
     with running_system(kafka=kafka_kind, console=QUIET) as stack:
         yield stack
 
 
 @pytest.fixture
 def fresh_system(kafka_kind: KafkaKind) -> Iterator[LocalStack]:
-    """The whole system, before its first event."""
+    """Return the whole system, before its first event."""
     with running_system(kafka=kafka_kind, console=QUIET) as stack:
         yield stack
 
@@ -67,13 +67,13 @@ async def counts_of(endpoints: Endpoints, counter: str) -> dict[str, int]:
 
 
 def operator(*arguments: str, of: LocalStack | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a task as an operator would, with the environment of a running system where one is given."""
+    """Run a task as an operator does, with the environment of the given running system, if any."""
     environ = os.environ | (of.services[0].env if of else {})
     command = [sys.executable, "tasks.py", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100, check=False)
 
 
-def test_one_command_replays_a_log_and_the_books_balance(kafka_kind: KafkaKind) -> None:
+def test_demo_replays_a_log_and_the_ledger_balances(kafka_kind: KafkaKind) -> None:
     finished = operator("demo", "--once", "--log", str(SAMPLE_LOG), "--json", "--kafka", kafka_kind)
     assert finished.returncode == 0, finished.stderr
     (line,) = finished.stdout.splitlines()
@@ -83,7 +83,7 @@ def test_one_command_replays_a_log_and_the_books_balance(kafka_kind: KafkaKind) 
     assert [result[name] for name in ("dead", "waiting", "lost")] == [0, 0, 0]
 
 
-def test_killing_consumers_in_the_middle_changes_no_sum(fresh_system: LocalStack) -> None:
+def test_sums_stay_exact_when_consumers_are_killed(fresh_system: LocalStack) -> None:
     endpoints = endpoints_of(fresh_system)
     events = 3000
     dice = random.Random(11)
@@ -109,7 +109,7 @@ def test_killing_consumers_in_the_middle_changes_no_sum(fresh_system: LocalStack
 
 
 @pytest.mark.timeout(180)
-def test_a_kafkastore_killed_before_it_has_confirmed_changes_no_sum(fresh_system: LocalStack) -> None:
+def test_sums_stay_exact_when_kafkastore_is_killed_before_it_confirms(fresh_system: LocalStack) -> None:
     endpoints = endpoints_of(fresh_system)
     events = 2000
     confirming = fresh_system.service("kafkastore")
@@ -147,12 +147,12 @@ def test_a_kafkastore_killed_before_it_has_confirmed_changes_no_sum(fresh_system
     assert (result.sent, result.produced, result.counted, result.lost) == (events, events, events, 0)
 
     async def duplicates() -> set[int]:
-        """Wait until all consumers have passed all that is in the topic; how many copies each has dropped."""
+        """Wait until each consumer has read the whole topic; return how many duplicates each has dropped."""
         async with StatusReader(endpoints) as reader, asyncio.timeout(60):
             while True:
                 status = await reader.read()
                 if not any(status.lag.values()) and len({p.passed for p in status.counted.values()}) == 1:
-                    if fresh_system.kafka.kind == "apache":  # Tansu tells too low an end
+                    if fresh_system.kafka.kind == "apache":  # Tansu reports end offsets that are too low
                         assert status.duplicates == status.passed_by_all - events
                     return {progress.duplicates for progress in status.counted.values()}
                 await asyncio.sleep(0.1)
@@ -164,7 +164,7 @@ def test_a_kafkastore_killed_before_it_has_confirmed_changes_no_sum(fresh_system
 
 
 async def sums(endpoints: Endpoints) -> dict[str, int]:
-    """What each counter says of the number of events, by its own rule."""
+    """Return the number of events by each counter, by its own rule."""
     types = await counts_of(endpoints, "event_counter")
     metadata = await counts_of(endpoints, "metadata_counter")
     timing = await counts_of(endpoints, "timing_stats")
@@ -176,7 +176,7 @@ async def sums(endpoints: Endpoints) -> dict[str, int]:
     }
 
 
-def test_a_client_that_nobody_here_wrote_reads_the_topic(system: LocalStack) -> None:
+def test_topic_is_readable_by_kcat(system: LocalStack) -> None:
     kcat = shutil.which("kcat")
     if kcat is None:
         assert "CI" not in os.environ, "CI installs kcat"
@@ -205,7 +205,7 @@ def status_of(system: LocalStack) -> dict[str, Any]:
     return status
 
 
-def test_what_send_sends_status_shows(system: LocalStack) -> None:
+def test_status_shows_the_events_of_send(system: LocalStack) -> None:
     before = status_of(system)
     sent = operator("send", "--log", str(SAMPLE_LOG), of=system)
     assert sent.returncode == 0, sent.stderr
@@ -225,7 +225,7 @@ def test_what_send_sends_status_shows(system: LocalStack) -> None:
     ledger = status["ledger"]
     assert ledger["balanced"]
     assert status["in_topic"] is not None
-    if system.kafka.kind == "apache":  # Tansu tells too low an end
+    if system.kafka.kind == "apache":  # Tansu reports end offsets that are too low
         assert status["in_topic"] == ledger["produced"]
     assert ledger["accepted"] - before["ledger"]["accepted"] == SAMPLE_LINES
     assert (ledger["dead"], ledger["waiting"]) == (0, 0)
@@ -255,14 +255,14 @@ def test_what_send_sends_status_shows(system: LocalStack) -> None:
         ),
     ],
 )
-def test_wrong_use_gets_a_sentence(arguments: tuple[str, ...], message: str) -> None:
+def test_invalid_use_is_reported_in_one_sentence(arguments: tuple[str, ...], message: str) -> None:
     finished = operator(*arguments)
     assert finished.returncode == 1
     assert message in finished.stderr
     assert "Traceback" not in finished.stderr
 
 
-def test_status_of_nothing_names_what_does_not_answer() -> None:
+def test_status_names_the_servers_when_none_responds() -> None:
     command = [sys.executable, "tasks.py", "status"]
     nothing = {"REDIS_URL": "redis://:hunter2@127.0.0.1:9/0", "COUNTERS_REDIS_URL": "redis://127.0.0.1:9/0"}
     environ = {"PATH": "/usr/bin:/bin", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9"} | nothing
@@ -273,14 +273,14 @@ def test_status_of_nothing_names_what_does_not_answer() -> None:
     assert "Traceback" not in finished.stderr
 
 
-def test_paths_are_the_callers(tmp_path: Path) -> None:
+def test_paths_are_relative_to_the_caller(tmp_path: Path) -> None:
     (tmp_path / "here.log").write_text("no log line\n")
     command = [sys.executable, str(ROOT / "tasks.py"), "send", "--log", "here.log"]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert "here.log, line 1: not in Combined Log Format" in finished.stderr
 
 
-def test_status_shows_the_books_while_kafka_is_away(system: LocalStack) -> None:
+def test_status_shows_the_ledger_when_kafka_is_down(system: LocalStack) -> None:
     environ = os.environ | system.services[0].env | {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9"}
     command = [sys.executable, "tasks.py", "status"]
     finished = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
@@ -289,7 +289,7 @@ def test_status_shows_the_books_while_kafka_is_away(system: LocalStack) -> None:
     assert "balanced" in finished.stdout
 
 
-async def test_the_books_show_what_waits(system: LocalStack) -> None:
+async def test_ledger_shows_waiting_events(system: LocalStack) -> None:
     endpoints = endpoints_of(system)
     counts = SendCounts()
     async with StatusReader(endpoints) as reader:

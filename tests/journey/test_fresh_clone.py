@@ -1,4 +1,4 @@
-"""A clone on a machine with nothing but Python: the README's commands, from the first run on."""
+"""A fresh clone on a machine with only Python: the commands of the README, from the first run on."""
 
 import json
 import os
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What is committed, and nothing that a developer's tree may hold beside it."""
+    """Return a clone with the committed files only."""
     folder = tmp_path_factory.mktemp("fresh") / "push"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     yield folder
@@ -42,7 +42,7 @@ def changed_files(clone: Path) -> str:
     return status.stdout
 
 
-def test_one_command_replays_a_real_log(clone: Path, kafka_kind: KafkaKind) -> None:
+def test_demo_replays_a_log(clone: Path, kafka_kind: KafkaKind) -> None:
     log = SHARED_LOG if SHARED_LOG.exists() else SAMPLE_LOG
     lines = 10_000 if log == SHARED_LOG else 300
     finished = run(clone, "demo", "--once", "--log", str(log), "--json", "--kafka", kafka_kind)
@@ -53,24 +53,24 @@ def test_one_command_replays_a_real_log(clone: Path, kafka_kind: KafkaKind) -> N
     }  # fmt: skip
 
 
-def test_the_list_names_every_task(clone: Path) -> None:
+def test_list_contains_every_task(clone: Path) -> None:
     listed = run(clone, "--list").stdout
     for task in ("check", "demo", "dotenv.generate", "fix", "geoip.fetch", "lock", "send", "status", "test"):
         assert f"  {task} " in listed
 
 
-def test_settings_are_generated_once(clone: Path) -> None:
+def test_dotenv_is_generated_once(clone: Path) -> None:
     run(clone, "dotenv.generate", "--yes")
     first = (clone / ".env").read_text()
     run(clone, "dotenv.generate", "--yes")
     assert (clone / ".env").read_text() == first
 
 
-def test_what_is_committed_is_formatted_and_locked(clone: Path) -> None:
+def test_committed_files_are_formatted_and_locked(clone: Path) -> None:
     run(clone, "fix")
     run(clone, "lock")
     assert changed_files(clone) == ""
 
 
-def test_the_tests_can_be_narrowed(clone: Path) -> None:
+def test_tests_are_selected_by_keyword(clone: Path) -> None:
     assert " passed" in run(clone, "test", "--kafka", "tansu", "-k", "dotenv").stdout

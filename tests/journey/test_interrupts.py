@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of the demo leaves no process and no port behind."""
+"""Ctrl-C at any moment of the demo leaves no process and no port open."""
 
 import os
 import random
@@ -17,12 +17,12 @@ from deploy.develop.localstack.ports import is_listening
 
 ROOT = Path(__file__).parents[2]
 DICE = random.Random(5)
-# From the first line of the interpreter, over servers and services starting, to the middle of the replay.
+# From the start of the interpreter, over the start of servers and services, to the middle of the replay.
 MOMENTS_S = [round(DICE.uniform(0.05, 12.0), 2) for _ in range(10)]
 
 
 def family_of(pid: int) -> dict[psutil.Process, set[int]]:
-    """All processes below `pid`, each with the ports that it listens on."""
+    """Return all descendants of `pid`, each with the ports that it listens on."""
     found: dict[psutil.Process, set[int]] = {}
     with suppress(psutil.NoSuchProcess):
         for process in psutil.Process(pid).children(recursive=True):
@@ -34,16 +34,16 @@ def family_of(pid: int) -> dict[psutil.Process, set[int]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment_s", MOMENTS_S)
-def test_an_interrupted_demo_leaves_nothing_behind(moment_s: float, kafka_kind: KafkaKind) -> None:
+def test_demo_leaves_no_process_when_interrupted(moment_s: float, kafka_kind: KafkaKind) -> None:
     command = [sys.executable, "tasks.py", "demo", "--rate", "200", "--kafka", kafka_kind]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     ) as demo:
         time.sleep(moment_s)
         family = family_of(demo.pid)
-        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: to all of the foreground group
+        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: to the whole foreground group
         assert demo.wait(timeout=30) != 0
-    until = time.monotonic() + 3  # the kernel may still be ending what was killed
+    until = time.monotonic() + 3  # the kernel may still be ending the killed processes
     while time.monotonic() < until and any(process.is_running() for process in family):
         time.sleep(0.05)
     left = [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]

@@ -1,4 +1,4 @@
-"""The end of a tracker's pod, played with real processes in the order in which a kubelet ends them."""
+"""The shutdown of a tracker's pod, with real processes that end in the order of a kubelet."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ EVENTS = 3000
 
 
 def hook() -> list[str]:
-    """Return the preStop hook of kafkastore, as the manifest has it."""
+    """Return the preStop hook of kafkastore from the manifest."""
     for manifest in overlay.build(overlay.find("local")):
         if (manifest["kind"], manifest["metadata"]["name"]) == ("StatefulSet", "tracker"):
             kafkastore = manifest["spec"]["template"]["spec"]["initContainers"][1]
@@ -35,10 +35,10 @@ async def read_ledger(url: str) -> Ledger:
 
 
 @pytest.mark.slow
-def test_what_was_answered_is_in_kafka_before_the_pod_is_gone(local_stack: LocalStack) -> None:
+def test_acknowledged_events_are_in_kafka_before_the_pod_ends(local_stack: LocalStack) -> None:
     stack = local_stack
     tracker = stack.start_service("tracker")
-    # Small batches, and a pause: what was answered is still in the list when the pod is told to end.
+    # Small batches and a pause: acknowledged events are still in the list when the pod must end.
     kafkastore = stack.start_service("kafkastore", env={"KAFKASTORE_BATCH_EVENTS": "100"})
     stack.wait_until_ready()
     command = [sys.executable if word == "python" else word for word in hook()]
@@ -53,7 +53,7 @@ def test_what_was_answered_is_in_kafka_before_the_pod_is_gone(local_stack: Local
     try:
         tracker.stop()
         assert asyncio.run(read_ledger(stack.redis_url)).waiting >= EVENTS
-        assert waited.poll() is None, "it has not waited"
+        assert waited.poll() is None, "the hook has not waited"
         kafkastore.process.send_signal(signal.SIGCONT)
         assert waited.wait(60) == 0
     finally:

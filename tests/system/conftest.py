@@ -1,4 +1,4 @@
-"""A real Docker engine with stand-in base images, and the platform on it; at the end nothing is left but its caches."""
+"""A real Docker engine with stand-in base images, and the platform on it. At the end only its caches remain."""
 
 import os
 import shutil
@@ -20,23 +20,23 @@ def _responds(docker_host: str) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The alerts come last: whether there are images, and whether they come up, is told before."""
+    """Sort the tests of the alerts last, after those that build and start the images."""
     items.sort(key=lambda item: item.path == Path(__file__).with_name("test_alerts.py"))
 
 
 @pytest.fixture(scope="session")
 def docker_host() -> Iterator[str]:
-    """The engine of the stand-ins, started if it does not run, and then stopped at the end."""
+    """Yield the engine of the stand-ins. Start it if it does not run, and stop it then at the end."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         pytest.skip("needs root on a Debian machine, for a Docker engine of its own")
     state = os.environ.get("CONTAINERS_STATE", "/var/tmp/containers-here")  # noqa: S108 - the tool's own default
     ran_before = shutil.which("docker") is not None and _responds(f"unix://{state}/docker.sock")
-    said = subprocess.run([*_TOOL, "up"], capture_output=True, text=True, check=False)
-    if said.returncode != 0:
-        pytest.skip(f"no Docker engine can be started here: {said.stderr.strip().splitlines()[-1:]}")
+    done = subprocess.run([*_TOOL, "up"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no Docker engine can be started here: {done.stderr.strip().splitlines()[-1:]}")
     try:
         images = tomllib.loads((ROOT / "deploy" / "catalog.toml").read_text())["images"]
-        # No stand-in for grafana: nothing in Debian is one. It is the one container that is not started here.
+        # Debian has no Grafana, so it is the only container that does not start here.
         wanted = [images[name] for name in ("python", "valkey", "kafka", "prometheus")]
         subprocess.run([*_TOOL, "images", *wanted], env={**os.environ, "PYTHON": sys.executable}, check=True)
         yield f"unix://{state}/docker.sock"
@@ -47,7 +47,7 @@ def docker_host() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def platform(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A copy of the tree with its settings and no image of this version, and no container before or after."""
+    """Yield a copy of the tree with its settings, without images of this version. No container runs before or after."""
 
     def restart_engine() -> None:
         subprocess.run([*_TOOL, "down"], check=True)
@@ -62,11 +62,11 @@ def platform(docker_host: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
-    """A real image registry on loopback: Debian's, unpacked and not installed."""
+    """Yield a real image registry on loopback: that of Debian, unpacked and not installed."""
     (tmp_path / "deb").mkdir()
     download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", "docker-registry"]
     if subprocess.run(download, cwd=tmp_path / "deb", check=False).returncode != 0:
-        pytest.skip("Debian's docker-registry can't be had")
+        pytest.skip("Debian's docker-registry is not available")
     [package] = (tmp_path / "deb").iterdir()
     subprocess.run(["dpkg", "-x", package, tmp_path], check=True)
     address = f"127.0.0.1:{free_port()}"

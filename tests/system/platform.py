@@ -1,4 +1,4 @@
-"""The platform from outside: a copy of the tree, the operators' tasks, the published ports, the engine's own word."""
+"""The platform from outside: a copy of the tree, the tasks, the published ports, and the API of the engine."""
 
 import asyncio
 import base64
@@ -33,7 +33,7 @@ def free_port() -> int:
 
 
 def copy_of_the_tree(folder: Path) -> Path:
-    """What is in the repository or about to be: nothing else that a developer's tree holds beside it."""
+    """List the tracked files and the new files that are not ignored."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -55,7 +55,7 @@ def build_network() -> str:
 
 
 class Platform:
-    """A copy of the tree, driven by its tasks on one engine."""
+    """A copy of the tree, controlled by its tasks on one engine."""
 
     def __init__(self, tree: Path, docker_host: str, restart_engine: Callable[[], None]) -> None:
         self.tree = tree
@@ -74,18 +74,18 @@ class Platform:
         }
 
     def task(self, *words: str, fails: bool = False, timeout_s: float = 300, **environ: str) -> str:
-        """Run `python3 tasks.py <words>` in the copy; return what it printed. It must succeed, or fail if so told."""
+        """Run `python3 tasks.py <words>` in the copy; return its output. It must succeed, or fail if `fails`."""
         done = subprocess.run(
             [sys.executable, "-m", "deploy.cli", *words],
             cwd=self.tree, env={**self.environ, **environ}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=timeout_s, check=False,
         )  # fmt: skip
-        said = done.stdout + done.stderr
-        assert (done.returncode != 0) == fails, f"{' '.join(words)}: exit code {done.returncode}\n{said[-6000:]}"
-        return said
+        output = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, f"{' '.join(words)}: exit code {done.returncode}\n{output[-6000:]}"
+        return output
 
     def spin_down(self, *words: str) -> None:
-        """Spin down. Should the engine have lost count of a network's users, what the task then says is done."""
+        """Spin down. If the engine still counts users of a removed network, follow the advice of the task."""
         try:
             self.task("docker.compose.spin-down", *words)
         except AssertionError as error:
@@ -104,7 +104,7 @@ class Platform:
         return self.docker("compose", "--project-directory", str(files), "--env-file", str(self.tree / ".env"), *words)
 
     def containers(self) -> dict[str, Any]:
-        """What the engine knows of each container, by its name in the compose files."""
+        """Return the engine's data of each container, by its name in the compose files."""
         ids = self.docker("ps", "-aq", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
         rows = json.loads(self.docker("inspect", *ids)) if ids else []
         return {row["Config"]["Labels"]["com.docker.compose.service"]: row for row in rows}
@@ -130,13 +130,13 @@ class Platform:
 
 
 class Kafidx:
-    """kafidx, as a developer's browser that knows the password sees it."""
+    """A client of kafidx with the password."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
 
     async def counts(self, counter: str) -> dict[str, int]:
-        """The counter's rows; nothing while kafidx or its Redis is away."""
+        """Return the rows of a counter, or nothing while kafidx or its Redis is down."""
         try:
             async with self._http.get(f"/consumers/{counter}/data", timeout=aiohttp.ClientTimeout(10)) as response:
                 table = await response.json() if response.ok else {"rows": []}
@@ -146,7 +146,7 @@ class Kafidx:
 
     @contextlib.asynccontextmanager
     async def live(self, query: str) -> AsyncIterator[Callable[[], Awaitable[dict[str, Any]]]]:
-        """The live view: yields what returns the next frame."""
+        """Open the live view; yield a function that returns the next frame."""
         async with self._http.ws_connect(f"/kafidx/socket?{query}", max_msg_size=0) as socket_:
 
             async def frame() -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Kafidx:
 
 
 class Visitors:
-    """Sends events of one type, each under an id of its own, and again under the same id until it is answered 2xx."""
+    """Sends events of one type. Each has its own id and is sent again with it until the response is 2xx."""
 
     def __init__(self, url: str, event_type: str, *, rate: float = 60) -> None:
         self._url = url
@@ -165,7 +165,7 @@ class Visitors:
         self._pause_s = 1 / rate
         self._stopped = asyncio.Event()
         self.responded: dict[str, float] = {}
-        """When each id was answered."""
+        """Return the time of the 2xx response to each id."""
         self.broken = 0
 
     async def __aenter__(self) -> Self:
@@ -202,11 +202,11 @@ class Visitors:
 
 
 async def until(condition: Callable[[], Awaitable[object]], what: str, *, limit_s: float) -> None:
-    """Return when the condition holds; fail with what it last said otherwise."""
+    """Return when the condition holds; otherwise fail with its last message."""
     last: object = None
     try:
         async with asyncio.timeout(limit_s):
             while not (last := await condition()):  # noqa: ASYNC110 - what is waited for is elsewhere
-                await asyncio.sleep(0.25)  # nobody tells: it is asked again
+                await asyncio.sleep(0.25)  # no event signals it, so poll
     except TimeoutError:
         raise AssertionError(f"not within {limit_s} s: {what} (last: {last})") from None

@@ -1,6 +1,6 @@
-"""Each container that goes away fires its own alert within a minute, no other one, and none once it is back.
+"""Each container that stops fires its own alert within a minute, and no other. None fires after its return.
 
-The compose stack, with visitors and the canary, under the eyes of a Prometheus with the files that ship.
+The compose stack, with visitors and the canary, and a Prometheus with the shipped files.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.alerts import ALERT_OF, Subscriber, fires_alone
+from tests.alerts import ALERT_OF, AlertSource, fires_alone
 from tests.system.platform import CATALOG, Platform
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(700)]
@@ -22,17 +22,17 @@ LEAVES_AND_RETURNS = {
     "kafka": ("kill", "start"),
     "kafkastore": ("stop", "start"),
 }
-"""The engine's words for how each goes away: it ends in order, hangs or dies, and no restart policy heals it."""
+"""How each container fails: it stops, hangs or is killed, and no restart policy repairs it."""
 BACK_WITHIN_S = 90
 BROKEN_S = 40
-"""Until alerts that wait half a minute show too; the whole of it stays under five minutes."""
+"""Long enough for alerts with `for: 30s`; the whole test stays under five minutes."""
 
 
-class Prometheus(Subscriber):
-    """The container of that name, which publishes no port: asked from inside."""
+class Prometheus(AlertSource):
+    """The container of that name. It publishes no port, so queries run inside it."""
 
     def __init__(self, platform: Platform) -> None:
-        # By its name and not by its profile, which Grafana has too: there is no stand-in for that.
+        # By its name, not by its profile: the profile also has Grafana, which has no stand-in.
         platform.compose("up", "--detach", "--no-build", "--no-deps", "prometheus")
         self._platform = platform
         self._id = platform.containers()["prometheus"]["Id"]
@@ -45,15 +45,15 @@ class Prometheus(Subscriber):
 
 @pytest.fixture(scope="module")
 def prometheus(platform: Platform) -> Iterator[Prometheus]:
-    """Watches a platform that has just come up; nothing of it is left."""
-    # Without a city database, another alert says so all the time.
+    """Yield a Prometheus that scrapes a platform that has just started; remove it at the end."""
+    # Without a city database another alert would fire all the time.
     folder = platform.tree / "geoip"
     platform.task("geoip.fetch", "--source", "bundled", "--folder", str(folder))
     [database] = folder.glob("*.mmdb")
     platform.task(
         "docker.compose.spin-up", "--build", "--profile", "load",
         timeout_s=600, VISITORS_RATE="5", GEOIP_DIRECTORY=str(folder), GEOIP_DATABASE=str(database),
-        # On a machine that has other work, a push may take longer than visitors are made to wait for it.
+        # On a busy machine a push can take longer than the default of this limit.
         TRACKER_SPOOL_AFTER_S="1",
     )  # fmt: skip
     watching = Prometheus(platform)
@@ -65,7 +65,7 @@ def prometheus(platform: Platform) -> Iterator[Prometheus]:
 def _until_all_are_seen(watching: Prometheus) -> None:
     last: object = None
     for _ in range(60):
-        with contextlib.suppress(AssertionError):  # it does not answer yet
+        with contextlib.suppress(AssertionError):  # it does not respond yet
             last = {sample["metric"]["job"] for sample in watching.query("up == 1")}
             if last == set(CATALOG["prometheus"]["reaches"]):
                 return
@@ -88,7 +88,7 @@ def away(platform: Platform, name: str) -> Iterator[None]:
             time.sleep(0.5)
 
 
-# One right after the other: what the last one left behind is held back for two minutes, and must not disturb the next.
+# One after the other: the rules suppress the consequences of a fault for two minutes, which must not disturb the next.
 @pytest.mark.parametrize("name", ALERT_OF)
-def test_what_is_away_fires_its_own_alert_and_no_other(platform: Platform, prometheus: Prometheus, name: str) -> None:
+def test_alert_fires_alone_when_a_container_is_down(platform: Platform, prometheus: Prometheus, name: str) -> None:
     fires_alone(prometheus, name, away(platform, name), broken_s=BROKEN_S)

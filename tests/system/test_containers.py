@@ -1,4 +1,4 @@
-"""From images to a pixel that is counted, and through the death of every container; in an operator's order."""
+"""From images to a counted pixel, then a kill of each container. The tests run in the order of an operator."""
 
 import asyncio
 import contextlib
@@ -23,30 +23,30 @@ COUNTERS = {"event_counter": 1, "metadata_counter": 3, "timing_stats": 1}
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 
-# The first of all: it is what waits until engine and stand-ins are made, some minutes on a machine that has neither.
+# The first test: on a new machine it waits some minutes until the engine and the stand-ins are built.
 @pytest.mark.timeout(1500)
-def test_the_engine_has_nothing_of_ours_at_first(platform: Platform) -> None:
+def test_engine_has_nothing_of_ours_at_first(platform: Platform) -> None:
     assert platform.left() == ""
 
 
 # Images -----------------------------------------------------------------------------------------------------------
 
 
-def test_without_images_nothing_starts_and_what_makes_them_is_named(platform: Platform) -> None:
-    said = platform.task("docker.compose.spin-up", fails=True, PUSH_VERSION="never-built")
-    assert "not built yet: push/canary:never-built, push/consumers:never-built" in said
-    assert "docker.images.build" in said
+def test_spin_up_names_the_build_task_when_images_are_missing(platform: Platform) -> None:
+    output = platform.task("docker.compose.spin-up", fails=True, PUSH_VERSION="never-built")
+    assert "not built yet: push/canary:never-built, push/consumers:never-built" in output
+    assert "docker.images.build" in output
     assert platform.containers() == {}
 
 
 def test_images_are_built(platform: Platform) -> None:
-    said = platform.task("docker.images.build", timeout_s=390)
+    output = platform.task("docker.images.build", timeout_s=390)
     services = {row["service"] for row in CATALOG.values() if "service" in row}
     for service in services | {"operator"}:
-        assert f"push/{service}:system" in said
+        assert f"push/{service}:system" in output
 
 
-def test_an_image_holds_its_service_and_what_all_share_and_runs_as_nobody_in_particular(platform: Platform) -> None:
+def test_image_contains_only_its_service_and_backbone_and_runs_as_non_root(platform: Platform) -> None:
     [image] = json.loads(platform.docker("image", "inspect", "push/kafidx:system"))
     assert image["Config"]["User"] == "10001:10001"
     assert image["Config"]["StopSignal"] == "SIGTERM"
@@ -59,7 +59,7 @@ def test_an_image_holds_its_service_and_what_all_share_and_runs_as_nobody_in_par
     }  # fmt: skip
 
 
-async def test_an_image_is_pushed_to_a_registry(platform: Platform, registry: str, tmp_path: Path) -> None:
+async def test_image_is_pushed_to_a_registry(platform: Platform, registry: str, tmp_path: Path) -> None:
     async with aiohttp.ClientSession(f"http://{registry}") as http:
 
         async def responses() -> bool:
@@ -69,14 +69,14 @@ async def test_an_image_is_pushed_to_a_registry(platform: Platform, registry: st
             return False
 
         await until(responses, "the registry answers", limit_s=20)
-        # An image with nothing in it will do: what is tagged is pushed, and a whole one takes its time.
+        # An empty image is enough: a push sends the tagged image, and a complete one takes longer.
         (tmp_path / "nothing.tar").write_bytes(bytes(10_240))
         platform.docker("import", str(tmp_path / "nothing.tar"), "push/topics:empty")
         target = f"{registry}/team/push/topics:empty"
-        said = platform.task(
+        output = platform.task(
             "docker.images.push", "--service", "topics", "--registry", f"{registry}/team", PUSH_VERSION="empty"
         )
-        assert f"1 of 1: {target}" in said
+        assert f"1 of 1: {target}" in output
         async with http.get("/v2/team/push/topics/tags/list") as response:
             assert (await response.json())["tags"] == ["empty"]
     platform.docker("rmi", target, "push/topics:empty")
@@ -85,42 +85,42 @@ async def test_an_image_is_pushed_to_a_registry(platform: Platform, registry: st
 # Up ---------------------------------------------------------------------------------------------------------------
 
 
-def test_the_periphery_is_stores_and_topics(platform: Platform) -> None:
+def test_periphery_contains_stores_and_topics(platform: Platform) -> None:
     platform.task("docker.compose.create-periphery")
     present = platform.containers()
     assert set(present) == {"tracker-redis", "counters-redis", "kafka", "topics"}
     assert present["topics"]["State"]["ExitCode"] == 0
 
 
-def test_a_container_that_can_not_run_is_named_with_its_last_words(platform: Platform) -> None:
-    said = platform.task("docker.compose.spin-up", fails=True, KAFKASTORE_LEASE_S="1")
-    assert "kafkastore ends again and again" in said
-    assert "KAFKASTORE_LEASE_S: Input should be greater than or equal to 3" in said
-    assert "tracker is" not in said
+def test_spin_up_prints_the_last_lines_of_a_container_when_it_cannot_run(platform: Platform) -> None:
+    output = platform.task("docker.compose.spin-up", fails=True, KAFKASTORE_LEASE_S="1")
+    assert "kafkastore ends again and again" in output
+    assert "KAFKASTORE_LEASE_S: Input should be greater than or equal to 3" in output
+    assert "tracker is" not in output
 
 
-def test_a_port_that_is_taken_is_told(platform: Platform) -> None:
+def test_spin_up_reports_a_port_when_it_is_in_use(platform: Platform) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        said = platform.task("docker.compose.spin-up", fails=True, TRACKER_PORT=port)
-    [reason] = [line for line in said.splitlines() if line.startswith("Compose says: ")]
+        output = platform.task("docker.compose.spin-up", fails=True, TRACKER_PORT=port)
+    [reason] = [line for line in output.splitlines() if line.startswith("Compose says: ")]
     assert port in reason
-    assert "its last lines" not in said
+    assert "its last lines" not in output
 
 
-def test_everything_comes_up_healthy(platform: Platform) -> None:
-    said = platform.task("docker.compose.spin-up", "--profile", "load", VISITORS_RATE="5")
-    assert "everything is healthy" in said
+def test_spin_up_starts_everything_healthy(platform: Platform) -> None:
+    output = platform.task("docker.compose.spin-up", "--profile", "load", VISITORS_RATE="5")
+    assert "everything is healthy" in output
     present = platform.containers()
     assert set(present) == {*STARTED, "visitors"}
     for name in (*GOES_ON, "visitors"):
         assert present[name]["State"]["Health"]["Status"] == "healthy", name
-    assert f"tracker: {platform.tracker_url}" in said
+    assert f"tracker: {platform.tracker_url}" in output
 
 
-def test_every_container_is_confined(platform: Platform) -> None:
+def test_containers_are_confined(platform: Platform) -> None:
     for name, row in platform.containers().items():
         host = row["HostConfig"]
         assert host["ReadonlyRootfs"], name
@@ -139,7 +139,7 @@ def test_every_container_is_confined(platform: Platform) -> None:
             assert int(effective.split()[1], 16) == 0, name
 
 
-def test_only_published_ports_are_on_this_machine_and_on_loopback(platform: Platform) -> None:
+def test_only_published_ports_listen_and_only_on_loopback(platform: Platform) -> None:
     published = {
         name: [(place["HostIp"], int(place["HostPort"])) for places in ports.values() for place in places or ()]
         for name, row in platform.containers().items()
@@ -159,7 +159,7 @@ def test_only_published_ports_are_on_this_machine_and_on_loopback(platform: Plat
         ("kafkastore", "counters-redis", False),
     ],
 )
-def test_who_has_no_business_with_a_store_does_not_even_find_it(
+def test_store_is_not_resolvable_when_the_catalog_forbids_the_connection(
     platform: Platform,
     name: str,
     target: str,
@@ -167,14 +167,14 @@ def test_who_has_no_business_with_a_store_does_not_even_find_it(
 ) -> None:
     program = f"import socket; socket.create_connection(({target!r}, {CATALOG[target]['port']}), 3); print('there')"
     shell = f'python -c "{program}" 2>/dev/null || echo away'
-    said = platform.docker("exec", platform.containers()[name]["Id"], "sh", "-c", shell)
-    assert said.strip() == ("there" if reached else "away")
+    output = platform.docker("exec", platform.containers()[name]["Id"], "sh", "-c", shell)
+    assert output.strip() == ("there" if reached else "away")
 
 
 # The journey ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_pixel_is_seen_live_and_counted(platform: Platform) -> None:
+async def test_pixel_is_shown_live_and_counted(platform: Platform) -> None:
     async with platform.kafidx() as kafidx, kafidx.live("filter=first") as frame:
         assert (await frame())["kind"] == "hello"
         async with Visitors(platform.tracker_url, "first") as visitors:
@@ -196,15 +196,15 @@ async def test_synthetic_visitors_are_counted_by_every_consumer(platform: Platfo
     await until(all_counted, "each counter has rows", limit_s=60)
 
 
-async def test_prometheus_is_answered_by_every_internal_port(platform: Platform) -> None:
-    # By its name and not by its profile, which Grafana has too: there is no stand-in for that.
+async def test_prometheus_scrapes_every_internal_port(platform: Platform) -> None:
+    # By its name, not by its profile: the profile also has Grafana, which has no stand-in.
     platform.compose("up", "--detach", "--no-build", "--no-deps", "prometheus")
 
     async def up() -> set[str]:
         query = ("promtool", "query", "instant", "http://127.0.0.1:9090", "up == 1")
-        with contextlib.suppress(AssertionError):  # it does not answer yet
-            said = platform.docker("exec", platform.containers()["prometheus"]["Id"], *query)
-            return set(re.findall(r'job="([^"]+)"', said))
+        with contextlib.suppress(AssertionError):  # it does not respond yet
+            output = platform.docker("exec", platform.containers()["prometheus"]["Id"], *query)
+            return set(re.findall(r'job="([^"]+)"', output))
         return set()
 
     async def all_up() -> bool:
@@ -214,7 +214,7 @@ async def test_prometheus_is_answered_by_every_internal_port(platform: Platform)
     platform.compose("rm", "--stop", "--force", "prometheus")
 
 
-def test_the_operators_tasks_run_inside(platform: Platform) -> None:
+def test_tasks_of_operators_run_inside(platform: Platform) -> None:
     status = json.loads(platform.task("docker.compose.run", "--command", "status --json").splitlines()[-1])
     assert status["ledger"]["balanced"]
     assert status["kafka"] == "ok"
@@ -225,23 +225,23 @@ def test_the_operators_tasks_run_inside(platform: Platform) -> None:
     platform.task("docker.compose.run", "--command", "dead.replay --dry-run")
 
 
-def test_logs_and_addresses_are_told(platform: Platform) -> None:
+def test_logs_and_addresses_are_printed(platform: Platform) -> None:
     assert "topics_ready" in platform.task("docker.compose.logs", "--service", "topics", "--since", "1h")
     assert "Use one of canary, counters-redis" in platform.task("docker.compose.logs", "--service", "x", fails=True)
     assert f"tracker: {platform.tracker_url}/" in platform.task("docker.compose.open-urls", "--only-print")
 
 
-# The death of every container -------------------------------------------------------------------------------------
+# A kill of each container ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", GOES_ON)
-async def test_a_killed_container_heals_and_nothing_that_was_answered_is_lost(platform: Platform, name: str) -> None:
+async def test_killed_container_restarts_and_no_acknowledged_event_is_lost(platform: Platform, name: str) -> None:
     event_type = f"kill-{name}"
     before = platform.containers()[name]
     async with Visitors(platform.tracker_url, event_type) as visitors:
         await until(lambda: _responded(visitors, 30), "visitors are answered", limit_s=20)
         killed_s = time.monotonic()
-        # As the kernel would: `docker kill` is a stop on purpose, after which nothing is started again.
+        # A signal from outside the engine: after `docker kill` the restart policy does not apply.
         os.kill(before["State"]["Pid"], signal.SIGKILL)
 
         async def healed() -> bool:
@@ -253,7 +253,7 @@ async def test_a_killed_container_heals_and_nothing_that_was_answered_is_lost(pl
         healed_s = time.monotonic()
         await until(lambda: _responded_after(visitors, healed_s, 30), "visitors are answered again", limit_s=20)
     if name != "tracker":
-        # Others may die: visitors are answered meanwhile, and see nothing of it.
+        # While another container is down, the tracker responds and visitors notice nothing.
         assert visitors.broken == 0
         assert sum(killed_s < at < healed_s for at in visitors.responded.values()) > 0
     await until(
@@ -286,13 +286,13 @@ def _proc(pid: int, file: str) -> list[str]:
 # Down -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_books_balance_after_all_of_it(platform: Platform) -> None:
+def test_ledger_balances_after_all_kills(platform: Platform) -> None:
     status = json.loads(platform.task("docker.compose.run", "--command", "status --json").splitlines()[-1])
     assert status["ledger"]["balanced"]
     assert status["ledger"]["dead"] == 0
 
 
-async def test_data_can_be_kept_over_a_spin_down(platform: Platform) -> None:
+async def test_spin_down_keeps_data_when_asked(platform: Platform) -> None:
     async with platform.kafidx() as kafidx:
         before = (await kafidx.counts("event_counter"))["first"]
     platform.spin_down("--keep-data")
@@ -302,12 +302,12 @@ async def test_data_can_be_kept_over_a_spin_down(platform: Platform) -> None:
         assert (await kafidx.counts("event_counter"))["first"] == before
 
 
-def test_data_is_not_removed_unasked(platform: Platform) -> None:
-    said = platform.task("docker.compose.spin-down", fails=True)
-    assert "nothing was stopped or removed" in said
+def test_spin_down_keeps_data_without_confirmation(platform: Platform) -> None:
+    output = platform.task("docker.compose.spin-down", fails=True)
+    assert "nothing was stopped or removed" in output
     assert set(platform.containers()) == set(STARTED)
 
 
-def test_nothing_is_left(platform: Platform) -> None:
+def test_spin_down_leaves_nothing(platform: Platform) -> None:
     platform.spin_down("--yes")
     assert platform.left() == ""

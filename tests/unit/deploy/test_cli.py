@@ -33,7 +33,7 @@ def test_misspelt_name_is_reported_with_the_most_similar_one(wrong: list[str], h
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (["dead.list", "--limit", "abc"], "--limit abc: not a number"),
         (["dead.list", "--limit=abc"], "--limit=abc: not a number"),
@@ -42,10 +42,10 @@ def test_misspelt_name_is_reported_with_the_most_similar_one(wrong: list[str], h
         (["demo", "--json"], "--json needs --once: demo --once --log FILE --json"),
     ],
 )
-def test_invalid_flag_is_reported_in_one_line(wrong: list[str], said: str) -> None:
+def test_invalid_flag_is_reported_in_one_line(wrong: list[str], message: str) -> None:
     done = push(*wrong)
     assert done.returncode != 0
-    assert (done.stdout + done.stderr).strip() == said
+    assert (done.stdout + done.stderr).strip() == message
 
 
 @pytest.mark.parametrize(

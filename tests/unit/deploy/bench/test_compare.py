@@ -56,9 +56,9 @@ def test_recording_one_bench_keeps_the_others_and_reports_uncompared_ones(
     assert set(json.loads(recorded.read_text())) == {"batch", "tracker"}
     keep_ratio(latest, 0.4, name="kafidx")
     assert compare(record=False, latest=latest, recorded=recorded) == 0
-    said = capsys.readouterr().out
-    assert "not compared: batch: it has not run here" in said
-    assert "not compared: kafidx: not recorded yet" in said
+    output = capsys.readouterr().out
+    assert "not compared: batch: it has not run here" in output
+    assert "not compared: kafidx: not recorded yet" in output
 
 
 def test_results_of_different_loads_are_not_compared(latest: Path, tmp_path: Path) -> None:

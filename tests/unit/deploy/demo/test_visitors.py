@@ -56,9 +56,9 @@ def test_visitors_send_until_stopped_and_log_their_counts(visited: tuple[str, li
             time.sleep(0.05)
         assert (tmp_path / "visitors").exists()
         visitors.send_signal(signal.SIGTERM)
-        _, said = visitors.communicate(timeout=20)
-    assert visitors.returncode == 0, said
-    reported = json.loads(said.splitlines()[-1])
+        _, output = visitors.communicate(timeout=20)
+    assert visitors.returncode == 0, output
+    reported = json.loads(output.splitlines()[-1])
     assert reported["acknowledged"] >= 50
     assert reported["failures"] == {}
     assert all(target.startswith("/t/") for target in targets)
@@ -67,6 +67,6 @@ def test_visitors_send_until_stopped_and_log_their_counts(visited: tuple[str, li
 @pytest.mark.parametrize("environ", [{}, {"VISITORS_TRACKER_URL": "http://127.0.0.1:1", "VISITORS_RATE": "fast"}])
 def test_invalid_settings_are_reported(tmp_path: Path, environ: dict[str, str]) -> None:
     with start(tmp_path, **environ) as visitors:
-        _, said = visitors.communicate(timeout=20)
+        _, output = visitors.communicate(timeout=20)
     assert visitors.returncode == 78
-    assert "VISITORS_TRACKER_URL" in said
+    assert "VISITORS_TRACKER_URL" in output

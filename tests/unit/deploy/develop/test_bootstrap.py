@@ -227,7 +227,7 @@ def test_options_of_pip_reach_uv_except_where_uv_has_its_own(monkeypatch: pytest
     assert environment["UV_INSECURE_HOST"] == "h"
 
 
-def test_without_a_network_one_sentence_says_so(clone: Path) -> None:
+def test_error_is_one_sentence_when_there_is_no_network(clone: Path) -> None:
     lock = "no-such-package-of-push==1.0 --hash=sha256:" + "0" * 64 + "\n"
     (clone / "deploy" / "locks" / "dev.txt").write_text(lock)
     code, out, err = run(clone, PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0", PIP_FIND_LINKS="")
@@ -238,8 +238,8 @@ def test_without_a_network_one_sentence_says_so(clone: Path) -> None:
 
 
 def test_without_ensurepip_the_package_to_install_is_named(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "The virtual environment was not created successfully because ensurepip is not available."
-    monkeypatch.setattr(bootstrap, "_run", lambda *_args, **_kwargs: bootstrap._Done(1, said))
+    message = "The virtual environment was not created successfully because ensurepip is not available."
+    monkeypatch.setattr(bootstrap, "_run", lambda *_args, **_kwargs: bootstrap._Done(1, message))
     with pytest.raises(bootstrap.BootstrapError, match="apt-get install python3-venv"):
         bootstrap.Environment(clone, clone / "deploy" / "locks" / "dev.txt").ensure()
 

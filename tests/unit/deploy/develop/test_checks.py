@@ -7,7 +7,7 @@ from deploy.errors import OperatorError
 from deploy.paths import ROOT
 
 
-def test_all_checks_run_and_each_failure_is_shown(
+def test_check_runs_all_checks_and_prints_each_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(checks, "CHECKS", {"no": ("ruff", "no-such-command"), "yes": ("ruff", "--version")})
@@ -23,7 +23,7 @@ def test_all_checks_run_and_each_failure_is_shown(
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that would have been run; each ends with 5."""
+    """Return the recorded commands. None is run; each has the exit code 5."""
     commands: list[list[str]] = []
 
     class Done:
@@ -39,7 +39,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return commands
 
 
-def test_tests_on_a_broker_that_cannot_run_say_so_and_run_nothing(
+def test_tests_fail_before_they_run_when_the_broker_cannot_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
@@ -65,14 +65,14 @@ def test_unknown_suite_is_refused_before_anything_starts() -> None:
         ("all", []),
     ],
 )
-def test_a_suite_is_a_choice_of_markers(ran: list[list[str]], suite: str, expected: list[str]) -> None:
-    assert checks.test(kafka="tansu", suite=suite, keyword="books", service="", mongo="auto") == 5
-    assert ran[0][2:] == ["pytest", "--kafka=tansu", "--mongo=auto", "--durations=10", *expected, "-k", "books"]
+def test_suite_selects_by_markers(ran: list[list[str]], suite: str, expected: list[str]) -> None:
+    assert checks.test(kafka="tansu", suite=suite, keyword="ledger", service="", mongo="auto") == 5
+    assert ran[0][2:] == ["pytest", "--kafka=tansu", "--mongo=auto", "--durations=10", *expected, "-k", "ledger"]
 
 
 @pytest.mark.parametrize(
     ("suite", "keyword", "parallel"),
-    [("default", "", True), ("broker", "", True), ("slow", "", True), ("default", "books", False)]
+    [("default", "", True), ("broker", "", True), ("slow", "", True), ("default", "ledger", False)]
     + [(suite, "", False) for suite in ("measures", "browser", "chaos", "system", "endurance", "all")],
 )
 def test_only_suites_that_mostly_wait_run_in_parallel(
@@ -82,7 +82,7 @@ def test_only_suites_that_mostly_wait_run_in_parallel(
     assert ("--dist=loadfile" in ran[0]) is parallel
 
 
-def test_the_tests_of_a_service_are_its_folders_and_the_files_with_its_name(ran: list[list[str]]) -> None:
+def test_tests_of_a_service_are_its_folders_and_the_files_with_its_name(ran: list[list[str]]) -> None:
     for service in ("kafidx", "tracker"):
         checks.test(kafka="tansu", suite="default", keyword="", service=service, mongo="auto")
     assert ran[0][-2:] == ["tests/unit/kafidx", "tests/contract/kafidx"]
@@ -92,11 +92,11 @@ def test_the_tests_of_a_service_are_its_folders_and_the_files_with_its_name(ran:
     assert all(path.startswith("tests/contract/test_tracker_") for path in paths[1:])
 
 
-def test_every_service_has_tests_that_its_name_selects() -> None:
+def test_service_name_selects_tests() -> None:
     for entry in (ROOT / "services").glob("*/__main__.py"):
         assert checks._tests_of(entry.parent.name)
 
 
-def test_an_unknown_service_is_reported_with_those_that_have_tests() -> None:
+def test_unknown_service_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(OperatorError, match="--service nope: it is one of backbone, canary, consumers, kafidx"):
         checks.test(kafka="tansu", suite="default", keyword="", service="nope", mongo="auto")

@@ -91,14 +91,14 @@ def test_bundled_database_is_found_without_importing_its_module() -> None:
 
 
 def test_bundled_database_is_used_when_other_sources_fail(tmp_path: Path, npm: Path) -> None:
-    said: list[str] = []
-    fetched = geoip.fetch(NO_ENVIRONMENT, folder=tmp_path / "geo", say=said.append)
+    lines: list[str] = []
+    fetched = geoip.fetch(NO_ENVIRONMENT, folder=tmp_path / "geo", say=lines.append)
     assert not (npm / "package.tgz").exists()
     assert fetched.source is geoip.BUNDLED
     assert fetched.paths == (tmp_path / "geo/geolite2-city-2018.mmdb",)
-    assert any("E404 not there" in line for line in said)
-    assert said[-1].endswith(f"GEOIP_DATABASE={fetched.paths[0]}")
-    assert geoip.BUNDLED.attribution in said
+    assert any("E404 not there" in line for line in lines)
+    assert lines[-1].endswith(f"GEOIP_DATABASE={fetched.paths[0]}")
+    assert geoip.BUNDLED.attribution in lines
 
 
 def test_npm_package_contains_a_database_for_each_address_family(tmp_path: Path, npm: Path) -> None:
@@ -150,24 +150,24 @@ def test_licence_key_selects_maxmind_and_is_sent_only_there(
     tmp_path: Path, maxmind: list[tuple[str, str | None]], account: str
 ) -> None:
     environ = {"MAXMIND_LICENSE_KEY": "right", "MAXMIND_ACCOUNT_ID": account}
-    said: list[str] = []
-    fetched = geoip.fetch(environ, folder=tmp_path / "geo", say=said.append)
+    lines: list[str] = []
+    fetched = geoip.fetch(environ, folder=tmp_path / "geo", say=lines.append)
     assert fetched.source is geoip.MAXMIND
     assert fetched.paths[0].name == "geolite2-city.mmdb"
     assert maxmind[-1] == ("/store", None)
-    assert "right" not in "\n".join(said)
+    assert "right" not in "\n".join(lines)
 
 
 @pytest.mark.usefixtures("npm", "maxmind")
 def test_rejected_licence_key_is_reported_and_the_next_source_is_used(tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     environ = {"MAXMIND_LICENSE_KEY": "wrong-key"}
-    fetched = geoip.fetch(environ, folder=tmp_path, say=said.append)
+    fetched = geoip.fetch(environ, folder=tmp_path, say=lines.append)
     assert fetched.source is geoip.BUNDLED
-    assert any("401" in line for line in said)
-    assert "wrong-key" not in "\n".join(said)
+    assert any("401" in line for line in lines)
+    assert "wrong-key" not in "\n".join(lines)
     with pytest.raises(geoip.GeoipError, match="maxmind: MaxMind responded 401"):
-        geoip.fetch(environ, folder=tmp_path, source="maxmind", say=said.append)
+        geoip.fetch(environ, folder=tmp_path, source="maxmind", say=lines.append)
 
 
 def test_selected_source_is_rejected_without_its_requirements(tmp_path: Path) -> None:
@@ -190,9 +190,9 @@ def test_databases_are_stored_in_the_users_cache() -> None:
 
 
 def test_output_ends_with_the_line_for_dotenv(tmp_path: Path) -> None:
-    said: list[str] = []
-    geoip.fetch(NO_ENVIRONMENT, folder=tmp_path, source="bundled", say=said.append)
-    assert said[-1].splitlines()[-1] == f"GEOIP_DATABASE={tmp_path}/geolite2-city-2018.mmdb"
+    lines: list[str] = []
+    geoip.fetch(NO_ENVIRONMENT, folder=tmp_path, source="bundled", say=lines.append)
+    assert lines[-1].splitlines()[-1] == f"GEOIP_DATABASE={tmp_path}/geolite2-city-2018.mmdb"
 
 
 def test_unknown_source_is_rejected(tmp_path: Path) -> None:

@@ -35,11 +35,11 @@ def maven(tools: Path, body: str) -> None:
 
 def test_jars_are_resolved_once(tools: Path) -> None:
     maven(tools, f'touch "$out/kafka_2.13-4.jar"; echo x >> {tools}/calls')
-    said: list[str] = []
-    first = apache.ensure_jars(said.append)
-    assert apache.ensure_jars(said.append) == first
+    lines: list[str] = []
+    first = apache.ensure_jars(lines.append)
+    assert apache.ensure_jars(lines.append) == first
     assert [path.name for path in first.iterdir()] == ["kafka_2.13-4.jar"]
-    assert len(said) == 1
+    assert len(lines) == 1
     assert (tools / "calls").read_text() == "x\n"
 
 

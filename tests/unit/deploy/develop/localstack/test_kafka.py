@@ -7,9 +7,9 @@ from services.backbone.kafka import ensure_topics, topic_plans
 
 def test_auto_selects_tansu_and_reports_why_when_apache_kafka_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    said: list[str] = []
-    assert choose_kafka("auto", said.append) == "tansu"
-    assert said == ["Kafka: Tansu (in memory), because Java 17 or newer is not installed."]
+    lines: list[str] = []
+    assert choose_kafka("auto", lines.append) == "tansu"
+    assert lines == ["Kafka: Tansu (in memory), because Java 17 or newer is not installed."]
 
 
 def test_apache_is_never_replaced_when_it_is_selected(monkeypatch: pytest.MonkeyPatch) -> None:
