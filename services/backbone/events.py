@@ -1,13 +1,13 @@
-"""The two wire formats of an event, with the one encoder and the one decoder of each. Pure: no I/O, no clock.
+"""The two wire formats of an event and their encoders and decoders. Pure: no I/O, no clock.
 
 RawEvent is what the tracker stores in Redis and kafkastore reads: internal, versioned, any bytes survive.
-Event is what lies in the Kafka topic: public, three fields with one space between, read outside this
-repository too:
+Event is a record of the Kafka topic: public, three fields separated by one space, also read by programs outside this
+repository:
 
     <type> <meta> <params>
 
 type is percent-encoded where needed, meta is `application/x-www-form-urlencoded`, params is the request's
-query as it came, or `-` when there is none.
+query as received, or `-` without one.
 """
 
 import re
@@ -63,21 +63,21 @@ _SHORT: Final = 512
 """Characters of a text that is worth keeping in a cache: visitors choose them, and a cache must stay small."""
 
 
-class InvalidEvent(ValueError):  # noqa: N818 - a kind of event, not a fault of ours (house style: two kinds of failure)
-    """Something that will never become an event however often it is tried: count it, keep it, go on."""
+class InvalidEvent(ValueError):
+    """Bytes that can never become an event. A retry does not help: count them, keep them, continue."""
 
 
 # The queue's format: tracker -> Redis -> kafkastore -----------------------------------------------------------
 
 
 class RawEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One event as the tracker received it. What came by HTTP is kept as the bytes that came."""
+    """One event as the tracker received it. Parts of the HTTP request are the received bytes."""
 
     id: str
     received_at_ms: int
     """Time of receipt at the tracker, milliseconds since 1970 UTC."""
     address: str
-    """The client's address as text, empty when there is none or the visitor opted out."""
+    """The client's address as text. Empty without an address, and if the visitor opted out."""
     host: bytes
     pod: str
     """The tracker's own address."""
@@ -88,7 +88,7 @@ class RawEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     referrer: bytes
     opted_out: bool = False
     client_time_ms: int | None = None
-    """The client's own time, corrected by its skew where it told one."""
+    """The client's own time, corrected by its clock skew if the client sent it."""
 
 
 _raw_encoder = msgspec.msgpack.Encoder()
@@ -110,7 +110,7 @@ def decode_raw(entry: bytes) -> RawEvent:
     try:
         return _raw_decoder.decode(memoryview(entry)[1:])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        # Text that is not UTF-8 is told by the second, lists in lists in lists by the third.
+        # UnicodeDecodeError: text that is not UTF-8. RecursionError: deeply nested lists.
         raise InvalidEvent(f"malformed entry: {error}") from error
 
 
@@ -118,7 +118,7 @@ def decode_raw(entry: bytes) -> RawEvent:
 
 
 def type_of_path(path: bytes) -> str:
-    """Read the event type off a path: its last non-empty segment, decoded, without a known image suffix.
+    """Return the event type of a path: its last non-empty segment, decoded, without a known image suffix.
 
     A path without any segment has the type `/`. Bytes that are not UTF-8 become U+FFFD. Never empty.
     """
@@ -135,13 +135,13 @@ def _type_of_path(path: bytes) -> str:
 
 
 def path_of_type(event_type: str) -> bytes:
-    """Make the path whose type is `event_type`: the inverse of type_of_path, for events that come without a path.
+    """Return the path whose type is `event_type`: the inverse of type_of_path, for events without a path.
 
     Raises InvalidEvent when the type is empty or is not valid Unicode text.
     """
     if not event_type:
         raise InvalidEvent("type is empty")
-    # A type that ends like an image would lose that ending when it is read back: give it one to lose.
+    # type_of_path removes an image suffix. Add one to a type that ends like an image.
     guard = ".gif" if event_type.lower().endswith(_IMAGE_SUFFIXES) else ""
     try:
         return b"/" + quote(event_type + guard, safe="").encode("ascii")
@@ -153,7 +153,7 @@ def path_of_type(event_type: str) -> bytes:
 
 
 class Location(msgspec.Struct, frozen=True, cache_hash=True):
-    """Where an address is, as far as the city database knows."""
+    """The location of an address by the city database."""
 
     country: str = UNKNOWN_LOCATION
     """ISO 3166-1 alpha-2 code."""
@@ -161,7 +161,7 @@ class Location(msgspec.Struct, frozen=True, cache_hash=True):
 
 
 class Device(msgspec.Struct, frozen=True, cache_hash=True):
-    """What a user agent says of the machine behind it. Empty text: unknown, absent on the wire."""
+    """The device by its user agent. Empty text: unknown, and absent on the wire."""
 
     device: str = "other"
     """desktop, phone, tablet, tv, bot or other."""
@@ -182,7 +182,7 @@ META_KEYS: Final = (
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One enriched event as it lies in the topic."""
+    """One enriched event of the topic."""
 
     type: str
     id: str
@@ -200,21 +200,21 @@ class Event(msgspec.Struct, frozen=True):
     client_time_ms: int | None = None
     opted_out: bool = False
     params: str = ""
-    """The query as it came, with everything but printable ASCII percent-encoded; empty when there was none."""
+    """The received query, with everything but printable ASCII percent-encoded. Empty without a query."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """What is to be written to a topic."""
+    """A record to produce to a topic."""
 
     value: bytes
     key: bytes | None = None
-    """Records with one key keep their order, in one partition; without a key they go where it is cheapest."""
+    """Records with the same key are in one partition, in order. Records without a key are in any partition."""
     headers: tuple[tuple[str, bytes], ...] = ()
     timestamp_ms: int | None = None
 
 
 class EncodedEvent(NamedTuple):
-    """The three fields of an event, split and not decoded: all that a reader of types needs."""
+    """The three fields of an event, split but not decoded. That is enough to read types."""
 
     type: bytes
     meta: bytes
@@ -237,7 +237,7 @@ def encode_event(event: Event) -> bytes:
 
 
 def encode_params(query: bytes) -> str:
-    """Make a query safe for the third field: what is not printable ASCII is percent-encoded, all else stays."""
+    """Encode a query for the third field: percent-encode everything but printable ASCII."""
     if query == _NO_PARAMS:
         query = _NO_PARAMS_ESCAPED
     return _UNPRINTABLE.sub(lambda match: b"%%%02X" % match[0][0], query).decode("ascii")
@@ -252,9 +252,9 @@ def split_event(value: bytes) -> EncodedEvent:
 
 
 def meta_value(meta: bytes, key: bytes) -> bytes | None:
-    """Return one value of an encoded meta field as it stands there, or None: for readers that need only a few.
+    """Return one encoded value of meta, or None. For readers that need only a few keys.
 
-    Values are percent-encoded as forms are; `meta_text` reads those that are text.
+    Values are form-encoded. `meta_text` decodes text values.
     """
     sought = b"&" + key + b"="
     begin = (b"&" + meta).find(sought)
@@ -307,7 +307,7 @@ def meta_text(value: bytes) -> str:
 
 
 def readable_address(digits: str) -> str:
-    """Write an address that came as 8 (IPv4) or 32 (IPv6) hexadecimal digits as people do; other text stays."""
+    """Return the usual notation of an address of 8 (IPv4) or 32 (IPv6) hexadecimal digits. Other text stays."""
     try:
         if len(digits) == _IPV4_DIGITS:
             return str(IPv4Address(int(digits, 16)))
@@ -319,7 +319,7 @@ def readable_address(digits: str) -> str:
 
 
 def encode_type(event_type: str) -> str:
-    """Percent-encode a type where needed: spaces, percent signs and all that is not printable ASCII."""
+    """Percent-encode spaces, percent signs and everything but printable ASCII in a type."""
     return event_type if _NEEDS_NO_ESCAPE(event_type) else quote(event_type, safe=_PLAIN)
 
 
@@ -329,16 +329,16 @@ def decode_type(field: bytes) -> str:
 
 
 def parameters(params: str) -> Iterator[tuple[str, str]]:
-    """Decode a query into its pairs, in order, repeated keys and empty values included."""
+    """Decode a query into its pairs, in order, with repeated keys and empty values."""
     return iter(parse_qsl(params, keep_blank_values=True))
 
 
 def parameter(params: str, name: str) -> str | None:
-    """Return the first value of one parameter of a query, or None when it is not there."""
-    # Most queries do not hold the name at all: look before splitting.
+    """Return the first value of one parameter of a query, or None if the query has no such parameter."""
+    # Most queries do not contain the name: search before splitting.
     if name not in params and "%" not in params:
         return None
-    # Only what is asked for is decoded: kafkastore and consumers do this for each event.
+    # Decode only this parameter: kafkastore and consumers do this for each event.
     for pair in params.split("&"):
         key, _, value = pair.partition("=")
         if pair and (key == name or unquote_plus(key) == name):
@@ -353,7 +353,7 @@ def _form(text: str) -> str:
     return _form_of_short(text) if len(text) <= _SHORT else quote_plus(text)
 
 
-# Pages, referrers, visitors and browsers come again, so encoded fragments repeat; all caches are bounded.
+# Pages, referrers, visitors and browsers repeat, so encoded fragments do as well. All caches are bounded.
 _type_of_short_path = lru_cache(maxsize=16384)(_type_of_path)
 _form_of_short = lru_cache(maxsize=16384)(quote_plus)
 

@@ -1,7 +1,7 @@
 """Liveness, readiness and metrics on the internal port.
 
-Liveness asks the process alone. Readiness asks what the process cannot do its work without. All other dependencies are
-shown beside it and exported as metrics, so that alerts name them (services/README.md).
+Liveness checks the process alone. Readiness checks the dependencies that the process cannot work without. All other
+dependencies are shown beside them and exported as metrics, so that alerts name them (services/README.md).
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Check = Callable[[], Awaitable[str]]
 Refresh = Callable[[], Awaitable[None]]
 
 _SCRAPE_LIMIT_S = 2.5
-"""What all checks may take when metrics are read: less than a scraper waits, also where checks may take longer."""
+"""Time limit for all checks of a scrape: below the timeout of a scraper, also if checks may take longer."""
 
 
 class Health:
@@ -38,12 +38,12 @@ class Health:
         self._required = frozenset(required)
         self._checks = {**required, **(shown or {})}
         self._check_timeout_s = check_timeout_s
-        self._asked: dict[str, asyncio.Task[tuple[bool, str]]] = {}
-        """Checks that metrics have asked and that have not answered yet."""
+        self._started: dict[str, asyncio.Task[tuple[bool, str]]] = {}
+        """Checks started by a scrape that have not finished."""
         self.starting = False
-        """Set by a process that answers here before it can take work, until it can."""
+        """Set while the process listens here but can't accept work yet."""
         self.stopping = False
-        """Set at SIGTERM: not ready from then on, so that no new work is sent here."""
+        """Set at SIGTERM. From then on the process is not ready, so that it receives no new work."""
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Return whether to send work here, and why."""
@@ -55,18 +55,18 @@ class Health:
         return ready, {"status": status, "checks": details}
 
     async def observe(self, metrics: HealthMetrics) -> None:
-        """Ask all checks, and enter what they say; one that has not answered in time counts as failed.
+        """Run all checks and set their metrics. A check that does not finish in time counts as failed.
 
-        That one is left to answer in its own time, and is not asked again before it has.
+        It continues to run, and does not start again before it has finished.
         """
         for name, check in self._checks.items():
-            if name not in self._asked:
-                self._asked[name] = asyncio.create_task(self._run(check))
-        asked = dict(self._asked)
-        if asked:
-            await asyncio.wait(asked.values(), timeout=_SCRAPE_LIMIT_S)
-        passed = {name: asking.done() and asking.result()[0] for name, asking in asked.items()}
-        self._asked = {name: asking for name, asking in self._asked.items() if not asking.done()}
+            if name not in self._started:
+                self._started[name] = asyncio.create_task(self._run(check))
+        started = dict(self._started)
+        if started:
+            await asyncio.wait(started.values(), timeout=_SCRAPE_LIMIT_S)
+        passed = {name: check_task.done() and check_task.result()[0] for name, check_task in started.items()}
+        self._started = {name: check_task for name, check_task in self._started.items() if not check_task.done()}
         for name, ok in passed.items():
             metrics.check_ok.labels(name).set(ok)
         metrics.ready.set(self._is_ready(passed))
@@ -79,23 +79,23 @@ class Health:
             return True, await asyncio.wait_for(check(), self._check_timeout_s)
         except TimeoutError:
             return False, f"no answer within {self._check_timeout_s} s"
-        except Exception as error:  # noqa: BLE001 - whatever a check raises is its answer
+        except Exception as error:  # noqa: BLE001 - every error of a check is its result
             return False, f"{type(error).__name__}: {error}"
 
 
 class Heartbeat:
-    """A worker's loop says that it turns; a check that fails when it has not for too long."""
+    """A check that fails if the loop of a worker has not called `beat` for too long."""
 
     def __init__(self, *, limit_s: float) -> None:
         self._limit_s = limit_s
         self._last: float | None = None
 
     def beat(self) -> None:
-        """Say that the loop turns. Called by the loop itself, never by a thread or timer beside it."""
+        """Record an iteration of the loop. The loop calls it, never another thread or a timer."""
         self._last = asyncio.get_running_loop().time()
 
     async def check(self) -> str:
-        """Raise unless the loop has turned within the limit."""
+        """Raise unless the last iteration is within the limit."""
         if self._last is None:
             raise RuntimeError("the loop has not begun")
         age_s = asyncio.get_running_loop().time() - self._last
@@ -105,7 +105,7 @@ class Heartbeat:
 
 
 class Described(Protocol):
-    """An application that can describe itself, as FastAPI's can."""
+    """An application with an OpenAPI description, such as FastAPI."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI description."""

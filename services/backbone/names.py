@@ -1,6 +1,6 @@
-"""Every topic, Redis key, consumer group and header name, each written once.
+"""All topics, Redis keys, consumer groups and header names, each defined once.
 
-Pure constants and functions from names to names. A literal that stands here stands nowhere else
+Constants, and functions from names to names. No other module repeats these literals
 (tests/test_architecture.py).
 """
 
@@ -29,7 +29,7 @@ REPLAYED_DEAD_LETTERS: Final = "events:replayed"
 
 
 def claim_list(instance: str, number: int) -> str:
-    """Name the list that holds the entries which one kafkastore instance took in its `number`-th claim."""
+    """Key of the list with the entries of the `number`-th claim of one kafkastore instance."""
     return f"events:claim:{instance}:{number}"
 
 
@@ -43,36 +43,36 @@ COUNTER_DESCRIPTIONS: Final = "counters:descriptions"
 
 
 def counts_key(counter: str) -> str:
-    """Name the sorted set that holds label -> count of one statistics consumer."""
+    """Key of the sorted set label -> count of one statistics consumer."""
     return f"counters:{counter}:counts"
 
 
 def positions_key(counter: str) -> str:
-    """Name the hash that holds partition -> next offset of one statistics consumer."""
+    """Key of the hash partition -> next offset of one statistics consumer."""
     return f"counters:{counter}:positions"
 
 
 def progress_key(counter: str) -> str:
-    """Name the hash that holds how many events one statistics consumer has counted, and when last."""
+    """Key of the hash with the progress of one statistics consumer."""
     return f"counters:{counter}:progress"
 
 
 def new_ids_key(counter: str) -> str:
-    """Name the set that holds the fingerprints of the ids which one statistics consumer has counted last."""
+    """Key of the current generation of event-id fingerprints of one statistics consumer."""
     return f"counters:{counter}:ids:new"
 
 
 def old_ids_key(counter: str) -> str:
-    """Name the set that holds those before them: the generation that is dropped next."""
+    """Key of the previous generation of event-id fingerprints, the next to be dropped."""
     return f"counters:{counter}:ids:old"
 
 
 def dropped_ids_key(counter: str) -> str:
-    """Name the set that holds what is left of the generation that was dropped last, while it is removed in pieces."""
+    """Key of the rest of the dropped generation, which is removed in pieces."""
     return f"counters:{counter}:ids:dropped"
 
 
 # Consumer groups -------------------------------------------------------------------------------------------
 def consumer_group(consumer: str) -> str:
-    """Name the Kafka consumer group of one consumer: its own name, as operators know it."""
+    """Consumer group of one consumer: the name of the consumer, which operators know."""
     return consumer

@@ -19,7 +19,7 @@ from services.backbone.settings import EnvSettings, LogSettings, SettingsError
 
 log = get_logger(__name__)
 
-EXIT_BAD_SETTINGS = 78  # EX_CONFIG of sysexits.h: restarting does not help
+EXIT_BAD_SETTINGS = 78  # EX_CONFIG of sysexits.h: a restart does not help
 
 # Version 1 of cgroups writes the largest multiple of a page where there is no limit.
 _NO_MEMORY_LIMIT = 1 << 62
@@ -28,7 +28,7 @@ _Settings = TypeVar("_Settings", bound=EnvSettings)
 
 
 def load_settings(settings: type[_Settings], environ: Mapping[str, str]) -> _Settings:
-    """Read the settings, or print every fault at once and exit with EX_CONFIG."""
+    """Read the settings. Print all errors at once and exit with EX_CONFIG if they are invalid."""
     try:
         return settings.from_env(environ)
     except SettingsError as error:
@@ -36,19 +36,19 @@ def load_settings(settings: type[_Settings], environ: Mapping[str, str]) -> _Set
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Say why the process can't run, and end it."""
+    """Print the reason and exit."""
     sys.stderr.write(f"{message}\n")
     sys.exit(code)
 
 
 def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]], settings: LogSettings, *, service: str) -> None:
-    """Run `main` until it returns; SIGTERM and SIGINT set the event that it is given.
+    """Run `main` until it returns. SIGTERM and SIGINT set its event.
 
     `main` closes what it opened and returns: the exit code is then 0. A second signal ends the process at once with
     130. An exception is logged and ends the process with 1, to be restarted.
     """
     configure_logging(service=service, level=settings.log_level, output=settings.log_format)
-    _calm_the_collector()
+    _reduce_garbage_collection()
 
     async def supervise() -> None:
         stop = asyncio.Event()
@@ -103,10 +103,10 @@ async def run_task(
     return True
 
 
-def _calm_the_collector() -> None:
-    """Have cyclic garbage looked for less often: a tenth of a busy service's time went into looking at events in hand.
+def _reduce_garbage_collection() -> None:
+    """Run cyclic garbage collection rarely: it took a tenth of the time of a busy service, to scan events in memory.
 
-    What is imported stays for ever and is not looked at again; what is looked for, cycles, hardly arises here.
+    Imported objects are never scanned again, because they stay forever. Reference cycles are rare in our code.
     """
     gc.collect()
     gc.freeze()
@@ -114,17 +114,17 @@ def _calm_the_collector() -> None:
 
 
 class MemoryLimit(NamedTuple):
-    """The most memory that this process may use, and the file that says so."""
+    """The memory limit of this process, and the file that contains it."""
 
     size: int
     file: Path
 
 
 def memory_limit(*, proc: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> MemoryLimit | None:
-    """Return the memory limit of this process's cgroup (version 1 or 2) and those above it; None without a limit.
+    """Return the lowest memory limit of this process's cgroup (version 1 or 2) and its parents; None without a limit.
 
-    A container commonly sees its own cgroup as the root of `mount`, while `proc` may name the path on the host. So the
-    limit of each directory on the path is read, and the lowest one counts.
+    A container usually sees its own cgroup as the root of `mount`, while `proc` can contain the path on the host. So
+    this function reads the limit of each directory on the path and returns the lowest one.
     """
     try:
         memberships = [line.split(":", 2) for line in proc.read_text().splitlines()]
@@ -153,12 +153,12 @@ def _read_limit(file: Path) -> list[MemoryLimit]:
     return [MemoryLimit(size, file)] if size < _NO_MEMORY_LIMIT else []
 
 
-class PortTaken(OSError):  # noqa: N818 - what happened, in two words
-    """Another process listens where this one was told to."""
+class PortTaken(OSError):
+    """Another process listens on the port."""
 
 
 @contextlib.asynccontextmanager
-async def http_server(  # noqa: PLR0913 - what a server may differ in; bundling it would only hide it
+async def http_server(  # noqa: PLR0913 - the options of a server
     app: Callable[..., Awaitable[None]],
     *,
     host: str,
@@ -167,28 +167,27 @@ async def http_server(  # noqa: PLR0913 - what a server may differ in; bundling 
     protocol: Callable[..., asyncio.Protocol] | None = None,
     websocket_protocol: type[asyncio.Protocol] | None = None,
 ) -> AsyncIterator[None]:
-    """Serve `app` while the block runs; on leaving, stop accepting and finish the requests in flight within `drain_s`.
+    """Serve `app` while the block runs. Afterwards stop accepting, and finish running requests within `drain_s`.
 
-    `protocol` makes the uvicorn protocol of each connection, for a server that needs one of its own, and
-    `websocket_protocol` that of each websocket.
-    Raises PortTaken before anything is served.
+    `protocol` creates the uvicorn protocol of each connection, for a server with its own one; `websocket_protocol`
+    creates that of each websocket. Raises PortTaken before it serves a request.
     """
     listener = _bind(host, port)
     config = uvicorn.Config(
         app,
-        http=protocol or _HeadsOnly,  # type: ignore[arg-type]  # any factory will do, uvicorn only calls it
+        http=protocol or _HeadsOnly,  # type: ignore[arg-type]  # uvicorn only calls it, so any factory works
         ws=websocket_protocol or "auto",
         log_config=None,
         access_log=False,
         server_header=False,
         date_header=False,
         lifespan="off",
-        # Where a service has sockets: what comes in is small; compressing would cost more than the network; and a peer
-        # that reads late is the service's own rule, which a ping's time limit must not forestall.
+        # Websockets: received messages are small, and compression costs more than the network. Each service has a limit
+        # for slow readers, so the time limit of a ping must not close a connection earlier.
         ws_max_size=65_536,
         ws_per_message_deflate=False,
         ws_ping_interval=None,
-        proxy_headers=False,  # who may speak for a client is the service's own rule
+        proxy_headers=False,  # each service has its own list of trusted proxies
         timeout_graceful_shutdown=max(1, round(drain_s)),
     )
     server = _Server(config)
@@ -204,9 +203,9 @@ async def http_server(  # noqa: PLR0913 - what a server may differ in; bundling 
 
 
 class _HeadsOnly(HttpToolsProtocol):
-    """uvicorn's protocol, which adds fields behind a chunked body (trailers) to the headers. This one ignores them.
+    """The protocol of uvicorn, but it ignores trailers: uvicorn adds fields after a chunked body to the headers.
 
-    A proxy checks and removes headers, not trailers: an X-Forwarded-For there would be believed.
+    Proxies check and remove headers, but not trailers, so a client could set X-Forwarded-For in a trailer.
     """
 
     _in_head = True
@@ -225,7 +224,7 @@ class _HeadsOnly(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that says when it listens and leaves signals to run_until_stopped."""
+    """A uvicorn server with an event for listening. run_until_stopped handles the signals."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""What kafkastore looks up: where an address is, and what a user agent is. Neither lookup ever raises."""
+"""The lookups of kafkastore: location of an address, device of a user agent. Neither lookup ever raises."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ _UNKNOWN = Location()
 
 
 class _FileState(NamedTuple):
-    """What tells one file at a path from the next."""
+    """Identifies a version of the file at a path."""
 
     inode: int
     modified_ns: int
@@ -47,7 +47,7 @@ class _Database:
         self._seen: _FileState | None = None
 
     def look(self) -> maxminddb.Reader | None:
-        """Open the file at the path if it is another one than at the last look; None when there is nothing new.
+        """Open the file at the path if it has changed since the last check. Return None without a change.
 
         A missing file leaves the open database in use. May be called in a thread: changes no reader by itself.
         """
@@ -74,7 +74,7 @@ class _Database:
 
 
 class LocationLookup:
-    """Where addresses are, by city databases in MaxMind's format. The first that knows an address answers.
+    """Looks up locations in city databases of MaxMind's format. The first database with the address is used.
 
     Use it as a context manager. For one thread only, as the event loop is. Both layouts of records are read: MaxMind's
     (`country.iso_code`, `city.names.en`) and the flat one of DB-IP's npm package (`country_code`, `city`).
@@ -85,13 +85,12 @@ class LocationLookup:
         self.locate = lru_cache(_PLACES_KEPT)(self._find)
 
     def __enter__(self) -> Self:
-        """Open the databases that are there."""
+        """Open the available databases."""
         for database in self._databases:
             self._use(database, database.look())
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the databases."""
         for database in self._databases:
             if database.reader is not None:
                 database.reader.close()
@@ -99,13 +98,13 @@ class LocationLookup:
         self.locate.cache_clear()
 
     async def refresh(self) -> None:
-        """Open the databases that have a new file; what can't be opened leaves the old one in use."""
+        """Open databases with a new file. Keep the old one if the new file can't be opened."""
         for database in self._databases:
             self._use(database, await asyncio.to_thread(database.look))
 
     @property
     def named(self) -> int:
-        """How many databases there should be."""
+        """Number of databases in the settings."""
         return len(self._databases)
 
     @property
@@ -114,7 +113,7 @@ class LocationLookup:
         return any(database.reader is not None for database in self._databases)
 
     def describe(self) -> str:
-        """Say what is open and what is not, for people."""
+        """Return a sentence about open and missing databases."""
         if not self._databases:
             return "no city database (GEOIP_DATABASE is not set): every place is XX"
         return "; ".join(_describe(database) for database in self._databases)
@@ -146,17 +145,17 @@ class LocationLookup:
 
 
 class DeviceLookup:
-    """What the machines behind user agents are."""
+    """Looks up devices by user agent."""
 
     def __init__(self) -> None:
         self._classify = lru_cache(_DEVICES_KEPT)(_classify)
 
     def classify(self, user_agent: bytes) -> Device:
-        """Say what the machine with this user agent is. Bytes that are not UTF-8 are passed over."""
+        """Return the device of a user agent. Bytes that are not UTF-8 become U+FFFD."""
         return self._classify(user_agent[:_LONGEST_AGENT])
 
     def warm_up(self) -> None:
-        """Load the library's rules now: they take a third of a second, which no batch should wait for."""
+        """Load the rules of the library now. That takes a third of a second, which would delay a batch."""
         _classify(b"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")
 
 
@@ -166,7 +165,7 @@ def _state(path: Path) -> _FileState:
 
 
 def _open(path: Path) -> maxminddb.Reader:
-    """Open a database through a private copy that has no name.
+    """Open a private, unnamed copy of a database.
 
     The reader maps its file into memory: a file that is overwritten in place would change, or end, under it, and a page
     that has gone kills the process (SIGBUS).
@@ -193,7 +192,7 @@ def _describe(database: _Database) -> str:
 
 
 def _location(record: Any) -> Location | None:
-    """Read a record of either layout; None when it names no country."""
+    """Read a record of either layout. Return None without a country."""
     if not isinstance(record, dict):
         return None
     country, city = record.get("country"), record.get("city")
@@ -218,7 +217,7 @@ def _classify(user_agent: bytes) -> Device:
 
 
 class _FoundAgent(UserAgent):  # type: ignore[misc]  # the library has no types
-    """A user agent with the library's judgements, read by the native matcher.
+    """A user agent classified by the library, parsed by the native matcher.
 
     The constructor of the library goes through a part of ua-parser that knows only Python's regular expressions and
     keeps nothing: 1.4 ms a user agent instead of 0.1 ms.

@@ -6,7 +6,7 @@ from services.backbone.metrics import BATCH_BUCKETS, LATENCY_BUCKETS_S
 
 
 class Metrics:
-    """What kafkastore counts, and the ledger of the Redis servers that it drains."""
+    """The counters of kafkastore, and the ledgers of its Redis servers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.claimed = Counter("push_kafkastore_events_claimed", "Entries claimed from Redis", registry=registry)
@@ -20,7 +20,7 @@ class Metrics:
             registry=registry,
         )
         for stage in ("decode", "enrich", "encode", "produce"):
-            self.dead.labels(stage)  # there from the start, so that the first one is seen as an increase
+            self.dead.labels(stage)  # export 0 from the start, so that the first one is an increase
         self.erased = Counter(
             "push_kafkastore_events_erased",
             "Entries dropped because their device is erased",
@@ -28,17 +28,17 @@ class Metrics:
         )
         self.reclaimed = Counter(
             "push_kafkastore_events_reclaimed",
-            "Entries taken back from instances that died",
+            "Entries reclaimed from dead instances",
             registry=registry,
         )
         self.lost_leases = Counter(
             "push_kafkastore_leases_lost",
-            "Batches shipped whose claim another instance had taken back: their events are in Kafka twice",
+            "Batches shipped after another instance had reclaimed them: their events are in Kafka twice",
             registry=registry,
         )
         self.ship_failures = Counter(
             "push_kafkastore_ship_failures",
-            "Batches that Kafka did not confirm, each tried again",
+            "Attempts to produce that Kafka did not acknowledge; each is retried",
             registry=registry,
         )
         self.enrich_seconds = Histogram(
@@ -49,7 +49,7 @@ class Metrics:
         )
         self.produce_seconds = Histogram(
             "push_kafkastore_produce_seconds",
-            "Time from handing a batch to Kafka until all of it is acknowledged",
+            "Time from producing a batch until Kafka has acknowledged all of it",
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
@@ -57,14 +57,14 @@ class Metrics:
             "push_kafkastore_batch_events", "Entries in one claim", buckets=BATCH_BUCKETS, registry=registry
         )
         self.geoip_databases = Gauge(
-            "push_kafkastore_geoip_databases", "City databases that the settings name", registry=registry
+            "push_kafkastore_geoip_databases", "City databases in the settings", registry=registry
         )
         self.geoip_loaded = Gauge(
             "push_kafkastore_geoip_loaded", "1 when a city database is open, else 0", registry=registry
         )
         self.ledger = Gauge(
             "push_ledger_events",
-            "The books of one Redis, read in one step: accepted = produced + dead + waiting",
+            "The ledger of one Redis, read in one step: accepted = produced + dead + waiting",
             ("redis", "state"),
             registry=registry,
         )

@@ -1,4 +1,4 @@
-"""The identity of a topic: a topic that is deleted and made anew has the old name and another id.
+"""The identity of a topic: a topic that is deleted and created again has the same name and another id.
 
 The Kafka client knows topics by name only (Metadata up to version 5). Without the id, a topic made anew that has grown
 past an old position looks like the old topic, and the records before the position are skipped in silence. So this
@@ -26,17 +26,17 @@ from aiokafka.protocol.types import (
 from services.backbone.kafka.errors import KafkaUnavailable
 
 METADATA_AGE_S: Final = 30.0
-"""How often clients read the cluster's metadata: a topic that was deleted, made anew or extended is noticed within this
-time. With the Kafka client's default, five minutes, consumers were without partitions for as long."""
+"""How often clients read the cluster's metadata: a deleted, recreated or extended topic is noticed within this time.
+With the default of the Kafka client, five minutes, consumers had no partitions for as long."""
 
 _NO_ID: Final = UUID(int=0)
 
 
 class Topic(NamedTuple):
-    """A topic as the brokers know it now."""
+    """The current state of a topic at the brokers."""
 
     id: str | None
-    """Changes when the topic is deleted and made anew. None if the brokers have no topic ids (before Kafka 2.8)."""
+    """Changes when the topic is deleted and created again. None if the brokers have no topic ids (before Kafka 2.8)."""
     partitions: int
 
 
@@ -116,7 +116,7 @@ class _MetadataRequest(Request[_MetadataRequestStruct]):  # type: ignore[misc]  
 
 
 async def read_topic(client: AIOKafkaClient, name: str) -> Topic:
-    """Return what one broker knows of a topic. Raises KafkaError, and KafkaUnavailable when there is no such topic."""
+    """Return the topic as one broker knows it. Raises KafkaError, and KafkaUnavailable without such a topic."""
     try:
         response: Any = await client.send(client.get_random_node(), _MetadataRequest(name))
     except NotImplementedError:  # the broker does not know this version of the request

@@ -1,4 +1,4 @@
-"""The topics: their limits, their making, and how far they have come."""
+"""The topics: their limits, their creation and their offsets."""
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ _MIN_SEGMENT_BYTES: Final = 1_048_576  # the least that Kafka takes
 
 
 def max_record_bytes(max_event_bytes: int) -> int:
-    """Return the largest record, and so the topic's limit, that an event of `max_event_bytes` can become.
+    """Return the size of the largest record of an event of `max_event_bytes`, which is the limit of the topic.
 
     Percent-encoding makes three bytes of one.
     """
@@ -37,13 +37,13 @@ def max_record_bytes(max_event_bytes: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class TopicPlan:
-    """A topic as it is wanted."""
+    """The planned properties of a topic."""
 
     name: str
     partitions: int
     replication: int
     settings: Mapping[str, str]
-    """Kafka's own topic settings, by their names there."""
+    """Topic settings of Kafka, by name."""
 
 
 def topic_plans(  # noqa: PLR0913 - one a setting, by name
@@ -55,7 +55,7 @@ def topic_plans(  # noqa: PLR0913 - one a setting, by name
     dead_retention_s: float = 28 * _DAY_S,
     retention_bytes: int = -1,
 ) -> tuple[TopicPlan, TopicPlan]:
-    """Return how the topics of events and of dead letters are to be made.
+    """Return the plans of the topics of events and of dead letters.
 
     `retention_bytes` is for each partition; -1 is no bound. Of several copies all but one must confirm a write, so that
     one broker may be away.
@@ -82,7 +82,7 @@ def _plan(name: str, partitions: int, replication: int, limits: Mapping[str, str
 
 
 async def ensure_topics(bootstrap_servers: str, plans: Iterable[TopicPlan]) -> tuple[str, ...]:
-    """Create the topics that are missing and return their names; existing ones stay as they are.
+    """Create missing topics and return their names. Existing topics stay unchanged.
 
     Raises KafkaUnavailable, also when the brokers are too few for the replication.
     """
@@ -104,7 +104,7 @@ async def ensure_topics(bootstrap_servers: str, plans: Iterable[TopicPlan]) -> t
 
 
 async def topic_differences(bootstrap_servers: str, plans: Sequence[TopicPlan]) -> list[str]:
-    """Say what of existing topics is not as it is wanted, a sentence each. Raises KafkaUnavailable."""
+    """Return the differences between existing topics and their plans, as sentences. Raises KafkaUnavailable."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, plan.name, dict(plan.settings)) for plan in plans]
     async with within_time_limit(), _admin(bootstrap_servers) as admin:
         described = {topic["topic"]: topic for topic in await admin.describe_topics([plan.name for plan in plans])}
@@ -133,7 +133,7 @@ async def topic_differences(bootstrap_servers: str, plans: Sequence[TopicPlan]) 
 
 
 async def delete_records(bootstrap_servers: str, topic: str, before: Mapping[int, int]) -> bool:
-    """Delete the records of each partition that lie before an offset: no reader gets them any more.
+    """Delete the records of each partition before an offset. No reader can fetch them afterwards.
 
     False when the broker has no such request. Raises KafkaUnavailable. Their bytes stay on the broker's disk until the
     segment that holds them is closed and removed.
@@ -170,7 +170,7 @@ async def _admin(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 class TopicOffsets:
-    """Reads how far a topic has come, without joining any group. Use it as an async context manager.
+    """Reads the end offsets of a topic without a group. Use it as an async context manager.
 
     It connects on the first question, and again after each failure.
     """
@@ -181,11 +181,9 @@ class TopicOffsets:
         self._clients: tuple[AIOKafkaAdminClient, AIOKafkaConsumer] | None = None
 
     async def __aenter__(self) -> Self:
-        """Return the reader; nothing is opened yet."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Disconnect."""
         await self._disconnect()
 
     async def ends(self) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""What becomes of an entry of the queue: a message for Kafka, or a dead letter."""
+"""Turn an entry of the queue into a record for Kafka, a failed entry, or nothing."""
 
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
@@ -27,25 +27,25 @@ from services.kafkastore.core.addresses import hex_address, mask_lookalikes, mas
 from services.kafkastore.settings import IpMode
 
 Stage = Literal["decode", "enrich", "encode", "produce"]
-"""Where an entry failed."""
+"""The step in which an entry failed."""
 
 Locate = Callable[[str], Location]
 Classify = Callable[[bytes], Device]
 
-_LONGEST_KEY: Final = 256  # a key is kept in caches; what a real device calls itself is far shorter
+_LONGEST_KEY: Final = 256  # keys are cached; ids of real devices are much shorter
 _LONGEST_REASON: Final = 200
-_LAST_TIME_MS: Final = 2**53  # beyond it not every reader of the topic can hold the number
+_LAST_TIME_MS: Final = 2**53  # not every reader of the topic can represent larger numbers
 
 
 class FailedEntry(NamedTuple):
-    """An entry that will never be an event, with where and why it failed."""
+    """An entry that can never become an event, with the step and the reason."""
 
     entry: bytes
     stage: Stage
     reason: str
 
 
-def prepare(  # noqa: PLR0913 - what an event is made of, each by its name
+def prepare(  # noqa: PLR0913 - the inputs of an event
     entry: bytes,
     *,
     now_ms: int,
@@ -54,9 +54,9 @@ def prepare(  # noqa: PLR0913 - what an event is made of, each by its name
     classify: Classify,
     erased: frozenset[bytes] = frozenset(),
 ) -> Record | FailedEntry | None:
-    """Turn an entry into the message that is to be written, at the time `now_ms`. Never raises.
+    """Turn an entry into a record at the time `now_ms`. Never raises.
 
-    None when its device is one of the `forgotten` (their digests): then nothing of it is to be written anywhere.
+    Return None if its device is in `erased` (a set of digests): then nothing of the entry may be written anywhere.
     """
     stage: Stage = "decode"
     try:
@@ -69,15 +69,15 @@ def prepare(  # noqa: PLR0913 - what an event is made of, each by its name
         event = enrich(raw, locate(raw.address), classify(raw.user_agent), now_ms=now_ms, ip_mode=ip_mode)
         stage = "encode"
         return encode(event, now_ms=now_ms)
-    except Exception as error:  # noqa: BLE001 - an entry that stops the process would stop it again after each restart
+    except Exception as error:  # noqa: BLE001 - an error that ends the process would end it after each restart
         kind = "" if isinstance(error, InvalidEvent) else f"{type(error).__name__}: "
         return FailedEntry(entry, stage, _masked_reason(f"{kind}{error}", ip_mode)[:_LONGEST_REASON])
 
 
 def enrich(raw: RawEvent, location: Location, device: Device, *, now_ms: int, ip_mode: IpMode) -> Event:
-    """Put together what the tracker saw and what the lookups say. Raises InvalidEvent.
+    """Build an event from a raw event and the results of the lookups. Raises InvalidEvent.
 
-    Text that is not UTF-8 is kept as far as it can be read (U+FFFD for the rest).
+    Bytes that are not UTF-8 become U+FFFD.
     """
     if not 0 <= raw.received_at_ms < _LAST_TIME_MS:
         raise InvalidEvent("time of receipt is out of range")
@@ -85,7 +85,7 @@ def enrich(raw: RawEvent, location: Location, device: Device, *, now_ms: int, ip
         type=type_of_path(raw.path),
         id=raw.id,
         received_at_ms=raw.received_at_ms,
-        # Two machines' clocks may differ by more than an event waited.
+        # The clocks of two machines can differ by more than the time in the queue.
         queue_delay_ms=max(0, now_ms - raw.received_at_ms),
         host=raw.host.decode("utf-8", "replace"),
         pod=raw.pod,
@@ -105,16 +105,16 @@ def encode(event: Event, *, now_ms: int) -> Record:
         encode_event(event),
         partition_key(event),
         ((names.HEADER_EVENT_ID, event.id.encode()), (names.HEADER_FORMAT_VERSION, EVENT_FORMAT_VERSION)),
-        # A broker refuses the whole batch for one timestamp of the future: a tracker's clock that is fast must not
-        # stop everybody. The value keeps what the tracker said.
+        # A broker rejects a whole batch for one timestamp in the future, and one tracker with a fast clock must not
+        # stop all events. The value keeps the time of the tracker.
         min(event.received_at_ms, now_ms),
     )
 
 
 def partition_key(event: Event) -> bytes | None:
-    """Choose the key: events of one device (parameter `di`), else of one address, keep their order in a partition.
+    """Return the key: the device (parameter `di`), or the address. Events with the same key keep their order.
 
-    A device id is cut to 256 bytes. None when there is neither.
+    A device id is cut to 256 bytes. Return None without a device and an address.
     """
     device_id = device_of(event.params)
     if device_id is not None:
@@ -123,10 +123,10 @@ def partition_key(event: Event) -> bytes | None:
 
 
 def dead_value(entry: bytes, ip_mode: IpMode) -> bytes:
-    """Return what a dead letter keeps: the entry, with no more of its client's address than IP_MODE allows.
+    """Return the payload of a dead letter: the entry, with its client's address masked by IP_MODE.
 
-    An entry that can be decoded stays an entry, so it can be replayed. In one that can't, every text that looks like an
-    address is masked, together with the other spellings of that address; its length stays.
+    A decodable entry stays decodable, so it can be replayed. In an undecodable entry, every text that looks like an
+    address is masked, with the other spellings of that address. Its length stays.
     """
     if ip_mode == "full":
         return entry
@@ -139,7 +139,7 @@ def dead_value(entry: bytes, ip_mode: IpMode) -> bytes:
 
 
 def id_of(entry: bytes, ip_mode: IpMode) -> str:
-    """Return an entry's event id for a log, without what looks like an address; empty when it can't be read."""
+    """Return the event id of an entry for a log, with addresses masked. Empty if the entry is undecodable."""
     try:
         raw = decode_raw(entry)
     except InvalidEvent:
@@ -154,5 +154,5 @@ def dead_letter(failed: FailedEntry, *, ip_mode: IpMode, time_ms: int, attempt: 
 
 
 def _masked_reason(reason: str, ip_mode: IpMode) -> str:
-    """Mask what looks like an address in the words of an error: they go to a log and to the dead letters."""
+    """Mask addresses in an error message, which goes to a log and to the dead letters."""
     return mask_lookalikes(reason.encode("utf-8", "replace"), ip_mode).decode()

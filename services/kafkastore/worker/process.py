@@ -1,4 +1,4 @@
-"""Builds and runs the process."""
+"""Build and run the process."""
 
 import asyncio
 import contextlib
@@ -24,17 +24,16 @@ from services.kafkastore.worker.drain import Drain
 
 log = get_logger(__name__)
 
-_REDIS_TIMEOUT_S = 5.0  # far above a slow claim; never above a third of the lease, which is renewed as often
+_REDIS_TIMEOUT_S = 5.0  # far above a slow claim; at most a third of the lease, which is renewed at that interval
 _PRODUCE_TIMEOUT_S = 10.0
-_STOP_GRACE_S = 4.0  # for the batch in flight; with what closes after it a stop takes under ten seconds
+_STOP_GRACE_S = 4.0  # for the batch in flight; a complete stop takes under ten seconds
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Drain every Redis until `stop` is set.
 
-    Opened in the order in which each needs the one before: lookups, producer, Redis, and last the internal port, which
-    reports on all of them. Closed in reverse: drains first (finished, or their batch given back), so that nothing is in
-    flight when the clients close.
+    Opens lookups, producer, Redis clients and the internal port, in this order. Closes them in reverse order, after all
+    drains have finished or given back their batches, so that no batch is in flight when the clients close.
 
     Ends the process with EX_CONFIG when a Redis may evict keys.
     """
@@ -44,7 +43,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     except* EvictionAllowed as group:
         refused = "; ".join(map(str, group.exceptions))
     if refused:
-        # All is closed by now: the other drains have given back what they had in hand.
+        # Everything is closed: the other drains have given back their batches.
         fail(refused, EXIT_BAD_SETTINGS)
 
 
@@ -104,7 +103,7 @@ async def _run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _refuse_eviction(label: str, client: Redis) -> None:
-    """Raise EvictionAllowed, with the name of the Redis, unless it keeps what it has; QueueError when it is away."""
+    """Raise EvictionAllowed, with the name of the Redis, if it may evict keys. Raises QueueError."""
     try:
         await refuse_eviction(client)
     except EvictionAllowed as refused:
@@ -113,21 +112,21 @@ async def _refuse_eviction(label: str, client: Redis) -> None:
 
 
 def _checks(producer: EventProducer, locations: LocationLookup) -> dict[str, Check]:
-    """List what readiness asks of all drains together."""
+    """Return the readiness checks that all drains share."""
 
     async def kafka() -> str:
         await producer.check()
         return ""
 
     async def geoip() -> str:
-        # Without a database events flow on, with XX: said, not refused.
+        # Without a database, events flow with XX. Report that, but stay ready.
         return locations.describe()
 
     return {"kafka": kafka, "geoip": geoip}
 
 
 def _drain_checks(label: str, client: Redis, heartbeat: Heartbeat) -> dict[str, Check]:
-    """List what readiness asks of one Redis, and of the loop that drains it."""
+    """Return the readiness checks of one Redis and its drain."""
 
     async def redis() -> str:
         await client.ping()
@@ -143,7 +142,7 @@ async def _keep_fresh(locations: LocationLookup, every_s: float) -> None:
 
 
 async def _read_ledger(metrics: Metrics, queues: dict[str, EventQueue], locations: LocationLookup) -> None:
-    """Bring the figures that live elsewhere into /metrics; a Redis that does not answer has none, not old ones."""
+    """Update the metrics of ledgers and databases. Remove those of a Redis that does not respond."""
     metrics.geoip_databases.set(locations.named)
     metrics.geoip_loaded.set(locations.loaded)
 
