@@ -211,7 +211,7 @@ def readiness(service: ServiceProcess) -> dict[str, Any]:
     return body
 
 
-class Said(NamedTuple):
+class Printed(NamedTuple):
     """What a command of the operators said."""
 
     code: int
@@ -224,11 +224,11 @@ class Command(NamedTuple):
     words: list[str]
     environ: dict[str, str]
 
-    async def run(self, *, limit_s: float = 90.0) -> Said:
+    async def run(self, *, limit_s: float = 90.0) -> Printed:
         process = await self.start()
-        said, _ = await asyncio.wait_for(process.communicate(), limit_s)
+        printed, _ = await asyncio.wait_for(process.communicate(), limit_s)
         assert process.returncode is not None
-        return Said(process.returncode, said.decode())
+        return Printed(process.returncode, printed.decode())
 
     async def start(self) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(

@@ -138,18 +138,18 @@ async def test_duplicate_dead_letters_are_replayed_once_and_again_after_a_new_fa
     await steady(queue, produced=0, dead=3)
     assert len(await dead_letters_since(local_stack, operator.begun_ms)) == 6
 
-    said = await operator.command("dead.replay").run()
-    assert "3 put back into the queue" in said.text
-    assert "3 more letters hold the same entries" in said.text
+    printed = await operator.command("dead.replay").run()
+    assert "3 put back into the queue" in printed.text
+    assert "3 more letters hold the same entries" in printed.text
 
     async def dead_again() -> bool:
         return len(await dead_letters_since(local_stack, operator.begun_ms)) == 9
 
     await until(dead_again, "they have died again")
     await steady(queue, produced=0, dead=3)
-    said = await operator.command("dead.replay").run()
-    assert "3 put back into the queue" in said.text
-    assert "6 were put back before" in said.text
+    printed = await operator.command("dead.replay").run()
+    assert "3 put back into the queue" in printed.text
+    assert "6 were put back before" in printed.text
 
 
 async def test_replay_selects_by_filter_and_reports_truncated_ones(
@@ -192,8 +192,8 @@ async def test_unreachable_server_is_in_the_error(operator: Operator, task: str)
         ("REDIS_URL", "redis://:secret@127.0.0.1:1/0"),
         ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
     ):
-        said = await Command(command.words, command.environ | {variable: address}).run()
-        assert said.code == 1
-        assert "127.0.0.1:1" in said.text
-        assert "secret" not in said.text
-        assert "Traceback" not in said.text
+        printed = await Command(command.words, command.environ | {variable: address}).run()
+        assert printed.code == 1
+        assert "127.0.0.1:1" in printed.text
+        assert "secret" not in printed.text
+        assert "Traceback" not in printed.text

@@ -64,20 +64,20 @@ async def test_erased_device_leaves_only_the_reported_data(
     waiting = [of_another("w1"), of_the_device("w2"), of_the_device("w3"), of_another("w4")]
     await queue.push(waiting)
 
-    said = await erasure.run()
+    printed = await erasure.run()
 
     after = {letter.entry: letter.record for letter in await dead_letters_since(local_stack, begun_ms)}
     if can_delete:
-        assert said.code == 0, said.text
-        assert "2 dead letters removed" in said.text
+        assert printed.code == 0, printed.text
+        assert "2 dead letters removed" in printed.text
         # As they were: value, key, headers, time.
         assert after == {entry: before[entry] for entry in others}
     else:
-        assert said.code == 1
-        assert "2 letters stay in events.dead" in said.text
+        assert printed.code == 1
+        assert "2 letters stay in events.dead" in printed.text
         assert after == before
-    assert "2 entries removed from the queue in Redis" in said.text
-    assert "until its retention" in said.text
+    assert "2 entries removed from the queue in Redis" in printed.text
+    assert "until its retention" in printed.text
     assert [entry async for entry in QueueAdmin(redis).waiting()] == [waiting[0], waiting[3]]
     assert await queue.ledger() == Ledger(accepted=7, produced=1, dead=4, listed=2, erased=2)
     files = [path for path in redis_beside_the_tracker.process.cwd.rglob("*") if path.is_file()]
@@ -113,10 +113,10 @@ async def test_erase_waits_for_earlier_claims_and_reclaims_those_of_dead_instanc
         theirs = of_another("b")
         await dead.push([of_the_device("a"), theirs])
         assert await dead.claim(limit=10, max_bytes=10_000, wait_s=0) is not None
-        said = await erasure.run()
+        printed = await erasure.run()
         # Where letters can't be deleted, those of the test before are there still.
-        assert said.code == (0 if local_stack.kafka.kind == "apache" else 1), said.text
-        assert "1 entries removed from the queue in Redis" in said.text
+        assert printed.code == (0 if local_stack.kafka.kind == "apache" else 1), printed.text
+        assert "1 entries removed from the queue in Redis" in printed.text
         assert [entry async for entry in QueueAdmin(redis).waiting()] == [theirs]
         assert await dead.ledger() == Ledger(accepted=1, listed=1, erased=1)
 
@@ -126,9 +126,9 @@ async def test_erase_does_nothing_without_confirmation(
 ) -> None:
     redis_beside_the_tracker.flush()
     for words, response in ((("--id", DEVICE), "confirm with --yes"), ((), "--id is missing")):
-        said = await command_line(local_stack, redis_beside_the_tracker, "erase", *words).run()
-        assert said.code == 1
-        assert response in said.text
+        printed = await command_line(local_stack, redis_beside_the_tracker, "erase", *words).run()
+        assert printed.code == 1
+        assert response in printed.text
     async with Redis.from_url(redis_beside_the_tracker.url) as redis:
         assert not await redis.exists(names.ERASED_DEVICES)
 
@@ -138,9 +138,9 @@ async def test_unreachable_redis_or_broker_is_in_the_error(erasure: Command) -> 
         ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
         ("REDIS_URL", "redis://:secret@127.0.0.1:1/0"),
     ):
-        said = await Command(erasure.words, erasure.environ | {variable: address}).run()
-        assert said.code == 1
-        assert "127.0.0.1:1" in said.text
-        assert "run the command again" in said.text
-        assert "secret" not in said.text
-        assert "Traceback" not in said.text
+        printed = await Command(erasure.words, erasure.environ | {variable: address}).run()
+        assert printed.code == 1
+        assert "127.0.0.1:1" in printed.text
+        assert "run the command again" in printed.text
+        assert "secret" not in printed.text
+        assert "Traceback" not in printed.text

@@ -145,7 +145,7 @@ async def test_events_flow_without_a_city_database_and_readiness_reports_it(
 async def test_invalid_settings_are_reported_together_without_secrets(kafkastore: Kafkastore) -> None:
     service = kafkastore(IP_MODE="some", KAFKASTORE_REDIS_URLS="secret@host", KAFKASTORE_BATCH_EVENTS="0")
     assert await asyncio.to_thread(service.process.wait, timeout_s=20.0) == 78
-    said = service.process.log_tail(40)
-    assert "secret" not in said
+    printed = service.process.log_tail(40)
+    assert "secret" not in printed
     for name in ("IP_MODE", "KAFKASTORE_REDIS_URLS", "KAFKASTORE_BATCH_EVENTS"):
-        assert name in said
+        assert name in printed

@@ -69,10 +69,10 @@ async def test_redis_with_eviction_is_rejected_at_the_start(
             assert await asyncio.to_thread(service.process.wait, timeout_s=20.0) == 78
         finally:
             await redis.config_set("maxmemory-policy", "noeviction")
-    said = service.process.log_tail(40)
-    assert "maxmemory-policy is allkeys-lru" in said
-    assert redis_beside_the_tracker.url.removeprefix("redis://") in said
-    assert "Traceback" not in said
+    printed = service.process.log_tail(40)
+    assert "maxmemory-policy is allkeys-lru" in printed
+    assert redis_beside_the_tracker.url.removeprefix("redis://") in printed
+    assert "Traceback" not in printed
     ledger = await queue.ledger()
     assert (ledger.listed, ledger.claimed) == (3, 0)
 

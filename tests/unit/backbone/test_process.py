@@ -87,9 +87,9 @@ def test_invalid_settings_exit_with_ex_config(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as ended:
         load_settings(KafkaSettings, {"MAX_EVENT_BYTES": "3", "KAFKA_IDEMPOTENCE": "perhaps"})
     assert ended.value.code == EXIT_BAD_SETTINGS
-    said = capsys.readouterr().err
-    assert "MAX_EVENT_BYTES" in said
-    assert "KAFKA_IDEMPOTENCE" in said
+    printed = capsys.readouterr().err
+    assert "MAX_EVENT_BYTES" in printed
+    assert "KAFKA_IDEMPOTENCE" in printed
 
 
 async def test_requests_in_flight_are_finished_when_the_server_stops() -> None:

@@ -95,9 +95,9 @@ def test_job_waits_for_a_broker_that_starts_later(own_broker: KafkaBroker) -> No
         assert job.stderr is not None
         assert "waiting_for_kafka" in job.stderr.readline()
         own_broker.start()
-        said = job.stderr.read()
-        assert job.wait(60) == 0, said
-    assert "topics_ready" in said
+        printed = job.stderr.read()
+        assert job.wait(60) == 0, printed
+    assert "topics_ready" in printed
 
 
 def test_job_exits_with_the_reason_when_no_broker_responds() -> None:

@@ -400,7 +400,7 @@ async def test_dead_letter_is_logged_with_its_id_and_without_personal_data(redis
         await scene.queue.push([encode_raw(doomed), b"poison"])
         async with scene.running():
             await scene.wait_until_steady()
-    said = [line for line in logs if line["event"] == "entry_dead"]
-    assert [line["id"] for line in said] == ["0199-e1", ""]
+    printed = [line for line in logs if line["event"] == "entry_dead"]
+    assert [line["id"] for line in printed] == ["0199-e1", ""]
     for secret in ("198.51.100", "device-9", "agent", "page"):
-        assert secret not in str(said)
+        assert secret not in str(printed)
