@@ -65,7 +65,8 @@ class _Removed(Exception):
 
 def without_context(query: bytes) -> bytes:
     """Remove `context` from a query. Fast for queries without it."""
-    if b"context" not in query.lower() and not (b"%" in query and _ENCODED_LETTER.search(query)):
+    # `find` takes a third of the time of `in`, which first tries to read its left side as a number.
+    if query.lower().find(b"context") < 0 and (query.find(b"%") < 0 or not _ENCODED_LETTER.search(query)):
         return query
     return without_parameters(query, CONTEXT)
 
