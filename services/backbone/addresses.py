@@ -9,7 +9,8 @@ percent-encoded, once or more often:
           one decimal number, 32 hexadecimal digits, the groups with - between, the form of ip6.arpa
 
 An IPv6 address that embeds an IPv4 address (6to4, Teredo, NAT64, ISATAP, IPv4-compatible) stands for that one, too.
-In a field of over 8,192 bytes, text that only looks like the address is erased, too: exact reading takes too long.
+In a field of over 8,192 bytes, numbers with separators that only look like the address are erased, too: exact reading
+takes too long. Digits without separators stay unless they spell the address.
 Octal numbers, numbers of the form 0x53.0x95, and encodings such as Base64 are not read.
 """
 
@@ -57,6 +58,7 @@ _LONG_RUN: Final = re.compile(
 _ENCODED_DIGIT: Final = re.compile("%(?:25)*(?:3[0-9]|[46][1-6])")
 _DECIMAL: Final = re.compile(rb"[0-9]+")
 _SEPARATOR: Final = re.compile(rb"[.:_-]")
+_SEPARATOR_OR_ESCAPE: Final = re.compile(rb"[.:_%-]")
 _DOTTED_TAIL: Final = re.compile(rb"(?<=:)(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})")
 _NESTED_ESCAPE: Final = re.compile(rb"%(?:25)+")
 _DIGIT: Final = re.compile(rb"%(?:25)*(?:3[0-9]|[46][1-6])|(%(?:25)*[0-9A-Fa-f]{2})|[0-9A-Fa-f]")
@@ -94,8 +96,18 @@ class OwnAddress(NamedTuple):
         run = found[1]
         if run is None:
             return found[0]
+        if not _SEPARATOR_OR_ESCAPE.search(run):
+            return self._erase_plain_digits(run)
         may_be_arpa = run.count(b".") + run.lower().count(b"2e") >= _IPV6_DIGITS - 1  # its hints stand behind the run
         return b"0" * len(run) if may_be_arpa or self.may_be_in(run.decode("ascii")) else run
+
+    def _erase_plain_digits(self, run: bytes) -> bytes:
+        """Erase the spellings that have no separator. A long text of hexadecimal digits stays otherwise as it is."""
+        erased = lower = run.lower()
+        for number in self.numbers:
+            for spelling in (b"%d" % number, b"%08x" % number, b"%032x" % number):
+                erased = erased.replace(spelling, b"0" * len(spelling))
+        return run if erased == lower else _with_zeros(run, erased)
 
     def _erase_run(self, found: re.Match[bytes]) -> bytes:
         run = found[1]
@@ -213,11 +225,6 @@ def _of_ipv6(address: IPv6Address) -> OwnAddress:
     return OwnAddress(frozenset(numbers), tuple(hints))
 
 
-@lru_cache(maxsize=16384)
-def _numbers_in(field: bytes) -> frozenset[int]:
-    return frozenset(number for found in _RUN.finditer(field) if found[1] for number in _numbers(found[1]))
-
-
 def _numbers(run: bytes) -> Iterator[int]:
     """Yield a number for each address that a run may spell; the work grows with the length of the run only."""
     if b"%" in run:
@@ -291,6 +298,12 @@ def _of_digits(part: bytes) -> Iterator[int]:
     for width in (_IPV4_DIGITS, _IPV6_DIGITS):
         for begin in range(len(part) - width + 1):
             yield int(part[begin : begin + width], 16)
+
+
+def _with_zeros(run: bytes, erased: bytes) -> bytes:
+    """Return `run` with a 0 wherever `erased`, its copy in lower case, has one."""
+    zero = ord("0")
+    return bytes(zero if new == zero else old for new, old in zip(erased, run, strict=True))
 
 
 def _zero(found: re.Match[bytes]) -> bytes:

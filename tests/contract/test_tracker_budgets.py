@@ -237,6 +237,6 @@ def test_start_fails_with_sum_when_limits_exceed_cgroup_memory(
     written = (tmp_path / "log").read_text()
     assert "Traceback" not in written
     if ends:
-        assert written.startswith("these settings allow the tracker 454 MiB of memory, but its limit is 256 MiB")
+        assert written.startswith("these settings allow the tracker 450 MiB of memory, but its limit is 256 MiB")
         assert str(memory_cgroup) in written
         assert "TRACKER_MAX_BUFFER_BYTES=67108864" in written

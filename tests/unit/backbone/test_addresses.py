@@ -1,3 +1,4 @@
+import random
 import time
 
 import msgspec
@@ -145,6 +146,12 @@ def test_events_with_hostile_paths_cost_little_time(address: str) -> None:
 def test_address_in_a_long_field_is_erased_with_its_separators(text: str) -> None:
     padding = f"view of 2026-11-26 by {'0123456789abcdef' * 8} " * 100
     assert erased(f"{padding}ip={text}&b=1", "83.149.9.216") == f"{padding}ip={'0' * len(text)}&b=1"
+
+
+def test_long_text_of_hexadecimal_digits_stays_when_it_does_not_spell_the_address() -> None:
+    text = random.Random(7).randbytes(90_000).hex().upper()
+    assert erased(text, "83.149.9.216") == text
+    assert erased(f"{text}539509D8{text}", "83.149.9.216") == f"{text}00000000{text}"
 
 
 @given(st.binary() | st.text("0123456789abcdefABCDEF.:%-_ ").map(str.encode), st.ip_addresses())
