@@ -213,11 +213,6 @@ def _of_ipv6(address: IPv6Address) -> OwnAddress:
     return OwnAddress(frozenset(numbers), tuple(hints))
 
 
-@lru_cache(maxsize=16384)
-def _numbers_in(field: bytes) -> frozenset[int]:
-    return frozenset(number for found in _RUN.finditer(field) if found[1] for number in _numbers(found[1]))
-
-
 def _numbers(run: bytes) -> Iterator[int]:
     """Yield a number for each address that a run may spell; the work grows with the length of the run only."""
     if b"%" in run:
