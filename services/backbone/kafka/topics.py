@@ -118,10 +118,10 @@ async def topic_differences(bootstrap_servers: str, plans: Sequence[TopicPlan]) 
     found: list[str] = []
     for plan in plans:
         partitions = described[plan.name]["partitions"]
-        duplicates = min((len(partition["replicas"]) for partition in partitions), default=0)
+        replicas = min((len(partition["replicas"]) for partition in partitions), default=0)
         compared = {
             "partitions": (len(partitions), plan.partitions),
-            "replication": (duplicates, plan.replication),
+            "replication": (replicas, plan.replication),
             **{setting: (has[plan.name].get(setting), value) for setting, value in plan.settings.items()},
         }
         found += [
