@@ -94,11 +94,6 @@ class Rolled(NamedTuple):
     longest_stop_s: float
     seconds: float
 
-    @property
-    def client_errors(self) -> int:
-        """Failed attempts of the clients."""
-        return self.counts.refused + self.counts.broken.total() + self.counts.other.total()
-
 
 async def roll(
     services: Sequence[ServiceProcess], proxy: Proxy, source: Iterator[LoadRequest], *, restarts: int, rate: float

@@ -78,7 +78,7 @@ class Health:
         try:
             return True, await asyncio.wait_for(check(), self._check_timeout_s)
         except TimeoutError:
-            return False, f"no answer within {self._check_timeout_s} s"
+            return False, f"no response within {self._check_timeout_s} s"
         except Exception as error:  # noqa: BLE001 - every error of a check is its result
             return False, f"{type(error).__name__}: {error}"
 

@@ -2,7 +2,7 @@
 
 The rule of the buckets: a value below 128 ms has a bucket of its own; above, each doubling is divided into 64 equal
 buckets, so a bucket is never wider than 1/64 (1.6 %) of the values in it. Sums of such counts are histograms again,
-whoever counted them, so several members of a group and several runs add up.
+whichever process counted them, so several members of a group and several runs add up.
 
 A series `klag` is stored as `klag:<lowest value of the bucket>`, `klag:sum`, and, where there are any, `klag:negative`
 (values below 0, counted as 0) and `klag:unknown` (events without a value, in no bucket).

@@ -1,4 +1,4 @@
-"""Settings: read from the environment once, into frozen classes; all faults told together, no secret shown."""
+"""Settings: read from the environment once, into frozen classes. Errors are reported together, without secrets."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Any request to the tracker: it never gets a 5xx, and an accepted request is stored unchanged."""
+"""Any request with a valid head: it never gets a 5xx, and an accepted request is stored unchanged."""
 
 import gzip
 import json

@@ -6,7 +6,7 @@ from services.backbone.events import FINGERPRINT_BYTES
 
 _CHUNK: Final = 1000  # ids a command inside the script: Lua's unpack has a limit, just below 8000
 
-# Answers 0: refused; 1: applied; a table: the places, from 0, of the ids that are known, and nothing was applied.
+# Returns 0: refused; 1: applied; a table: the indexes, from 0, of the known ids, and nothing was applied.
 # A generation is begun before it would pass the size, so that two of them hold at least that many ids at any time.
 # What is dropped is removed in pieces, faster than ids are added: with libc's allocator, as the wheel's Redis has it,
 # to free a million at once stops Redis for seconds, beside its loop (UNLINK) no less than in it.

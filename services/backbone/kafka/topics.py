@@ -57,8 +57,8 @@ def topic_plans(  # noqa: PLR0913 - one a setting, by name
 ) -> tuple[TopicPlan, TopicPlan]:
     """Return the plans of the topics of events and of dead letters.
 
-    `retention_bytes` is for each partition; -1 is no bound. Of several copies all but one must confirm a write, so that
-    one broker may be away.
+    `retention_bytes` is for each partition; -1 is no bound. All replicas but one must confirm a write, so one broker
+    may be down. A single replica confirms alone.
     """
     record_bytes = max_record_bytes(max_event_bytes)
     limits = {
@@ -118,10 +118,10 @@ async def topic_differences(bootstrap_servers: str, plans: Sequence[TopicPlan]) 
     found: list[str] = []
     for plan in plans:
         partitions = described[plan.name]["partitions"]
-        duplicates = min((len(partition["replicas"]) for partition in partitions), default=0)
+        replicas = min((len(partition["replicas"]) for partition in partitions), default=0)
         compared = {
             "partitions": (len(partitions), plan.partitions),
-            "replication": (duplicates, plan.replication),
+            "replication": (replicas, plan.replication),
             **{setting: (has[plan.name].get(setting), value) for setting, value in plan.settings.items()},
         }
         found += [

@@ -57,7 +57,7 @@ async def test_failed_dependency_is_reported_with_its_reason() -> None:
 async def test_dependency_that_does_not_respond_counts_as_failed() -> None:
     ready, body = await Health({"kafka": silent}, check_timeout_s=0.05).readiness()
     assert not ready
-    assert body["checks"]["kafka"]["detail"] == "no answer within 0.05 s"
+    assert body["checks"]["kafka"]["detail"] == "no response within 0.05 s"
 
 
 async def test_failing_check_that_is_only_shown_leaves_the_process_ready() -> None:
@@ -149,7 +149,7 @@ async def test_metrics_respond_in_time_when_a_check_hangs(monkeypatch: pytest.Mo
             _, body = await get(app, "/metrics")
         assert b'push_check_ok{check="kafka"} 0.0' in body
         assert b"push_ready 0.0" in body
-    assert asked == 1, "who has not answered is not asked again"
+    assert asked == 1, "a check in progress is not started again"
     response.set()
     _, body = await get(app, "/metrics")
     assert b'push_check_ok{check="kafka"} 1.0' in body

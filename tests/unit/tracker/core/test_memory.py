@@ -45,6 +45,11 @@ def test_default_limits_fit_into_container_memory(container: tuple[dict[str, str
     assert memory_error(settings, limit_bytes=limit, source="a file") is None
 
 
+def test_readme_states_the_sum_of_the_defaults() -> None:
+    stated = f"{most_memory(Settings.from_env({})) / 1_048_576:.0f} MiB with the defaults"
+    assert stated in (ROOT / "services/tracker/README.md").read_text()
+
+
 @pytest.mark.parametrize(
     "bound",
     [
