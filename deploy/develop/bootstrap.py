@@ -1,7 +1,7 @@
-"""Makes the virtual environment on a machine with nothing but Python, and goes on inside it.
+"""Create the virtual environment on a machine that has only Python, and run the task in it.
 
-Standard library only, and no syntax newer than Python 3.6: an old interpreter must get as far as the sentence that says
-it is too old.
+This module uses only the standard library and the syntax of Python 3.6, so that an old interpreter can report that it
+is too old.
 """
 
 import ast
@@ -24,7 +24,7 @@ OLDEST_PYTHON = (3, 11)
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "deploy" / "locks" / "dev.txt"
 
-# The variables of uv for options of pip. uv does not read pip's configuration.
+# The options of pip, with the variable of uv for each. uv does not read pip's configuration.
 _UV_VARIABLES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -44,15 +44,15 @@ _NETWORK_ERRORS = re.compile(
 
 
 class BootstrapError(Exception):
-    """The environment can't be made; the message is one sentence for the operator."""
+    """The environment can't be created. The message is for the operator."""
 
 
 class Environment:
-    """The virtual environment of one clone, and how far it is.
+    """The virtual environment of a clone, and its state.
 
-    `stamp` says for which lock and which Python it is complete; it is written last. `unfinished` is there while
-    packages are being installed: found without anybody holding the lock, it tells of an interrupted run, and all is
-    made anew.
+    The file `stamp` is written last. It names the lock, the Python and the folder of a complete environment. The file
+    `unfinished` exists while packages are installed. If it exists and no process holds the mutex, a run was
+    interrupted; then the environment is created again.
     """
 
     def __init__(self, root: Path, lock: Path) -> None:
@@ -64,25 +64,25 @@ class Environment:
         self.mutex = root / ".cache" / "bootstrap.lock"
 
     def wanted_stamp(self) -> str:
-        """Return what the stamp must say: it changes with the lock, with Python, and when the clone is moved."""
+        """Return the text of a valid stamp. It depends on the lock, on Python and on the folder of the clone."""
         digest = hashlib.sha256(self.lock.read_bytes()).hexdigest()
         return "{} {}.{} {}\n".format(digest, *sys.version_info[:2], self.folder)
 
     def is_complete(self) -> bool:
-        """Say whether it can be used as it is; a matter of milliseconds."""
+        """Return whether the environment is complete. This takes milliseconds."""
         try:
             return self.stamp.read_text() == self.wanted_stamp() and os.access(str(self.python), os.X_OK)
         except OSError:
             return False
 
     def ensure(self) -> None:
-        """Make it, or complete it, or do nothing. Raises BootstrapError."""
+        """Create or update the environment unless it is complete. Raises BootstrapError."""
         if self.is_complete():
             return
         self.mutex.parent.mkdir(exist_ok=True)
         with self.mutex.open("w") as mutex:
             _wait_for_turn(mutex)
-            if self.is_complete():  # by whoever we waited for
+            if self.is_complete():  # the other run has completed it
                 return
             if self.unfinished.exists() or not self._has_right_python():
                 shutil.rmtree(str(self.folder), ignore_errors=True)
@@ -99,34 +99,34 @@ class Environment:
         return done.returncode == 0 and done.stdout.decode().split() == [str(n) for n in sys.version_info[:2]]
 
     def _create(self) -> None:
-        # From inside a virtual environment, perhaps the one just removed: the interpreter that it was made from.
+        # This may run in a virtual environment, even in the removed one. Use the interpreter that created it.
         base = getattr(sys, "_base_executable", None) or sys.executable
         done = _run([base, "-m", "venv", str(self.folder)])
         if done.returncode != 0:
             shutil.rmtree(str(self.folder), ignore_errors=True)
             if "ensurepip" in done.text or "No module named venv" in done.text:
                 raise BootstrapError(
-                    "This Python has no venv with pip in it; on Debian and Ubuntu: apt-get install python3-venv"
+                    "This Python has no module venv with pip. On Debian and Ubuntu: apt-get install python3-venv"
                 )
-            raise BootstrapError("The virtual environment could not be made:\n" + _tail(done.text))
+            raise BootstrapError("The virtual environment could not be created:\n" + _tail(done.text))
 
     def _install(self, mutex: int) -> None:
         packages = sum(1 for line in self.lock.read_text().splitlines() if re.match(r"[A-Za-z0-9]", line))
-        _say(f"first run: installing {packages} packages into .venv ...")
+        _report(f"First run: installing {packages} packages into .venv ...")
         self.stamp.unlink() if self.stamp.exists() else None
         self.unfinished.write_text("")
-        begun = time.monotonic()
+        began_s = time.monotonic()
         if not self._install_with_uv(mutex):
             done = self._pip(self.lock, mutex, watch=_Progress(packages))
             if done.returncode != 0:
                 if _NETWORK_ERRORS.search(done.text):
                     raise BootstrapError(
-                        "No package index could be reached to install what the commands need"
-                        " (a network, or PIP_INDEX_URL for a mirror, is needed once):\n" + _tail(done.text)
+                        "No package index responds. The first run needs a network, or PIP_INDEX_URL with a mirror:\n"
+                        + _tail(done.text)
                     )
                 raise BootstrapError("The packages could not be installed:\n" + _tail(done.text))
         self.unfinished.unlink()
-        _say(f"installed in {time.monotonic() - begun:.0f} s")
+        _report(f"Installed in {time.monotonic() - began_s:.0f} s")
 
     def _install_with_uv(self, mutex: int) -> bool:
         """Install the lock with the uv that the lock pins. Return False if pip has to install it.
@@ -148,19 +148,17 @@ class Environment:
                 command.append("--no-index")
             done = _run(command, keep=mutex, env=_uv_environment(options))
         if done.returncode != 0:
-            _say(
-                "uv failed; pip installs the packages now, which takes about a minute. The error:\n" + _tail(done.text)
-            )
+            _report("uv failed, so pip installs the packages, in about a minute. The error:\n" + _tail(done.text))
         return done.returncode == 0
 
     def _pip(self, requirements: Path, mutex: int, watch: "Callable[[str], None]" = lambda _line: None) -> "_Done":
-        # pip and uv inherit the mutex. If this process is killed, no other run starts over while they still write.
+        # pip and uv inherit the mutex. If this process is killed, no other run begins while they still write.
         command = [str(self.python), "-m", "pip", "install", "--progress-bar", "off", "--disable-pip-version-check"]
         command += ["--no-input", "--require-hashes", "--requirement", str(requirements)]
         return _run(command, keep=mutex, watch=watch)
 
     def _pip_options(self) -> "dict[str, str]":
-        """Return what pip reads from its configuration files and from PIP_ variables."""
+        """Return the options of pip from its configuration files and from PIP_ variables."""
         listed = _run([str(self.python), "-m", "pip", "config", "list"]).text
         found = re.findall(r"^(global|install|:env:)\.([a-z-]+)=(.+)$", listed, re.MULTILINE)
         found.sort(key=lambda entry: ("global", "install", ":env:").index(entry[0]))  # the last one wins, as in pip
@@ -168,7 +166,7 @@ class Environment:
 
 
 def _uv_environment(pip_options: "dict[str, str]") -> "dict[str, str]":
-    """Return the environment of uv: this process's, with pip's options where it sets no variable of uv."""
+    """Return the environment of uv: that of this process, and pip's options for variables of uv that are not set."""
     environment = dict(os.environ)
     # pip takes a version from any of its indexes. The hashes make that safe.
     environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
@@ -185,21 +183,21 @@ class _Done(NamedTuple):
 
 
 class _Progress:
-    """Counts the packages that pip has fetched, on one line of a terminal."""
+    """Shows the number of downloaded packages on one line of a terminal."""
 
     def __init__(self, packages: int) -> None:
         self.packages = packages
-        self.fetched = 0
+        self.downloaded = 0
 
     def __call__(self, line: str) -> None:
-        """Look at one line of what pip says."""
+        """Read one line of pip's output."""
         if not sys.stderr.isatty():
             return
         if line.startswith("Collecting "):
-            self.fetched += 1
-            sys.stderr.write(f"\r  fetched {self.fetched} of {self.packages} ")
+            self.downloaded += 1
+            sys.stderr.write(f"\r  downloaded {self.downloaded} of {self.packages} ")
         elif line.startswith("Installing collected packages"):
-            sys.stderr.write("\r  unpacking them all ...     \n")
+            sys.stderr.write("\r  unpacking the packages ...     \n")
         sys.stderr.flush()
 
 
@@ -234,37 +232,38 @@ def _wait_for_turn(mutex: "TextIO") -> None:
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(mutex, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return
-    _say("another run is installing; waiting for it ...")
+    _report("Another run is installing the packages; waiting for it ...")
     fcntl.flock(mutex, fcntl.LOCK_EX)
 
 
-def _say(sentence: str) -> None:
+def _report(sentence: str) -> None:
     sys.stderr.write(sentence + "\n")
     sys.stderr.flush()
 
 
 def main(arguments: "list[str]") -> NoReturn:
-    """Run the tasks inside the environment: this process becomes invoke's. Exits with 1 or 2 when it can't."""
+    """Run the tasks in the environment: this process becomes the task's. Exits with 1 or 2 if that fails."""
     if sys.version_info < OLDEST_PYTHON:
         wanted, present = (".".join(map(str, version[:2])) for version in (OLDEST_PYTHON, sys.version_info))
-        _say(f"Python {wanted} or newer is needed; this is {present}.")
+        _report(f"This is Python {present}. Python {wanted} or newer is needed.")
         sys.exit(2)
     environment = Environment(ROOT, LOCK)
     try:
         with raised_interrupts():
             environment.ensure()
     except BootstrapError as error:
-        _say(str(error))
+        _report(str(error))
         sys.exit(1)
     except OSError as error:
-        _say(f"The virtual environment could not be made: {error}")
+        _report(f"The virtual environment could not be created: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
-        _say("interrupted; the next run starts over")
+        _report("Interrupted. The next run begins again.")
         sys.exit(130)
-    # Paths on the command line are the caller's: tasks.py reads them from there.
+    # Paths on the command line are relative to the folder of the caller. The tasks read it from this variable.
     os.environ["PUSH_DIRECTORY"] = str(Path.cwd())
     os.chdir(str(ROOT))
     command = [str(environment.python), "-m", "deploy.cli", *(arguments or ["--list"])]
-    hold_interrupts()  # until deploy.cli handles them: the next interpreter would print a traceback while it starts
-    os.execv(command[0], command)  # noqa: S606 - the same process goes on: signals and exit code are the task's own
+    # Until deploy.cli handles interrupts. An interpreter that is interrupted while it starts prints a traceback.
+    hold_interrupts()
+    os.execv(command[0], command)  # noqa: S606 - exec, so that signals reach the task and its exit code is returned

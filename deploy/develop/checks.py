@@ -1,4 +1,4 @@
-"""The checks and the tests: what a developer, the commit hook and CI all run."""
+"""The checks and the tests. Developers, the commit hook and CI run them."""
 
 import importlib.util
 import os
@@ -15,11 +15,10 @@ from deploy.paths import ROOT
 
 _BIN = Path(sys.executable).parent
 
-# Suites whose tests mostly wait: for processes to start and for time limits to pass. The others measure, or need the
-# whole machine.
+# Suites whose tests mostly wait for processes and time limits. The other suites measure, or need the whole machine.
 _PARALLEL = ("default", "broker", "slow")
 _WORKERS_PER_CORE = 2
-_MOST_WORKERS = 8  # each may start two brokers, of 350 MB each
+_MOST_WORKERS = 8  # each worker may start two brokers of 350 MB each
 
 CHECKS = {
     "format": ("ruff", "format", "--check", "--quiet", "."),
@@ -30,7 +29,7 @@ CHECKS = {
 
 
 def check() -> int:
-    """Run every check, edit nothing, report all; return the exit code."""
+    """Run all checks and report their results. Edit nothing. Return the exit code."""
     failed = [name for name, command in CHECKS.items() if not _passes(name, command)]
     if not _subjects_pass():
         failed.append("commit subjects (`git rebase --interactive` rewords them)")
@@ -47,17 +46,17 @@ def check() -> int:
 
 
 def fix() -> int:
-    """Let ruff repair what it can; return the exit code of what remains."""
+    """Run the fixes of ruff. Return a nonzero exit code if errors remain."""
     lint = subprocess.run([_BIN / "ruff", "check", "--fix", "."], cwd=ROOT, check=False).returncode
     return subprocess.run([_BIN / "ruff", "format", "."], cwd=ROOT, check=False).returncode or lint
 
 
 def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: MongoChoice) -> int:
-    """Run pytest; return its exit code.
+    """Run pytest. Return its exit code.
 
-    `suite` is default (what is quick), broker (of these, what talks to the broker), all, or a marker. `service` narrows
-    it to the tests of one service. The broker is chosen here, before the first test, so that a first fetch of Apache
-    Kafka counts against no test's time limit. MongoDB is chosen by the first test that needs it.
+    `suite` is default (the quick tests), broker (those of the quick tests that use the broker), all, or a marker.
+    `service` selects the tests of one service. The broker is chosen before the first test, because downloading Apache
+    Kafka would exceed the time limit of a test. The first test that needs MongoDB chooses it.
     """
     selections = {
         "default": ["-m", "not slow and not browser and not chaos and not endurance and not system"],
@@ -71,12 +70,12 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: M
         "all": [],
     }
     if suite not in selections:
-        raise OperatorError(f"--suite {suite}: it is one of {', '.join(selections)}")
+        raise OperatorError(f"--suite {suite}: unknown suite. Use one of {', '.join(selections)}")
     if importlib.util.find_spec("pytest") is None:
         raise ModuleNotFoundError("pytest", name="pytest")
     paths = _tests_of(service) if service else []
     kind = choose_kafka(kafka, print)
-    # A few tests by name run sooner without workers: each worker imports all tests first, which takes 5 s.
+    # A few tests by name finish earlier without workers: each worker first imports all tests, which takes 5 s.
     workers = _workers() if suite in _PARALLEL and not keyword else []
     narrowed = ["-k", keyword] if keyword else []
     options = [f"--kafka={kind}", f"--mongo={mongo}", "--durations=10", *workers, *selections[suite], *narrowed]
@@ -91,16 +90,16 @@ def _workers() -> list[str]:
 
 
 def _tests_of(service: str) -> list[str]:
-    """Find the tests of a service by their names. Raise OperatorError if there are none.
+    """Return the tests of a service: its folders in tests/unit and tests/contract, and its files in tests/contract.
 
-    These are tests/unit/<service>, tests/contract/<service> and tests/contract/test_<service>*.py.
+    Raises OperatorError if the service has no tests.
     """
     tests = ROOT / "tests"
     services = sorted(
         folder.name for folder in (tests / "unit").iterdir() if (ROOT / "services" / folder.name).is_dir()
     )
     if service not in services:
-        raise OperatorError(f"--service {service}: it is one of {', '.join(services)}")
+        raise OperatorError(f"--service {service}: unknown service. Use one of {', '.join(services)}")
     folders = [folder for suite in ("unit", "contract") if (folder := tests / suite / service).is_dir()]
     files = sorted((tests / "contract").glob(f"test_{service}*.py"))
     return [str(path.relative_to(ROOT)) for path in (*folders, *files)]

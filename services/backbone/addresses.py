@@ -1,17 +1,17 @@
 """Find and erase a client's own address in the other fields of its event. Pure: no I/O.
 
-Every digit of the address becomes 0; the length of the field stays. These spellings are found, each also
-percent-encoded, once or more often:
+Every digit of the address becomes 0. The length of the field stays. The module finds these spellings. It also finds
+them when they are percent-encoded, once or several times:
 
-    IPv4  four decimal numbers with one of . - _ : between, in either order (83.149.9.216, 216-9-149-83)
+    IPv4  four decimal numbers, separated by . - _ or :, in either order (83.149.9.216, 216-9-149-83)
           one decimal number, eight hexadecimal digits, or two groups of an IPv6 address (::ffff:5395:9d8)
-    IPv6  every text form of RFC 4291, in either case of letters, with or without brackets, port and zone
-          one decimal number, 32 hexadecimal digits, the groups with - between, the form of ip6.arpa
+    IPv6  every text form of RFC 4291, in upper or lower case, with or without brackets, port and zone
+          one decimal number, 32 hexadecimal digits, the groups separated by -, the form of ip6.arpa
 
-An IPv6 address that embeds an IPv4 address (6to4, Teredo, NAT64, ISATAP, IPv4-compatible) stands for that one, too.
-In a field of over 8,192 bytes, numbers with separators that only look like the address are erased, too: exact reading
-takes too long. Digits without separators stay unless they spell the address.
-Octal numbers, numbers of the form 0x53.0x95, and encodings such as Base64 are not read.
+An IPv6 address can embed an IPv4 address (6to4, Teredo, NAT64, ISATAP, IPv4-compatible). The embedded address is
+erased as well. In a field of over 8,192 bytes, numbers with separators that only look like the address are also
+erased, because an exact search takes too long. Digits without separators stay unless they spell the address. The module does not find octal numbers, numbers of the form 0x53.0x95, and encodings such as
+Base64.
 """
 
 import re
@@ -27,11 +27,11 @@ import msgspec
 
 from services.backbone.events import RawEvent, encode_raw
 
-_LONGEST_READ: Final = 8192  # reading 8 kB takes up to 20 ms, and visitors choose how many events have long fields
-_SHORT: Final = 512  # visitors choose the fields, and a cache must stay small
+_LONGEST_READ: Final = 8192  # a search in 8 kB takes up to 20 ms, and clients decide how many events have long fields
+_SHORT: Final = 512  # clients choose the fields, and the cache must stay small
 _MOST_FIELDS: Final = 16_384
 _LONGEST_ADDRESS: Final = 64
-_LEAST_NUMBER: Final = 2**24  # 1.0.0.0: smaller numbers are no client's address, and common as numbers
+_LEAST_NUMBER: Final = 2**24  # 1.0.0.0: smaller numbers are common in text, and no client has such an address
 _OCTETS: Final = 4
 _LARGEST_OCTET: Final = 255
 _GROUP_DIGITS: Final = 4
@@ -45,8 +45,8 @@ _ID_DIGEST_BYTES: Final = 16
 _UUID_CHARACTERS: Final = 36
 _UUID_VERSION_AT: Final = 14
 
-# What an address is made of: hexadecimal digits and separators, plain or percent-encoded. The second alternative keeps
-# the two digits of any other escape from being taken for the first digits of an address.
+# A run of the characters of an address: hexadecimal digits and separators, plain or percent-encoded. The second
+# alternative matches any other escape, so that its two digits do not count as the first digits of an address.
 _RUN: Final = re.compile(
     rb"((?:[0-9A-Fa-f.:_-]|%(?:25)*(?:2[DEde]|3[0-9Aa]|5[Ff]|[46][1-6])){6,})|%(?:25)*[0-9A-Fa-f]{2}"
 )
@@ -65,16 +65,16 @@ _DIGIT: Final = re.compile(rb"%(?:25)*(?:3[0-9]|[46][1-6])|(%(?:25)*[0-9A-Fa-f]{
 
 
 class OwnAddress(NamedTuple):
-    """What to look for when a client's address is to be erased."""
+    """The search patterns of one client's address."""
 
     numbers: frozenset[int]
-    """What _numbers makes of the spellings of the address."""
+    """The results of _numbers for the spellings of the address."""
     hints: tuple[tuple[str, ...], ...]
-    """Parts of each kind of spelling, in lower case. Text that lacks a part of each kind does not hold the address,
-    unless it has percent-encoded digits."""
+    """The parts of each spelling, in lower case. A text contains a spelling only if it contains all parts of it, or if
+    it has percent-encoded digits."""
 
     def may_be_in(self, text: str) -> bool:
-        """Return whether a text may hold the address, by a look that is cheap where it holds none."""
+        """Return whether a text may contain the address. This is cheap for texts without it."""
         text = text.lower()
         for parts in self.hints:
             if parts[0] in text and all(part in text for part in parts):
@@ -84,7 +84,7 @@ class OwnAddress(NamedTuple):
     def erase(self, field: bytes) -> bytes:
         """Replace each digit of the address by 0.
 
-        In a field of over 8,192 bytes each run that may hold the address becomes zeros, with its separators.
+        In a field of over 8,192 bytes, each run that may contain the address becomes zeros, with its separators.
         """
         if not self.may_be_in(field.decode("latin-1")):
             return field
@@ -98,7 +98,7 @@ class OwnAddress(NamedTuple):
             return found[0]
         if not _SEPARATOR_OR_ESCAPE.search(run):
             return self._erase_plain_digits(run)
-        may_be_arpa = run.count(b".") + run.lower().count(b"2e") >= _IPV6_DIGITS - 1  # its hints stand behind the run
+        may_be_arpa = run.count(b".") + run.lower().count(b"2e") >= _IPV6_DIGITS - 1  # "ip6" and "arpa" follow the run
         return b"0" * len(run) if may_be_arpa or self.may_be_in(run.decode("ascii")) else run
 
     def _erase_plain_digits(self, run: bytes) -> bytes:
@@ -111,19 +111,19 @@ class OwnAddress(NamedTuple):
 
     def _erase_run(self, found: re.Match[bytes]) -> bytes:
         run = found[1]
-        # A run of ip6.arpa ends before that hint. It is longer than all others are, so its hints are not asked for.
+        # A run of ip6.arpa ends before "ip6" and "arpa". It is longer than other runs, so its hints are not checked.
         if run is None or (len(run) < _ARPA_CHARACTERS and not self.may_be_in(run.decode("ascii"))):
             return found[0]
         if self.numbers.isdisjoint(_numbers(run)):
             return run
         head, dot, tail = run.rpartition(b".")
-        if dot and tail.isalpha() and len(tail) < _IPV4_DIGITS:  # the "c" of "83-149-9-216.com" only looks like a digit
+        if dot and tail.isalpha() and len(tail) < _IPV4_DIGITS:  # the "c" of "83-149-9-216.com" is not a digit
             return _DIGIT.sub(_zero, head) + dot + tail
         return _DIGIT.sub(_zero, run)
 
 
 class _NumbersOf(dict[bytes, frozenset[int]]):
-    """What a field may spell, for any address. Short fields come again and are kept; long ones are not."""
+    """Caches the numbers that a field may spell, for any address. Only short fields are cached, because they repeat."""
 
     def __missing__(self, field: bytes) -> frozenset[int]:
         numbers = frozenset(number for found in _RUN.finditer(field) if found[1] for number in _numbers(found[1]))
@@ -138,10 +138,10 @@ _numbers_of: Final = _NumbersOf()
 
 
 def erase_address(event: RawEvent, own: OwnAddress | None) -> RawEvent:
-    """Return the event without its client's address in the fields that the client chose; `address` itself stays.
+    """Return the event without its client's address in the fields that the client chose. The field `address` stays.
 
-    An id that holds it becomes a digest of the event: different events keep different ids, and an entry that is
-    shipped twice keeps one.
+    If the id contains the address, a digest of the event replaces the id. Different events keep different ids, and an
+    entry that is shipped twice keeps its id.
     """
     if own is None or not _may_be_in(event, own):
         return event
@@ -158,7 +158,7 @@ def erase_address(event: RawEvent, own: OwnAddress | None) -> RawEvent:
 
 
 def _may_be_in(event: RawEvent, own: OwnAddress) -> bool:
-    """Return whether an event may hold the address. This runs for every event of kafkastore."""
+    """Return whether an event may contain the address. kafkastore calls this for every event."""
     for field in (event.path, event.user_agent, event.referrer, event.host):
         if len(field) > _LONGEST_READ:
             if own.may_be_in(field.decode("latin-1")):
@@ -171,13 +171,13 @@ def _may_be_in(event: RawEvent, own: OwnAddress) -> bool:
 
 
 def _is_uuid7(text: str) -> bool:
-    """Return whether an id looks like the tracker's own, which are made of the time and random bits."""
+    """Return whether an id looks like an id of the tracker, which consists of the time and random bits."""
     return len(text) == _UUID_CHARACTERS and text[_UUID_VERSION_AT] == "7"
 
 
 @lru_cache(maxsize=16384)
 def own_address(text: str) -> OwnAddress | None:
-    """Return what to look for; None when the text is no address that could name a client."""
+    """Return the search patterns of an address. Return None if the text is not an address of a client."""
     if not text or len(text) > _LONGEST_ADDRESS:
         return None
     try:
@@ -197,7 +197,7 @@ def _of_ipv4(address: IPv4Address) -> OwnAddress:
     groups = (f"{number >> 16:x}", f"{number & 0xFFFF:x}")
     return OwnAddress(
         frozenset((number,)),
-        # The longest part is the one that other text holds least often.
+        # Search for the longest part first, because it is the rarest in other text.
         tuple(
             tuple(sorted(parts, key=len, reverse=True)) for parts in (str(address).split("."), groups, (str(number),))
         ),
@@ -210,11 +210,11 @@ def _of_ipv6(address: IPv6Address) -> OwnAddress:
         return OwnAddress(frozenset(), ())
     groups = [int(group, 16) for group in address.exploded.split(":")]
     # The last two groups may be written as four decimal numbers.
-    reported = {f"{group:x}" for group in groups[:-2] if group} or {f"{group:x}" for group in groups if group}
+    hexadecimal = {f"{group:x}" for group in groups[:-2] if group} or {f"{group:x}" for group in groups if group}
     numbers = {number}
-    hints: list[tuple[str, ...]] = [tuple(sorted(reported, key=len, reverse=True)), (str(number),), ("arpa", "ip6")]
+    hints: list[tuple[str, ...]] = [tuple(sorted(hexadecimal, key=len, reverse=True)), (str(number),), ("arpa", "ip6")]
     nonzero = [group for group in groups if group]
-    # Zeros are left out, so "::" may stand anywhere. Three groups are enough to know an address by.
+    # Zeros are skipped, because "::" can replace any of them. Three groups are enough to recognise an address.
     numbers.update(_signatures(nonzero, min(len(nonzero), _TRIPLE))[-1:])
     low = IPv4Address(number & 0xFFFF_FFFF)
     for embedded in (low, address.sixtofour, address.teredo[1] if address.teredo else None):
@@ -226,7 +226,7 @@ def _of_ipv6(address: IPv6Address) -> OwnAddress:
 
 
 def _numbers(run: bytes) -> Iterator[int]:
-    """Yield a number for each address that a run may spell; the work grows with the length of the run only."""
+    """Yield a number for each address that a run may spell. The time is linear in the length of the run."""
     if b"%" in run:
         run = unquote_to_bytes(_NESTED_ESCAPE.sub(b"%", run))
     parts = _SEPARATOR.split(run)
@@ -236,12 +236,12 @@ def _numbers(run: bytes) -> Iterator[int]:
     for part in parts:
         if len(part) >= _IPV4_DIGITS:
             yield from _of_digits(part)
-    if len(parts) >= _IPV6_DIGITS:  # ip6.arpa: one digit a part, the last one first
+    if len(parts) >= _IPV6_DIGITS:  # ip6.arpa: one digit a part, in reverse order
         yield from _of_digits(b"".join(part for part in reversed(parts) if len(part) == 1))
 
 
 def _of_octets(parts: list[bytes]) -> Iterator[int]:
-    """Yield each four octets in a row, in both orders. Letters may stand before the first and behind the last one."""
+    """Yield each four successive octets, in both orders. Letters may precede the first octet and follow the last."""
     forward = backward = count = 0
     for octet in _octets(parts):
         if not 0 <= octet <= _LARGEST_OCTET:
@@ -256,12 +256,12 @@ def _of_octets(parts: list[bytes]) -> Iterator[int]:
 
 
 def _octets(parts: list[bytes]) -> Iterator[int]:
-    """Yield the decimal numbers of a run in order, and -1 where two of them do not belong to one row."""
+    """Yield the decimal numbers of a run in order. Yield -1 between numbers that are not adjacent."""
     for part in parts:
         if part.isdigit():
             yield int(part) if len(part) <= _GROUP_DIGITS else -1
             continue
-        numbers = _DECIMAL.findall(part)  # "ab83" begins a row, "216cd" ends one
+        numbers = _DECIMAL.findall(part)  # "ab83" begins a sequence, "216cd" ends one
         if numbers and part[:1].isdigit() and len(numbers[0]) <= _GROUP_DIGITS:
             yield int(numbers[0])
         yield -1
@@ -285,7 +285,7 @@ def _as_groups(tail: re.Match[bytes]) -> bytes:
 
 
 def _signatures(groups: list[int], size: int) -> list[int]:
-    """Return a number for each `size` groups in a row, which are those of an address that are not zero."""
+    """Return a number for each `size` successive groups. `groups` has the groups of an address that are not zero."""
     if size == _PAIR:
         return [a << 48 | b for a, b in pairwise(groups)]
     return [a << 96 | b << 48 | c for a, b, c in zip(groups, groups[1:], groups[2:], strict=False)]

@@ -49,22 +49,22 @@ _RAW_VERSION: Final = b"\x01"
 _NO_PARAMS: Final = b"-"
 _NO_PARAMS_ESCAPED: Final = b"%2D"
 _IMAGE_SUFFIXES: Final = (".gif", ".png", ".jpg", ".jpeg", ".webp", ".svg", ".ico")
-# Everything a reader can print and split on: ASCII without the space that separates the fields and the percent
-# sign that escapes.
+# The characters that are never escaped: printable ASCII without the space, which separates the fields, and without
+# the percent sign, which begins an escape.
 _PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 _IPV4_DIGITS: Final = 8
 _IPV6_DIGITS: Final = 32
 _ADDRESS_DIGITS: Final = (_IPV4_DIGITS, _IPV6_DIGITS)
 _UNPRINTABLE: Final = re.compile(rb"[^\x21-\x7e]")
-# What stands on the wire as it is: most ids, hosts and types. A look costs a tenth of an encoding.
+# Text that needs no encoding, as most ids, hosts and types. The check takes a tenth of the time of an encoding.
 _NEEDS_NO_FORM: Final = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 _NEEDS_NO_ESCAPE: Final = re.compile(r"[\x21-\x24\x26-\x7e]+").fullmatch
 _SHORT: Final = 512
-"""Characters of a text that is worth keeping in a cache: visitors choose them, and a cache must stay small."""
+"""The longest text in a cache, in characters. Clients choose these texts, and the caches must stay small."""
 
 
 class InvalidEvent(ValueError):
-    """Bytes that can never become an event. A retry does not help: count them, keep them, continue."""
+    """The bytes can never become an event. A retry does not help: count them, keep them and continue."""
 
 
 # The queue's format: tracker -> Redis -> kafkastore -----------------------------------------------------------
@@ -193,7 +193,7 @@ class Event(msgspec.Struct, frozen=True):
     host: str = ""
     pod: str = ""
     address: str = ""
-    """Hexadecimal: 8 digits for IPv4, 32 for IPv6, after IP_MODE; empty when there is none (`ip` on the wire)."""
+    """8 hexadecimal digits for IPv4, 32 for IPv6, masked by IP_MODE. Empty without an address (`ip` on the wire)."""
     location: Location = Location()
     device: Device = Device()
     referrer: str = ""
@@ -268,18 +268,18 @@ def meta_value(meta: bytes, key: bytes) -> bytes | None:
 def fingerprint(event: EncodedEvent, key: bytes | None, headers: Iterable[tuple[str, bytes]]) -> bytes | None:
     """Return the fingerprint of an event, FINGERPRINT_BYTES long; None for an event without an id.
 
-    Two records with one fingerprint are one event. The id is that of the record's header, and where that is missing the
-    one in meta. Clients choose ids, so an id alone identifies nothing: anybody could claim the ids of another's events.
-    The fingerprint covers the id and its scope:
+    Two records with the same fingerprint are the same event. The id is in the record's header. If the header is
+    missing, the id in meta counts. Clients choose ids, so a client could send the id of another client's event. For
+    this reason an id alone does not identify an event. The fingerprint covers the id and its scope:
 
-    - the Kafka `key`, which is the device id or the client's address (an address and a device id that is spelled like
-      it are two scopes);
-    - for an event without a key, the time of receipt. All writes of one entry carry the same time, an event that
-      somebody else sends with the same id does not.
+    - the Kafka `key`, which is the device id or the client's address. An address and a device id with the same text are
+      two scopes.
+    - for an event without a key, the time of receipt. All writes of one entry have the same time. An event of another
+      client with the same id has another time.
 
-    This is the only function that decides whether two records are one event. Code that counts or acts uses it, and
-    never drops an event because of its id alone. For n remembered fingerprints, a new event is taken for one of them
-    with probability n / 2**64: for two million, once in about 10**13 events.
+    This is the only function that decides whether two records are the same event. Code that counts or acts must use it,
+    and must never drop an event because of its id alone. With n stored fingerprints, a new event has one of them with
+    probability n / 2**64: with two million, once in about 10**13 events.
     """
     for name, value in headers:
         if name == _ID_HEADER and value:
@@ -291,10 +291,10 @@ def fingerprint(event: EncodedEvent, key: bytes | None, headers: Iterable[tuple[
             return None
         id_ = unquote_to_bytes(encoded.replace(b"+", b" "))
     digest = _new_digest()
-    # What is hashed before the id is never the beginning of another scope, so the border between them is fixed.
+    # No scope is the beginning of another scope, so the border between scope and id is unambiguous.
     if not key:
         digest.update(b"ts=%b %b" % (meta_value(event.meta, META_RECEIVED_AT) or b"", id_))
-    elif len(key) in _ADDRESS_DIGITS and (scope := b"&ip=" + key + b"&") in event.meta:  # `ip` stands between others
+    elif len(key) in _ADDRESS_DIGITS and (scope := b"&ip=" + key + b"&") in event.meta:  # `ip` is in the middle
         digest.update(scope + id_)
     else:
         digest.update(b"%d %b%b" % (len(key), key, id_))
@@ -302,7 +302,7 @@ def fingerprint(event: EncodedEvent, key: bytes | None, headers: Iterable[tuple[
 
 
 def meta_text(value: bytes) -> str:
-    """Decode a value that `meta_value` returned. What is not UTF-8 becomes U+FFFD."""
+    """Decode a value that `meta_value` returned. Bytes that are not UTF-8 become U+FFFD."""
     return unquote_plus(value.decode("ascii", "replace"))
 
 
@@ -329,7 +329,7 @@ def decode_type(field: bytes) -> str:
 
 
 def parameters(params: str) -> Iterator[tuple[str, str]]:
-    """Decode a query into its pairs, in order, with repeated keys and empty values."""
+    """Yield the pairs of a query, decoded and in order, with repeated keys and empty values."""
     return iter(parse_qsl(params, keep_blank_values=True))
 
 
@@ -353,7 +353,7 @@ def _form(text: str) -> str:
     return _form_of_short(text) if len(text) <= _SHORT else quote_plus(text)
 
 
-# Pages, referrers, visitors and browsers repeat, so encoded fragments do as well. All caches are bounded.
+# Pages, referrers, visitors and browsers repeat, so their encodings are cached. All caches are bounded.
 _type_of_short_path = lru_cache(maxsize=16384)(_type_of_path)
 _form_of_short = lru_cache(maxsize=16384)(quote_plus)
 

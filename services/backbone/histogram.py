@@ -1,11 +1,12 @@
-"""Histograms of milliseconds, kept as labels and counts of a counter. Pure: no I/O, no clock.
+"""Histograms of milliseconds with log-linear buckets, like HdrHistogram. Pure: no I/O, no clock.
 
-The rule of the buckets: a value below 128 ms has a bucket of its own; above, each doubling is divided into 64 equal
-buckets, so a bucket is never wider than 1/64 (1.6 %) of the values in it. Sums of such counts are histograms again,
-whichever process counted them, so several members of a group and several runs add up.
+A histogram is stored as labels and counts of a counter. Each value below 128 ms has its own bucket. From 128 ms on,
+each doubling has 64 equal buckets, so a bucket is never wider than 1/64 (1.6 %) of the values in it. The sum of two
+histograms is a histogram, so the members of a group and successive runs can add their counts.
 
-A series `klag` is stored as `klag:<lowest value of the bucket>`, `klag:sum`, and, where there are any, `klag:negative`
-(values below 0, counted as 0) and `klag:unknown` (events without a value, in no bucket).
+The series `klag` is stored as `klag:<lowest value of the bucket>` and `klag:sum`. `klag:negative` counts values below
+0, which count as 0 in the buckets. `klag:unknown` counts events without a value, which are in no bucket. These two
+labels are absent when their count is 0.
 """
 
 from collections.abc import Mapping, MutableMapping
@@ -14,38 +15,38 @@ from math import ceil
 from typing import Final, NamedTuple
 
 MAX_MS: Final = 2**32 - 1
-"""What a larger value (50 days and more) is counted as: it bounds the number of buckets."""
+"""The largest value (50 days). Larger values count as this one, which bounds the number of buckets."""
 
 TOTAL_LABEL: Final = "totaleventsseen"
 QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
-_EXACT_BITS: Final = 7  # values of up to 7 bits are buckets of their own; of larger ones, 7 bits are kept
+_EXACT_BITS: Final = 7  # a value of up to 7 bits has its own bucket; of a larger value, the first 7 bits are kept
 _SUM, _NEGATIVE, _UNKNOWN = "sum", "negative", "unknown"
 
 
 class Histogram(NamedTuple):
-    """One series, read back from the counts."""
+    """One series, decoded from the counts."""
 
     buckets: Mapping[int, int]
-    """Lowest value of a bucket -> number of values in it."""
+    """The number of values in each bucket, by the lowest value of the bucket."""
     sum_ms: int = 0
     negative: int = 0
     unknown: int = 0
 
     @property
     def values(self) -> int:
-        """How many values were counted."""
+        """The number of values."""
         return sum(self.buckets.values())
 
     @property
     def average_ms(self) -> float:
-        """The exact average; 0 without values."""
+        """The exact average. 0 without values."""
         return self.sum_ms / max(self.values, 1)
 
     def quantile_ms(self, share: float) -> float:
-        """Return the value that `share` (0 to 1) of all values do not exceed (nearest rank); 0 without values.
+        """Return the quantile `share` (0 to 1) of the values, by nearest rank. Return 0 without values.
 
-        Exact below 128 ms; above, the middle of its bucket, at most 0.8 % away.
+        The result is exact below 128 ms. From 128 ms on, it is the middle of a bucket, with an error of at most 0.8 %.
         """
         rank, seen = max(1, ceil(share * self.values)), 0
         for lowest in sorted(self.buckets):
@@ -56,7 +57,7 @@ class Histogram(NamedTuple):
 
 
 def bucket_of(value_ms: int) -> int:
-    """Return the lowest value of the bucket that holds `value_ms`, which is 0 or more."""
+    """Return the lowest value of the bucket that contains `value_ms`, which is 0 or more."""
     value_ms = min(value_ms, MAX_MS)
     dropped = max(0, value_ms.bit_length() - _EXACT_BITS)
     return value_ms >> dropped << dropped
@@ -68,7 +69,7 @@ def highest_of(lowest: int) -> int:
 
 
 def observe(counts: MutableMapping[str, int], series: str, value_ms: int | None) -> None:
-    """Count one value; None is an event that has none. `counts` must have 0 for what it does not have."""
+    """Count one value. None is an event without a value. `counts` must return 0 for a missing key."""
     if value_ms is None:
         counts[_label(series, _UNKNOWN)] += 1
         return
@@ -80,7 +81,7 @@ def observe(counts: MutableMapping[str, int], series: str, value_ms: int | None)
 
 
 def histograms(counts: Mapping[str, int]) -> dict[str, Histogram]:
-    """Read all series back from a counter's labels; labels that are no part of one are passed over."""
+    """Decode all series from a counter's labels. Labels that belong to no series are skipped."""
     buckets: dict[str, dict[int, int]] = {}
     others: dict[str, dict[str, int]] = {}
     for label, count in counts.items():
@@ -103,7 +104,7 @@ def histograms(counts: Mapping[str, int]) -> dict[str, Histogram]:
 
 
 def summary(counts: Mapping[str, int]) -> dict[str, float]:
-    """Return what to show of such a counter: of each series its average, under its own name, and its quantiles."""
+    """Return the rows that users see: the average of each series, under its name, and its quantiles."""
     rows: dict[str, float] = {}
     for series, histogram in histograms(counts).items():
         rows[series] = round(histogram.average_ms, 3)
@@ -113,7 +114,7 @@ def summary(counts: Mapping[str, int]) -> dict[str, float]:
     return rows
 
 
-# A few hundred buckets are met over and over, each event has several.
+# Events repeat a few hundred labels, and each event has several.
 @lru_cache(maxsize=16384)
 def _label(series: str, part: int | str) -> str:
     return f"{series}:{part}"

@@ -1,4 +1,4 @@
-"""Settings: read from the environment once, into frozen classes. Errors are reported together, without secrets."""
+"""Base classes of settings: read the environment once, be frozen, report all errors together, show no secret."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,31 +17,32 @@ from pydantic import (
     model_validator,
 )
 
-# What `.env.template` holds where a secret belongs; `python3 tasks.py dotenv.generate` replaces it.
+# The value of each secret in `.env.template`. `python3 tasks.py dotenv.generate` replaces it.
 PLACEHOLDER = "<generate>"
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
-    # The value itself must not appear in a message: it may hold a password.
+    # An error message must not contain the value, because it may have a password.
     try:
         parts = urlsplit(value.get_secret_value())
         _ = parts.port
     except ValueError:
-        raise ValueError("is no URL: its host or port is malformed") from None
+        raise ValueError("is not a valid URL: its host or port is malformed") from None
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError("must begin with redis://, rediss:// or unix://")
     if parts.scheme != "unix" and not parts.hostname:
-        raise ValueError("names no host")
+        raise ValueError("has no host")
     if parts.scheme != "unix" and not re.fullmatch(r"/?|/[0-9]+", parts.path, re.ASCII):
-        raise ValueError("must end with the number of a database, as in redis://host:6379/0")  # or the client takes 0
+        # The client would use database 0.
+        raise ValueError("must end with the number of a database, as in redis://host:6379/0")
     if parts.query or parts.fragment:
-        # The client would take any option that its constructor has; time limits and the like are ours to set.
-        raise ValueError("takes no options after the database")
+        # The client accepts each option of its constructor. Our code sets time limits and other options.
+        raise ValueError("must have no options after the database")
     return value
 
 
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
-"""May hold a password: for the client only, never for a log, a metric or an error."""
+"""Pass it only to the client, never to a log, a metric or an error: it may have a password."""
 LOCAL_REDIS = SecretStr("redis://127.0.0.1:6379/0")
 
 
@@ -49,12 +50,12 @@ def _brokers(value: str) -> str:
     for broker in value.split(","):
         host, _, port = broker.strip().rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65_536:  # noqa: PLR2004 - the last port
-            raise ValueError("must be host:port, or several with commas between")
+            raise ValueError("must be host:port, or several of them separated by commas")
     return value
 
 
 Brokers = Annotated[str, AfterValidator(_brokers)]
-"""Where to find a Kafka cluster: host:port of one or several of its brokers."""
+"""The brokers to connect to first: host:port of one or several brokers of a cluster."""
 
 
 def _comma_separated(value: object) -> object:
@@ -62,12 +63,12 @@ def _comma_separated(value: object) -> object:
         return value
     parts = tuple(part.strip() for part in value.split(",") if part.strip())
     if not parts:
-        raise ValueError("names nothing")
+        raise ValueError("has no entries between its commas")
     return parts
 
 
 CommaSeparated = BeforeValidator(_comma_separated)
-"""Lets a tuple be written with commas between its parts; spaces around them do not count."""
+"""Splits text at its commas into a tuple. Spaces around the parts are removed."""
 
 
 def _networks(value: object) -> object:
@@ -77,15 +78,15 @@ def _networks(value: object) -> object:
     try:
         return tuple(ip_network(text, strict=False) for text in texts)
     except ValueError:
-        raise ValueError("must be networks with commas between, like 10.0.0.0/8,::1/128") from None
+        raise ValueError("must be networks separated by commas, such as 10.0.0.0/8,::1/128") from None
 
 
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
-"""Lets networks (CIDR) be written with commas between them; spaces around them do not count."""
+"""Splits text at its commas into networks (CIDR). Spaces around the networks are removed."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address, without a port, means this very machine."""
+    """Return whether a host name or address, without a port, is this machine."""
     if host == "localhost":
         return True
     try:
@@ -99,12 +100,12 @@ Seconds = Annotated[float, Field(ge=0.01, le=86_400)]
 
 
 class SettingsError(Exception):
-    """The environment does not make valid settings. The message names every faulty variable, a line each."""
+    """Variables of the environment are missing or invalid. The message has one line for each of them."""
 
     def __init__(self, errors: Sequence[str]) -> None:
-        super().__init__("\n".join(["these settings are missing or wrong:", *(f"  {fault}" for fault in errors)]))
+        super().__init__("\n".join(["these settings are missing or wrong:", *(f"  {error}" for error in errors)]))
         self.errors = tuple(errors)
-        """`VARIABLE: what is wrong`, in the order of the names."""
+        """One `VARIABLE: error` for each invalid variable, sorted."""
 
 
 class EnvSettings(BaseModel):
@@ -114,7 +115,7 @@ class EnvSettings(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Build the settings from environment variables; an empty variable counts as not set.
+        """Return the settings from environment variables. An empty variable counts as not set.
 
         Raises SettingsError with one line for each missing, malformed or out-of-range variable.
         """
@@ -122,12 +123,12 @@ class EnvSettings(BaseModel):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            errors = [f"{_variable(fault['loc'])}: {_reason(fault)}" for fault in error.errors()]
+            errors = [f"{_variable(details['loc'])}: {_reason(details)}" for details in error.errors()]
             raise SettingsError(sorted(errors)) from None
 
     @classmethod
     def variables(cls) -> list[str]:
-        """List the environment variables that this class reads, in the order of its fields."""
+        """Return the environment variables that this class reads, in the order of its fields."""
         return [field.alias or name for name, field in cls.model_fields.items()]
 
     @model_validator(mode="after")
@@ -144,7 +145,7 @@ class EnvSettings(BaseModel):
 
 
 class LogSettings(EnvSettings):
-    """How a process logs."""
+    """Settings of the log of a process."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="LOG_LEVEL")
     """The least severe records to log: DEBUG, INFO, WARNING or ERROR."""
@@ -153,7 +154,7 @@ class LogSettings(EnvSettings):
 
 
 class ProcessSettings(LogSettings):
-    """What every process that goes on until it is stopped has: its log and its internal port."""
+    """Settings of every process that runs until it is stopped: its log and its internal port."""
 
     internal_host: str = Field("127.0.0.1", alias="INTERNAL_HOST")
     """The address that each process listens on for health, readiness and metrics. Containers set 0.0.0.0. Visitors must
@@ -163,47 +164,48 @@ class ProcessSettings(LogSettings):
 
 
 class EventSizeSettings(EnvSettings):
-    """How large an event may be."""
+    """The size limit of an event."""
 
     max_event_bytes: int = Field(262_144, ge=1024, le=16_777_216, alias="MAX_EVENT_BYTES")
-    """The largest event in bytes. One limit for tracker, producer and topic. A topic keeps the limit that it was made
-    with."""
+    """The largest event in bytes. One limit for tracker, producer and topic. A topic keeps the limit with
+    which it was created."""
 
 
 class QueueRedisSettings(EnvSettings):
-    """How tracker and kafkastore reach the Redis of the queue."""
+    """Settings of the connection of tracker and kafkastore to the Redis of the queue."""
 
     redis_url: RedisUrl = Field(LOCAL_REDIS, alias="REDIS_URL")
-    """The Redis of the queue: beside each tracker, or shared. It may hold a password: redis://:password@host:6379/0."""
+    """The Redis of the queue: one for each tracker, or a shared one. It may have a password:
+    redis://:password@host:6379/0."""
 
 
 class CountersRedisSettings(EnvSettings):
-    """How consumers and kafidx reach the Redis of the counters."""
+    """Settings of the connection of consumers and kafidx to the Redis of the counters."""
 
     counters_redis_url: RedisUrl = Field(LOCAL_REDIS, alias="COUNTERS_REDIS_URL")
-    """The Redis of the counters: one for all consumers and kafidx. It may hold a password, like REDIS_URL."""
+    """The Redis of the counters: one for all consumers and kafidx. It may have a password, like REDIS_URL."""
 
 
 class ProxySettings(EnvSettings):
-    """Which proxies a server believes."""
+    """The proxies that a server trusts."""
 
     trusted_proxies: Networks = Field((), alias="TRUSTED_PROXIES")
-    """Networks (CIDR, with commas between) of your load balancers. The tracker and kafidx believe the client address
-    that these send in headers. Empty: none. The clients of a proxy that is not listed count as one address."""
+    """Networks (CIDR, separated by commas) of your load balancers. The tracker and kafidx trust the client address that
+    these send in headers. Empty: none. The clients of a proxy that is not listed count as one address."""
 
 
 class KafkaSettings(EventSizeSettings):
-    """How to reach Kafka, for each process that writes to it or reads from it."""
+    """Settings of the connection to Kafka, for each process that writes to it or reads from it."""
 
     bootstrap_servers: Brokers = Field("127.0.0.1:9092", alias="KAFKA_BOOTSTRAP_SERVERS")
-    """The Kafka brokers to connect to first: host:port, with commas between."""
+    """The Kafka brokers to connect to first: host:port, separated by commas."""
     idempotence: bool = Field(default=True, alias="KAFKA_IDEMPOTENCE")
-    """off only for a broker that refuses idempotent producers (Tansu). A retry may then write a record twice."""
+    """Set to off only for a broker that rejects idempotent producers (Tansu). Then a retry may write a record twice."""
 
 
 def _variable(location: tuple[int | str, ...]) -> str:
     return str(location[0]) if location else "settings"
 
 
-def _reason(fault: Any) -> str:
-    return "is not set" if fault["type"] == "missing" else str(fault["msg"]).removeprefix("Value error, ")
+def _reason(details: Any) -> str:
+    return "is not set" if details["type"] == "missing" else str(details["msg"]).removeprefix("Value error, ")

@@ -9,7 +9,7 @@ from services.canary.worker import run
 
 
 def main() -> None:
-    """Read the environment and run until stopped."""
+    """Read the settings from the environment, and run until stopped."""
     settings = load_settings(Settings, os.environ)
     run_until_stopped(partial(run, settings), settings, service="canary")
 

@@ -13,7 +13,7 @@ def _http_url(value: str) -> str:
         parts = urlsplit(value)
         _ = parts.port
     except ValueError:
-        raise ValueError("is no URL: its host or port is malformed") from None
+        raise ValueError("is not a valid URL: its host or port is malformed") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be http://host:port or https://host")
     if parts.query or parts.fragment or parts.username is not None:

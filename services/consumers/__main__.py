@@ -1,4 +1,4 @@
-"""Start one consumer: `python -m services.consumers event_counter`."""
+"""Start a consumer: `python -m services.consumers event_counter`."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ EXIT_USAGE = 2
 
 
 def main() -> None:
-    """Read the consumer's name and the environment, and run until stopped."""
+    """Read the name of the consumer and the settings, and run until stopped."""
     arguments = sys.argv[1:]
     if len(arguments) != 1 or arguments[0] not in HANDLERS:
         error = f"unknown consumer {' '.join(arguments)!r}" if arguments else "the name of a consumer is missing"

@@ -1,4 +1,4 @@
-"""The container's command: environment -> settings -> logging -> run."""
+"""Start kafidx: `python -m services.kafidx`."""
 
 import os
 from functools import partial

@@ -21,9 +21,9 @@ from services.kafkastore.core.devices import Agent, describe_device
 
 log = get_logger(__name__)
 
-_PLACES_KEPT = 65_536  # some 100 bytes each: visitors send several events
-_DEVICES_KEPT = 16_384  # at most a kilobyte each: browsers are few
-_LONGEST_AGENT = 1024  # real ones are under 500 bytes; bounds time and cache
+_LOCATIONS_KEPT = 65_536  # about 100 bytes each; a client sends several events
+_DEVICES_KEPT = 16_384  # at most a kilobyte each; there are few different browsers
+_LONGEST_AGENT = 1024  # user agents of browsers are under 500 bytes; bounds time and cache
 _PROBE = "8.8.8.8"
 
 _UNKNOWN = Location()
@@ -43,13 +43,13 @@ class _Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.reader: maxminddb.Reader | None = None
-        self.fault = "not loaded yet"
+        self.error = "not loaded yet"
         self._seen: _FileState | None = None
 
-    def look(self) -> maxminddb.Reader | None:
+    def open_if_changed(self) -> maxminddb.Reader | None:
         """Open the file at the path if it has changed since the last check. Return None without a change.
 
-        A missing file leaves the open database in use. May be called in a thread: changes no reader by itself.
+        If the file is missing, the open database stays in use. May be called in a thread: it does not change `reader`.
         """
         try:
             state = _state(self.path)
@@ -58,36 +58,36 @@ class _Database:
             self._seen = state
             reader = _open(self.path)
             if _state(self.path) != state:
-                # It was written to while it was read: whatever was opened, the next look decides.
+                # A program wrote to the file during the read. Discard this version: the next check reads it again.
                 self._seen = None
                 reader.close()
                 return None
         except (OSError, ValueError, maxminddb.InvalidDatabaseError) as error:
-            # ValueError: what the reader says of some malformed metadata.
-            fault = f"{type(error).__name__}: {error}" if not isinstance(error, FileNotFoundError) else "no such file"
-            if fault != self.fault:
-                log.warning("city_database_refused", path=str(self.path), reason=fault, kept=self.reader is not None)
-            self.fault = fault
+            # ValueError: the reader raises it for some malformed metadata.
+            reason = f"{type(error).__name__}: {error}" if not isinstance(error, FileNotFoundError) else "no such file"
+            if reason != self.error:
+                log.warning("city_database_refused", path=str(self.path), reason=reason, kept=self.reader is not None)
+            self.error = reason
             return None
-        self.fault = ""
+        self.error = ""
         return reader
 
 
 class LocationLookup:
     """Looks up locations in city databases of MaxMind's format. The first database with the address is used.
 
-    Use it as a context manager. For one thread only, as the event loop is. Both layouts of records are read: MaxMind's
-    (`country.iso_code`, `city.names.en`) and the flat one of DB-IP's npm package (`country_code`, `city`).
+    Use it as a context manager, in the thread of the event loop only. It reads two layouts of records: MaxMind's
+    (`country.iso_code`, `city.names.en`) and the flat layout of DB-IP's npm package (`country_code`, `city`).
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._databases = [_Database(path) for path in paths]
-        self.locate = lru_cache(_PLACES_KEPT)(self._find)
+        self.locate = lru_cache(_LOCATIONS_KEPT)(self._find)
 
     def __enter__(self) -> Self:
         """Open the available databases."""
         for database in self._databases:
-            self._use(database, database.look())
+            self._use(database, database.open_if_changed())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,7 +100,7 @@ class LocationLookup:
     async def refresh(self) -> None:
         """Open databases with a new file. Keep the old one if the new file can't be opened."""
         for database in self._databases:
-            self._use(database, await asyncio.to_thread(database.look))
+            self._use(database, await asyncio.to_thread(database.open_if_changed))
 
     @property
     def named(self) -> int:
@@ -115,7 +115,7 @@ class LocationLookup:
     def describe(self) -> str:
         """Return a sentence about open and missing databases."""
         if not self._databases:
-            return "no city database (GEOIP_DATABASE is not set): every place is XX"
+            return "no city database (GEOIP_DATABASE is not set): every location is XX"
         return "; ".join(_describe(database) for database in self._databases)
 
     def _use(self, database: _Database, reader: maxminddb.Reader | None) -> None:
@@ -137,7 +137,7 @@ class LocationLookup:
             try:
                 record = database.reader.get(address)
             except (ValueError, maxminddb.InvalidDatabaseError):
-                continue  # an IPv6 address and a database of IPv4, or a damaged part of the file
+                continue  # an IPv6 address in a database for IPv4, or a damaged part of the file
             location = _location(record)
             if location is not None:
                 return location
@@ -155,7 +155,7 @@ class DeviceLookup:
         return self._classify(user_agent[:_LONGEST_AGENT])
 
     def warm_up(self) -> None:
-        """Load the rules of the library now. That takes a third of a second, which would delay a batch."""
+        """Load the rules of the library, so that no batch waits for them. This takes a third of a second."""
         _classify(b"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0")
 
 
@@ -167,8 +167,8 @@ def _state(path: Path) -> _FileState:
 def _open(path: Path) -> maxminddb.Reader:
     """Open a private, unnamed copy of a database.
 
-    The reader maps its file into memory: a file that is overwritten in place would change, or end, under it, and a page
-    that has gone kills the process (SIGBUS).
+    The reader maps its file into memory. A program that overwrites the file in place would change the data of the
+    reader. If the file became shorter, reading a removed page would kill the process (SIGBUS).
     """
     with tempfile.TemporaryDirectory(prefix="push-geoip-") as folder:
         copy = Path(folder) / path.name
@@ -176,7 +176,7 @@ def _open(path: Path) -> maxminddb.Reader:
         reader = maxminddb.open_database(os.fspath(copy), maxminddb.MODE_AUTO)
     try:
         reader.get(_PROBE)
-    except ValueError:  # a database of IPv6 may say so
+    except ValueError:  # a database for IPv6 only may raise it
         pass
     except BaseException:
         reader.close()
@@ -186,8 +186,8 @@ def _open(path: Path) -> maxminddb.Reader:
 
 def _describe(database: _Database) -> str:
     if database.reader is None:
-        return f"{database.path.name}: {database.fault}, its places are XX"
-    kept = f" (the new file is not used: {database.fault})" if database.fault else ""
+        return f"{database.path.name}: {database.error}, its locations are XX"
+    kept = f" (the new file is not used: {database.error})" if database.error else ""
     return f"{database.path.name}: {database.reader.metadata().database_type}{kept}"
 
 
@@ -205,7 +205,7 @@ def _location(record: Any) -> Location | None:
         city = names.get("en") if isinstance(names, dict) else None
     if not isinstance(country, str) or not country:
         return None
-    # One text for all who live in a city: a third less memory for the places that are kept.
+    # Locations share the text of a city, so the cache needs a third less memory.
     return Location(sys.intern(country), sys.intern(city) if isinstance(city, str) and city else UNKNOWN_LOCATION)
 
 
@@ -219,8 +219,8 @@ def _classify(user_agent: bytes) -> Device:
 class _FoundAgent(UserAgent):  # type: ignore[misc]  # the library has no types
     """A user agent classified by the library, parsed by the native matcher.
 
-    The constructor of the library goes through a part of ua-parser that knows only Python's regular expressions and
-    keeps nothing: 1.4 ms a user agent instead of 0.1 ms.
+    The constructor of the library uses a part of ua-parser that has only Python's regular expressions and no cache:
+    1.4 ms a user agent instead of 0.1 ms.
     """
 
     def __init__(self, text: str) -> None:
@@ -257,7 +257,7 @@ def _read_agent(text: str) -> Agent:
             is_desktop=found.is_pc,
         )
     except (ValueError, TypeError, AttributeError) as error:
-        # The library turns what its rules match into numbers; what it can't is a user agent made to break it.
+        # The library converts matched text into numbers. This fails only for user agents that are made to break it.
         log.debug("user_agent_unreadable", error=type(error).__name__)
         return Agent()
 

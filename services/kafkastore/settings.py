@@ -16,16 +16,16 @@ from services.backbone.settings import (
 )
 
 IpMode = Literal["truncated", "full", "none"]
-"""What is left of a client's address in Kafka: its network (/24 or /48), all of it, or nothing."""
+"""The part of a client's address that reaches Kafka: its network (/24 or /48), all of it, or nothing."""
 
 
 class RedisServer(NamedTuple):
     """One Redis to drain."""
 
     url: str
-    """With its password: for the client only, never for a log, a metric or an error."""
+    """Pass it only to the client, never to a log, a metric or an error: it may have a password."""
     label: str
-    """host:port/db: what logs and metrics call it."""
+    """host:port/db: the name in logs and metrics."""
 
 
 def _server(url: RedisUrl) -> RedisServer:
@@ -38,24 +38,24 @@ def _server(url: RedisUrl) -> RedisServer:
 
 
 class Settings(ProcessSettings, QueueRedisSettings, KafkaSettings):
-    """Settings of one kafkastore process. It drains `redis_url` unless `redis_urls` names others."""
+    """Settings of one kafkastore process. It drains `redis_urls`, or `redis_url` if that is empty."""
 
     redis_urls: Annotated[tuple[RedisUrl, ...], CommaSeparated] = Field((), alias="KAFKASTORE_REDIS_URLS")
-    """Several Redis servers to drain side by side, with commas between. They replace REDIS_URL. Empty: REDIS_URL
+    """Several Redis servers to drain in parallel, separated by commas. They replace REDIS_URL. Empty: REDIS_URL
     alone."""
     batch_events: int = Field(3000, ge=1, le=100_000, alias="KAFKASTORE_BATCH_EVENTS")
     """The most entries of one claim. A shorter queue is drained at once."""
     batch_bytes: int = Field(16_777_216, ge=1024, alias="KAFKASTORE_BATCH_BYTES")
     """The most bytes of one claim. It bounds memory when events are large."""
     lease_s: float = Field(15.0, ge=3.0, le=3600.0, alias="KAFKASTORE_LEASE_S")
-    """Seconds that a claim is held after its instance died. Then other instances take it. A live instance renews its
-    claims each third of that time."""
+    """Seconds until a claim of a dead instance expires. Then other instances take it. A live instance renews its claims
+    three times in this period."""
     hold_s: float = Field(60.0, gt=0, alias="KAFKASTORE_HOLD_S")
     """Seconds that an instance keeps a batch that Kafka does not take. Then the batch goes back to the list."""
     ip_mode: IpMode = Field("truncated", alias="IP_MODE")
     """How much of a client's address reaches Kafka: truncated (/24 or /48), full, or none."""
     geoip_database: Annotated[tuple[Path, ...], CommaSeparated] = Field((), alias="GEOIP_DATABASE")
-    """City databases in MaxMind's format, with commas between. The first that knows an address is used. Empty: every
+    """City databases in MaxMind's format, separated by commas. The first one that has the address is used. Empty: every
     location is XX. `python3 tasks.py geoip.fetch` downloads one and prints the line to put here."""
     geoip_check_s: Seconds = Field(30.0, alias="KAFKASTORE_GEOIP_CHECK_S")
     """Seconds between checks for a new file at the paths of GEOIP_DATABASE."""

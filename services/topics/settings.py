@@ -7,7 +7,7 @@ from services.backbone.settings import KafkaSettings, LogSettings, Seconds
 
 
 class Settings(LogSettings, KafkaSettings):
-    """Settings of the job."""
+    """Settings of the job that creates the topics."""
 
     partitions: int = Field(12, ge=1, le=1000, alias="TOPICS_PARTITIONS")
     """Partitions of the topic of events: the most consumers of one group that can share it. More can be added later,
@@ -28,7 +28,7 @@ class Settings(LogSettings, KafkaSettings):
 
     @property
     def plans(self) -> tuple[TopicPlan, TopicPlan]:
-        """The topics as these settings want them."""
+        """The planned configuration of the topics."""
         return topic_plans(
             partitions=self.partitions,
             replication=self.replication,

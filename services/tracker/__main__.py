@@ -1,4 +1,4 @@
-"""The container's command: read the settings from the environment, then run the tracker."""
+"""Start the tracker: `python -m services.tracker`."""
 
 import os
 from functools import partial

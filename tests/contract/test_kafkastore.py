@@ -125,7 +125,7 @@ async def test_events_flow_without_a_city_database_and_readiness_reports_it(
     await asyncio.to_thread(service.wait_until_ready)
     await queue.push([encode_raw(raw_event("before"))])
     await steady(queue, produced=1)
-    assert readiness(service)["checks"]["geoip"]["detail"] == "city.mmdb: no such file, its places are XX"
+    assert readiness(service)["checks"]["geoip"]["detail"] == "city.mmdb: no such file, its locations are XX"
     assert "push_kafkastore_geoip_loaded 0.0" in service.metrics()
 
     database.symlink_to(local_stack.environment()["GEOIP_DATABASE"])

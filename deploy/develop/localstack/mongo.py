@@ -36,7 +36,7 @@ def choose_mongo(choice: MongoChoice, say: Callable[[str], object]) -> MongoKind
     reported and SecantusDB is taken.
     """
     if choice not in get_args(MongoChoice):
-        raise OperatorError(f"--mongo {choice}: it is one of {', '.join(get_args(MongoChoice))}")
+        raise OperatorError(f"--mongo {choice}: unknown database. Use one of {', '.join(get_args(MongoChoice))}")
     if choice != "secantus":
         try:
             find_mongod(say)

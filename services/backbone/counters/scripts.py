@@ -1,15 +1,16 @@
-"""The scripts that change a counter in Redis, each in one atomic step. Pure text."""
+"""Lua scripts that change a counter in Redis. Each script is one atomic step."""
 
 from typing import Final
 
 from services.backbone.events import FINGERPRINT_BYTES
 
-_CHUNK: Final = 1000  # ids a command inside the script: Lua's unpack has a limit, just below 8000
+_CHUNK: Final = 1000  # ids for each command in the script: the limit of Lua's unpack is just below 8000
 
-# Returns 0: refused; 1: applied; a table: the indexes, from 0, of the known ids, and nothing was applied.
-# A generation is begun before it would pass the size, so that two of them hold at least that many ids at any time.
-# What is dropped is removed in pieces, faster than ids are added: with libc's allocator, as the wheel's Redis has it,
-# to free a million at once stops Redis for seconds, beside its loop (UNLINK) no less than in it.
+# Returns 0: rejected. 1: applied. A table: the indexes, from 0, of the known ids; then nothing was applied.
+# A new generation of ids begins before the current one would exceed `window_ids`. So the two generations together have
+# at least that many ids at any time. The script removes the dropped generation in parts, faster than it adds ids.
+# Reason: the Redis of the wheel has libc's allocator. With it, freeing a million ids at once stops Redis for seconds,
+# also with UNLINK, which frees memory in another thread.
 APPLY: Final = """
 local counts, positions, progress, new, old, dropped = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local partition, first, next = ARGV[1], ARGV[2], ARGV[3]
@@ -79,7 +80,7 @@ redis.call('HINCRBY', KEYS[2], 'given_up', ARGV[5])
 return 1
 """
 
-# Returns -1: the topic is the known one, or the first; else: the sum of the positions that were given up.
+# Returns -1 if the topic is the known one or the first one, otherwise the sum of the positions that were given up.
 ADOPT: Final = """
 local positions, progress = KEYS[1], KEYS[2]
 local function is_whole(text)
@@ -92,7 +93,7 @@ if known then
   given_up = 0
   local fields = redis.call('HGETALL', positions)
   for at = 1, #fields, 2 do
-    -- What positions.py calls invalid was in no sum before.
+    -- A position that is invalid by positions.py was in no sum before.
     local offset = is_whole(fields[at]) and is_whole(fields[at + 1]) and tonumber(fields[at + 1])
     if offset and offset < tonumber(ARGV[2]) then given_up = given_up + offset end
   end

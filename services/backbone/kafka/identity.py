@@ -1,8 +1,8 @@
 """The identity of a topic: a topic that is deleted and created again has the same name and another id.
 
-The Kafka client knows topics by name only (Metadata up to version 5). Without the id, a topic made anew that has grown
-past an old position looks like the old topic, and the records before the position are skipped in silence. So this
-module sends one request of its own, Metadata version 10 (KIP-516), over the client's connections.
+The Kafka client knows topics by name only (Metadata up to version 5). A recreated topic can grow past a position in the
+old topic. Without the id it then looks like the old topic, and its records before that position are skipped without an
+error. So this module sends its own request, Metadata version 10 (KIP-516), over the client's connections.
 """
 
 from io import BytesIO
@@ -26,8 +26,8 @@ from aiokafka.protocol.types import (
 from services.backbone.kafka.errors import KafkaUnavailable
 
 METADATA_AGE_S: Final = 30.0
-"""How often clients read the cluster's metadata: a deleted, recreated or extended topic is noticed within this time.
-With the default of the Kafka client, five minutes, consumers had no partitions for as long."""
+"""The interval at which clients read the cluster's metadata. They notice a deleted, recreated or extended topic within
+this time. With the default of the Kafka client, consumers had no partitions for five minutes."""
 
 _NO_ID: Final = UUID(int=0)
 
@@ -36,7 +36,7 @@ class Topic(NamedTuple):
     """The current state of a topic at the brokers."""
 
     id: str | None
-    """Changes when the topic is deleted and created again. None if the brokers have no topic ids (before Kafka 2.8)."""
+    """A recreated topic has a new id. None if the brokers have no topic ids (before Kafka 2.8)."""
     partitions: int
 
 
@@ -112,11 +112,11 @@ class _MetadataRequest(Request[_MetadataRequestStruct]):  # type: ignore[misc]  
         self._topic = topic
 
     def build(self, request_struct_class: type[_MetadataRequestStruct]) -> _MetadataRequestStruct:
-        return request_struct_class([(_NO_ID, self._topic, {})], False, False, False, {})  # noqa: FBT003 - the wire's order
+        return request_struct_class([(_NO_ID, self._topic, {})], False, False, False, {})  # noqa: FBT003 - the order of the fields in the protocol
 
 
 async def read_topic(client: AIOKafkaClient, name: str) -> Topic:
-    """Return the topic as one broker knows it. Raises KafkaError, and KafkaUnavailable without such a topic."""
+    """Return the state of a topic at one broker. Raises KafkaError, or KafkaUnavailable if there is no such topic."""
     try:
         response: Any = await client.send(client.get_random_node(), _MetadataRequest(name))
     except NotImplementedError:  # the broker does not know this version of the request

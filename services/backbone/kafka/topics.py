@@ -99,7 +99,7 @@ async def ensure_topics(bootstrap_servers: str, plans: Iterable[TopicPlan]) -> t
         if code == 0:
             created.append(topic)
         elif code != TopicAlreadyExistsError.errno:
-            raise KafkaUnavailable(f"topic {topic} could not be made: {for_code(code).__name__}")
+            raise KafkaUnavailable(f"topic {topic} could not be created: {for_code(code).__name__}")
     return tuple(created)
 
 

@@ -1,4 +1,4 @@
-"""Turn an entry of the queue into a record for Kafka, a failed entry, or nothing."""
+"""Turn an entry of the queue into a record for Kafka, a failed entry, or nothing. Pure: no I/O, no clock."""
 
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
@@ -56,7 +56,7 @@ def prepare(  # noqa: PLR0913 - the inputs of an event
 ) -> Record | FailedEntry | None:
     """Turn an entry into a record at the time `now_ms`. Never raises.
 
-    Return None if its device is in `erased` (a set of digests): then nothing of the entry may be written anywhere.
+    Return None if its device is in `erased` (a set of digests). Then no part of the entry may be written anywhere.
     """
     stage: Stage = "decode"
     try:

@@ -7,7 +7,7 @@ import time
 from services.backbone.backoff import Backoff
 
 _FIRST_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 5.0  # a server that is back is used within this time
+_LONGEST_PAUSE_S = 5.0  # after an outage, the server is used again within this time
 
 
 class GiveUp(Exception):

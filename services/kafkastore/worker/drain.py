@@ -10,7 +10,7 @@ from services.backbone.dead_letters import encode_dead_letter
 from services.backbone.health import Heartbeat
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
 from services.backbone.logs import get_logger
-from services.backbone.queue import Claim, EventQueue, QueueError
+from services.backbone.queue import EventQueue, QueueError
 from services.kafkastore.core.entries import FailedEntry, dead_letter, id_of
 from services.kafkastore.metrics import Metrics
 from services.kafkastore.settings import Settings
@@ -36,7 +36,7 @@ class Drain:
     At most two batches are in memory: one on its way to Kafka and the next one. All other entries wait in Redis.
     """
 
-    def __init__(  # noqa: PLR0913 - what a drain works with; bundling them would only hide it
+    def __init__(  # noqa: PLR0913 - the collaborators of a drain; a class for all of them would hide them
         self,
         queue: EventQueue,
         producer: EventProducer,
@@ -134,7 +134,7 @@ class Drain:
         self._metrics.batch_events.observe(len(claim.entries))
         batch = ClaimedBatch(self._queue, claim, Attempt(self._settings.hold_s, stop), lease_s=self._settings.lease_s)
         try:
-            await self._read_erased(claim, batch.attempt)
+            await self._read_erased(batch)
             batch.prepared = await self._prepare(claim.entries)
         except (GiveUp, asyncio.CancelledError) as reason:
             await batch.give_back(reason)
@@ -171,21 +171,21 @@ class Drain:
         await self._write_dead_letters(oversized, attempt)
         dead += oversized
         produced = len(records) - len(too_large)
-        await self._confirm(batch.claim, produced=produced, dead=dead, erased=erased, attempt=attempt)
+        await self._confirm(batch, produced=produced, dead=dead, erased=erased)
         batch.end()
 
-    async def _read_erased(self, claim: Claim, attempt: Attempt) -> None:
+    async def _read_erased(self, batch: ClaimedBatch) -> None:
         """Refresh the set of erased devices if the claim reports a different size. Raises GiveUp.
 
         Comparing sizes is enough: the set only grows, and the claim script reads its size atomically.
         """
-        while claim.erased != len(self._erased):
+        while batch.claim.erased != len(self._erased):
             self.heartbeat.beat()
             try:
                 self._erased = await self._queue.erased()
             except QueueError as error:
                 self._log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}")
-                await attempt.pause()
+                await batch.attempt.pause()
             else:
                 return
 
@@ -244,9 +244,8 @@ class Drain:
                 self._log.warning("kafka_unavailable", attempt=attempt.number, error=str(error))
                 await attempt.pause()
 
-    async def _confirm(
-        self, claim: Claim, *, produced: int, dead: Sequence[FailedEntry], erased: int, attempt: Attempt
-    ) -> None:
+    async def _confirm(self, batch: ClaimedBatch, *, produced: int, dead: Sequence[FailedEntry], erased: int) -> None:
+        claim = batch.claim
         unconfirmed = False
         while True:
             self.heartbeat.beat()
@@ -257,7 +256,7 @@ class Drain:
                 # Kafka has the batch. Keep trying: entries that are given back now reach Kafka twice.
                 unconfirmed = True
                 self._log.warning("confirm_failed", claim=claim.key, error=f"{type(error).__name__}: {error}")
-                await attempt.pause()
+                await batch.attempt.pause()
         if not held and unconfirmed:
             self._log.warning("confirm_uncertain", claim=claim.key, entries=len(claim.entries))
         elif not held:

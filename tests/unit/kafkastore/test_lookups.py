@@ -67,7 +67,7 @@ def test_location_is_unknown_without_a_database_and_readiness_reports_it(tmp_pat
         assert "GEOIP_DATABASE is not set" in locations.describe()
     with LocationLookup([tmp_path / "missing.mmdb"]) as locations:
         assert locations.locate("1.2.3.4") == UNKNOWN
-        assert locations.describe() == "missing.mmdb: no such file, its places are XX"
+        assert locations.describe() == "missing.mmdb: no such file, its locations are XX"
 
 
 def test_database_that_arrives_later_is_loaded(tmp_path: Path) -> None:

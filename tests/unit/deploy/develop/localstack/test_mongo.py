@@ -96,5 +96,5 @@ def test_the_mongod_of_the_path_comes_before_the_wheel(broken_mongod: Path, monk
 
 
 def test_an_unknown_kind_is_reported_with_those_there_are() -> None:
-    with pytest.raises(OperatorError, match="--mongo mongo: it is one of auto, mongod, secantus"):
+    with pytest.raises(OperatorError, match=r"--mongo mongo: unknown database. Use one of auto, mongod, secantus"):
         choose_mongo("mongo", ignore)  # type: ignore[arg-type]
