@@ -1,16 +1,16 @@
 """Find and erase a client's own address in the other fields of its event. Pure: no I/O.
 
-Every digit of the address becomes 0; the length of the field stays. These spellings are found, each also
-percent-encoded, once or more often:
+Every digit of the address becomes 0; the length of the field stays. The module finds these spellings, also when they
+are percent-encoded once or several times:
 
     IPv4  four decimal numbers with one of . - _ : between, in either order (83.149.9.216, 216-9-149-83)
           one decimal number, eight hexadecimal digits, or two groups of an IPv6 address (::ffff:5395:9d8)
     IPv6  every text form of RFC 4291, in either case of letters, with or without brackets, port and zone
           one decimal number, 32 hexadecimal digits, the groups with - between, the form of ip6.arpa
 
-An IPv6 address that embeds an IPv4 address (6to4, Teredo, NAT64, ISATAP, IPv4-compatible) stands for that one, too.
-In a field of over 8,192 bytes, text that only looks like the address is erased, too: exact reading takes too long.
-Octal numbers, numbers of the form 0x53.0x95, and encodings such as Base64 are not read.
+An IPv6 address that embeds an IPv4 address (6to4, Teredo, NAT64, ISATAP, IPv4-compatible) also counts as that IPv4
+address. In a field of over 8,192 bytes, text that only looks like the address is erased as well, because exact parsing
+takes too long. Octal numbers, numbers of the form 0x53.0x95, and encodings such as Base64 are not recognized.
 """
 
 import re
@@ -26,11 +26,11 @@ import msgspec
 
 from services.backbone.events import RawEvent, encode_raw
 
-_LONGEST_READ: Final = 8192  # reading 8 kB takes up to 20 ms, and visitors choose how many events have long fields
+_LONGEST_READ: Final = 8192  # parsing 8 kB takes up to 20 ms, and visitors choose how many events have long fields
 _SHORT: Final = 512  # visitors choose the fields, and a cache must stay small
 _MOST_FIELDS: Final = 16_384
 _LONGEST_ADDRESS: Final = 64
-_LEAST_NUMBER: Final = 2**24  # 1.0.0.0: smaller numbers are no client's address, and common as numbers
+_LEAST_NUMBER: Final = 2**24  # 1.0.0.0: smaller numbers are never a client's address, but are frequent in other text
 _OCTETS: Final = 4
 _LARGEST_OCTET: Final = 255
 _GROUP_DIGITS: Final = 4
@@ -44,8 +44,8 @@ _ID_DIGEST_BYTES: Final = 16
 _UUID_CHARACTERS: Final = 36
 _UUID_VERSION_AT: Final = 14
 
-# What an address is made of: hexadecimal digits and separators, plain or percent-encoded. The second alternative keeps
-# the two digits of any other escape from being taken for the first digits of an address.
+# The characters of an address: hexadecimal digits and separators, plain or percent-encoded. The second alternative
+# matches any other escape as a whole. Otherwise its two digits could look like the first digits of an address.
 _RUN: Final = re.compile(
     rb"((?:[0-9A-Fa-f.:_-]|%(?:25)*(?:2[DEde]|3[0-9Aa]|5[Ff]|[46][1-6])){6,})|%(?:25)*[0-9A-Fa-f]{2}"
 )
@@ -63,16 +63,16 @@ _DIGIT: Final = re.compile(rb"%(?:25)*(?:3[0-9]|[46][1-6])|(%(?:25)*[0-9A-Fa-f]{
 
 
 class OwnAddress(NamedTuple):
-    """What to look for when a client's address is to be erased."""
+    """The search terms for one client's address."""
 
     numbers: frozenset[int]
-    """What _numbers makes of the spellings of the address."""
+    """The results of `_numbers` for the spellings of the address."""
     hints: tuple[tuple[str, ...], ...]
     """Parts of each kind of spelling, in lower case. Text that lacks a part of each kind does not hold the address,
     unless it has percent-encoded digits."""
 
     def may_be_in(self, text: str) -> bool:
-        """Return whether a text may hold the address, by a look that is cheap where it holds none."""
+        """Return whether a text may hold the address, by a check that is fast for texts without it."""
         text = text.lower()
         for parts in self.hints:
             if parts[0] in text and all(part in text for part in parts):
@@ -94,12 +94,12 @@ class OwnAddress(NamedTuple):
         run = found[1]
         if run is None:
             return found[0]
-        may_be_arpa = run.count(b".") + run.lower().count(b"2e") >= _IPV6_DIGITS - 1  # its hints stand behind the run
+        may_be_arpa = run.count(b".") + run.lower().count(b"2e") >= _IPV6_DIGITS - 1  # its hints are after the run
         return b"0" * len(run) if may_be_arpa or self.may_be_in(run.decode("ascii")) else run
 
     def _erase_run(self, found: re.Match[bytes]) -> bytes:
         run = found[1]
-        # A run of ip6.arpa ends before that hint. It is longer than all others are, so its hints are not asked for.
+        # A run of ip6.arpa ends before that hint. It is longer than all other runs, so its hints are not required.
         if run is None or (len(run) < _ARPA_CHARACTERS and not self.may_be_in(run.decode("ascii"))):
             return found[0]
         if self.numbers.isdisjoint(_numbers(run)):
@@ -111,7 +111,10 @@ class OwnAddress(NamedTuple):
 
 
 class _NumbersOf(dict[bytes, frozenset[int]]):
-    """What a field may spell, for any address. Short fields come again and are kept; long ones are not."""
+    """A cache from a field to the numbers of all addresses in it.
+
+    Short fields repeat and are cached, long ones are not.
+    """
 
     def __missing__(self, field: bytes) -> frozenset[int]:
         numbers = frozenset(number for found in _RUN.finditer(field) if found[1] for number in _numbers(found[1]))
@@ -126,10 +129,10 @@ _numbers_of: Final = _NumbersOf()
 
 
 def erase_address(event: RawEvent, own: OwnAddress | None) -> RawEvent:
-    """Return the event without its client's address in the fields that the client chose; `address` itself stays.
+    """Return the event without its client's address in the fields that the client chose.
 
-    An id that holds it becomes a digest of the event: different events keep different ids, and an entry that is
-    shipped twice keeps one.
+    The field `address` does not change. An id that contains the address becomes a digest of the event. Different events
+    still have different ids. An entry that is shipped twice has the same id both times.
     """
     if own is None or not _may_be_in(event, own):
         return event
@@ -159,13 +162,13 @@ def _may_be_in(event: RawEvent, own: OwnAddress) -> bool:
 
 
 def _is_uuid7(text: str) -> bool:
-    """Return whether an id looks like the tracker's own, which are made of the time and random bits."""
+    """Return whether an id looks like one from the tracker, which consists of the time and random bits."""
     return len(text) == _UUID_CHARACTERS and text[_UUID_VERSION_AT] == "7"
 
 
 @lru_cache(maxsize=16384)
 def own_address(text: str) -> OwnAddress | None:
-    """Return what to look for; None when the text is no address that could name a client."""
+    """Return the search terms; None when the text is not a possible address of a client."""
     if not text or len(text) > _LONGEST_ADDRESS:
         return None
     try:
@@ -185,7 +188,7 @@ def _of_ipv4(address: IPv4Address) -> OwnAddress:
     groups = (f"{number >> 16:x}", f"{number & 0xFFFF:x}")
     return OwnAddress(
         frozenset((number,)),
-        # The longest part is the one that other text holds least often.
+        # Search the longest part first, because it is the rarest in other text.
         tuple(
             tuple(sorted(parts, key=len, reverse=True)) for parts in (str(address).split("."), groups, (str(number),))
         ),
@@ -202,7 +205,7 @@ def _of_ipv6(address: IPv6Address) -> OwnAddress:
     numbers = {number}
     hints: list[tuple[str, ...]] = [tuple(sorted(reported, key=len, reverse=True)), (str(number),), ("arpa", "ip6")]
     nonzero = [group for group in groups if group]
-    # Zeros are left out, so "::" may stand anywhere. Three groups are enough to know an address by.
+    # Zeros are omitted, so "::" may be at any position. Three groups are enough to identify an address.
     numbers.update(_signatures(nonzero, min(len(nonzero), _TRIPLE))[-1:])
     low = IPv4Address(number & 0xFFFF_FFFF)
     for embedded in (low, address.sixtofour, address.teredo[1] if address.teredo else None):
@@ -219,7 +222,7 @@ def _numbers_in(field: bytes) -> frozenset[int]:
 
 
 def _numbers(run: bytes) -> Iterator[int]:
-    """Yield a number for each address that a run may spell; the work grows with the length of the run only."""
+    """Yield a number for each address that a run may contain. The time is linear in the length of the run."""
     if b"%" in run:
         run = unquote_to_bytes(_NESTED_ESCAPE.sub(b"%", run))
     parts = _SEPARATOR.split(run)
@@ -234,7 +237,7 @@ def _numbers(run: bytes) -> Iterator[int]:
 
 
 def _of_octets(parts: list[bytes]) -> Iterator[int]:
-    """Yield each four octets in a row, in both orders. Letters may stand before the first and behind the last one."""
+    """Yield every sequence of four octets, in both orders. Letters may precede and follow the sequence."""
     forward = backward = count = 0
     for octet in _octets(parts):
         if not 0 <= octet <= _LARGEST_OCTET:
@@ -249,12 +252,12 @@ def _of_octets(parts: list[bytes]) -> Iterator[int]:
 
 
 def _octets(parts: list[bytes]) -> Iterator[int]:
-    """Yield the decimal numbers of a run in order, and -1 where two of them do not belong to one row."""
+    """Yield the decimal numbers of a run in order, and -1 between two numbers that are not of one sequence."""
     for part in parts:
         if part.isdigit():
             yield int(part) if len(part) <= _GROUP_DIGITS else -1
             continue
-        numbers = _DECIMAL.findall(part)  # "ab83" begins a row, "216cd" ends one
+        numbers = _DECIMAL.findall(part)  # "ab83" begins a sequence, "216cd" ends one
         if numbers and part[:1].isdigit() and len(numbers[0]) <= _GROUP_DIGITS:
             yield int(numbers[0])
         yield -1
@@ -278,7 +281,7 @@ def _as_groups(tail: re.Match[bytes]) -> bytes:
 
 
 def _signatures(groups: list[int], size: int) -> list[int]:
-    """Return a number for each `size` groups in a row, which are those of an address that are not zero."""
+    """Return a number for each sequence of `size` groups. `groups` are the nonzero groups of an address."""
     if size == _PAIR:
         return [a << 48 | b for a, b in pairwise(groups)]
     return [a << 96 | b << 48 | c for a, b, c in zip(groups, groups[1:], groups[2:], strict=False)]

@@ -1,6 +1,6 @@
 """The two wire formats of an event and their encoders and decoders. Pure: no I/O, no clock.
 
-RawEvent is what the tracker stores in Redis and kafkastore reads: internal, versioned, any bytes survive.
+RawEvent is what the tracker stores in Redis and kafkastore reads: internal, versioned, any bytes are preserved.
 Event is a record of the Kafka topic: public, three fields separated by one space, also read by programs outside this
 repository:
 
@@ -27,7 +27,7 @@ UNKNOWN_LOCATION: Final = "XX"
 
 FINGERPRINT_BYTES: Final = 8
 _ID_HEADER: Final = names.HEADER_EVENT_ID
-# Every event is hashed: a copy costs two thirds of a new digest with its arguments.
+# Every event is hashed. A copy takes two thirds of the time of a new digest with arguments.
 _new_digest: Final = blake2b(digest_size=FINGERPRINT_BYTES).copy
 
 # Keys of the second field (meta) of a record. encode_event writes them in the order of META_KEYS.
@@ -49,22 +49,24 @@ _RAW_VERSION: Final = b"\x01"
 _NO_PARAMS: Final = b"-"
 _NO_PARAMS_ESCAPED: Final = b"%2D"
 _IMAGE_SUFFIXES: Final = (".gif", ".png", ".jpg", ".jpeg", ".webp", ".svg", ".ico")
-# Everything a reader can print and split on: ASCII without the space that separates the fields and the percent
-# sign that escapes.
+# The characters that need no escape: printable ASCII except the space, which separates fields, and the percent sign.
 _PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 _IPV4_DIGITS: Final = 8
 _IPV6_DIGITS: Final = 32
 _ADDRESS_DIGITS: Final = (_IPV4_DIGITS, _IPV6_DIGITS)
 _UNPRINTABLE: Final = re.compile(rb"[^\x21-\x7e]")
-# What stands on the wire as it is: most ids, hosts and types. A look costs a tenth of an encoding.
+# Texts that need no encoding: most ids, hosts and types. The test takes a tenth of the time of an encoding.
 _NEEDS_NO_FORM: Final = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 _NEEDS_NO_ESCAPE: Final = re.compile(r"[\x21-\x24\x26-\x7e]+").fullmatch
 _SHORT: Final = 512
-"""Characters of a text that is worth keeping in a cache: visitors choose them, and a cache must stay small."""
+"""The maximum length of a cached text. Visitors choose these texts, and a cache must stay small."""
 
 
 class InvalidEvent(ValueError):
-    """Bytes that can never become an event. A retry does not help: count them, keep them, continue."""
+    """Bytes that can never become an event.
+
+    A retry does not help. Callers count them, store them as dead letters, and continue.
+    """
 
 
 # The queue's format: tracker -> Redis -> kafkastore -----------------------------------------------------------
@@ -153,7 +155,7 @@ def path_of_type(event_type: str) -> bytes:
 
 
 class Location(msgspec.Struct, frozen=True, cache_hash=True):
-    """The location of an address by the city database."""
+    """The location of an address in the city database."""
 
     country: str = UNKNOWN_LOCATION
     """ISO 3166-1 alpha-2 code."""
@@ -193,14 +195,15 @@ class Event(msgspec.Struct, frozen=True):
     host: str = ""
     pod: str = ""
     address: str = ""
-    """Hexadecimal: 8 digits for IPv4, 32 for IPv6, after IP_MODE; empty when there is none (`ip` on the wire)."""
+    """The address that remains after IP_MODE, as 8 (IPv4) or 32 (IPv6) hexadecimal digits. Empty without one (`ip` on
+    the wire)."""
     location: Location = Location()
     device: Device = Device()
     referrer: str = ""
     client_time_ms: int | None = None
     opted_out: bool = False
     params: str = ""
-    """The received query, with everything but printable ASCII percent-encoded. Empty without a query."""
+    """The received query, with all bytes outside printable ASCII percent-encoded. Empty without a query."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -237,7 +240,7 @@ def encode_event(event: Event) -> bytes:
 
 
 def encode_params(query: bytes) -> str:
-    """Encode a query for the third field: percent-encode everything but printable ASCII."""
+    """Encode a query for the third field: percent-encode all bytes outside printable ASCII."""
     if query == _NO_PARAMS:
         query = _NO_PARAMS_ESCAPED
     return _UNPRINTABLE.sub(lambda match: b"%%%02X" % match[0][0], query).decode("ascii")
@@ -268,18 +271,18 @@ def meta_value(meta: bytes, key: bytes) -> bytes | None:
 def fingerprint(event: EncodedEvent, key: bytes | None, headers: Iterable[tuple[str, bytes]]) -> bytes | None:
     """Return the fingerprint of an event, FINGERPRINT_BYTES long; None for an event without an id.
 
-    Two records with one fingerprint are one event. The id is that of the record's header, and where that is missing the
-    one in meta. Clients choose ids, so an id alone identifies nothing: anybody could claim the ids of another's events.
-    The fingerprint covers the id and its scope:
+    Two records with one fingerprint are one event. The id comes from the record's header. Without this header it comes
+    from meta. Clients choose ids, so an id alone identifies nothing: any client can send the id of another client's
+    event. The fingerprint covers the id and its scope:
 
-    - the Kafka `key`, which is the device id or the client's address (an address and a device id that is spelled like
-      it are two scopes);
-    - for an event without a key, the time of receipt. All writes of one entry carry the same time, an event that
-      somebody else sends with the same id does not.
+    - the Kafka `key`, which is the device id or the client's address (an address and a device id with the same text are
+      two scopes);
+    - for an event without a key, the time of receipt. All writes of one entry contain the same time. An event of
+      another client with the same id has another time.
 
     This is the only function that decides whether two records are one event. Code that counts or acts uses it, and
-    never drops an event because of its id alone. For n remembered fingerprints, a new event is taken for one of them
-    with probability n / 2**64: for two million, once in about 10**13 events.
+    never drops an event because of its id alone. With n remembered fingerprints, a new event collides with one of them
+    with probability n / 2**64. With two million, this is one event in about 10**13.
     """
     for name, value in headers:
         if name == _ID_HEADER and value:
@@ -291,10 +294,11 @@ def fingerprint(event: EncodedEvent, key: bytes | None, headers: Iterable[tuple[
             return None
         id_ = unquote_to_bytes(encoded.replace(b"+", b" "))
     digest = _new_digest()
-    # What is hashed before the id is never the beginning of another scope, so the border between them is fixed.
+    # No hashed scope is a prefix of another scope, so scope and id cannot be confused.
     if not key:
         digest.update(b"ts=%b %b" % (meta_value(event.meta, META_RECEIVED_AT) or b"", id_))
-    elif len(key) in _ADDRESS_DIGITS and (scope := b"&ip=" + key + b"&") in event.meta:  # `ip` stands between others
+    # `ip` is never the first or the last key of meta, so it has an ampersand on both sides.
+    elif len(key) in _ADDRESS_DIGITS and (scope := b"&ip=" + key + b"&") in event.meta:
         digest.update(scope + id_)
     else:
         digest.update(b"%d %b%b" % (len(key), key, id_))
@@ -302,12 +306,15 @@ def fingerprint(event: EncodedEvent, key: bytes | None, headers: Iterable[tuple[
 
 
 def meta_text(value: bytes) -> str:
-    """Decode a value that `meta_value` returned. What is not UTF-8 becomes U+FFFD."""
+    """Decode a value that `meta_value` returned. Bytes that are not UTF-8 become U+FFFD."""
     return unquote_plus(value.decode("ascii", "replace"))
 
 
 def readable_address(digits: str) -> str:
-    """Return the usual notation of an address of 8 (IPv4) or 32 (IPv6) hexadecimal digits. Other text stays."""
+    """Return the usual notation of an address of 8 (IPv4) or 32 (IPv6) hexadecimal digits.
+
+    Other text is returned unchanged.
+    """
     try:
         if len(digits) == _IPV4_DIGITS:
             return str(IPv4Address(int(digits, 16)))
@@ -319,7 +326,7 @@ def readable_address(digits: str) -> str:
 
 
 def encode_type(event_type: str) -> str:
-    """Percent-encode spaces, percent signs and everything but printable ASCII in a type."""
+    """Percent-encode spaces, percent signs and all characters outside printable ASCII in a type."""
     return event_type if _NEEDS_NO_ESCAPE(event_type) else quote(event_type, safe=_PLAIN)
 
 

@@ -1,10 +1,10 @@
 """Histograms of milliseconds, kept as labels and counts of a counter. Pure: no I/O, no clock.
 
-The rule of the buckets: a value below 128 ms has a bucket of its own; above, each doubling is divided into 64 equal
-buckets, so a bucket is never wider than 1/64 (1.6 %) of the values in it. Sums of such counts are histograms again,
-whoever counted them, so several members of a group and several runs add up.
+Buckets: each value below 128 ms has its own bucket. From 128 ms on, each range from 2**n to 2**(n+1) has 64 equal
+buckets, so a bucket is never wider than 1/64 (1.6 %) of the values in it. The sum of two histograms is a histogram, so
+the counts of several members and several runs can be added.
 
-A series `klag` is stored as `klag:<lowest value of the bucket>`, `klag:sum`, and, where there are any, `klag:negative`
+A series `klag` is stored as `klag:<lowest value of the bucket>`, `klag:sum`, and, if they are not 0, `klag:negative`
 (values below 0, counted as 0) and `klag:unknown` (events without a value, in no bucket).
 """
 
@@ -14,12 +14,12 @@ from math import ceil
 from typing import Final, NamedTuple
 
 MAX_MS: Final = 2**32 - 1
-"""What a larger value (50 days and more) is counted as: it bounds the number of buckets."""
+"""The maximum value: a larger one (50 days and more) counts as this. It bounds the number of buckets."""
 
 TOTAL_LABEL: Final = "totaleventsseen"
 QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
-_EXACT_BITS: Final = 7  # values of up to 7 bits are buckets of their own; of larger ones, 7 bits are kept
+_EXACT_BITS: Final = 7  # a value of up to 7 bits has its own bucket; a larger value keeps its first 7 bits
 _SUM, _NEGATIVE, _UNKNOWN = "sum", "negative", "unknown"
 
 
@@ -34,7 +34,7 @@ class Histogram(NamedTuple):
 
     @property
     def values(self) -> int:
-        """How many values were counted."""
+        """The number of counted values."""
         return sum(self.buckets.values())
 
     @property
@@ -43,9 +43,9 @@ class Histogram(NamedTuple):
         return self.sum_ms / max(self.values, 1)
 
     def quantile_ms(self, share: float) -> float:
-        """Return the value that `share` (0 to 1) of all values do not exceed (nearest rank); 0 without values.
+        """Return the quantile `share` (0 to 1) of the values by nearest rank; 0 without values.
 
-        Exact below 128 ms; above, the middle of its bucket, at most 0.8 % away.
+        It is exact below 128 ms. Otherwise it is the middle of a bucket, at most 0.8 % from the exact value.
         """
         rank, seen = max(1, ceil(share * self.values)), 0
         for lowest in sorted(self.buckets):
@@ -68,7 +68,7 @@ def highest_of(lowest: int) -> int:
 
 
 def observe(counts: MutableMapping[str, int], series: str, value_ms: int | None) -> None:
-    """Count one value; None is an event that has none. `counts` must have 0 for what it does not have."""
+    """Count one value, or None for an event without a value. `counts` must return 0 for missing labels."""
     if value_ms is None:
         counts[_label(series, _UNKNOWN)] += 1
         return
@@ -80,7 +80,7 @@ def observe(counts: MutableMapping[str, int], series: str, value_ms: int | None)
 
 
 def histograms(counts: Mapping[str, int]) -> dict[str, Histogram]:
-    """Read all series back from a counter's labels; labels that are no part of one are passed over."""
+    """Read all series back from a counter's labels; other labels are ignored."""
     buckets: dict[str, dict[int, int]] = {}
     others: dict[str, dict[str, int]] = {}
     for label, count in counts.items():
@@ -103,7 +103,7 @@ def histograms(counts: Mapping[str, int]) -> dict[str, Histogram]:
 
 
 def summary(counts: Mapping[str, int]) -> dict[str, float]:
-    """Return what to show of such a counter: of each series its average, under its own name, and its quantiles."""
+    """Return the rows to show: the average of each series under the name of the series, and its quantiles."""
     rows: dict[str, float] = {}
     for series, histogram in histograms(counts).items():
         rows[series] = round(histogram.average_ms, 3)
@@ -113,7 +113,7 @@ def summary(counts: Mapping[str, int]) -> dict[str, float]:
     return rows
 
 
-# A few hundred buckets are met over and over, each event has several.
+# Events use the same few hundred buckets, several per event.
 @lru_cache(maxsize=16384)
 def _label(series: str, part: int | str) -> str:
     return f"{series}:{part}"

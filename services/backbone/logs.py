@@ -1,7 +1,7 @@
-"""Logs: one JSON line a record in containers, readable lines on a terminal.
+"""Logs: one JSON line per record in containers, readable lines on a terminal.
 
-A record is a static event name plus fields: `log.info("batch_shipped", events=300)`. ids, not objects; no personal
-data.
+A record is a static event name plus fields: `log.info("batch_shipped", events=300)`. Fields hold ids, not objects, and
+no personal data.
 """
 
 import logging
@@ -19,7 +19,7 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def configure_logging(*, service: str, level: str, output: Literal["auto", "json", "text"]) -> None:
-    """Set up logging of this process, libraries included. Every record carries `service`."""
+    """Set up logging for this process and its libraries. Every record contains `service`."""
     readable = output == "text" or (output == "auto" and sys.stderr.isatty())
 
     def add_service(_: Any, __: str, record: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -35,7 +35,7 @@ def configure_logging(*, service: str, level: str, output: Literal["auto", "json
         add_service,
     ]
     rendering: list[structlog.typing.Processor] = (
-        # Tracebacks without the values of variables, which may be addresses, queries or passwords.
+        # Tracebacks omit the values of variables, which may be addresses, queries or passwords.
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if readable
         else [
@@ -57,13 +57,13 @@ def configure_logging(*, service: str, level: str, output: Literal["auto", "json
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "push"}},
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
-                # The client logs each lost connection several times at ERROR; our own code says what follows from it.
+                # The client logs each lost connection several times at ERROR. Our own code logs the consequence.
                 "aiokafka": {"level": "CRITICAL" if level != "DEBUG" else "DEBUG"},
-                # It warns of each malformed form: on a public port that line would be anyone's to write.
+                # It logs a warning for each malformed form. On a public port any client could fill the log.
                 "python_multipart": {"level": "CRITICAL"},
-                # It says each request, which would be a line an event.
+                # It logs each request, which would be a line per event.
                 "httpx": {"level": "WARNING" if level == "INFO" else level},
-                # The server says for each port that it starts and stops, which ours say once for the process.
+                # The server logs its start and stop for each port. Our code logs them once per process.
                 "uvicorn": {"level": "WARNING" if level == "INFO" else level},
             },
         }

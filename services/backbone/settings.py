@@ -1,4 +1,4 @@
-"""Settings: read from the environment once, into frozen classes; all faults told together, no secret shown."""
+"""Settings: read once from the environment into frozen classes. One error lists all faults and shows no secret."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-# What `.env.template` holds where a secret belongs; `python3 tasks.py dotenv.generate` replaces it.
+# The value of each secret in `.env.template`. `python3 tasks.py dotenv.generate` replaces it.
 PLACEHOLDER = "<generate>"
 
 
@@ -27,15 +27,16 @@ def _redis_url(value: SecretStr) -> SecretStr:
         parts = urlsplit(value.get_secret_value())
         _ = parts.port
     except ValueError:
-        raise ValueError("is no URL: its host or port is malformed") from None
+        raise ValueError("is not a URL: its host or port is malformed") from None
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError("must begin with redis://, rediss:// or unix://")
     if parts.scheme != "unix" and not parts.hostname:
         raise ValueError("names no host")
     if parts.scheme != "unix" and not re.fullmatch(r"/?|/[0-9]+", parts.path, re.ASCII):
-        raise ValueError("must end with the number of a database, as in redis://host:6379/0")  # or the client takes 0
+        raise ValueError("must end with a database number, as in redis://host:6379/0")  # otherwise the client uses 0
     if parts.query or parts.fragment:
-        # The client would take any option that its constructor has; time limits and the like are ours to set.
+        # The client would accept every option of its constructor, but time limits and similar options are set in our
+        # code.
         raise ValueError("takes no options after the database")
     return value
 
@@ -49,12 +50,12 @@ def _brokers(value: str) -> str:
     for broker in value.split(","):
         host, _, port = broker.strip().rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65_536:  # noqa: PLR2004 - the last port
-            raise ValueError("must be host:port, or several with commas between")
+            raise ValueError("must be host:port, or several, separated by commas")
     return value
 
 
 Brokers = Annotated[str, AfterValidator(_brokers)]
-"""Where to find a Kafka cluster: host:port of one or several of its brokers."""
+"""The addresses of a Kafka cluster: host:port of one or several of its brokers."""
 
 
 def _comma_separated(value: object) -> object:
@@ -67,7 +68,7 @@ def _comma_separated(value: object) -> object:
 
 
 CommaSeparated = BeforeValidator(_comma_separated)
-"""Lets a tuple be written with commas between its parts; spaces around them do not count."""
+"""Parses a tuple from text with commas between the parts. Spaces around the parts are ignored."""
 
 
 def _networks(value: object) -> object:
@@ -77,15 +78,15 @@ def _networks(value: object) -> object:
     try:
         return tuple(ip_network(text, strict=False) for text in texts)
     except ValueError:
-        raise ValueError("must be networks with commas between, like 10.0.0.0/8,::1/128") from None
+        raise ValueError("must be networks separated by commas, like 10.0.0.0/8,::1/128") from None
 
 
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
-"""Lets networks (CIDR) be written with commas between them; spaces around them do not count."""
+"""Parses networks (CIDR) from text with commas between them. Spaces around them are ignored."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address, without a port, means this very machine."""
+    """Return whether a host name or address, without a port, is a loopback address of this machine."""
     if host == "localhost":
         return True
     try:
@@ -99,12 +100,12 @@ Seconds = Annotated[float, Field(ge=0.01, le=86_400)]
 
 
 class SettingsError(Exception):
-    """The environment does not make valid settings. The message names every faulty variable, a line each."""
+    """The environment has invalid settings. The message has one line for each invalid variable."""
 
     def __init__(self, errors: Sequence[str]) -> None:
-        super().__init__("\n".join(["these settings are missing or wrong:", *(f"  {fault}" for fault in errors)]))
+        super().__init__("\n".join(["these settings are missing or invalid:", *(f"  {fault}" for fault in errors)]))
         self.errors = tuple(errors)
-        """`VARIABLE: what is wrong`, in the order of the names."""
+        """`VARIABLE: reason`, sorted by name."""
 
 
 class EnvSettings(BaseModel):
@@ -144,16 +145,16 @@ class EnvSettings(BaseModel):
 
 
 class LogSettings(EnvSettings):
-    """How a process logs."""
+    """The settings of a process's log."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="LOG_LEVEL")
     """The least severe records to log: DEBUG, INFO, WARNING or ERROR."""
     log_format: Literal["auto", "json", "text"] = Field("auto", alias="LOG_FORMAT")
-    """json: one JSON line a record. text: readable lines. auto: text on a terminal, JSON elsewhere."""
+    """json: one JSON line per record. text: readable lines. auto: text on a terminal, JSON elsewhere."""
 
 
 class ProcessSettings(LogSettings):
-    """What every process that goes on until it is stopped has: its log and its internal port."""
+    """The settings of every process that runs until it is stopped: its log and its internal port."""
 
     internal_host: str = Field("127.0.0.1", alias="INTERNAL_HOST")
     """The address that each process listens on for health, readiness and metrics. Containers set 0.0.0.0. Visitors must
@@ -163,40 +164,40 @@ class ProcessSettings(LogSettings):
 
 
 class EventSizeSettings(EnvSettings):
-    """How large an event may be."""
+    """The maximum size of an event."""
 
     max_event_bytes: int = Field(262_144, ge=1024, le=16_777_216, alias="MAX_EVENT_BYTES")
-    """The largest event in bytes. One limit for tracker, producer and topic. A topic keeps the limit that it was made
-    with."""
+    """The largest event in bytes. One limit for tracker, producer and topic. A topic keeps the limit from its
+    creation."""
 
 
 class QueueRedisSettings(EnvSettings):
-    """How tracker and kafkastore reach the Redis of the queue."""
+    """The address of the queue's Redis, for tracker and kafkastore."""
 
     redis_url: RedisUrl = Field(LOCAL_REDIS, alias="REDIS_URL")
     """The Redis of the queue: beside each tracker, or shared. It may hold a password: redis://:password@host:6379/0."""
 
 
 class CountersRedisSettings(EnvSettings):
-    """How consumers and kafidx reach the Redis of the counters."""
+    """The address of the counters' Redis, for consumers and kafidx."""
 
     counters_redis_url: RedisUrl = Field(LOCAL_REDIS, alias="COUNTERS_REDIS_URL")
     """The Redis of the counters: one for all consumers and kafidx. It may hold a password, like REDIS_URL."""
 
 
 class ProxySettings(EnvSettings):
-    """Which proxies a server believes."""
+    """The proxies that a server trusts."""
 
     trusted_proxies: Networks = Field((), alias="TRUSTED_PROXIES")
-    """Networks (CIDR, with commas between) of your load balancers. The tracker and kafidx believe the client address
-    that these send in headers. Empty: none. The clients of a proxy that is not listed count as one address."""
+    """Networks (CIDR, separated by commas) of your load balancers. The tracker and kafidx trust the client address that
+    these send in headers. Empty: none. The clients of a proxy that is not listed count as one address."""
 
 
 class KafkaSettings(EventSizeSettings):
-    """How to reach Kafka, for each process that writes to it or reads from it."""
+    """The connection to Kafka, for each process that writes to it or reads from it."""
 
     bootstrap_servers: Brokers = Field("127.0.0.1:9092", alias="KAFKA_BOOTSTRAP_SERVERS")
-    """The Kafka brokers to connect to first: host:port, with commas between."""
+    """The Kafka brokers to connect to first: host:port, separated by commas."""
     idempotence: bool = Field(default=True, alias="KAFKA_IDEMPOTENCE")
     """off only for a broker that refuses idempotent producers (Tansu). A retry may then write a record twice."""
 

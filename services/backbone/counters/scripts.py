@@ -4,12 +4,13 @@ from typing import Final
 
 from services.backbone.events import FINGERPRINT_BYTES
 
-_CHUNK: Final = 1000  # ids a command inside the script: Lua's unpack has a limit, just below 8000
+_CHUNK: Final = 1000  # ids per command inside the script: Lua's unpack accepts fewer than 8000
 
-# Answers 0: refused; 1: applied; a table: the places, from 0, of the ids that are known, and nothing was applied.
-# A generation is begun before it would pass the size, so that two of them hold at least that many ids at any time.
-# What is dropped is removed in pieces, faster than ids are added: with libc's allocator, as the wheel's Redis has it,
-# to free a million at once stops Redis for seconds, beside its loop (UNLINK) no less than in it.
+# Returns 0 when it refuses the update, and 1 when it has applied it. Returns a table when it has found known ids: their
+# indexes from 0. The update is then not applied. A new generation begins before the current one exceeds its size, so
+# that two generations always hold at least that many ids. The dropped generation is removed in pieces, faster than ids
+# are added. To free a million ids at once stops Redis for seconds with libc's allocator (the Redis of the wheel uses
+# it), also with UNLINK.
 APPLY: Final = """
 local counts, positions, progress, new, old, dropped = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local partition, first, next = ARGV[1], ARGV[2], ARGV[3]
@@ -79,7 +80,7 @@ redis.call('HINCRBY', KEYS[2], 'given_up', ARGV[5])
 return 1
 """
 
-# Returns -1: the topic is the known one, or the first; else: the sum of the positions that were given up.
+# Returns -1 when the topic is the known one or the first one. Otherwise returns the sum of the discarded positions.
 ADOPT: Final = """
 local positions, progress = KEYS[1], KEYS[2]
 local function is_whole(text)
@@ -92,7 +93,7 @@ if known then
   given_up = 0
   local fields = redis.call('HGETALL', positions)
   for at = 1, #fields, 2 do
-    -- What positions.py calls invalid was in no sum before.
+    -- An offset that positions.py treats as invalid is in no earlier sum.
     local offset = is_whole(fields[at]) and is_whole(fields[at + 1]) and tonumber(fields[at + 1])
     if offset and offset < tonumber(ARGV[2]) then given_up = given_up + offset end
   end

@@ -1,8 +1,8 @@
 """The identity of a topic: a topic that is deleted and created again has the same name and another id.
 
-The Kafka client knows topics by name only (Metadata up to version 5). Without the id, a topic made anew that has grown
-past an old position looks like the old topic, and the records before the position are skipped in silence. So this
-module sends one request of its own, Metadata version 10 (KIP-516), over the client's connections.
+The Kafka client knows topics by name only (Metadata up to version 5). Without the id, a recreated topic that is longer
+than an old position looks like the old topic. A consumer then skips the records before that position without an error.
+So this module sends one request of its own, Metadata version 10 (KIP-516), over the client's connections.
 """
 
 from io import BytesIO
@@ -26,8 +26,8 @@ from aiokafka.protocol.types import (
 from services.backbone.kafka.errors import KafkaUnavailable
 
 METADATA_AGE_S: Final = 30.0
-"""How often clients read the cluster's metadata: a deleted, recreated or extended topic is noticed within this time.
-With the default of the Kafka client, five minutes, consumers had no partitions for as long."""
+"""How often clients read the cluster's metadata: they notice a deleted, recreated or extended topic within this time.
+The default of the Kafka client is five minutes, for which consumers would have no partitions."""
 
 _NO_ID: Final = UUID(int=0)
 
@@ -116,7 +116,10 @@ class _MetadataRequest(Request[_MetadataRequestStruct]):  # type: ignore[misc]  
 
 
 async def read_topic(client: AIOKafkaClient, name: str) -> Topic:
-    """Return the topic as one broker knows it. Raises KafkaError, and KafkaUnavailable without such a topic."""
+    """Return the topic as one broker knows it.
+
+    Raises KafkaError. Raises KafkaUnavailable if the topic does not exist.
+    """
     try:
         response: Any = await client.send(client.get_random_node(), _MetadataRequest(name))
     except NotImplementedError:  # the broker does not know this version of the request

@@ -57,7 +57,7 @@ async def test_failed_dependency_is_reported_with_its_reason() -> None:
 async def test_dependency_that_does_not_respond_counts_as_failed() -> None:
     ready, body = await Health({"kafka": silent}, check_timeout_s=0.05).readiness()
     assert not ready
-    assert body["checks"]["kafka"]["detail"] == "no answer within 0.05 s"
+    assert body["checks"]["kafka"]["detail"] == "no response within 0.05 s"
 
 
 async def test_failing_check_that_is_only_shown_leaves_the_process_ready() -> None:

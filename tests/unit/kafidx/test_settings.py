@@ -37,5 +37,5 @@ def test_short_password_is_refused_without_being_shown() -> None:
 def test_trusted_proxies_are_networks() -> None:
     settings = Settings.from_env({"TRUSTED_PROXIES": "10.0.0.1/8, ::1"})
     assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
-    with pytest.raises(SettingsError, match="TRUSTED_PROXIES: must be networks with commas between"):
+    with pytest.raises(SettingsError, match="TRUSTED_PROXIES: must be networks separated by commas"):
         Settings.from_env({"TRUSTED_PROXIES": "10.0.0.0/8,nonsense"})

@@ -68,12 +68,12 @@ def test_without_password_hides_the_password() -> None:
     ("variable", "value", "reason"),
     [
         ("REDIS_URL", "http://:hunter2@h", "must begin with redis://, rediss:// or unix://"),
-        ("REDIS_URL", "redis://:hunter2@h:99999/0", "is no URL: its host or port is malformed"),
-        ("REDIS_URL", "redis://:hunter2@h/abc", "must end with the number of a database, as in redis://host:6379/0"),
+        ("REDIS_URL", "redis://:hunter2@h:99999/0", "is not a URL: its host or port is malformed"),
+        ("REDIS_URL", "redis://:hunter2@h/abc", "must end with a database number, as in redis://host:6379/0"),
         ("COUNTERS_REDIS_URL", "hunter2", "must begin with redis://, rediss:// or unix://"),
         ("KAFKASTORE_REDIS_URLS", "redis://a:1/0,hunter2", "must begin with redis://, rediss:// or unix://"),
         ("KAFKASTORE_REDIS_URLS", ",", "names nothing"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "hunter2", "must be host:port, or several with commas between"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "hunter2", "must be host:port, or several, separated by commas"),
         ("TRACKER_PORT", "99999", "Input should be less than or equal to 65535"),
     ],
 )
