@@ -13,7 +13,7 @@ def _http_url(value: str) -> str:
         parts = urlsplit(value)
         _ = parts.port
     except ValueError:
-        raise ValueError("is no URL: its host or port is malformed") from None
+        raise ValueError("is not a URL: its host or port is malformed") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be http://host:port or https://host")
     if parts.query or parts.fragment or parts.username is not None:
@@ -31,7 +31,7 @@ class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings):
     interval_s: Seconds = Field(10.0, ge=0.1, le=3600.0, alias="CANARY_INTERVAL_S")
     """Seconds between canaries. Also the time limit for the tracker's response."""
     late_s: Seconds = Field(20.0, ge=0.5, le=3600.0, alias="CANARY_LATE_S")
-    """Seconds after which a canary that is not counted is late. It is then not looked for any more."""
+    """Seconds after which a canary that is not counted is late. The canary then stops looking for it."""
 
     @model_validator(mode="after")
     def _bounded_flight(self) -> Self:

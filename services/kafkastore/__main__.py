@@ -1,6 +1,7 @@
 """Start kafkastore: `python -m services.kafkastore`.
 
-`python -m services.kafkastore wait-until-drained` starts nothing: it waits for the one that runs, before it is stopped.
+`python -m services.kafkastore wait-until-drained` starts nothing. It waits until the running kafkastore has drained the
+queue.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from services.kafkastore.worker.wait_until_drained import wait_until_drained
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read the environment and run until stopped, or wait until all is drained."""
+    """Read the environment and run until stopped, or wait until the queue is drained."""
     asked = _parser().parse_args(arguments)
     settings = load_settings(Settings, os.environ)
     if asked.command is None:
@@ -26,15 +27,15 @@ def main(arguments: Sequence[str]) -> None:
         return
     configure_logging(service="kafkastore.drained", level=settings.log_level, output=settings.log_format)
     if not asyncio.run(wait_until_drained(settings, within_s=asked.seconds, until_closed=asked.until_closed)):
-        fail(f"not drained within {asked.seconds:g} s: what is left waits in Redis", 1)
+        fail(f"not drained within {asked.seconds:g} s: the remaining entries wait in Redis", 1)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.kafkastore")
     commands = parser.add_subparsers(dest="command", metavar="wait-until-drained")
     wait = commands.add_parser("wait-until-drained", help="wait until nothing is left to ship; ships nothing itself")
-    wait.add_argument("--seconds", type=float, default=60.0, help="give up after so long, with exit code 1")
-    wait.add_argument("--until-closed", type=int, default=0, metavar="PORT", help="first until nobody listens there")
+    wait.add_argument("--seconds", type=float, default=60.0, help="give up after this time, with exit code 1")
+    wait.add_argument("--until-closed", type=int, default=0, metavar="PORT", help="wait until no process listens on it")
     return parser
 
 

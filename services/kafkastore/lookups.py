@@ -21,8 +21,8 @@ from services.kafkastore.core.devices import Agent, describe_device
 
 log = get_logger(__name__)
 
-_PLACES_KEPT = 65_536  # some 100 bytes each: visitors send several events
-_DEVICES_KEPT = 16_384  # at most a kilobyte each: browsers are few
+_PLACES_KEPT = 65_536  # about 100 bytes each; each visitor sends several events
+_DEVICES_KEPT = 16_384  # at most a kilobyte each; there are few different browsers
 _LONGEST_AGENT = 1024  # real ones are under 500 bytes; bounds time and cache
 _PROBE = "8.8.8.8"
 
@@ -49,7 +49,7 @@ class _Database:
     def look(self) -> maxminddb.Reader | None:
         """Open the file at the path if it has changed since the last check. Return None without a change.
 
-        A missing file leaves the open database in use. May be called in a thread: changes no reader by itself.
+        A missing file leaves the open database in use. It may run in a thread, because it changes no reader.
         """
         try:
             state = _state(self.path)
@@ -58,12 +58,12 @@ class _Database:
             self._seen = state
             reader = _open(self.path)
             if _state(self.path) != state:
-                # It was written to while it was read: whatever was opened, the next look decides.
+                # The file changed while it was read. The next check opens it again.
                 self._seen = None
                 reader.close()
                 return None
         except (OSError, ValueError, maxminddb.InvalidDatabaseError) as error:
-            # ValueError: what the reader says of some malformed metadata.
+            # The reader raises ValueError for some malformed metadata.
             fault = f"{type(error).__name__}: {error}" if not isinstance(error, FileNotFoundError) else "no such file"
             if fault != self.fault:
                 log.warning("city_database_refused", path=str(self.path), reason=fault, kept=self.reader is not None)
@@ -76,8 +76,8 @@ class _Database:
 class LocationLookup:
     """Looks up locations in city databases of MaxMind's format. The first database with the address is used.
 
-    Use it as a context manager. For one thread only, as the event loop is. Both layouts of records are read: MaxMind's
-    (`country.iso_code`, `city.names.en`) and the flat one of DB-IP's npm package (`country_code`, `city`).
+    Use it as a context manager. Use it in one thread only, such as the event loop. Both layouts of records are read:
+    MaxMind's (`country.iso_code`, `city.names.en`) and the flat one of DB-IP's npm package (`country_code`, `city`).
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -115,7 +115,7 @@ class LocationLookup:
     def describe(self) -> str:
         """Return a sentence about open and missing databases."""
         if not self._databases:
-            return "no city database (GEOIP_DATABASE is not set): every place is XX"
+            return "no city database (GEOIP_DATABASE is not set): every location is XX"
         return "; ".join(_describe(database) for database in self._databases)
 
     def _use(self, database: _Database, reader: maxminddb.Reader | None) -> None:
@@ -137,7 +137,7 @@ class LocationLookup:
             try:
                 record = database.reader.get(address)
             except (ValueError, maxminddb.InvalidDatabaseError):
-                continue  # an IPv6 address and a database of IPv4, or a damaged part of the file
+                continue  # an IPv6 address in an IPv4 database, or a damaged part of the file
             location = _location(record)
             if location is not None:
                 return location
@@ -167,8 +167,8 @@ def _state(path: Path) -> _FileState:
 def _open(path: Path) -> maxminddb.Reader:
     """Open a private, unnamed copy of a database.
 
-    The reader maps its file into memory: a file that is overwritten in place would change, or end, under it, and a page
-    that has gone kills the process (SIGBUS).
+    The reader maps its file into memory. If another program overwrites or truncates that file, the reader gets wrong
+    data, or a missing page kills the process (SIGBUS).
     """
     with tempfile.TemporaryDirectory(prefix="push-geoip-") as folder:
         copy = Path(folder) / path.name
@@ -176,7 +176,7 @@ def _open(path: Path) -> maxminddb.Reader:
         reader = maxminddb.open_database(os.fspath(copy), maxminddb.MODE_AUTO)
     try:
         reader.get(_PROBE)
-    except ValueError:  # a database of IPv6 may say so
+    except ValueError:  # an IPv6 database may raise this
         pass
     except BaseException:
         reader.close()
@@ -205,7 +205,7 @@ def _location(record: Any) -> Location | None:
         city = names.get("en") if isinstance(names, dict) else None
     if not isinstance(country, str) or not country:
         return None
-    # One text for all who live in a city: a third less memory for the places that are kept.
+    # All locations of a city share one text. This saves a third of the memory of cached locations.
     return Location(sys.intern(country), sys.intern(city) if isinstance(city, str) and city else UNKNOWN_LOCATION)
 
 
@@ -219,8 +219,8 @@ def _classify(user_agent: bytes) -> Device:
 class _FoundAgent(UserAgent):  # type: ignore[misc]  # the library has no types
     """A user agent classified by the library, parsed by the native matcher.
 
-    The constructor of the library goes through a part of ua-parser that knows only Python's regular expressions and
-    keeps nothing: 1.4 ms a user agent instead of 0.1 ms.
+    The library's constructor uses a part of ua-parser with Python's regular expressions and without a cache: 1.4 ms per
+    user agent instead of 0.1 ms.
     """
 
     def __init__(self, text: str) -> None:
@@ -257,7 +257,7 @@ def _read_agent(text: str) -> Agent:
             is_desktop=found.is_pc,
         )
     except (ValueError, TypeError, AttributeError) as error:
-        # The library turns what its rules match into numbers; what it can't is a user agent made to break it.
+        # The library converts matched text to numbers. Only a manipulated user agent makes this fail.
         log.debug("user_agent_unreadable", error=type(error).__name__)
         return Agent()
 

@@ -16,16 +16,16 @@ from services.backbone.settings import (
 )
 
 IpMode = Literal["truncated", "full", "none"]
-"""What is left of a client's address in Kafka: its network (/24 or /48), all of it, or nothing."""
+"""The part of a client's address that reaches Kafka: its network (/24 or /48), all of it, or nothing."""
 
 
 class RedisServer(NamedTuple):
     """One Redis to drain."""
 
     url: str
-    """With its password: for the client only, never for a log, a metric or an error."""
+    """It may contain a password: use it for the client only, never in a log, a metric or an error."""
     label: str
-    """host:port/db: what logs and metrics call it."""
+    """host:port/db: its name in logs and metrics."""
 
 
 def _server(url: RedisUrl) -> RedisServer:
@@ -38,10 +38,10 @@ def _server(url: RedisUrl) -> RedisServer:
 
 
 class Settings(ProcessSettings, QueueRedisSettings, KafkaSettings):
-    """Settings of one kafkastore process. It drains `redis_url` unless `redis_urls` names others."""
+    """Settings of one kafkastore process. It drains `redis_url` unless `redis_urls` is set."""
 
     redis_urls: Annotated[tuple[RedisUrl, ...], CommaSeparated] = Field((), alias="KAFKASTORE_REDIS_URLS")
-    """Several Redis servers to drain side by side, with commas between. They replace REDIS_URL. Empty: REDIS_URL
+    """Several Redis servers to drain concurrently, separated by commas. They replace REDIS_URL. Empty: REDIS_URL
     alone."""
     batch_events: int = Field(3000, ge=1, le=100_000, alias="KAFKASTORE_BATCH_EVENTS")
     """The most entries of one claim. A shorter queue is drained at once."""
@@ -51,12 +51,12 @@ class Settings(ProcessSettings, QueueRedisSettings, KafkaSettings):
     """Seconds that a claim is held after its instance died. Then other instances take it. A live instance renews its
     claims each third of that time."""
     hold_s: float = Field(60.0, gt=0, alias="KAFKASTORE_HOLD_S")
-    """Seconds that an instance keeps a batch that Kafka does not take. Then the batch goes back to the list."""
+    """Seconds that an instance keeps a batch that Kafka does not acknowledge. Then the batch goes back to the list."""
     ip_mode: IpMode = Field("truncated", alias="IP_MODE")
     """How much of a client's address reaches Kafka: truncated (/24 or /48), full, or none."""
     geoip_database: Annotated[tuple[Path, ...], CommaSeparated] = Field((), alias="GEOIP_DATABASE")
-    """City databases in MaxMind's format, with commas between. The first that knows an address is used. Empty: every
-    location is XX. `python3 tasks.py geoip.fetch` downloads one and prints the line to put here."""
+    """City databases in MaxMind's format, separated by commas. The first one that contains an address is used. Empty:
+    every location is XX. `python3 tasks.py geoip.fetch` downloads one and prints the line for this setting."""
     geoip_check_s: Seconds = Field(30.0, alias="KAFKASTORE_GEOIP_CHECK_S")
     """Seconds between checks for a new file at the paths of GEOIP_DATABASE."""
 

@@ -1,4 +1,4 @@
-"""Make the topics: `python -m services.topics`."""
+"""Create the topics: `python -m services.topics`."""
 
 import os
 from functools import partial

@@ -5,7 +5,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, NamedTuple
 
 FREE_FAILURES: Final = 5
-"""So many wrong passwords cause no delay, since people mistype."""
+"""This many wrong passwords cause no delay, because people mistype."""
 LONGEST_WAIT_S: Final = 60.0
 """One address can then try 1,500 passwords a day."""
 EXPIRY_S: Final = 900.0

@@ -1,8 +1,8 @@
-"""What a user agent says of the machine behind it: person or bot, and on which kind of device.
+"""Classify a user agent: person or bot, and the kind of device.
 
-The user-agent library knows browsers, systems and the large crawlers by name. The rules here decide what those facts
-make of the device, and find the programs that the library does not know: feed readers, HTTP libraries, small crawlers.
-A program that fetches by itself is a bot, whatever it pretends to be.
+The user-agent library knows browsers, systems and the large crawlers by name. The rules here derive the device from
+these facts, and find the programs that the library does not know: feed readers, HTTP libraries, small crawlers. A
+program that sends requests without a person is a bot, even if its user agent looks like a browser.
 """
 
 import re
@@ -12,7 +12,7 @@ from services.backbone.events import Device
 
 _LONGEST_NAME: Final = 64
 
-# Words by which programs call themselves. "Cubot" makes phones.
+# Words in the names of programs. "Cubot" is a manufacturer of phones.
 _BOT_WORD: Final = re.compile(
     r"""(?<!cu)bots?(?![a-z]) | robot | spider | crawl | slurp | scrap(?:er|y)\b | archiver | aggregator | validator
       | fetch | feed | \brss | \b\d+\ (?:subscribers|readers)\b
@@ -20,7 +20,7 @@ _BOT_WORD: Final = re.compile(
       | http_?request | http-?client(?!/android) | ^axios | kube-probe | ^indy | \bindy\ library""",
     re.IGNORECASE | re.VERBOSE,
 )
-# Where to complain of it: no browser tells. The form with a plus is the crawlers' custom.
+# A contact address. Browsers do not send one. Crawlers usually write it with a plus.
 _CRAWLER_CONTACT: Final = re.compile(r"\+\s?https?:|\+\s?[\w.-]+@", re.IGNORECASE)
 _CONTACT: Final = re.compile(r"https?://|www\.|\w@\w", re.IGNORECASE)
 _CONTACT_TEXT: Final = re.compile(r"\+?\s?(?:https?://|www\.)[^\s;,)]*|\+?[\w.-]+@[\w.-]+", re.IGNORECASE)
@@ -33,7 +33,7 @@ _NAMED_WORD: Final = re.compile(
 _NAMED_IN_COMMENT: Final = re.compile(r"compatible;(?!\s*msie)\s*([^;/()+,]{2,})", re.IGNORECASE)
 _FIRST_PRODUCT: Final = re.compile(r"[^/;(+]+")
 _TRAILING_VERSION: Final = re.compile(r"[\s_-]+v?\d[\d._]*$")
-# Names of the library that tell nothing of a bot: browsers that it pretends to be, or parts of its URL.
+# Names from the library that do not identify a bot: browsers that it imitates, or parts of its URL.
 _DISGUISES: Final = frozenset(
     [
         "chrome",
@@ -56,7 +56,7 @@ _TV: Final = re.compile(
       | \bbravia\b | \bviera\b | philipstv | nettv | \btv\ safari\b | (?-i:\bAFT[A-Z]{1,5}\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
-# On Android a browser without "Mobile" is on a tablet; a program that is no browser follows no such custom.
+# On Android, a browser without "Mobile" runs on a tablet. Other programs do not follow this convention.
 _ANDROID_PHONE: Final = re.compile(r"\bmobile\b|opera mini|^(?!mozilla)", re.IGNORECASE)
 _TABLET_NAME: Final = re.compile(
     r"\btab(?:let)?\b|\bi?pad\b|kindle|\bSM-[TPX]\d|\bGT-P\d|nexus (?:7|9|10)", re.IGNORECASE
@@ -83,7 +83,7 @@ _DESKTOP_PLATFORMS: Final = frozenset(
 
 
 class Agent(NamedTuple):
-    """What the user-agent library reads off a user agent; empty text: it does not know."""
+    """The fields that the user-agent library returns; empty text for an unknown field."""
 
     browser: str = ""
     browser_version: str = ""
@@ -97,9 +97,9 @@ class Agent(NamedTuple):
 
 
 def describe_device(text: str, agent: Agent) -> Device:
-    """Decide what the machine with the user agent `text` is.
+    """Return the device with the user agent `text`.
 
-    A bot has a name and nothing else: the browser and platform that it claims are a disguise.
+    A bot has only a name, because its browser and platform are not real.
     """
     if _is_bot(text, agent):
         return Device("bot", bot_name=_bot_name(text, agent))
@@ -116,7 +116,7 @@ def describe_device(text: str, agent: Agent) -> Device:
 def _is_bot(text: str, agent: Agent) -> bool:
     if agent.is_bot or _BOT_WORD.search(text) or _CRAWLER_CONTACT.search(text):
         return True
-    # Some browsers carry the address of whoever sold them, but they do say what they run on.
+    # Some browsers contain their vendor's address, but they also contain their platform.
     pretends = text.startswith(("Mozilla/", "Opera/")) and bool(agent.platform)
     return not pretends and bool(_CONTACT.search(text))
 
@@ -129,7 +129,7 @@ def _bot_name(text: str, agent: Agent) -> str:
 
 
 def _own_name(text: str) -> str:
-    """Find what a program calls itself, or whose it is, in a user agent that the library can't name."""
+    """Return the name or the owner of a program that the library does not know."""
     own = _CONTACT_TEXT.sub(" ", text)
     if not text.startswith(("Mozilla/", "Opera/")):
         product = _FIRST_PRODUCT.match(own)
