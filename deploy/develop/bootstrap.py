@@ -1,7 +1,7 @@
-"""Makes the virtual environment on a machine with nothing but Python, and goes on inside it.
+"""Create the virtual environment on a machine that has only Python, and continue inside it.
 
-Standard library only, and no syntax newer than Python 3.6: an old interpreter must get as far as the sentence that says
-it is too old.
+The module uses only the standard library and the syntax of Python 3.6, so that an old interpreter can report that it is
+too old.
 """
 
 import ast
@@ -44,15 +44,15 @@ _NETWORK_ERRORS = re.compile(
 
 
 class BootstrapError(Exception):
-    """The environment can't be made; the message is one sentence for the operator."""
+    """The environment can't be created. The message is one sentence for the operator."""
 
 
 class Environment:
-    """The virtual environment of one clone, and how far it is.
+    """The virtual environment of one clone, and its state.
 
-    `stamp` says for which lock and which Python it is complete; it is written last. `unfinished` is there while
-    packages are being installed: found without anybody holding the lock, it tells of an interrupted run, and all is
-    made anew.
+    `stamp` contains the lock and the Python of a complete environment; it is written last. `unfinished` exists while
+    packages are being installed. If it exists and no process holds the mutex, a run was interrupted, and the next run
+    creates the environment again.
     """
 
     def __init__(self, root: Path, lock: Path) -> None:
@@ -64,25 +64,25 @@ class Environment:
         self.mutex = root / ".cache" / "bootstrap.lock"
 
     def wanted_stamp(self) -> str:
-        """Return what the stamp must say: it changes with the lock, with Python, and when the clone is moved."""
+        """Return the expected stamp. It changes with the lock, with Python, and with the path of the clone."""
         digest = hashlib.sha256(self.lock.read_bytes()).hexdigest()
         return "{} {}.{} {}\n".format(digest, *sys.version_info[:2], self.folder)
 
     def is_complete(self) -> bool:
-        """Say whether it can be used as it is; a matter of milliseconds."""
+        """Return whether the environment is complete. This takes milliseconds."""
         try:
             return self.stamp.read_text() == self.wanted_stamp() and os.access(str(self.python), os.X_OK)
         except OSError:
             return False
 
     def ensure(self) -> None:
-        """Make it, or complete it, or do nothing. Raises BootstrapError."""
+        """Create or complete the environment, if necessary. Raises BootstrapError."""
         if self.is_complete():
             return
         self.mutex.parent.mkdir(exist_ok=True)
         with self.mutex.open("w") as mutex:
             _wait_for_turn(mutex)
-            if self.is_complete():  # by whoever we waited for
+            if self.is_complete():  # another process has created it meanwhile
                 return
             if self.unfinished.exists() or not self._has_right_python():
                 shutil.rmtree(str(self.folder), ignore_errors=True)
@@ -99,7 +99,7 @@ class Environment:
         return done.returncode == 0 and done.stdout.decode().split() == [str(n) for n in sys.version_info[:2]]
 
     def _create(self) -> None:
-        # From inside a virtual environment, perhaps the one just removed: the interpreter that it was made from.
+        # This process may run inside a virtual environment that was just removed. Use its base interpreter.
         base = getattr(sys, "_base_executable", None) or sys.executable
         done = _run([base, "-m", "venv", str(self.folder)])
         if done.returncode != 0:
@@ -108,7 +108,7 @@ class Environment:
                 raise BootstrapError(
                     "This Python has no venv with pip in it; on Debian and Ubuntu: apt-get install python3-venv"
                 )
-            raise BootstrapError("The virtual environment could not be made:\n" + _tail(done.text))
+            raise BootstrapError("The virtual environment could not be created:\n" + _tail(done.text))
 
     def _install(self, mutex: int) -> None:
         packages = sum(1 for line in self.lock.read_text().splitlines() if re.match(r"[A-Za-z0-9]", line))
@@ -121,8 +121,8 @@ class Environment:
             if done.returncode != 0:
                 if _NETWORK_ERRORS.search(done.text):
                     raise BootstrapError(
-                        "No package index could be reached to install what the commands need"
-                        " (a network, or PIP_INDEX_URL for a mirror, is needed once):\n" + _tail(done.text)
+                        "No package index could be reached to install the packages of the commands."
+                        " The first run needs a network, or PIP_INDEX_URL for a mirror:\n" + _tail(done.text)
                     )
                 raise BootstrapError("The packages could not be installed:\n" + _tail(done.text))
         self.unfinished.unlink()
@@ -160,17 +160,17 @@ class Environment:
         return _run(command, keep=mutex, watch=watch)
 
     def _pip_options(self) -> "dict[str, str]":
-        """Return what pip reads from its configuration files and from PIP_ variables."""
+        """Return pip's options from its configuration files and from PIP_ variables."""
         listed = _run([str(self.python), "-m", "pip", "config", "list"]).text
         found = re.findall(r"^(global|install|:env:)\.([a-z-]+)=(.+)$", listed, re.MULTILINE)
-        found.sort(key=lambda entry: ("global", "install", ":env:").index(entry[0]))  # the last one wins, as in pip
+        found.sort(key=lambda entry: ("global", "install", ":env:").index(entry[0]))  # the last value wins, as in pip
         return {name: str(ast.literal_eval(value)) for _, name, value in found}
 
 
 def _uv_environment(pip_options: "dict[str, str]") -> "dict[str, str]":
-    """Return the environment of uv: this process's, with pip's options where it sets no variable of uv."""
+    """Return the environment of uv: this process's variables, and pip's options as variables of uv that are not set."""
     environment = dict(os.environ)
-    # pip takes a version from any of its indexes. The hashes make that safe.
+    # Like pip, accept a version from any index. The hashes make that safe.
     environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     for name, variable in _UV_VARIABLES.items():
         if name in pip_options and not (variable.startswith("UV_") and variable in os.environ):
@@ -192,7 +192,7 @@ class _Progress:
         self.fetched = 0
 
     def __call__(self, line: str) -> None:
-        """Look at one line of what pip says."""
+        """Read one line of pip's output."""
         if not sys.stderr.isatty():
             return
         if line.startswith("Collecting "):
@@ -244,10 +244,10 @@ def _say(sentence: str) -> None:
 
 
 def main(arguments: "list[str]") -> NoReturn:
-    """Run the tasks inside the environment: this process becomes invoke's. Exits with 1 or 2 when it can't."""
+    """Run the tasks inside the environment: replace this process by invoke. Exit with 1 or 2 on an error."""
     if sys.version_info < OLDEST_PYTHON:
         wanted, present = (".".join(map(str, version[:2])) for version in (OLDEST_PYTHON, sys.version_info))
-        _say(f"Python {wanted} or newer is needed; this is {present}.")
+        _say(f"Python {wanted} or newer is required; this is {present}.")
         sys.exit(2)
     environment = Environment(ROOT, LOCK)
     try:
@@ -257,14 +257,14 @@ def main(arguments: "list[str]") -> NoReturn:
         _say(str(error))
         sys.exit(1)
     except OSError as error:
-        _say(f"The virtual environment could not be made: {error}")
+        _say(f"The virtual environment could not be created: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
         _say("interrupted; the next run starts over")
         sys.exit(130)
-    # Paths on the command line are the caller's: tasks.py reads them from there.
+    # Paths on the command line are relative to the caller's directory, which tasks.py reads from this variable.
     os.environ["PUSH_DIRECTORY"] = str(Path.cwd())
     os.chdir(str(ROOT))
     command = [str(environment.python), "-m", "deploy.cli", *(arguments or ["--list"])]
-    hold_interrupts()  # until deploy.cli handles them: the next interpreter would print a traceback while it starts
+    hold_interrupts()  # hold interrupts until deploy.cli handles them: a starting interpreter would print a traceback
     os.execv(command[0], command)  # noqa: S606 - the same process goes on: signals and exit code are the task's own

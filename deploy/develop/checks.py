@@ -1,4 +1,4 @@
-"""The checks and the tests: what a developer, the commit hook and CI all run."""
+"""The checks and the tests, which developers, the commit hook and CI run."""
 
 import importlib.util
 import os
@@ -15,8 +15,7 @@ from deploy.paths import ROOT
 
 _BIN = Path(sys.executable).parent
 
-# Suites whose tests mostly wait: for processes to start and for time limits to pass. The others measure, or need the
-# whole machine.
+# Suites whose tests mostly wait for processes and time limits. The other suites measure, or need the whole machine.
 _PARALLEL = ("default", "broker", "slow")
 _WORKERS_PER_CORE = 2
 _MOST_WORKERS = 8  # each may start two brokers, of 350 MB each
@@ -30,7 +29,7 @@ CHECKS = {
 
 
 def check() -> int:
-    """Run every check, edit nothing, report all; return the exit code."""
+    """Run every check without changing a file, and report all failures. Return the exit code."""
     failed = [name for name, command in CHECKS.items() if not _passes(name, command)]
     if not _subjects_pass():
         failed.append("commit subjects (`git rebase --interactive` rewords them)")
@@ -47,7 +46,7 @@ def check() -> int:
 
 
 def fix() -> int:
-    """Let ruff repair what it can; return the exit code of what remains."""
+    """Fix errors with ruff. Return the exit code for the remaining errors."""
     lint = subprocess.run([_BIN / "ruff", "check", "--fix", "."], cwd=ROOT, check=False).returncode
     return subprocess.run([_BIN / "ruff", "format", "."], cwd=ROOT, check=False).returncode or lint
 
@@ -55,9 +54,9 @@ def fix() -> int:
 def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: MongoChoice) -> int:
     """Run pytest; return its exit code.
 
-    `suite` is default (what is quick), broker (of these, what talks to the broker), all, or a marker. `service` narrows
-    it to the tests of one service. The broker is chosen here, before the first test, so that a first fetch of Apache
-    Kafka counts against no test's time limit. MongoDB is chosen by the first test that needs it.
+    `suite` is default (quick tests), broker (quick tests that use the broker), all, or a marker. `service` narrows
+    it to the tests of one service. The broker is chosen here, before the first test, so that the first download of
+    Apache Kafka is not part of a test's time limit. MongoDB is chosen by the first test that needs it.
     """
     selections = {
         "default": ["-m", "not slow and not browser and not chaos and not endurance and not system"],
@@ -71,12 +70,12 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: M
         "all": [],
     }
     if suite not in selections:
-        raise OperatorError(f"--suite {suite}: it is one of {', '.join(selections)}")
+        raise OperatorError(f"--suite {suite}: unknown suite. Use one of {', '.join(selections)}")
     if importlib.util.find_spec("pytest") is None:
         raise ModuleNotFoundError("pytest", name="pytest")
     paths = _tests_of(service) if service else []
     kind = choose_kafka(kafka, print)
-    # A few tests by name run sooner without workers: each worker imports all tests first, which takes 5 s.
+    # A few selected tests run faster without workers: each worker first imports all tests, which takes 5 s.
     workers = _workers() if suite in _PARALLEL and not keyword else []
     narrowed = ["-k", keyword] if keyword else []
     options = [f"--kafka={kind}", f"--mongo={mongo}", "--durations=10", *workers, *selections[suite], *narrowed]
@@ -85,7 +84,7 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: M
 
 
 def _workers() -> list[str]:
-    """Return pytest's options for parallel workers. Each takes whole files, in the order of tests/conftest.py."""
+    """Return pytest's options for parallel workers. Each worker runs whole files, in the order of tests/conftest.py."""
     number = min(_MOST_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1))
     return [f"--numprocesses={number}", "--dist=loadfile", "--no-loadscope-reorder"]
 
@@ -100,7 +99,7 @@ def _tests_of(service: str) -> list[str]:
         folder.name for folder in (tests / "unit").iterdir() if (ROOT / "services" / folder.name).is_dir()
     )
     if service not in services:
-        raise OperatorError(f"--service {service}: it is one of {', '.join(services)}")
+        raise OperatorError(f"--service {service}: unknown service. Use one of {', '.join(services)}")
     folders = [folder for suite in ("unit", "contract") if (folder := tests / suite / service).is_dir()]
     files = sorted((tests / "contract").glob(f"test_{service}*.py"))
     return [str(path.relative_to(ROOT)) for path in (*folders, *files)]

@@ -251,7 +251,10 @@ def test_status_shows_the_events_of_send(system: LocalStack) -> None:
         (("demo", "--rate", "abc"), '--rate: invalid number "abc"'),
         (
             ("test", "--suite", "nope"),
-            "--suite nope: it is one of default, broker, slow, measures, browser, chaos, endurance, system, all",
+            (
+                "--suite nope: unknown suite. Use one of default, broker, slow, measures, browser, chaos, endurance, "
+                "system, all"
+            ),
         ),
     ],
 )
