@@ -40,7 +40,7 @@ class Container:
 
     @property
     def is_watched(self) -> bool:
-        """Whether Prometheus scrapes its internal port: a service's container that goes on until it is stopped."""
+        """Whether Prometheus scrapes its internal port: a service's container that runs until it is stopped."""
         return bool(self.service) and self.kind != "job"
 
     @property
@@ -70,7 +70,7 @@ class Catalog:
 
     @property
     def processes(self) -> tuple[Container, ...]:
-        """The containers that make the whole system without containers: watched, and without events of their own."""
+        """The rows of the catalog that run as processes without containers. They are scraped and send no events."""
         return tuple(found for found in self.watched if not found.synthetic)
 
     @property

@@ -2,4 +2,4 @@
 
 
 class OperatorError(Exception):
-    """An error that the person at the terminal can correct. The message says what is wrong and what to do."""
+    """An error that the person at the terminal can correct. The message contains the error and what to do."""

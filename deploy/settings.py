@@ -9,15 +9,15 @@ from services.backbone.settings import EnvSettings
 
 
 class ContainerSettings(EnvSettings):
-    """What docker compose reads from .env for itself."""
+    """The variables that docker compose reads from .env for itself."""
 
     push_version: str = Field("dev", alias="PUSH_VERSION")
     """The tag of the images that are built, pushed and run."""
     image_registry: str = Field("", alias="IMAGE_REGISTRY")
-    """Where docker.images.push puts the images: host, or host/folder. Empty: the task asks for --registry."""
+    """The registry for docker.images.push: host, or host/folder. Empty: the task requires --registry."""
     geoip_directory: str = Field("", alias="GEOIP_DIRECTORY")
-    """A directory of this machine that the kafkastore container mounts at the same path: where the files of
-    GEOIP_DATABASE are."""
+    """The directory with the files of GEOIP_DATABASE on this machine. The kafkastore container mounts it at the same
+    path."""
     grafana_port: int = Field(3000, alias="GRAFANA_PORT")
     """The port of Grafana on this machine's loopback (profile observability)."""
     grafana_password: SecretStr | None = Field(None, alias="GRAFANA_PASSWORD")
@@ -27,7 +27,7 @@ class ContainerSettings(EnvSettings):
 
 
 class OperatorSettings(EnvSettings):
-    """What the operators' tasks read from .env for themselves."""
+    """The variables that the operators' tasks read from .env for themselves."""
 
     maxmind_license_key: str = Field("", alias="MAXMIND_LICENSE_KEY")
     """A licence key of MaxMind. With it `python3 tasks.py geoip.fetch` downloads the current GeoLite2 City. Empty: it

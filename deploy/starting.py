@@ -1,6 +1,6 @@
-"""How a command starts: Ctrl-C ends it without a traceback, and a package that is missing is named in one line.
+"""The start of a command: Ctrl-C ends it without a traceback, and a missing package is reported on one line.
 
-Standard library only, and no syntax newer than Python 3.6: bootstrap.py imports it.
+The module uses only the standard library and the syntax of Python 3.6, because bootstrap.py imports it.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def hold_interrupts() -> None:
 
 @contextlib.contextmanager
 def raised_interrupts() -> "Iterator[None]":
-    """Raise KeyboardInterrupt at SIGINT inside the block, which has something to close."""
+    """Raise KeyboardInterrupt at SIGINT inside the block, so that the block can close its resources."""
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -58,7 +58,7 @@ def _print_exception(kind: "type[BaseException]", error: BaseException, tracebac
 
 
 def _missing(error: BaseException) -> str:
-    """Return the package that an error is about; empty when it is another error."""
+    """Return the missing package of an import error; empty for any other error."""
     if isinstance(error, ImportError):
         package = (error.name or "").partition(".")[0]
         return "" if package in _OURS or package in sys.stdlib_module_names else package

@@ -91,7 +91,7 @@ def clean_redis(redis_server: LocalRedis) -> LocalRedis:
 
 @pytest.fixture(scope="session")
 def kafka_broker(local_stack: LocalStack) -> KafkaBroker:
-    """Return the broker of the shared stack. Tests make their own topics; see `unique_name`."""
+    """Return the broker of the shared stack. Tests create their own topics; see `unique_name`."""
     return local_stack.kafka
 
 
@@ -102,7 +102,7 @@ def mongo_kind(pytestconfig: pytest.Config) -> MongoKind:
 
 @pytest.fixture(scope="session")
 def mongo_server(mongo_kind: MongoKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
-    """Return a MongoDB that all tests share. Each test makes its own database; see `unique_name`."""
+    """Return a MongoDB that all tests share. Each test creates its own database; see `unique_name`."""
     memory = Path("/dev/shm")  # noqa: S108 - eight times the inserts of a disk; nothing of it is wanted afterwards
     # Containers have 64 MB there by default, and the journal alone needs 100 MB.
     has_room = memory.is_dir() and shutil.disk_usage(memory).free > 2**30

@@ -1,7 +1,7 @@
-"""Names use the glossary: each thing has one name, which is the term of the field if there is one.
+"""Names use the glossary: each concept has one name, which is the established technical term if there is one.
 
-These words of the glossary are not checked, since they also have a right use: `number`, `ends` (the verb), `place` (the
-verb), `Record` (one of three types keeps the name) and `Load`, `Tally` and other names of one type each.
+These words of the glossary are not checked, because they also have a correct use: `number`, `ends` (the verb), `place`
+(the verb), `Record` (one of three types keeps this name), and `Load`, `Tally` and other names that only one type has.
 """
 
 import ast
@@ -41,12 +41,12 @@ REPLACED = {
     "watcher": "subscriber",
     "whoever": "the actor's name",
 }
-"""The words that no identifier uses, each with the word that it uses instead."""
+"""The forbidden words of identifiers, each with its replacement."""
 _REPLACED_TYPES = {
     "Batch": "RequestBatch (HTTP), RecordBatch (a poll), or ClaimedBatch (a claim)",
     "Place": "Location (geography), or WorkerArgs",
 }
-"""The names that no type has, each with the names that it has instead."""
+"""The forbidden names of types, each with its replacements."""
 _FORMS = {
     "answer": ("answers", "answered", "answering"),
     "bury": ("buries", "buried"),
@@ -60,16 +60,16 @@ _FORMS = {
 }
 _OF = {form: word for word in REPLACED for form in (word, *_FORMS.get(word, ()))}
 _RIGHT_NAMES = ("dead_letters", "wait_until_drained", "until_drained", "is_drained")
-"""Longer names in which a word of the left column is right."""
+"""Longer names in which a forbidden word is correct."""
 _EXEMPT = {
-    # Fault injection is the term of the field.
+    # "Fault injection" is the established technical term.
     "faults": ("deploy/chaos/", "tests/unit/deploy/chaos/", "tests/chaos/"),
 }
 """The words that some folders use, with the reason."""
 
 
 class Identifier(NamedTuple):
-    """A name that a module gives to something, with its line."""
+    """A name that a module defines, with its line."""
 
     line: int
     name: str
@@ -94,7 +94,7 @@ def identifiers(path: Path) -> Iterator[Identifier]:
 
 
 def replacements(identifier: Identifier, path: str) -> Iterator[str]:
-    """Yield what the glossary has instead of the identifier, or of a word in it."""
+    """Yield the glossary's replacements for the identifier, or for a word in it."""
     if identifier.is_type and identifier.name.strip("_") in _REPLACED_TYPES:
         yield _REPLACED_TYPES[identifier.name.strip("_")]
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", identifier.name).lower()

@@ -1,6 +1,7 @@
-"""bench.compare: the ratios of the last benches on this machine against the recorded ones.
+"""bench.compare: compare the ratios of the last benches on this machine with the recorded ones.
 
-Only ratios are compared: both sides come from one run on one machine, so they hold on other machines.
+It compares only ratios. Both numbers of a ratio come from one run on one machine, so a ratio is valid on other
+machines.
 """
 
 import json
@@ -23,7 +24,7 @@ LATEST = Path(__file__).parents[2] / ".cache" / "bench"
 RECORDED = Path(__file__).with_name("recorded.json")
 
 _WORSE = 0.8
-"""A ratio below this part of the recorded one is a regression. The noise of our machines is smaller."""
+"""A ratio below this fraction of the recorded ratio is a regression. The noise of our machines is smaller."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Change:
 
     @property
     def part(self) -> float:
-        """The latest ratio divided by the recorded one. Above 1 it has improved."""
+        """The latest ratio divided by the recorded one. A value above 1 is an improvement."""
         return self.latest / self.recorded
 
     @property
@@ -47,7 +48,7 @@ class Change:
 
 
 def keep(result: BenchResult, *, brief: bool, load: str = "", folder: Path = LATEST) -> None:
-    """Store a result as the latest of its bench. A brief one gets its own file and replaces no full one."""
+    """Store a result as the latest of its bench. A brief result gets its own file and does not replace a full one."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = {
         "figure": json.loads(result.as_json()),
@@ -61,7 +62,10 @@ def keep(result: BenchResult, *, brief: bool, load: str = "", folder: Path = LAT
 
 
 def compare(*, record: bool, latest: Path = LATEST, recorded: Path = RECORDED) -> int:
-    """Print both ratios. Returns 1 when a ratio fell by more than a fifth. With `record` the latest become recorded."""
+    """Print both ratios.
+
+    Returns 1 when a ratio fell by more than a fifth. With `record`, store the latest ratios as the recorded ones.
+    """
     now = {name: kept for name, kept in _read_latest(latest) if not kept["brief"]}
     if not now:
         raise OperatorError("no bench has run here without --brief: run bench.tracker and the others first")
@@ -73,7 +77,7 @@ def compare(*, record: bool, latest: Path = LATEST, recorded: Path = RECORDED) -
     then = _read_recorded(recorded)
     changes = list(changes_between(then, now))
     if not changes:
-        raise OperatorError("no recorded bench has run here with the same load: see --log, or --record")
+        raise OperatorError("no bench has run here with a recorded load: use the recorded --log, or --record")
     Console().print(_table(changes))
     compared = {change.bench for change in changes}
     for name in sorted((then.keys() | now.keys()) - compared):
@@ -85,7 +89,7 @@ def compare(*, record: bool, latest: Path = LATEST, recorded: Path = RECORDED) -
 
 
 def changes_between(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[Change]:
-    """Return the changes of the ratios that both sides have."""
+    """Return the changes of the ratios that are in both results."""
     for name in sorted(then.keys() & now.keys()):
         if then[name]["load"] != now[name]["load"]:
             continue

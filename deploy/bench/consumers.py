@@ -28,7 +28,7 @@ from services.backbone.settings import KafkaSettings
 
 FIRST_CONSUMER = "ZINCRBY for each event"
 
-_PER_SECOND = 60_000  # events in the topic for each second of a round, at least
+_PER_SECOND = 60_000  # minimum number of events in the topic for each second of a round
 _FIRST_PER_SECOND = 1_500
 _PRODUCED_AT_ONCE = 5_000
 
@@ -82,7 +82,7 @@ class _Arena:
         finally:
             service.stop()
         counted = self._passed("events")
-        return results.with_lost(found, abs(self._filled - counted))  # counting twice is an error too
+        return results.with_lost(found, abs(self._filled - counted))  # counting an event twice is an error as well
 
     def count_first(self, seconds: float) -> Round:
         """Let the simple consumer count a part of the topic."""

@@ -22,7 +22,7 @@ from services.backbone.kafka import TopicOffsets
 
 FIRST_ENRICHER = "geoip2, user-agents, urlencode, send"
 
-_PER_SECOND = 40_000  # entries for each second of a round, at least
+_PER_SECOND = 40_000  # minimum number of entries for each second of a round
 _FIRST_PER_SECOND = 1_000
 _PUSHED_AT_ONCE = 5_000
 

@@ -37,7 +37,7 @@ def divide() -> Cores:
 
 
 def program(name: str, package: str) -> str:
-    """Return the path of a program. Raises OperatorError, naming its Debian package."""
+    """Return the path of a program. Raises OperatorError, which contains its Debian package."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if found is None:
         raise OperatorError(f"{name} is not installed; on Debian and Ubuntu: apt-get install {package}")

@@ -30,7 +30,7 @@ from deploy.operate.access_log import count_requests
 from services.backbone import names
 
 _FIRST_RATE = 500.0
-_FINER = 3  # halvings of the last step: an eighth of it is below the machine's noise
+_FINER = 3  # number of times the last step is halved: an eighth of it is below the machine's noise
 _STEP_S = 8.0
 _GROWTH_S = 0.25  # allowed growth of the queue from the middle of a step to its end, in seconds of its rate
 _MOST_WAITING_S = 2.0
@@ -50,7 +50,7 @@ class Step:
 
 
 def bench_pipeline(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output: bool) -> int:
-    """Find the highest sustained rate, and at half of it the delay of events. Returns the exit code."""
+    """Find the highest sustained rate, and measure the delay of events at half of it. Returns the exit code."""
     output = report.console(json_output=json_output)
     with running_system(kafka=kafka, console=output) as stack, contextlib.ExitStack() as cleanup:
         path = _Path(stack, log)
@@ -63,7 +63,7 @@ def bench_pipeline(effort: Effort, *, log: Path, kafka: KafkaChoice, json_output
         rows = in_turns({"pipeline": lambda seconds: path.at(rate, seconds), NGINX: nginx}, effort, output)
         missing = path.missing()
         services = _services_table(path.used)
-    # A brief bench searches nothing: its rate is only the one that was sent.
+    # A brief bench does not search. It reports the rate of its load.
     reached = [Round(rate=highest)] if highest else rows["pipeline"]
     speed = results.summed_up("pipeline", reached, {NGINX: rows[NGINX]})
     found = results.summed_up("pipeline", rows["pipeline"], {})

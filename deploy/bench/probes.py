@@ -30,10 +30,10 @@ class Probes:
         self._next_s = 0.0
         self.sent = 0
         self.latencies_s: list[float] = []
-        """Time from the response until the count was seen, at most some 2 ms too long."""
+        """Time from the response until the poll that saw the count. It is up to 2 ms too long."""
 
     def close(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         self._connection.close()
 
     @property

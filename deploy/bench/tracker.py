@@ -59,7 +59,7 @@ class AcceptedCounter:
 
 
 class Arena:
-    """A Redis, and trackers and references on the measured core, of which one at a time is busy."""
+    """A Redis, and trackers and references on the measured core. One of them is busy at a time."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         """Start only Redis. `stack` stops everything."""

@@ -1,8 +1,8 @@
 """Measure how many confirmed events are lost, by killing the server and by tracing its syncs.
 
-A kill of the process keeps the kernel's page cache, so written data stay. A power cut can lose what no sync covered.
-We compute that instead of trying it: strace records the time of each write and the begin and end of each sync. At a
-random moment, everything written after the begin of the last completed sync is at risk.
+A kill of the process keeps the kernel's page cache, so written data is kept. A power cut can lose data that was not
+synced. We compute that instead of trying it: strace records the time of each write and the begin and end of each sync.
+At a random moment, everything written after the begin of the last completed sync is at risk.
 """
 
 import asyncio
@@ -99,7 +99,7 @@ class RedisStore:
         self.process.command = (*self.process.command, "--appendfsync", policy)
 
     async def start(self) -> None:
-        await self._client.connection_pool.disconnect()  # connections to a killed server
+        await self._client.connection_pool.disconnect()  # drop connections to a killed server
         self.process.start()
         await asyncio.to_thread(self._server.wait_ready)
 
@@ -241,7 +241,7 @@ class _Writing:
         self._ending = False
 
     def end(self) -> None:
-        """Stop writing. Not by cancellation, which the Redis client sometimes swallows on Python 3.11."""
+        """Stop writing. Do not use a cancellation, which the Redis client sometimes swallows on Python 3.11."""
         self._ending = True
 
     async def run(self) -> None:

@@ -18,14 +18,14 @@ from deploy.develop.localstack.services import ServiceProcess
 from deploy.operate.status import TIMING_COUNTER, TYPES_COUNTER
 
 CONSUMERS = (TYPES_COUNTER, TIMING_COUNTER)
-"""The consumer whose counts the result compares with the topic, and one more."""
+"""The statistics consumers of the run. The result compares the counts of the first one with the topic."""
 WITH_CLOCK = ("tracker-2", "kafkastore-2", TYPES_COUNTER)
 """Services with an adjustable clock. The others start without libfaketime."""
 WITH_SMALL_DISK = "tracker-2"
 
 _LEASE_S = 5  # short, so that the claims of a killed kafkastore are released soon
-_DISK_BYTES = 4_194_304  # little more than one file of the spool
-_SMALL_SPOOL_BYTES = 262_144  # where no small disk can be mounted: full within seconds of an outage
+_DISK_BYTES = 4_194_304  # slightly larger than one segment of the spool
+_SMALL_SPOOL_BYTES = 262_144  # used without a small disk: full after a few seconds of an outage
 _POLL_S = 0.2
 
 
@@ -66,7 +66,7 @@ class ChaosSystem:
         return [int(tracker.env["TRACKER_PORT"]) for tracker in self.trackers]
 
     async def take_down(self, process: LocalProcess, *, kill: bool = False) -> None:
-        """Stop a process like its supervisor, or kill it. `heal` starts it again."""
+        """Stop a process as its supervisor does (SIGTERM), or kill it. `heal` starts it again."""
         self._down.add(process.name)
         await asyncio.to_thread(process.kill if kill else process.stop)
 
@@ -108,7 +108,7 @@ class ChaosSystem:
             return None
 
     async def wait_until_drained(self, *, waiting: int, limit_s: float) -> float | None:
-        """Wait until at most `waiting` events wait. Return the seconds, or None at the limit."""
+        """Wait until at most `waiting` events are in the queue. Return the seconds, or None at the time limit."""
         begun = time.monotonic()
         while time.monotonic() - begun < limit_s:
             ledger = await self.ledger()
@@ -118,7 +118,7 @@ class ChaosSystem:
         return None
 
     def reset_clocks(self) -> None:
-        """Delete libfaketime's files of killed processes."""
+        """Delete the files of libfaketime that killed processes have left."""
         for pid in self._pids:
             remove_leftovers(pid)
 
@@ -163,7 +163,7 @@ class ChaosSystem:
 
 @contextlib.asynccontextmanager
 async def running(stack: LocalStack, *, clocks: bool = True) -> AsyncIterator[ChaosSystem]:
-    """Start the services of a chaos run on an empty stack, which stops them.
+    """Start the services of a chaos run on an empty stack, and kill them at the end.
 
     With `clocks` some of them start with libfaketime, if it is installed.
     """
@@ -173,7 +173,8 @@ async def running(stack: LocalStack, *, clocks: bool = True) -> AsyncIterator[Ch
             await asyncio.to_thread(system.start, clocks=clocks)
             yield system
         finally:
-            # The stack stops its servers after its services: stopped ones must be able to handle SIGTERM.
+            # The stack stops its servers with SIGTERM, which a process in SIGSTOP can't handle. So continue all
+            # processes.
             for process in (system.redis, system.broker, *(service.process for service in system.services)):
                 process.send_signal(signal.SIGCONT)
             for service in system.services:

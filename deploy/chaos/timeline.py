@@ -61,9 +61,9 @@ def _call(begun_s: float, ended_s: float, path: str, name: str, result: str) -> 
 def at_risk(samples: Sequence[Sample], calls: Sequence[Call], moment_s: float) -> AtRisk:
     """Return the loss at a power cut at `moment`.
 
-    `samples` are in order and end when every write is confirmed. `calls` are those on the files of the events, which
-    have one size. Data is safe when it was written before the begin of the last completed sync: a sync may not cover
-    data that is written while it runs.
+    `samples` are in order and end when every write is confirmed. `calls` are the writes and syncs of the files with
+    events. All events have the same size. Data is safe when it was written before the begin of the last completed sync:
+    a sync may not cover data that is written while it runs.
     """
     all_bytes = sum(call.written for call in calls)
     synced_s = max((call.begun_s for call in calls if call.is_sync and call.ended_s <= moment_s), default=0.0)

@@ -28,7 +28,10 @@ _DELETED_S = 60.0
 
 
 class ApiRejection(OperatorError):
-    """The API server rejected a request. `status` is the HTTP status, `reason` is Kubernetes' word for it."""
+    """The API server rejected a request.
+
+    `status` is the HTTP status, `reason` is the reason in the Kubernetes Status object.
+    """
 
     def __init__(self, message: str, *, status: int, reason: str) -> None:
         super().__init__(message)
@@ -50,15 +53,15 @@ _INSTALLED_WITH = {
 class Api:
     """An API server. A context manager that closes its connections.
 
-    Every method raises OperatorError when it fails: ApiRejection, UnknownKind, or the plain one for a server that does
-    not respond.
+    Every method raises OperatorError when it fails: ApiRejection, UnknownKind, or OperatorError itself when the server
+    does not respond.
     """
 
     def __init__(self, client: ApiClient, *, context: str) -> None:
         self._client = client
         self.context = context
         """The name of the context in the kubeconfig."""
-        # DynamicClient's own place for what it discovers is a file in /tmp that any user can write.
+        # By default DynamicClient caches its discovery in a file in /tmp, which any user can write.
         self._discovered = tempfile.TemporaryDirectory(prefix="push-discovery-")
         self._dynamic: DynamicClient | None = None
         self._resources: dict[tuple[str, str], Any] = {}
@@ -144,17 +147,20 @@ class Api:
         query = [("container", container), ("tailLines", str(tail))]
         manifest = reference("v1", "Pod", pod, namespace)
         with self._reported("read", manifest):
-            # Not parsed: a log of one JSON line would be taken for an object.
+            # Do not parse the log: a log of one JSON line would become an object.
             log: bytes = self._connected().request("get", path, query_params=query, serialize=False).data
             return log.decode("utf-8", "replace")
 
     def _resource(self, manifest: Manifest) -> Any:
-        """Return the client of a kind. A miss is not kept by DynamicClient, which discovers everything again for it."""
+        """Return the client of a kind.
+
+        DynamicClient does not cache an unknown kind, and repeats the whole discovery for it.
+        """
         version, kind = manifest["apiVersion"], manifest["kind"]
         if (version, kind) not in self._resources:
             with self._reported("read", manifest):
                 try:
-                    # With its prefix: without one, the core kinds are looked for in every group of the cluster.
+                    # Pass the prefix. Without it, the client searches core kinds in every group of the cluster.
                     prefix = "apis" if "/" in version else "api"
                     found = self._connected().resources.get(prefix=prefix, api_version=version, kind=kind)
                 except ResourceNotFoundError:
@@ -173,7 +179,7 @@ class Api:
             try:
                 self._dynamic = DynamicClient(self._client, cache_file=str(cache))  # type: ignore[no-untyped-call]
             except (ValueError, AttributeError, TypeError, KeyError) as error:
-                raise OperatorError(f"{self._host()} is no Kubernetes API server: check its address") from error
+                raise OperatorError(f"{self._host()} is not a Kubernetes API server: check its address") from error
         return self._dynamic
 
     @contextmanager
@@ -221,7 +227,7 @@ def connect(context: str = "", environ: Mapping[str, str] = os.environ) -> Api:
 
 
 def reference(api_version: str, kind: str, name: str, namespace: str = "") -> Manifest:
-    """Return a manifest that names an object and describes nothing of it."""
+    """Return a manifest that only identifies an object."""
     metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
 

@@ -104,7 +104,7 @@ class Cluster:
             raise OperatorError("--gateway-class is missing: `kubectl get gatewayclass` lists them")
         least, most = self.trackers
         if not 2 <= least <= most:  # noqa: PLR2004 - replacing a single tracker would interrupt the service
-            raise OperatorError(f"--trackers {least}:{most}: invalid range. Use MIN:MAX with MIN from 2 on.")
+            raise OperatorError(f"--trackers {least}:{most}: invalid range. Use MIN:MAX with MIN of at least 2.")
 
 
 def hosts(known: catalog.Catalog, domain: str) -> dict[str, list[str]]:

@@ -10,13 +10,13 @@ from deploy.cluster.spin import Report
 from deploy.develop.dotenv import SECRET_MARK, read_dotenv
 from deploy.errors import OperatorError
 
-# Its own manager, so that applying an overlay never removes keys.
+# A separate field manager, so that applying an overlay never removes keys of a Secret.
 _MANAGER = "push-secrets"
 _LABELS = {"app.kubernetes.io/part-of": "push", "app.kubernetes.io/component": "secret"}
 
 
 def load(api: Api, manifests: Sequence[Manifest], dotenv: Path, report: Report) -> None:
-    """Write the Secrets of an overlay's containers: their variables of `.env`, and no others.
+    """Write the Secrets of an overlay's containers. They contain only the variables of `.env` that the containers use.
 
     Raises OperatorError when a variable is missing, before anything is written.
     """

@@ -23,9 +23,9 @@ class Patience:
     """Time limits."""
 
     timeout_s: float = 600.0
-    """Until everything that was applied must be ready."""
+    """Time until all applied objects must be ready."""
     error_s: float = 30.0
-    """Until an error must disappear, for example of a registry, or of a service that ends while its store is down."""
+    """Time until an error must disappear: for example of a registry, or of a service whose store is still down."""
 
 
 @dataclass
@@ -64,7 +64,7 @@ def down(
     """
     namespace = overlay.namespace(manifests)
     gone = [found for found in reversed(manifests) if found["kind"] not in _KEPT_KINDS]
-    # The stores last: trackers ship their events to Kafka before they end.
+    # Delete the stores last: the pods of trackers ship their events to Kafka before they end.
     first = [found for found in gone if found["kind"] in _RUNNING_KINDS and not _is_store(found)]
     _delete(api, first, report)
     _wait_until_ended(api, namespace, patience, stores=False)
@@ -84,13 +84,13 @@ def down(
 
 def _delete(api: Api, manifests: Sequence[Manifest], report: Report) -> None:
     for manifest in manifests:
-        # There are no objects of a kind that the cluster does not know.
+        # The cluster has no objects of an unknown kind.
         if api.serves(manifest["apiVersion"], manifest["kind"]) and api.delete(manifest):
             report(f"deleted   {title(manifest)}")
 
 
 def _wait_until_ended(api: Api, namespace: str, patience: Patience, *, stores: bool) -> None:
-    """Wait until no pod is left: also those of the stores, or only the others."""
+    """Wait until the pods have ended, with or without the pods of the stores."""
     wanted = _OURS if stores else f"{_OURS},app.kubernetes.io/component!=store"
     deadline_s = time.monotonic() + patience.timeout_s
     while pods := api.list("v1", "Pod", namespace, labels=wanted):
@@ -182,7 +182,7 @@ def _check(api: Api, each: _Watched, report: Report, patience: Patience) -> None
     """Report the progress of a workload when it changes. Raises OperatorError when its error does not disappear."""
     workload = api.get(each.manifest)
     if workload is None:
-        raise OperatorError(f"{title(each.manifest)} was deleted while it was waited for")
+        raise OperatorError(f"{title(each.manifest)} was deleted during the wait")
     progress = rollouts.progress(workload)
     each.done = progress.done
     if str(progress) != each.reported:

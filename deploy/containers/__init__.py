@@ -1,1 +1,1 @@
-"""Push on a Docker engine: build and push images, start and stop the compose files, both from the catalog."""
+"""Push on a Docker engine: build and push the images of the catalog, and start and stop its containers."""

@@ -60,7 +60,7 @@ class State:
 
 
 def require_engine() -> None:
-    """Return when the engine and Compose respond. Raises OperatorError, naming what to install."""
+    """Return when the engine and Compose respond. Raises OperatorError, which names the missing package."""
     try:
         engine = _asked("docker", "version", "--format", "{{.Server.Version}}")
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from deploy.errors import OperatorError
 from deploy.paths import ROOT
 
 OPERATOR = "operator"
-"""The image of the operators' tasks and of the synthetic visitors. Not a service, so not in the catalog."""
+"""The image of the operators' tasks and of the synthetic visitors. It is not a service, so it is not in the catalog."""
 _DEFAULT_VERSION = "dev"
 _REGISTRY = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d+)?(/[a-z0-9._-]+)*")
 _VERSION = re.compile(r"\w[\w.-]{0,127}")
@@ -35,14 +35,14 @@ def reference(image: str) -> str:
 def build(service: str) -> None:
     """Build the image of one service, or all images in parallel. Raises OperatorError."""
     wanted = _wanted(service)
-    named = ", ".join(reference(image) for image in wanted)  # first: it checks the tag
+    named = ", ".join(reference(image) for image in wanted)  # called first, because it checks the tag
     engine.require_engine()
     begun = time.monotonic()
     print(f"building {named}", flush=True)
     arguments = {"BASE_IMAGE": catalog.load().images["python"], "REVISION": _revision()}
     words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-    # Compose builds in parallel, and shared stages once. It reads only names and tags of the settings, so without .env
-    # the template is enough.
+    # Compose builds images in parallel, and shared stages once. A build uses only names and tags, so .env.template is
+    # sufficient without .env.
     dotenv = engine.DOTENV if engine.DOTENV.exists() else engine.TEMPLATE
     command = engine.compose("build", *words, *wanted.values(), dotenv=dotenv)
     engine.run(command, failed="the build failed", extra={"PUSH_VERSION": version()})
@@ -75,7 +75,7 @@ def push(registry: str, service: str) -> None:
 def _wanted(service: str) -> dict[str, str]:
     """Return the selected images, each with a container of the compose files that runs it."""
     containers = list(catalog.load().containers.values())
-    # Several containers can run one image: the first is taken.
+    # Several containers can run one image. Use the first container.
     every = {found.service: found.name for found in reversed(containers) if found.service} | {OPERATOR: OPERATOR}
     if not service:
         return dict(sorted(every.items()))

@@ -60,7 +60,7 @@ def spin_down(*, keep_data: bool, yes: bool, ask: Callable[[str], str] = input) 
     if volumes and not keep_data and not yes and not _agrees(ask, len(volumes)):
         raise OperatorError("nothing was removed. Use --keep-data to keep the data, or --yes to remove it.")
     removal = ["--volumes"] * (not keep_data)
-    # Compose reads only names of the settings, and the template has them all: this works without .env too.
+    # Compose needs only the names of the variables here. The template has all of them, so this also works without .env.
     command = engine.compose("--profile", "*", "down", "--remove-orphans", *removal, dotenv=engine.TEMPLATE)
     try:
         engine.run(command, failed="the removal failed")
@@ -140,7 +140,7 @@ def _edge() -> list[Container]:
 
 
 def _url(row: Container) -> str:
-    # Empty: it runs and has published no port yet, or has just ended.
+    # It is empty when the container has not published a port yet or has just ended.
     try:
         place = engine.ask(*engine.compose("--profile", "*", "port", row.name, str(row.port), dotenv=engine.TEMPLATE))
     except OperatorError:
@@ -182,7 +182,7 @@ def _bring_up(names: Sequence[str], *, profiles: Sequence[str], timeout_s: float
     chosen = [word for profile in profiles for word in ("--profile", profile)]
     command = engine.compose(*chosen, "up", "--detach", "--no-build", *names)
     begun = time.monotonic()
-    # A container that failed before may be replaced now, or recover with what is started now.
+    # A container that failed earlier may be replaced now, or may recover when its dependencies start.
     earlier = {state.id for state in engine.states().values()}
     with subprocess.Popen(
         command, cwd=engine.FILES, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -216,7 +216,7 @@ def _wait_until_up(
         if ended or any(state.error for state in judged.values()):
             raise _failure("did not come up", judged, starting)
         if time.monotonic() - begun > timeout_s:
-            raise _failure(f"not all is healthy after {timeout_s:.0f} s", known, starting)
+            raise _failure(f"some containers are not healthy after {timeout_s:.0f} s", known, starting)
         time.sleep(_POLL_S)
 
 
@@ -234,7 +234,7 @@ def _failure(what: str, candidates: Mapping[str, engine.State], starting: subpro
     """Return the failed containers with the end of their logs, and the error of Compose."""
     waiting = {name: state for name, state in candidates.items() if not state.is_up}
     faulty = {name: state for name, state in waiting.items() if state.error}
-    # Leave out containers that only wait for a failed one or for Compose.
+    # Omit containers that only wait for a failed one or for Compose.
     late = {} if starting.poll() else {name: state for name, state in waiting.items() if state.status != "created"}
     blamed = faulty or late
     paragraphs = [

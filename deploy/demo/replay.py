@@ -129,7 +129,7 @@ def _all_counted(status: Status) -> bool:
     produced = status.ledger.produced
     if status.counted_by_all >= produced:
         return True
-    # Passed records alone are no proof: duplicates of a killed kafkastore make more records than were produced.
+    # The number of passed records alone is not sufficient: a killed kafkastore writes duplicate records.
     return status.in_topic is not None and status.passed_by_all >= max(produced, status.in_topic)
 
 

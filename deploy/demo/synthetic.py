@@ -17,7 +17,7 @@ _USER_AGENTS = (
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
     "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
 )
-# One address of a large network in each of several countries. Nothing is sent to them.
+# One address of a large network in each of several countries. The demo sends nothing to them.
 _ADDRESSES = (
     "79.192.0.17",  # Germany
     "84.112.0.9",  # Austria

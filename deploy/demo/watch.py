@@ -19,7 +19,7 @@ from deploy.operate.send import SendCounts, send
 from deploy.operate.status import Status, StatusReader, format_number
 
 _REFRESH_S = 0.5
-_RATE_WINDOW = 6  # readings, of _REFRESH_S each
+_RATE_WINDOW = 6  # number of readings, one per _REFRESH_S
 
 
 def watch(*, kafka: KafkaChoice, rate: float | None) -> None:

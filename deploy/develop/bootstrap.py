@@ -161,14 +161,14 @@ class Environment:
         """Return the options of pip from its configuration files and from PIP_ variables."""
         listed = _run([str(self.python), "-m", "pip", "config", "list"]).text
         found = re.findall(r"^(global|install|:env:)\.([a-z-]+)=(.+)$", listed, re.MULTILINE)
-        found.sort(key=lambda entry: ("global", "install", ":env:").index(entry[0]))  # the last one wins, as in pip
+        found.sort(key=lambda entry: ("global", "install", ":env:").index(entry[0]))  # the last value wins, as in pip
         return {name: str(ast.literal_eval(value)) for _, name, value in found}
 
 
 def _uv_environment(pip_options: "dict[str, str]") -> "dict[str, str]":
     """Return the environment of uv: that of this process, and pip's options for variables of uv that are not set."""
     environment = dict(os.environ)
-    # pip takes a version from any of its indexes. The hashes make that safe.
+    # Like pip, accept a version from any index. The hashes make that safe.
     environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     for name, variable in _UV_VARIABLES.items():
         if name in pip_options and not (variable.startswith("UV_") and variable in os.environ):

@@ -84,7 +84,7 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: M
 
 
 def _workers() -> list[str]:
-    """Return pytest's options for parallel workers. Each takes whole files, in the order of tests/conftest.py."""
+    """Return pytest's options for parallel workers. Each worker runs whole files, in the order of tests/conftest.py."""
     number = min(_MOST_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1))
     return [f"--numprocesses={number}", "--dist=loadfile", "--no-loadscope-reorder"]
 

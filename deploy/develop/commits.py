@@ -27,7 +27,7 @@ def _error(commit: str, subject: str) -> str:
     if len(subject) > _LONGEST:
         return f'{commit} "{subject}": {len(subject)} characters. A subject has at most {_LONGEST}.'
     if ";" in subject:
-        return f'{commit} "{subject}": contains ";". A commit is one change; split it, or move the reason to the body.'
+        return f'{commit} "{subject}": contains ";". A commit is one change: split it, or move the reason to the body.'
     return ""
 
 

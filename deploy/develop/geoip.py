@@ -99,8 +99,8 @@ def fetch(
     """Store a city database in `folder` and print the line for .env.
 
     `auto` takes the first source that works: MaxMind (only with MAXMIND_LICENSE_KEY), DB-IP, the bundled one. A new
-    file replaces an old one atomically and after it was checked, so a running kafkastore can read either.
-    Raises GeoipError.
+    file is checked and then replaces the old one atomically, so a running kafkastore can read either. Raises
+    GeoipError.
     """
     folder = folder or default_folder(environ)
     errors = []

@@ -13,7 +13,7 @@ from deploy.paths import ROOT
 PYPROJECT = ROOT / "pyproject.toml"
 LOCKS = ROOT / "deploy" / "locks"
 
-# A lock contains nothing of the machine that wrote it: no index, no wheel folder, no command line.
+# A lock contains no data of the machine that wrote it: no index, no wheel folder, no command line.
 _OPTIONS = (
     *("--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"),
     *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
@@ -42,7 +42,7 @@ def write_locks(*, upgrade: bool) -> None:
 
 
 def errors() -> list[str]:
-    """Return the errors of the locks: out of step with pyproject.toml or with each other, or naming a host."""
+    """Return the errors of the locks: they differ from pyproject.toml or from each other, or contain a host."""
     project = _project()
     extras: dict[str, list[str]] = project["project"]["optional-dependencies"]
     common: list[str] = project["project"]["dependencies"]
@@ -95,6 +95,6 @@ def _project() -> dict[str, Any]:
 def _compile(lock: Path, arguments: list[str]) -> None:
     uv = Path(sys.executable).with_name("uv")
     command = [str(uv), "pip", "compile", str(PYPROJECT), *_OPTIONS, *arguments, "--output-file", str(lock)]
-    # uv does not read pip's configuration, the only one that operators have: pass on its folder of wheels.
+    # Operators configure only pip, and uv does not read that configuration. So pass pip's folder of wheels to uv.
     folders = os.environ.get("PIP_FIND_LINKS", "").split()
     subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"UV_FIND_LINKS": ",".join(folders)})

@@ -1,4 +1,4 @@
-"""Read the topic of dead letters, without a consumer group, and filter what it holds."""
+"""Read the topic of dead letters without a consumer group, and filter its letters."""
 
 import re
 import time

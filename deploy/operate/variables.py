@@ -1,4 +1,7 @@
-"""The variables that the operators' tasks read, with the rules of the services: a wrong one is named in a line."""
+"""The variables that the operators' tasks read, with the rules of the services.
+
+Each invalid variable is reported on one line.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, TypeVar
@@ -20,7 +23,7 @@ _Settings = TypeVar("_Settings", bound=EnvSettings)
 
 
 class SystemVariables(EnvSettings):
-    """Where the parts of a running system listen."""
+    """The addresses of the parts of a running system."""
 
     tracker_port: Port = Field(5222, alias="TRACKER_PORT")
     redis_url: RedisUrl = Field(LOCAL_REDIS, alias="REDIS_URL")
@@ -30,7 +33,7 @@ class SystemVariables(EnvSettings):
 
 
 def read(settings: type[_Settings], environ: Mapping[str, str]) -> _Settings:
-    """Read settings. Raises OperatorError with a line for each variable that is wrong; no line shows a value."""
+    """Read settings. Raises OperatorError with a line for each invalid variable. No line contains a value."""
     try:
         return settings.from_env(environ)
     except SettingsError as error:

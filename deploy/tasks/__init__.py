@@ -1,4 +1,4 @@
-"""The operators' tasks by group, and what they share: relative paths, error reports, exit codes."""
+"""The operators' tasks by group, and their shared code: relative paths, error reports, exit codes."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The bench tasks: how fast each part is, compared with references in the same run."""
+"""The bench tasks: measure the speed of each part and compare it with references in the same run."""
 
 import inspect
 from importlib import import_module
@@ -17,7 +17,7 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "brief": (False, "one round of one second: shows only that nothing is lost; the results mean nothing"),
     "json": (False, "the last line on standard output is one JSON object, all else goes to standard error"),
     "log": ("", "the access log whose lines are the events (default: the 300 lines of tests/examples)"),
-    "kafka": ("auto", "the broker: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)"),
+    "kafka": ("auto", "the broker: apache, tansu, or auto (Apache Kafka if Java 17 and Maven are installed)"),
     "consumer": ("event_counter", "a consumer of the catalog, for example timing_stats (default event_counter)"),
 }
 _EFFORT = ("rounds", "seconds", "brief", "json")

@@ -44,7 +44,7 @@ def create_periphery(_context: Context) -> None:
     iterable=["profile"],
     help={
         "build": "build the images first",
-        "profile": "also start: observability (Prometheus, Grafana) or load (synthetic visitors); may be given twice",
+        "profile": "also start: observability (Prometheus, Grafana) or load (synthetic visitors); can be repeated",
         "timeout": "seconds to wait until all containers are healthy",
     },
 )
@@ -63,7 +63,7 @@ def spin_up(_context: Context, profile: list[str], build: bool = False, timeout:
     }
 )
 def spin_down(_context: Context, keep_data: bool = False, yes: bool = False) -> None:
-    """Stop all containers and remove them, their networks and, after a question, their data."""
+    """Stop all containers and remove them, their networks and, after confirmation, their data."""
     from deploy.containers import stack
 
     with report_errors():

@@ -10,7 +10,7 @@ from deploy.tasks import exit_with, report_errors
 
 @task(name="start")
 def start_minikube(_context: Context) -> None:
-    """Start a cluster on this machine, large enough for the local overlay."""
+    """Start a cluster on this machine that is large enough for the local overlay."""
     with report_errors():
         exit_with(minikube.start())
 

@@ -9,9 +9,9 @@ them when they are percent-encoded, once or several times:
           one decimal number, 32 hexadecimal digits, the groups separated by -, the form of ip6.arpa
 
 An IPv6 address can embed an IPv4 address (6to4, Teredo, NAT64, ISATAP, IPv4-compatible). The embedded address is
-erased as well. In a field of over 8,192 bytes, numbers with separators that only look like the address are also
-erased, because an exact search takes too long. Digits without separators stay unless they spell the address. The module does not find octal numbers, numbers of the form 0x53.0x95, and encodings such as
-Base64.
+erased as well. In a field of over 8,192 bytes, numbers with separators that only look like the address are also erased,
+because an exact search takes too long. Digits without separators stay unless they spell the address. The module does
+not find octal numbers, numbers of the form 0x53.0x95, and encodings such as Base64.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Pauses between retries: each twice the one before, up to a limit, with jitter so that processes spread retries."""
+"""Pauses between retries. Each is twice the previous one, up to a limit. Jitter spreads the retries of processes."""
 
 import random
 from typing import Final
@@ -7,7 +7,7 @@ _MOST_DOUBLINGS: Final = 16
 
 
 class Backoff:
-    """The pauses of one thing that is retried."""
+    """The pauses of one retried operation."""
 
     def __init__(self, *, first_s: float = 0.1, longest_s: float = 5.0) -> None:
         self._first_s = first_s

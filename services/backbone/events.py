@@ -1,6 +1,6 @@
 """The two wire formats of an event and their encoders and decoders. Pure: no I/O, no clock.
 
-RawEvent is what the tracker stores in Redis and kafkastore reads: internal, versioned, any bytes survive.
+RawEvent is what the tracker stores in Redis and kafkastore reads: internal, versioned, any bytes are preserved.
 Event is a record of the Kafka topic: public, three fields separated by one space, also read by programs outside this
 repository:
 
@@ -27,7 +27,7 @@ UNKNOWN_LOCATION: Final = "XX"
 
 FINGERPRINT_BYTES: Final = 8
 _ID_HEADER: Final = names.HEADER_EVENT_ID
-# Every event is hashed: a copy costs two thirds of a new digest with its arguments.
+# Every event is hashed. A copy takes two thirds of the time of a new digest with arguments.
 _new_digest: Final = blake2b(digest_size=FINGERPRINT_BYTES).copy
 
 # Keys of the second field (meta) of a record. encode_event writes them in the order of META_KEYS.
@@ -153,7 +153,7 @@ def path_of_type(event_type: str) -> bytes:
 
 
 class Location(msgspec.Struct, frozen=True, cache_hash=True):
-    """The location of an address by the city database."""
+    """The location of an address in the city database."""
 
     country: str = UNKNOWN_LOCATION
     """ISO 3166-1 alpha-2 code."""
@@ -200,7 +200,7 @@ class Event(msgspec.Struct, frozen=True):
     client_time_ms: int | None = None
     opted_out: bool = False
     params: str = ""
-    """The received query, with everything but printable ASCII percent-encoded. Empty without a query."""
+    """The received query, with all bytes outside printable ASCII percent-encoded. Empty without a query."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -237,7 +237,7 @@ def encode_event(event: Event) -> bytes:
 
 
 def encode_params(query: bytes) -> str:
-    """Encode a query for the third field: percent-encode everything but printable ASCII."""
+    """Encode a query for the third field: percent-encode all bytes outside printable ASCII."""
     if query == _NO_PARAMS:
         query = _NO_PARAMS_ESCAPED
     return _UNPRINTABLE.sub(lambda match: b"%%%02X" % match[0][0], query).decode("ascii")
@@ -307,7 +307,10 @@ def meta_text(value: bytes) -> str:
 
 
 def readable_address(digits: str) -> str:
-    """Return the usual notation of an address of 8 (IPv4) or 32 (IPv6) hexadecimal digits. Other text stays."""
+    """Return the usual notation of an address of 8 (IPv4) or 32 (IPv6) hexadecimal digits.
+
+    Other text is returned unchanged.
+    """
     try:
         if len(digits) == _IPV4_DIGITS:
             return str(IPv4Address(int(digits, 16)))
@@ -319,7 +322,7 @@ def readable_address(digits: str) -> str:
 
 
 def encode_type(event_type: str) -> str:
-    """Percent-encode spaces, percent signs and everything but printable ASCII in a type."""
+    """Percent-encode spaces, percent signs and all characters outside printable ASCII in a type."""
     return event_type if _NEEDS_NO_ESCAPE(event_type) else quote(event_type, safe=_PLAIN)
 
 

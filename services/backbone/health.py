@@ -17,12 +17,12 @@ from starlette.routing import Route
 from services.backbone.metrics import HealthMetrics
 
 Check = Callable[[], Awaitable[str]]
-"""Returns a detail to show (may be empty), or raises: then the check has failed, and the error is its detail."""
+"""Returns a detail to show, which may be empty. Raises when the check fails. The error is then the detail."""
 
 Refresh = Callable[[], Awaitable[None]]
 
 _SCRAPE_LIMIT_S = 2.5
-"""Time limit for all checks of a scrape: below the timeout of a scraper, also if checks may take longer."""
+"""Time limit for all checks of a scrape. It is below the scraper's timeout, even if a single check may take longer."""
 
 
 class Health:
@@ -31,7 +31,9 @@ class Health:
     def __init__(
         self, required: Mapping[str, Check], *, shown: Mapping[str, Check] | None = None, check_timeout_s: float = 2.0
     ) -> None:
-        """Be ready while all `required` checks pass. `shown` checks are reported and exported, and change nothing.
+        """Be ready while all `required` checks pass.
+
+        `shown` checks are reported and exported, but do not change readiness.
 
         All checks run at once. A check that takes longer than `check_timeout_s` has failed.
         """
@@ -46,7 +48,7 @@ class Health:
         """Set at SIGTERM. From then on the process is not ready, so that it receives no new work."""
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Return whether to send work here, and why."""
+        """Return whether this process can receive work, and the results of its checks."""
         found = await asyncio.gather(*(self._run(check) for check in self._checks.values()))
         results = dict(zip(self._checks, found, strict=True))
         details = {name: {"ok": ok, "detail": detail} for name, (ok, detail) in results.items()}
@@ -100,7 +102,7 @@ class Heartbeat:
             raise RuntimeError("the loop has not begun")
         age_s = asyncio.get_running_loop().time() - self._last
         if age_s > self._limit_s:
-            raise RuntimeError(f"the loop has not turned for {age_s:.0f} s")
+            raise RuntimeError(f"the loop has not run for {age_s:.0f} s")
         return ""
 
 
@@ -120,10 +122,12 @@ def create_internal_app(
 ) -> Starlette:
     """Build the application of the internal port: /livez, /readyz, /metrics, and /openapi.json of the public port.
 
-    `refresh_metrics` is awaited before metrics are read, for figures that live elsewhere. Readiness is asked then too,
-    so that metrics say which dependency is away. The process itself is in them: its start, memory, files and CPU time.
+    `refresh_metrics` is awaited before each read of the metrics. It updates values that other systems hold. The
+    readiness checks run as well, so that the metrics show which dependency is down. The metrics include the process
+    itself: its start, memory, files and CPU time.
 
-    Starlette alone, which FastAPI is made of: workers have no other use for FastAPI, and it is 15 MB of each.
+    The application uses Starlette, the base of FastAPI: FastAPI takes 15 MB per process, and workers do not need it
+    otherwise.
     """
     health_metrics = HealthMetrics(registry)
     ProcessCollector(registry=registry)

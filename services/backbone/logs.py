@@ -1,4 +1,4 @@
-"""Logs: one JSON line a record in containers, readable lines on a terminal.
+"""Logs: one JSON line per record in containers, readable lines on a terminal.
 
 A record is a fixed event name plus fields: `log.info("batch_shipped", events=300)`. Fields are ids, not objects. No
 field has personal data.
@@ -63,7 +63,7 @@ def configure_logging(*, service: str, level: str, output: Literal["auto", "json
                 "python_multipart": {"level": "CRITICAL"},
                 # It logs each request, which would be one line an event.
                 "httpx": {"level": "WARNING" if level == "INFO" else level},
-                # The server says for each port that it starts and stops, which ours say once for the process.
+                # The server logs its start and stop for each port. Our code logs them once per process.
                 "uvicorn": {"level": "WARNING" if level == "INFO" else level},
             },
         }

@@ -63,7 +63,7 @@ def new_ids_key(counter: str) -> str:
 
 
 def old_ids_key(counter: str) -> str:
-    """Key of the previous generation of event-id fingerprints, the next to be dropped."""
+    """Key of the previous generation of event-id fingerprints, which is dropped next."""
     return f"counters:{counter}:ids:old"
 
 

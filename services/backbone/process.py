@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 EXIT_BAD_SETTINGS = 78  # EX_CONFIG of sysexits.h: a restart does not help
 
-# Version 1 of cgroups writes the largest multiple of a page where there is no limit.
+# Without a limit, cgroup version 1 contains the largest multiple of the page size.
 _NO_MEMORY_LIMIT = 1 << 62
 
 _Settings = TypeVar("_Settings", bound=EnvSettings)
@@ -44,7 +44,7 @@ def fail(message: str, code: int) -> NoReturn:
 def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[None]], settings: LogSettings, *, service: str) -> None:
     """Run `main` until it returns. SIGTERM and SIGINT set its event.
 
-    `main` closes what it opened and returns: the exit code is then 0. A second signal ends the process at once with
+    `main` closes its resources and returns. The exit code is then 0. A second signal ends the process at once with
     130. An exception is logged and ends the process with 1, to be restarted.
     """
     configure_logging(service=service, level=settings.log_level, output=settings.log_format)
@@ -99,12 +99,12 @@ async def run_task(
     await asyncio.wait({task})
     if task.cancelled():
         return False
-    task.result()  # raises the exception of the work
+    task.result()  # raises the exception of `work`
     return True
 
 
 def _reduce_garbage_collection() -> None:
-    """Run cyclic garbage collection rarely: it took a tenth of the time of a busy service, to scan events in memory.
+    """Run cyclic garbage collection rarely: its scans took a tenth of the CPU time of a busy service.
 
     Imported objects are never scanned again, because they stay forever. Reference cycles are rare in our code.
     """
@@ -148,7 +148,7 @@ def memory_limit(*, proc: Path = Path("/proc/self/cgroup"), mount: Path = Path("
 def _read_limit(file: Path) -> list[MemoryLimit]:
     try:
         size = int(file.read_text())
-    except (OSError, ValueError):  # version 2 writes `max` where there is no limit
+    except (OSError, ValueError):  # version 2 contains `max` without a limit
         return []
     return [MemoryLimit(size, file)] if size < _NO_MEMORY_LIMIT else []
 

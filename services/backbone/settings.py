@@ -150,7 +150,7 @@ class LogSettings(EnvSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", alias="LOG_LEVEL")
     """The least severe records to log: DEBUG, INFO, WARNING or ERROR."""
     log_format: Literal["auto", "json", "text"] = Field("auto", alias="LOG_FORMAT")
-    """json: one JSON line a record. text: readable lines. auto: text on a terminal, JSON elsewhere."""
+    """json: one JSON line per record. text: readable lines. auto: text on a terminal, JSON elsewhere."""
 
 
 class ProcessSettings(LogSettings):

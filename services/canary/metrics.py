@@ -38,6 +38,6 @@ class Metrics:
             registry=registry,
         )
         for stage in ("answered", "topic", "counted"):
-            # Export zeros from the start. Prometheus then sees the first event of each as an increase.
+            # Export zeros from the start. Prometheus then sees the first increase of each series.
             for metric in (self.seen, self.late, self.stage_seconds):
                 metric.labels(stage)

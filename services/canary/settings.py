@@ -31,7 +31,7 @@ class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings):
     interval_s: Seconds = Field(10.0, ge=0.1, le=3600.0, alias="CANARY_INTERVAL_S")
     """Seconds between canaries. Also the time limit for the tracker's response."""
     late_s: Seconds = Field(20.0, ge=0.5, le=3600.0, alias="CANARY_LATE_S")
-    """Seconds after which a canary that is not counted is late. It is then not looked for any more."""
+    """Seconds after which a canary that is not counted is late. The canary then stops looking for it."""
 
     @model_validator(mode="after")
     def _bounded_flight(self) -> Self:

@@ -78,7 +78,7 @@ def cut_label(text: str) -> str:
 
 
 def whole_number(text: bytes | None) -> int | None:
-    """Return a decimal integer, which may be negative; None if the text is missing or is no such number."""
+    """Return a decimal integer, possibly negative. Return None if the text is missing or is not one."""
     digits = text[1:] if text is not None and text.startswith(b"-") else text
     # int() alone accepts "1_0", spaces, and thousands of digits.
     if text is None or digits is None or not digits.isdigit() or len(digits) > len(str(2**63)):

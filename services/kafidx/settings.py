@@ -1,4 +1,4 @@
-"""kafidx's settings: who may look, and the bound of every buffer."""
+"""kafidx's settings: the access control, and the bound of every buffer."""
 
 from typing import Final, Self
 
@@ -15,7 +15,7 @@ from services.backbone.settings import (
 )
 
 LEAST_PASSWORD_CHARACTERS: Final = 12
-"""A random password of this length cannot be guessed in a lifetime, also from many addresses at once."""
+"""A random password of this length cannot be guessed in a lifetime, even from many addresses at once."""
 
 
 class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ProxySettings):
@@ -57,5 +57,5 @@ class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ProxySetti
         if self.password is None and not is_loopback(self.host):
             raise ValueError("KAFIDX_PASSWORD is not set: then KAFIDX_HOST must be a loopback address (local use)")
         if ":" in self.user:
-            raise ValueError("KAFIDX_USER must not hold a colon (RFC 7617)")
+            raise ValueError("KAFIDX_USER must not contain a colon (RFC 7617)")
         return self

@@ -20,7 +20,7 @@ class Metrics:
             registry=registry,
         )
         for stage in ("decode", "enrich", "encode", "produce"):
-            self.dead.labels(stage)  # export 0 from the start, so that the first one is an increase
+            self.dead.labels(stage)  # export 0 from the start, so that the first dead letter is an increase
         self.erased = Counter(
             "push_kafkastore_events_erased",
             "Entries dropped because their device is erased",

@@ -51,7 +51,7 @@ class Settings(ProcessSettings, QueueRedisSettings, KafkaSettings):
     """Seconds until a claim of a dead instance expires. Then other instances take it. A live instance renews its claims
     three times in this period."""
     hold_s: float = Field(60.0, gt=0, alias="KAFKASTORE_HOLD_S")
-    """Seconds that an instance keeps a batch that Kafka does not take. Then the batch goes back to the list."""
+    """Seconds that an instance keeps a batch that Kafka does not acknowledge. Then the batch goes back to the list."""
     ip_mode: IpMode = Field("truncated", alias="IP_MODE")
     """How much of a client's address reaches Kafka: truncated (/24 or /48), full, or none."""
     geoip_database: Annotated[tuple[Path, ...], CommaSeparated] = Field((), alias="GEOIP_DATABASE")

@@ -1,6 +1,6 @@
-"""topics: a job that makes the Kafka topics and ends; what else runs waits for it.
+"""topics: a job that creates the Kafka topics and ends; the other services wait for it.
 
-Reads: nothing. Writes: the topics `events` and `events.dead`, where they are missing.
-Promise: exit code 0 only if both topics are there. An existing topic is never changed; where it differs from what is
-wanted, one WARNING says how.
+Reads: nothing. Writes: the topics `events` and `events.dead`, if they are missing.
+Promise: exit code 0 only if both topics exist. An existing topic is never changed; one WARNING lists its differences
+from the settings.
 """

@@ -10,10 +10,10 @@ class Settings(LogSettings, KafkaSettings):
     """Settings of the job that creates the topics."""
 
     partitions: int = Field(12, ge=1, le=1000, alias="TOPICS_PARTITIONS")
-    """Partitions of the topic of events: the most consumers of one group that can share it. More can be added later,
-    never fewer. The topic of dead letters has one."""
+    """Partitions of the topic of events: the maximum number of consumers of one group that can share it. The number can
+    grow later, but never shrink. The topic of dead letters has one."""
     replication: int = Field(1, ge=1, le=9, alias="TOPICS_REPLICATION")
-    """Replicas of each topic: 3 where there are three brokers or more. With several, all but one must confirm a
+    """Replicas of each topic: 3 with three brokers or more. With several replicas, all except one must acknowledge a
     write."""
     retention_s: float = Field(604_800.0, ge=60.0, le=315_360_000.0, alias="TOPICS_RETENTION_S")
     """Seconds that events are kept at most."""
@@ -24,7 +24,7 @@ class Settings(LogSettings, KafkaSettings):
     dead_retention_s: float = Field(2_419_200.0, ge=60.0, le=315_360_000.0, alias="TOPICS_DEAD_RETENTION_S")
     """Seconds that dead letters are kept at most. Longer than events, since a dead letter waits for a person."""
     wait_s: Seconds = Field(120.0, alias="TOPICS_WAIT_S")
-    """Seconds that the job waits for as many brokers as the replicas need."""
+    """Seconds that the job waits until there are as many brokers as replicas."""
 
     @property
     def plans(self) -> tuple[TopicPlan, TopicPlan]:

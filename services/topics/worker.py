@@ -41,7 +41,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 async def _create(bootstrap_servers: str, plans: tuple[TopicPlan, ...]) -> None:
     created = await ensure_topics(bootstrap_servers, plans)
     log.info("topics_ready", created=created, existing=[plan.name for plan in plans if plan.name not in created])
-    # A topic that was just created has the planned settings, and not every broker knows it at once.
+    # A new topic has the planned settings, but not every broker knows it at once.
     existing = [plan for plan in plans if plan.name not in created]
     differences = await topic_differences(bootstrap_servers, existing) if existing else []
     if differences:

@@ -16,9 +16,9 @@ from services.backbone.settings import (
     Seconds,
 )
 
-# A request with a long target is held that often while it is processed: as it came, as path, as query, as event.
+# The number of copies of a long target in memory during a request: as received, as path, as query, as event.
 _TARGET_FACTOR = 5
-# The headers of one request, and what the application needs for it.
+# The headers of one request, and the application's memory for it.
 _HEADERS_BYTES = 262_144
 _BATCH_PATHS = "/batch,/v1/batch,/v1/b,/v1/import,/beacon/v1/batch"
 _PERSON_PARAMETERS = "di,by,uid,userid,user_id,anonymousid,anonymous_id,deviceid,device_id,email"
@@ -42,7 +42,7 @@ class Settings(EventSizeSettings, ProcessSettings, QueueRedisSettings, ProxySett
     """Paths where a POST is a batch, also with doubled and trailing slashes. The default has the paths of posthog
     (/batch/) and of the Segment libraries (the others). A batch at another path is stored as one event."""
     max_batch_bytes: int = Field(8_388_608, ge=1024, le=268_435_456, alias="TRACKER_MAX_BATCH_BYTES")
-    """The largest body of a batch in bytes, as sent and as unpacked: some 20,000 usual events."""
+    """The largest body of a batch in bytes, both as sent and as unpacked: about 20,000 usual events."""
     max_batch_events: int = Field(10_000, ge=1, le=100_000, alias="TRACKER_MAX_BATCH_EVENTS")
     """The most entries of one batch."""
     max_body_bytes: int = Field(33_554_432, ge=1024, alias="TRACKER_MAX_BODY_BYTES")
@@ -74,7 +74,7 @@ class Settings(EventSizeSettings, ProcessSettings, QueueRedisSettings, ProxySett
     spool_bytes: int = Field(1_073_741_824, ge=1_048_576, alias="TRACKER_SPOOL_BYTES")
     """The most bytes that this tracker spools: about an hour at 1,000 events a second. Beyond it events get 503."""
     spool_after_s: Seconds = Field(0.1, le=4.0, alias="TRACKER_SPOOL_AFTER_S")
-    """Seconds that Redis may take to confirm a push before the push goes to the spool. Clients wait this long once an
+    """Seconds that Redis may take to confirm a push before the push goes to the spool. Clients wait this long once per
     outage. A push that is spooled too early costs one write to disk, so the value is short."""
     drain_s: float = Field(1.0, ge=0.0, le=4.0, alias="TRACKER_DRAIN_S")
     """Seconds to serve after SIGTERM, until load balancers have seen that this process is not ready."""
@@ -82,9 +82,10 @@ class Settings(EventSizeSettings, ProcessSettings, QueueRedisSettings, ProxySett
     honour_opt_out: bool = Field(default=True, alias="HONOUR_OPT_OUT")
     """on: an event with Sec-GPC: 1 or DNT: 1 loses its personal data."""
     person_parameters: Words = Field(tuple(_PERSON_PARAMETERS.split(",")), alias="TRACKER_PERSON_PARAMETERS")
-    """Parameters that identify a person, in any case of letters. They are removed for visitors who opted out."""
+    """Parameters that identify a person. Upper and lower case are equal. They are removed for visitors who opted
+    out."""
     pod_address: str = Field("", alias="POD_ADDRESS")
-    """The tracker's own address, as events carry it. Empty: it is determined at start."""
+    """The tracker's own address in events. Empty: the tracker determines it at its start."""
 
     @field_validator("batch_paths")
     @classmethod
@@ -96,12 +97,12 @@ class Settings(EventSizeSettings, ProcessSettings, QueueRedisSettings, ProxySett
 
     @model_validator(mode="after")
     def _what_is_allowed_fits(self) -> Self:
-        """Refuse limits under which a request that is allowed would be told to come again, however often it comes."""
+        """Reject limits that would refuse an allowed request at every retry."""
         request_bytes = _TARGET_FACTOR * self.max_event_bytes
         bounds = [
             ("TRACKER_MAX_BODY_BYTES", self.max_body_bytes, "MAX_EVENT_BYTES", self.max_event_bytes),
             ("TRACKER_MAX_BODY_BYTES", self.max_body_bytes, "TRACKER_MAX_BATCH_BYTES", self.max_batch_bytes),
-            # While nothing else waits any batch is taken; under load a larger one would never find the room.
+            # An empty queue accepts any batch. Under load, a batch above the limit would never fit.
             ("TRACKER_MAX_PENDING_BYTES", self.max_pending_bytes, "TRACKER_MAX_BATCH_BYTES", self.max_batch_bytes),
             ("TRACKER_MAX_BUFFER_BYTES", self.max_buffer_bytes, f"{_TARGET_FACTOR} x MAX_EVENT_BYTES", request_bytes),
             ("TRACKER_MAX_PENDING_EVENTS", self.max_pending_events, "TRACKER_MAX_BATCH_EVENTS", self.max_batch_events),
@@ -115,7 +116,7 @@ class Settings(EventSizeSettings, ProcessSettings, QueueRedisSettings, ProxySett
 
     @property
     def max_address_buffer_bytes(self) -> int:
-        """What connections of one address may buffer: its part of the connections, and always one request."""
+        """The bytes that one address may buffer: in proportion to its connections, and at least one request."""
         part = min(self.max_address_connections / self.max_connections, 1.0)
         one_request = _TARGET_FACTOR * self.max_event_bytes + _HEADERS_BYTES
         return min(max(int(part * self.max_buffer_bytes), one_request), self.max_buffer_bytes)

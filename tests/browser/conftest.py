@@ -1,4 +1,4 @@
-"""Tests in a real Chromium (Debian's package) with a real kafidx. They are skipped where Chromium is not installed."""
+"""Tests in a real Chromium (Debian's package) with a real kafidx. They are skipped if Chromium is not installed."""
 
 import io
 import shutil
@@ -75,7 +75,7 @@ def axe_source(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the text of axe-core, which npm downloads during the test."""
     npm = shutil.which("npm")
     if npm is None:
-        pytest.skip("npm is not installed, which downloads axe-core")
+        pytest.skip("npm is not installed; it downloads axe-core")
     folder = tmp_path_factory.mktemp("axe")
     packed = subprocess.run(
         [npm, "pack", "--silent", "axe-core@4"], cwd=folder, capture_output=True, text=True, check=True, timeout=60

@@ -81,7 +81,7 @@ async def test_time_from_pixel_to_row(page: Page, stack: LocalStack, stage: Stag
     drawn = {number: times[bisect_left(lengths, length)] for length, number in enumerate(order, start=1)}
     counted = range(warm_up, rate * seconds)
     from_response = [drawn[number] - responded[number] for number in counted]
-    # A delay of this test in reading a response makes that time look shorter, so measure from the request, too.
+    # When this test reads a response late, that time looks shorter. So measure from the request as well.
     from_request = [drawn[number] - requested[number] for number in counted]
     results = {
         "rows": len(counted),

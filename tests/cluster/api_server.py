@@ -1,4 +1,4 @@
-"""A small Kubernetes API server for the tests, on loopback: with the parts that our tasks and kubectl use."""
+"""A small Kubernetes API server for the tests, on loopback. It has the parts that our tasks and kubectl use."""
 
 import base64
 import copy
@@ -73,7 +73,7 @@ class ApiServer:
 
 
 def make_certificate(folder: Path) -> Path:
-    """Make a self-signed certificate for loopback, with its key in the same file."""
+    """Create a self-signed certificate for loopback, with its key in the same file."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]

@@ -1,4 +1,4 @@
-"""A cluster of its own for each test, and the kubeconfig of an operator."""
+"""A separate cluster for each test, and the kubeconfig of an operator."""
 
 import os
 from collections.abc import Iterator

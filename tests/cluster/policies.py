@@ -47,7 +47,8 @@ def _permits(  # noqa: PLR0917 - the two ends and what is between them
 
 
 def _peer(peers: list[dict[str, Any]] | None, pod: dict[str, Any]) -> bool:
-    """Return whether a peer matches the pod. A missing list matches all, a peer of another namespace none."""
+    """Return whether a peer matches the pod. A missing list matches all pods. A peer of another namespace matches no
+    pod."""
     if peers is None:
         return True
     return any(

@@ -1,7 +1,7 @@
 """The state of the tests' API server: objects, server-side apply, and workloads that start or report an error.
 
 Like a real server it rejects unknown fields, wrong types and changes of immutable fields. Unlike a real one it has no
-defaults, no conflicts between managers and no nodes: a pod is ready a moment after it was made.
+defaults, no conflicts between managers and no nodes: a pod is ready soon after its creation.
 """
 
 import copy

@@ -79,7 +79,7 @@ def test_server_without_the_kubernetes_api_is_reported(cluster: ApiServer, tmp_p
         thread.start()
         with (
             api.connect(environ={"KUBECONFIG": str(kubeconfig)}) as client,
-            pytest.raises(OperatorError, match="is no Kubernetes API server: check its address"),
+            pytest.raises(OperatorError, match="is not a Kubernetes API server: check its address"),
         ):
             client.get(NAMESPACE)
         socket.create_connection(other.getsockname()).close()

@@ -22,7 +22,7 @@ SKIPPED = {
 
 @pytest.fixture(scope="session")
 def checkov() -> Path:
-    """Return checkov in an environment of its own, since it pins dozens of libraries. It is kept between runs."""
+    """Return checkov in a separate environment, because it pins many libraries. It is kept between runs."""
     folder = ROOT / ".cache" / f"checkov-{VERSION}-py{sys.version_info.major}{sys.version_info.minor}"
     program = folder / "bin" / "checkov"
     done = folder / "installed"

@@ -205,7 +205,7 @@ def test_every_variable_is_a_setting_of_its_service(manifests: list[Manifest]) -
                 continue
             own = {variable["name"]: variable for variable in container.get("env", ())}
             assert own.keys() <= set(settings.variables()), container["name"]
-            # And they make valid settings together, whatever the secrets and the pod's address are.
+            # Together they are valid settings, for any secrets and any address of the pod.
             values = {name: variable.get("value", "10.0.0.1, or a secret") for name, variable in own.items()}
             settings.from_env({**common, **values})
 
@@ -266,7 +266,7 @@ def test_local_overlay_fits_two_cores_with_the_services_to_come(manifests: list[
         for _, template in workloads(manifests)
         for container in overlay.containers(template)
     ]
-    # Of 2,000: Kubernetes itself takes up to 500, and another 500 are for the containers of six services to come.
+    # Of 2,000 m, Kubernetes itself takes up to 500 m. Another 500 m are reserved for six future services.
     assert sum(requested) <= 1000
 
 
@@ -334,7 +334,7 @@ def test_sidecars_of_the_tracker_start_before_and_end_after_it(manifests: list[M
     drain_s = int(command[command.index("--seconds") + 1])
     port = int(command[command.index("--until-closed") + 1])
     assert port in [found["containerPort"] for found in tracker["spec"]["containers"][0]["ports"]]
-    # After the drain kafkastore needs up to ten seconds, and Redis time to write its file.
+    # After the drain, kafkastore needs up to ten seconds to stop, and Redis needs time to write its file.
     assert tracker["spec"]["terminationGracePeriodSeconds"] >= drain_s + 20
 
 
@@ -352,7 +352,7 @@ def test_kafka_keeps_confirmed_records(manifests: list[Manifest]) -> None:
     topics = next(template for found, template in workloads(manifests) if found["kind"] == "Job")
     variables = {found["name"]: found["value"] for found in topics["spec"]["containers"][0]["env"]}
     assert (variables["TOPICS_PARTITIONS"], variables["TOPICS_REPLICATION"]) == (str(PARTITIONS), str(duplicates))
-    # Twelve partitions, the dead letters, and an open segment of each, on each node that has a replica.
+    # Each node with a replica holds twelve partitions, the dead letters, and an open segment of each.
     kept = (PARTITIONS + 1) * int(variables["TOPICS_RETENTION_BYTES"])
     volume = kafka["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
     assert kept * duplicates / nodes <= 0.7 * int(re.sub("Gi$", "", volume)) * 2**30

@@ -1,4 +1,4 @@
-"""kafkastore as processes between a Redis of their own and a real broker, and what its tests see of both."""
+"""Fixtures for the tests of kafkastore: its processes, their own Redis, a real broker, and readers of both."""
 
 import asyncio
 import contextlib
@@ -55,7 +55,7 @@ def raw_event(event_id: str, **changes: Any) -> RawEvent:
 
 
 def entries(count: int, **changes: Any) -> dict[str, bytes]:
-    """Make `count` entries by their ids."""
+    """Return `count` new entries by their ids."""
     ids = [uuid.uuid4().hex for _ in range(count)]
     return {event_id: encode_raw(raw_event(event_id, **changes)) for event_id in ids}
 
@@ -68,14 +68,14 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, *, limit_s:
 
 
 class Topic:
-    """What has been written to a topic since this object was opened."""
+    """The records that were written to a topic since this object was opened."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
         self._begin: dict[TopicPartition, int] = {}
 
     async def open(self) -> None:
-        # Read up to the end rather than asked for: Tansu's answer is short of all but one record of the last batch.
+        # Read to the end of the topic. The end offsets of Tansu include only one record of the last batch.
         await self._read()
         self._begin = {tp: await self._consumer.position(tp) for tp in self._consumer.assignment()}
 
@@ -120,7 +120,7 @@ async def open_topic(stack: LocalStack, topic: str) -> AsyncIterator[Topic]:
 
 @pytest.fixture(scope="module")
 def redis_beside_the_tracker(local_stack: LocalStack) -> LocalRedis:
-    """A Redis of its own: other tests' services drain the stack's first one."""
+    """A separate Redis, because services of other tests drain the stack's first one."""
     return local_stack.start_redis(f"kafkastore-{uuid.uuid4().hex[:6]}")
 
 
@@ -151,7 +151,7 @@ async def dead_letters(local_stack: LocalStack) -> AsyncIterator[Topic]:
 
 @pytest.fixture
 def kafkastore(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, tmp_path: Path) -> Iterator[Kafkastore]:
-    """Start kafkastore processes; all are gone after the test."""
+    """Start kafkastore processes. They are killed after the test."""
     started: list[ServiceProcess] = []
 
     def start(**env: str) -> ServiceProcess:
@@ -188,7 +188,7 @@ def doom(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, tmp_path
 
 
 async def steady(queue: EventQueue, produced: int, dead: int = 0) -> Ledger:
-    """Wait until everything is shipped; the books balance at every look on the way."""
+    """Wait until everything is shipped. Check at every poll that the ledger balances."""
 
     async def done() -> bool:
         ledger = await queue.ledger()
@@ -212,7 +212,7 @@ def readiness(service: ServiceProcess) -> dict[str, Any]:
 
 
 class Printed(NamedTuple):
-    """What a command of the operators said."""
+    """The output of an operator's command."""
 
     code: int
     text: str
@@ -242,7 +242,7 @@ class Command(NamedTuple):
 
 
 def command_line(stack: LocalStack, redis: LocalRedis, *words: str) -> Command:
-    """Return how an operator's command is run on this Redis and this broker."""
+    """Return a function that runs an operator's command on this Redis and this broker."""
     environ = {
         **os.environ,
         "REDIS_URL": redis.url,
@@ -254,12 +254,12 @@ def command_line(stack: LocalStack, redis: LocalRedis, *words: str) -> Command:
 
 
 async def dead_letters_since(stack: LocalStack, since_ms: int) -> list[StoredDeadLetter]:
-    """Return the dead letters whose header says that they are of this time or later, in their order."""
+    """Return the dead letters whose header `time` is this time or later, in their order."""
     settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": stack.bootstrap_servers})
     async with TopicReader(settings, names.DEAD_LETTER_TOPIC) as reader:
         return [letter async for letter in read_dead_letters(reader) if letter.summary.time_ms >= since_ms]
 
 
 def readable(now_ms: int) -> str:
-    """Write a time as the commands take it, to the millisecond."""
+    """Format a time for the commands, to the millisecond."""
     return datetime.fromtimestamp(now_ms / 1000, UTC).isoformat()

@@ -13,7 +13,7 @@ _ROOTS = ((Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"), (Path("/sys/
 
 @contextlib.contextmanager
 def memory_cgroup(limit_bytes: int) -> Iterator[Path]:
-    """Make a cgroup whose processes the kernel kills above `limit_bytes`; skip the test where that is not allowed."""
+    """Create a cgroup whose processes the kernel kills above `limit_bytes`. Skip the test if that is not allowed."""
     group = None
     for root, limit in _ROOTS:
         with contextlib.suppress(OSError):
@@ -31,7 +31,7 @@ def memory_cgroup(limit_bytes: int) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def joined(group: Path) -> Iterator[None]:
-    """Be in the cgroup while the block runs, so that processes started in it stay in the cgroup."""
+    """Move this process into the cgroup while the block runs. Processes that it starts there stay in the cgroup."""
     own = Path("/proc/self/cgroup").read_text().splitlines()
     controller = ":memory:" if group.parent.name == "memory" else "0::"
     [path] = [line.split(":", 2)[2] for line in own if controller in line]

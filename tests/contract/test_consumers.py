@@ -283,7 +283,7 @@ async def test_member_counts_nothing_twice_after_a_freeze_longer_than_its_sessio
     frozen.process.send_signal(signal.SIGSTOP)
     members.start()
     await ledger.send(3000)
-    await ledger.wait_until_counted()  # by the other member
+    await ledger.wait_until_counted()  # counted by the other member
     frozen.process.send_signal(signal.SIGCONT)
     await ledger.send(3000)
     await ledger.wait_until_idle()

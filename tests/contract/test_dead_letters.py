@@ -1,4 +1,4 @@
-"""Dead letters are listed and put back by the operators' commands: each once, whoever is interrupted."""
+"""The operators' commands list dead letters and put each back once, also when a command is interrupted."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ WEEK_MS = 7 * 24 * 3600 * 1000
 
 
 class Operator:
-    """Runs commands that mean the letters of one test."""
+    """Runs commands that select the letters of one test."""
 
     def __init__(self, stack: LocalStack, redis: LocalRedis) -> None:
         self.begun_ms = int(time.time() * 1000)
@@ -55,7 +55,7 @@ async def allow_records_of(bootstrap_servers: str, limit_bytes: int) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
-        # All of the topic's settings: those that are not named here would go back to the broker's.
+        # Set all settings of the topic. Omitted settings would return to the broker's defaults.
         configs = {"max.message.bytes": str(limit_bytes), "retention.ms": str(WEEK_MS)}
         [response] = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, names.EVENTS_TOPIC, configs)])
         assert [error for error, *_ in response.resources] == [0]

@@ -1,4 +1,4 @@
-"""A device is forgotten by the operators' command: what waits, what died, and what it sends from then on."""
+"""The operators' command erases a device: its queued entries, its dead letters and its future events."""
 
 import asyncio
 import time
@@ -70,7 +70,7 @@ async def test_erased_device_leaves_only_the_reported_data(
     if can_delete:
         assert printed.code == 0, printed.text
         assert "2 dead letters removed" in printed.text
-        # As they were: value, key, headers, time.
+        # Unchanged: value, key, headers, time.
         assert after == {entry: before[entry] for entry in others}
     else:
         assert printed.code == 1
@@ -114,7 +114,7 @@ async def test_erase_waits_for_earlier_claims_and_reclaims_those_of_dead_instanc
         await dead.push([of_the_device("a"), theirs])
         assert await dead.claim(limit=10, max_bytes=10_000, wait_s=0) is not None
         printed = await erasure.run()
-        # Where letters can't be deleted, those of the test before are there still.
+        # If the broker can't delete letters, the letters of the previous test are still in the topic.
         assert printed.code == (0 if local_stack.kafka.kind == "apache" else 1), printed.text
         assert "1 entries removed from the queue in Redis" in printed.text
         assert [entry async for entry in QueueAdmin(redis).waiting()] == [theirs]

@@ -1,4 +1,4 @@
-"""kafkastore is killed, stopped, or left alone by its broker: nothing is lost."""
+"""kafkastore is killed or stopped, or its broker does not respond: nothing is lost."""
 
 import asyncio
 import signal
@@ -53,7 +53,7 @@ async def test_hanging_broker_holds_two_batches(
             return body["status"] == "not ready" and not body["checks"]["kafka"]["ok"]
 
         await until(not_ready, "readiness tells of Kafka")
-        # Longer than the lease: it is renewed, so that nobody takes the batch back.
+        # Longer than the lease. The lease is renewed, so no instance reclaims the batch.
         await asyncio.sleep(LEASE_S + 1.5)
         ledger = await queue.ledger()
         assert (ledger.produced, ledger.claimed, ledger.listed) == (1, 200, 800)

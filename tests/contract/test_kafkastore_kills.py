@@ -1,4 +1,4 @@
-"""kafkastore is killed at each point of its work: every event is in Kafka, and nobody had to look after its claims."""
+"""kafkastore is killed at each point of its work: every event reaches Kafka, without manual work on its claims."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ async def test_nothing_is_lost_when_killed_at_any_point(
     assert await asyncio.to_thread(doomed.process.wait, timeout_s=30.0) == -signal.SIGKILL
     ledger = await queue.ledger()
     assert ledger.unaccounted == 0
-    # Two batches are in hand at most: when the second one is claimed and enriched, the first is on its way to Kafka.
+    # A process holds at most two batches. While it claims and enriches the second one, it ships the first one.
     before_it_is_sent = point in ("after_claim", "after_enrich")
     assert ledger.produced in ((0, 100) if before_it_is_sent else (100,))
     assert ledger.claimed in (100, 200)
@@ -41,7 +41,7 @@ async def test_nothing_is_lost_when_killed_at_any_point(
     await steady(queue, produced=500)
     ids = await events.ids()
     assert set(ids) == set(batch)
-    # What Kafka had of a batch that was not confirmed is there twice, and nothing else is.
+    # Only records of batches that were produced but not confirmed are in Kafka twice.
     duplicates = len(ids) - 500
     if before_it_is_sent:
         assert duplicates <= 100 - ledger.produced
@@ -54,7 +54,7 @@ async def test_nothing_is_lost_when_killed_at_any_point(
 async def test_nothing_is_lost_when_killed_fifty_times_under_load(
     doom: Doom, kafkastore: Kafkastore, queue: EventQueue, admin: QueueAdmin, events: Topic
 ) -> None:
-    # The lease is the usual one. One instance lives; beside it one after the other is killed.
+    # The lease has its default. One instance keeps running, and other instances are killed one after the other.
     survivor = kafkastore(KAFKASTORE_LEASE_S="15", KAFKASTORE_BATCH_EVENTS="50")
     await asyncio.to_thread(survivor.wait_until_ready)
     dice = random.Random(20_261_123)
@@ -77,7 +77,7 @@ async def test_nothing_is_lost_when_killed_fifty_times_under_load(
 
 @contextlib.asynccontextmanager
 async def _load(queue: EventQueue) -> AsyncIterator[set[str]]:
-    """Push all the time; more than one instance ships at once, so that there is something for each to claim."""
+    """Push continuously, more than one instance can ship, so that every instance finds entries to claim."""
     pushed: set[str] = set()
 
     async def room() -> bool:
@@ -102,7 +102,7 @@ async def _load(queue: EventQueue) -> AsyncIterator[set[str]]:
 
 @contextlib.asynccontextmanager
 async def _watch_claims(admin: QueueAdmin, left_behind: dict[str, float], waited_s: list[float]) -> AsyncIterator[None]:
-    """Note for each claim of a dead instance how long it took until it was taken back."""
+    """Record the time until each claim of a dead instance was reclaimed."""
     seen: set[str] = set()
 
     async def watch() -> None:

@@ -1,4 +1,4 @@
-"""kafkastore and the Redis servers that it drains: several, away, or set up so that they may lose events."""
+"""kafkastore with several Redis servers, with one that is down, and with one that may evict events."""
 
 import asyncio
 import signal

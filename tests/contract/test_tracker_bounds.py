@@ -125,7 +125,7 @@ def test_gzip_bomb_is_refused_with_bounded_memory_while_others_are_served(
     assert tracker.end() == 0
 
 
-def test_batch_at_other_path_is_one_event_and_counted_and_logged_once(redis_server: LocalRedis, tmp_path: Path) -> None:
+def test_batch_at_other_path_is_stored_as_one_event_and_logged_once(redis_server: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(redis_server.url, tmp_path, TRACKER_BATCH_PATHS="/own,/v1/batch")
     tracker.redis.flushdb()
     body = b'{"batch":[{"type":"a"},{"type":"b"}]}'
@@ -140,7 +140,7 @@ def test_batch_at_other_path_is_one_event_and_counted_and_logged_once(redis_serv
 
 
 @pytest.mark.parametrize("opt_out", [(), ("DNT: 1",)], ids=["no opt-out", "opt-out"])
-def test_logged_path_of_a_batch_at_another_path_is_without_the_address_of_its_client(
+def test_logged_path_of_a_batch_contains_no_client_address(
     redis_server: LocalRedis, tmp_path: Path, opt_out: tuple[str, ...]
 ) -> None:
     tracker = Tracker(redis_server.url, tmp_path)

@@ -171,7 +171,7 @@ class Disk:
 
 
 class Load:
-    """Clients that send events without pause, and each event again with the same id until it gets a 2xx."""
+    """Clients that send events without pause. They repeat each event with the same id until it gets a 2xx."""
 
     def __init__(self, tracker: Tracker) -> None:
         self._port = tracker.port

@@ -91,7 +91,7 @@ class MemoryOf:
 
 
 def payload(number: int) -> bytes:
-    # 300 bytes, as many as a real event has.
+    # 300 bytes, the size of a real event
     return encode_event(
         Event(
             type=("view", "click", "offr", "geo")[number % 4],
@@ -122,7 +122,8 @@ async def produce(producer: EventProducer, *, seconds: float = SECONDS) -> int:
 
 @contextlib.asynccontextmanager
 async def open_socket(url: str, *, small_buffer: bool = False) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """Open a socket at the live end. With a small receive buffer kafidx notices earlier that nobody reads."""
+    """Open a socket that starts at the end of the topic. Its small receive buffer lets kafidx detect a stuck client
+    earlier."""
 
     def small(address: Any) -> socket.socket:
         opened = socket.socket(address[0], address[1], address[2])
@@ -145,7 +146,7 @@ def assert_nothing_missed(readers: Sequence[Subscriber], count: int) -> None:
 
 
 def assert_all_accounted_for(late: Sequence[Subscriber], count: int) -> None:
-    """Assert that each event was sent to a late reader or counted as dropped."""
+    """Assert that each event was either sent to a stuck subscriber or counted as dropped."""
     for reader in late:
         ledger = reader.ledger()
         assert (ledger["matched"], ledger["sent"]) == (count, reader.rows)

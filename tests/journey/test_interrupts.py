@@ -17,7 +17,7 @@ from deploy.develop.localstack.ports import is_listening
 
 ROOT = Path(__file__).parents[2]
 DICE = random.Random(5)
-# From the start of the interpreter, over the start of servers and services, to the middle of the replay.
+# Times from the start of the interpreter and of the servers and services until the middle of the replay.
 MOMENTS_S = [round(DICE.uniform(0.05, 12.0), 2) for _ in range(10)]
 
 
@@ -41,7 +41,7 @@ def test_demo_leaves_no_process_when_interrupted(moment_s: float, kafka_kind: Ka
     ) as demo:
         time.sleep(moment_s)
         family = family_of(demo.pid)
-        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does: to the whole foreground group
+        os.killpg(demo.pid, signal.SIGINT)  # a terminal sends the signal to the whole foreground group as well
         assert demo.wait(timeout=30) != 0
     until = time.monotonic() + 3  # the kernel may still be ending the killed processes
     while time.monotonic() < until and any(process.is_running() for process in family):

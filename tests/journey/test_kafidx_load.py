@@ -85,5 +85,5 @@ async def test_stuck_subscribers_need_little_memory_and_others_get_every_event(
         print("\n" + json.dumps(results, indent=1))  # noqa: T201 - this test reports its measurement
     assert_nothing_missed(readers, count)
     assert_all_accounted_for(late, count)
-    # The growth includes the live reader and the recent events, so the limit is stricter than the promise.
+    # The growth includes the live reader and the recent events, so the limit is stricter than necessary.
     assert memory.peak - before < (STUCK + 1) * MAX_STUCK_MB * MB

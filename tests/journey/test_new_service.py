@@ -1,4 +1,4 @@
-"""A new service joins by the files of the recipe alone (services/README.md, "Add a service").
+"""A new service needs only the files of the recipe (services/README.md, "Add a service").
 
 The services are a server with a public name and a worker that reads Kafka and calls the server. Their files are in
 `new_service/`, each with the suffix .txt, so that the checks of this tree do not read them.
@@ -46,7 +46,7 @@ ADDITIONS = (
     ("pyproject.toml", "[project.optional-dependencies]\n", EXTRAS),
     ("services/README.md", "|---|---|---|---|---|\n", TABLE_ROWS),
 )
-"""What is added to files of the tree: the file, the line that comes before the addition, and the addition."""
+"""The additions to files of the tree: the file, the line before the addition, and the addition."""
 NAMES = ("toypages", "toyworker")
 SUITES = (
     "tests/test_architecture.py",

@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def docker_host() -> Iterator[str]:
-    """Yield the engine of the stand-ins. Start it if it does not run, and stop it then at the end."""
+    """Yield the engine of the stand-ins. If it does not run, start it, and stop it at the end."""
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         pytest.skip("needs root on a Debian machine, for a Docker engine of its own")
     state = os.environ.get("CONTAINERS_STATE", "/var/tmp/containers-here")  # noqa: S108 - the tool's own default

@@ -1,7 +1,7 @@
 """Derived files: written from the Settings classes and deploy/catalog.toml, committed, and compared by `check`.
 
-A variable is declared and explained in the Settings class of its service. A container is declared in the catalog. All
-else that lists variables or containers is written here, so that a new service edits none of it.
+A variable is declared and explained in the Settings class of its service. A container is declared in the catalog. This
+package writes all other lists of variables and containers, so that a new service does not edit them.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def write() -> None:
 
 
 def errors() -> list[str]:
-    """Return one line for each file that is not what the settings and the catalog make of it."""
+    """Return one line for each file that differs from the settings and the catalog."""
     return [f"{path} is out of date. `python3 tasks.py derived.write` writes it." for path in _outdated(ROOT)]
 
 

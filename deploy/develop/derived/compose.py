@@ -17,7 +17,7 @@ _EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a container, whose networks say w
 _SET_IN_COMMON = {"INTERNAL_HOST", "INTERNAL_PORT", "LOG_FORMAT"}
 """Variables that common.yml sets for every container."""
 _NOT_SET = {"KAFKA_IDEMPOTENCE", "KAFKASTORE_REDIS_URLS"}
-"""Variables that no container sets: Kafka takes idempotent producers, and each kafkastore drains one Redis."""
+"""Variables that no container sets: Kafka supports idempotent producers, and each kafkastore drains one Redis."""
 
 
 def services_text(listed: Catalog) -> str:
@@ -59,5 +59,5 @@ def _value(listed: Catalog, variable: Variable, container: Container) -> str:
     if name == container.port_variable:
         return f'"{container.port}"'
     if variable.default == "<generate>":
-        return f'"${{{name}:?is not set: python3 tasks.py dotenv.generate makes one}}"'
+        return f'"${{{name}:?is not set: python3 tasks.py dotenv.generate creates one}}"'
     return f"${{{name}:-}}"

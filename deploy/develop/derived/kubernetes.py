@@ -30,14 +30,14 @@ def base_text(listed: Catalog) -> str:
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": ["settings", *dict.fromkeys(_home(found) for found in built_in)],
-        # No selector may hold these labels: they change with a release.
+        # No selector may contain these labels, because they change with a release.
         "labels": [
             {
                 "pairs": {"app.kubernetes.io/part-of": "push", "app.kubernetes.io/managed-by": "kustomize"},
                 "includeTemplates": True,
             }
         ],
-        # What Pod Security "restricted" asks of a pod.
+        # The requirements of Pod Security "restricted" for a pod.
         "patches": [{"path": "restricted-pod.yaml", "target": {"kind": "Deployment|StatefulSet|Job"}}],
         "images": _tags([*pinned, *own]),
     }
@@ -96,7 +96,7 @@ def policies_text(listed: Catalog) -> str:
 
 def _reached(listed: Catalog) -> list[Container]:
     """Return the containers that a container of another pod reaches at their port."""
-    # Prometheus reaches internal ports: a policy of its own allows them, for all services at once.
+    # Prometheus reaches internal ports. A separate policy allows this for all services at once.
     edges = [
         (found.name, target)
         for found in listed.containers.values()
@@ -180,7 +180,7 @@ def _scaler(container: Container) -> Iterator[dict[str, Any]]:
             "scaleTargetRef": {"name": container.name},
             "minReplicaCount": 2,
             "maxReplicaCount": 12,
-            # Joining costs the group a pause: up at once, down slowly.
+            # Every new member causes a rebalance, which pauses the group. So scale up at once, but scale down slowly.
             "cooldownPeriod": 600,
             "advanced": {
                 "horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 600}}}
@@ -212,7 +212,7 @@ def _scaler(container: Container) -> Iterator[dict[str, Any]]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes no anchors: the same value may stand in several documents."""
+    """Writes no anchors, because several documents may contain the same value."""
 
     def ignore_aliases(self, _data: Any) -> bool:
         return True

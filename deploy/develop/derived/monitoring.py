@@ -1,4 +1,4 @@
-"""What Prometheus has to know of the catalog: the containers to scrape in compose, and those that must be there."""
+"""Prometheus' configuration from the catalog: scrape targets in compose, and the expected containers."""
 
 from deploy.catalog import INTERNAL_PORT, Catalog, Container
 

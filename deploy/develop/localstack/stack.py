@@ -27,10 +27,10 @@ MAX_EVENT_BYTES = 262_144
 class LocalStack:
     """Real servers on free loopback ports with their data in a scratch folder. Use it as a context manager.
 
-    Entering starts Redis and the broker in parallel, waits until both respond, and creates the topics. Then it
-    starts MongoDB, if `mongo` names a kind. Leaving stops
-    the services in the reverse order of their start, then the servers, and deletes the data. Logs stay in
-    `log_directory`. When this process is killed, the kernel kills all processes of the stack.
+    Entering starts Redis and the broker in parallel, waits until both respond, and creates the topics. Then it starts
+    MongoDB, if `mongo` is set. Leaving stops the services in the reverse order of their start, then the servers, and
+    deletes the data. Logs stay in `log_directory`. When this process is killed, the kernel kills all processes of the
+    stack.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class LocalStack:
 
     @property
     def mongo(self) -> MongoServer:
-        """The MongoDB server; raise LookupError in a stack that was made without one."""
+        """The MongoDB server. Raises LookupError in a stack without one."""
         if self._mongo is None:
             raise LookupError("This stack has no MongoDB: LocalStack(mongo=...).")
         return self._mongo
@@ -113,7 +113,7 @@ class LocalStack:
 
     @property
     def data_directory(self) -> Path:
-        """The folder with a folder for each server's data. It is deleted with the stack."""
+        """The folder with one subfolder for each server's data. It is deleted with the stack."""
         return self._scratch.data
 
     @property
@@ -170,7 +170,7 @@ class LocalStack:
         return service
 
     def wait_until_ready(self) -> None:
-        """Return when every started service that runs is ready. Raises ProcessFailed for one that ended."""
+        """Return when every running service is ready. Raises ProcessFailed when a service has ended."""
         for service in self.services:
             service.wait_until_ready()
 
@@ -190,7 +190,7 @@ class LocalStack:
         }
 
     def _service_addresses(self) -> dict[str, str]:
-        """Return the addresses of the catalog that name a server which was started here, with its port on loopback."""
+        """Return the catalog's addresses of the servers that this stack has started, with their ports on loopback."""
         started = {service.name: service.env for service in self.services}
         found: dict[str, str] = {}
         for row in _servers():
@@ -211,7 +211,7 @@ class LocalStack:
 
     def ensure_topics(self) -> None:
         """Create the missing topics, for example after a restart of a broker without persistence."""
-        # Imported on use: every task imports this module, and the Kafka client loads slowly.
+        # Imported here, because every task imports this module and the Kafka client loads slowly.
         from services.backbone.kafka import ensure_topics, topic_plans  # noqa: PLC0415 - the reason is above
 
         plans = topic_plans(partitions=TOPIC_PARTITIONS, replication=1, max_event_bytes=MAX_EVENT_BYTES)
@@ -243,7 +243,7 @@ def _stop_all(processes: list[LocalProcess]) -> None:
 
 
 def _run_apart(work: Callable[[], object]) -> None:
-    """Run a function in its own thread: the caller may be inside an event loop."""
+    """Run a function in its own thread, because the caller may be inside an event loop."""
     failures: list[BaseException] = []
 
     def run() -> None:

@@ -10,7 +10,7 @@ MAX_POSITION: Final = 2**53
 
 
 class Positions(NamedTuple):
-    """The positions of a counter by partition. A partition that never began is in neither field."""
+    """The positions of a counter by partition. A partition without a stored position is in neither field."""
 
     offsets: dict[int, int]
     invalid: dict[str, str]

@@ -49,7 +49,7 @@ class EventProducer:
         """
         client = None
         try:
-            # The client has a time limit for one attempt only: with a broker that hangs it retries for minutes.
+            # The client has a time limit for one attempt only: when a broker hangs, it retries for minutes.
             async with asyncio.timeout(self._timeout_ms / 1000):
                 client = await self._connect()
                 too_large, refused = await self._produce(client, topic, records)
@@ -75,7 +75,7 @@ class EventProducer:
             raise unavailable(error) from error
 
     async def _connect(self) -> AIOKafkaProducer:
-        # Several tasks share the producer, also readiness. One of them connects, the others wait.
+        # Several tasks share the producer, including the readiness check. One of them connects, the others wait.
         async with self._connecting:
             if self._client is None:
                 self._client = await self._open()
@@ -86,7 +86,7 @@ class EventProducer:
             bootstrap_servers=self._settings.bootstrap_servers,
             acks="all",
             enable_idempotence=self._settings.idempotence,
-            # Seven times as fast as the client's lz4, which runs at its slowest level, and smaller.
+            # It is seven times as fast as the client's lz4, which runs at its slowest level, and its output is smaller.
             compression_type="zstd",
             max_batch_size=self._max_batch_bytes,
             request_timeout_ms=self._timeout_ms,
@@ -121,7 +121,10 @@ class EventProducer:
     async def _produce(
         self, client: AIOKafkaProducer, topic: str, records: Sequence[Record]
     ) -> tuple[list[int], dict[int, list[int]]]:
-        """Write records. Return the too large ones, and by partition rejected records of which some are too large."""
+        """Write records.
+
+        Return the records that are too large. Also return, by partition, the records of rejected batches.
+        """
         count = len(await client.partitions_for(topic))
         self._keyless_turn += 1
         too_large: list[int] = []
@@ -185,7 +188,7 @@ class EventProducer:
     async def _bisect_oversized(
         self, topic: str, partition: int, records: Sequence[Record], indexes: list[int]
     ) -> list[int]:
-        """Write records of which some exceed the topic's limit, in order. Return those that exceed it.
+        """Write records in order when some exceed the topic's limit. Return the records that exceed it.
 
         This happens when the limit of the topic is below ours. Rejected batches are split in half until the records are
         found, with a new client after each rejection. Each step has a time limit; the whole has none, because every
@@ -232,7 +235,7 @@ def _give_up_batches(client: AIOKafkaProducer) -> None:
     for batch in unconfirmed:
         batch.failure(KafkaTimeoutError("not acknowledged"))
         for waiter in (batch.future, batch._drain_waiter):  # noqa: SLF001 - as above
-            # Retrieve the exception: maybe no task waits any more, and then asyncio logs it.
+            # Retrieve the exception. Otherwise asyncio logs it when no task waits for it.
             if not waiter.cancelled():
                 waiter.exception()
 

@@ -21,16 +21,16 @@ from services.backbone.kafka.errors import KafkaUnavailable, unavailable, within
 
 BATCH_OVERHEAD_BYTES: Final = 64 * 1024
 """Room for record and batch headers, record keys, and the fields that enrichment adds."""
-_MIN_BATCH_BYTES: Final = 1_000_000  # large enough that a full claim is a few batches a partition, not hundreds
+_MIN_BATCH_BYTES: Final = 1_000_000  # large enough for a full claim to be a few batches per partition, not hundreds
 _DAY_S: Final = 24 * 3600
 _SEGMENTS: Final = 4
-_MIN_SEGMENT_BYTES: Final = 1_048_576  # the least that Kafka takes
+_MIN_SEGMENT_BYTES: Final = 1_048_576  # the minimum of Kafka
 
 
 def max_record_bytes(max_event_bytes: int) -> int:
     """Return the size of the largest record of an event of `max_event_bytes`, which is the limit of the topic.
 
-    Percent-encoding makes three bytes of one.
+    Percent-encoding turns one byte into three.
     """
     return max(_MIN_BATCH_BYTES, 3 * max_event_bytes + BATCH_OVERHEAD_BYTES)
 
@@ -67,9 +67,9 @@ def topic_plans(  # noqa: PLR0913 - one a setting, by name
         "min.insync.replicas": str(max(1, replication - 1)),
     }
     if retention_bytes > 0:
-        # Only closed segments are removed: with a few in each partition the bound is kept, not passed by a segment.
+        # Kafka removes only closed segments. Small segments keep a partition close to its bound.
         limits["segment.bytes"] = str(max(retention_bytes // _SEGMENTS, record_bytes, _MIN_SEGMENT_BYTES))
-    # A dead letter holds the original bytes and must be there long after the events around it.
+    # A dead letter holds the original bytes and must be kept longer than the events of its time.
     return (
         _plan(names.EVENTS_TOPIC, partitions, replication, limits, retention_s),
         _plan(names.DEAD_LETTER_TOPIC, 1, replication, limits, dead_retention_s),
@@ -84,7 +84,7 @@ def _plan(name: str, partitions: int, replication: int, limits: Mapping[str, str
 async def ensure_topics(bootstrap_servers: str, plans: Iterable[TopicPlan]) -> tuple[str, ...]:
     """Create missing topics and return their names. Existing topics stay unchanged.
 
-    Raises KafkaUnavailable, also when the brokers are too few for the replication.
+    Raises KafkaUnavailable, also when there are fewer brokers than replicas.
     """
     wanted = [
         NewTopic(plan.name, plan.partitions, plan.replication, topic_configs=dict(plan.settings)) for plan in plans
@@ -125,7 +125,7 @@ async def topic_differences(bootstrap_servers: str, plans: Sequence[TopicPlan]) 
             **{setting: (has[plan.name].get(setting), value) for setting, value in plan.settings.items()},
         }
         found += [
-            f"{plan.name}: {what} is {is_}, wanted {wanted}"
+            f"{plan.name}: {what} is {is_}, expected {wanted}"
             for what, (is_, wanted) in compared.items()
             if is_ != wanted
         ]
@@ -135,8 +135,8 @@ async def topic_differences(bootstrap_servers: str, plans: Sequence[TopicPlan]) 
 async def delete_records(bootstrap_servers: str, topic: str, before: Mapping[int, int]) -> bool:
     """Delete the records of each partition before an offset. No reader can fetch them afterwards.
 
-    False when the broker has no such request. Raises KafkaUnavailable. Their bytes stay on the broker's disk until the
-    segment that holds them is closed and removed.
+    Return False when the broker does not support this request. Raises KafkaUnavailable. Their bytes stay on the
+    broker's disk until the segment that holds them is closed and removed.
     """
     wanted = {TopicPartition(topic, partition): RecordsToDelete(offset) for partition, offset in before.items()}
     try:
@@ -172,7 +172,7 @@ async def _admin(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
 class TopicOffsets:
     """Reads the end offsets of a topic without a group. Use it as an async context manager.
 
-    It connects on the first question, and again after each failure.
+    It connects at the first call, and again after each failure.
     """
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
@@ -207,8 +207,8 @@ class TopicOffsets:
     async def _connect(self) -> tuple[AIOKafkaAdminClient, AIOKafkaConsumer]:
         if self._clients is None:
             admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
-            # The consumer's own view of the cluster holds topics that it is subscribed to, and to read their ends it
-            # need not be: so the partitions come from the other.
+            # The consumer's cluster metadata holds only topics that it is subscribed to, and reading end offsets needs
+            # no subscription. So the partitions come from the admin client.
             consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap_servers)
             self._clients = (admin, consumer)
             await admin.start()

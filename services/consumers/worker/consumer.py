@@ -61,7 +61,10 @@ class StatisticsConsumer:
         return ""
 
     async def check_partitions(self) -> str:
-        """Raise unless this process counts all its partitions. A member without one is ready if it is a spare."""
+        """Raise unless this process counts all its partitions.
+
+        A member without partitions is ready if it is a spare.
+        """
         kafka = self._kafka
         if kafka is None:
             raise RuntimeError("not in the consumer group yet")
@@ -84,7 +87,7 @@ class StatisticsConsumer:
         return {partition: value for partition, value in self._invalid.items() if partition in held}
 
     async def count_forever(self) -> None:
-        """Count until cancelled or `stopping`.
+        """Count until cancelled or until `stopping` is set.
 
         Raises KafkaUnavailable or CounterStoreError when that has failed for `give_up_s`.
         """
@@ -136,7 +139,7 @@ class StatisticsConsumer:
             await self._write(kafka, batches)
         now_s = time.monotonic()
         if batches or now_s - began_s > self._settings.poll_wait_s / 2:
-            # A write is a success, and so is a poll that waited. An empty poll that returns at once is not one.
+            # A write is a success. A poll that waited is a success as well. An empty poll that returns at once is not.
             self._backoff.reset()
             self._last_success_s = now_s
         if now_s - self._observed_s >= self._settings.lag_interval_s:
@@ -186,7 +189,8 @@ class StatisticsConsumer:
     def _update(self, partition: int, batch: RecordBatch, now_ms: int, known: set[bytes]) -> Update:
         records = ((record.key, record.value, record.headers) for record in batch.records)
         folded = fold(records, self._handler.count, seen_at_ms=now_ms, known=known)
-        # A record's timestamp is its time of receipt. A timestamp in the future (a wrong clock) must not persist.
+        # A record's timestamp is its time of receipt. Do not store a timestamp in the future, which a wrong clock
+        # causes.
         received_ms = min(now_ms, max(record.timestamp for record in batch.records))
         return Update(
             partition=partition,

@@ -21,9 +21,9 @@ async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None
     """Count until `stop` is set.
 
     The internal port opens first: while Redis or Kafka is down, readiness reports the reason. Then the consumer joins
-    its group. A stop closes in reverse order. The consumer leaves the group first, so that other members take over its
-    partitions at once. A batch that is being written is counted completely or not at all; in the second case the next
-    owner of the partition counts it.
+    its group. A stop closes these in reverse order. The consumer leaves the group first, so that other members take
+    over its partitions at once. A batch that is being written is counted completely or not at all; in the second case
+    the next owner of the partition counts it.
     """
     registry = CollectorRegistry()
     url = settings.counters_redis_url.get_secret_value()

@@ -25,13 +25,14 @@ from services.backbone.events import (
 )
 
 FILTERED_BYTES: Final = 4096
-"""Filters read so many bytes of meta, and so many of params."""
+"""Filters read at most this many bytes of meta, and the same number of params."""
 FILTERED_PARAMETERS: Final = 100
 SHOWN_CHARS: Final = 500
-"""A row shows so many characters of the parameters."""
+"""A row shows at most this many characters of the parameters."""
 TYPE_CHARS: Final = 200
 WHOLE_PAIRS: Final = 1000
-"""The detail pane decodes so many pairs of meta and of params. One event may have more than 100,000."""
+"""The detail pane decodes at most this many pairs of meta, and the same number of params. One event may have more than
+100,000."""
 
 _META_KEYS: Final = 64
 _LONGEST_NUMBER: Final = 20

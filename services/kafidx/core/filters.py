@@ -36,13 +36,13 @@ class Condition:
     """True for `!=`: no value of the event may be equal, so an event without this field matches."""
 
     def matches(self, event: LiveEvent) -> bool:
-        """Return whether the event meets the condition. Of a repeated parameter one value is enough."""
+        """Return whether the event meets the condition. One matching value of a repeated parameter is enough."""
         return any(map(self.holds, self.values(event))) is not self.negated
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Conditions that an event must meet, all of them. An empty filter matches every event."""
+    """Conditions; an event must meet all of them. An empty filter matches every event."""
 
     types: frozenset[str] = frozenset()
     devices: frozenset[str] = frozenset()
@@ -71,7 +71,7 @@ class Filter:
 
 
 def values_of(field: str) -> Callable[[LiveEvent], Sequence[str]]:
-    """Return the function that reads a condition's field, such as `klag`, `meta.klag`, `params.q` or `q`, of an event.
+    """Return the function that reads a field, such as `klag`, `meta.klag`, `params.q` or `q`, from an event.
 
     A name without a prefix is `type`, `partition` or `offset`, then a meta key, then a parameter.
     """

@@ -11,9 +11,9 @@ class Start:
 
     kind: Literal["end", "beginning", "last", "offset", "time"] = "end"
     number: int = 0
-    """For `last` a number of events, for `time` ms since 1970."""
+    """The number of events for `last`; ms since 1970 for `time`."""
     offsets: Mapping[int, int] = field(default_factory=dict)
-    """For `offset` the next offset by partition. A partition that is not listed starts at its end."""
+    """The next offset by partition, for `offset`. A partition that is not listed starts at its end."""
 
 
 def start_offsets(

@@ -67,7 +67,7 @@ class LiveSocket:
     async def _show(self, socket: WebSocket, view: View) -> None:
         topic = self._topics[view.topic]
         subscriber = await topic.subscribe(view.filter, self._start_of(view))
-        # Receive in a task of its own, so that a disconnect is seen while a frame waits for a peer that does not read.
+        # Receive in a separate task. It notices a disconnect while a frame waits for a peer that does not read.
         first: asyncio.Future[Start | None] = asyncio.get_running_loop().create_future()
         listening = asyncio.create_task(_listen(socket, first))
         try:

@@ -105,7 +105,7 @@ class Counters:
         if ends is not None and not any(str(partition) in positions.invalid for partition in ends):
             lag = sum(max(0, end - positions.offsets.get(partition, 0)) for partition, end in ends.items())
         passed = progress.passed
-        # At the first look there is no earlier sum. The time of the latest counted event is used instead.
+        # At the first read there is no earlier sum. Use the time of the latest counted event instead.
         known, moved_ms = self._moved.get(description.name, (passed, float(progress.last_received_ms)))
         if known != passed:
             moved_ms = now_ms

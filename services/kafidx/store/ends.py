@@ -1,4 +1,4 @@
-"""End offsets of a topic. Kafka is asked at most once a second for any number of open pages."""
+"""End offsets of a topic. It sends at most one request per second to Kafka for any number of open pages."""
 
 import asyncio
 import contextlib

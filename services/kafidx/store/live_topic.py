@@ -28,9 +28,9 @@ log = get_logger(__name__)
 
 _POLL_S: Final = 0.5
 _GATHER_S: Final = 0.01
-"""The pause after a poll with records. At high rates it joins many small batches to a few large ones."""
+"""The pause after a poll with records. At high rates it merges many small batches into a few large ones."""
 _LINGER_S: Final = 15.0
-"""The live reader is closed after so much time without a subscriber."""
+"""The live reader closes after this time without a subscriber."""
 _PAST_POLL_EVENTS: Final = 500
 _JOIN_BYTES: Final = 1024
 """The estimated size of a row that is not encoded yet."""

@@ -1,1 +1,1 @@
-"""The rules of kafkastore, pure: what an address becomes, what a user agent is, what becomes of an entry."""
+"""The rules of kafkastore without I/O: masking of addresses, user agents, and the conversion of entries."""

@@ -85,7 +85,7 @@ def enrich(raw: RawEvent, location: Location, device: Device, *, now_ms: int, ip
         type=type_of_path(raw.path),
         id=raw.id,
         received_at_ms=raw.received_at_ms,
-        # The clocks of two machines can differ by more than the time in the queue.
+        # The difference can be negative: two clocks can differ by more than the entry waits in the queue.
         queue_delay_ms=max(0, now_ms - raw.received_at_ms),
         host=raw.host.decode("utf-8", "replace"),
         pod=raw.pod,
@@ -126,7 +126,7 @@ def dead_value(entry: bytes, ip_mode: IpMode) -> bytes:
     """Return the payload of a dead letter: the entry, with its client's address masked by IP_MODE.
 
     A decodable entry stays decodable, so it can be replayed. In an undecodable entry, every text that looks like an
-    address is masked, with the other spellings of that address. Its length stays.
+    address is masked, and so are the other spellings of that address. The length of the entry stays.
     """
     if ip_mode == "full":
         return entry
@@ -149,7 +149,10 @@ def id_of(entry: bytes, ip_mode: IpMode) -> str:
 
 
 def dead_letter(failed: FailedEntry, *, ip_mode: IpMode, time_ms: int, attempt: int) -> DeadLetter:
-    """Return the dead letter of an entry that failed at `time_ms`, in this attempt to produce its batch."""
+    """Return the dead letter of an entry that failed at `time_ms`.
+
+    `attempt` counts the attempts to produce its batch.
+    """
     return DeadLetter(dead_value(failed.entry, ip_mode), failed.stage, failed.reason, time_ms, attempt)
 
 

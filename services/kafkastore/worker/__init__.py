@@ -1,1 +1,1 @@
-"""The kafkastore process: one drain a Redis server, one producer for all of them."""
+"""The kafkastore process: one drain per Redis server, one producer for all of them."""

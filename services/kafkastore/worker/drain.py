@@ -92,7 +92,7 @@ class Drain:
             return None if ahead is None else await ahead
         except (GiveUp, asyncio.CancelledError) as reason:
             following = await _ended(ahead)
-            # Both go back to the head of the list. Give back the newer one first, to keep their order.
+            # Both batches go back to the head of the list. Give back the newer one first, to keep their order.
             if following is not None:
                 await following.give_back(reason)
             if not shipped:
@@ -120,7 +120,7 @@ class Drain:
             )
         except QueueError as error:
             self._approved = False
-            self._erased = frozenset()  # Redis may lose the last marks and get as many others
+            self._erased = frozenset()  # Redis may lose the last marks and then get the same number of other marks
             pause_s = self._backoff.next_s()
             failures = self._backoff.failures
             self._log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}", failures=failures)
@@ -151,7 +151,10 @@ class Drain:
         return time.monotonic() >= self._reclaim_due_s
 
     async def _reclaim_when_due(self) -> None:
-        """Reclaim the claims of dead instances. Only without a batch, so a drain never reclaims its own claim."""
+        """Reclaim the claims of dead instances.
+
+        This happens only without a batch, so a drain never reclaims its own claim.
+        """
         if not self._is_reclaim_due():
             return
         entries = await self._queue.reclaim()
@@ -231,7 +234,7 @@ class Drain:
             )
 
     async def _write(self, topic: str, records: Sequence[Record], attempt: Attempt) -> list[int]:
-        """Write records until Kafka has acknowledged them. Return the too large ones. Raises GiveUp."""
+        """Write records until Kafka has acknowledged them. Return the records that are too large. Raises GiveUp."""
         if not records:
             return []
         while True:
@@ -253,7 +256,7 @@ class Drain:
                 held = await self._queue.confirm(claim, produced=produced, dead=len(dead), erased=erased)
                 break
             except QueueError as error:
-                # Kafka has the batch. Keep trying: entries that are given back now reach Kafka twice.
+                # Kafka has the batch. Keep retrying: entries that are given back now would reach Kafka twice.
                 unconfirmed = True
                 self._log.warning("confirm_failed", claim=claim.key, error=f"{type(error).__name__}: {error}")
                 await batch.attempt.pause()

@@ -119,7 +119,7 @@ def _checks(producer: EventProducer, locations: LocationLookup) -> dict[str, Che
         return ""
 
     async def geoip() -> str:
-        # Without a database, events flow with XX. Report that, but stay ready.
+        # Without a database, events get the location XX. Report that, but stay ready.
         return locations.describe()
 
     return {"kafka": kafka, "geoip": geoip}
@@ -142,7 +142,7 @@ async def _keep_fresh(locations: LocationLookup, every_s: float) -> None:
 
 
 async def _read_ledger(metrics: Metrics, queues: dict[str, EventQueue], locations: LocationLookup) -> None:
-    """Update the metrics of ledgers and databases. Remove those of a Redis that does not respond."""
+    """Update the metrics of ledgers and databases. Remove the metrics of a Redis that does not respond."""
     metrics.geoip_databases.set(locations.named)
     metrics.geoip_loaded.set(locations.loaded)
 

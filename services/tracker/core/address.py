@@ -116,7 +116,7 @@ def _walk(hops: Sequence[str], trusted: Sequence[Network]) -> Address | None:
 
 
 def _forwarded_hops(headers: Sequence[tuple[bytes, bytes]]) -> list[str]:
-    """Return the `for` of the last elements of Forwarded, the nearest first; empty text for an element without one.
+    """Return the `for` of the last elements of Forwarded, the nearest first; empty text for an element without `for`.
 
     Two kinds of lines cannot be split: a line with a quoted string that does not end, and a line with quoted strings
     that is longer than `_LONGEST_QUOTED`. Such a line counts as one unreadable hop, so the search ends there. Lines to

@@ -24,7 +24,7 @@ SHORT_BYTES: Final = 131_072
 SPLIT_BYTES: Final = 64 * SHORT_BYTES // 2
 """Memory of a document that msgspec has split, beside its text: 64 bytes for an element of a byte and a comma."""
 _MOST_STEPS: Final = 1_200_000
-"""Brackets and commas that the scanner follows in one document: 1 s of work. Usual batches have a tenth."""
+"""The limit of brackets and commas in one document: 1 s of work. Usual batches have a tenth of it."""
 _WINDOW: Final = 65_536
 """Bytes that one call of the regular expression engine covers, since it holds the GIL meanwhile: at most 3 ms."""
 _LONGEST_TIME: Final = 64
@@ -41,11 +41,11 @@ _SPACE: Final = re.compile(rb"\s*+")
 _MEMBER: Final = re.compile(rb'\s*+"(events|batch|sent_at|sentAt)"\s*+:\s*+')
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _LEAF = rb'[\[{](?:[^"\[\]{}]++|' + _STRING + rb")*+[\]}]"
-"""An array or object without others in it."""
+"""An array or object that contains no other array or object."""
 _SIMPLE = rb'(?:[^"\[\]{}%s]++|' + _STRING + rb"|" + _LEAF + rb")*+"
 _TOP: Final = re.compile(_SIMPLE % b",", re.DOTALL), b",[]{}"
 _NESTED: Final = re.compile(_SIMPLE % b"", re.DOTALL), b"[]{}"
-"""What the scanner skips in one step, outside and inside an element, and what stops it."""
+"""The bytes that the scanner skips in one step, outside and inside an element, and the bytes that stop it."""
 _INSIDE_STRING: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _OPENINGS: Final = re.compile(rb"[\[{]++")
 _CLOSINGS: Final = re.compile(rb"[\]}]++")
@@ -88,7 +88,7 @@ def split_batch(content_type: bytes, body: bytes | bytearray) -> Document:
 
 
 def _split_object_or_lines(text: bytes | bytearray, start: int) -> Document:
-    """Split what begins with an object: an envelope, one entry alone, or NDJSON without its Content-Type."""
+    """Split a document that begins with an object: an envelope, a single entry, or NDJSON without its Content-Type."""
     error = "not valid JSON: an object has no end, or text follows it"
     if len(text) <= SHORT_BYTES:
         try:
@@ -121,7 +121,7 @@ def _envelope(text: Text, lists: tuple[JsonText | None, ...], sent_at: JsonText 
 
 
 def _time(text: JsonText | None) -> object:
-    """Decode a time, if the text is as short as one."""
+    """Decode a time, unless the text is too long to be one."""
     try:
         return read_json(text) if text and len(text) <= _LONGEST_TIME else None
     except Malformed:
@@ -139,7 +139,7 @@ def _lines(text: bytes | bytearray) -> Iterator[JsonText]:
 
 
 def _elements(text: Text, start: int) -> Iterator[JsonText]:
-    """Return the elements of the array at `start`, behind which nothing may follow."""
+    """Return the elements of the array at `start`. No text may follow the array."""
     error = "not valid JSON: an array has no end, or text follows it"
     if len(text) <= SHORT_BYTES:
         try:
@@ -153,7 +153,7 @@ def _scanned_elements(text: Text, start: int, error: str) -> Iterator[JsonText]:
     view = memoryview(text)
     scanner = _Scanner(text, start, error)
     for begin, end in scanner:
-        # Blank at the end: the array is empty, or has a comma behind its last element.
+        # The last element is blank when the array is empty, or when a comma follows the last value.
         if not scanner.closed or _after_space(text, begin) < end:
             yield view[begin:end]
     if text[scanner.at - 1 : scanner.at] != b"]" or _after_space(text, scanner.at) < len(text):
@@ -161,7 +161,7 @@ def _scanned_elements(text: Text, start: int, error: str) -> Iterator[JsonText]:
 
 
 def _after_space(text: Text, at: int) -> int:
-    """Return where the white space that begins at `at` ends."""
+    """Return the end offset of the white space that begins at `at`."""
     while (space := _SPACE.match(text, at, at + _WINDOW)) and space.end() > at:
         at = space.end()
     return at
@@ -176,11 +176,11 @@ class _Scanner:
         self._error = error
         self._steps = 0
         self.at = start + 1
-        """Where the scanner is; when it is done, behind the closing bracket."""
+        """The current offset. After the last element, the offset after the closing bracket."""
         self.closed = False
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Yield where each element begins and ends."""
+        """Yield the begin and the end of each element."""
         text, size = self._text, len(self._text)
         begin, depth = self.at, 1
         while self._skip_simple(*(_NESTED if depth > 1 else _TOP)) < size:
@@ -203,7 +203,7 @@ class _Scanner:
         raise Malformed(self._error)
 
     def _skip_simple(self, pattern: re.Pattern[bytes], ends: bytes) -> int:
-        """Go on to the next comma or bracket that `pattern` does not cover, or to the end; return where that is."""
+        """Continue to the next comma or bracket that `pattern` does not cover, or to the end. Return the offset."""
         text, size = self._text, len(self._text)
         while True:
             skipped = self._skip_run(pattern, _WINDOW)
@@ -217,11 +217,11 @@ class _Scanner:
         self.at += 1
         while self._skip_run(_INSIDE_STRING, _WINDOW):
             pass
-        # Here is the closing quote, or a backslash that ends the text.
+        # The current byte is the closing quote, or a backslash at the end of the text.
         self.at += 1
 
     def _skip_run(self, pattern: re.Pattern[bytes], most: int) -> int:
-        """Skip up to `most` bytes that match; return how many they are."""
+        """Skip up to `most` bytes that match. Return their number."""
         begin = self.at
         found = pattern.match(self._text, begin, begin + most)
         self.at = found.end() if found else begin

@@ -1,4 +1,4 @@
-"""Prints the folder of Apache Kafka's jars at the version that is asked for, fetched once by Maven."""
+"""Print the folder of Apache Kafka's jars at the requested version. Maven downloads them once."""
 
 import sys
 from pathlib import Path

@@ -243,7 +243,7 @@ def test_parameter_is_the_first_of_its_name(params: str, value: str | None) -> N
     assert parameter(params, "a") == value
 
 
-# Golden samples, read by kafkastore's tests too
+# Golden samples, which kafkastore's tests also read
 
 
 def bytes_of(sample: str) -> bytes:
@@ -251,7 +251,7 @@ def bytes_of(sample: str) -> bytes:
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=[sample["name"] for sample in SAMPLES])
-def test_golden_samples_decode_at_both_ends(sample: dict[str, Any]) -> None:
+def test_golden_samples_are_encoded_and_decoded(sample: dict[str, Any]) -> None:
     raw = dict(sample["raw"])
     for field in ("host", "path", "query", "user_agent", "referrer"):
         raw[field] = bytes_of(raw[field])
@@ -279,18 +279,18 @@ some_bytes = st.binary(min_size=1)
 
 
 @given(one=st.tuples(some_bytes, some_bytes), other=st.tuples(some_bytes, some_bytes))
-def test_fingerprints_are_equal_only_when_key_and_id_are(one: tuple[bytes, bytes], other: tuple[bytes, bytes]) -> None:
+def test_fingerprints_are_equal_exactly_for_equal_pairs(one: tuple[bytes, bytes], other: tuple[bytes, bytes]) -> None:
     made = [fingerprint(split_event(b"a ts=1 -"), key, (("id", id_),)) for key, id_ in (one, other)]
     assert (made[0] == made[1]) == (one == other)
 
 
-def test_fingerprint_keeps_key_and_id_apart_when_the_border_between_them_moves() -> None:
+def test_fingerprints_differ_when_a_character_moves_from_key_to_id() -> None:
     event = split_event(b"a ts=1 -")
     parts = [(b"device", b"1 23"), (b"device 1", b"23"), (b"device 1 2", b"3"), (b"devic", b"e1 23")]
     assert len({fingerprint(event, key, (("id", id_),)) for key, id_ in parts}) == len(parts)
 
 
-def test_fingerprint_of_an_address_differs_from_that_of_a_device_id_spelled_like_it() -> None:
+def test_fingerprint_of_an_address_differs_from_a_device_id_with_the_same_text() -> None:
     by_address = fingerprint(split_event(b"a id=1&ts=1&ip=cb007100&country=DE -"), b"cb007100", ())
     by_device = fingerprint(split_event(b"a id=1&ts=1&ip=c0000200&country=DE di=cb007100"), b"cb007100", ())
     assert by_address != by_device
@@ -307,7 +307,7 @@ def test_event_without_an_id_has_no_fingerprint() -> None:
         assert fingerprint(split_event(value), b"key", (("id", b""), ("v", b"1"))) is None
 
 
-def test_meta_keys_are_the_keys_that_are_encoded_in_their_order() -> None:
+def test_meta_keys_have_the_order_of_the_encoded_keys() -> None:
     device = Device(**dict.fromkeys(Device.__struct_fields__, "x"))
     event = Event("t", "1", 2, 3, "h", "p", "7f000001", Location("DE", "Berlin"), device, "r", 4, opted_out=True)
     pairs = split_event(encode_event(event)).meta.split(b"&")

@@ -30,7 +30,7 @@ from services.backbone.kafka import (
 )
 from services.backbone.settings import KafkaSettings
 
-PARTITIONS = 4  # of the stack's topic
+PARTITIONS = 4  # the limit of the stack's topic
 TOPIC = names.EVENTS_TOPIC
 
 
@@ -53,7 +53,8 @@ def consumer_from(settings: KafkaSettings, group: str, positions: Mapping[int, P
 
 
 async def read_written(settings: KafkaSettings, group: str, mark: bytes, count: int) -> dict[int, list[Any]]:
-    """Read the topic from its beginning until `count` records with `mark` in their value came, by partition."""
+    """Read the topic from its beginning until `count` records with `mark` in their value have arrived. Return them by
+    partition."""
     found: dict[int, list[Any]] = {}
     async with consumer_from(settings, group, {}) as consumer, asyncio.timeout(30):
         while sum(map(len, found.values())) < count:
@@ -108,7 +109,7 @@ async def test_records_that_the_broker_rejects_are_returned_and_the_others_are_w
     values = [large if at in (0, 77, 199) else small[at] for at in range(200)]
     async with producer:
         assert await producer.produce(topic, [Record(value, b"key") for value in values]) == [0, 77, 199]
-        # And it can go on: a refusal ends the sequence of an idempotent producer.
+        # The producer still works, although a rejection ends the sequence of an idempotent producer.
         assert await producer.produce(topic, [Record(small[0], b"key")]) == []
     async with TopicReader(settings, topic) as reader, asyncio.timeout(30):
         reader.seek({0: 0})
@@ -218,7 +219,7 @@ async def test_position_outside_the_topic_raises_offset_gone(
 
 
 async def commit_on(member: EventConsumer) -> None:
-    """Poll, and commit after each poll: what a worker does, only more often."""
+    """Poll, and commit after each poll. A worker does the same less often."""
     while True:
         await member.poll(wait_s=0.05)
         with contextlib.suppress(KafkaUnavailable):
@@ -229,7 +230,7 @@ async def commit_on(member: EventConsumer) -> None:
 async def test_group_becomes_stable_after_a_late_rebalance_while_the_leader_commits(
     settings: KafkaSettings, unique_name: str
 ) -> None:
-    hears_after_s = 3.0  # our members ask every 2 s whether the group rebalances
+    hears_after_s = 3.0  # our members send a heartbeat every 2 s, and the response reports a rebalance
     slow = AIOKafkaConsumer(
         TOPIC,
         bootstrap_servers=settings.bootstrap_servers,
@@ -250,7 +251,7 @@ async def test_group_becomes_stable_after_a_late_rebalance_while_the_leader_comm
         def places() -> list[set[int]]:
             return [leader.positioned(), last.positioned(), {tp.partition for tp in slow.assignment()}]
 
-        # At rest: all partitions are with one member each, for longer than it takes to hear of a rebalance.
+        # Stable: each partition has one member for longer than a member needs to notice a rebalance.
         since, before = time.monotonic(), places()
         while time.monotonic() < since + 1.5 * hears_after_s:
             await asyncio.sleep(0.05)
@@ -282,7 +283,7 @@ async def test_reader_begins_at_the_given_offsets(
         values = [b"%b %d" % (mark, at) for at in range(100)]
         await producer.produce(TOPIC, [Record(value, b"key %d" % at) for at, value in enumerate(values)])
         written: dict[int, list[Any]] = {}
-        # Counted by the mark: Tansu may tell too low an end, so that records of earlier tests come first.
+        # Count by the mark: Tansu can report end offsets that are too low, so records of earlier tests can come first.
         unread = set(values)
         async with asyncio.timeout(30):
             while unread:
@@ -293,7 +294,7 @@ async def test_reader_begins_at_the_given_offsets(
                     unread -= {record.value for record in batch.records}
         ends = reader.positions()
         assert sum(record.value.startswith(mark) for records in written.values() for record in records) == len(values)
-        # And once more from the middle, the same reader.
+        # Seek the same reader to the middle and read again.
         partition = max(written, key=lambda number: len(written[number]))
         middle = written[partition][len(written[partition]) // 2].offset
         reader.seek({partition: middle})

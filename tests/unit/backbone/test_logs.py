@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 
-# In a process of its own: logging is global, and pytest has its own.
+# Run in a separate process, because logging is global and pytest configures its own.
 PROGRAM = """
 import logging
 from services.backbone.logs import configure_logging, get_logger

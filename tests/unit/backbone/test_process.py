@@ -66,7 +66,7 @@ def test_second_signal_ends_at_once() -> None:
     process = start("await asyncio.sleep(60)")
     assert process.stderr is not None
     process.terminate()
-    # It has the first one when it says so. Sooner, two of the same kind may arrive as one.
+    # Wait until the process reports the first signal. Otherwise the kernel could merge two equal signals.
     assert any('"event": "stopping"' in line for line in iter(process.stderr.readline, ""))
     process.terminate()
     assert end(process)[0] == 130
@@ -125,7 +125,7 @@ async def test_requests_in_flight_are_finished_when_the_server_stops() -> None:
 
 
 async def _refused(port: int) -> None:
-    """Return when nobody listens any more."""
+    """Return when no process listens any more."""
     while True:
         try:
             _, writer = await asyncio.open_connection(LOOPBACK, port)

@@ -154,8 +154,8 @@ async def test_given_back_entries_are_claimed_first(queue: EventQueue) -> None:
 
 
 async def test_claim_with_a_lost_response_is_not_part_of_a_later_claim(queue: EventQueue, redis: Redis) -> None:
-    # It may reach Redis late, behind the one that was asked for instead: what it takes must not vanish with the
-    # confirmation of that one.
+    # The late call may reach Redis after the call that replaced it. Its entries must not be removed when the other
+    # claim is confirmed.
     await queue.push(entries(8))
     claim = await take(queue, limit=3)
     unheard = await queue._take(limit=6, max_bytes=MUCH)
@@ -192,8 +192,8 @@ async def test_full_redis_rejects_pushes_and_allows_claims(queue: EventQueue, re
 
 
 async def test_waiting_moves_nothing(queue: EventQueue, redis: Redis) -> None:
-    # Else an instance that is frozen while it waits could take an entry under a lease that ran out meanwhile, and
-    # die with it where nobody looks.
+    # Otherwise an instance that is frozen while it waits could take an entry under an expired lease. If it then dies,
+    # no instance reclaims the entry.
     waiting = asyncio.create_task(queue._anything_within(10))
     await wait_for_blocked_client(redis)
     await queue.push(entries(3))
@@ -307,7 +307,7 @@ async def test_redis_with_eviction_is_rejected(redis: Redis) -> None:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Any sequence of steps of two instances: the list is as the model says, and the books balance after each step."""
+    """Any sequence of steps of two instances: after each step the list equals the model and the ledger balances."""
 
     call: Callable[[Any], Any]
     redis: Redis

@@ -54,7 +54,7 @@ def test_interrupt_exits_130_without_a_traceback_when_it_comes_after_an_import(
 ) -> None:
     process = start_status(silent_port.getsockname()[1], PYTHONPROFILEIMPORTTIME="1")
     assert process.stderr is not None
-    # The first `site` is the one of the interpreter that nothing of ours runs in yet.
+    # The first `site` belongs to the first interpreter, before any of our code runs.
     wanted = ["site", "deploy.develop.bootstrap", point] if point in ("site", "deploy.starting") else [point]
     lines = iter(process.stderr.readline, "")
     for module in wanted:
@@ -75,7 +75,7 @@ def test_interrupt_exits_130_without_a_traceback_when_the_task_waits(silent_port
 
 
 def test_ignored_interrupt_stays_ignored(silent_port: socket.socket) -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, as nohup does it
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, as with nohup
     try:
         process = start_status(silent_port.getsockname()[1])
     finally:
@@ -90,13 +90,13 @@ def test_ignored_interrupt_stays_ignored(silent_port: socket.socket) -> None:
 
 
 def push_without(package: str, folder: Path, *words: str, half: bool) -> subprocess.CompletedProcess[str]:
-    """Run a command in an environment that has all packages but one; `half`: its folder is there, and empty."""
+    """Run a command in an environment without one package. With `half`, the package's folder exists and is empty."""
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         if entry.name != package:
             (folder / entry.name).symlink_to(entry)
     if half:
         (folder / package).mkdir()
-    command = [sys.executable, "-S", "-m", "deploy.cli", *words]  # -S: only what PYTHONPATH names
+    command = [sys.executable, "-S", "-m", "deploy.cli", *words]  # -S: use only the folders in PYTHONPATH
     environ = os.environ | {"PYTHONPATH": str(folder)}
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
 

@@ -89,7 +89,7 @@ def test_replaced_database_is_loaded(city: Path, how: str) -> None:
             new.replace(city)
         else:
             shutil.copyfile(new, city)
-        # Until it looks, it goes on with what it opened, whatever has become of that file.
+        # Until the next check, it uses the opened database, even if the file has changed.
         assert locations.locate("5.6.7.8") == ROUBAIX
         asyncio.run(locations.refresh())
         assert locations.locate("1.2.3.4") == ROUBAIX
@@ -143,7 +143,7 @@ def test_removed_database_stays_in_use(city: Path) -> None:
 
 @settings(deadline=None)  # the machine may be busy
 @given(st.text())
-def test_no_address_raises(text: str) -> None:
+def test_lookup_of_any_address_never_raises(text: str) -> None:
     database = bundled_database()
     assert database is not None
     with LocationLookup([]) as locations:
@@ -167,7 +167,7 @@ DEVICES = DeviceLookup()
 
 @settings(deadline=None)  # the machine may be busy
 @given(st.binary() | st.text().map(lambda text: f"Mozilla/5.0 ({text}) Version/{text}".encode("utf-8", "replace")))
-def test_no_user_agent_raises(user_agent: bytes) -> None:
+def test_lookup_of_any_user_agent_never_raises(user_agent: bytes) -> None:
     assert DEVICES.classify(user_agent).device in {"desktop", "phone", "tablet", "tv", "bot", "other"}
 
 
@@ -209,10 +209,10 @@ def test_well_known_user_agents(user_agent: str, device: Device) -> None:
     assert DEVICES.classify(user_agent.encode()) == device
 
 
-# The log of the demonstration, for those who have it ------------------------------------------------------------
+# The log of the demonstration, if it is available -------------------------------------------------------------
 
 ACCESS_LOG = Path(os.environ.get("PUSH_ACCESS_LOG", Path(__file__).parents[4] / "shared/data/access.log.gz"))
-# It is no part of the repository; CI has it.
+# The log is not part of the repository; CI has it.
 needs_access_log = pytest.mark.skipif(
     not ACCESS_LOG.exists() and "CI" not in os.environ, reason="needs the access log (PUSH_ACCESS_LOG)"
 )
@@ -254,7 +254,7 @@ def test_access_log_is_classified() -> None:
 
 
 @needs_access_log
-def test_the_bundled_database_knows_the_country_of_nine_in_ten_addresses() -> None:
+def test_bundled_database_has_the_country_of_nine_in_ten_addresses() -> None:
     with gzip.open(ACCESS_LOG) as lines:
         addresses = {line.split(b" ", 1)[0].decode() for line in lines}
     database = bundled_database()
@@ -265,7 +265,7 @@ def test_the_bundled_database_knows_the_country_of_nine_in_ten_addresses() -> No
     assert known / len(addresses) > 0.9
 
 
-def test_the_bundled_database_knows_the_visitors_of_the_demonstration() -> None:
+def test_bundled_database_has_the_addresses_of_the_demonstration() -> None:
     addresses = {request.address for request in read_log(Path(__file__).parents[2] / "examples" / "access.log")}
     database = bundled_database()
     assert database is not None

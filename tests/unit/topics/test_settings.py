@@ -14,7 +14,7 @@ def test_all_replicas_but_one_must_acknowledge(replicas: str, in_sync: str) -> N
         assert settings["min.insync.replicas"] == in_sync
 
 
-def test_events_have_many_partitions_and_dead_letters_one() -> None:
+def test_events_have_many_partitions_and_dead_letters_have_one() -> None:
     events, dead = Settings.from_env({"TOPICS_PARTITIONS": "24"}).plans
     assert (events.name, events.partitions) == ("events", 24)
     assert (dead.name, dead.partitions) == ("events.dead", 1)

@@ -77,12 +77,12 @@ async def test_existing_topic_that_differs_is_logged_in_one_warning_and_unchange
     warnings = [line for line in other.stderr.splitlines() if '"level": "warning"' in line or '"warning"' in line]
     assert len(warnings) == 1
     assert lines(other)["topics_differ"]["differences"] == [
-        "events: partitions is 2, wanted 3",
-        "events: replication is 1, wanted 3",
-        "events: min.insync.replicas is 1, wanted 2",
-        "events: retention.ms is 604800000, wanted 90000",
-        "events.dead: replication is 1, wanted 3",
-        "events.dead: min.insync.replicas is 1, wanted 2",
+        "events: partitions is 2, expected 3",
+        "events: replication is 1, expected 3",
+        "events: min.insync.replicas is 1, expected 2",
+        "events: retention.ms is 604800000, expected 90000",
+        "events.dead: replication is 1, expected 3",
+        "events.dead: min.insync.replicas is 1, expected 2",
     ]
     wanted = Settings.from_env({"TOPICS_PARTITIONS": "2"}).plans
     assert await topic_differences(own_broker.bootstrap_servers, wanted) == []
@@ -137,7 +137,7 @@ def test_job_stops_in_time_when_brokers_hang() -> None:
         assert finished.returncode == 1
         assert finished.stderr.splitlines()[-1] == f"no topics after 1.5 s at {where}: no response"
         hanging.setblocking(True)  # noqa: FBT003 - as the socket module has it
-        hanging.accept()[0].close()  # of the first job
+        hanging.accept()[0].close()  # the connection of the first job
         with subprocess.Popen(COMMAND, cwd=ROOT, env=environ(where), stderr=subprocess.PIPE, text=True) as job:
             assert job.stderr is not None
             connection, _ = hanging.accept()
@@ -145,7 +145,7 @@ def test_job_stops_in_time_when_brokers_hang() -> None:
                 begun = time.monotonic()
                 job.send_signal(signal.SIGTERM)
                 assert job.wait(10) == 1
-                assert time.monotonic() - begun < 5  # what compose leaves it
+                assert time.monotonic() - begun < 5  # the time that compose allows
             assert "stopped before the topics were created" in job.stderr.read()
 
 

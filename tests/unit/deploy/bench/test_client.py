@@ -13,7 +13,7 @@ _REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Server:
-    """ClientResult each request after a delay; each `refuse`-th with 503, in two pieces."""
+    """Respond to each request after a delay, and to each `refuse`-th with 503. Send responses in two pieces."""
 
     def __init__(self, *, delay_s: float = 0.0, refuse: int = 0, close_after: int = 0) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -32,7 +32,7 @@ class Server:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the second piece waits for 40 ms
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # otherwise the second piece waits for 40 ms
         with connection, contextlib.suppress(ConnectionError):  # the client may end first
             while connection.recv(65_536):
                 with self._lock:
@@ -71,7 +71,8 @@ def test_latency_includes_the_wait_for_a_connection(servers: list[Server]) -> No
     servers.append(server := Server(delay_s=0.05))
     with Client(server.port, connections=1) as client:
         responses = client.at_fixed_rate([_REQUEST], rate=100, seconds=0.2)
-    # Twenty requests, each taking 50 ms on the one connection: the last was due at 0.19 s and is answered after 1 s.
+    # Twenty requests, each taking 50 ms on the one connection: the last one is due at 0.19 s and gets its response
+    # after 1 s.
     assert responses.acknowledged == 20
     assert responses.latencies_s[-1] > 0.7
     assert responses.late_s > 0.6
@@ -90,13 +91,13 @@ def test_next_request_follows_the_response_at_full_speed(servers: list[Server]) 
         responses = client.at_full_speed([_REQUEST], seconds=0.3)
     assert responses.acknowledged == server.requests
     assert 4 < responses.acknowledged <= 4 * 31
-    # All but a little of the time each connection had a request out. A stall of the machine counts as waiting as well.
+    # Each connection has a request in flight nearly all the time. A stall of the machine also counts as in flight.
     assert sum(responses.latencies_s) > 0.8 * 4 * responses.seconds
 
 
 def test_garbage_collection_runs_before_the_measurement(servers: list[Server], monkeypatch: pytest.MonkeyPatch) -> None:
     servers.append(server := Server())
-    monkeypatch.setattr("deploy.bench.client.gc.collect", lambda: time.sleep(0.5))  # what a large heap takes
+    monkeypatch.setattr("deploy.bench.client.gc.collect", lambda: time.sleep(0.5))  # the time for a large heap
     with Client(server.port, connections=1) as client:
         assert client.at_fixed_rate([_REQUEST], rate=100, seconds=0.1).late_s < 0.4
         assert client.at_full_speed([_REQUEST], seconds=0.3).acknowledged > 0

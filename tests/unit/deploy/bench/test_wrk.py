@@ -7,7 +7,7 @@ import pytest
 from deploy.bench import wrk
 from deploy.errors import OperatorError
 
-pytestmark = pytest.mark.slow  # a round of wrk is a second at the least
+pytestmark = pytest.mark.slow  # a round of wrk takes at least a second
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -14,7 +14,7 @@ BROKEN = b""
 
 
 async def counts_of(responses: Callable[[int], bytes], *, attempts: int) -> tuple[LoadCounts, list[bytes]]:
-    """Send pixels one after the other to a server that gives its n-th answer; stop at the tenth."""
+    """Send pixels one after the other to a server with these responses. Stop after the tenth."""
     seen: list[bytes] = []
     enough = asyncio.Event()
 

@@ -36,9 +36,13 @@ def sync(begun_s: float, ended_s: float) -> Call:
 @pytest.mark.parametrize(
     ("syncs", "moment_s", "expected"),
     [
-        ([], 3.0, AtRisk(30, 2000.0)),  # nothing was synced yet: all of it, since second 1
-        ([sync(2.0, 2.1), sync(4.5, 5.5)], 5.0, AtRisk(30, 2000.0)),  # a sync that is not over covers nothing
-        ([sync(2.0, 2.1), sync(4.5, 5.5)], 5.6, AtRisk(10, 600.0)),  # it is over: it covers what it began with
+        ([], 3.0, AtRisk(30, 2000.0)),  # nothing is synced yet, so all events since second 1 are at risk
+        ([sync(2.0, 2.1), sync(4.5, 5.5)], 5.0, AtRisk(30, 2000.0)),  # an unfinished sync covers nothing
+        (
+            [sync(2.0, 2.1), sync(4.5, 5.5)],
+            5.6,
+            AtRisk(10, 600.0),
+        ),  # covers the writes before its begin
         ([sync(2.0, 2.1), sync(4.5, 5.5)], 9.0, AtRisk(50, 4000.0)),
         ([sync(6.0, 6.01)], 6.5, AtRisk(0, 0.0)),
     ],

@@ -25,7 +25,7 @@ def test_rollout_is_done_when_all_pods_are_updated_and_ready() -> None:
         ({"readyReplicas": 1}, "1/2"),
         ({"updatedReplicas": 1}, "2/2, 1 updated"),
         ({"replicas": 3}, "2/2, 1 updated"),  # an old pod is still there
-        ({"observedGeneration": 2}, "0/2"),  # nobody has seen the newest manifest
+        ({"observedGeneration": 2}, "0/2"),  # the controller has not seen the newest manifest
     ],
 )
 def test_rollout_is_not_done_while_a_pod_is_old_or_not_ready(change: dict[str, int], reported: str) -> None:

@@ -8,7 +8,7 @@ from deploy.errors import OperatorError
 
 
 def fake_docker(folder: Path, monkeypatch: pytest.MonkeyPatch, **responses: str) -> None:
-    """A `docker` that answers as it is told: by the words of the command, exit code 0; anything else fails."""
+    """A `docker` with fixed output for each command and exit code 0. Other commands fail."""
     cases = "".join(f"  '{words.replace('_', ' ')}'*) echo '{response}' ;;\n" for words, response in responses.items())
     script = folder / "docker"
     script.write_text(f'#!/bin/sh\ncase "$*" in\n{cases}  *) echo "it is away" >&2; exit 1 ;;\nesac\n')
@@ -67,7 +67,7 @@ def test_missing_dotenv_is_reported_with_the_task_that_writes_it(
         (state(), True, ""),
         (state(health="starting"), False, ""),
         (state(health="unhealthy"), False, "is unhealthy"),
-        # Ended a moment ago and about to be started again: that may heal.
+        # It has just ended and will be restarted, so it may still become healthy.
         (state(status="restarting", health="unhealthy", exit_code=137, restarts=1), False, ""),
         (
             state(status="restarting", health="unhealthy", exit_code=78, restarts=3),

@@ -8,7 +8,7 @@ from deploy.errors import OperatorError
 
 @pytest.fixture(autouse=True)
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A .env of the test's own."""
+    """A separate .env for the test."""
     monkeypatch.delenv("PUSH_VERSION", raising=False)
     monkeypatch.delenv("IMAGE_REGISTRY", raising=False)
     monkeypatch.setattr(engine, "DOTENV", tmp_path / ".env")

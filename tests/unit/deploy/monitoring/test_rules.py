@@ -1,4 +1,4 @@
-"""promtool plays what breaks: each scenario fires exactly its alerts."""
+"""promtool runs each scenario: exactly its alerts fire."""
 
 import shutil
 import subprocess
@@ -79,7 +79,7 @@ def test_alert_fires_within_a_minute_unless_it_waits_on_purpose() -> None:
 def test_the_rules_and_both_configurations_are_valid(tmp_path: Path) -> None:
     response = promtool("check", "config", str(MONITORING / "prometheus.yml"))
     assert response.returncode == 0, response.stdout + response.stderr
-    # Debian's promtool is built without Kubernetes; all but how pods are found is checked all the same.
+    # Debian's promtool is built without Kubernetes. It checks everything except the discovery of pods.
     config = yaml.safe_load((MONITORING / "prometheus-kubernetes.yml").read_text())
     config["rule_files"] = [str(MONITORING / "rules" / "*.yml")]
     for job in config["scrape_configs"]:

@@ -6,14 +6,14 @@ from services.kafkastore.core.devices import Agent, describe_device
 CHROME_ON_WINDOWS = Agent("Chrome", "120.0.0", "Windows", "10", is_desktop=True)
 
 
-def test_a_persons_browser_is_described() -> None:
+def test_browser_of_a_person_gets_its_device_kind() -> None:
     text = "Mozilla/5.0 (Windows NT 10.0) Chrome/120.0.0.0 Safari/537.36"
     assert describe_device(text, CHROME_ON_WINDOWS) == Device(
         "desktop", platform="Windows", platform_version="10", browser="Chrome", browser_version="120.0.0"
     )
 
 
-def test_a_bot_carries_its_name_and_no_disguise() -> None:
+def test_bot_has_only_its_name() -> None:
     agent = Agent("Googlebot", "2.1", "iOS", "6.0", "Spider", is_bot=True, is_phone=True)
     assert describe_device("Mozilla/5.0 (iPhone) Googlebot/2.1", agent) == Device("bot", bot_name="Googlebot")
 
@@ -53,7 +53,7 @@ def test_programs_that_the_library_does_not_know_are_bots_with_a_name(text: str,
         ("Mozilla/5.0", Agent()),
     ],
 )
-def test_people_are_not_taken_for_bots(text: str, agent: Agent) -> None:
+def test_browsers_of_people_are_not_bots(text: str, agent: Agent) -> None:
     assert describe_device(text, agent).device != "bot"
 
 
@@ -74,5 +74,5 @@ def test_people_are_not_taken_for_bots(text: str, agent: Agent) -> None:
         ("Mozilla/5.0 (PlayStation 4)", Agent(device_name="PlayStation 4"), "other"),
     ],
 )
-def test_the_kind_of_device(text: str, agent: Agent, kind: str) -> None:
+def test_kind_of_device_follows_the_user_agent(text: str, agent: Agent, kind: str) -> None:
     assert describe_device(text, agent).device == kind

@@ -28,7 +28,7 @@ def script(path: Path, body: str) -> None:
 
 
 def maven(tools: Path, body: str) -> None:
-    """A Maven in whose script $out is the folder that it shall fill."""
+    """A Maven script. `$out` is the folder that it must fill."""
     find_out = 'for word; do case "$word" in -DoutputDirectory=*) out="${word#*=}";; esac; done; mkdir -p "$out"\n'
     script(tools / "mvn", find_out + body)
 

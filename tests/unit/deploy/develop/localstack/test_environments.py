@@ -13,7 +13,7 @@ SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/__main__.py
 
 
 def imports(python: str, module: str) -> str:
-    """What the import of a module fails with; empty when it does not."""
+    """Return the error of the import of a module; empty when it succeeds."""
     run = subprocess.run([python, "-c", f"import {module}"], cwd=ROOT, capture_output=True, text=True, check=False)
     return run.stderr
 

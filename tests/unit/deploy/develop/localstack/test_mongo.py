@@ -49,14 +49,14 @@ def test_the_server_is_the_primary_of_a_replica_set(mongo_server: MongoServer, u
     assert f"replicaSet={hello['setName']}" in mongo_server.url
 
 
-def test_a_mongod_compresses_no_messages(mongo_server: MongoServer) -> None:
+def test_mongod_does_not_compress_messages(mongo_server: MongoServer) -> None:
     if mongo_server.kind != "mongod":
-        pytest.skip("only a mongod has the fault for which compression is off")
+        pytest.skip("only a mongod has the vulnerability that requires this setting")
     with connect(mongo_server) as client:
         assert "compression" not in client.admin.command({"hello": 1, "compression": ["zlib", "snappy", "zstd"]})
 
 
-def test_a_stack_starts_mongo_only_when_it_is_asked_for(mongo_kind: MongoKind) -> None:
+def test_stack_starts_mongo_only_on_request(mongo_kind: MongoKind) -> None:
     with LocalStack(kafka="tansu", say=ignore) as stack, pytest.raises(LookupError, match="has no MongoDB"):
         _ = stack.mongo
     with LocalStack(kafka="tansu", mongo=mongo_kind, say=ignore) as stack:
@@ -74,12 +74,12 @@ def broken_mongod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return binary
 
 
-def test_a_mongod_that_cannot_run_is_named_with_its_error(broken_mongod: Path) -> None:
+def test_mongod_that_cannot_run_is_reported_with_its_error(broken_mongod: Path) -> None:
     with pytest.raises(MongoUnavailableError, match=rf"{broken_mongod} --version exits with 127: libcurl\.so\.4"):
         choose_mongo("mongod", ignore)
 
 
-def test_auto_reports_why_no_mongod_runs_and_takes_secantus(
+def test_auto_uses_secantus_and_reports_the_reason_when_no_mongod_runs(
     broken_mongod: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reported: list[str] = []
@@ -88,7 +88,7 @@ def test_auto_reports_why_no_mongod_runs_and_takes_secantus(
     assert str(broken_mongod) in reported[0]
 
 
-def test_the_mongod_of_the_path_comes_before_the_wheel(broken_mongod: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mongod_in_path_takes_precedence_over_the_wheel(broken_mongod: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MONGOD")
     monkeypatch.setenv("PATH", str(broken_mongod.parent))
     broken_mongod.write_text("#!/bin/sh\n")

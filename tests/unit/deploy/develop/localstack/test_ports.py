@@ -22,7 +22,7 @@ def test_a_port_is_given_to_one_process_until_that_process_ends(monkeypatch: pyt
     try:
         assert holder.stdout is not None
         port = int(holder.stdout.readline())
-        # The only port that there is to choose from.
+        # The only port in the range.
         monkeypatch.setattr(ports, "_LOWEST", port)
         monkeypatch.setattr(ports, "_HIGHEST", port + 1)
         with pytest.raises(RuntimeError, match="No free port"):

@@ -66,7 +66,7 @@ def test_process_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
     thread = threading.Thread(target=process.start)
     thread.start()
     thread.join()
-    time.sleep(0.3)  # the kernel's signal for the end of the parent thread would have come at once
+    time.sleep(0.3)  # the kernel would have sent the signal at the end of the parent thread
     assert process.is_alive
     process.kill()
 

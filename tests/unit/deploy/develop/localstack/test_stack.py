@@ -1,4 +1,4 @@
-"""The stack as a program of its own, which is ended in every way there is."""
+"""The stack as a separate program, which the tests end by each signal."""
 
 import os
 import random
@@ -32,7 +32,7 @@ with LocalStack(kafka=sys.argv[1], say=lambda _: None) as stack:
 
 
 class Program:
-    """The program above; all that belongs to it is known by its temporary folder."""
+    """The program above. Its temporary folder identifies its processes."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.folder = folder
@@ -58,7 +58,8 @@ class Program:
         self.process.stdout.close()
 
     def left_over(self) -> list[str]:
-        """Every process of this program that is there, after those that the kernel is just ending had a moment."""
+        """Return the remaining processes of this program, after a short wait for processes that the kernel is
+        ending."""
         until = time.monotonic() + 3
         while found := list(self._processes()):
             if time.monotonic() > until:
@@ -91,7 +92,7 @@ def test_killed_stack_leaves_no_process_and_no_port(program: Program, number: si
     assert all(map(is_listening, ports))
     program.end(number)
     assert program.left_over() == []
-    # A process of many threads is a zombie as soon as its first thread has ended; its ports close with the last.
+    # A process is a zombie when its first thread has ended, but its ports close when its last thread ends.
     until = time.monotonic() + 3
     while any(map(is_listening, ports)) and time.monotonic() < until:
         time.sleep(0.05)
@@ -102,7 +103,7 @@ def test_killed_stack_leaves_no_process_and_no_port(program: Program, number: si
 
 @pytest.mark.parametrize("number", ENDING_SIGNALS, ids=lambda number: number.name)
 def test_stack_killed_during_its_start_leaves_no_process(program: Program, number: signal.Signals) -> None:
-    time.sleep(random.random() * 1.5)  # any moment of the start will do
+    time.sleep(random.random() * 1.5)  # any moment of the start is sufficient
     program.end(number)
     assert program.left_over() == []
 
