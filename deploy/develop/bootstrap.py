@@ -267,4 +267,4 @@ def main(arguments: "list[str]") -> NoReturn:
     os.chdir(str(ROOT))
     command = [str(environment.python), "-m", "deploy.cli", *(arguments or ["--list"])]
     hold_interrupts()  # hold interrupts until deploy.cli handles them: a starting interpreter would print a traceback
-    os.execv(command[0], command)  # noqa: S606 - the same process goes on: signals and exit code are the task's own
+    os.execv(command[0], command)  # noqa: S606 - the process continues as the task, with its signals and exit code

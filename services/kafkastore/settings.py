@@ -41,15 +41,15 @@ class Settings(ProcessSettings, QueueRedisSettings, KafkaSettings):
     """Settings of one kafkastore process. It drains `redis_url` unless `redis_urls` is set."""
 
     redis_urls: Annotated[tuple[RedisUrl, ...], CommaSeparated] = Field((), alias="KAFKASTORE_REDIS_URLS")
-    """Several Redis servers to drain concurrently, separated by commas. They replace REDIS_URL. Empty: REDIS_URL
-    alone."""
+    """Several Redis servers to drain concurrently, separated by commas. They replace REDIS_URL. Empty: only REDIS_URL
+    is drained."""
     batch_events: int = Field(3000, ge=1, le=100_000, alias="KAFKASTORE_BATCH_EVENTS")
     """The most entries of one claim. A shorter queue is drained at once."""
     batch_bytes: int = Field(16_777_216, ge=1024, alias="KAFKASTORE_BATCH_BYTES")
     """The most bytes of one claim. It bounds memory when events are large."""
     lease_s: float = Field(15.0, ge=3.0, le=3600.0, alias="KAFKASTORE_LEASE_S")
     """Seconds that a claim is held after its instance died. Then other instances take it. A live instance renews its
-    claims each third of that time."""
+    claims three times within that time."""
     hold_s: float = Field(60.0, gt=0, alias="KAFKASTORE_HOLD_S")
     """Seconds that an instance keeps a batch that Kafka does not acknowledge. Then the batch goes back to the list."""
     ip_mode: IpMode = Field("truncated", alias="IP_MODE")

@@ -2,7 +2,7 @@
 
 The Kafka client knows topics by name only (Metadata up to version 5). Without the id, a recreated topic that is longer
 than an old position looks like the old topic. A consumer then skips the records before that position without an error.
-So this module sends one request of its own, Metadata version 10 (KIP-516), over the client's connections.
+So this module sends one additional request, Metadata version 10 (KIP-516), over the client's connections.
 """
 
 from io import BytesIO
