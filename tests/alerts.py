@@ -34,7 +34,8 @@ class AlertSource(ABC):
         return {sample["metric"]["cause"]: sample["value"][1] for sample in self.query("push:cause:active")}
 
     def wait_for(self, expected: set[str], *, limit_s: float, only: set[str]) -> float:
-        """Wait until exactly the `expected` alerts fire; return the seconds. Fail when one outside `only` fires."""
+        """Wait until exactly the `expected` alerts fire; return the seconds. Fail when an alert outside `only`
+        fires."""
         begun_s = time.monotonic()
         while True:
             firing = self.firing()
@@ -46,7 +47,7 @@ class AlertSource(ABC):
             time.sleep(0.5)
 
     def stays(self, expected: set[str], *, until_s: float) -> None:
-        """Fail if at any check until that monotonic time other alerts than the `expected` ones fire."""
+        """Check the alerts until that monotonic time. Fail when other alerts than the `expected` ones fire."""
         while True:
             firing = self.firing()
             assert firing == expected, f"{sorted(firing)} fires, {sorted(expected)} should: {self.causes()}"

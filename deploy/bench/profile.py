@@ -17,7 +17,7 @@ from deploy.errors import OperatorError
 from deploy.paths import ROOT
 
 BENCHES = ("tracker", "kafkastore", "consumers", "kafidx")
-"""The services with a bench of their own."""
+"""The services that have a bench."""
 
 _PROFILES = ROOT / ".cache" / "profiles"
 _FIND_S = 180.0  # a first run downloads the broker; then the topic is filled

@@ -171,7 +171,7 @@ def _measured(responses: ClientResult, *, events: int) -> Round:
 
 
 def _batch() -> bytes:
-    """Return a batch as an app sends it, with about 60 bytes an entry."""
+    """Return a batch as an app sends it, with about 60 bytes per entry."""
     entries = [
         {"type": "view", "params": {"di": f"device-{n % 50}", "n": n, "page": "results"}} for n in range(BATCH_ENTRIES)
     ]

@@ -162,7 +162,7 @@ FAULTS = (
 def sequence(faults: Sequence[Fault], seed: int) -> Iterator[tuple[Fault, random.Random]]:
     """Yield faults without end, each with its own random generator. Equal seeds yield equal faults.
 
-    Every fault occurs once before any occurs twice, so a run of a few minutes includes all.
+    Every fault occurs once before any fault occurs twice, so a run of a few minutes includes all.
     """
     number = 0
     while True:

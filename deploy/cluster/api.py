@@ -40,7 +40,7 @@ class ApiRejection(OperatorError):
 
 
 class UnknownKind(OperatorError):
-    """The cluster has no such kind of object."""
+    """The cluster does not know this kind of object."""
 
 
 _INSTALLED_WITH = {

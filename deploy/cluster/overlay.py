@@ -58,7 +58,7 @@ def build(directory: Path) -> list[Manifest]:
 
 
 def ordered(manifests: Iterator[Manifest] | Sequence[Manifest]) -> list[Manifest]:
-    """Sort manifests: first those that others depend on. Equal kinds keep their order."""
+    """Sort manifests so that each comes after the manifests that it depends on. Equal kinds keep their order."""
     places = {kind: place for place, kind in enumerate(_ORDER)}
     return sorted((found for found in manifests if found), key=lambda found: places.get(found["kind"], len(places)))
 

@@ -29,7 +29,7 @@ class ReplayResult(NamedTuple):
     """The result of a replay.
 
     `lost`: requests that are neither counted by every consumer, nor dead, nor waiting. Duplicates are not counted, so
-    the number is exact even when a kafkastore was killed. Below 0 something was counted twice.
+    the number is exact even when a kafkastore was killed. A value below 0 means that an event was counted twice.
     """
 
     sent: int
@@ -107,7 +107,7 @@ async def _wait_until_steady(reader: StatusReader, sending: asyncio.Task[None]) 
     last: Status | None = None
     moved_at = time.monotonic()
     while True:
-        all_sent = sending.done()  # before the ledger is read, which misses requests that are sent later
+        all_sent = sending.done()  # read before the ledger, which misses later requests
         status = await reader.read()
         yield status
         if all_sent and status.ledger.waiting == 0 and _all_counted(status):
@@ -122,7 +122,7 @@ async def _wait_until_steady(reader: StatusReader, sending: asyncio.Task[None]) 
 def _all_counted(status: Status) -> bool:
     """Return whether every consumer has counted all produced events, or passed all records including duplicates.
 
-    The second holds for events with equal ids: fewer can be counted than were produced.
+    The second condition is for events with equal ids, of which fewer are counted than produced.
     """
     if len(status.counted) < len(catalog.load().consumers):
         return False

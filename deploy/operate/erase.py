@@ -138,7 +138,7 @@ async def _erase_in_redis(  # noqa: PLR0913 - its inputs
 
 
 async def _remove_waiting(queue: QueueAdmin, device_id: str) -> int:
-    """Remove the device's entries from the list. kafkastore drops those that this misses, if it can decode them."""
+    """Remove the device's entries from the list. kafkastore drops the remaining ones, if it can decode them."""
     found = [entry async for entry in queue.waiting() if belongs_to(entry, device_id)]
     removed = 0
     for first in range(0, len(found), _REMOVED_AT_ONCE):

@@ -15,7 +15,7 @@ _DIGEST_BYTES: Final = 16
 def device_digest(device_id: str) -> bytes:
     """Return the digest that marks a device as erased: 16 bytes of BLAKE2b over its id in UTF-8.
 
-    The digest can't be reversed. But anybody who guesses an id can check whether this device was erased.
+    The digest can't be reversed. But a person who guesses an id can check whether this device was erased.
     """
     return blake2b(device_id.encode("utf-8", "replace"), digest_size=_DIGEST_BYTES).digest()
 

@@ -84,7 +84,7 @@ async def run_task(
     """Run `work` until it returns, `stop` is set or `timeout_s` has passed. Return whether it returned.
 
     Work that has not returned is cancelled, and this function waits until it has ended. `before_cancel` is called
-    before that, also when the work has returned: set flags there that end loops, since asyncio and aiokafka can swallow
+    before that, also when the work has returned. It sets flags that end loops, because asyncio and aiokafka can swallow
     a cancellation. An exception of `work` is raised.
     """
     task = asyncio.create_task(work)
@@ -169,7 +169,7 @@ async def http_server(  # noqa: PLR0913 - the options of a server
 ) -> AsyncIterator[None]:
     """Serve `app` while the block runs. Afterwards stop accepting, and finish running requests within `drain_s`.
 
-    `protocol` creates the uvicorn protocol of each connection, for a server with its own one; `websocket_protocol`
+    `protocol` creates the uvicorn protocol of each connection, for a server with its own protocol; `websocket_protocol`
     creates that of each websocket. Raises PortTaken before it serves a request.
     """
     listener = _bind(host, port)

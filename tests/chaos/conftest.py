@@ -1,4 +1,4 @@
-"""A system of its own for each test, which the test can break."""
+"""A separate system for each test, so that the test can break it."""
 
 from collections.abc import AsyncIterator
 

@@ -89,7 +89,7 @@ def plain() -> Iterator[Case]:
     yield stored("empty lines before a request", b"\r\n\r\n" + get())
     yield stored("a body on a GET", get(b"Content-Length: 3") + b"x=1")
     yield stored("a chunked body on a GET", get(b"Transfer-Encoding: chunked") + BODY + b"\r\n")
-    yield stored("a body on a GET that is a request", get(b"Content-Length: %d" % len(END)) + END)
+    yield stored("a body on a GET that contains a request", get(b"Content-Length: %d" % len(END)) + END)
     yield stored("an absolute target", head(b"GET http://x/a HTTP/1.1"))
     yield stored("a field repeated", get(b"X-Other: 1", b"X-Other: 2"))
     yield stored("no spaces around a value", b"GET /a HTTP/1.1\r\nHost:x\r\nUser-Agent:suite\r\n\r\n")
@@ -248,7 +248,7 @@ def chunks() -> Iterator[Case]:
     yield stored("a quoted extension", chunked() + b'3;a="b;c"\r\nx=1\r\n0\r\n\r\n', b"/a?x=1")
     yield stored("two chunks", chunked() + b"1\r\nx\r\n2\r\n=1\r\n0\r\n\r\n", b"/a?x=1")
     for name, body in (
-        ("a size that is none", b"zz\r\nx=1\r\n0\r\n\r\n"),
+        ("a size that is not hexadecimal", b"zz\r\nx=1\r\n0\r\n\r\n"),
         ("a size with 0x", b"0x3\r\nx=1\r\n0\r\n\r\n"),
         ("a size with a sign", b"+3\r\nx=1\r\n0\r\n\r\n"),
         ("a space before a size", b" 3\r\nx=1\r\n0\r\n\r\n"),

@@ -52,7 +52,7 @@ async def test_hanging_broker_holds_two_batches(
             body = await asyncio.to_thread(readiness, service)
             return body["status"] == "not ready" and not body["checks"]["kafka"]["ok"]
 
-        await until(not_ready, "readiness tells of Kafka")
+        await until(not_ready, "readiness reports Kafka")
         # Longer than the lease. The lease is renewed, so no instance reclaims the batch.
         await asyncio.sleep(LEASE_S + 1.5)
         ledger = await queue.ledger()

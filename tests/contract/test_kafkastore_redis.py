@@ -91,7 +91,7 @@ async def test_redis_with_eviction_is_rejected_when_it_starts_later(
             async def away() -> bool:
                 return await asyncio.to_thread(lambda: "redis_unavailable" in service.log.read_text())
 
-            await until(away, "it has met nobody")
+            await until(away, "it has not connected to any Redis")
             assert service.is_alive
         finally:
             late.process.send_signal(signal.SIGCONT)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 STANDINS = Path(__file__).parent / "standins"
 CATALOG = tomllib.loads((ROOT / "deploy" / "catalog.toml").read_text())["containers"]
 TOOLS = ("operator", "visitors")
-"""The containers of operators' tools, which are built too and have no row in the catalog."""
+"""The containers of operators' tools. They have images, but no row in the catalog."""
 PROJECT = "push-system"
 
 
@@ -74,7 +74,8 @@ class Platform:
         }
 
     def task(self, *words: str, fails: bool = False, timeout_s: float = 300, **environ: str) -> str:
-        """Run `python3 tasks.py <words>` in the copy; return its output. It must succeed, or fail if `fails`."""
+        """Run `python3 tasks.py <words>` in the copy; return its output. The task must succeed, or fail when `fails` is
+        set."""
         done = subprocess.run(
             [sys.executable, "-m", "deploy.cli", *words],
             cwd=self.tree, env={**self.environ, **environ}, stdin=subprocess.DEVNULL, capture_output=True, text=True,

@@ -32,7 +32,7 @@ class Prometheus(AlertSource):
     """The container of that name. It publishes no port, so queries run inside it."""
 
     def __init__(self, platform: Platform) -> None:
-        # By its name, not by its profile: the profile also has Grafana, which has no stand-in.
+        # Start it by its name, because its profile also contains Grafana, which has no stand-in.
         platform.compose("up", "--detach", "--no-build", "--no-deps", "prometheus")
         self._platform = platform
         self._id = platform.containers()["prometheus"]["Id"]

@@ -197,7 +197,7 @@ async def test_synthetic_visitors_are_counted_by_every_consumer(platform: Platfo
 
 
 async def test_prometheus_scrapes_every_internal_port(platform: Platform) -> None:
-    # By its name, not by its profile: the profile also has Grafana, which has no stand-in.
+    # Start it by its name, because its profile also contains Grafana, which has no stand-in.
     platform.compose("up", "--detach", "--no-build", "--no-deps", "prometheus")
 
     async def up() -> set[str]:

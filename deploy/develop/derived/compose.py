@@ -13,7 +13,7 @@ _HEAD = """\
 # `python3 tasks.py derived.write` writes this file from the Settings classes and deploy/catalog.toml.
 services:
 """
-_EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a container, whose networks say who may reach it
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a container, whose networks limit its clients
 _SET_IN_COMMON = {"INTERNAL_HOST", "INTERNAL_PORT", "LOG_FORMAT"}
 """Variables that common.yml sets for every container."""
 _NOT_SET = {"KAFKA_IDEMPOTENCE", "KAFKASTORE_REDIS_URLS"}

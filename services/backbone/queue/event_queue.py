@@ -8,7 +8,7 @@ step in Redis. The same steps change the ledger, so at every instant, whichever 
 Each push has a producer id and a sequence, and Redis takes each sequence once. So a push whose response was lost can be
 sent again. Entries of an erased device leave the ledger.
 
-A claim is a list of its own. A sorted set contains the lease of each claim; its score is the expiry time by the clock
+A claim is a separate list. A sorted set contains the lease of each claim; its score is the expiry time by the clock
 of the Redis server. So client clocks do not matter, and no lock can remain. When the lease of a dead instance expires,
 its entries go back to the head of the list, in their old order.
 """
@@ -155,7 +155,7 @@ class EventQueue:
         return head is not None
 
     async def _take(self, *, limit: int, max_bytes: int) -> Claim:
-        # Each call has a key of its own: a late call, whose response is lost, must not add to a claim in progress.
+        # Each call uses a new key, so that a late call with a lost response does not add to a claim in progress.
         self._claims_made += 1
         key = names.claim_list(self._instance, self._claims_made)
         keys = (names.RAW_EVENTS_LIST, key, names.CLAIM_LEASES, names.ERASED_DEVICES)

@@ -71,7 +71,7 @@ class TopicWatch:
 
 
 def _wanted(partition: int, batch: RecordBatch, is_wanted: Callable[[str], bool]) -> list[FoundRecord]:
-    # The counters take the first header with this name, too.
+    # The counters also use the first header with this name.
     ids = ((record.offset, _id(record.headers)) for record in batch.records)
     return [FoundRecord(event_id, partition, offset) for offset, event_id in ids if is_wanted(event_id)]
 

@@ -32,7 +32,10 @@ class TrackerClient:
         await self._client.__aexit__(kind, error, trace)
 
     async def send(self, canary: str, device: str) -> None:
-        """Send one event with the id `canary`. Raises NotAccepted with the status or the error, if it is no 2xx."""
+        """Send one event with the id `canary`.
+
+        Raises NotAccepted with the status or the error unless the response is 2xx.
+        """
         try:
             response = await self._client.get(
                 f"{self._url}/{_TYPE}",

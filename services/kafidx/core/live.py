@@ -145,7 +145,7 @@ class Activity:
 
 
 class Sessions:
-    """The positions of the latest viewing sessions, by name. A session is no consumer group and is stored nowhere."""
+    """The positions of the latest viewing sessions, by name. A session is not a consumer group and is not stored."""
 
     def __init__(self, *, limit: int = 1000) -> None:
         self._limit = limit

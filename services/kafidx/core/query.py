@@ -247,7 +247,7 @@ def _session(texts: Sequence[str]) -> str | None:
     if not given:
         return None
     if len(given) > 1 or not _SESSION.fullmatch(given[0]):
-        reason = "expected one session name: kafidx-<5 hexadecimal digits>-<1 to 3 digits>. It is no consumer group"
+        reason = "expected one session name: kafidx-<5 hexadecimal digits>-<1 to 3 digits>. It is not a consumer group"
         raise BadQuery("gid", 0, reason, given[-1])
     return given[0]
 

@@ -74,7 +74,7 @@ class Counters:
         if query.is_plain and query.page is not None:
             return await self._page(description.name, query, query.page)
         counts = await self._counts(description.name)
-        # In a thread, since a counter may have some 100,000 labels and the event loop also serves live views.
+        # In a thread, since a counter may have about 100,000 labels and the event loop also serves live views.
         return await asyncio.to_thread(cut, counts, query)
 
     async def charts(self, description: Description) -> list[dict[str, Any]]:

@@ -251,7 +251,7 @@ class LiveTopic:
         self._live.add(subscriber)
 
     def _join(self, subscriber: Subscriber) -> bool:
-        """Move a subscriber to the live end, without a gap or a repeat, if the recent events reach back far enough.
+        """Move a subscriber to the live end, without a gap or a repeat, if the recent events include its position.
 
         The method has no await, so no event arrives while it runs.
         """

@@ -38,7 +38,7 @@ class EveryPath(APIRoute):
 
 
 class BatchRoute(APIRoute):
-    """A route that ignores repeated and trailing slashes: `//v1/batch` and `/v1/batch/` match, too."""
+    """A route that ignores repeated and trailing slashes: `//v1/batch` and `/v1/batch/` also match."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match by the method and the normal path."""

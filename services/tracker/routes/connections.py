@@ -22,7 +22,7 @@ HEADER_BYTES: Final = 160
 _TARGET_FACTOR: Final = 4
 # Maximum number of refused connections with a grace period. Further ones are closed at once.
 MAX_GRACED: Final = 256
-# A response has some 300 bytes. Responses to pipelined requests may wait for a slow reader.
+# A response has about 300 bytes. Responses to pipelined requests may wait for a slow reader.
 WRITE_BUFFER_BYTES: Final = 4096
 
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from services.backbone.queue import refuse_eviction
 
-# A result is reused for this time, however often readiness runs.
+# A result is reused for this time, for any number of readiness checks.
 _RECHECK_S: Final = 1.0
 
 

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-# One push is one transaction, which blocks other clients of Redis for some 10 ms.
+# One push is one transaction, which blocks other clients of Redis for about 10 ms.
 _MAX_PUSH_EVENTS: Final = 10_000
 _MAX_PUSH_BYTES: Final = 8_388_608
 

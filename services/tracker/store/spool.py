@@ -187,7 +187,7 @@ class Spool:
         await self._remove_acknowledged()
 
     async def check(self) -> None:
-        """Raise NotSpooled unless a batch of `batch_bytes` fits. After a failure, test a write, too."""
+        """Raise NotSpooled unless a batch of `batch_bytes` fits. After a failure, also test a write."""
         if await self._room() < self._batch_bytes + segments.FIRST_RECORD:
             raise NotSpooled("spool_full", f"the spool is full: {self.entries} events, {await self.describe_room()}")
         if self._failures.current is not None:

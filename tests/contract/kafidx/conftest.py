@@ -1,4 +1,4 @@
-"""kafidx with a real broker and a real Redis. Each test has topics of its own."""
+"""kafidx with a real broker and a real Redis. Each test has its own topics."""
 
 import uuid
 from collections.abc import AsyncIterator

@@ -331,7 +331,7 @@ async def test_offsets_at_a_time_omit_partitions_without_a_later_record(
 
 async def test_reader_raises_offset_gone(settings: KafkaSettings, kafka_kind: KafkaKind) -> None:
     if kafka_kind == "tansu":
-        pytest.skip("Tansu answers a fetch after the end with nothing, where Kafka says that it is out of range")
+        pytest.skip("Tansu returns no records for a fetch after the end, while Kafka reports an offset out of range")
     async with TopicReader(settings, TOPIC) as reader, asyncio.timeout(30):
         reader.seek({0: 10**9})
 

@@ -136,7 +136,7 @@ async def _refused(port: int) -> None:
 
 
 async def _no_app(_scope: object, _receive: object, _send: object) -> None:
-    raise AssertionError("nobody asks")
+    raise AssertionError("no request is expected")
 
 
 async def test_taken_port_is_in_the_error() -> None:

@@ -217,7 +217,7 @@ async def test_all_waiting_claims_are_woken(redis: Redis) -> None:
 
 async def wait_for_blocked_client(redis: Redis, count: int = 1) -> None:
     async with asyncio.timeout(5):
-        while (await redis.info("clients"))["blocked_clients"] < count:  # noqa: ASYNC110 - Redis tells when asked
+        while (await redis.info("clients"))["blocked_clients"] < count:  # noqa: ASYNC110 - Redis must be polled
             await asyncio.sleep(0.005)
 
 
@@ -239,7 +239,7 @@ async def test_every_entry_is_confirmed_once_when_instances_die(redis: Redis) ->
             if claim is None:
                 continue
             fate = chance.random()
-            if fate < 0.2:  # dies: a new instance takes over
+            if fate < 0.2:  # the instance dies and a new one takes over
                 queue = EventQueue(redis, instance=f"{name}-{chance.random()}", lease_s=0.1)
             elif fate < 0.3:
                 await queue.give_back(claim)

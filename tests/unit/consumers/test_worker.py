@@ -53,7 +53,7 @@ def _encoded(id_: object) -> bytes:
     return b"" if id_ is None else str(id_).encode()
 
 
-async def test_committed_offset_is_the_counted_one_when_fetches_are_ahead(clean_redis: LocalRedis) -> None:
+async def test_counted_offset_is_committed_when_fetches_are_ahead(clean_redis: LocalRedis) -> None:
     registry = CollectorRegistry()
     async with Redis.from_url(clean_redis.url, decode_responses=True) as redis:
         store = CounterStore(redis)
@@ -77,7 +77,7 @@ async def test_committed_offset_is_the_counted_one_when_fetches_are_ahead(clean_
         assert member.committed == {0: 16}  # the update of partition 1 was rejected, so its position is reset
 
 
-async def test_duplicates_are_dropped_and_reported_and_positions_pass_them(clean_redis: LocalRedis) -> None:
+async def test_duplicates_are_dropped_and_reported_and_positions_move_past_them(clean_redis: LocalRedis) -> None:
     registry = CollectorRegistry()
     async with Redis.from_url(clean_redis.url, decode_responses=True) as redis:
         store = CounterStore(redis)

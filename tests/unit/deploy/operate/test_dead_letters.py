@@ -10,7 +10,7 @@ def summary(offset: int = 0, **changes: object) -> DeadLetterSummary:
     letter = DeadLetterSummary(
         0, offset, NOW_MS, "decode", "malformed entry", "1", "view", "e1", 10, b"digest", b"content"
     )
-    return letter._replace(**changes)  # type: ignore[arg-type]  # the fields that a test says
+    return letter._replace(**changes)  # type: ignore[arg-type]  # the fields that a test passes
 
 
 @pytest.mark.parametrize(

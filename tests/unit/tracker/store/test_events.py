@@ -137,7 +137,7 @@ async def test_all_callers_get_a_result_when_push_is_cancelled(
         await asyncio.sleep(0)  # the push's task is made
         if begun:
             await in_flight.wait()
-            waiting.append(asyncio.create_task(store.store([b"c"])))  # for the next push
+            waiting.append(asyncio.create_task(store.store([b"c"])))  # waits for the next push
             await asyncio.sleep(0)
         assert in_flight.is_set() == begun
         assert store._pushing is not None

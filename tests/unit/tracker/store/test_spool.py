@@ -113,7 +113,7 @@ async def test_each_segment_has_its_own_producer_id(open_spool: Opener) -> None:
     assert first[0].producer_id != second[0].producer_id
 
 
-async def test_full_segments_are_followed_by_new_ones_and_removed_singly(
+async def test_full_segments_are_followed_by_new_ones_and_removed_one_by_one(
     open_spool: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool_module, "_SEGMENT_BYTES", 1000)
@@ -383,7 +383,7 @@ async def test_append_fails_within_limit_when_disk_hangs(open_spool: Opener, mon
                 await spool.append([b"late"])
         hanging.set()
         await spool.append([b"after"])
-    # The refused entries are stored, too. A client sends them again with their ids.
+    # The refused entries are also stored. A client sends them again with their ids.
     assert entries_of(await take_all(spool))[-1] == b"after"
 
 
