@@ -1,4 +1,4 @@
-"""kafkastore as processes between a Redis of their own and a real broker, and what its tests see of both."""
+"""Processes of kafkastore between their own Redis and a real broker, and access of the tests to both."""
 
 import asyncio
 import contextlib
@@ -55,7 +55,7 @@ def raw_event(event_id: str, **changes: Any) -> RawEvent:
 
 
 def entries(count: int, **changes: Any) -> dict[str, bytes]:
-    """Make `count` entries by their ids."""
+    """Return `count` entries by their ids."""
     ids = [uuid.uuid4().hex for _ in range(count)]
     return {event_id: encode_raw(raw_event(event_id, **changes)) for event_id in ids}
 
@@ -68,14 +68,14 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, *, limit_s:
 
 
 class Topic:
-    """What has been written to a topic since this object was opened."""
+    """The records that were written to a topic after this object was opened."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
         self._begin: dict[TopicPartition, int] = {}
 
     async def open(self) -> None:
-        # Read up to the end rather than asked for: Tansu's answer is short of all but one record of the last batch.
+        # Read up to the end to find it. The end offset of Tansu includes only one record of the last batch.
         await self._read()
         self._begin = {tp: await self._consumer.position(tp) for tp in self._consumer.assignment()}
 
@@ -120,7 +120,7 @@ async def open_topic(stack: LocalStack, topic: str) -> AsyncIterator[Topic]:
 
 @pytest.fixture(scope="module")
 def redis_beside_the_tracker(local_stack: LocalStack) -> LocalRedis:
-    """A Redis of its own: other tests' services drain the stack's first one."""
+    """Start a Redis for one test. Services of other tests drain the first Redis of the stack."""
     return local_stack.start_redis(f"kafkastore-{uuid.uuid4().hex[:6]}")
 
 
@@ -151,7 +151,7 @@ async def dead_letters(local_stack: LocalStack) -> AsyncIterator[Topic]:
 
 @pytest.fixture
 def kafkastore(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, tmp_path: Path) -> Iterator[Kafkastore]:
-    """Start kafkastore processes; all are gone after the test."""
+    """Start kafkastore processes, and end them after the test."""
     started: list[ServiceProcess] = []
 
     def start(**env: str) -> ServiceProcess:
@@ -171,7 +171,7 @@ def kafkastore(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, tm
 
 @pytest.fixture
 def doom(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, tmp_path: Path) -> Iterator[Doom]:
-    """Start kafkastore processes that will kill themselves."""
+    """Start kafkastore processes that kill themselves."""
     started: list[KilledKafkastore] = []
 
     def start(point: Point, passing: int, **env: str) -> KilledKafkastore:
@@ -188,14 +188,14 @@ def doom(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, tmp_path
 
 
 async def steady(queue: EventQueue, produced: int, dead: int = 0) -> Ledger:
-    """Wait until everything is shipped; the books balance at every look on the way."""
+    """Wait until all entries are shipped. The ledger balances at each check until then."""
 
     async def done() -> bool:
         ledger = await queue.ledger()
         assert ledger.unaccounted == 0
         return ledger.waiting == 0 and ledger.produced + ledger.dead >= produced + dead
 
-    await until(done, "the books settle")
+    await until(done, "all entries are shipped")
     ledger = await queue.ledger()
     assert (ledger.produced, ledger.dead, ledger.waiting) == (produced, dead, 0)
     return ledger
@@ -212,7 +212,7 @@ def readiness(service: ServiceProcess) -> dict[str, Any]:
 
 
 class Printed(NamedTuple):
-    """What a command of the operators said."""
+    """The result of a command of operators."""
 
     code: int
     text: str
@@ -242,7 +242,7 @@ class Command(NamedTuple):
 
 
 def command_line(stack: LocalStack, redis: LocalRedis, *words: str) -> Command:
-    """Return how an operator's command is run on this Redis and this broker."""
+    """Return a function that runs a command of operators on this Redis and this broker."""
     environ = {
         **os.environ,
         "REDIS_URL": redis.url,
@@ -254,12 +254,12 @@ def command_line(stack: LocalStack, redis: LocalRedis, *words: str) -> Command:
 
 
 async def dead_letters_since(stack: LocalStack, since_ms: int) -> list[StoredDeadLetter]:
-    """Return the dead letters whose header says that they are of this time or later, in their order."""
+    """Return the dead letters in order whose header `time` is this time or later."""
     settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": stack.bootstrap_servers})
     async with TopicReader(settings, names.DEAD_LETTER_TOPIC) as reader:
         return [letter async for letter in read_dead_letters(reader) if letter.summary.time_ms >= since_ms]
 
 
 def readable(now_ms: int) -> str:
-    """Write a time as the commands take it, to the millisecond."""
+    """Format a time with milliseconds, as the commands accept it."""
     return datetime.fromtimestamp(now_ms / 1000, UTC).isoformat()

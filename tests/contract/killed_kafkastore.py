@@ -1,7 +1,7 @@
-"""kafkastore that kills itself (SIGKILL) at a named point of its work: `python killed_kafkastore.py <point> <n>`.
+"""A kafkastore that kills itself (SIGKILL) at a point of its work: `python killed_kafkastore.py <point> <n>`.
 
-The n-th time that the process comes to the point it is gone, as by the kernel's hand: no `finally` runs. The service
-itself knows nothing of it; its methods are wrapped here, in this process alone.
+The process ends when it reaches the point for the n-th time. No `finally` runs, as when the kernel kills a process.
+This module wraps methods of the service in this process only. The code of the service is unchanged.
 """
 
 import os
@@ -25,7 +25,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 class KilledKafkastore(ServiceProcess):
-    """A kafkastore process that is killed the `passing`-th time that it comes to `point`."""
+    """A kafkastore process that is killed when it reaches `point` for the `passing`-th time."""
 
     def __init__(self, point: Point, passing: int, *, label: str, logs: Path, env: Mapping[str, str]) -> None:
         super().__init__("kafkastore", label=label, logs=logs, env=env)

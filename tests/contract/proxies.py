@@ -11,7 +11,7 @@ from deploy.develop.localstack.processes import LocalProcess
 
 _START_S = 10
 
-# As services/tracker/README.md says, a proxy removes each header that it does not set. It forwards a body while the
+# As services/tracker/README.md demands, a proxy removes each header that it does not set. It forwards a body while the
 # body arrives.
 _NGINX = """
 daemon off;

@@ -1,4 +1,4 @@
-"""Dead letters are listed and put back by the operators' commands: each once, whoever is interrupted."""
+"""The commands of operators list dead letters and replay each of them once, also after an interruption."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ WEEK_MS = 7 * 24 * 3600 * 1000
 
 
 class Operator:
-    """Runs commands that mean the letters of one test."""
+    """Runs commands that select only the dead letters of one test."""
 
     def __init__(self, stack: LocalStack, redis: LocalRedis) -> None:
         self.begun_ms = int(time.time() * 1000)
@@ -55,7 +55,7 @@ async def allow_records_of(bootstrap_servers: str, limit_bytes: int) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
-        # All of the topic's settings: those that are not named here would go back to the broker's.
+        # All settings of the topic: the broker resets the settings that are missing here.
         configs = {"max.message.bytes": str(limit_bytes), "retention.ms": str(WEEK_MS)}
         [response] = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, names.EVENTS_TOPIC, configs)])
         assert [error for error, *_ in response.resources] == [0]
@@ -67,7 +67,7 @@ async def test_too_large_record_is_replayed_after_the_limit_is_raised(
     local_stack: LocalStack, kafka_kind: KafkaKind, operator: Operator, kafkastore: Kafkastore, queue: EventQueue
 ) -> None:
     if kafka_kind != "apache":
-        pytest.skip("this broker does not hold records to max.message.bytes")
+        pytest.skip("this broker does not enforce max.message.bytes")
     batch = entries(1000)
     large = random.Random(7).randbytes(90_000).hex().encode()
     poison = encode_raw(raw_event("large", query=b"di=device-7&text=" + large))
@@ -113,7 +113,7 @@ async def test_interrupted_replay_continues(
     async def on_its_way() -> bool:
         return (await queue.ledger()).listed >= 40
 
-    await until(on_its_way, "some are put back")
+    await until(on_its_way, "some entries are put back")
     running.send_signal(signal.SIGKILL)
     await running.communicate()
     ledger = await queue.ledger()
@@ -145,7 +145,7 @@ async def test_duplicate_dead_letters_are_replayed_once_and_again_after_a_new_fa
     async def dead_again() -> bool:
         return len(await dead_letters_since(local_stack, operator.begun_ms)) == 9
 
-    await until(dead_again, "they have died again")
+    await until(dead_again, "the entries are dead letters again")
     await steady(queue, produced=0, dead=3)
     printed = await operator.command("dead.replay").run()
     assert "3 put back into the queue" in printed.text

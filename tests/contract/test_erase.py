@@ -1,4 +1,4 @@
-"""A device is forgotten by the operators' command: what waits, what died, and what it sends from then on."""
+"""The command of operators erases a device: its queued entries, its dead letters, and its later events."""
 
 import asyncio
 import time
@@ -50,7 +50,7 @@ async def test_erased_device_leaves_only_the_reported_data(
     can_delete = local_stack.kafka.kind == "apache"
     redis_beside_the_tracker.flush()
     redis = Redis.from_url(redis_beside_the_tracker.url)
-    await redis.config_set("rdbcompression", "no")  # so that its file can be searched
+    await redis.config_set("rdbcompression", "no")  # so that the test can search the file
     queue = EventQueue(redis)
     begun_ms = int(time.time() * 1000)
     service = kafkastore(IP_MODE="full")
@@ -70,7 +70,7 @@ async def test_erased_device_leaves_only_the_reported_data(
     if can_delete:
         assert printed.code == 0, printed.text
         assert "2 dead letters removed" in printed.text
-        # As they were: value, key, headers, time.
+        # Unchanged: value, key, headers, time.
         assert after == {entry: before[entry] for entry in others}
     else:
         assert printed.code == 1
@@ -114,7 +114,7 @@ async def test_erase_waits_for_earlier_claims_and_reclaims_those_of_dead_instanc
         await dead.push([of_the_device("a"), theirs])
         assert await dead.claim(limit=10, max_bytes=10_000, wait_s=0) is not None
         printed = await erasure.run()
-        # Where letters can't be deleted, those of the test before are there still.
+        # A broker that can't delete dead letters still has those of the test before.
         assert printed.code == (0 if local_stack.kafka.kind == "apache" else 1), printed.text
         assert "1 entries removed from the queue in Redis" in printed.text
         assert [entry async for entry in QueueAdmin(redis).waiting()] == [theirs]

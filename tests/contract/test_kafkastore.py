@@ -1,4 +1,4 @@
-"""kafkastore as a process between a real Redis and a real broker: what becomes of entries."""
+"""kafkastore as a process between a real Redis and a real broker: the results for valid and invalid entries."""
 
 import asyncio
 import time
@@ -46,7 +46,7 @@ async def test_records_of_one_device_keep_their_order(kafkastore: Kafkastore, qu
 async def test_single_entry_is_shipped_at_once(kafkastore: Kafkastore, queue: EventQueue, events: Topic) -> None:
     service = kafkastore()
     await asyncio.to_thread(service.wait_until_ready)
-    await queue.push(list(entries(1).values()))  # connects, asks for the topic
+    await queue.push(list(entries(1).values()))  # connects and reads the metadata of the topic
     await steady(queue, produced=1)
     took_s = []
     for produced in range(2, 5):
@@ -54,7 +54,7 @@ async def test_single_entry_is_shipped_at_once(kafkastore: Kafkastore, queue: Ev
         await queue.push(list(entries(1).values()))
         await steady(queue, produced=produced)
         took_s.append(time.monotonic() - begin)
-    assert min(took_s) < 1.0  # a wait of the service's own would be in each, a stall of the machine is not
+    assert min(took_s) < 1.0  # a wait in the service would delay each entry, a stall of the machine does not
     delays = [decode_event(record.value).queue_delay_ms for record in await events.records()]
     assert min(delays[1:]) < 1000
 
@@ -82,7 +82,7 @@ async def test_failed_entry_goes_to_the_dead_letters_and_delays_no_other(
     assert by_value[b"garbage"]["reason"] == b"unknown entry version b'g'"
     assert by_value[b"garbage"]["attempt"] == b"1"
     assert abs(int(by_value[b"garbage"]["time"]) - time.time() * 1000) < 60_000
-    # What looks like an address in bytes that nobody can decode is masked, the pod's too.
+    # Each text that looks like an address is masked in undecodable bytes, also the address of the pod.
     masked = not_utf8.replace(b"83.149.9.216", b"83.149.9.000").replace(b"10.1.2.3", b"10.1.2.0")
     assert {b"", b"\x02new version", masked} <= set(by_value)
     [cut] = [letter for letter in found if letter.value.startswith(b"\x01xxx")]
@@ -97,7 +97,7 @@ async def test_failed_entry_goes_to_the_dead_letters_and_delays_no_other(
         "future": b"enrich",
         "large": b"produce",
     }
-    # Its address is cut as in the topic; all else is as it was.
+    # Its address is truncated as in the topic. All other fields are unchanged.
     assert decoded["large"][0] == raw_event(
         "large", query=too_large.query, address="83.149.9.0", received_at_ms=too_large.received_at_ms
     )
@@ -133,7 +133,7 @@ async def test_events_flow_without_a_city_database_and_readiness_reports_it(
     async def loaded() -> bool:
         return "push_kafkastore_geoip_loaded 1.0" in await asyncio.to_thread(service.metrics)
 
-    await until(loaded, "the database is picked up")
+    await until(loaded, "the database is loaded")
     await queue.push([encode_raw(raw_event("after"))])
     await steady(queue, produced=2)
     places = {

@@ -1,4 +1,4 @@
-"""kafkastore is killed, stopped, or left alone by its broker: nothing is lost."""
+"""No event is lost when kafkastore is killed or stopped, or when its broker does not respond."""
 
 import asyncio
 import signal
@@ -25,7 +25,7 @@ async def test_nothing_is_lost_when_kafkastore_is_killed(
             assert ledger.unaccounted == 0
             return (ledger.produced >= enough and ledger.claimed > 0) or ledger.waiting == 0
 
-        await until(well_on_its_way, "some are produced")
+        await until(well_on_its_way, "some events are produced")
         service.kill()
         kills += (await queue.ledger()).waiting > 0
     assert kills > 0
@@ -52,8 +52,8 @@ async def test_hanging_broker_holds_two_batches(
             body = await asyncio.to_thread(readiness, service)
             return body["status"] == "not ready" and not body["checks"]["kafka"]["ok"]
 
-        await until(not_ready, "readiness tells of Kafka")
-        # Longer than the lease: it is renewed, so that nobody takes the batch back.
+        await until(not_ready, "readiness reports Kafka")
+        # Longer than the lease. It is renewed, so no instance reclaims the batch.
         await asyncio.sleep(LEASE_S + 1.5)
         ledger = await queue.ledger()
         assert (ledger.produced, ledger.claimed, ledger.listed) == (1, 200, 800)
@@ -67,7 +67,7 @@ async def test_hanging_broker_holds_two_batches(
     async def ready() -> bool:
         return await asyncio.to_thread(service.is_ready)
 
-    await until(ready, "readiness is back")
+    await until(ready, "kafkastore is ready again")
 
 
 async def test_stop_while_the_broker_hangs_gives_the_batch_back_and_exits_with_0(
@@ -103,7 +103,7 @@ async def test_stop_under_load_loses_nothing_and_exits_with_0(
     async def begun() -> bool:
         return (await queue.ledger()).produced > 0
 
-    await until(begun, "some are produced")
+    await until(begun, "some events are produced")
     service.process.terminate()
     assert await asyncio.to_thread(service.process.wait, timeout_s=10.0) == 0
     ledger = await queue.ledger()

@@ -1,4 +1,4 @@
-"""kafkastore is killed at each point of its work: every event is in Kafka, and nobody had to look after its claims."""
+"""kafkastore is killed at each point of its work: every event reaches Kafka, and no person has to repair claims."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ async def test_nothing_is_lost_when_killed_at_any_point(
     assert await asyncio.to_thread(doomed.process.wait, timeout_s=30.0) == -signal.SIGKILL
     ledger = await queue.ledger()
     assert ledger.unaccounted == 0
-    # Two batches are in hand at most: when the second one is claimed and enriched, the first is on its way to Kafka.
+    # At most two batches are in memory. While the second one is claimed and enriched, the first one is produced.
     before_it_is_sent = point in ("after_claim", "after_enrich")
     assert ledger.produced in ((0, 100) if before_it_is_sent else (100,))
     assert ledger.claimed in (100, 200)
@@ -41,7 +41,7 @@ async def test_nothing_is_lost_when_killed_at_any_point(
     await steady(queue, produced=500)
     ids = await events.ids()
     assert set(ids) == set(batch)
-    # What Kafka had of a batch that was not confirmed is there twice, and nothing else is.
+    # Kafka has only these records twice: those of the unconfirmed batch that it had already received.
     duplicates = len(ids) - 500
     if before_it_is_sent:
         assert duplicates <= 100 - ledger.produced
@@ -54,7 +54,7 @@ async def test_nothing_is_lost_when_killed_at_any_point(
 async def test_nothing_is_lost_when_killed_fifty_times_under_load(
     doom: Doom, kafkastore: Kafkastore, queue: EventQueue, admin: QueueAdmin, events: Topic
 ) -> None:
-    # The lease is the usual one. One instance lives; beside it one after the other is killed.
+    # The lease has its default. One instance runs all the time. The other instances are killed one after the other.
     survivor = kafkastore(KAFKASTORE_LEASE_S="15", KAFKASTORE_BATCH_EVENTS="50")
     await asyncio.to_thread(survivor.wait_until_ready)
     dice = random.Random(20_261_123)
@@ -77,7 +77,7 @@ async def test_nothing_is_lost_when_killed_fifty_times_under_load(
 
 @contextlib.asynccontextmanager
 async def _load(queue: EventQueue) -> AsyncIterator[set[str]]:
-    """Push all the time; more than one instance ships at once, so that there is something for each to claim."""
+    """Push without pause, so that each of several instances can claim entries."""
     pushed: set[str] = set()
 
     async def room() -> bool:
@@ -88,7 +88,7 @@ async def _load(queue: EventQueue) -> AsyncIterator[set[str]]:
             batch = entries(200)
             pushed.update(batch)
             await queue.push(list(batch.values()))
-            await until(room, "what was pushed is claimed")
+            await until(room, "the pushed entries are claimed")
 
     pushing = asyncio.create_task(push())
     try:
@@ -102,7 +102,7 @@ async def _load(queue: EventQueue) -> AsyncIterator[set[str]]:
 
 @contextlib.asynccontextmanager
 async def _watch_claims(admin: QueueAdmin, left_behind: dict[str, float], waited_s: list[float]) -> AsyncIterator[None]:
-    """Note for each claim of a dead instance how long it took until it was taken back."""
+    """Record the time until each claim of a dead instance was reclaimed."""
     seen: set[str] = set()
 
     async def watch() -> None:
@@ -121,7 +121,7 @@ async def _watch_claims(admin: QueueAdmin, left_behind: dict[str, float], waited
         async def all_are_back() -> bool:
             return len(seen) == len(left_behind)
 
-        await until(all_are_back, "the claims of the dead flow again", limit_s=FLOWS_AGAIN_S + 5)
+        await until(all_are_back, "the claims of dead instances are reclaimed", limit_s=FLOWS_AGAIN_S + 5)
     finally:
         watching.cancel()
         await asyncio.wait([watching])

@@ -1,4 +1,4 @@
-"""kafkastore and the Redis servers that it drains: several, away, or set up so that they may lose events."""
+"""kafkastore and the Redis servers that it drains: several, down, or with a configuration that may lose events."""
 
 import asyncio
 import signal
@@ -55,7 +55,7 @@ async def test_one_process_serves_several_redis_servers_when_one_is_down(
             ledger = await other_queue.ledger()
             return ledger.waiting == 0 and ledger.unaccounted == 0
 
-        await until(is_empty, "the Redis that came back is drained")
+        await until(is_empty, "the restarted Redis is drained")
 
 
 async def test_redis_with_eviction_is_rejected_at_the_start(
@@ -91,7 +91,7 @@ async def test_redis_with_eviction_is_rejected_when_it_starts_later(
             async def away() -> bool:
                 return await asyncio.to_thread(lambda: "redis_unavailable" in service.log.read_text())
 
-            await until(away, "it has met nobody")
+            await until(away, "Redis is reported as down")
             assert service.is_alive
         finally:
             late.process.send_signal(signal.SIGCONT)

@@ -24,7 +24,7 @@ from tests.contract.kafkastore_bench import LEASE_S, dead_letters_since, raw_eve
 
 
 class Visitors(NamedTuple):
-    """Addresses that only one run of the test sends: all runs share the topics."""
+    """Addresses that only one run of the test sends, because all runs share the topics."""
 
     tracked: list[str]
     poisoned: list[str]
@@ -43,7 +43,7 @@ def visitors(run: int) -> Visitors:
 
 
 def forms(address: IPv4Address | IPv6Address) -> set[bytes]:
-    """Write an address in every way that this system, or a log, might."""
+    """Return an address in every spelling that the system or a log may use."""
     texts = {str(address), address.exploded, address.packed.hex(), str(int(address))}
     return {form.encode() for text in texts for form in (text, text.upper())}
 
@@ -53,7 +53,7 @@ def found_in(data: bytes, addresses: list[str]) -> list[str]:
 
 
 class Scene:
-    """All services of the way of an event, on a Redis of their own."""
+    """All services on the path of an event, with their own Redis."""
 
     def __init__(self, stack: LocalStack, redis: LocalRedis, folder: Path, mode: str) -> None:
         self.redis = redis
@@ -81,7 +81,7 @@ class Scene:
             service.wait_until_ready()
 
     def send(self, address: str, event_type: str) -> None:
-        """Send the address in every place where a client may write its own."""
+        """Send the address in every field that a client can set."""
         number = int(ip_address(address))
         query = f"a=1&ip={urllib.parse.quote(address)}&number={number}&hex={number:08x}"
         url = f"http://127.0.0.1:{self.environment['TRACKER_PORT']}/from/{address}/{event_type}?{query}"
@@ -105,7 +105,7 @@ class Scene:
             self.redis.process.send_signal(signal.SIGCONT)
 
     async def until_counted(self, events: int) -> None:
-        """Wait until that many events of this scene are counted; the topic holds those of other tests, too."""
+        """Wait until `count` events of this scene are counted. The topic also has events of other tests."""
         async with Redis.from_url(self.redis.url, decode_responses=True) as redis:
             store = CounterStore(redis)
 
@@ -113,10 +113,10 @@ class Scene:
                 counts = await store.counts("metadata_counter")
                 return counts.get(f"(p) {self.environment['POD_ADDRESS']}", 0) >= events
 
-            await until(counted, "the consumer has counted them")
+            await until(counted, "the consumer has counted the events")
 
     def look(self) -> None:
-        """Read some pages, so that kafidx has something to log."""
+        """Read some pages, so that kafidx writes log lines."""
         for path in ("/kafidx", "/consumers/metadata_counter/data", "/consumers"):
             with urllib.request.urlopen(
                 f"http://127.0.0.1:{self.environment['KAFIDX_PORT']}{path}", timeout=10
@@ -129,7 +129,7 @@ class Scene:
 
 
 async def topics_of(bootstrap_servers: str) -> dict[str, bytes]:
-    """Return all that every topic holds, by topic: values, keys, headers."""
+    """Return the values, keys and headers of all records, by topic."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", max_partition_fetch_bytes=8_000_000
     )
@@ -151,7 +151,7 @@ async def topics_of(bootstrap_servers: str) -> dict[str, bytes]:
 
 
 async def all_of(redis: Redis) -> bytes:
-    """Return all keys of a Redis and what they hold."""
+    """Return all keys and values of a Redis."""
     held: list[bytes] = []
     reads: dict[Any, Any] = {
         b"string": redis.get,
@@ -202,8 +202,8 @@ async def test_no_full_address_is_stored(
     assert f"privacy-{mode}".encode() in topics[names.EVENTS_TOPIC]
     in_files = {path.name for path in written if found_in(path.read_bytes(), tracked + poisoned)}
     if mode == "full":
-        # What is searched for can be found. Of the logs nothing is said here: when everything is logged, the Kafka
-        # client's own words hold whole batches, of which compression leaves a word or not.
+        # The search finds full addresses where they exist. The logs are not checked here: at DEBUG, the Kafka client
+        # logs whole batches, and compression may or may not leave an address readable.
         assert in_topics == {names.EVENTS_TOPIC: tracked, names.DEAD_LETTER_TOPIC: poisoned}
         assert in_redis == tracked
     else:
