@@ -46,7 +46,7 @@ ADDITIONS = (
     ("pyproject.toml", "[project.optional-dependencies]\n", EXTRAS),
     ("services/README.md", "|---|---|---|---|---|\n", TABLE_ROWS),
 )
-"""What is added to files of the tree: the file, the line that comes before the addition, and the addition."""
+"""The additions to files of the tree: the file, the line before the addition, and the addition."""
 NAMES = ("toypages", "toyworker")
 SUITES = (
     "tests/test_architecture.py",

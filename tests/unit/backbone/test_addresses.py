@@ -124,20 +124,20 @@ def test_hostile_field_costs_little_time(unit: str, address: str) -> None:
     assert own is not None
     begin_s = time.process_time()
     assert len(own.erase(field)) == len(field)
-    # A quarter of a second on a slow machine; what grows with the square of the length takes minutes.
+    # It takes a quarter of a second on a slow machine. With quadratic time it takes minutes.
     assert time.process_time() - begin_s < 2
 
 
 @pytest.mark.parametrize("address", ["83.149.9.216", "2001:db8::1:2"], ids=["in the paths", "not in the paths"])
 def test_events_with_hostile_paths_cost_little_time(address: str) -> None:
-    # 8 MB of events, which kafkastore takes at once, and which a client sends in 8 kB of gzip.
+    # 8 MB of events. kafkastore claims them at once, and a client sends them in 8 kB of gzip.
     path = b"/" + b"83:149:9:216:" * 20_000
     own = own_address(address)
     begin_s = time.process_time()
     for number in range(32):
         event = msgspec.structs.replace(EVENT, path=path + b"%d" % number)
         assert len(erase_address(event, own).path) == len(event.path)
-    # 0.1 s; 14 s when all of each path is read.
+    # It takes 0.1 s, and 14 s if the whole of each path is searched.
     assert time.process_time() - begin_s < 3
 
 

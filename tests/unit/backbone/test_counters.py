@@ -202,7 +202,7 @@ async def test_members_that_race_for_the_same_records_count_each_once(store: Cou
 
 
 def with_ids(ids: Iterable[int], *, first: int = 0, partition: int = 0, duplicates: int = 0) -> Update:
-    """Make the update of a batch whose events have these ids; each is counted under its own label."""
+    """Return the update of a batch whose events have these ids. Each event has its own label."""
     numbers = list(ids)
     return Update(
         partition=partition,
@@ -223,7 +223,7 @@ async def test_batch_with_a_counted_id_changes_nothing_and_returns_its_index(sto
     assert outcome == ApplyResult(set(), {0: [1, 3]})
     assert await store.progress("c") == Progress(events=3)
     assert await store.positions("c") == {0: 3}
-    # What stood beside the copies was not remembered either.
+    # The other ids of the rejected batch were not stored either.
     assert await store.apply("c", [with_ids([1, 2], first=3, duplicates=2)], max_labels=ROOMY) == APPLIED
     assert await store.counts("c") == dict.fromkeys(("id 9", "id 8", "id 7", "id 2", "id 1"), 1)
     assert await store.positions("c") == {0: 7}
@@ -293,8 +293,8 @@ async def test_large_dropped_generation_is_removed_in_pieces(store: CounterStore
         sizes = [await redis.scard(key) for key in keys]
         assert sum(sizes) <= 40_000 + size
         left.append(sizes[2])
-    assert max(left) >= 10_000, "nothing large was ever dropped"
-    assert left[59] == left[79] == 0, "each is gone before the next one comes"
+    assert max(left) >= 10_000, "no large generation was dropped"
+    assert left[59] == left[79] == 0, "each generation is removed before the next one is dropped"
     assert max(before - after for before, after in pairwise(left)) < 12_000
 
 
@@ -325,9 +325,9 @@ async def test_id_is_remembered_for_the_time_of_the_window(store: CounterStore) 
         while outcome != APPLIED:
             first = (await store.positions("c"))[0]
             outcome = await store.apply("c", [with_ids([fresh], first=first)], max_labels=ROOMY, window=window)
-            other = with_ids([1000 + first], first=first)  # time goes on for those who count
+            other = with_ids([1000 + first], first=first)  # the window moves only when an update is applied
             await store.apply("c", [other], max_labels=ROOMY, window=window)
-            assert time.monotonic() - began_s < 20, f"{fresh} is never forgotten, after {old}"
+            assert time.monotonic() - began_s < 20, f"{fresh} does not expire, after {old}"
         assert time.monotonic() - began_s >= 0.3
 
 

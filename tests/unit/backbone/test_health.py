@@ -24,7 +24,7 @@ async def silent() -> str:
 
 
 async def get(app: Starlette, path: str) -> tuple[int, bytes]:
-    """One request, without a server."""
+    """Send one request without a server."""
     sent: list[dict[str, object]] = []
 
     async def receive() -> dict[str, object]:
@@ -149,7 +149,7 @@ async def test_metrics_respond_in_time_when_a_check_hangs(monkeypatch: pytest.Mo
             _, body = await get(app, "/metrics")
         assert b'push_check_ok{check="kafka"} 0.0' in body
         assert b"push_ready 0.0" in body
-    assert asked == 1, "who has not answered is not asked again"
+    assert asked == 1, "a check without a result does not run again"
     response.set()
     _, body = await get(app, "/metrics")
     assert b'push_check_ok{check="kafka"} 1.0' in body

@@ -30,7 +30,7 @@ from services.backbone.kafka import (
 )
 from services.backbone.settings import KafkaSettings
 
-PARTITIONS = 4  # of the stack's topic
+PARTITIONS = 4  # of the topic of the stack
 TOPIC = names.EVENTS_TOPIC
 
 
@@ -53,7 +53,7 @@ def consumer_from(settings: KafkaSettings, group: str, positions: Mapping[int, P
 
 
 async def read_written(settings: KafkaSettings, group: str, mark: bytes, count: int) -> dict[int, list[Any]]:
-    """Read the topic from its beginning until `count` records with `mark` in their value came, by partition."""
+    """Read the topic from its beginning until `count` records contain `mark`. Return them by partition."""
     found: dict[int, list[Any]] = {}
     async with consumer_from(settings, group, {}) as consumer, asyncio.timeout(30):
         while sum(map(len, found.values())) < count:
@@ -96,7 +96,7 @@ async def test_records_that_the_broker_rejects_are_returned_and_the_others_are_w
     producer: EventProducer, settings: KafkaSettings, local_stack: LocalStack, unique_name: str
 ) -> None:
     if local_stack.kafka.kind != "apache":
-        pytest.skip("this broker does not hold records to max.message.bytes")
+        pytest.skip("this broker does not enforce max.message.bytes")
     topic = unique_name[-40:]
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
     await admin.start()
@@ -108,7 +108,7 @@ async def test_records_that_the_broker_rejects_are_returned_and_the_others_are_w
     values = [large if at in (0, 77, 199) else small[at] for at in range(200)]
     async with producer:
         assert await producer.produce(topic, [Record(value, b"key") for value in values]) == [0, 77, 199]
-        # And it can go on: a refusal ends the sequence of an idempotent producer.
+        # The producer works again, although a rejection ends the sequence of an idempotent producer.
         assert await producer.produce(topic, [Record(small[0], b"key")]) == []
     async with TopicReader(settings, topic) as reader, asyncio.timeout(30):
         reader.seek({0: 0})
@@ -197,7 +197,7 @@ async def test_consumer_begins_at_the_position_of_its_caller(
         assert batch.next_offset == begin + 4
         assert consumer.assigned() == set(range(PARTITIONS))
         await consumer.commit({partition: batch.next_offset})
-        if kafka_kind == "apache":  # Tansu tells too low an end: that of the last batch's first record
+        if kafka_kind == "apache":  # Tansu reports the offset of the first record of the last batch as the end
             assert (await consumer.end_offsets([partition]))[partition] == batch.next_offset
 
 
@@ -205,7 +205,7 @@ async def test_position_outside_the_topic_raises_offset_gone(
     settings: KafkaSettings, kafka_kind: KafkaKind, unique_name: str
 ) -> None:
     if kafka_kind == "tansu":
-        pytest.skip("Tansu waits for such an offset instead of refusing it")
+        pytest.skip("Tansu waits for such an offset and returns no error")
     async with consumer_from(settings, unique_name, {0: 10**9}) as consumer, asyncio.timeout(30):
 
         async def poll_on() -> None:
@@ -218,7 +218,7 @@ async def test_position_outside_the_topic_raises_offset_gone(
 
 
 async def commit_on(member: EventConsumer) -> None:
-    """Poll, and commit after each poll: what a worker does, only more often."""
+    """Poll, and commit after each poll. A worker does the same less often."""
     while True:
         await member.poll(wait_s=0.05)
         with contextlib.suppress(KafkaUnavailable):
@@ -229,13 +229,13 @@ async def commit_on(member: EventConsumer) -> None:
 async def test_group_becomes_stable_after_a_late_rebalance_while_the_leader_commits(
     settings: KafkaSettings, unique_name: str
 ) -> None:
-    hears_after_s = 3.0  # our members ask every 2 s whether the group rebalances
+    slow_heartbeat_s = 3.0  # EventConsumer sends a heartbeat every 2 s; its response reports a rebalance
     slow = AIOKafkaConsumer(
         TOPIC,
         bootstrap_servers=settings.bootstrap_servers,
         group_id=unique_name,
         enable_auto_commit=False,
-        heartbeat_interval_ms=int(hears_after_s * 1000),
+        heartbeat_interval_ms=int(slow_heartbeat_s * 1000),
     )
     async with contextlib.AsyncExitStack() as stack, asyncio.timeout(60):
         leader = await stack.enter_async_context(consumer_from(settings, unique_name, {}))
@@ -250,9 +250,9 @@ async def test_group_becomes_stable_after_a_late_rebalance_while_the_leader_comm
         def places() -> list[set[int]]:
             return [leader.positioned(), last.positioned(), {tp.partition for tp in slow.assignment()}]
 
-        # At rest: all partitions are with one member each, for longer than it takes to hear of a rebalance.
+        # Stable: each partition has one member for longer than a rebalance takes to be noticed.
         since, before = time.monotonic(), places()
-        while time.monotonic() < since + 1.5 * hears_after_s:
+        while time.monotonic() < since + 1.5 * slow_heartbeat_s:
             await asyncio.sleep(0.05)
             now = places()
             if now != before or sorted(at for place in now for at in place) != list(range(PARTITIONS)):
@@ -282,7 +282,7 @@ async def test_reader_begins_at_the_given_offsets(
         values = [b"%b %d" % (mark, at) for at in range(100)]
         await producer.produce(TOPIC, [Record(value, b"key %d" % at) for at, value in enumerate(values)])
         written: dict[int, list[Any]] = {}
-        # Counted by the mark: Tansu may tell too low an end, so that records of earlier tests come first.
+        # Select by the mark: Tansu may report an end that is too low, so records of earlier tests come first.
         unread = set(values)
         async with asyncio.timeout(30):
             while unread:
@@ -293,7 +293,7 @@ async def test_reader_begins_at_the_given_offsets(
                     unread -= {record.value for record in batch.records}
         ends = reader.positions()
         assert sum(record.value.startswith(mark) for records in written.values() for record in records) == len(values)
-        # And once more from the middle, the same reader.
+        # The same reader begins again in the middle.
         partition = max(written, key=lambda number: len(written[number]))
         middle = written[partition][len(written[partition]) // 2].offset
         reader.seek({partition: middle})
@@ -303,7 +303,7 @@ async def test_reader_begins_at_the_given_offsets(
 
 async def test_reader_creates_no_group(settings: KafkaSettings, kafka_kind: KafkaKind) -> None:
     if kafka_kind == "tansu":
-        pytest.skip("Tansu's answer to the question does not decode")
+        pytest.skip("the client can't decode the response of Tansu")
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
     await admin.start()
     try:
@@ -330,7 +330,7 @@ async def test_offsets_at_a_time_omit_partitions_without_a_later_record(
 
 async def test_reader_raises_offset_gone(settings: KafkaSettings, kafka_kind: KafkaKind) -> None:
     if kafka_kind == "tansu":
-        pytest.skip("Tansu answers a fetch after the end with nothing, where Kafka says that it is out of range")
+        pytest.skip("Tansu returns no records and no error for a fetch after the end")
     async with TopicReader(settings, TOPIC) as reader, asyncio.timeout(30):
         reader.seek({0: 10**9})
 
@@ -353,7 +353,7 @@ async def test_reader_raises_without_the_topic(
     settings: KafkaSettings, kafka_kind: KafkaKind, unique_name: str
 ) -> None:
     if kafka_kind == "tansu":
-        pytest.skip("Tansu describes topics that are not there")
+        pytest.skip("Tansu describes missing topics")
     with pytest.raises(KafkaUnavailable):
         await TopicReader(settings, unique_name).__aenter__()
 
@@ -373,13 +373,13 @@ async def test_topic_offsets_are_returned(
         assert set(before) == set(range(PARTITIONS))
         await producer.produce(TOPIC, [Record(b"one", b"key"), Record(b"two", b"key")])
         grown = sum((await offsets.ends()).values()) - sum(before.values())
-    if kafka_kind == "apache":  # Tansu tells too low an end: that of the last batch's first record
+    if kafka_kind == "apache":  # Tansu reports the offset of the first record of the last batch as the end
         assert grown == 2
 
 
 async def test_missing_topic_raises(settings: KafkaSettings, kafka_kind: KafkaKind) -> None:
     if kafka_kind == "tansu":
-        pytest.skip("Tansu describes topics that are not there, without partitions")
+        pytest.skip("Tansu describes missing topics, without partitions")
     async with TopicOffsets(settings.bootstrap_servers, "no.such.topic") as offsets:
         with pytest.raises(KafkaUnavailable, match=r"no\.such\.topic"):
             await offsets.ends()

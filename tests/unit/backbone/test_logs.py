@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 
-# In a process of its own: logging is global, and pytest has its own.
+# In a separate process, because logging is global and pytest configures it.
 PROGRAM = """
 import logging
 from services.backbone.logs import configure_logging, get_logger
@@ -16,7 +16,7 @@ log.debug("not_shown")
 log.info("batch_shipped", events=300, place="K\\u00f6ln")
 logging.getLogger("library").warning("from %s", "outside")
 logging.getLogger("httpx").info("HTTP Request: a line an event")
-logging.getLogger("aiokafka.conn").error("connection lost, said five times")
+logging.getLogger("aiokafka.conn").error("connection lost, logged five times")
 try:
     raise ValueError("two\\nlines")
 except ValueError:

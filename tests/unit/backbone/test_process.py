@@ -66,7 +66,7 @@ def test_second_signal_ends_at_once() -> None:
     process = start("await asyncio.sleep(60)")
     assert process.stderr is not None
     process.terminate()
-    # It has the first one when it says so. Sooner, two of the same kind may arrive as one.
+    # The log line shows that the first signal has arrived. Before that, two equal signals may arrive as one.
     assert any('"event": "stopping"' in line for line in iter(process.stderr.readline, ""))
     process.terminate()
     assert end(process)[0] == 130
@@ -125,7 +125,7 @@ async def test_requests_in_flight_are_finished_when_the_server_stops() -> None:
 
 
 async def _refused(port: int) -> None:
-    """Return when nobody listens any more."""
+    """Return when no process listens on the port."""
     while True:
         try:
             _, writer = await asyncio.open_connection(LOOPBACK, port)
@@ -150,7 +150,7 @@ async def test_taken_port_is_in_the_error() -> None:
 
 
 def cgroup(folder: Path, memberships: str, **files: str) -> MemoryLimit | None:
-    """Write a tree of cgroup files, with `__` for `/` in their names, and read the limit from it."""
+    """Write a tree of cgroup files, with `__` for `/` in their names, and return the limit in it."""
     (folder / "cgroup").write_text(memberships)
     for name, text in files.items():
         file = folder / "mount" / name.replace("__", "/").replace("memory_", "memory.")

@@ -154,8 +154,7 @@ async def test_given_back_entries_are_claimed_first(queue: EventQueue) -> None:
 
 
 async def test_claim_with_a_lost_response_is_not_part_of_a_later_claim(queue: EventQueue, redis: Redis) -> None:
-    # It may reach Redis late, behind the one that was asked for instead: what it takes must not vanish with the
-    # confirmation of that one.
+    # It may reach Redis after the claim that replaced it. The confirmation of that claim must not remove its entries.
     await queue.push(entries(8))
     claim = await take(queue, limit=3)
     unheard = await queue._take(limit=6, max_bytes=MUCH)
@@ -192,8 +191,8 @@ async def test_full_redis_rejects_pushes_and_allows_claims(queue: EventQueue, re
 
 
 async def test_waiting_moves_nothing(queue: EventQueue, redis: Redis) -> None:
-    # Else an instance that is frozen while it waits could take an entry under a lease that ran out meanwhile, and
-    # die with it where nobody looks.
+    # Otherwise an instance that is frozen while it waits could take an entry under an expired lease. If it died, no
+    # instance would reclaim the entry.
     waiting = asyncio.create_task(queue._anything_within(10))
     await wait_for_blocked_client(redis)
     await queue.push(entries(3))
@@ -217,7 +216,7 @@ async def test_all_waiting_claims_are_woken(redis: Redis) -> None:
 
 async def wait_for_blocked_client(redis: Redis, count: int = 1) -> None:
     async with asyncio.timeout(5):
-        while (await redis.info("clients"))["blocked_clients"] < count:  # noqa: ASYNC110 - Redis tells when asked
+        while (await redis.info("clients"))["blocked_clients"] < count:  # noqa: ASYNC110 - Redis sends no event for this
             await asyncio.sleep(0.005)
 
 
@@ -239,7 +238,7 @@ async def test_every_entry_is_confirmed_once_when_instances_die(redis: Redis) ->
             if claim is None:
                 continue
             fate = chance.random()
-            if fate < 0.2:  # dies: a new instance takes over
+            if fate < 0.2:  # the instance dies, and a new one replaces it
                 queue = EventQueue(redis, instance=f"{name}-{chance.random()}", lease_s=0.1)
             elif fate < 0.3:
                 await queue.give_back(claim)
@@ -307,7 +306,7 @@ async def test_redis_with_eviction_is_rejected(redis: Redis) -> None:
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """Any sequence of steps of two instances: the list is as the model says, and the books balance after each step."""
+    """Any sequence of steps of two instances: the list equals the model, and the ledger balances after each step."""
 
     call: Callable[[Any], Any]
     redis: Redis

@@ -89,7 +89,7 @@ def test_replaced_database_is_loaded(city: Path, how: str) -> None:
             new.replace(city)
         else:
             shutil.copyfile(new, city)
-        # Until it looks, it goes on with what it opened, whatever has become of that file.
+        # Until the next check, it uses the open database, even if the file was changed or removed.
         assert locations.locate("5.6.7.8") == ROUBAIX
         asyncio.run(locations.refresh())
         assert locations.locate("1.2.3.4") == ROUBAIX
@@ -209,10 +209,10 @@ def test_well_known_user_agents(user_agent: str, device: Device) -> None:
     assert DEVICES.classify(user_agent.encode()) == device
 
 
-# The log of the demonstration, for those who have it ------------------------------------------------------------
+# Tests with the access log of the demo ------------------------------------------------------------
 
 ACCESS_LOG = Path(os.environ.get("PUSH_ACCESS_LOG", Path(__file__).parents[4] / "shared/data/access.log.gz"))
-# It is no part of the repository; CI has it.
+# The log is not in the repository. CI has it.
 needs_access_log = pytest.mark.skipif(
     not ACCESS_LOG.exists() and "CI" not in os.environ, reason="needs the access log (PUSH_ACCESS_LOG)"
 )

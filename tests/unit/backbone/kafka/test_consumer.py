@@ -7,7 +7,7 @@ from aiokafka.structs import ConsumerRecord
 from services.backbone.kafka import EventConsumer, KafkaUnavailable
 from services.backbone.settings import KafkaSettings
 
-FIRST = 5  # where the partition goes on
+FIRST = 5  # the position of the partition
 
 
 def record(offset: int) -> ConsumerRecord[bytes, bytes]:
@@ -16,7 +16,7 @@ def record(offset: int) -> ConsumerRecord[bytes, bytes]:
 
 @pytest.fixture
 async def consumer() -> AsyncIterator[EventConsumer]:
-    """A member that is not connected: these tests play what the client would give it."""
+    """A member without a connection. The tests pass it the data that the client would return."""
 
     async def nowhere(_partitions: Sequence[int]) -> Mapping[int, int]:
         return {}
@@ -27,7 +27,7 @@ async def consumer() -> AsyncIterator[EventConsumer]:
 
 
 def fetched(consumer: EventConsumer, *offsets: int) -> tuple[int, int] | None:
-    """Give the partition its place, and then these records; where the batch begins and ends, if it is one."""
+    """Set the position of the partition and fetch these records. Return the range of the batch, if there is one."""
     consumer._next[0] = FIRST
     batch = consumer._batch(0, [record(offset) for offset in offsets])
     return batch and batch[:2]
@@ -71,7 +71,7 @@ async def test_records_of_an_unpositioned_partition_are_dropped(consumer: EventC
 async def test_member_has_no_partitions_and_commits_nothing_during_a_rebalance(
     consumer: EventConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What the client tells, as it does on until it has the new assignment.
+    # The client returns the old assignment until it has the new one.
     monkeypatch.setattr(consumer._client, "assignment", lambda: {TopicPartition("events", 0)})
     assert consumer.assigned() == {0}
     consumer._rebalance(ended=False)

@@ -11,7 +11,7 @@ async def test_call_that_ignores_cancellation_is_not_awaited() -> None:
     back = asyncio.Event()
 
     async def deaf() -> int:
-        """As the client while it looks for a broker that is gone."""
+        """Ignore cancellation, as the client does while it looks for a lost broker."""
         while not back.is_set():
             with contextlib.suppress(asyncio.CancelledError):
                 await back.wait()

@@ -54,7 +54,7 @@ async def test_connection_closed_by_the_server_is_replaced(redis: Redis) -> None
     runner = ScriptRunner(redis, COUNT)
     await runner.run(["n"], [1])
     await redis.client_kill_filter(_type="normal", skipme=True)
-    await asyncio.sleep(0.05)  # until the end of the connection has come
+    await asyncio.sleep(0.05)  # until the end of the connection has arrived
     assert await runner.run(["n"], [1]) == 2
 
 
@@ -82,7 +82,7 @@ ReceivedResponse = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaita
 
 @contextlib.asynccontextmanager
 async def server_that(responses: ReceivedResponse) -> AsyncIterator[Redis]:
-    """A server that takes the client's greeting, and then answers each EVALSHA as a test says."""
+    """A server that accepts the handshake of the client, and sends the response of a test to each EVALSHA."""
 
     served: set[asyncio.Task[None] | None] = set()
 
@@ -130,7 +130,7 @@ async def test_unexpected_response_closes_the_connection() -> None:
 
     async with server_that(twice) as redis:
         runner = ScriptRunner(redis, ECHO)
-        # The second answer may come with the first or after it; never is it taken for that of the next question.
+        # The second response may arrive with the first one or later. It is never the response to the next command.
         for _ in range(3):
             with contextlib.suppress(RedisError):
                 assert await runner.run([], []) == 1

@@ -80,7 +80,7 @@ def test_scope_is_removed_from_the_address() -> None:
     ("data", "truncated", "none"),
     [
         (b"\xac83.149.9.216\xc4", b"\xac83.149.9.000\xc4", b"\xac00.000.0.000\xc4"),
-        # The digits around it belong to something else, and nobody can tell.
+        # The digits around the address belong to other fields, which can't be known.
         (b"1192.168.1.77", b"1192.168.1.00", b"1000.000.0.00"),
         (b"2a00:1450:4001:80e::200e", b"2a00:1450:4001:000::0000", b"0000:0000:0000:000::0000"),
         (b"abcd2001:db8:1:2:3:4:5:6", b"abcd2001:db8:1:0:0:0:0:0", b"abcd0000:000:0:0:0:0:0:0"),
@@ -96,7 +96,7 @@ def test_text_like_an_address_is_masked_with_its_length(data: bytes, truncated: 
     assert mask_lookalikes(data, "full") == data
 
 
-# A host that the network alone does not give away: then what is left of it can be told from what was there.
+# Addresses whose host part is not 0, so that a masked address differs from the original.
 HOSTS_V4 = st.builds(lambda net, host: IPv4Address((net << 8) | host), st.integers(0, 2**24 - 1), st.integers(1, 255))
 HOSTS_V6 = st.builds(
     lambda net, host: IPv6Address((net << 80) | host), st.integers(0, 2**48 - 1), st.integers(1, 2**80 - 1)
@@ -113,7 +113,7 @@ def test_no_address_is_complete_after_masking(before: bytes, form: str, after: b
     assert len(masked) == len(before) + len(form) + len(after)
     assert form.encode() not in masked
     kept = masked[len(before) : len(before) + len(form)].decode()
-    # Digits become 0 and nothing else changes.
+    # Digits become 0. No other character changes.
     assert all(now in (was, "0") for was, now in zip(form, kept, strict=True))
     if mode == "none":
         assert not re.search("[1-9a-fA-F]", kept)

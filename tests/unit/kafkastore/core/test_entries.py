@@ -29,7 +29,7 @@ from tests.decoding import decode_event
 
 NOW_MS = 1_764_000_000_120
 SAMPLES: list[dict[str, Any]] = json.loads((Path(__file__).parents[3] / "examples/events.json").read_bytes())["samples"]
-# What the tracker's own tests hold its encoder to: the other end must read exactly those bytes.
+# The tests of the tracker check its encoder against these samples. kafkastore must decode the same bytes.
 TRACKED: list[dict[str, Any]] = json.loads((Path(__file__).parents[3] / "examples/requests.json").read_bytes())[
     "samples"
 ]
@@ -44,7 +44,7 @@ RAW = RawEvent(
     user_agent=b"",
     referrer=b"",
 )
-# What msgpack can carry: any text that is UTF-8, any bytes, 64-bit numbers.
+# All values of msgpack: UTF-8 text, bytes, 64-bit numbers.
 TEXT = st.text(st.characters(codec="utf-8"))
 RAW_EVENTS = st.builds(
     RawEvent,
@@ -135,7 +135,7 @@ def test_no_bytes_raise(entry: bytes) -> None:
     ("mode", "left", "pod"), [("truncated", b"83.149.9.000", b"10.1.2.0"), ("none", b"00.000.0.000", b"00.0.0.0")]
 )
 def test_undecodable_entry_keeps_only_the_masked_address(mode: IpMode, left: bytes, pod: bytes) -> None:
-    # Of a version that this code does not know: what comes after its first byte is in order, and stays so.
+    # An unknown version. The bytes after the first one are valid, and stay valid.
     entry = b"\x02" + encode_raw(RAW)[1:]
     assert dead_value(entry, mode) == entry.replace(b"83.149.9.216", left).replace(b"10.1.2.3", pod)
     assert decode_raw(b"\x01" + dead_value(entry, mode)[1:]).id == RAW.id
@@ -172,7 +172,7 @@ def test_entry_of_an_erased_device_becomes_none(query: bytes) -> None:
         )
 
     assert outcome(msgspec.structs.replace(RAW, query=query)) is None
-    # Also one that would be dead otherwise.
+    # Also an entry that would otherwise become a dead letter.
     assert outcome(msgspec.structs.replace(RAW, query=query, received_at_ms=-1)) is None
     assert isinstance(outcome(RAW), Record)
     assert isinstance(outcome(msgspec.structs.replace(RAW, query=b"di=other&di=d-7")), Record)
@@ -221,7 +221,7 @@ def test_record_contains_id_format_version_and_time_of_receipt() -> None:
 
 
 def test_timestamp_is_never_in_the_future() -> None:
-    # A broker refuses the whole batch for it.
+    # A broker rejects the whole batch for one such timestamp.
     assert encode(event(received_at_ms=NOW_MS + 86_400_000), now_ms=NOW_MS).timestamp_ms == NOW_MS
 
 

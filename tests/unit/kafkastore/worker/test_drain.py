@@ -26,7 +26,7 @@ from services.kafkastore.worker.drain import Drain
 
 
 class ScriptedProducer(EventProducer):
-    """Keeps what it is given; fails or finds records too large as a test says."""
+    """Keeps the produced records. It fails, or returns records as too large, as a test sets."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -120,7 +120,7 @@ async def test_rejected_batch_is_retried_completely(redis: Redis) -> None:
     assert scene.producer.values(names.EVENTS_TOPIC) == [b"a", b"b"]
     [(_, letter)] = [written for written in scene.producer.written if written[0] == names.DEAD_LETTER_TOPIC]
     assert letter.value == b"poison"
-    assert dict(letter.headers)[names.HEADER_DEAD_ATTEMPT] == b"1"  # when it was found out, before the first try
+    assert dict(letter.headers)[names.HEADER_DEAD_ATTEMPT] == b"1"  # it failed before the first attempt to produce
     ledger = await scene.queue.ledger()
     assert (ledger.produced, ledger.dead) == (2, 1)
     assert scene.metric("ship_failures") == 3
@@ -269,7 +269,7 @@ async def test_cancelled_drain_gives_its_batch_back(redis: Redis) -> None:
 
 
 async def test_claim_with_a_lost_response_does_not_contain_later_entries(redis: Redis) -> None:
-    # The entries of the first claim must come back by its lease, not vanish with the confirmation of the second.
+    # The lease must return the entries of the first claim. The confirmation of the second must not remove them.
     scene = Scene(redis)
     take, lost = scene.queue._take, False
 
@@ -343,7 +343,7 @@ async def test_redis_with_eviction_is_not_claimed_from(redis: Redis) -> None:
 async def test_confirmed_batch_is_freed_without_garbage_collection(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The collector comes rarely, and whatever waits for it here holds thousands of events.
+    # Cyclic GC runs rarely, and a batch that waits for it keeps thousands of events in memory.
     made: list[weakref.ref[ClaimedBatch]] = []
 
     class Watched(ClaimedBatch):
