@@ -12,8 +12,8 @@ _PROMETHEUS_HEAD = """\
 # `python3 tasks.py derived.write` writes this file from deploy/catalog.toml.
 
 global:
-  scrape_interval: 5s       # an alert has to fire within a minute of its cause
-  scrape_timeout: 4s        # a process asks its dependencies meanwhile, for 2.5 s at most
+  scrape_interval: 5s       # an alert must fire within a minute of its cause
+  scrape_timeout: 4s        # a scrape runs the readiness checks, which take at most 2.5 s
   evaluation_interval: 5s
 
 rule_files:
