@@ -171,7 +171,7 @@ def kafkastore(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, tm
 
 @pytest.fixture
 def doom(local_stack: LocalStack, redis_beside_the_tracker: LocalRedis, tmp_path: Path) -> Iterator[Doom]:
-    """Start kafkastore processes that will kill themselves."""
+    """Start kafkastore processes that kill themselves."""
     started: list[KilledKafkastore] = []
 
     def start(point: Point, passing: int, **env: str) -> KilledKafkastore:
@@ -195,7 +195,7 @@ async def steady(queue: EventQueue, produced: int, dead: int = 0) -> Ledger:
         assert ledger.unaccounted == 0
         return ledger.waiting == 0 and ledger.produced + ledger.dead >= produced + dead
 
-    await until(done, "the books settle")
+    await until(done, "all entries are shipped")
     ledger = await queue.ledger()
     assert (ledger.produced, ledger.dead, ledger.waiting) == (produced, dead, 0)
     return ledger

@@ -1,4 +1,4 @@
-"""kafkastore that kills itself (SIGKILL) at a named point of its work: `python killed_kafkastore.py <point> <n>`.
+"""A kafkastore that kills itself (SIGKILL) at a point of its work: `python killed_kafkastore.py <point> <n>`.
 
 The process is killed when it reaches the point for the n-th time, so no `finally` runs. The code of the service is
 unchanged. This module wraps its methods in this process only.

@@ -67,7 +67,7 @@ async def test_too_large_record_is_replayed_after_the_limit_is_raised(
     local_stack: LocalStack, kafka_kind: KafkaKind, operator: Operator, kafkastore: Kafkastore, queue: EventQueue
 ) -> None:
     if kafka_kind != "apache":
-        pytest.skip("this broker does not hold records to max.message.bytes")
+        pytest.skip("this broker does not enforce max.message.bytes")
     batch = entries(1000)
     large = random.Random(7).randbytes(90_000).hex().encode()
     poison = encode_raw(raw_event("large", query=b"di=device-7&text=" + large))
@@ -113,7 +113,7 @@ async def test_interrupted_replay_continues(
     async def on_its_way() -> bool:
         return (await queue.ledger()).listed >= 40
 
-    await until(on_its_way, "some are put back")
+    await until(on_its_way, "some entries are put back")
     running.send_signal(signal.SIGKILL)
     await running.communicate()
     ledger = await queue.ledger()
@@ -145,7 +145,7 @@ async def test_duplicate_dead_letters_are_replayed_once_and_again_after_a_new_fa
     async def dead_again() -> bool:
         return len(await dead_letters_since(local_stack, operator.begun_ms)) == 9
 
-    await until(dead_again, "they have died again")
+    await until(dead_again, "the entries are dead letters again")
     await steady(queue, produced=0, dead=3)
     printed = await operator.command("dead.replay").run()
     assert "3 put back into the queue" in printed.text

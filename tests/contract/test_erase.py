@@ -50,7 +50,7 @@ async def test_erased_device_leaves_only_the_reported_data(
     can_delete = local_stack.kafka.kind == "apache"
     redis_beside_the_tracker.flush()
     redis = Redis.from_url(redis_beside_the_tracker.url)
-    await redis.config_set("rdbcompression", "no")  # so that its file can be searched
+    await redis.config_set("rdbcompression", "no")  # so that the test can search the file
     queue = EventQueue(redis)
     begun_ms = int(time.time() * 1000)
     service = kafkastore(IP_MODE="full")

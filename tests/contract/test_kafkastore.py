@@ -133,7 +133,7 @@ async def test_events_flow_without_a_city_database_and_readiness_reports_it(
     async def loaded() -> bool:
         return "push_kafkastore_geoip_loaded 1.0" in await asyncio.to_thread(service.metrics)
 
-    await until(loaded, "the database is picked up")
+    await until(loaded, "the database is loaded")
     await queue.push([encode_raw(raw_event("after"))])
     await steady(queue, produced=2)
     places = {

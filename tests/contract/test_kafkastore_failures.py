@@ -25,7 +25,7 @@ async def test_nothing_is_lost_when_kafkastore_is_killed(
             assert ledger.unaccounted == 0
             return (ledger.produced >= enough and ledger.claimed > 0) or ledger.waiting == 0
 
-        await until(well_on_its_way, "some are produced")
+        await until(well_on_its_way, "some events are produced")
         service.kill()
         kills += (await queue.ledger()).waiting > 0
     assert kills > 0
@@ -67,7 +67,7 @@ async def test_hanging_broker_holds_two_batches(
     async def ready() -> bool:
         return await asyncio.to_thread(service.is_ready)
 
-    await until(ready, "readiness is back")
+    await until(ready, "kafkastore is ready again")
 
 
 async def test_stop_while_the_broker_hangs_gives_the_batch_back_and_exits_with_0(
@@ -103,7 +103,7 @@ async def test_stop_under_load_loses_nothing_and_exits_with_0(
     async def begun() -> bool:
         return (await queue.ledger()).produced > 0
 
-    await until(begun, "some are produced")
+    await until(begun, "some events are produced")
     service.process.terminate()
     assert await asyncio.to_thread(service.process.wait, timeout_s=10.0) == 0
     ledger = await queue.ledger()

@@ -88,7 +88,7 @@ async def _load(queue: EventQueue) -> AsyncIterator[set[str]]:
             batch = entries(200)
             pushed.update(batch)
             await queue.push(list(batch.values()))
-            await until(room, "what was pushed is claimed")
+            await until(room, "the pushed entries are claimed")
 
     pushing = asyncio.create_task(push())
     try:
@@ -121,7 +121,7 @@ async def _watch_claims(admin: QueueAdmin, left_behind: dict[str, float], waited
         async def all_are_back() -> bool:
             return len(seen) == len(left_behind)
 
-        await until(all_are_back, "the claims of the dead flow again", limit_s=FLOWS_AGAIN_S + 5)
+        await until(all_are_back, "the claims of dead instances are reclaimed", limit_s=FLOWS_AGAIN_S + 5)
     finally:
         watching.cancel()
         await asyncio.wait([watching])

@@ -55,7 +55,7 @@ async def test_one_process_serves_several_redis_servers_when_one_is_down(
             ledger = await other_queue.ledger()
             return ledger.waiting == 0 and ledger.unaccounted == 0
 
-        await until(is_empty, "the Redis that came back is drained")
+        await until(is_empty, "the restarted Redis is drained")
 
 
 async def test_redis_with_eviction_is_rejected_at_the_start(

@@ -24,7 +24,7 @@ from tests.contract.kafkastore_bench import LEASE_S, dead_letters_since, raw_eve
 
 
 class Visitors(NamedTuple):
-    """Addresses that only one run of the test sends: all runs share the topics."""
+    """Addresses that only one run of the test sends, because all runs share the topics."""
 
     tracked: list[str]
     poisoned: list[str]
@@ -113,10 +113,10 @@ class Scene:
                 counts = await store.counts("metadata_counter")
                 return counts.get(f"(p) {self.environment['POD_ADDRESS']}", 0) >= events
 
-            await until(counted, "the consumer has counted them")
+            await until(counted, "the consumer has counted the events")
 
     def look(self) -> None:
-        """Read some pages, so that kafidx has something to log."""
+        """Read some pages, so that kafidx writes log lines."""
         for path in ("/kafidx", "/consumers/metadata_counter/data", "/consumers"):
             with urllib.request.urlopen(
                 f"http://127.0.0.1:{self.environment['KAFIDX_PORT']}{path}", timeout=10

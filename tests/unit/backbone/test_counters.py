@@ -293,8 +293,8 @@ async def test_large_dropped_generation_is_removed_in_pieces(store: CounterStore
         sizes = [await redis.scard(key) for key in keys]
         assert sum(sizes) <= 40_000 + size
         left.append(sizes[2])
-    assert max(left) >= 10_000, "nothing large was ever dropped"
-    assert left[59] == left[79] == 0, "each is gone before the next one comes"
+    assert max(left) >= 10_000, "no large generation was dropped"
+    assert left[59] == left[79] == 0, "each generation is removed before the next one is dropped"
     assert max(before - after for before, after in pairwise(left)) < 12_000
 
 
@@ -327,7 +327,7 @@ async def test_id_is_remembered_for_the_time_of_the_window(store: CounterStore) 
             outcome = await store.apply("c", [with_ids([fresh], first=first)], max_labels=ROOMY, window=window)
             other = with_ids([1000 + first], first=first)  # time passes while batches are counted
             await store.apply("c", [other], max_labels=ROOMY, window=window)
-            assert time.monotonic() - began_s < 20, f"{fresh} is never forgotten, after {old}"
+            assert time.monotonic() - began_s < 20, f"{fresh} does not expire, after {old}"
         assert time.monotonic() - began_s >= 0.3
 
 

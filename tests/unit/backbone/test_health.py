@@ -24,7 +24,7 @@ async def silent() -> str:
 
 
 async def get(app: Starlette, path: str) -> tuple[int, bytes]:
-    """One request, without a server."""
+    """Send one request without a server."""
     sent: list[dict[str, object]] = []
 
     async def receive() -> dict[str, object]:

@@ -97,7 +97,7 @@ async def test_records_that_the_broker_rejects_are_returned_and_the_others_are_w
     producer: EventProducer, settings: KafkaSettings, local_stack: LocalStack, unique_name: str
 ) -> None:
     if local_stack.kafka.kind != "apache":
-        pytest.skip("this broker does not hold records to max.message.bytes")
+        pytest.skip("this broker does not enforce max.message.bytes")
     topic = unique_name[-40:]
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
     await admin.start()
@@ -198,7 +198,7 @@ async def test_consumer_begins_at_the_position_of_its_caller(
         assert batch.next_offset == begin + 4
         assert consumer.assigned() == set(range(PARTITIONS))
         await consumer.commit({partition: batch.next_offset})
-        if kafka_kind == "apache":  # Tansu tells too low an end: that of the last batch's first record
+        if kafka_kind == "apache":  # Tansu reports the offset of the first record of the last batch as the end
             assert (await consumer.end_offsets([partition]))[partition] == batch.next_offset
 
 
@@ -206,7 +206,7 @@ async def test_position_outside_the_topic_raises_offset_gone(
     settings: KafkaSettings, kafka_kind: KafkaKind, unique_name: str
 ) -> None:
     if kafka_kind == "tansu":
-        pytest.skip("Tansu waits for such an offset instead of refusing it")
+        pytest.skip("Tansu waits for such an offset and returns no error")
     async with consumer_from(settings, unique_name, {0: 10**9}) as consumer, asyncio.timeout(30):
 
         async def poll_on() -> None:
@@ -236,7 +236,7 @@ async def test_group_becomes_stable_after_a_late_rebalance_while_the_leader_comm
         bootstrap_servers=settings.bootstrap_servers,
         group_id=unique_name,
         enable_auto_commit=False,
-        heartbeat_interval_ms=int(hears_after_s * 1000),
+        heartbeat_interval_ms=int(slow_heartbeat_s * 1000),
     )
     async with contextlib.AsyncExitStack() as stack, asyncio.timeout(60):
         leader = await stack.enter_async_context(consumer_from(settings, unique_name, {}))
@@ -253,7 +253,7 @@ async def test_group_becomes_stable_after_a_late_rebalance_while_the_leader_comm
 
         # Stable: each partition has one member for longer than a member needs to notice a rebalance.
         since, before = time.monotonic(), places()
-        while time.monotonic() < since + 1.5 * hears_after_s:
+        while time.monotonic() < since + 1.5 * slow_heartbeat_s:
             await asyncio.sleep(0.05)
             now = places()
             if now != before or sorted(at for place in now for at in place) != list(range(PARTITIONS)):
@@ -304,7 +304,7 @@ async def test_reader_begins_at_the_given_offsets(
 
 async def test_reader_creates_no_group(settings: KafkaSettings, kafka_kind: KafkaKind) -> None:
     if kafka_kind == "tansu":
-        pytest.skip("Tansu's answer to the question does not decode")
+        pytest.skip("the client can't decode the response of Tansu")
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
     await admin.start()
     try:
@@ -354,7 +354,7 @@ async def test_reader_raises_without_the_topic(
     settings: KafkaSettings, kafka_kind: KafkaKind, unique_name: str
 ) -> None:
     if kafka_kind == "tansu":
-        pytest.skip("Tansu describes topics that are not there")
+        pytest.skip("Tansu describes missing topics")
     with pytest.raises(KafkaUnavailable):
         await TopicReader(settings, unique_name).__aenter__()
 
@@ -374,13 +374,13 @@ async def test_topic_offsets_are_returned(
         assert set(before) == set(range(PARTITIONS))
         await producer.produce(TOPIC, [Record(b"one", b"key"), Record(b"two", b"key")])
         grown = sum((await offsets.ends()).values()) - sum(before.values())
-    if kafka_kind == "apache":  # Tansu tells too low an end: that of the last batch's first record
+    if kafka_kind == "apache":  # Tansu reports the offset of the first record of the last batch as the end
         assert grown == 2
 
 
 async def test_missing_topic_raises(settings: KafkaSettings, kafka_kind: KafkaKind) -> None:
     if kafka_kind == "tansu":
-        pytest.skip("Tansu describes topics that are not there, without partitions")
+        pytest.skip("Tansu describes missing topics, without partitions")
     async with TopicOffsets(settings.bootstrap_servers, "no.such.topic") as offsets:
         with pytest.raises(KafkaUnavailable, match=r"no\.such\.topic"):
             await offsets.ends()

@@ -16,7 +16,7 @@ log.debug("not_shown")
 log.info("batch_shipped", events=300, place="K\\u00f6ln")
 logging.getLogger("library").warning("from %s", "outside")
 logging.getLogger("httpx").info("HTTP Request: a line an event")
-logging.getLogger("aiokafka.conn").error("connection lost, said five times")
+logging.getLogger("aiokafka.conn").error("connection lost, logged five times")
 try:
     raise ValueError("two\\nlines")
 except ValueError:

@@ -150,7 +150,7 @@ async def test_taken_port_is_in_the_error() -> None:
 
 
 def cgroup(folder: Path, memberships: str, **files: str) -> MemoryLimit | None:
-    """Write a tree of cgroup files, with `__` for `/` in their names, and read the limit from it."""
+    """Write a tree of cgroup files, with `__` for `/` in their names, and return the limit in it."""
     (folder / "cgroup").write_text(memberships)
     for name, text in files.items():
         file = folder / "mount" / name.replace("__", "/").replace("memory_", "memory.")

@@ -59,7 +59,7 @@ async def test_topics_are_created_once_and_then_unchanged(own_broker: KafkaBroke
     assert described["events"] == 6
     assert described["events.dead"] == 1
     if own_broker.kind != "apache":
-        pytest.skip("this broker does not tell a topic's settings")
+        pytest.skip("this broker does not return the settings of a topic")
     again = run(own_broker.bootstrap_servers, TOPICS_PARTITIONS="6")
     assert again.returncode == 0
     assert lines(again)["topics_ready"]["created"] == []
@@ -68,7 +68,7 @@ async def test_topics_are_created_once_and_then_unchanged(own_broker: KafkaBroke
 
 async def test_existing_topic_that_differs_is_logged_in_one_warning_and_unchanged(own_broker: KafkaBroker) -> None:
     if own_broker.kind != "apache":
-        pytest.skip("this broker does not tell a topic's settings")
+        pytest.skip("this broker does not return the settings of a topic")
     own_broker.start()
     own_broker.wait_ready()
     assert run(own_broker.bootstrap_servers, TOPICS_PARTITIONS="2").returncode == 0
@@ -109,7 +109,7 @@ def test_job_exits_with_the_reason_when_no_broker_responds() -> None:
 
 def test_job_exits_with_the_reason_when_replicas_exceed_brokers(own_broker: KafkaBroker) -> None:
     if own_broker.kind != "apache":
-        pytest.skip("this broker takes any number of copies")
+        pytest.skip("this broker accepts any number of replicas")
     own_broker.start()
     own_broker.wait_ready()
     finished = run(own_broker.bootstrap_servers, TOPICS_REPLICATION="3", TOPICS_WAIT_S="1")
