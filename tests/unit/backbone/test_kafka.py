@@ -236,7 +236,7 @@ async def test_group_becomes_stable_after_a_late_rebalance_while_the_leader_comm
         bootstrap_servers=settings.bootstrap_servers,
         group_id=unique_name,
         enable_auto_commit=False,
-        heartbeat_interval_ms=int(slow_heartbeat_s * 1000),
+        heartbeat_interval_ms=int(hears_after_s * 1000),
     )
     async with contextlib.AsyncExitStack() as stack, asyncio.timeout(60):
         leader = await stack.enter_async_context(consumer_from(settings, unique_name, {}))
@@ -253,7 +253,7 @@ async def test_group_becomes_stable_after_a_late_rebalance_while_the_leader_comm
 
         # Stable: each partition has one member for longer than a member needs to notice a rebalance.
         since, before = time.monotonic(), places()
-        while time.monotonic() < since + 1.5 * slow_heartbeat_s:
+        while time.monotonic() < since + 1.5 * hears_after_s:
             await asyncio.sleep(0.05)
             now = places()
             if now != before or sorted(at for place in now for at in place) != list(range(PARTITIONS)):
