@@ -114,6 +114,19 @@ def test_context_is_removed_without_opt_out() -> None:
     assert event.query == b'x=1&p={"y":2}'
 
 
+@pytest.mark.parametrize("values", [(b"0", b"1"), (b"1", b"0"), (b"0, 1",), (b"1,0",), (b"", b"0", b"1")])
+@pytest.mark.parametrize("name", [b"sec-gpc", b"dnt"])
+def test_visitor_opts_out_when_one_of_several_values_is_1(name: bytes, values: tuple[bytes, ...]) -> None:
+    headers = [(name, value) for value in values]
+    assert sender_of(request(b"/a", b"", *headers), header_fields(headers), RULES).opted_out
+
+
+@pytest.mark.parametrize("values", [(b"0", b"0"), (b"10", b"11"), (b"1;q=0",), (b"",)])
+def test_visitor_does_not_opt_out_when_no_value_is_1(values: tuple[bytes, ...]) -> None:
+    headers = [(b"dnt", value) for value in values]
+    assert not sender_of(request(b"/a", b"", *headers), header_fields(headers), RULES).opted_out
+
+
 def test_opt_out_is_ignored_when_disabled_or_header_is_0() -> None:
     headers = ((b"dnt", b"1"),)
     rules = Rules(honour_opt_out=False)
