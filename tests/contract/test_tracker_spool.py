@@ -325,18 +325,19 @@ def test_frequent_redis_failure_is_logged_once_and_then_counted(
 def test_each_cause_of_redis_failure_is_logged_once(own_redis: LocalRedis, tmp_path: Path) -> None:
     tracker = Tracker(own_redis.url, tmp_path)
     assert tracker.ask("GET", "/a").status == 200
+    set_option = tracker.redis.config_set
     for begin, end in (
-        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (partial(set_option, "maxmemory", "1"), partial(set_option, "maxmemory", "0")),
         (
-            ("CONFIG", "SET", "maxmemory-policy", "allkeys-lru"),
-            ("CONFIG", "SET", "maxmemory-policy", "noeviction"),
+            partial(set_option, "maxmemory-policy", "allkeys-lru"),
+            partial(set_option, "maxmemory-policy", "noeviction"),
         ),
-        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+        (partial(tracker.redis.slaveof, "127.0.0.1", 1), tracker.redis.slaveof),
     ):
-        tracker.redis.execute_command(*begin)
+        begin()
         for _ in range(3):
             assert tracker.ask("GET", "/a").status == 503
-        tracker.redis.execute_command(*end)
+        end()
     assert tracker.ask("GET", "/a").status == 200
     assert tracker.end() == 0
     lines = [json.loads(line) for line in tracker.log.read_text().splitlines()]

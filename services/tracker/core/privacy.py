@@ -31,6 +31,8 @@ object, a JSON array, a line, or a text that may be JSON or hold a query."""
 MOST_REQUEST_STEPS: Final = 400_000
 """Steps for all queries of one request: at most 1 s of work. A batch of 10,000 events with 20 parameters each has
 200,000."""
+_MOST_EXACT_BYTES: Final = 524_288
+"""Bytes of one request in which the visitor's address is searched exactly: at most 1.3 s of work."""
 _DEEPEST: Final = 8
 _STEPS_JOINED: Final = 3
 _STEP: Final = re.compile(r"[^\[\].]+")
@@ -51,11 +53,12 @@ NamePath = tuple[str, ...]
 
 
 class Budget:
-    """The steps that remain for all queries of one request."""
+    """The work that remains for all events of one request."""
 
-    __slots__ = ("_floor", "_left")
+    __slots__ = ("_exact_bytes", "_floor", "_left")
 
     def __init__(self) -> None:
+        self._exact_bytes = _MOST_EXACT_BYTES
         self._left = MOST_REQUEST_STEPS
         self._floor = 0
 
@@ -72,6 +75,11 @@ class Budget:
         if self._floor:
             raise TooLarge("the event", MOST_STEPS, "not a setting", _UNIT)
         raise TooLarge("the request", MOST_REQUEST_STEPS, "not a setting", _UNIT)
+
+    def may_read_exactly(self, size: int) -> bool:
+        """Return whether the visitor's address may be searched exactly in `size` more bytes (erase_address)."""
+        self._exact_bytes -= size
+        return self._exact_bytes >= 0
 
 
 def _extend_path(names: frozenset[str], parents: NamePath, name: str) -> NamePath | None:

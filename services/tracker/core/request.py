@@ -146,12 +146,14 @@ def event_of_batch_entry(  # noqa: PLR0913 - an entry and what it shares with th
 
 def _without_person(event: RawEvent, sender: Sender, rules: Rules, budget: Budget | None = None) -> RawEvent:
     """Remove `context`, the person parameters and the visitor's address from every field of an event."""
+    budget = budget or Budget()
     stripped = msgspec.structs.replace(
         event,
         path=_ENCODED_QUERY.split(event.path, 1)[0],
         query=without_parameters(event.query, rules.person_parameters | CONTEXT, budget),
     )
-    return erase_address(stripped, own_address(sender.erased_address))
+    size = len(event.path) + len(event.query) + len(event.host) + len(event.referrer)
+    return erase_address(stripped, own_address(sender.erased_address), exactly=budget.may_read_exactly(size))
 
 
 def _without_query(address: bytes) -> bytes:
