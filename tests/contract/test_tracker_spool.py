@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -319,6 +320,33 @@ def test_frequent_redis_failure_is_logged_once_and_then_counted(
     assert [(line.get("times"), line.get("lasts")) for line in failures] == [(None, None), (9, False)]
     assert all("OOM" in line["error"] for line in failures)
     assert [line["event"] for line in lines].count("redis_confirms_again") == 1
+
+
+def test_each_cause_of_redis_failure_is_logged_once(own_redis: LocalRedis, tmp_path: Path) -> None:
+    tracker = Tracker(own_redis.url, tmp_path)
+    assert tracker.ask("GET", "/a").status == 200
+    set_option = tracker.redis.config_set
+    for begin, end in (
+        (partial(set_option, "maxmemory", "1"), partial(set_option, "maxmemory", "0")),
+        (
+            partial(set_option, "maxmemory-policy", "allkeys-lru"),
+            partial(set_option, "maxmemory-policy", "noeviction"),
+        ),
+        (partial(tracker.redis.slaveof, "127.0.0.1", 1), tracker.redis.slaveof),
+    ):
+        begin()
+        for _ in range(3):
+            assert tracker.ask("GET", "/a").status == 503
+        end()
+    assert tracker.ask("GET", "/a").status == 200
+    assert tracker.end() == 0
+    lines = [json.loads(line) for line in tracker.log.read_text().splitlines()]
+    errors = [line["error"] for line in lines if line["event"] == "redis_does_not_confirm"]
+    assert [re.findall("OOM|EvictionAllowed|READONLY", error) for error in errors] == [
+        ["OOM"],
+        ["EvictionAllowed"],
+        ["READONLY"],
+    ]
 
 
 @pytest.mark.parametrize("goes_away", [is_stopped, hangs])

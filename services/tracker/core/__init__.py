@@ -13,6 +13,7 @@ from services.tracker.core.bodies import (
 )
 from services.tracker.core.framing import HeadError, head_error, split_target
 from services.tracker.core.memory import memory_error, memory_parts
+from services.tracker.core.privacy import Budget
 from services.tracker.core.request import (
     Request,
     Rules,
@@ -21,6 +22,7 @@ from services.tracker.core.request import (
     event_of_batch_entry,
     event_of_request,
     header_fields,
+    is_long,
     sender_of,
     wants_image,
 )
@@ -32,6 +34,7 @@ __all__ = [
     "SPLIT_BYTES",
     "BatchLimits",
     "Body",
+    "Budget",
     "Entry",
     "HeadError",
     "Malformed",
@@ -50,6 +53,7 @@ __all__ = [
     "head_error",
     "header_fields",
     "is_inside",
+    "is_long",
     "is_plainly_batch",
     "memory_error",
     "memory_parts",

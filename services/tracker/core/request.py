@@ -13,12 +13,13 @@ from services.backbone.events import RawEvent
 from services.tracker.core.address import Network, client_address
 from services.tracker.core.batch import Entry
 from services.tracker.core.bodies import join_queries
-from services.tracker.core.privacy import without_context, without_parameters
+from services.tracker.core.privacy import CONTEXT, Budget, without_context, without_parameters
 
 _LONGEST_ID: Final = 128
 _LONGEST_ACCEPT: Final = 512  # browsers send some 150 bytes; this bounds the memory of the cache below
 _NEW_ID_NOTE: Final = f"id replaced: it must have 1 to {_LONGEST_ID} printable characters"
 
+_LONG_BYTES: Final = 8_192  # the slowest event of this size takes some 20 ms
 _ENCODED_QUERY: Final = re.compile(rb"%3[Ff]|%23")
 
 HeaderList = Sequence[tuple[bytes, bytes]]
@@ -64,24 +65,43 @@ def header_fields(headers: HeaderList) -> dict[bytes, bytes]:
     return dict(reversed(headers))
 
 
+def is_long(target_bytes: int, fields: Mapping[bytes, bytes]) -> bool:
+    """Return whether the event of a request must be built beside the event loop.
+
+    The time to clean an event grows with its target and with the headers that an opt-out cleans.
+    """
+    return target_bytes + len(fields.get(b"referer", b"")) + len(fields.get(b"host", b"")) > _LONG_BYTES
+
+
 def sender_of(request: Request, fields: Mapping[bytes, bytes], rules: Rules) -> Sender:
     """Return the sender of a request. The sender of a visitor who opted out has no address and no user agent.
 
-    A visitor opts out by Sec-GPC: 1 (Global Privacy Control) or DNT: 1 (Tracking Preference Expression).
+    A visitor opts out by Sec-GPC: 1 (Global Privacy Control) or DNT: 1 (Tracking Preference Expression). When a header
+    is repeated, one such value is enough: a proxy may have added the other one.
     """
     host = fields.get(b"host", b"")
     referrer = fields.get(b"referer", b"")
     address = client_address(request.peer, request.headers, rules.trusted)
-    if rules.honour_opt_out and (fields.get(b"sec-gpc") == b"1" or fields.get(b"dnt") == b"1"):
+    if (b"sec-gpc" in fields or b"dnt" in fields) and rules.honour_opt_out and _has_opt_out(request.headers):
         # The referrer's parameters may contain personal data.
         return Sender("", host, b"", _without_query(referrer), opted_out=True, erased_address=address)
     return Sender(address, host, fields.get(b"user-agent", b""), referrer, opted_out=False)
 
 
+def _has_opt_out(headers: HeaderList) -> bool:
+    """Return whether one of the opt-out headers has the value 1, alone or in a list (RFC 9110, 5.3)."""
+    return any(
+        name in (b"sec-gpc", b"dnt") and b"1" in (item.strip() for item in value.split(b",")) for name, value in headers
+    )
+
+
 def event_of_request(
     request: Request, fields: Mapping[bytes, bytes], rules: Rules, *, new_id: str, body_params: bytes = b""
 ) -> RawEvent:
-    """Build the event of a GET, HEAD or POST. Its id is the Idempotency-Key if that is valid, else `new_id`."""
+    """Build the event of a GET, HEAD or POST. Its id is the Idempotency-Key if that is valid, else `new_id`.
+
+    Raises TooLarge when the query takes too much work to clean.
+    """
     sender = sender_of(request, fields, rules)
     query = join_queries(request.query, body_params) if body_params else request.query
     event = RawEvent(
@@ -91,7 +111,7 @@ def event_of_request(
         host=sender.host,
         pod=rules.pod,
         path=request.path,
-        query=without_context(query),
+        query=query if sender.opted_out else without_context(query),
         user_agent=sender.user_agent,
         referrer=sender.referrer,
         opted_out=sender.opted_out,
@@ -99,10 +119,13 @@ def event_of_request(
     return _without_person(event, sender, rules) if sender.opted_out else event
 
 
-def event_of_batch_entry(
-    entry: Entry, sender: Sender, rules: Rules, *, received_at_ms: int, new_id: str
+def event_of_batch_entry(  # noqa: PLR0913 - an entry and what it shares with the others
+    entry: Entry, sender: Sender, rules: Rules, *, received_at_ms: int, new_id: str, budget: Budget | None = None
 ) -> tuple[RawEvent, tuple[str, ...]]:
-    """Build the event of one batch entry; also return the notes on ignored members."""
+    """Build the event of one batch entry; also return the notes on ignored members.
+
+    The entries of a batch share `budget`. Raises TooLarge when the entry takes too much work to clean.
+    """
     event_id = None if entry.id is None else client_id(entry.id)
     notes = entry.notes if entry.id is None or event_id else (*entry.notes, _NEW_ID_NOTE)
     event = RawEvent(
@@ -112,23 +135,25 @@ def event_of_batch_entry(
         host=sender.host,
         pod=rules.pod,
         path=entry.path,
-        query=without_context(entry.query),
+        query=entry.query if sender.opted_out else without_context(entry.query, budget),
         user_agent=sender.user_agent,
         referrer=sender.referrer,
         opted_out=sender.opted_out,
         client_time_ms=entry.client_time_ms,
     )
-    return (_without_person(event, sender, rules) if sender.opted_out else event), notes
+    return (_without_person(event, sender, rules, budget) if sender.opted_out else event), notes
 
 
-def _without_person(event: RawEvent, sender: Sender, rules: Rules) -> RawEvent:
-    """Remove the person parameters and the visitor's address from every field of an event."""
+def _without_person(event: RawEvent, sender: Sender, rules: Rules, budget: Budget | None = None) -> RawEvent:
+    """Remove `context`, the person parameters and the visitor's address from every field of an event."""
+    budget = budget or Budget()
     stripped = msgspec.structs.replace(
         event,
         path=_ENCODED_QUERY.split(event.path, 1)[0],
-        query=without_parameters(event.query, rules.person_parameters),
+        query=without_parameters(event.query, rules.person_parameters | CONTEXT, budget),
     )
-    return erase_address(stripped, own_address(sender.erased_address))
+    size = len(event.path) + len(event.query) + len(event.host) + len(event.referrer)
+    return erase_address(stripped, own_address(sender.erased_address), exactly=budget.may_read_exactly(size))
 
 
 def _without_query(address: bytes) -> bytes:

@@ -125,19 +125,25 @@ class Collector:
     async def _collect(self, request: Request, received: core.Request, fields: Mapping[bytes, bytes]) -> Response:
         if request.method == "POST":
             async with self._body(request, fields, self._limits.event_bytes, _EVENT_SIZE) as body:
-                entry, batch_path = await self._decoders.run(body, partial(self._read_event, received, fields))
+                entry, batch_path = await self._decoders.run(
+                    body, partial(self._read_event, received, fields), inline=not _is_long(received, fields)
+                )
                 if batch_path:
                     self._count_batch_as_event(batch_path)
                 await self._store.store([entry])
             return self._respond(request, 200, responses.OK)
         # The body of a GET or HEAD has no meaning. It is read so that a request with invalid framing is not stored.
-        async with self._body(request, fields, self._limits.event_bytes, _EVENT_SIZE):
-            pass
-        event = core.event_of_request(received, fields, self._rules, new_id=str(uuid7()))
-        await self._store.store([self._encode(event)])
+        async with self._body(request, fields, self._limits.event_bytes, _EVENT_SIZE) as body:
+            entry = await self._decoders.run(
+                body, partial(self._read_get, received, fields), inline=not _is_long(received, fields)
+            )
+        await self._store.store([entry])
         if core.wants_image(received.path, fields.get(b"accept", b"")):
             return self._respond(request, 200, responses.GIF, content_type=b"image/gif")
         return self._respond(request, 200, responses.OK)
+
+    def _read_get(self, received: core.Request, fields: Mapping[bytes, bytes], _body: bytes | bytearray) -> bytes:
+        return self._encode(core.event_of_request(received, fields, self._rules, new_id=str(uuid7())))
 
     def _read_event(
         self, received: core.Request, fields: Mapping[bytes, bytes], body: bytes | bytearray
@@ -180,6 +186,7 @@ class Collector:
         limits = core.BatchLimits(self._limits.batch_events, _BATCH_EVENTS, self._limits.event_bytes, _EVENT_SIZE)
         batch = core.read_batch(fields.get(b"content-type", b""), body, limits, received_at_ms=received.received_at_ms)
         sender = core.sender_of(received, fields, self._rules)
+        budget = core.Budget()
         room = core.ENCODED_PER_BATCH_BYTE * self._limits.batch_bytes
         entries: list[bytes] = []
         results: list[Result] = []
@@ -189,9 +196,18 @@ class Collector:
                 if isinstance(entry, core.Refused):
                     results.append(Result(len(results), "refused", reason=str(entry)))
                     continue
-                event, notes = core.event_of_batch_entry(
-                    entry, sender, self._rules, received_at_ms=received.received_at_ms, new_id=str(uuid7())
-                )
+                try:
+                    event, notes = core.event_of_batch_entry(
+                        entry,
+                        sender,
+                        self._rules,
+                        received_at_ms=received.received_at_ms,
+                        new_id=str(uuid7()),
+                        budget=budget,
+                    )
+                except core.TooLarge as error:
+                    results.append(Result(len(results), "refused", reason=str(error)))
+                    continue
                 encoded = encode_raw(event)
                 if len(encoded) > self._limits.event_bytes:
                     refusal = core.TooLarge("the event", self._limits.event_bytes, _EVENT_SIZE)
@@ -292,6 +308,10 @@ class Collector:
             response.raw_headers.append((b"content-type", content_type))
         response.raw_headers += [*responses.HEADERS, *extra]
         return response
+
+
+def _is_long(received: core.Request, fields: Mapping[bytes, bytes]) -> bool:
+    return core.is_long(len(received.path) + len(received.query), fields)
 
 
 def report_bug(bug: Exception, received: core.Request) -> bytes:

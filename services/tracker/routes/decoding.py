@@ -69,9 +69,12 @@ class Decoders:
             self._large_turn.release()
             self._release_soon()
 
-    async def run(self, body: core.Body, decode: Callable[[bytes | bytearray], T]) -> T:
-        """Return what `decode` makes of the body whose turn it is, or raise what it raises. Raises TimeoutError."""
-        if body.fits(_INLINE_BYTES):
+    async def run(self, body: core.Body, decode: Callable[[bytes | bytearray], T], *, inline: bool = True) -> T:
+        """Return what `decode` makes of the body whose turn it is, or raise what it raises. Raises TimeoutError.
+
+        A short body is decoded on the event loop, unless `inline` is False.
+        """
+        if inline and body.fits(_INLINE_BYTES):
             return decode(body.finish())
         thread = self._usual if body.fits(_LARGE_BYTES) else self._large
         async with asyncio.timeout(self._wait_s):

@@ -20,8 +20,9 @@ Control runs backwards from the store to the connection: `on_stored` is a functi
 takes a sixth of its time. Until it is called, a DirectGet stands for the request in uvicorn's protocol.
 
 Events and responses equal those of Collector.collect byte for byte; the tests of the HTTP contract run against both
-paths. The application handles every other request: a request with a body, HTTP/1.0, an event over the limit, a request
-that arrives before the response to the previous one, and a client that does not read its responses.
+paths. The application handles every other request: a request with a body, a long one (core.is_long), HTTP/1.0, an event
+over the limit, a request that arrives before the response to the previous one, and a client that does not read its
+responses.
 """
 
 from collections.abc import Mapping

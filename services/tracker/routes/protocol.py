@@ -196,6 +196,7 @@ class CollectorProtocol(RefusingProtocol):
             parser.get_method() != b"GET"
             or version != "1.1"
             or not is_bodyless(fields)
+            or core.is_long(len(self.url), fields)
             or not (self.cycle is None or self.cycle.response_complete)
             or self.flow.write_paused
             or self.client is None

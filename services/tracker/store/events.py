@@ -17,7 +17,15 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from services.backbone.backoff import Backoff
 from services.backbone.logs import get_logger
@@ -35,6 +43,14 @@ log = get_logger(__name__)
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 _CHECK_S = 1.0
+# redis-py removes these codes from the text of an error, but keeps them in the error of a script.
+_CODES = {
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+    BusyLoadingError: "LOADING",
+    NoPermissionError: "NOPERM",
+    AuthenticationError: "NOAUTH",
+}
 
 
 class EventStore:
@@ -309,12 +325,21 @@ class EventStore:
         return NotStored(reason)
 
     def _log_failure_once(self, error: Exception) -> None:
-        """Log each kind of failure once until a push succeeds."""
+        """Log each cause of failure once until a push succeeds."""
         if isinstance(error, RedisError | OSError | EvictionAllowed):
-            self._failures.begin("redis", "redis_does_not_confirm", error=_text(error))
+            self._failures.begin("redis", "redis_does_not_confirm", cause=_cause(error), error=_text(error))
         else:
             self._failures.begin(type(error).__name__, "push_failed", level=logging.ERROR, exc_info=error)
 
 
 def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def _cause(error: Exception) -> str:
+    """Return the error code of Redis, such as READONLY; for other errors the class."""
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            return code
+    code = str(error).partition(" ")[0]
+    return code if isinstance(error, ResponseError) and code.isupper() else type(error).__name__

@@ -7,10 +7,11 @@ from typing import Any, Final
 from structlog.stdlib import BoundLogger
 
 _INTERVAL_S: Final = 60.0
+_MOST_CAUSES: Final = 16  # a store could put text that changes into each cause
 
 
 class FailureLog:
-    """Logs the first failure and its end, then once a minute the number of failures.
+    """Logs the first failure of each cause and the end, then once a minute the number of failures.
 
     A Redis at its memory limit may accept every second push. Two lines for each push would fill the disk.
     """
@@ -21,8 +22,8 @@ class FailureLog:
         self._works_again = works_again
         self._interval_s = interval_s
         self._current: str | None = None
-        self._known: set[str] = set()
-        """The kinds of failures logged in the current interval."""
+        self._known: set[tuple[str, str]] = set()
+        """The kinds and causes logged since the last quiet interval, in which the store worked."""
         self._timer: asyncio.TimerHandle | None = None
         self._counted = 0
         self._last: tuple[int, str, dict[str, Any]] = (logging.WARNING, "", {})
@@ -33,17 +34,22 @@ class FailureLog:
         """The kind of the current failure; None while the store works."""
         return self._current
 
-    def begin(self, kind: str, event: str, *, level: int = logging.WARNING, **fields: Any) -> None:
-        """Log or count a failure, unless a failure of its kind already lasts."""
-        if kind == self._current:
-            return
+    def begin(self, kind: str, event: str, *, cause: str = "", level: int = logging.WARNING, **fields: Any) -> None:
+        """Log or count a failure, unless a failure of its kind and cause already lasts.
+
+        A failure of one kind may change its cause: a Redis out of memory may become a replica. Each cause is logged.
+        """
+        lasts = kind == self._current
         self._current = kind
-        if kind in self._known:
+        is_known = (kind, cause) in self._known
+        if lasts and is_known:
+            return
+        if is_known or len(self._known) >= _MOST_CAUSES:
             self._counted += 1
             # Drop the traceback: its frames hold the events of the push.
             self._last = (level, event, {name: value for name, value in fields.items() if name != "exc_info"})
             return
-        self._known.add(kind)
+        self._known.add((kind, cause))
         self._log.log(level, event, **fields)
         self._end_is_due = True
         if self._timer is None:
@@ -73,6 +79,8 @@ class FailureLog:
         self._timer = None
         if self._counted:
             self._log_count()
+            self._start_timer()
+        elif self._current is not None:
             self._start_timer()
         else:
             self._known.clear()

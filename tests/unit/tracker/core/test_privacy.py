@@ -1,3 +1,4 @@
+import contextlib
 import json
 import time
 from typing import Any
@@ -7,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.tracker.core import params_of_body
-from services.tracker.core.privacy import without_context, without_parameters
+from services.tracker.core import Budget, TooLarge, params_of_body
+from services.tracker.core.privacy import MOST_REQUEST_STEPS, MOST_STEPS, without_context, without_parameters
 from services.tracker.settings import Settings
 
 PERSON = frozenset(name.encode() for name in Settings().person_parameters)
@@ -117,10 +118,56 @@ def test_nested_text_is_removed_beyond_maximum_depth() -> None:
 def test_hostile_query_is_cleaned_fast(unit: str) -> None:
     query = (unit * (262_144 // len(unit))).encode()
     begin_s = time.process_time()
-    without_parameters(b"q=" + query, PERSON)
-    without_parameters(query, PERSON)
+    for hostile in (b"q=" + query, query):
+        with contextlib.suppress(TooLarge):
+            without_parameters(hostile, PERSON)
     # It takes a quarter of a second on a slow machine. With quadratic time it takes minutes.
     assert time.process_time() - begin_s < 2
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "context" + "&" * MOST_STEPS,
+        "context&a=" + "{%0a" * MOST_STEPS,
+        "context&a=" + "{}%0a" * MOST_STEPS,
+        "context&" + "a={&" * MOST_STEPS,
+        "context&a=[" + "[]," * MOST_STEPS + "0]",
+        "context&a=[" + '"{",' * MOST_STEPS + "0]",
+        "context&a=[" + '{"":0},' * MOST_STEPS + "0]",
+        "context&" + "a." * MOST_STEPS + "b=1",
+        "context&a=?b=1" + "%26" * MOST_STEPS,
+    ],
+    ids=lambda query: query[:20],
+)
+def test_query_with_too_many_steps_is_refused(query: str) -> None:
+    for clean in (without_context, lambda query: without_parameters(query, PERSON)):
+        with pytest.raises(
+            TooLarge, match=f"the event is over the limit of {MOST_STEPS} parameters, members and lines"
+        ):
+            clean(query.encode())
+
+
+def test_long_query_with_few_steps_is_cleaned() -> None:
+    query = "a=" + value({"numbers": list(range(30_000)), "text": "{ [ ? = " * 5000}) + "&" + "b" * 50_000
+    assert without_context(query.encode() + b"&context=1") == query.encode()
+
+
+def test_queries_of_one_request_share_their_steps() -> None:
+    budget = Budget()
+    hostile = b"context" + b"&" * (MOST_STEPS - 1)
+    for _ in range(MOST_REQUEST_STEPS // MOST_STEPS):
+        without_context(hostile, budget)
+    with pytest.raises(TooLarge, match=f"the request is over the limit of {MOST_REQUEST_STEPS} parameters"):
+        without_context(b"context=1", budget)
+    assert without_context(b"a=1", budget) == b"a=1"
+
+
+def test_query_that_is_refused_uses_only_its_own_steps() -> None:
+    budget = Budget()
+    with pytest.raises(TooLarge, match="the event"):
+        without_context(b"context" + b"&" * 2 * MOST_REQUEST_STEPS, budget)
+    assert without_context(b"a=1&context=1", budget) == b"a=1"
 
 
 @pytest.mark.parametrize(

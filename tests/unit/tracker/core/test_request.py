@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from services.backbone.events import decode_raw, encode_raw, type_of_path
 from services.tracker.core import (
+    Budget,
     Entry,
     Request,
     Rules,
@@ -17,6 +18,7 @@ from services.tracker.core import (
     event_of_batch_entry,
     event_of_request,
     header_fields,
+    is_long,
     params_of_body,
     sender_of,
     wants_image,
@@ -105,6 +107,32 @@ def test_address_is_erased_in_every_field_when_visitor_opts_out() -> None:
     assert b"8.8.8.8" not in encode_raw(event)
 
 
+def test_event_of_batch_reads_address_exactly_only_within_its_budget() -> None:
+    sender = sender_of(request(b"/a", b"", (b"dnt", b"1")), {b"dnt": b"1"}, RULES)
+    entry = Entry(b"/a", b"a=8.8.8.8&b=8.8.4.8.8&" + b"c" * 8000, None, None)
+    budget = Budget()
+    queries = [
+        event_of_batch_entry(entry, sender, RULES, received_at_ms=1, new_id="new", budget=budget)[0].query
+        for _ in range(100)
+    ]
+    assert queries[0].startswith(b"a=0.0.0.0&b=8.8.4.8.8&")
+    assert queries[-1].startswith(b"a=0000000&b=")
+    assert all(b"8.8.8.8" not in query for query in queries)
+
+
+@pytest.mark.parametrize(
+    ("target_bytes", "fields", "expected"),
+    [
+        (8192, {}, False),
+        (8193, {}, True),
+        (8000, {b"referer": b"r" * 100, b"host": b"h" * 100}, True),
+        (100, {b"user-agent": b"u" * 9000}, False),
+    ],
+)
+def test_request_is_long_by_the_bytes_to_clean(target_bytes: int, fields: dict[bytes, bytes], expected: bool) -> None:  # noqa: FBT001
+    assert is_long(target_bytes, fields) is expected
+
+
 def test_context_is_removed_without_opt_out() -> None:
     received = request(b"/v1/t", b"a=1&context[ip]=203.0.113.7&userId=u-1")
     event = event_of_request(received, {}, RULES, new_id="new", body_params=b'context={"ip":"203.0.113.7"}&b=2')
@@ -112,6 +140,19 @@ def test_context_is_removed_without_opt_out() -> None:
     entry = Entry(b"/track", b'x=1&context={"ip":"203.0.113.7"}&p={"context":{"ip":"203.0.113.7"},"y":2}', None, None)
     event, _ = event_of_batch_entry(entry, sender_of(received, {}, RULES), RULES, received_at_ms=1, new_id="new")
     assert event.query == b'x=1&p={"y":2}'
+
+
+@pytest.mark.parametrize("values", [(b"0", b"1"), (b"1", b"0"), (b"0, 1",), (b"1,0",), (b"", b"0", b"1")])
+@pytest.mark.parametrize("name", [b"sec-gpc", b"dnt"])
+def test_visitor_opts_out_when_one_of_several_values_is_1(name: bytes, values: tuple[bytes, ...]) -> None:
+    headers = [(name, value) for value in values]
+    assert sender_of(request(b"/a", b"", *headers), header_fields(headers), RULES).opted_out
+
+
+@pytest.mark.parametrize("values", [(b"0", b"0"), (b"10", b"11"), (b"1;q=0",), (b"",)])
+def test_visitor_does_not_opt_out_when_no_value_is_1(values: tuple[bytes, ...]) -> None:
+    headers = [(b"dnt", value) for value in values]
+    assert not sender_of(request(b"/a", b"", *headers), header_fields(headers), RULES).opted_out
 
 
 def test_opt_out_is_ignored_when_disabled_or_header_is_0() -> None:

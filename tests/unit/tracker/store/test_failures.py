@@ -34,6 +34,29 @@ async def test_failure_log_logs_first_failure_and_recovery_and_counts_later_ones
     failures.close()
 
 
+async def test_each_cause_of_lasting_failure_is_logged_once() -> None:
+    failures = failure_log()
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            for cause in ("out of memory", "read only", "no password"):
+                failures.begin("redis", "fails", cause=cause, error=cause)
+            await asyncio.sleep(2 * INTERVAL_S)  # a lasting failure is not logged again after an interval
+        failures.end()
+    assert [line.get("error") for line in logs] == ["out of memory", "read only", "no password", None]
+    failures.close()
+
+
+async def test_number_of_logged_causes_is_bounded() -> None:
+    failures = failure_log(60)
+    with structlog.testing.capture_logs() as logs:
+        for number in range(1000):
+            failures.begin("redis", "fails", cause=str(number))
+        assert 2 <= len(logs) <= 50
+        failures.close()
+    assert len(logs) <= 51
+    assert logs[-1]["times"] == 1000 - (len(logs) - 1)
+
+
 async def test_failure_of_another_kind_is_logged_at_once() -> None:
     failures = failure_log(60)
     with structlog.testing.capture_logs() as logs:
