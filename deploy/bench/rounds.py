@@ -27,7 +27,7 @@ class Effort:
 
 
 BRIEF = Effort(rounds=1, seconds=1.0)
-"""Enough to see that no event is lost, for CI."""
+"""A single short round for CI: it only shows that no event is lost."""
 
 
 def parse_effort(*, rounds: str, seconds: str, brief: bool) -> Effort:

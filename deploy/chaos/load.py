@@ -43,9 +43,9 @@ class LoadCounts:
 
 
 def requests(prefix: str, *, batch_every: int = 10, batch_events: int = 5) -> Iterator[LoadRequest]:
-    """Yield requests without end: GETs with an Idempotency-Key, and a POST /batch as every `batch_every`-th.
+    """Yield requests without end: GETs with an Idempotency-Key.
 
-    With 0 all are GETs. The ids begin with `prefix`.
+    Every `batch_every`-th request is a POST /batch instead. With 0 all are GETs. The ids begin with `prefix`.
     """
     number = 0
     while True:
@@ -118,7 +118,7 @@ class ChaosLoad:
     ) -> None:
         """Keep `connections` open over all ports. A request without a 2xx response is sent again with the same ids.
 
-        It has `attempts`, each at the next port. An attempt fails after `timeout_s`.
+        It has at most `attempts` attempts, each at the next port. An attempt fails after `timeout_s`.
         """
         self.counts = LoadCounts()
         self._ports = ports

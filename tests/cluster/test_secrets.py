@@ -62,7 +62,7 @@ def test_server_message_about_a_secret_is_not_printed(
     assert str(raised.value) == "can't write Secret push-secrets: forbidden"
 
 
-def test_names_are_shown_and_values_never(
+def test_names_are_shown_and_values_are_not(
     inside: Api, local: list[Manifest], dotenv: Path, reported: list[str]
 ) -> None:
     secrets.show(inside, "push", reported.append)

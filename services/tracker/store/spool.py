@@ -60,7 +60,7 @@ class _NoRoom(OSError):
 class Spool:
     """The spool of one process.
 
-    One task at a time may call `append`, and one other task `read`, `acknowledge` and `save_position`.
+    One task at a time may call `append`. One other task may call `read`, `acknowledge` and `save_position`.
     """
 
     def __init__(self, slot: Slot, metrics: Metrics, *, max_bytes: int, batch_bytes: int) -> None:

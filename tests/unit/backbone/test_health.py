@@ -92,7 +92,7 @@ async def test_heartbeat_check_fails_when_the_loop_does_not_run() -> None:
     heartbeat.beat()
     await heartbeat.check()
     await asyncio.sleep(0.15)
-    with pytest.raises(RuntimeError, match="not turned"):
+    with pytest.raises(RuntimeError, match="has not run"):
         await heartbeat.check()
 
 

@@ -93,7 +93,7 @@ def test_a_run_killed_at_any_moment_heals(clone: Path, after_s: float) -> None:
 
 
 @pytest.mark.slow
-def test_a_venv_whose_python_is_gone_is_made_anew(clone: Path) -> None:
+def test_venv_is_created_again_when_its_python_is_missing(clone: Path) -> None:
     run(clone)
     (clone / ".venv" / "bin" / "python").unlink()
     (clone / ".venv" / "bin" / "python").symlink_to("/nonexistent/python3")
@@ -190,7 +190,7 @@ def test_uv_installs_the_lock_from_the_index_that_pip_is_configured_for(
 
 
 @pytest.mark.slow
-def test_uv_asks_no_index_when_pip_is_configured_for_a_folder_alone(clone: Path, wheels: Path, tmp_path: Path) -> None:
+def test_uv_sends_no_request_to_an_index_when_pip_uses_only_a_folder(clone: Path, wheels: Path, tmp_path: Path) -> None:
     (clone / "deploy" / "locks" / "dev.txt").write_text(pinned("iniconfig", "uv"))
     nowhere = {
         "UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple",
@@ -216,7 +216,7 @@ def test_pip_installs_the_lock_when_uv_reaches_no_index(clone: Path, index: Inde
     assert installer_of(clone, "iniconfig") == "pip"
 
 
-def test_options_of_pip_reach_uv_except_where_uv_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uv_gets_the_options_of_pip_unless_its_own_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://uv.example/simple")
     monkeypatch.setenv("SSL_CERT_FILE", "/machine.pem")
     options = {"index-url": "http://pip.example/simple", "cert": "/pip.pem", "find-links": "/a /b", "trusted-host": "h"}
@@ -237,14 +237,14 @@ def test_error_is_one_sentence_when_there_is_no_network(clone: Path) -> None:
     assert "Traceback" not in err
 
 
-def test_without_ensurepip_the_package_to_install_is_named(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_the_package_when_ensurepip_is_missing(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message = "The virtual environment was not created successfully because ensurepip is not available."
     monkeypatch.setattr(bootstrap, "_run", lambda *_args, **_kwargs: bootstrap._Done(1, message))
     with pytest.raises(bootstrap.BootstrapError, match="apt-get install python3-venv"):
         bootstrap.Environment(clone, clone / "deploy" / "locks" / "dev.txt").ensure()
 
 
-def test_old_python_gets_the_needed_version(
+def test_error_names_the_required_version_when_python_is_too_old(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 9, 1))

