@@ -139,7 +139,7 @@ def test_overlay_contains_no_secret(tmp_path: Path) -> None:
         ({"pull_policy": "Sometimes"}, '--pull-policy: invalid value "Sometimes"'),
         ({"gateway_class": ""}, "--gateway-class is missing"),
         ({"trackers": (3, 2)}, "--trackers 3:2"),
-        ({"trackers": (1, 2)}, "from 2 on"),
+        ({"trackers": (1, 2)}, "MIN of at least 2"),
         ({"version": "1" * 64}, '--tag: invalid value "1'),
         ({"trusted_proxies": "10.0.0.0/33"}, "--trusted-proxies"),
         ({"volumes": {"kafka/data": "big"}}, '--volumes kafka/data: invalid size "big"'),
