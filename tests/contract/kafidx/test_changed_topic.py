@@ -33,7 +33,12 @@ class Broker:
             response = await self._admin.create_topics([NewTopic(self._topic, partitions, 1)])
             return bool(response.topic_errors[0][1] == 0)  # an error until the old topic is deleted
 
+        async def is_known() -> bool:
+            [described] = await self._admin.describe_topics([self._topic])
+            return bool(described["error_code"] == 0)
+
         await eventually(created)
+        await eventually(is_known)  # a broker confirms the creation before its own metadata has the topic
 
     async def recreate(self, partitions: int) -> None:
         await self._admin.delete_topics([self._topic])
