@@ -94,7 +94,7 @@ def test_periphery_contains_stores_and_topics(platform: Platform) -> None:
 
 def test_spin_up_prints_the_last_lines_of_a_container_when_it_cannot_run(platform: Platform) -> None:
     output = platform.task("docker.compose.spin-up", fails=True, KAFKASTORE_LEASE_S="1")
-    assert "kafkastore ends again and again" in output
+    assert "kafkastore ends repeatedly" in output
     assert "KAFKASTORE_LEASE_S: Input should be greater than or equal to 3" in output
     assert "tracker is" not in output
 
@@ -105,7 +105,7 @@ def test_spin_up_reports_a_port_when_it_is_in_use(platform: Platform) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         output = platform.task("docker.compose.spin-up", fails=True, TRACKER_PORT=port)
-    [reason] = [line for line in output.splitlines() if line.startswith("Compose says: ")]
+    [reason] = [line for line in output.splitlines() if line.startswith("Compose: ")]
     assert port in reason
     assert "its last lines" not in output
 
