@@ -17,7 +17,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from deploy.develop import derived, dotenv, locks
+from deploy.develop import dotenv, locks
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.develop.localstack.mongo import MongoChoice
 from deploy.errors import OperatorError
@@ -131,6 +131,8 @@ def lock(_context: Context, upgrade: bool = False) -> None:
 @task(name="write")
 def write_derived(_context: Context) -> None:
     """Write what follows from the Settings classes and the catalog: .env.template, lists for compose and Prometheus."""
+    from deploy.develop import derived
+
     derived.write()
 
 

@@ -1,0 +1,36 @@
+"""The tasks load with the packages of the operator's image alone, which are fewer than a developer has."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+
+from deploy.paths import ROOT
+
+_LOCKED = {
+    name.lower().replace("_", "-")
+    for name in re.findall(r"^([\w.-]+)==", (ROOT / "deploy" / "locks" / "operator.txt").read_text(), re.MULTILINE)
+}
+_MODULES_OF_DEVELOPERS = sorted(
+    module
+    for module, distributions in packages_distributions().items()
+    if not {name.lower().replace("_", "-") for name in distributions} & _LOCKED
+)
+_PROGRAM = f"""
+import sys
+sys.modules.update(dict.fromkeys({_MODULES_OF_DEVELOPERS!r}))
+import deploy.cli, tasks
+from deploy.operate import dead, dead_letters, erase, send, status
+"""
+
+
+def test_modules_of_developers_are_found() -> None:
+    assert {"yaml", "kubernetes", "pytest"} <= set(_MODULES_OF_DEVELOPERS)
+    assert not {"redis", "aiokafka", "invoke", "rich"} & set(_MODULES_OF_DEVELOPERS)
+
+
+def test_tasks_load_with_the_packages_of_the_image() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
