@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from deploy import catalog
 from tests.alerts import ALERT_OF, AlertSource, fires_alone
-from tests.system.platform import CATALOG, Platform
+from tests.system.platform import Platform
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(700)]
 
@@ -67,7 +68,7 @@ def _until_all_are_seen(watching: Prometheus) -> None:
     for _ in range(60):
         with contextlib.suppress(AssertionError):  # it does not respond yet
             last = {sample["metric"]["job"] for sample in watching.query("up == 1")}
-            if last == set(CATALOG["prometheus"]["reaches"]):
+            if last == set(catalog.load().containers["prometheus"].reaches):
                 return
         time.sleep(1)
     raise AssertionError(f"not every target is up within a minute: {last}")
