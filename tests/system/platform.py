@@ -20,6 +20,8 @@ import aiohttp
 ROOT = Path(__file__).parents[2]
 STANDINS = Path(__file__).parent / "standins"
 CATALOG = tomllib.loads((ROOT / "deploy" / "catalog.toml").read_text())["containers"]
+WATCHED = {name for name, row in CATALOG.items() if "service" in row and row["kind"] != "job"}
+"""The containers that Prometheus scrapes."""
 TOOLS = ("operator", "visitors")
 """The containers of operators' tools. They have images, but no row in the catalog."""
 PROJECT = "push-system"

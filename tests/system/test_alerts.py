@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from deploy import catalog
 from tests.alerts import ALERT_OF, AlertSource, fires_alone
-from tests.system.platform import Platform
+from tests.system.platform import WATCHED, Platform
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(700)]
 
@@ -68,7 +67,7 @@ def _until_all_are_seen(watching: Prometheus) -> None:
     for _ in range(60):
         with contextlib.suppress(AssertionError):  # it does not respond yet
             last = {sample["metric"]["job"] for sample in watching.query("up == 1")}
-            if last == set(catalog.load().containers["prometheus"].reaches):
+            if last == WATCHED:
                 return
         time.sleep(1)
     raise AssertionError(f"not every target is up within a minute: {last}")

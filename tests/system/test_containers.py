@@ -14,8 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from deploy import catalog
-from tests.system.platform import CATALOG, Platform, Visitors, until
+from tests.system.platform import CATALOG, WATCHED, Platform, Visitors, until
 
 STARTED = [name for name, row in CATALOG.items() if not row.get("profile")]
 GOES_ON = [name for name in STARTED if CATALOG[name]["kind"] != "job"]
@@ -209,7 +208,7 @@ async def test_prometheus_scrapes_every_internal_port(platform: Platform) -> Non
         return set()
 
     async def all_up() -> bool:
-        return await up() == set(catalog.load().containers["prometheus"].reaches)
+        return await up() == WATCHED
 
     await until(all_up, "every target is up", limit_s=60)
     platform.compose("rm", "--stop", "--force", "prometheus")
