@@ -229,7 +229,7 @@ class StatisticsConsumer:
         if topic_id is not None:
             given_up = await self._store.adopt_topic(self._name, topic_id)
             if given_up is not None:
-                log.error("topic_made_anew", topic_id=topic_id, given_up=given_up)
+                log.error("topic_recreated", topic_id=topic_id, given_up=given_up)
                 self._metrics.given_up.labels(self._name).inc(given_up)
         self._topic_id = topic_id
 
