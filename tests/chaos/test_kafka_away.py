@@ -6,8 +6,8 @@ import signal
 import pytest
 
 from deploy.chaos import verify
-from deploy.chaos.outage import OutageResult, measure
 from deploy.chaos.system import ChaosSystem
+from tests.chaos.outage import OutageResult, measure
 
 MIB = 1024 * 1024
 RATE = 500

@@ -4,8 +4,8 @@ import pytest
 
 from deploy.chaos import verify
 from deploy.chaos.load import requests
-from deploy.chaos.rolling import Proxy, Rolled, roll
 from deploy.chaos.system import ChaosSystem
+from tests.chaos.rolling import Proxy, Rolled, roll
 
 
 async def rolled(system: ChaosSystem, *, restarts: int, batch_every: int) -> Rolled:
