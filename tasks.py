@@ -60,13 +60,15 @@ def run_demo(
 )
 def send(_context: Context, log: str = "", rate: str = "", url: str = "") -> None:
     """Send an access log to a running tracker: a GET for each line, with its address, agent and referrer."""
-    from deploy.operate.send import parse_rate, send_log
+    from deploy.numbers import positive_number
+    from deploy.operate.send import send_log
 
     with report_errors():
         if not log:
             raise OperatorError("--log is missing: send --log FILE")
         target = url or endpoints.find(os.environ).tracker_url
-        exit_with(send_log(path(log), target, rate=parse_rate(rate)).exit_code)
+        limit = positive_number("--rate", rate) if rate else None
+        exit_with(send_log(path(log), target, rate=limit).exit_code)
 
 
 @task(name="status", help={"json": "one JSON object instead of tables"})
@@ -263,12 +265,13 @@ def replay_dead(
     dry_run: bool = False,
 ) -> None:
     """Put the entries of dead letters back into the queue, after their cause is fixed. Each goes back exactly once."""
+    from deploy.numbers import positive_number
     from deploy.operate import dead, dead_letters
-    from deploy.operate.send import parse_rate
 
     with report_errors():
         selected = dead_letters.parse_filter(since=since, until=until, reason=reason, event_type=type)
-        exit_with(dead.replay(endpoints.find(os.environ), selected, rate=parse_rate(rate), dry_run=dry_run))
+        limit = positive_number("--rate", rate) if rate else None
+        exit_with(dead.replay(endpoints.find(os.environ), selected, rate=limit, dry_run=dry_run))
 
 
 namespace = Collection(run_demo, send, show_status, erase_device, run_tests, check, fix, lock)

@@ -25,6 +25,7 @@ from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.errors import OperatorError
 from deploy.interrupts import run_interruptible
+from deploy.numbers import positive_number
 from deploy.operate.status import TYPES_COUNTER, StatusError, StatusReader
 from services.backbone.counters import CounterStore
 
@@ -56,17 +57,7 @@ def parse(*, minutes: str, seed: str, rate: str, only: str) -> ChaosOptions:
     again = f"python3 tasks.py chaos --minutes {minutes} --seed {number} --rate {rate}" + (
         f" --only '{only}'" if only else ""
     )
-    return ChaosOptions(_positive("minutes", minutes), number, _positive("rate", rate), faults, again)
-
-
-def _positive(name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise OperatorError(f'--{name}: invalid number "{text}". Use a number above 0.')
-    return value
+    return ChaosOptions(positive_number("--minutes", minutes), number, positive_number("--rate", rate), faults, again)
 
 
 def run_chaos(options: ChaosOptions, *, kafka: KafkaChoice, json_output: bool) -> ChaosResult:

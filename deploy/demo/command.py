@@ -5,7 +5,7 @@ from pathlib import Path
 from deploy.demo import replay, watch
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.errors import OperatorError
-from deploy.operate.send import parse_rate
+from deploy.numbers import positive_number
 
 
 def demo(*, once: bool, log: Path | None, json_output: bool, kafka: KafkaChoice, rate: str) -> int:
@@ -16,5 +16,5 @@ def demo(*, once: bool, log: Path | None, json_output: bool, kafka: KafkaChoice,
         raise OperatorError("--json needs --once: demo --once --log FILE --json")
     if log is not None:
         return replay.replay_once(log, kafka=kafka, json_output=json_output).exit_code
-    watch.watch(kafka=kafka, rate=parse_rate(rate))
+    watch.watch(kafka=kafka, rate=positive_number("--rate", rate))
     return 0

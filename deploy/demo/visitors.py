@@ -11,7 +11,8 @@ from pathlib import Path
 
 from deploy.demo.synthetic import synthetic_visitors
 from deploy.errors import OperatorError
-from deploy.operate.send import SendCounts, parse_rate, send
+from deploy.numbers import positive_number
+from deploy.operate.send import SendCounts, send
 
 _DEFAULT_RATE = "50"
 _REPORT_S = 10.0
@@ -54,7 +55,7 @@ def main() -> None:
     """Read the environment and send until stopped."""
     environ = {name: value for name, value in os.environ.items() if value}
     try:
-        rate = parse_rate(environ.get("VISITORS_RATE", _DEFAULT_RATE))
+        rate = positive_number("VISITORS_RATE", environ.get("VISITORS_RATE", _DEFAULT_RATE))
         url = environ["VISITORS_TRACKER_URL"]
     except (OperatorError, KeyError) as error:
         print(f"set VISITORS_RATE and VISITORS_TRACKER_URL: {error}", file=sys.stderr)

@@ -20,19 +20,6 @@ from deploy.operate.access_log import TrackingRequest, count_requests, read_log
 _REFRESH_S = 0.25
 
 
-def parse_rate(text: str) -> float | None:
-    """Return requests per second, or None (no limit) for an empty text. Raises OperatorError."""
-    if not text:
-        return None
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < float("inf"):
-        raise OperatorError(f'--rate: invalid number "{text}". Use a number of requests per second above 0.')
-    return rate
-
-
 class SendCounts:
     """The counts of sent requests, by result."""
 
@@ -59,8 +46,7 @@ async def send(
 ) -> None:
     """Send each request once over `connections` persistent connections, at `rate` a second or as fast as possible.
 
-    Updates `counts` while it runs. To stop early,
-    cancel it.
+    Updates `counts` while it runs. To stop early, cancel it.
     """
     queue = enumerate(requests)
     begun = asyncio.get_running_loop().time()
