@@ -6,9 +6,8 @@ from pathlib import Path
 
 from deploy.paths import ROOT
 
-# The rule holds for later commits. The issue that adds it started at 433cf56; this is the newest commit after that with
-# a longer subject.
-BASE = "033e989bce2028b8698fb04b2d64b494c7653821"
+# The rule holds for later commits.
+BASE = "433cf56b1d8acdc79d63cd0a56051f239040cc17"
 _LONGEST = 72
 
 

@@ -87,4 +87,4 @@ def test_check_reports_subjects(
     assert "FAILED commit subjects" in capsys.readouterr().out
     monkeypatch.setattr("deploy.develop.commits.errors", lambda: None)
     assert checks.check() == 0
-    assert "skipped commit subjects: the commit 033e989 is not in this clone" in capsys.readouterr().out
+    assert "skipped commit subjects: the commit 433cf56 is not in this clone" in capsys.readouterr().out
