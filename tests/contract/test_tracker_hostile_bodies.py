@@ -32,9 +32,8 @@ AT_ONCE = 12
 MOST_GROWTH = 100_000_000
 LEFT_OVER = 20_000_000
 MOST_P99_MS = 250
-"""The goal is 100 ms. On a quiet machine with 2 cores, which also ran Redis and the clients, 27 of the 30 shapes took
-up to 80 ms and the other three 103 to 119 ms (services/tracker/README.md). A busy machine adds to it.
-"""
+"""The goal is 100 ms. On a quiet machine with 2 cores, which also ran Redis and the clients, the median of four runs
+was at most 99 ms for each shape, and the slowest run 119 ms (services/tracker/README.md). A busy machine adds to it."""
 GETS_PER_S = 200
 _JSON = "Content-Type: application/json"
 _NDJSON = "Content-Type: application/x-ndjson"
