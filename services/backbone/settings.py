@@ -194,6 +194,14 @@ class ProxySettings(EnvSettings):
     these send in headers. Empty: none. The clients of a proxy that is not listed count as one address."""
 
 
+class PageSettings(EnvSettings):
+    """Settings of every service with pages."""
+
+    assets_url: str = Field("", pattern=r"^(https?://[^/\s;,'\"]+)?$", alias="ASSETS_URL")
+    """The origin of a host that serves the static files of all pages, such as https://www1.example.com: a cache that
+    fetches them from here. Empty: pages load them from their own host."""
+
+
 class KafkaSettings(EventSizeSettings):
     """Settings of the connection to Kafka, for each process that writes to it or reads from it."""
 

@@ -2,7 +2,8 @@
 
 import contextlib
 from asyncio import Event
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -11,10 +12,12 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from services.backbone import names
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
+from services.backbone.pages import Assets, Guard, Login, Renderer, policy
 from services.backbone.process import http_server
 from services.backbone.redis import connect
 from services.kafidx.metrics import Metrics
-from services.kafidx.routes import Guard, LiveSocket, Login, Pages, UpgradeProtocol, add_pages
+from services.kafidx.routes import LiveSocket, Pages, UpgradeProtocol, add_pages
+from services.kafidx.routes.pages import SITE
 from services.kafidx.settings import Settings
 from services.kafidx.store.counters import Counters
 from services.kafidx.store.dead import DeadLetters
@@ -23,7 +26,8 @@ from services.kafidx.store.topics import Topics
 
 log = get_logger(__name__)
 
-_REDIS_TIMEOUT_S = 3.0
+_REDIS_TIMEOUT_S: Final = 3.0
+_HERE: Final = Path(__file__).parent
 
 
 async def run(settings: Settings, stop: Event) -> None:
@@ -42,7 +46,10 @@ async def run(settings: Settings, stop: Event) -> None:
     dead_ends = TopicEnds(settings.bootstrap_servers, names.DEAD_LETTER_TOPIC)
     topics = Topics(settings, metrics)
     counters = Counters(redis, ends, stale_s=settings.stale_s)
-    public_app = create_app(settings, counters, DeadLetters(settings, dead_ends), topics, metrics)
+    assets = Assets(_HERE / "static", url=settings.assets_url)
+    renderer = Renderer(_HERE / "templates", SITE, assets)
+    pages = Pages(counters, DeadLetters(settings, dead_ends), topics, renderer)
+    public_app = create_app(pages, LiveSocket(topics, settings, metrics), assets)
 
     async def check_kafka() -> str:
         return f"partitions {len(await ends.get())}"
@@ -60,7 +67,7 @@ async def run(settings: Settings, stop: Event) -> None:
         contextlib.aclosing(dead_ends),
         contextlib.aclosing(topics),
         http_server(
-            _protected(public_app, settings, metrics),
+            _protected(public_app, settings, metrics, assets, renderer),
             host=settings.host,
             port=settings.port,
             drain_s=1.0,
@@ -72,19 +79,28 @@ async def run(settings: Settings, stop: Event) -> None:
         health.stopping = True
 
 
-def _protected(app: FastAPI, settings: Settings, metrics: Metrics) -> Any:
+def _protected(app: FastAPI, settings: Settings, metrics: Metrics, assets: Assets, renderer: Renderer) -> Any:
     """Wrap the application in the guard, and the guard in the middleware that finds the address of a client.
 
     The types are Any, because uvicorn and starlette use different types for an ASGI application.
     """
     password = None if settings.password is None else settings.password.get_secret_value()
     login = None if password is None else Login(settings.user.encode(), password.encode())
-    guard: Any = Guard(app, name="kafidx", login=login, refused=metrics.refused)
+    guard: Any = Guard(
+        app,
+        name="kafidx",
+        login=login,
+        refused=metrics.refused,
+        open_paths=assets.paths,
+        content_policy=policy(assets_url=settings.assets_url),
+        refusal_page=renderer.refusal,
+    )
     return ProxyHeadersMiddleware(guard, trusted_hosts=[str(network) for network in settings.trusted_proxies])
 
 
-def create_app(settings: Settings, counters: Counters, dead: DeadLetters, topics: Topics, metrics: Metrics) -> FastAPI:
+def create_app(pages: Pages, socket: LiveSocket, assets: Assets) -> FastAPI:
     """Build the application of the public port. The caller puts a Guard before it."""
     app = FastAPI(title="Push kafidx", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-    add_pages(app, Pages(counters, dead, topics), LiveSocket(topics, settings, metrics))
+    add_pages(app, pages, socket)
+    app.mount("/static", assets)
     return app

@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 from services.backbone.settings import (
     CountersRedisSettings,
     KafkaSettings,
+    PageSettings,
     Port,
     ProcessSettings,
     ProxySettings,
@@ -18,7 +19,7 @@ LEAST_PASSWORD_CHARACTERS: Final = 12
 """A random password of this length cannot be guessed in a lifetime, even from many addresses at once."""
 
 
-class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ProxySettings):
+class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ProxySettings, PageSettings):
     """Settings of one kafidx process."""
 
     host: str = Field("127.0.0.1", alias="KAFIDX_HOST")

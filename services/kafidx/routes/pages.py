@@ -4,17 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final
 
-import jinja2
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
-from starlette.staticfiles import StaticFiles
 
 from services.backbone.counters import CounterStoreError, Description
 from services.backbone.kafka import KafkaUnavailable
+from services.backbone.pages import Renderer
+from services.backbone.pages.render import Site
 from services.kafidx.core.query import (
     MAX_OFFSET,
     MAX_PARTITION,
@@ -32,37 +31,36 @@ from services.kafidx.store.dead import DeadLetters, DeadPage
 from services.kafidx.store.record import EventGone
 from services.kafidx.store.topics import Topics
 
-_HERE: Final = Path(__file__).parents[1]
+SITE: Final = Site("kafidx", (("Live", "/kafidx"), ("Consumers", "/consumers"), ("Dead letters", "/dead")))
 _NO_REDIS: Final = "Redis does not respond."
 _NO_KAFKA: Final = "Kafka does not respond."
+_FAILED: Final = "kafidx could not make this page."
 
 
 class Pages:
     """Makes the responses of all routes except the websocket."""
 
-    def __init__(self, counters: Counters, dead: DeadLetters, topics: Topics) -> None:
+    def __init__(self, counters: Counters, dead: DeadLetters, topics: Topics, renderer: Renderer) -> None:
         self._counters = counters
         self._dead = dead
         self._topics = topics
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, trim_blocks=False
-        )
+        self._renderer = renderer
 
-    async def links(self) -> Response:
+    async def links(self, request: Request) -> Response:
         """Respond to `/`. The page also works without Redis."""
         try:
             consumers = [asdict(consumer) for consumer in await self._counters.consumers()]
         except CounterStoreError:
-            return self._page("links.html", consumers=[], redis_ok=False)
-        return self._page("links.html", consumers=consumers, redis_ok=True)
+            return self._renderer.page(request.scope, "links.html", consumers=[], redis_ok=False)
+        return self._renderer.page(request.scope, "links.html", consumers=consumers, redis_ok=True)
 
-    async def live(self, query: str) -> Response:
+    async def live(self, request: Request) -> Response:
         """Respond to `/kafidx`: 400 and the position of the error when the socket would refuse this query."""
         try:
-            parse_view(query)
+            parse_view(request.url.query)
         except BadQuery as error:
-            return self._page("live.html", 400, error=error.as_dict(), topics=topics())
-        return self._page("live.html", error=None, topics=topics())
+            return self._renderer.page(request.scope, "live.html", 400, error=error.as_dict(), topics=topics())
+        return self._renderer.page(request.scope, "live.html", error=None, topics=topics())
 
     async def event(self, request: Request) -> Response:
         """Respond to `/kafidx/event`: one whole event as JSON."""
@@ -77,13 +75,13 @@ class Pages:
         except KafkaUnavailable:
             return JSONResponse({"reason": _NO_KAFKA}, 503)
 
-    async def consumers(self) -> Response:
+    async def consumers(self, request: Request) -> Response:
         """Respond to `/consumers`."""
         try:
             consumers = [asdict(consumer) for consumer in await self._counters.consumers()]
         except CounterStoreError:
-            return self._page("consumers.html", 503, consumers=[], notice=_NO_REDIS)
-        return self._page("consumers.html", consumers=consumers, notice=None)
+            return self._renderer.page(request.scope, "consumers.html", 503, consumers=[], notice=_NO_REDIS)
+        return self._renderer.page(request.scope, "consumers.html", consumers=consumers, notice=None)
 
     async def consumers_data(self) -> Response:
         """Respond to `/consumers/data`: the cards as JSON."""
@@ -92,13 +90,14 @@ class Pages:
         except CounterStoreError:
             return JSONResponse({"reason": _NO_REDIS}, 503)
 
-    async def consumer(self, name: str, query: str) -> Response:
+    async def consumer(self, name: str, request: Request) -> Response:
         """Respond to `/consumers/<name>/page`."""
         try:
-            consumer, description, table_query, table = await self._table(name, query, page=1)
+            consumer, description, table_query, table = await self._table(name, request.url.query, page=1)
         except CounterStoreError:
-            return self.error(HTTPStatus.SERVICE_UNAVAILABLE, _NO_REDIS)
-        return self._page(
+            return self.error(request, HTTPStatus.SERVICE_UNAVAILABLE, _NO_REDIS)
+        return self._renderer.page(
+            request.scope,
             "consumer.html",
             consumer=asdict(consumer),
             column_title=description.column_title,
@@ -135,8 +134,8 @@ class Pages:
             page = await self._dead_page(request)
         except KafkaUnavailable:
             context: dict[str, Any] = {"letters": [], "older_url": None, "newer_url": None, "total": None}
-            return self._page("dead.html", 503, **context, notice=_NO_KAFKA)
-        return self._page("dead.html", **_dead_json(page, request), notice=None)
+            return self._renderer.page(request.scope, "dead.html", 503, **context, notice=_NO_KAFKA)
+        return self._renderer.page(request.scope, "dead.html", **_dead_json(page, request), notice=None)
 
     async def dead_data(self, request: Request) -> Response:
         """Respond to `/dead/data`: the same dead letters as JSON."""
@@ -145,9 +144,9 @@ class Pages:
         except KafkaUnavailable:
             return JSONResponse({"reason": _NO_KAFKA}, 503)
 
-    def error(self, status: int, reason: str) -> Response:
+    def error(self, request: Request, status: int, reason: str, headers: Mapping[str, str] | None = None) -> Response:
         """Make an error page."""
-        return self._page("error.html", status, status=status, title=HTTPStatus(status).phrase, reason=reason)
+        return self._renderer.error(request.scope, status, reason, headers)
 
     async def _table(
         self, name: str, query: str, *, page: int | None
@@ -169,9 +168,6 @@ class Pages:
             position = None if error.position is None else error.position - len("offset:")
             raise BadQuery("before", position, error.reason, before) from None
 
-    def _page(self, template: str, status_code: int = 200, /, **context: Any) -> Response:
-        return HTMLResponse(self._templates.get_template(template).render(**context), status_code)
-
 
 def add_pages(app: FastAPI, pages: Pages, socket: LiveSocket) -> None:
     """Add every route to the application."""
@@ -179,17 +175,16 @@ def add_pages(app: FastAPI, pages: Pages, socket: LiveSocket) -> None:
     _add_counters(app, pages)
     _add_dead_letters(app, pages)
     _add_errors(app, pages)
-    app.mount("/static", StaticFiles(directory=_HERE / "static"))
 
 
 def _add_live(app: FastAPI, pages: Pages, socket: LiveSocket) -> None:
     @app.get("/", response_class=HTMLResponse)
-    async def links() -> Response:
-        return await pages.links()
+    async def links(request: Request) -> Response:
+        return await pages.links(request)
 
     @app.get("/kafidx", response_class=HTMLResponse)
     async def live(request: Request) -> Response:
-        return await pages.live(request.url.query)
+        return await pages.live(request)
 
     @app.websocket("/kafidx/socket")
     async def serve(websocket: WebSocket) -> None:
@@ -202,8 +197,8 @@ def _add_live(app: FastAPI, pages: Pages, socket: LiveSocket) -> None:
 
 def _add_counters(app: FastAPI, pages: Pages) -> None:
     @app.get("/consumers", response_class=HTMLResponse)
-    async def consumers() -> Response:
-        return await pages.consumers()
+    async def consumers(request: Request) -> Response:
+        return await pages.consumers(request)
 
     @app.get("/consumers/data")
     async def consumers_data() -> Response:
@@ -211,7 +206,7 @@ def _add_counters(app: FastAPI, pages: Pages) -> None:
 
     @app.get("/consumers/{name}/page", response_class=HTMLResponse)
     async def consumer(name: str, request: Request) -> Response:
-        return await pages.consumer(name, request.url.query)
+        return await pages.consumer(name, request)
 
     @app.get("/consumers/{name}/data")
     async def consumer_data(name: str, request: Request) -> Response:
@@ -235,16 +230,20 @@ def _add_errors(app: FastAPI, pages: Pages) -> None:
         if _is_for_data(request):
             return JSONResponse(error.as_dict(), 400)
         position = "" if error.position is None else f" (at character {error.position + 1})"
-        return pages.error(400, f"{error.parameter}: {error.reason}{position}")
+        return pages.error(request, 400, f"{error.parameter}: {error.reason}{position}")
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for this type
         if _is_for_data(request):
             return JSONResponse({"reason": error.detail}, error.status_code, headers=error.headers)
-        response = pages.error(error.status_code, error.detail)
-        response.headers.update(error.headers or {})
-        return response
+        return pages.error(request, error.status_code, error.detail, error.headers)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, _: Exception) -> Response:
+        if _is_for_data(request):
+            return JSONResponse({"reason": _FAILED}, 500)
+        return pages.error(request, 500, _FAILED)
 
 
 def _is_for_data(request: Request) -> bool:

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from services.kafidx.core.failed_logins import FREE_FAILURES
+from services.backbone.pages.failed_logins import FREE_FAILURES
 from tests.contract.kafidx.serving import LOGIN, REFUSED, Kafidx, serving
 
 DELAYED = 429

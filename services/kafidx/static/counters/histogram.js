@@ -69,7 +69,7 @@ function chart(histogram, bars) {
   }
   for (let ms = 1; x(ms) <= RIGHT; ms *= 10) {
     svg.append(make("line", { x1: x(ms), x2: x(ms), y1: BASE, y2: BASE + 4, class: "axis" }));
-    svg.append(label(x(ms), BASE + 17, duration(ms), "tick"));
+    svg.append(svgText(x(ms), BASE + 17, duration(ms), "tick"));
   }
   // The percentiles are often close, so each name has its own line. Near the right edge the name is left of its mark.
   ["p50", "p95", "p99"].forEach((name, index) => {
@@ -78,7 +78,7 @@ function chart(histogram, bars) {
     const line = 12 + index * 13;
     const fits = at + NAME_WIDTH < WIDTH;
     svg.append(make("line", { x1: at, x2: at, y1: line - 9, y2: BASE, class: "mark" }));
-    svg.append(label(at + (fits ? 3 : -3), line, name, "mark-label", fits ? "start" : "end"));
+    svg.append(svgText(at + (fits ? 3 : -3), line, name, "mark-label", fits ? "start" : "end"));
   });
   return svg;
 }
@@ -103,7 +103,7 @@ export function duration(ms) {
   return `${Math.round(ms / 360_000) / 10} h`;
 }
 
-function label(x, y, text, name, anchor = "middle") {
+function svgText(x, y, text, name, anchor = "middle") {
   const element = make("text", { x, y, class: name, "text-anchor": anchor });
   element.textContent = text;
   return element;

@@ -1,5 +1,5 @@
 // The columns of the live list, in the order of the heading in templates/live.html.
-import { clockUtc, localTime } from "../times.js";
+import { clockUtc, localTime } from "../push/times.js";
 
 const SLOW_MS = 1_000;
 

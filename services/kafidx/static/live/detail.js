@@ -1,6 +1,6 @@
 // The pane with one whole event: decoded meta and parameters, the raw value, and buttons to copy them.
-import { copyText } from "../copy.js";
-import { isoTime, localTime } from "../times.js";
+import { copyText } from "../push/copy.js";
+import { isoTime, localTime } from "../push/times.js";
 
 export class Detail {
   #pane;

@@ -1,4 +1,5 @@
 // The live page: connect the socket, the list, the filters and the buttons, each of which has its own module.
+import { copyText } from "../push/copy.js";
 import { Activity } from "./activity.js";
 import { Announcer } from "./announcer.js";
 import { Connection } from "./connection.js";
@@ -184,7 +185,6 @@ const commands = {
   },
   help: () => help.showModal(),
   share: async () => {
-    const { copyText } = await import("../copy.js");
     const copied = await copyText(location.href);
     find("notice").textContent = copied ? "Link to this view copied." : location.href;
     setTimeout(() => (find("notice").textContent = ""), 4_000);

@@ -1,12 +1,12 @@
 // The name of this viewing session (`gid`): from the URL, else from the tab's session storage, else a new one.
-const KEY = "kafidx-gid";
+const SESSION_KEY = "kafidx-gid";
 
 export function sessionName(query) {
   const given = query.get("gid");
   if (given) return given; // the server checks it and reports an error
   try {
-    const kept = sessionStorage.getItem(KEY) ?? newName();
-    sessionStorage.setItem(KEY, kept);
+    const kept = sessionStorage.getItem(SESSION_KEY) ?? newName();
+    sessionStorage.setItem(SESSION_KEY, kept);
     return kept;
   } catch {
     return newName(); // storage may be disabled

@@ -1,10 +1,10 @@
 // Single-key shortcuts. They can be switched off in the help, since speech input may type them by accident.
-const KEY = "kafidx-shortcuts";
+const SWITCH_KEY = "kafidx-shortcuts";
 const HANDLES_SPACE = "button, a, summary, input, select, textarea, pre";
 
 export function installShortcuts(commands, switchBox) {
-  switchBox.checked = read();
-  switchBox.addEventListener("change", () => write(switchBox.checked));
+  switchBox.checked = areSwitchedOn();
+  switchBox.addEventListener("change", () => keepSwitch(switchBox.checked));
   document.addEventListener("keydown", (event) => {
     if (!switchBox.checked || event.altKey || event.ctrlKey || event.metaKey || event.defaultPrevented) return;
     if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
@@ -20,17 +20,17 @@ function isTyping(target) {
   return target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]") !== null;
 }
 
-function read() {
+function areSwitchedOn() {
   try {
-    return localStorage.getItem(KEY) !== "off";
+    return localStorage.getItem(SWITCH_KEY) !== "off";
   } catch {
     return true; // storage may be disabled
   }
 }
 
-function write(on) {
+function keepSwitch(on) {
   try {
-    localStorage.setItem(KEY, on ? "on" : "off");
+    localStorage.setItem(SWITCH_KEY, on ? "on" : "off");
   } catch {
     // storage may be disabled: then the choice is kept until the page is closed
   }

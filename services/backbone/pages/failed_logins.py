@@ -1,4 +1,4 @@
-"""The delay after wrong passwords, by address. The rules do not depend on kafidx."""
+"""The delay after wrong passwords, by address."""
 
 from collections import OrderedDict
 from ipaddress import IPv6Address, ip_address, ip_network

@@ -1,7 +1,6 @@
 // Update the regions with the attribute `data-live`: fetch the page every two seconds and patch the document.
 // The server renders every state of the page, so only its templates define the markup and escape text.
-import { writeTimes } from "../times.js";
-import { drawHistograms } from "./histogram.js";
+import { writeTimes } from "./times.js";
 import { morph } from "./morph.js";
 
 const EVERY_MS = 2_000;
@@ -27,7 +26,7 @@ async function refresh() {
     if (mine !== round) return; // a later request has started: the reader has searched or sorted in the meantime
     if (!response.ok) throw new Error(`the server responded with status ${response.status}`);
     patch(new DOMParser().parseFromString(text, "text/html"));
-    await drawHistograms();
+    document.dispatchEvent(new CustomEvent("push:refreshed"));
     showStatus("");
   } catch (error) {
     if (mine === round) showStatus(`Not updated: ${error.message}`);
@@ -100,5 +99,4 @@ toggle?.addEventListener("click", () => {
 });
 
 writeTimes(document, Date.now());
-drawHistograms().catch((error) => showStatus(`Chart not drawn: ${error.message}`));
 timer = setTimeout(whenVisible, EVERY_MS);

@@ -1,6 +1,6 @@
 import pytest
 
-from services.kafidx.routes.access import _host_of, _same_origin
+from services.backbone.pages.guard import _host_of, _same_origin
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kafidx.core.failed_logins import EXPIRY_S, FREE_FAILURES, LONGEST_WAIT_S, FailedLogins, source_of
+from services.backbone.pages.failed_logins import EXPIRY_S, FREE_FAILURES, LONGEST_WAIT_S, FailedLogins, source_of
 
 
 def failed(times: int, *, at_s: float = 0.0) -> FailedLogins:

@@ -1,27 +1,41 @@
-"""Access control: HTTP Basic for pages and for the websocket's upgrade, and the security headers of every response.
-
-The module does not depend on other parts of kafidx, so that another service with pages can use it.
-"""
+"""Access control: HTTP Basic for pages and for the websocket's upgrade, and the security headers of every response."""
 
 import base64
 import binascii
 import hmac
 import math
 import time
+from collections.abc import Callable, Container
 from typing import Final, NamedTuple
 
 from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.backbone.pages.failed_logins import FailedLogins, source_of
 from services.backbone.settings import is_loopback
-from services.kafidx.core.failed_logins import FailedLogins, source_of
 
-_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
+RefusalPage = Callable[[Scope, int, str], Response]
+"""Makes the response for a refused request from its scope, the status and a sentence that explains it."""
+
+
+def policy(*, assets_url: str = "", tiles_host: str = "") -> str:
+    """Return the Content-Security-Policy of all pages: nothing inline, and no host but this one and the given ones."""
+    assets = f" {assets_url}" if assets_url else ""
+    tiles = f" {tiles_host}" if tiles_host else ""
+    return (
+        f"default-src 'none'; script-src 'self'{assets}; style-src 'self'{assets}; connect-src 'self'; "
+        f"img-src 'self' data:{assets}{tiles}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+_STRICTEST: Final = policy()
+
+
+def plain_refusal(_: Scope, status: int, text: str) -> Response:
+    """Make a response of one line of text."""
+    return PlainTextResponse(f"{text}\n", status)
 
 
 class Login(NamedTuple):
@@ -39,13 +53,30 @@ class Guard:
     are not affected, so an attacker cannot lock out an operator at another address.
     """
 
-    def __init__(self, app: ASGIApp, *, name: str, login: Login | None, refused: Counter) -> None:
-        """Protect `app`. Without a login only loopback host names are allowed. `refused` has one label, the reason."""
+    def __init__(  # noqa: PLR0913 - each is one property of the access
+        self,
+        app: ASGIApp,
+        *,
+        name: str,
+        login: Login | None,
+        refused: Counter,
+        open_paths: Container[str] = (),
+        content_policy: str = _STRICTEST,
+        refusal_page: RefusalPage = plain_refusal,
+    ) -> None:
+        """Protect `app`. Without a login only loopback host names are allowed.
+
+        `refused` has one label, the reason. A request for one of the `open_paths` needs no login: error pages load
+        their style sheet from there, and a host in front of this one (ASSETS_URL) loads all static files.
+        """
         self._app = app
         self._name = name
         self._login = login
         self._refused = refused
         self._failed = FailedLogins()
+        self._open_paths = open_paths
+        self._policy = content_policy
+        self._refusal_page = refusal_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -56,15 +87,17 @@ class Guard:
         async def send_with_policy(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = _POLICY
+                headers["Content-Security-Policy"] = self._policy
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "same-origin"
-                headers.setdefault("Cache-Control", "no-cache" if scope["path"].startswith("/static/") else "no-store")
+                headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         await (self._app if refusal is None else refusal)(scope, receive, send_with_policy)
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
+        if scope["type"] == "http" and scope["path"] in self._open_paths:
+            return None
         headers = Headers(scope=scope)
         if self._login is None:
             # DNS rebinding: a page of another site can point its own host name at this machine.
@@ -99,11 +132,12 @@ class Guard:
 
     def _refuse(self, reason: str, text: str, status: int, headers: dict[str, str] | None = None) -> ASGIApp:
         self._refused.labels(reason).inc()
-        response = PlainTextResponse(f"{text}\n", status, headers=headers)
 
         async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "websocket":
                 await receive()  # the request to connect
+            response = self._refusal_page(scope, status, text)
+            response.headers.update(headers or {})
             await response(scope, receive, send)
 
         return refuse

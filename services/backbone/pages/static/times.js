@@ -1,5 +1,5 @@
 // Readable times. Cells show UTC, so that all readers see the same text. A tooltip shows local time.
-const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+const local = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "long" });
 
 /** `12:34:56.789` in UTC from ms since 1970, or a dash for an invalid time. */
 export function clockUtc(ms) {
@@ -29,7 +29,7 @@ export function writeTimes(root, nowMs) {
   for (const element of root.querySelectorAll("time[data-ms]")) {
     const ms = Number(element.dataset.ms);
     element.textContent =
-      element.dataset.style === "ago" ? ago(ms, nowMs) : isoTime(ms).replace("T", " ");
+      element.dataset.style === "ago" ? ago(ms, nowMs) : isoTime(ms).replace("T", " ").replace("Z", " UTC");
     element.title = localTime(ms);
   }
 }

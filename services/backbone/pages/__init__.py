@@ -1,0 +1,10 @@
+"""What all pages share: the guard, the renderer with its templates, and the static files.
+
+Services with pages import this package. Workers never do. It is the only package that imports jinja2.
+"""
+
+from services.backbone.pages.assets import Assets
+from services.backbone.pages.guard import Guard, Login, policy
+from services.backbone.pages.render import Renderer
+
+__all__ = ["Assets", "Guard", "Login", "Renderer", "policy"]
