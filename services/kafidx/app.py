@@ -18,6 +18,7 @@ from services.backbone.redis import connect
 from services.kafidx.metrics import Metrics
 from services.kafidx.routes import LiveSocket, Pages, UpgradeProtocol, add_pages
 from services.kafidx.routes.pages import SITE
+from services.kafidx.routes.styleguide import add_style_guide
 from services.kafidx.settings import Settings
 from services.kafidx.store.counters import Counters
 from services.kafidx.store.dead import DeadLetters
@@ -50,6 +51,8 @@ async def run(settings: Settings, stop: Event) -> None:
     renderer = Renderer(_HERE / "templates", SITE, assets)
     pages = Pages(counters, DeadLetters(settings, dead_ends), topics, renderer)
     public_app = create_app(pages, LiveSocket(topics, settings, metrics), assets)
+    if settings.password is None:  # local use: it then listens on loopback only
+        add_style_guide(public_app, renderer)
 
     async def check_kafka() -> str:
         return f"partitions {len(await ends.get())}"

@@ -67,10 +67,12 @@ class Renderer:
         self._environment.globals["parts"] = self._environment.get_template("parts.html").module
 
     def page(self, scope: Scope, template: str, status: int = 200, /, **context: Any) -> Response:
-        """Return a page. The theme is the one that the visitor has chosen in any service on this host."""
-        text = self._environment.get_template(template).render(
-            theme=_theme(scope), host=Headers(scope=scope).get("host", ""), **context
-        )
+        """Return a page. Its theme is the one that the visitor has chosen in any service on this host.
+
+        Templates also get `host`, the Host header of the request.
+        """
+        frame = {"theme": _theme(scope), "host": Headers(scope=scope).get("host", "")}
+        text = self._environment.get_template(template).render(frame | context)
         headers = {"Vary": "Accept-Encoding, Cookie"}
         # Pages hold no secret beside text of the visitor, so the compressed length gives nothing away (BREACH).
         if accepts_gzip(Headers(scope=scope).get("accept-encoding", "")):

@@ -127,7 +127,7 @@ async def serving(environ: Mapping[str, str]) -> AsyncIterator[Kafidx]:
             async with asyncio.timeout(10):
                 while not running.done():
                     with contextlib.suppress(aiohttp.ClientConnectionError):
-                        await kafidx.get("/static/base.css")
+                        await kafidx.get("/static/push/push.css")
                         break
                     await asyncio.sleep(0.05)
             yield kafidx

@@ -43,7 +43,7 @@ async def test_request_without_credentials_is_refused_and_opens_no_reader(
         "/kafidx/event?partition=0&offset=0",
         "/consumers",
         "/dead",
-        "/static/base.css",
+        "/static/push/push.css",
         "/no",
     ):
         status, _, response = await kafidx.get(path, headers)
@@ -86,7 +86,7 @@ async def test_only_loopback_host_names_are_allowed_when_no_password_is_set(envi
 
 
 async def test_every_response_has_the_security_headers(kafidx: Kafidx) -> None:
-    for path in ("/", "/kafidx", "/consumers", "/dead", "/no", "/static/base.css"):
+    for path in ("/", "/kafidx", "/consumers", "/dead", "/no", "/static/push/push.css"):
         _, _, headers = await kafidx.get(path)
         assert "default-src 'none'; script-src 'self'" in headers["Content-Security-Policy"]
         assert "unsafe" not in headers["Content-Security-Policy"]

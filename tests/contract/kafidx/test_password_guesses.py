@@ -32,7 +32,7 @@ async def guarded(redis_server: Any, environ: dict[str, str]) -> AsyncIterator[K
 
 
 async def statuses(kafidx: Kafidx, count: int, headers: dict[str, str]) -> list[int]:
-    return [(await kafidx.get("/static/base.css", headers))[0] for _ in range(count)]
+    return [(await kafidx.get("/static/push/push.css", headers))[0] for _ in range(count)]
 
 
 async def test_wrong_passwords_delay_the_address_and_no_other(guarded: Kafidx) -> None:
@@ -115,6 +115,6 @@ async def test_refused_upgrade_writes_no_error_line(
             async with guarded.socket("", headers | source):
                 pass
         assert refused.value.status == status
-        await guarded.get("/static/base.css")  # after this request the log lines of the upgrade are written
+        await guarded.get("/static/push/push.css")  # after this request the log lines of the upgrade are written
     assert any("connection rejected" in record.message for record in caplog.records)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
