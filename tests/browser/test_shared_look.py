@@ -44,14 +44,14 @@ async def neighbour(tmp_path: Path) -> AsyncIterator[str]:
         yield f"http://{LOOPBACK}:{port}"
 
 
-async def looks(page: Page, url: str) -> list[object]:
+async def styles_of(page: Page, url: str) -> list[object]:
     await page.goto(url)
     return [await page.locator(name).first.evaluate(LOOK) for name in (".top", HEADER, ".brand", "body")]
 
 
 async def test_two_services_have_the_same_header(browser: Browser, stage: Stage, neighbour: str) -> None:
     page = await browser.new_page()
-    assert await looks(page, stage.url) == await looks(page, neighbour)
+    assert await styles_of(page, stage.url) == await styles_of(page, neighbour)
     await expect(page.locator(".brand")).to_have_text("neighbour")
     await expect(page.locator(".brand svg.mark-match")).to_be_visible()
 
