@@ -56,7 +56,7 @@ def test_contracts_accept_a_new_service(tree: Path) -> None:
         ("services/toy/core.py", "services.toy.metrics", "Inside a service"),
         ("services/toy/metrics.py", "services.toy.store", "Inside a service"),
         ("services/toy/store.py", "services.toy.routes", "Inside a service"),
-        ("services/backbone/events.py", "services.backbone.process", "Inside backbone"),
+        ("services/backbone/events/__init__.py", "services.backbone.process", "Inside backbone"),
         ("services/toy/core.py", "redis", "Pure modules do no I/O"),
         ("services/toy/store.py", "aiokafka", "Only backbone.kafka knows the Kafka client"),
         ("deploy/operate/send.py", "deploy.bench.load", "deploy: what operates a system"),

@@ -48,9 +48,10 @@ def _generate(
     """Write an overlay for a cluster: hosts, TLS, registry, replicas and volumes. Equal flags write equal files."""
     with report_errors():
         from deploy.cli import version
-        from deploy.cluster import generate as generating
+        from deploy.cluster.generate import generate_and_report
+        from deploy.cluster.settings import Cluster, parse_trackers, parse_volumes
 
-        wanted = generating.Cluster(
+        wanted = Cluster(
             name=cluster,
             domain=domain,
             namespace=namespace,
@@ -60,13 +61,13 @@ def _generate(
             entry=cast("Any", entry),
             gateway_class=gateway_class,
             email=email,
-            trackers=generating.parse_trackers(trackers),
-            volumes=generating.parse_volumes(volumes),
+            trackers=parse_trackers(trackers),
+            volumes=parse_volumes(volumes),
             trusted_proxies=trusted_proxies,
             observability=observability,
             city_databases=city_databases,
         )
-        generating.generate_and_report(wanted, path(output) if output else None)
+        generate_and_report(wanted, path(output) if output else None)
 
 
 generate: Task[Any] = task(name="generate", help=_HELP)(_generate)

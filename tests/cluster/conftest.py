@@ -11,7 +11,8 @@ import yaml
 from deploy import catalog
 from deploy.cluster import api, overlay
 from deploy.cluster.api import Api, Manifest
-from deploy.cluster.generate import KUBERNETES, Cluster, generate
+from deploy.cluster.generate import KUBERNETES, generate
+from deploy.cluster.settings import Cluster
 from deploy.cluster.spin import Patience
 from tests.cluster.api_server import ApiServer, make_certificate
 from tests.cluster.state import State

@@ -10,7 +10,8 @@ import yaml
 from deploy import catalog
 from deploy.cluster import overlay
 from deploy.cluster.api import Manifest
-from deploy.cluster.generate import Cluster, generate, hosts, parse_trackers, parse_volumes
+from deploy.cluster.generate import generate, hosts
+from deploy.cluster.settings import Cluster, parse_trackers, parse_volumes
 from deploy.errors import OperatorError
 
 BERLIN = Cluster(name="berlin", domain="push.example.com", version="1.2.3", gateway_class="nginx")

@@ -4,19 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.backbone.erasure import device_digest, device_of, is_erased
-from services.backbone.events import RawEvent, encode_params
-
-RAW = RawEvent(
-    id="e1",
-    received_at_ms=1_764_000_000_000,
-    address="",
-    host=b"",
-    pod="",
-    path=b"/view",
-    query=b"di=device-7",
-    user_agent=b"",
-    referrer=b"",
-)
+from services.backbone.events import encode_params
+from tests.raw_event import RAW
 
 
 def test_digest_has_16_bytes_and_differs_by_device() -> None:

@@ -4,7 +4,8 @@ import pytest
 from deploy.errors import OperatorError
 from deploy.operate.endpoints import Endpoints
 from deploy.operate.erase import UNTOUCHED, belongs_to, erase
-from services.backbone.events import RawEvent, encode_raw
+from services.backbone.events import encode_raw
+from tests.raw_event import RAW
 
 NOWHERE = Endpoints("http://127.0.0.1:1", ("redis://127.0.0.1:1/0",), "redis://127.0.0.1:1/0", "127.0.0.1:1")
 
@@ -32,19 +33,6 @@ def test_erase_asks_for_confirmation_on_a_terminal(monkeypatch: pytest.MonkeyPat
 def test_data_that_is_not_erased_is_printed() -> None:
     assert any("retention" in line for line in UNTOUCHED)
     assert any("counters" in line for line in UNTOUCHED)
-
-
-RAW = RawEvent(
-    id="e1",
-    received_at_ms=1_764_000_000_000,
-    address="",
-    host=b"",
-    pod="",
-    path=b"/view",
-    query=b"di=device-7",
-    user_agent=b"",
-    referrer=b"",
-)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.cluster import overlay
 from services.tracker.core import memory_error, memory_parts
 from services.tracker.settings import Settings
 
@@ -29,9 +30,10 @@ def in_compose() -> tuple[dict[str, str], int]:
 
 
 def in_kubernetes() -> tuple[dict[str, str], int]:
-    """Return the variables of the manifest and its memory limit."""
-    pod = yaml.safe_load((ROOT / "kubernetes/base/tracker/stateful-set.yaml").read_text())["spec"]["template"]["spec"]
-    [tracker] = [container for container in pod["containers"] if container["name"] == "tracker"]
+    """Return the variables of the built manifest and its memory limit."""
+    manifests = overlay.build(ROOT / "kubernetes/base/tracker")
+    [workload] = [manifest for manifest in manifests if manifest["kind"] == "StatefulSet"]
+    [tracker] = workload["spec"]["template"]["spec"]["containers"]
     environ = {row["name"]: row["value"] for row in tracker["env"] if "value" in row}
     return environ, in_bytes(tracker["resources"]["limits"]["memory"])
 

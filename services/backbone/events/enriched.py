@@ -1,14 +1,4 @@
-"""The two wire formats of an event and their encoders and decoders. Pure: no I/O, no clock.
-
-RawEvent is what the tracker stores in Redis and kafkastore reads: internal, versioned, any bytes are preserved.
-Event is a record of the Kafka topic: public, three fields separated by one space, also read by programs outside this
-repository:
-
-    <type> <meta> <params>
-
-type is percent-encoded where needed, meta is `application/x-www-form-urlencoded`, params is the request's
-query as received, or `-` without one.
-"""
+"""The topic's format: kafkastore -> Kafka -> every consumer."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -16,11 +6,13 @@ from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NamedTuple
-from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus, unquote_to_bytes
+from urllib.parse import parse_qsl, quote_plus, unquote_plus, unquote_to_bytes
 
 import msgspec
 
 from services.backbone import names
+from services.backbone.events.errors import InvalidEvent
+from services.backbone.events.event_type import SHORT, encode_type
 
 EVENT_FORMAT_VERSION: Final = b"1"
 UNKNOWN_LOCATION: Final = "XX"
@@ -45,111 +37,14 @@ META_REFERRER: Final = b"ref"
 META_CLIENT_TIME: Final = b"cts"
 META_OPTED_OUT: Final = b"optout"
 
-_RAW_VERSION: Final = b"\x01"
 _NO_PARAMS: Final = b"-"
 _NO_PARAMS_ESCAPED: Final = b"%2D"
-_IMAGE_SUFFIXES: Final = (".gif", ".png", ".jpg", ".jpeg", ".webp", ".svg", ".ico")
-# The characters that are never escaped: printable ASCII without the space, which separates the fields, and without
-# the percent sign, which begins an escape.
-_PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 _IPV4_DIGITS: Final = 8
 _IPV6_DIGITS: Final = 32
 _ADDRESS_DIGITS: Final = (_IPV4_DIGITS, _IPV6_DIGITS)
 _UNPRINTABLE: Final = re.compile(rb"[^\x21-\x7e]")
-# Text that needs no encoding, as most ids, hosts and types. The check takes a tenth of the time of an encoding.
+# Text that needs no encoding, as most ids and hosts. The check takes a tenth of the time of an encoding.
 _NEEDS_NO_FORM: Final = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
-_NEEDS_NO_ESCAPE: Final = re.compile(r"[\x21-\x24\x26-\x7e]+").fullmatch
-_SHORT: Final = 512
-"""The longest text in a cache, in characters. Clients choose these texts, and the caches must stay small."""
-
-
-class InvalidEvent(ValueError):
-    """The bytes can never become an event. A retry does not help: count them, keep them and continue."""
-
-
-# The queue's format: tracker -> Redis -> kafkastore -----------------------------------------------------------
-
-
-class RawEvent(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One event as the tracker received it. Parts of the HTTP request are the received bytes."""
-
-    id: str
-    received_at_ms: int
-    """Time of receipt at the tracker, milliseconds since 1970 UTC."""
-    address: str
-    """The client's address as text. Empty without an address, and if the visitor opted out."""
-    host: bytes
-    pod: str
-    """The tracker's own address."""
-    path: bytes
-    """Percent-encoded; its last segment is the event's type (type_of_path)."""
-    query: bytes
-    user_agent: bytes
-    referrer: bytes
-    opted_out: bool = False
-    client_time_ms: int | None = None
-    """The client's own time, corrected by its clock skew if the client sent it."""
-
-
-_raw_encoder = msgspec.msgpack.Encoder()
-_raw_decoder = msgspec.msgpack.Decoder(RawEvent)
-
-
-def encode_raw(event: RawEvent) -> bytes:
-    """Encode an entry of the Redis list: one version byte, then a msgpack array."""
-    return _RAW_VERSION + _raw_encoder.encode(event)
-
-
-def decode_raw(entry: bytes) -> RawEvent:
-    """Decode an entry of the Redis list.
-
-    Raises InvalidEvent when the bytes are not an entry or are of a version that this code does not know.
-    """
-    if entry[:1] != _RAW_VERSION:
-        raise InvalidEvent(f"unknown entry version {entry[:1]!r}")
-    try:
-        return _raw_decoder.decode(memoryview(entry)[1:])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        # UnicodeDecodeError: text that is not UTF-8. RecursionError: deeply nested lists.
-        raise InvalidEvent(f"malformed entry: {error}") from error
-
-
-# The type of an event is the last non-empty segment of its path -------------------------------------------------
-
-
-def type_of_path(path: bytes) -> str:
-    """Return the event type of a path: its last non-empty segment, decoded, without a known image suffix.
-
-    A path without any segment has the type `/`. Bytes that are not UTF-8 become U+FFFD. Never empty.
-    """
-    return _type_of_short_path(path) if len(path) <= _SHORT else _type_of_path(path)
-
-
-def _type_of_path(path: bytes) -> str:
-    segment = path.rstrip(b"/").rpartition(b"/")[2]
-    if not segment:
-        return "/"
-    text = unquote_to_bytes(segment).decode("utf-8", "replace")
-    stem, dot, suffix = text.rpartition(".")
-    return stem if stem and dot + suffix.lower() in _IMAGE_SUFFIXES else text
-
-
-def path_of_type(event_type: str) -> bytes:
-    """Return the path whose type is `event_type`: the inverse of type_of_path, for events without a path.
-
-    Raises InvalidEvent when the type is empty or is not valid Unicode text.
-    """
-    if not event_type:
-        raise InvalidEvent("type is empty")
-    # type_of_path removes an image suffix. Add one to a type that ends like an image.
-    guard = ".gif" if event_type.lower().endswith(_IMAGE_SUFFIXES) else ""
-    try:
-        return b"/" + quote(event_type + guard, safe="").encode("ascii")
-    except UnicodeEncodeError as error:
-        raise InvalidEvent("type is not valid Unicode text") from error
-
-
-# The topic's format: kafkastore -> Kafka -> every consumer ---------------------------------------------------------
 
 
 class Location(msgspec.Struct, frozen=True, cache_hash=True):
@@ -321,16 +216,6 @@ def readable_address(digits: str) -> str:
     return digits
 
 
-def encode_type(event_type: str) -> str:
-    """Percent-encode spaces, percent signs and all characters outside printable ASCII in a type."""
-    return event_type if _NEEDS_NO_ESCAPE(event_type) else quote(event_type, safe=_PLAIN)
-
-
-def decode_type(field: bytes) -> str:
-    """Decode the first field of a record's value."""
-    return unquote(field.decode("ascii", "replace"))
-
-
 def parameters(params: str) -> Iterator[tuple[str, str]]:
     """Yield the pairs of a query, decoded and in order, with repeated keys and empty values."""
     return iter(parse_qsl(params, keep_blank_values=True))
@@ -353,11 +238,10 @@ def _form(text: str) -> str:
     """Encode a value of meta."""
     if _NEEDS_NO_FORM(text):
         return text
-    return _form_of_short(text) if len(text) <= _SHORT else quote_plus(text)
+    return _form_of_short(text) if len(text) <= SHORT else quote_plus(text)
 
 
-# Pages, referrers, visitors and browsers repeat, so their encodings are cached. All caches are bounded.
-_type_of_short_path = lru_cache(maxsize=16384)(_type_of_path)
+# Referrers, visitors and browsers repeat, so their encodings are cached. All caches are bounded.
 _form_of_short = lru_cache(maxsize=16384)(quote_plus)
 
 
