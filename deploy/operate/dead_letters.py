@@ -155,8 +155,7 @@ async def _batches(
 
 
 def _dead_letter(partition: int, record: Any) -> StoredDeadLetter:
-    headers: tuple[tuple[str, bytes], ...] = tuple((name, bytes(value or b"")) for name, value in record.headers)
-    letter = decode_dead_letter(record.value, headers)
+    letter = decode_dead_letter(record.value, record.headers)
     event_type, event_id = _type_and_id(letter.payload)
     summary = DeadLetterSummary(
         partition=partition,
@@ -168,10 +167,10 @@ def _dead_letter(partition: int, record: Any) -> StoredDeadLetter:
         type=event_type,
         id=event_id,
         size=len(letter.payload),
-        digest=dead_letter_digest(letter.payload, headers),
+        digest=dead_letter_digest(letter.payload, record.headers),
         content=payload_digest(letter.payload),
     )
-    return StoredDeadLetter(summary, Record(letter.payload, record.key, headers, record.timestamp))
+    return StoredDeadLetter(summary, Record(letter.payload, record.key, tuple(record.headers), record.timestamp))
 
 
 def _type_and_id(entry: bytes) -> tuple[str, str]:

@@ -11,7 +11,7 @@ query as received, or `-` without one.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address
@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus, un
 import msgspec
 
 from services.backbone import names
+from services.backbone.record_headers import RecordHeaders, header_value
 
 EVENT_FORMAT_VERSION: Final = b"1"
 UNKNOWN_LOCATION: Final = "XX"
@@ -209,7 +210,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     value: bytes
     key: bytes | None = None
     """Records with the same key are in one partition, in order. Records without a key are in any partition."""
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
     timestamp_ms: int | None = None
 
 
@@ -265,7 +266,7 @@ def meta_value(meta: bytes, key: bytes) -> bytes | None:
     return meta[begin:] if end < 0 else meta[begin:end]
 
 
-def fingerprint(event: EncodedEvent, key: bytes | None, headers: Iterable[tuple[str, bytes]]) -> bytes | None:
+def fingerprint(event: EncodedEvent, key: bytes | None, headers: RecordHeaders) -> bytes | None:
     """Return the fingerprint of an event, FINGERPRINT_BYTES long; None for an event without an id.
 
     Two records with the same fingerprint are the same event. The id is in the record's header. If the header is
@@ -281,11 +282,8 @@ def fingerprint(event: EncodedEvent, key: bytes | None, headers: Iterable[tuple[
     and must never drop an event because of its id alone. With n stored fingerprints, a new event has one of them with
     probability n / 2**64: with two million, once in about 10**13 events.
     """
-    for name, value in headers:
-        if name == _ID_HEADER and value:
-            id_ = value
-            break
-    else:
+    id_ = header_value(headers, _ID_HEADER)
+    if not id_:
         encoded = meta_value(event.meta, META_ID)
         if not encoded:
             return None
