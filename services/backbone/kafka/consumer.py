@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -13,6 +13,9 @@ from services.backbone.kafka.errors import KafkaUnavailable, OffsetGone, unavail
 from services.backbone.kafka.identity import METADATA_AGE_S, Topic, read_topic
 from services.backbone.kafka.topics import group_size, max_record_bytes
 from services.backbone.settings import KafkaSettings
+
+_CANCEL_LIMIT_S: Final = 0.5
+_STOP_LIMIT_S: Final = 2.0
 
 Position = int | None
 """The first offset to read in a partition. None: the first offset that the topic still contains."""
@@ -176,13 +179,17 @@ class EventConsumer:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.cancel()
-            await asyncio.gather(pending, return_exceptions=True)
+            await _ended(pending, limit_s=_CANCEL_LIMIT_S)
         # stop() leaves the group. While Kafka is down, waiting for it is useless.
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            await asyncio.wait_for(self._client.stop(), timeout=2.0)
+        stopping = asyncio.create_task(self._client.stop())
+        await _ended(stopping, limit_s=_STOP_LIMIT_S)
+        stopping.cancel()
+        if stopping.done():
+            with contextlib.suppress(KafkaError, OSError, asyncio.CancelledError):
+                stopping.result()
         if self._committing is not None:
             self._committing.cancel()  # in case it has not ended with the client
-            await asyncio.gather(self._committing, return_exceptions=True)
+            await _ended(self._committing, limit_s=_CANCEL_LIMIT_S)
 
     async def _seek_new(self) -> None:
         """Seek each partition without a position to the position that the caller provides."""
@@ -246,6 +253,12 @@ class EventConsumer:
         self._gaps.pop(partition, None)
         self._next[partition] = records[-1].offset + 1
         return RecordBatch(first, records[-1].offset + 1, records)
+
+
+async def _ended(task: asyncio.Task[Any], *, limit_s: float) -> None:
+    """Wait for a task of the client, at most `limit_s`: the client can ignore a cancellation. Ignore its error."""
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # retrieved, or asyncio logs it
+    await asyncio.wait({task}, timeout=limit_s)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types

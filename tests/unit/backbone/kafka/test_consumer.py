@@ -1,3 +1,6 @@
+import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
@@ -81,3 +84,24 @@ async def test_member_has_no_partitions_and_commits_nothing_during_a_rebalance(
         await consumer.commit({0: FIRST})
     consumer._rebalance(ended=True)
     assert consumer.assigned() == {0}
+
+
+async def test_leave_ends_in_time_when_the_client_ignores_cancellation(
+    consumer: EventConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back = asyncio.Event()
+
+    async def ignore_cancellation(*_: object, **__: object) -> dict[TopicPartition, list[object]]:
+        while not back.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await back.wait()
+        return {}
+
+    monkeypatch.setattr(consumer._client, "getmany", ignore_cancellation)
+    assert await consumer.poll(wait_s=0.01) == {}
+    with monkeypatch.context() as stopping:
+        stopping.setattr(consumer._client, "stop", ignore_cancellation)
+        begun_s = time.monotonic()
+        await consumer.__aexit__()
+        assert time.monotonic() - begun_s < 10
+    back.set()
