@@ -138,16 +138,17 @@ async def _batches(
 
     Unless they are `exact`, poll until no record arrives: some brokers (Tansu) report end offsets that are too low.
     """
-    moved_at = time.monotonic()
+    moved_at, before = time.monotonic(), reader.positions()
     while True:
-        behind = any(at < end_offsets.get(partition, 0) for partition, at in reader.positions().items())
+        positions = reader.positions()
+        behind = any(at < end_offsets.get(partition, 0) for partition, at in positions.items())
         if exact and not behind:
             return
         batches = await reader.poll(wait_s=_POLL_S)
         if not batches and not behind:
             return
-        if batches:
-            moved_at = time.monotonic()
+        if batches or positions != before:  # positions also move past offsets without a letter
+            moved_at, before = time.monotonic(), positions
         elif time.monotonic() - moved_at > _STALL_LIMIT_S:
             raise OperatorError(f"Kafka returned no dead letter for {_STALL_LIMIT_S:.0f} s, but there are more")
         for found in batches.items():

@@ -11,6 +11,7 @@ from aiokafka.structs import ConsumerRecord
 
 from services.backbone.kafka.errors import KafkaUnavailable, OffsetGone, unavailable, within_time_limit
 from services.backbone.kafka.identity import METADATA_AGE_S, Topic, read_topic
+from services.backbone.kafka.isolation import ISOLATION_LEVEL
 from services.backbone.kafka.topics import group_size, max_record_bytes
 from services.backbone.settings import KafkaSettings
 
@@ -22,7 +23,10 @@ Position = int | None
 
 
 class RecordBatch(NamedTuple):
-    """Consecutive records of one partition. A gap before or between them is a gap in the topic."""
+    """Consecutive records of one partition. A gap before, between or after them is a gap in the topic.
+
+    `EventConsumer` also returns batches without records: the gap from `first_offset` to `next_offset`.
+    """
 
     first_offset: int
     """The position of this poll: the `next_offset` of the batch before."""
@@ -67,6 +71,7 @@ class EventConsumer:
             enable_auto_commit=False,
             # Never skip or repeat silently: raise OffsetGone instead.
             auto_offset_reset="none",
+            isolation_level=ISOLATION_LEVEL,
             metadata_max_age_ms=int(METADATA_AGE_S * 1000),
             # The minimum that brokers allow by default: after this time, others get the partitions of a killed member.
             session_timeout_ms=6000,
@@ -94,7 +99,8 @@ class EventConsumer:
     async def poll(self, *, wait_s: float) -> dict[int, RecordBatch]:
         """Return new records by partition, in order. Return an empty dict after `wait_s` without records.
 
-        Raises OffsetGone if the topic does not contain a position, KafkaUnavailable on other failures.
+        A batch without records moves the position past transaction markers or aborted records. Raises OffsetGone if the
+        topic does not contain a position, KafkaUnavailable on other failures.
         """
         try:
             await self._seek_new()
@@ -154,7 +160,10 @@ class EventConsumer:
         return {tp.partition: offset for tp, offset in begins.items()}
 
     async def end_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the offset after the last record of each partition. Raises KafkaUnavailable."""
+        """Return the offset after the last record of each partition, or the first offset of an open transaction.
+
+        Raises KafkaUnavailable.
+        """
         async with within_time_limit():
             ends = await self._client.end_offsets([TopicPartition(self._topic, part) for part in partitions])
         return {tp.partition: offset for tp, offset in ends.items()}
@@ -234,16 +243,26 @@ class EventConsumer:
 
     async def _fetch(self, wait_s: float) -> dict[int, RecordBatch]:
         fetched = await self._client.getmany(timeout_ms=int(wait_s * 1000), max_records=self._max_poll_events)
-        batches = {tp.partition: self._batch(tp.partition, records) for tp, records in fetched.items() if records}
-        return {partition: batch for partition, batch in batches.items() if batch is not None}
+        batches: dict[int, RecordBatch] = {}
+        # No other task runs in this loop: each of these partitions has a position, which the client returns at once.
+        for tp in self._client.assignment():
+            if tp.partition in self._next:
+                batch = self._batch(tp.partition, fetched.get(tp, []), await self._client.position(tp))
+                if batch is not None:
+                    batches[tp.partition] = batch
+        return batches
 
-    def _batch(self, partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> RecordBatch | None:
+    def _batch(self, partition: int, records: list[ConsumerRecord[bytes, bytes]], position: int) -> RecordBatch | None:
         """Accept records that begin at the position of the partition. For others, reset the position and return None.
 
-        After a rebalance the client can begin at a committed offset, before this consumer sets the position.
+        After a rebalance the client can begin at a committed offset, before this consumer sets the position. `position`
+        is the client's position after the records: offsets without a record can follow the last one (isolation.py).
         """
-        first, found = self._next.get(partition), records[0].offset
+        first = self._next.get(partition)
         if first is None:
+            return None
+        found = records[0].offset if records else position
+        if not records and found == first:
             return None
         if found < first or (found > first and self._gaps.get(partition) != first):
             self.reset_position([partition])
@@ -251,8 +270,8 @@ class EventConsumer:
                 self._gaps[partition] = first
             return None
         self._gaps.pop(partition, None)
-        self._next[partition] = records[-1].offset + 1
-        return RecordBatch(first, records[-1].offset + 1, records)
+        self._next[partition] = max(position, records[-1].offset + 1) if records else position
+        return RecordBatch(first, self._next[partition], records)
 
 
 async def _ended(task: asyncio.Task[Any], *, limit_s: float) -> None:

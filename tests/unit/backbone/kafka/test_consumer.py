@@ -29,17 +29,31 @@ async def consumer() -> AsyncIterator[EventConsumer]:
     await member.__aexit__()
 
 
-def fetched(consumer: EventConsumer, *offsets: int) -> tuple[int, int] | None:
-    """Position the partition and pass it these records. Return the begin and the end of the batch, if it is
-    accepted."""
+def fetched(consumer: EventConsumer, *offsets: int, position: int = 0) -> tuple[int, int] | None:
+    """Position the partition and pass it these records and the client's position. Return the begin and the end of the
+    batch, if it is accepted."""
     consumer._next[0] = FIRST
-    batch = consumer._batch(0, [record(offset) for offset in offsets])
+    batch = consumer._batch(0, [record(offset) for offset in offsets], position)
     return batch and batch[:2]
 
 
 async def test_consecutive_records_are_a_batch(consumer: EventConsumer) -> None:
     assert fetched(consumer, 5, 6, 9) == (FIRST, 10)
     assert consumer.positioned() == {0}
+
+
+async def test_batch_ends_after_the_offsets_without_a_record(consumer: EventConsumer) -> None:
+    assert fetched(consumer, 5, 6, position=8) == (FIRST, 8)
+    assert consumer._next == {0: 8}
+
+
+async def test_offsets_without_a_record_seen_twice_are_an_empty_batch(consumer: EventConsumer) -> None:
+    assert fetched(consumer, position=FIRST) is None
+    assert consumer.positioned() == {0}
+    assert fetched(consumer, position=7) is None
+    assert consumer.positioned() == set()
+    assert fetched(consumer, position=7) == (FIRST, 7)
+    assert consumer._next == {0: 7}
 
 
 async def test_gap_seen_twice_at_one_position_is_accepted(consumer: EventConsumer) -> None:
@@ -69,7 +83,7 @@ async def test_records_before_the_position_are_not_a_gap(consumer: EventConsumer
 
 
 async def test_records_of_an_unpositioned_partition_are_dropped(consumer: EventConsumer) -> None:
-    assert consumer._batch(0, [record(5)]) is None
+    assert consumer._batch(0, [record(5)], 6) is None
 
 
 async def test_member_has_no_partitions_and_commits_nothing_during_a_rebalance(
