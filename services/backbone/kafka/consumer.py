@@ -116,7 +116,7 @@ class EventConsumer:
                 raise OffsetGone(gone) from error
             self.reset_position(found)  # a committed offset, as above
             return {}
-        except (KafkaError, OSError) as error:
+        except (KafkaError, OSError, UnicodeDecodeError) as error:
             raise unavailable(error) from error
 
     def reset_position(self, partitions: Iterable[int]) -> None:

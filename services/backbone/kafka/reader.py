@@ -146,7 +146,7 @@ class TopicReader:
                 await self._check_after_silence()
         except OffsetOutOfRangeError as error:
             raise OffsetGone({tp.partition: offset for tp, offset in error.args[0].items()}) from error
-        except (KafkaError, OSError) as error:
+        except (KafkaError, OSError, UnicodeDecodeError) as error:
             raise unavailable(error) from error
         if fetched:
             self._heard_s = time.monotonic()

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from services.backbone.counters import CounterStoreError, Description
-from services.backbone.kafka import KafkaUnavailable
+from services.backbone.kafka import KafkaUnavailable, UnreadableRecord
 from services.kafidx.core.query import (
     MAX_OFFSET,
     MAX_PARTITION,
@@ -74,6 +74,8 @@ class Pages:
             return JSONResponse(await topic.event(partition, offset))
         except EventGone as error:
             return JSONResponse({"reason": str(error)}, 404)
+        except UnreadableRecord as error:
+            return JSONResponse({"reason": str(error)}, 503)
         except KafkaUnavailable:
             return JSONResponse({"reason": _NO_KAFKA}, 503)
 
