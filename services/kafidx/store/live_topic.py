@@ -21,6 +21,7 @@ from services.kafidx.core.live import Activity, OpenViews, RecentEvents, RowQueu
 from services.kafidx.core.positions import Start, start_offsets
 from services.kafidx.metrics import Metrics
 from services.kafidx.settings import Settings
+from services.kafidx.store.last import last_starts
 from services.kafidx.store.record import SingleRecords
 from services.kafidx.store.subscriber import Subscriber
 
@@ -205,13 +206,14 @@ class LiveTopic:
             except OffsetGone as gone:
                 await self._restart(reader, gone)
                 continue
+            self._distribute(batches, reader.positions())
             if batches:
-                self._distribute(batches)
                 await asyncio.sleep(_GATHER_S)
 
-    def _distribute(self, batches: Mapping[int, RecordBatch]) -> None:
+    def _distribute(self, batches: Mapping[int, RecordBatch], positions: Mapping[int, int]) -> None:
+        if positions == self._next:
+            return
         events = _events(self._topic, batches)
-        positions = {partition: batch.next_offset for partition, batch in batches.items()}
         self._next.update(positions)
         self._activity.count((event.type for event in events), now_s=time.monotonic())
         self._metrics.seen.inc(len(events))
@@ -243,6 +245,8 @@ class LiveTopic:
         ends = {partition: max(end, self._next.get(partition, 0)) for partition, end in ends.items()}
         at_time = await reader.offsets_at(start.number) if start.kind == "time" else {}
         subscriber.next = start_offsets(start, beginnings, ends, at_time)
+        if start.kind == "last":
+            subscriber.next = await last_starts(self._settings, self._topic, start.number, beginnings, ends)
         subscriber.missed = sum(max(0, beginnings[p] - at) for p, at in start.offsets.items() if p in beginnings)
 
     def _go_live(self, subscriber: Subscriber) -> None:
