@@ -45,7 +45,7 @@ class Pages:
         self._dead = dead
         self._topics = topics
         self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, trim_blocks=False
+            loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, trim_blocks=False, finalize=_shown
         )
 
     async def links(self) -> Response:
@@ -173,6 +173,11 @@ class Pages:
 
     def _page(self, template: str, status_code: int = 200, /, **context: Any) -> Response:
         return HTMLResponse(self._templates.get_template(template).render(**context), status_code)
+
+
+def _shown(output: Any) -> Any:
+    """Return the output of an expression in a template. A null of a record is the word "null", never "None"."""
+    return "null" if output is None else output
 
 
 def add_pages(app: FastAPI, pages: Pages, socket: LiveSocket) -> None:

@@ -10,7 +10,7 @@ from services.backbone import names
 from services.backbone.dead_letters import decode_dead_letter
 from services.backbone.kafka import KafkaUnavailable, OffsetGone, TopicReader
 from services.backbone.settings import KafkaSettings
-from services.kafidx.core.events import printable
+from services.kafidx.core.events import HIGHEST_TIME_MS, printable
 from services.kafidx.store.ends import TopicEnds
 from services.kafidx.store.last import read_last
 
@@ -30,11 +30,12 @@ class Letter:
     partition: int
     offset: int
     time_ms: int
-    stage: str
-    reason: str
+    stage: str | None
+    """None when the header is missing, null or empty. The same for `reason`."""
+    reason: str | None
     attempt: int | None
-    text: str
-    """The first 4 KiB of the original bytes. Each byte that is not UTF-8 is written as \\xNN."""
+    text: str | None
+    """The first 4 KiB of the original bytes. Each byte that is not UTF-8 is written as \\xNN. None for a null value."""
     size: int
     cut: bool
     live_url: str
@@ -100,18 +101,20 @@ class DeadLetters:
 
 
 def _letter(partition: int, record: Any) -> Letter:
-    letter = decode_dead_letter(record.value, record.headers)
+    # Cut before decoding: 1 MB that is not UTF-8 blocks the event loop for 140 ms. A character has at most four bytes.
+    headers = [(name, value and value[: 4 * _SHOWN_BYTES]) for name, value in record.headers]
+    letter = decode_dead_letter(record.value, headers)
     when_ms = record.timestamp if letter.time_ms is None else letter.time_ms
     return Letter(
         partition=partition,
         offset=record.offset,
         time_ms=when_ms,
-        stage=letter.stage[:_SHOWN_BYTES],
-        reason=letter.reason[:_SHOWN_BYTES],
+        stage=letter.stage[:_SHOWN_BYTES] or None,
+        reason=letter.reason[:_SHOWN_BYTES] or None,
         attempt=letter.attempt,
-        text=printable(letter.payload[:_SHOWN_BYTES]),
+        text=None if record.value is None else printable(letter.payload[:_SHOWN_BYTES]),
         size=len(letter.payload),
         cut=len(letter.payload) > _SHOWN_BYTES,
         live_url=f"/kafidx?topic={names.DEAD_LETTER_TOPIC}&from=offset:{partition}:{record.offset}",
-        events_url=f"/kafidx?from=time:{max(0, when_ms - _AROUND_MS)}",
+        events_url=f"/kafidx?from=time:{min(max(0, when_ms - _AROUND_MS), HIGHEST_TIME_MS)}",
     )

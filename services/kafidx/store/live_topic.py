@@ -15,7 +15,7 @@ from services.backbone import names
 from services.backbone.backoff import Backoff
 from services.backbone.kafka import KafkaUnavailable, OffsetGone, RecordBatch, TopicReader
 from services.backbone.logs import get_logger
-from services.kafidx.core.events import LiveEvent, why_dead
+from services.kafidx.core.events import NULL_VALUE, LiveEvent, why_dead
 from services.kafidx.core.filters import Filter
 from services.kafidx.core.live import Activity, OpenViews, RecentEvents, RowQueue, in_order
 from services.kafidx.core.positions import Start, start_offsets
@@ -303,11 +303,10 @@ class LiveTopic:
 
 
 def _events(topic: str, batches: Mapping[int, RecordBatch]) -> Sequence[LiveEvent]:
-    why = why_dead if topic == names.DEAD_LETTER_TOPIC else _not_dead
     return in_order(
         [
             [
-                LiveEvent(topic, partition, r.offset, r.timestamp, r.value or b"", error=why(r.headers))
+                LiveEvent(topic, partition, r.offset, r.timestamp, r.value or b"", error=_error(topic, r))
                 for r in batch.records
             ]
             for partition, batch in batches.items()
@@ -315,8 +314,11 @@ def _events(topic: str, batches: Mapping[int, RecordBatch]) -> Sequence[LiveEven
     )
 
 
-def _not_dead(_: object) -> str:
-    return ""
+def _error(topic: str, record: Any) -> str:
+    why = why_dead(record.headers) if topic == names.DEAD_LETTER_TOPIC else ""
+    if record.value is None:
+        return f"{why}, {NULL_VALUE}" if why else NULL_VALUE
+    return why
 
 
 def _fail_with(subscribers: Iterable[Subscriber], task: asyncio.Task[None]) -> None:

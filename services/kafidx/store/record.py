@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from services.backbone.kafka import KafkaUnavailable, OffsetGone, RecordBatch, TopicReader
 from services.backbone.settings import KafkaSettings
-from services.kafidx.core.events import whole_event
+from services.kafidx.core.events import WholeRecord, whole_event
 
 _POLL_S: Final = 0.1
 """A poll that finds only a transaction marker takes this time."""
@@ -53,5 +53,5 @@ class SingleRecords:
                 "aborted transaction, or a record that compaction removed"
             )
         record = batches[partition].records[0]
-        whole = (record.timestamp, record.key, record.value or b"", tuple(record.headers))
+        whole = WholeRecord(record.timestamp, record.key, record.value, tuple(record.headers))
         return whole_event(self._topic, partition, offset, whole)

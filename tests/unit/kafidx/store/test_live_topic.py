@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from services.backbone import names
 from services.backbone.kafka import KafkaUnavailable, RecordBatch, Topic
+from services.kafidx.core.events import NULL_VALUE
 from services.kafidx.core.filters import Filter
 from services.kafidx.core.live import OpenViews, TooManyViews
 from services.kafidx.core.positions import Start
@@ -189,6 +190,14 @@ def test_events_of_partitions_are_merged_by_time_and_keep_their_order() -> None:
     }
     order = [(event.partition, event.offset) for event in _events("events", batches)]
     assert order == [(1, 0), (0, 0), (1, 1), (0, 1), (0, 2)]
+
+
+def test_null_value_is_the_error_of_a_record() -> None:
+    tombstone = record(0, headers=((names.HEADER_DEAD_STAGE, b"decode"),))
+    tombstone.value = None
+    batches = {0: RecordBatch(0, 1, [tombstone])}
+    (dead,), (alive,) = _events(names.DEAD_LETTER_TOPIC, batches), _events(names.EVENTS_TOPIC, batches)
+    assert (dead.bad, alive.bad) == (f"decode, {NULL_VALUE}", NULL_VALUE)
 
 
 def test_dead_letter_has_its_stage_and_reason_as_error() -> None:
