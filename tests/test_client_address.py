@@ -195,11 +195,11 @@ def written(event: RawEvent, mode: IpMode) -> list[bytes]:
         classify=DEVICES.classify if mode != "none" else lambda _: Device(),
     )
     if isinstance(outcome, Record):
-        headers = [value for _, value in outcome.headers]
+        headers = [value or b"" for _, value in outcome.headers]
         return [outcome.value, outcome.key or b"", *headers, id_of(entry, mode).encode()]
     assert isinstance(outcome, FailedEntry)
     record = encode_dead_letter(dead_letter(outcome, ip_mode=mode, time_ms=NOW_MS, attempt=1))
-    return [record.value, *(value for _, value in record.headers), id_of(entry, mode).encode()]
+    return [record.value, *(value or b"" for _, value in record.headers), id_of(entry, mode).encode()]
 
 
 def readable(data: bytes) -> bytes:

@@ -138,16 +138,17 @@ async def _batches(
 
     Unless they are `exact`, poll until no record arrives: some brokers (Tansu) report end offsets that are too low.
     """
-    moved_at = time.monotonic()
+    moved_at, before = time.monotonic(), reader.positions()
     while True:
-        behind = any(at < end_offsets.get(partition, 0) for partition, at in reader.positions().items())
+        positions = reader.positions()
+        behind = any(at < end_offsets.get(partition, 0) for partition, at in positions.items())
         if exact and not behind:
             return
         batches = await reader.poll(wait_s=_POLL_S)
         if not batches and not behind:
             return
-        if batches:
-            moved_at = time.monotonic()
+        if batches or positions != before:  # positions also move past offsets without a letter
+            moved_at, before = time.monotonic(), positions
         elif time.monotonic() - moved_at > _STALL_LIMIT_S:
             raise OperatorError(f"Kafka returned no dead letter for {_STALL_LIMIT_S:.0f} s, but there are more")
         for found in batches.items():
@@ -155,8 +156,7 @@ async def _batches(
 
 
 def _dead_letter(partition: int, record: Any) -> StoredDeadLetter:
-    headers: tuple[tuple[str, bytes], ...] = tuple((name, bytes(value or b"")) for name, value in record.headers)
-    letter = decode_dead_letter(record.value, headers)
+    letter = decode_dead_letter(record.value, record.headers)
     event_type, event_id = _type_and_id(letter.payload)
     summary = DeadLetterSummary(
         partition=partition,
@@ -168,10 +168,10 @@ def _dead_letter(partition: int, record: Any) -> StoredDeadLetter:
         type=event_type,
         id=event_id,
         size=len(letter.payload),
-        digest=dead_letter_digest(letter.payload, headers),
+        digest=dead_letter_digest(letter.payload, record.headers),
         content=payload_digest(letter.payload),
     )
-    return StoredDeadLetter(summary, Record(letter.payload, record.key, headers, record.timestamp))
+    return StoredDeadLetter(summary, Record(letter.payload, record.key, tuple(record.headers), record.timestamp))
 
 
 def _type_and_id(entry: bytes) -> tuple[str, str]:

@@ -5,12 +5,12 @@ The value of a record is the queue entry that could not be processed. Its header
 """
 
 import re
-from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from services.backbone import names
 from services.backbone.events import Record
+from services.backbone.record_headers import RecordHeaders, header_value
 
 _DIGEST_BYTES: Final = 16
 _TRUNCATED: Final = re.compile(r"\(cut from \d+ bytes\)$", re.ASCII)
@@ -61,21 +61,24 @@ def encode_dead_letter(letter: DeadLetter) -> Record:
     return Record(letter.payload, None, tuple(headers), letter.time_ms)
 
 
-def decode_dead_letter(value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> DeadLetter:
-    r"""Decode a record. Never raises: bytes that are not UTF-8 become `\xNN`, invalid numbers count as missing."""
-    found = _by_name(headers)
+def decode_dead_letter(value: bytes | None, headers: RecordHeaders) -> DeadLetter:
+    r"""Decode a record. Never raises: bytes that are not UTF-8 become `\xNN`, invalid numbers count as missing.
+
+    A null value is an empty payload, and a null header counts as missing.
+    """
+    found = tuple(headers)
     return DeadLetter(
         payload=bytes(value or b""),
-        stage=found.get(names.HEADER_DEAD_STAGE, b"").decode("utf-8", "backslashreplace"),
-        reason=found.get(names.HEADER_DEAD_REASON, b"").decode("utf-8", "backslashreplace"),
-        time_ms=_number(found.get(names.HEADER_DEAD_TIME)),
-        attempt=_number(found.get(names.HEADER_DEAD_ATTEMPT)),
+        stage=header_value(found, names.HEADER_DEAD_STAGE).decode("utf-8", "backslashreplace"),
+        reason=header_value(found, names.HEADER_DEAD_REASON).decode("utf-8", "backslashreplace"),
+        time_ms=_number(header_value(found, names.HEADER_DEAD_TIME)),
+        attempt=_number(header_value(found, names.HEADER_DEAD_ATTEMPT)),
     )
 
 
-def dead_letter_digest(value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> bytes:
+def dead_letter_digest(value: bytes | None, headers: RecordHeaders) -> bytes:
     """Return the digest of a letter: of its value and its time header, which stay the same when it is rewritten."""
-    return payload_digest(_by_name(headers).get(names.HEADER_DEAD_TIME, b"") + b" " + bytes(value or b""))
+    return payload_digest(header_value(headers, names.HEADER_DEAD_TIME) + b" " + bytes(value or b""))
 
 
 def payload_digest(payload: bytes) -> bytes:
@@ -83,13 +86,9 @@ def payload_digest(payload: bytes) -> bytes:
     return blake2b(payload, digest_size=_DIGEST_BYTES).digest()
 
 
-def _by_name(headers: Iterable[tuple[str, bytes | None]]) -> Mapping[str, bytes]:
-    return {name: bytes(value or b"") for name, value in headers}
-
-
-def _number(digits: bytes | None) -> int | None:
+def _number(digits: bytes) -> int | None:
     # int() alone accepts "1_0", spaces, and thousands of digits.
-    if digits is None or not digits.isdigit() or len(digits) > len(str(_HIGHEST_NUMBER)):
+    if not digits.isdigit() or len(digits) > len(str(_HIGHEST_NUMBER)):
         return None
     number = int(digits)
     return number if number <= _HIGHEST_NUMBER else None

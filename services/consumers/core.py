@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final, NamedTuple
 
 from services.backbone.events import FINGERPRINT_BYTES, EncodedEvent, InvalidEvent, fingerprint, split_event
+from services.backbone.record_headers import RecordHeaders
 
 LABEL_MAX_CHARS: Final = 200
 """The maximum length of a label. Visitors choose these texts, and each may be as long as a request."""
@@ -13,9 +14,6 @@ Counts = defaultdict[str, int]
 
 Count = Callable[[EncodedEvent, Counts, int], None]
 """Adds one event to the counts. The third argument is the time of processing, ms since 1970. Never raises."""
-
-
-RecordHeaders = Iterable[tuple[str, bytes]]
 
 
 class Folded(NamedTuple):

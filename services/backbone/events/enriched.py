@@ -1,7 +1,7 @@
 """The topic's format: kafkastore -> Kafka -> every consumer."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address
@@ -13,6 +13,7 @@ import msgspec
 from services.backbone import names
 from services.backbone.events.errors import InvalidEvent
 from services.backbone.events.event_type import SHORT, encode_type
+from services.backbone.record_headers import RecordHeaders, header_value
 
 EVENT_FORMAT_VERSION: Final = b"1"
 UNKNOWN_LOCATION: Final = "XX"
@@ -104,7 +105,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     value: bytes
     key: bytes | None = None
     """Records with the same key are in one partition, in order. Records without a key are in any partition."""
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
     timestamp_ms: int | None = None
 
 
@@ -160,7 +161,7 @@ def meta_value(meta: bytes, key: bytes) -> bytes | None:
     return meta[begin:] if end < 0 else meta[begin:end]
 
 
-def fingerprint(event: EncodedEvent, key: bytes | None, headers: Iterable[tuple[str, bytes]]) -> bytes | None:
+def fingerprint(event: EncodedEvent, key: bytes | None, headers: RecordHeaders) -> bytes | None:
     """Return the fingerprint of an event, FINGERPRINT_BYTES long; None for an event without an id.
 
     Two records with the same fingerprint are the same event. The id is in the record's header. If the header is
@@ -176,11 +177,8 @@ def fingerprint(event: EncodedEvent, key: bytes | None, headers: Iterable[tuple[
     and must never drop an event because of its id alone. With n stored fingerprints, a new event has one of them with
     probability n / 2**64: with two million, once in about 10**13 events.
     """
-    for name, value in headers:
-        if name == _ID_HEADER and value:
-            id_ = value
-            break
-    else:
+    id_ = header_value(headers, _ID_HEADER)
+    if not id_:
         encoded = meta_value(event.meta, META_ID)
         if not encoded:
             return None

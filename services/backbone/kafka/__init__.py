@@ -7,7 +7,7 @@ processed records. `TopicReader` joins no group, so the brokers store nothing ab
 
 from services.backbone.events import Record
 from services.backbone.kafka.consumer import EventConsumer, Position, RecordBatch
-from services.backbone.kafka.errors import KafkaUnavailable, OffsetGone
+from services.backbone.kafka.errors import KafkaUnavailable, OffsetGone, UnreadableRecord
 from services.backbone.kafka.identity import Topic
 from services.backbone.kafka.producer import EventProducer
 from services.backbone.kafka.reader import TopicReader
@@ -33,6 +33,7 @@ __all__ = [
     "TopicOffsets",
     "TopicPlan",
     "TopicReader",
+    "UnreadableRecord",
     "delete_records",
     "ensure_topics",
     "max_record_bytes",

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -11,15 +11,22 @@ from aiokafka.structs import ConsumerRecord
 
 from services.backbone.kafka.errors import KafkaUnavailable, OffsetGone, unavailable, within_time_limit
 from services.backbone.kafka.identity import METADATA_AGE_S, Topic, read_topic
+from services.backbone.kafka.isolation import ISOLATION_LEVEL
 from services.backbone.kafka.topics import group_size, max_record_bytes
 from services.backbone.settings import KafkaSettings
+
+_CANCEL_LIMIT_S: Final = 0.5
+_STOP_LIMIT_S: Final = 2.0
 
 Position = int | None
 """The first offset to read in a partition. None: the first offset that the topic still contains."""
 
 
 class RecordBatch(NamedTuple):
-    """Consecutive records of one partition. A gap before or between them is a gap in the topic."""
+    """Consecutive records of one partition. A gap before, between or after them is a gap in the topic.
+
+    `EventConsumer` also returns batches without records: the gap from `first_offset` to `next_offset`.
+    """
 
     first_offset: int
     """The position of this poll: the `next_offset` of the batch before."""
@@ -64,6 +71,7 @@ class EventConsumer:
             enable_auto_commit=False,
             # Never skip or repeat silently: raise OffsetGone instead.
             auto_offset_reset="none",
+            isolation_level=ISOLATION_LEVEL,
             metadata_max_age_ms=int(METADATA_AGE_S * 1000),
             # The minimum that brokers allow by default: after this time, others get the partitions of a killed member.
             session_timeout_ms=6000,
@@ -91,7 +99,8 @@ class EventConsumer:
     async def poll(self, *, wait_s: float) -> dict[int, RecordBatch]:
         """Return new records by partition, in order. Return an empty dict after `wait_s` without records.
 
-        Raises OffsetGone if the topic does not contain a position, KafkaUnavailable on other failures.
+        A batch without records moves the position past transaction markers or aborted records. Raises OffsetGone if the
+        topic does not contain a position, KafkaUnavailable on other failures.
         """
         try:
             await self._seek_new()
@@ -107,7 +116,7 @@ class EventConsumer:
                 raise OffsetGone(gone) from error
             self.reset_position(found)  # a committed offset, as above
             return {}
-        except (KafkaError, OSError) as error:
+        except (KafkaError, OSError, UnicodeDecodeError) as error:
             raise unavailable(error) from error
 
     def reset_position(self, partitions: Iterable[int]) -> None:
@@ -151,7 +160,10 @@ class EventConsumer:
         return {tp.partition: offset for tp, offset in begins.items()}
 
     async def end_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the offset after the last record of each partition. Raises KafkaUnavailable."""
+        """Return the offset after the last record of each partition, or the first offset of an open transaction.
+
+        Raises KafkaUnavailable.
+        """
         async with within_time_limit():
             ends = await self._client.end_offsets([TopicPartition(self._topic, part) for part in partitions])
         return {tp.partition: offset for tp, offset in ends.items()}
@@ -176,13 +188,17 @@ class EventConsumer:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.cancel()
-            await asyncio.gather(pending, return_exceptions=True)
+            await _ended(pending, limit_s=_CANCEL_LIMIT_S)
         # stop() leaves the group. While Kafka is down, waiting for it is useless.
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            await asyncio.wait_for(self._client.stop(), timeout=2.0)
+        stopping = asyncio.create_task(self._client.stop())
+        await _ended(stopping, limit_s=_STOP_LIMIT_S)
+        stopping.cancel()
+        if stopping.done():
+            with contextlib.suppress(KafkaError, OSError, asyncio.CancelledError):
+                stopping.result()
         if self._committing is not None:
             self._committing.cancel()  # in case it has not ended with the client
-            await asyncio.gather(self._committing, return_exceptions=True)
+            await _ended(self._committing, limit_s=_CANCEL_LIMIT_S)
 
     async def _seek_new(self) -> None:
         """Seek each partition without a position to the position that the caller provides."""
@@ -227,16 +243,26 @@ class EventConsumer:
 
     async def _fetch(self, wait_s: float) -> dict[int, RecordBatch]:
         fetched = await self._client.getmany(timeout_ms=int(wait_s * 1000), max_records=self._max_poll_events)
-        batches = {tp.partition: self._batch(tp.partition, records) for tp, records in fetched.items() if records}
-        return {partition: batch for partition, batch in batches.items() if batch is not None}
+        batches: dict[int, RecordBatch] = {}
+        # No other task runs in this loop: each of these partitions has a position, which the client returns at once.
+        for tp in self._client.assignment():
+            if tp.partition in self._next:
+                batch = self._batch(tp.partition, fetched.get(tp, []), await self._client.position(tp))
+                if batch is not None:
+                    batches[tp.partition] = batch
+        return batches
 
-    def _batch(self, partition: int, records: list[ConsumerRecord[bytes, bytes]]) -> RecordBatch | None:
+    def _batch(self, partition: int, records: list[ConsumerRecord[bytes, bytes]], position: int) -> RecordBatch | None:
         """Accept records that begin at the position of the partition. For others, reset the position and return None.
 
-        After a rebalance the client can begin at a committed offset, before this consumer sets the position.
+        After a rebalance the client can begin at a committed offset, before this consumer sets the position. `position`
+        is the client's position after the records: offsets without a record can follow the last one (isolation.py).
         """
-        first, found = self._next.get(partition), records[0].offset
+        first = self._next.get(partition)
         if first is None:
+            return None
+        found = records[0].offset if records else position
+        if not records and found == first:
             return None
         if found < first or (found > first and self._gaps.get(partition) != first):
             self.reset_position([partition])
@@ -244,8 +270,14 @@ class EventConsumer:
                 self._gaps[partition] = first
             return None
         self._gaps.pop(partition, None)
-        self._next[partition] = records[-1].offset + 1
-        return RecordBatch(first, records[-1].offset + 1, records)
+        self._next[partition] = max(position, records[-1].offset + 1) if records else position
+        return RecordBatch(first, self._next[partition], records)
+
+
+async def _ended(task: asyncio.Task[Any], *, limit_s: float) -> None:
+    """Wait for a task of the client, at most `limit_s`: the client can ignore a cancellation. Ignore its error."""
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # retrieved, or asyncio logs it
+    await asyncio.wait({task}, timeout=limit_s)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types

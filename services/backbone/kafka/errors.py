@@ -13,6 +13,10 @@ class KafkaUnavailable(Exception):
     """Kafka did not confirm an operation in time. The operation may have happened or not. A retry is safe."""
 
 
+class UnreadableRecord(KafkaUnavailable):
+    """The client can't decode a record, so the partition can't be read past it."""
+
+
 class OffsetGone(Exception):
     """The topic does not contain these positions: retention deleted them, or the topic was created again."""
 
@@ -23,6 +27,8 @@ class OffsetGone(Exception):
 
 def unavailable(error: Exception) -> KafkaUnavailable:
     """Convert an error of the client, or of the network, into KafkaUnavailable."""
+    if isinstance(error, UnicodeDecodeError):
+        return UnreadableRecord("the Kafka client can't decode a record: the name of one of its headers is not UTF-8")
     # The text of the client's errors begins with their name. Other errors have no name in their text.
     return KafkaUnavailable(str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}")
 

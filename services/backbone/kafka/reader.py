@@ -18,6 +18,7 @@ from services.backbone.kafka.errors import (
     within_time_limit,
 )
 from services.backbone.kafka.identity import METADATA_AGE_S, Topic, read_topic
+from services.backbone.kafka.isolation import ISOLATION_LEVEL
 from services.backbone.settings import KafkaSettings
 
 _Response = TypeVar("_Response")
@@ -52,6 +53,7 @@ class TopicReader:
             enable_auto_commit=False,
             # Never skip or repeat silently: raise OffsetGone instead.
             auto_offset_reset="none",
+            isolation_level=ISOLATION_LEVEL,
             metadata_max_age_ms=int(METADATA_AGE_S * 1000),
             max_partition_fetch_bytes=_FETCH_BYTES,
             fetch_max_bytes=4 * _FETCH_BYTES,
@@ -90,7 +92,10 @@ class TopicReader:
         return {tp.partition: offset for tp, offset in sorted(begins.items())}
 
     async def end_offsets(self) -> dict[int, int]:
-        """Return the offset after the last record of each partition. Raises KafkaUnavailable."""
+        """Return the offset after the last record of each partition, or the first offset of an open transaction.
+
+        Raises KafkaUnavailable.
+        """
         ends = await _responded(self._client.end_offsets(self._partitions))
         return {tp.partition: offset for tp, offset in sorted(ends.items())}
 
@@ -112,16 +117,20 @@ class TopicReader:
             self._next[partition.partition] = offset
 
     def positions(self) -> dict[int, int]:
-        """Return the offset from which the next poll reads, by partition."""
+        """Return the offset from which the next poll reads, by partition. It is past offsets without a record."""
         return dict(self._next)
 
     def ends_seen(self) -> dict[int, int]:
-        """Return the end offset of each partition from its latest fetch, without a request."""
-        seen = {tp.partition: self._client.highwater(tp) for tp in self._partitions if tp.partition in self._next}
-        return {partition: end for partition, end in seen.items() if end is not None}
+        """Return the end offset of each partition from its latest fetch, without a request. See `end_offsets`."""
+        seen = {
+            tp.partition: self._client.last_stable_offset(tp) for tp in self._partitions if tp.partition in self._next
+        }
+        return {partition: end for partition, end in seen.items() if end is not None and end >= 0}
 
     async def poll(self, *, wait_s: float) -> dict[int, RecordBatch]:
         """Return new records by partition, in order. Return an empty dict after `wait_s` without records.
+
+        An empty dict can also mean that `positions` moved past transaction markers or aborted records.
 
         Raises OffsetGone if the topic does not contain a position, KafkaUnavailable on other failures: also when
         brokers stop responding (noticed within ten seconds), and when the topic was deleted, created again or extended
@@ -130,12 +139,14 @@ class TopicReader:
         try:
             await self._check_topic()
             fetched = await self._client.getmany(timeout_ms=int(wait_s * 1000), max_records=self._max_poll_events)
+            positions = {
+                tp.partition: await self._client.position(tp) for tp in self._partitions if tp.partition in self._next
+            }
             if not fetched:
-                await self._skip_gaps()
                 await self._check_after_silence()
         except OffsetOutOfRangeError as error:
             raise OffsetGone({tp.partition: offset for tp, offset in error.args[0].items()}) from error
-        except (KafkaError, OSError) as error:
+        except (KafkaError, OSError, UnicodeDecodeError) as error:
             raise unavailable(error) from error
         if fetched:
             self._heard_s = time.monotonic()
@@ -144,15 +155,10 @@ class TopicReader:
             first = self._next[tp.partition]
             wanted = records if not records or records[0].offset >= first else [r for r in records if r.offset >= first]
             if wanted:
-                self._next[tp.partition] = wanted[-1].offset + 1
-                batches[tp.partition] = RecordBatch(first, wanted[-1].offset + 1, wanted)
+                batches[tp.partition] = RecordBatch(first, max(first, positions[tp.partition]), wanted)
+        for partition, position in positions.items():
+            self._next[partition] = max(self._next[partition], position)
         return batches
-
-    async def _skip_gaps(self) -> None:
-        """Adopt the positions of the client: offsets without a record (transaction markers) can end a topic."""
-        for tp in self._partitions:
-            if tp.partition in self._next:
-                self._next[tp.partition] = max(self._next[tp.partition], await self._client.position(tp))
 
     async def _check_topic(self) -> None:
         if time.monotonic() - self._checked_s < METADATA_AGE_S:

@@ -18,6 +18,7 @@ from aiokafka.errors import (
 
 from services.backbone import names
 from services.backbone.kafka.errors import KafkaUnavailable, unavailable, within_time_limit
+from services.backbone.kafka.isolation import ISOLATION_LEVEL
 
 BATCH_OVERHEAD_BYTES: Final = 64 * 1024
 """Room for record and batch headers, record keys, and the fields that enrichment adds."""
@@ -187,7 +188,7 @@ class TopicOffsets:
         await self._disconnect()
 
     async def ends(self) -> dict[int, int]:
-        """Return the offset after the last record of each partition.
+        """Return the offset after the last record of each partition, or the first offset of an open transaction.
 
         Raises KafkaUnavailable, also when there is no such topic.
         """
@@ -209,7 +210,7 @@ class TopicOffsets:
             admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
             # The consumer's cluster metadata holds only topics that it is subscribed to, and reading end offsets needs
             # no subscription. So the partitions come from the admin client.
-            consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap_servers)
+            consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap_servers, isolation_level=ISOLATION_LEVEL)
             self._clients = (admin, consumer)
             await admin.start()
             await consumer.start()

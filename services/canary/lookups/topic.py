@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from services.backbone import names
 from services.backbone.kafka import KafkaUnavailable, OffsetGone, RecordBatch, TopicReader
+from services.backbone.record_headers import header_value
 from services.backbone.settings import KafkaSettings
 
 _POLL_S = 0.5
@@ -71,10 +72,9 @@ class TopicWatch:
 
 
 def _wanted(partition: int, batch: RecordBatch, is_wanted: Callable[[str], bool]) -> list[FoundRecord]:
-    # The counters also use the first header with this name.
-    ids = ((record.offset, _id(record.headers)) for record in batch.records)
+    # The counters read the id with the same function (`events.fingerprint`).
+    ids = (
+        (record.offset, header_value(record.headers, names.HEADER_EVENT_ID).decode("utf-8", "replace"))
+        for record in batch.records
+    )
     return [FoundRecord(event_id, partition, offset) for offset, event_id in ids if is_wanted(event_id)]
-
-
-def _id(headers: tuple[tuple[str, bytes], ...]) -> str:
-    return next((value.decode("utf-8", "replace") for name, value in headers if name == names.HEADER_EVENT_ID), "")

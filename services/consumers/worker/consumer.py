@@ -191,7 +191,8 @@ class StatisticsConsumer:
         folded = fold(records, self._handler.count, seen_at_ms=now_ms, known=known)
         # A record's timestamp is its time of receipt. Do not store a timestamp in the future, which a wrong clock
         # causes.
-        received_ms = min(now_ms, max(record.timestamp for record in batch.records))
+        # A batch without records only moves the position.
+        received_ms = min(now_ms, max((record.timestamp for record in batch.records), default=0))
         return Update(
             partition=partition,
             first_offset=batch.first_offset,

@@ -4,7 +4,6 @@ A field is decoded once, when the first subscriber needs it. Filters and rows re
 that their time and memory are bounded for any content. The detail pane shows all of it.
 """
 
-from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
@@ -23,6 +22,7 @@ from services.backbone.events import (
     readable_address,
     split_event,
 )
+from services.backbone.record_headers import RecordHeaders, header_value
 
 FILTERED_BYTES: Final = 4096
 """Filters read at most this many bytes of meta, and the same number of params."""
@@ -31,12 +31,13 @@ SHOWN_CHARS: Final = 500
 """A row shows at most this many characters of the parameters."""
 TYPE_CHARS: Final = 200
 WHOLE_PAIRS: Final = 1000
-"""The detail pane decodes at most this many pairs of meta, and the same number of params. One event may have more than
-100,000."""
+"""The detail pane shows at most this many headers and decodes at most this many pairs of meta, and the same number of
+params. One event may have more than 100,000."""
+NULL_VALUE: Final = "the value is null (a tombstone)"
 
 _META_KEYS: Final = 64
 _LONGEST_NUMBER: Final = 20
-_HIGHEST_NUMBER: Final = 8_640_000_000_000_000
+HIGHEST_TIME_MS: Final = 8_640_000_000_000_000
 """The latest ms that a JavaScript Date can hold. It is below 2**53, above which JavaScript loses digits."""
 _BOT: Final = "bot"
 
@@ -202,12 +203,20 @@ class LiveEvent:
 _DECODED: Final = frozenset(name for name, part in vars(LiveEvent).items() if isinstance(part, cached_property))
 
 
-def whole_event(
-    topic: str, partition: int, offset: int, record: tuple[int, bytes | None, bytes, tuple[tuple[str, bytes], ...]]
-) -> dict[str, Any]:
-    """Return a record (time, key, value, headers) for the detail pane. The page relies on the keys.
+class WholeRecord(NamedTuple):
+    """The parts of a record for the detail pane."""
 
-    The first 1,000 pairs of meta and of params are decoded. `raw` holds the whole value.
+    time_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+def whole_event(topic: str, partition: int, offset: int, record: WholeRecord) -> dict[str, Any]:
+    """Return a record for the detail pane. The page relies on the keys.
+
+    The first 1,000 headers, and the first 1,000 pairs of meta and of params are decoded. `raw` holds the whole value. A
+    null key, value or header is None.
     """
     time_ms, key, value, headers = record
     whole: dict[str, Any] = {
@@ -215,16 +224,19 @@ def whole_event(
         "partition": partition,
         "offset": offset,
         "time_ms": time_ms,
-        "key": None if key is None else printable(key),
-        "headers": [[name, printable(content)] for name, content in headers],
+        "key": _printable_or_none(key),
+        "headers": [[name, _printable_or_none(content)] for name, content in headers[:WHOLE_PAIRS]],
+        "headers_left_out": max(0, len(headers) - WHOLE_PAIRS),
         "type": "",
         "meta": [],
         "meta_left_out": 0,
         "params": [],
         "params_left_out": 0,
-        "raw": printable(value),
+        "raw": _printable_or_none(value),
         "invalid": None,
     }
+    if value is None:
+        return whole | {"invalid": NULL_VALUE}
     try:
         event_type, meta, params = split_event(value)
     except InvalidEvent as error:
@@ -246,16 +258,20 @@ def _pairs(encoded: bytes) -> tuple[list[tuple[str, str]], int]:
     return parse_qsl(head.decode("ascii", "replace"), keep_blank_values=True), left_out
 
 
-def why_dead(headers: Iterable[tuple[str, bytes]]) -> str:
+def why_dead(headers: RecordHeaders) -> str:
     """Return stage and reason from the headers of a dead letter, each cut to 500 bytes."""
-    given = dict(headers)
-    parts = (given.get(name, b"")[:SHOWN_CHARS] for name in (names.HEADER_DEAD_STAGE, names.HEADER_DEAD_REASON))
+    given = tuple(headers)
+    parts = (header_value(given, name)[:SHOWN_CHARS] for name in (names.HEADER_DEAD_STAGE, names.HEADER_DEAD_REASON))
     return ": ".join(printable(part) for part in parts if part) or "no reason given"
 
 
 def printable(content: bytes) -> str:
     """Decode bytes as UTF-8. A byte that is not UTF-8 is written as backslash, x and two hexadecimal digits."""
     return content.decode("utf-8", "backslashreplace")
+
+
+def _printable_or_none(content: bytes | None) -> str | None:
+    return None if content is None else printable(content)
 
 
 def _plain(text: str) -> str:
@@ -268,4 +284,4 @@ def whole_number(digits: bytes | None) -> int | None:
     if digits is None or len(digits) > _LONGEST_NUMBER or not digits.removeprefix(b"-").isdigit():
         return None
     number = int(digits)
-    return number if abs(number) <= _HIGHEST_NUMBER else None
+    return number if abs(number) <= HIGHEST_TIME_MS else None

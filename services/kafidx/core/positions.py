@@ -1,6 +1,6 @@
 """Start positions of a view: turn the `from` of a query into an offset for each partition."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -34,8 +34,18 @@ def start_offsets(
     return {p: max(beginnings[p], min(wanted.get(p, end), end)) for p, end in ends.items()}
 
 
+def last_records(count: int, found: Mapping[int, Sequence[int]], ends: Mapping[int, int]) -> dict[int, int]:
+    """Return the first offsets of the last `count` records, shared as in `last_offsets`.
+
+    `found` holds the offsets of records in ascending order. The offsets between them have no record.
+    """
+    lengths = {partition: len(offsets) for partition, offsets in found.items()}
+    firsts = last_offsets(count, dict.fromkeys(lengths, 0), lengths)
+    return {p: found[p][first] if first < lengths[p] else ends[p] for p, first in firsts.items()}
+
+
 def last_offsets(count: int, beginnings: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
-    """Return offsets that are `count` events before the ends, an equal share from each partition that has enough."""
+    """Return offsets that are `count` offsets before the ends, an equal share from each partition that has enough."""
     starts, missing = dict(ends), count
     # Shortest partition first: the longer partitions share the events that the shorter ones do not have.
     lengths = sorted((max(0, ends[p] - beginnings[p]), p) for p in ends)

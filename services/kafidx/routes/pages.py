@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from services.backbone.counters import CounterStoreError, Description
-from services.backbone.kafka import KafkaUnavailable
+from services.backbone.kafka import KafkaUnavailable, UnreadableRecord
 from services.backbone.pages import Renderer
 from services.backbone.pages.render import Site
 from services.kafidx.core.query import (
@@ -72,6 +72,8 @@ class Pages:
             return JSONResponse(await topic.event(partition, offset))
         except EventGone as error:
             return JSONResponse({"reason": str(error)}, 404)
+        except UnreadableRecord as error:
+            return JSONResponse({"reason": str(error)}, 503)
         except KafkaUnavailable:
             return JSONResponse({"reason": _NO_KAFKA}, 503)
 

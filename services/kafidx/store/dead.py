@@ -10,13 +10,12 @@ from services.backbone import names
 from services.backbone.dead_letters import decode_dead_letter
 from services.backbone.kafka import KafkaUnavailable, OffsetGone, TopicReader
 from services.backbone.settings import KafkaSettings
-from services.kafidx.core.events import printable
-from services.kafidx.core.positions import last_offsets
+from services.kafidx.core.events import HIGHEST_TIME_MS, printable
 from services.kafidx.store.ends import TopicEnds
+from services.kafidx.store.last import read_last
 
 PAGE_SIZE: Final = 25
 _SHOWN_BYTES: Final = 4096
-_POLL_S: Final = 0.5
 _LIMIT_S: Final = 5.0
 _AROUND_MS: Final = 1000
 _CACHED_PAGES: Final = 16
@@ -31,11 +30,12 @@ class Letter:
     partition: int
     offset: int
     time_ms: int
-    stage: str
-    reason: str
+    stage: str | None
+    """None when the header is missing, null or empty. The same for `reason`."""
+    reason: str | None
     attempt: int | None
-    text: str
-    """The first 4 KiB of the original bytes. Each byte that is not UTF-8 is written as \\xNN."""
+    text: str | None
+    """The first 4 KiB of the original bytes. Each byte that is not UTF-8 is written as \\xNN. None for a null value."""
     size: int
     cut: bool
     live_url: str
@@ -50,6 +50,7 @@ class DeadPage:
 
     dead_letters: tuple[Letter, ...]
     total: int
+    """Offsets of the topic, with transaction markers. It is the number of letters when the page holds all of them."""
     older: Mapping[int, int] | None
     """The offsets before which the next older page ends, or None when there are no older dead letters."""
 
@@ -86,46 +87,34 @@ class DeadLetters:
                 TopicReader(self._settings, names.DEAD_LETTER_TOPIC, max_poll_events=PAGE_SIZE) as reader,
             ):
                 beginnings = await reader.beginning_offsets()
-                starts = last_offsets(
-                    PAGE_SIZE, beginnings, {p: max(beginnings.get(p, 0), at) for p, at in upto.items()}
-                )
-                dead_letters = await self._dead_letters(reader, starts, upto)
+                upto = {p: max(beginnings[p], at) for p, at in upto.items() if p in beginnings}
+                last = await read_last(reader, PAGE_SIZE, beginnings, upto, keep=_letter)
         except TimeoutError as error:
             raise KafkaUnavailable(f"no response within {_LIMIT_S} s") from error
-        newest_first = tuple(sorted(dead_letters, key=lambda letter: (letter.time_ms, letter.offset), reverse=True))
+        except OffsetGone as gone:
+            raise KafkaUnavailable(str(gone)) from gone  # retention removed them meanwhile; the next read succeeds
+        newest_first = tuple(sorted(last.records, key=lambda letter: (letter.time_ms, letter.offset), reverse=True))
         total = sum(max(0, end - beginnings.get(p, 0)) for p, end in ends.items())
-        has_older = any(at > beginnings.get(p, 0) for p, at in starts.items())
-        return DeadPage(newest_first, total, starts if has_older else None)
-
-    async def _dead_letters(
-        self, reader: TopicReader, starts: Mapping[int, int], upto: Mapping[int, int]
-    ) -> list[Letter]:
-        dead_letters: list[Letter] = []
-        reader.seek({p: at for p, at in starts.items() if at < upto[p]})
-        while any(at < upto[p] for p, at in reader.positions().items()):
-            try:
-                batches = await reader.poll(wait_s=_POLL_S)
-            except OffsetGone as gone:
-                raise KafkaUnavailable(str(gone)) from gone  # retention removed them meanwhile; the next read succeeds
-            for partition, batch in batches.items():
-                records = (record for record in batch.records if record.offset < upto[partition])
-                dead_letters += [_letter(partition, record) for record in records]
-        return dead_letters
+        if not last.has_older and all(upto.get(p) == end for p, end in ends.items()):
+            total = len(newest_first)
+        return DeadPage(newest_first, total, last.starts if last.has_older else None)
 
 
 def _letter(partition: int, record: Any) -> Letter:
-    letter = decode_dead_letter(record.value, record.headers)
+    # Cut before decoding: 1 MB that is not UTF-8 blocks the event loop for 140 ms. A character has at most four bytes.
+    headers = [(name, value and value[: 4 * _SHOWN_BYTES]) for name, value in record.headers]
+    letter = decode_dead_letter(record.value, headers)
     when_ms = record.timestamp if letter.time_ms is None else letter.time_ms
     return Letter(
         partition=partition,
         offset=record.offset,
         time_ms=when_ms,
-        stage=letter.stage[:_SHOWN_BYTES],
-        reason=letter.reason[:_SHOWN_BYTES],
+        stage=letter.stage[:_SHOWN_BYTES] or None,
+        reason=letter.reason[:_SHOWN_BYTES] or None,
         attempt=letter.attempt,
-        text=printable(letter.payload[:_SHOWN_BYTES]),
+        text=None if record.value is None else printable(letter.payload[:_SHOWN_BYTES]),
         size=len(letter.payload),
         cut=len(letter.payload) > _SHOWN_BYTES,
         live_url=f"/kafidx?topic={names.DEAD_LETTER_TOPIC}&from=offset:{partition}:{record.offset}",
-        events_url=f"/kafidx?from=time:{max(0, when_ms - _AROUND_MS)}",
+        events_url=f"/kafidx?from=time:{min(max(0, when_ms - _AROUND_MS), HIGHEST_TIME_MS)}",
     )

@@ -15,12 +15,13 @@ from services.backbone import names
 from services.backbone.backoff import Backoff
 from services.backbone.kafka import KafkaUnavailable, OffsetGone, RecordBatch, TopicReader
 from services.backbone.logs import get_logger
-from services.kafidx.core.events import LiveEvent, why_dead
+from services.kafidx.core.events import NULL_VALUE, LiveEvent, why_dead
 from services.kafidx.core.filters import Filter
 from services.kafidx.core.live import Activity, OpenViews, RecentEvents, RowQueue, in_order
 from services.kafidx.core.positions import Start, start_offsets
 from services.kafidx.metrics import Metrics
 from services.kafidx.settings import Settings
+from services.kafidx.store.last import last_starts
 from services.kafidx.store.record import SingleRecords
 from services.kafidx.store.subscriber import Subscriber
 
@@ -205,13 +206,14 @@ class LiveTopic:
             except OffsetGone as gone:
                 await self._restart(reader, gone)
                 continue
+            self._distribute(batches, reader.positions())
             if batches:
-                self._distribute(batches)
                 await asyncio.sleep(_GATHER_S)
 
-    def _distribute(self, batches: Mapping[int, RecordBatch]) -> None:
+    def _distribute(self, batches: Mapping[int, RecordBatch], positions: Mapping[int, int]) -> None:
+        if positions == self._next:
+            return
         events = _events(self._topic, batches)
-        positions = {partition: batch.next_offset for partition, batch in batches.items()}
         self._next.update(positions)
         self._activity.count((event.type for event in events), now_s=time.monotonic())
         self._metrics.seen.inc(len(events))
@@ -243,6 +245,8 @@ class LiveTopic:
         ends = {partition: max(end, self._next.get(partition, 0)) for partition, end in ends.items()}
         at_time = await reader.offsets_at(start.number) if start.kind == "time" else {}
         subscriber.next = start_offsets(start, beginnings, ends, at_time)
+        if start.kind == "last":
+            subscriber.next = await last_starts(self._settings, self._topic, start.number, beginnings, ends)
         subscriber.missed = sum(max(0, beginnings[p] - at) for p, at in start.offsets.items() if p in beginnings)
 
     def _go_live(self, subscriber: Subscriber) -> None:
@@ -299,11 +303,10 @@ class LiveTopic:
 
 
 def _events(topic: str, batches: Mapping[int, RecordBatch]) -> Sequence[LiveEvent]:
-    why = why_dead if topic == names.DEAD_LETTER_TOPIC else _not_dead
     return in_order(
         [
             [
-                LiveEvent(topic, partition, r.offset, r.timestamp, r.value or b"", error=why(r.headers))
+                LiveEvent(topic, partition, r.offset, r.timestamp, r.value or b"", error=_error(topic, r))
                 for r in batch.records
             ]
             for partition, batch in batches.items()
@@ -311,8 +314,11 @@ def _events(topic: str, batches: Mapping[int, RecordBatch]) -> Sequence[LiveEven
     )
 
 
-def _not_dead(_: object) -> str:
-    return ""
+def _error(topic: str, record: Any) -> str:
+    why = why_dead(record.headers) if topic == names.DEAD_LETTER_TOPIC else ""
+    if record.value is None:
+        return f"{why}, {NULL_VALUE}" if why else NULL_VALUE
+    return why
 
 
 def _fail_with(subscribers: Iterable[Subscriber], task: asyncio.Task[None]) -> None:

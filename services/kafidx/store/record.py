@@ -1,13 +1,15 @@
 """Single records of a topic, for the detail pane."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 
-from services.backbone.kafka import KafkaUnavailable, OffsetGone, TopicReader
+from services.backbone.kafka import KafkaUnavailable, OffsetGone, RecordBatch, TopicReader
 from services.backbone.settings import KafkaSettings
-from services.kafidx.core.events import whole_event
+from services.kafidx.core.events import WholeRecord, whole_event
 
-_POLL_S: Final = 0.5
+_POLL_S: Final = 0.1
+"""A poll that finds only a transaction marker takes this time."""
 _LIMIT_S: Final = 5.0
 _AT_ONCE: Final = 4
 
@@ -38,14 +40,18 @@ class SingleRecords:
                         first = beginnings[partition]
                         held = f"offsets {first} to {end - 1}" if end > first else "no records"
                         raise EventGone(f"partition {partition} holds {held}, not offset {offset}")
-                    while not (batches := await reader.poll(wait_s=_POLL_S)):
-                        pass
+                    batches: Mapping[int, RecordBatch] = {}
+                    while not batches and reader.positions()[partition] == offset:
+                        batches = await reader.poll(wait_s=_POLL_S)
             except TimeoutError as error:
                 raise KafkaUnavailable(f"no response within {_LIMIT_S} s") from error
             except OffsetGone as error:
                 raise EventGone(f"partition {partition} no longer holds offset {offset}") from error
+        if not batches or batches[partition].records[0].offset != offset:
+            raise EventGone(
+                f"partition {partition} has no event at offset {offset}: it holds a transaction marker, a record of an "
+                "aborted transaction, or a record that compaction removed"
+            )
         record = batches[partition].records[0]
-        if record.offset != offset:
-            raise EventGone(f"partition {partition} has no record at offset {offset}")
-        whole = (record.timestamp, record.key, record.value or b"", tuple(record.headers))
+        whole = WholeRecord(record.timestamp, record.key, record.value, tuple(record.headers))
         return whole_event(self._topic, partition, offset, whole)

@@ -70,3 +70,9 @@ def test_truncated_letter_keeps_its_first_bytes_and_the_original_size() -> None:
 def test_digest_depends_on_payload_and_time_only(one: DeadLetter, other: DeadLetter) -> None:
     digests = [dead_letter_digest(r.value, r.headers) for r in map(encode_dead_letter, (one, other))]
     assert (digests[0] == digests[1]) is ((one.payload, one.time_ms) == (other.payload, other.time_ms))
+
+
+def test_null_header_counts_as_missing() -> None:
+    headers = [("stage", None), ("reason", None), ("time", None), ("attempt", None)]
+    assert decode_dead_letter(None, headers) == DeadLetter(b"", "", "", None, None)
+    assert dead_letter_digest(b"x", headers) == dead_letter_digest(b"x", [])

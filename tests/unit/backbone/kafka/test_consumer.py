@@ -1,3 +1,6 @@
+import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
@@ -26,17 +29,31 @@ async def consumer() -> AsyncIterator[EventConsumer]:
     await member.__aexit__()
 
 
-def fetched(consumer: EventConsumer, *offsets: int) -> tuple[int, int] | None:
-    """Position the partition and pass it these records. Return the begin and the end of the batch, if it is
-    accepted."""
+def fetched(consumer: EventConsumer, *offsets: int, position: int = 0) -> tuple[int, int] | None:
+    """Position the partition and pass it these records and the client's position. Return the begin and the end of the
+    batch, if it is accepted."""
     consumer._next[0] = FIRST
-    batch = consumer._batch(0, [record(offset) for offset in offsets])
+    batch = consumer._batch(0, [record(offset) for offset in offsets], position)
     return batch and batch[:2]
 
 
 async def test_consecutive_records_are_a_batch(consumer: EventConsumer) -> None:
     assert fetched(consumer, 5, 6, 9) == (FIRST, 10)
     assert consumer.positioned() == {0}
+
+
+async def test_batch_ends_after_the_offsets_without_a_record(consumer: EventConsumer) -> None:
+    assert fetched(consumer, 5, 6, position=8) == (FIRST, 8)
+    assert consumer._next == {0: 8}
+
+
+async def test_offsets_without_a_record_seen_twice_are_an_empty_batch(consumer: EventConsumer) -> None:
+    assert fetched(consumer, position=FIRST) is None
+    assert consumer.positioned() == {0}
+    assert fetched(consumer, position=7) is None
+    assert consumer.positioned() == set()
+    assert fetched(consumer, position=7) == (FIRST, 7)
+    assert consumer._next == {0: 7}
 
 
 async def test_gap_seen_twice_at_one_position_is_accepted(consumer: EventConsumer) -> None:
@@ -66,7 +83,7 @@ async def test_records_before_the_position_are_not_a_gap(consumer: EventConsumer
 
 
 async def test_records_of_an_unpositioned_partition_are_dropped(consumer: EventConsumer) -> None:
-    assert consumer._batch(0, [record(5)]) is None
+    assert consumer._batch(0, [record(5)], 6) is None
 
 
 async def test_member_has_no_partitions_and_commits_nothing_during_a_rebalance(
@@ -81,3 +98,24 @@ async def test_member_has_no_partitions_and_commits_nothing_during_a_rebalance(
         await consumer.commit({0: FIRST})
     consumer._rebalance(ended=True)
     assert consumer.assigned() == {0}
+
+
+async def test_leave_ends_in_time_when_the_client_ignores_cancellation(
+    consumer: EventConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back = asyncio.Event()
+
+    async def ignore_cancellation(*_: object, **__: object) -> dict[TopicPartition, list[object]]:
+        while not back.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await back.wait()
+        return {}
+
+    monkeypatch.setattr(consumer._client, "getmany", ignore_cancellation)
+    assert await consumer.poll(wait_s=0.01) == {}
+    with monkeypatch.context() as stopping:
+        stopping.setattr(consumer._client, "stop", ignore_cancellation)
+        begun_s = time.monotonic()
+        await consumer.__aexit__()
+        assert time.monotonic() - begun_s < 10
+    back.set()

@@ -1,7 +1,16 @@
+from types import SimpleNamespace
+
 import pytest
 
 from deploy.errors import OperatorError
-from deploy.operate.dead_letters import DeadLetterFilter, DeadLetterSummary, parse_filter, parse_time, readable_time
+from deploy.operate.dead_letters import (
+    DeadLetterFilter,
+    DeadLetterSummary,
+    _dead_letter,
+    parse_filter,
+    parse_time,
+    readable_time,
+)
 
 NOW_MS = 1_764_000_000_000
 
@@ -67,3 +76,10 @@ def test_time_is_formatted_in_utc_or_as_a_number_outside_the_calendar() -> None:
 def test_truncated_letter_is_recognised_by_its_reason() -> None:
     assert summary(reason="record is too large for the topic (cut from 2000001 bytes)").is_cut
     assert not summary(reason="(cut from 1 bytes) is what somebody sent").is_cut
+
+
+def test_letter_keeps_null_headers_for_a_rewrite() -> None:
+    headers = (("stage", None), ("x", b""), ("stage", b"decode"))
+    letter = _dead_letter(0, SimpleNamespace(offset=3, timestamp=-5, key=None, value=None, headers=headers))
+    assert letter.record.headers == headers
+    assert (letter.summary.stage, letter.summary.time_ms, letter.entry) == ("decode", -5, b"")

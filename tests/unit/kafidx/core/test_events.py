@@ -3,8 +3,19 @@ import sys
 
 import pytest
 
+from services.backbone import names
 from services.backbone.events import Event, encode_event, readable_address
-from services.kafidx.core.events import SHOWN_CHARS, LiveEvent, printable, whole_event, whole_number
+from services.kafidx.core.events import (
+    NULL_VALUE,
+    SHOWN_CHARS,
+    WHOLE_PAIRS,
+    LiveEvent,
+    WholeRecord,
+    printable,
+    whole_event,
+    whole_number,
+    why_dead,
+)
 
 
 def row_of(value: bytes) -> dict[str, object]:
@@ -52,21 +63,21 @@ def test_row_does_not_keep_the_record_in_memory() -> None:
 
 def test_whole_event_holds_key_headers_meta_params_and_raw_value() -> None:
     value = encode_event(Event("view", "1", 1000, 3, address="cb007100", params="a=1&a=&b=%00"))
-    whole = whole_event("events", 0, 1, (5, b"\xff", value, (("id", b"\xfe1"),)))
+    whole = whole_event("events", 0, 1, WholeRecord(5, b"\xff", value, (("id", b"\xfe1"),)))
     assert (whole["key"], whole["headers"]) == ("\\xff", [["id", "\\xfe1"]])
     assert whole["params"] == [["a", "1"], ["a", ""], ["b", "\x00"]]
     assert ["ip", "203.0.113.0"] in whole["meta"]
     assert whole["raw"] == value.decode()
-    bad = whole_event("events", 0, 1, (5, None, b"\xff", ()))
+    bad = whole_event("events", 0, 1, WholeRecord(5, None, b"\xff", ()))
     assert (bad["raw"], bad["key"], bad["invalid"] is None) == ("\\xff", None, False)
 
 
 def test_whole_event_decodes_the_first_1000_parameters_and_counts_the_others() -> None:
     value = encode_event(Event("view", "1", 1000, 3, address="cb007100", params="&".join(["a=1"] * 131_000)))
-    whole = whole_event("events", 0, 1, (5, None, value, ()))
+    whole = whole_event("events", 0, 1, WholeRecord(5, None, value, ()))
     assert (len(whole["params"]), whole["params_left_out"], whole["meta_left_out"]) == (1000, 130_000, 0)
     assert whole["raw"] == value.decode()
-    exactly = whole_event("events", 0, 1, (5, None, b"view ts=1 " + b"&".join([b"a=1"] * 1000), ()))
+    exactly = whole_event("events", 0, 1, WholeRecord(5, None, b"view ts=1 " + b"&".join([b"a=1"] * 1000), ()))
     assert (len(exactly["params"]), exactly["params_left_out"]) == (1000, 0)
 
 
@@ -86,3 +97,23 @@ def test_addresses_and_bytes_are_shown_in_readable_form() -> None:
     assert readable_address("zz007100") == "zz007100"
     assert readable_address("") == ""
     assert printable(b"\x80a") == "\\x80a"
+
+
+def test_whole_event_shows_null_key_value_and_headers_as_none() -> None:
+    whole = whole_event("events", 0, 1, WholeRecord(-5, None, None, (("a", None), ("a", b""), ("a", b"1"))))
+    assert (whole["key"], whole["raw"], whole["invalid"], whole["time_ms"]) == (None, None, NULL_VALUE, -5)
+    assert whole["headers"] == [["a", None], ["a", ""], ["a", "1"]]
+    assert whole["headers_left_out"] == 0
+    assert whole_event("events", 0, 1, WholeRecord(5, b"", b"", ()))["raw"] == ""
+
+
+def test_whole_event_holds_the_first_1000_headers_and_counts_the_others() -> None:
+    whole = whole_event("events", 0, 1, WholeRecord(5, None, b"", tuple(("h", None) for _ in range(5000))))
+    assert (len(whole["headers"]), whole["headers_left_out"]) == (WHOLE_PAIRS, 4000)
+
+
+def test_why_dead_skips_null_and_empty_headers() -> None:
+    headers = ((names.HEADER_DEAD_STAGE, None), (names.HEADER_DEAD_STAGE, b"decode"), (names.HEADER_DEAD_REASON, b""))
+    assert why_dead(headers) == "decode"
+    assert why_dead(headers[:1]) == "no reason given"
+    assert len(why_dead(((names.HEADER_DEAD_REASON, b"x" * 1_000_000),))) == SHOWN_CHARS

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from services.backbone import names
 from services.backbone.kafka import KafkaUnavailable, RecordBatch, Topic
+from services.kafidx.core.events import NULL_VALUE
 from services.kafidx.core.filters import Filter
 from services.kafidx.core.live import OpenViews, TooManyViews
 from services.kafidx.core.positions import Start
@@ -27,11 +28,14 @@ def batch(first: int, count: int) -> dict[int, RecordBatch]:
 
 
 class Broker:
-    """The script of all readers: results of opening and of polls, in order. After the last one polls return nothing."""
+    """The script of all readers: results of opening and of polls, in order. After the last one polls return nothing.
+
+    A number is a poll that returns nothing and moves the position, as at a transaction marker.
+    """
 
     def __init__(self) -> None:
         self.opening: list[KafkaUnavailable | None] = []
-        self.polls: list[dict[int, RecordBatch] | Exception] = []
+        self.polls: list[dict[int, RecordBatch] | Exception | int] = []
         self.sought: list[Mapping[int, int]] = []
         self.open = 0
 
@@ -41,6 +45,7 @@ class Reader:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._next: dict[int, int] = {}
 
     async def __aenter__(self) -> Self:
         if self._broker.opening and (error := self._broker.opening.pop(0)) is not None:
@@ -64,6 +69,10 @@ class Reader:
 
     def seek(self, offsets: Mapping[int, int]) -> None:
         self._broker.sought.append(dict(offsets))
+        self._next.update(offsets)
+
+    def positions(self) -> dict[int, int]:
+        return dict(self._next)
 
     async def poll(self, *, wait_s: float) -> dict[int, RecordBatch]:
         if not self._broker.polls:
@@ -72,6 +81,10 @@ class Reader:
         result = self._broker.polls.pop(0)
         if isinstance(result, Exception):
             raise result
+        if isinstance(result, int):
+            self._next[0] = result
+            return {}
+        self._next.update({partition: found.next_offset for partition, found in result.items()})
         return result
 
 
@@ -112,6 +125,15 @@ async def test_new_reader_continues_at_the_offsets_of_a_failed_one(topic: LiveTo
     await topic.leave(subscriber)
     await topic.aclose()
     assert broker.open == 0
+
+
+async def test_live_end_moves_past_offsets_without_a_record(topic: LiveTopic, broker: Broker) -> None:
+    broker.polls = [batch(0, 5), 7]
+    subscriber = await subscribe(topic)
+    await until(lambda: subscriber.next == {0: 7})
+    assert (subscriber.seen, topic._next) == (5, {0: 7})
+    await topic.leave(subscriber)
+    await topic.aclose()
 
 
 async def test_new_subscriber_is_refused_while_kafka_does_not_respond(topic: LiveTopic, broker: Broker) -> None:
@@ -168,6 +190,14 @@ def test_events_of_partitions_are_merged_by_time_and_keep_their_order() -> None:
     }
     order = [(event.partition, event.offset) for event in _events("events", batches)]
     assert order == [(1, 0), (0, 0), (1, 1), (0, 1), (0, 2)]
+
+
+def test_null_value_is_the_error_of_a_record() -> None:
+    tombstone = record(0, headers=((names.HEADER_DEAD_STAGE, b"decode"),))
+    tombstone.value = None
+    batches = {0: RecordBatch(0, 1, [tombstone])}
+    (dead,), (alive,) = _events(names.DEAD_LETTER_TOPIC, batches), _events(names.EVENTS_TOPIC, batches)
+    assert (dead.bad, alive.bad) == (f"decode, {NULL_VALUE}", NULL_VALUE)
 
 
 def test_dead_letter_has_its_stage_and_reason_as_error() -> None:
