@@ -8,7 +8,7 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the library's directory
 
 
 def find_library() -> Path | None:
-    """Return libfaketime's library for threaded programs, or None when the package `faketime` is not installed."""
+    """Return the path of libfaketime for threaded programs, or None when the package `faketime` is not installed."""
     for pattern in _LIBRARIES:
         for found in Path("/").glob(pattern.removeprefix("/")):
             return found
@@ -26,7 +26,7 @@ class Clock:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables to start the process with."""
+        """The environment variables of the process."""
         return {
             "LD_PRELOAD": str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
@@ -35,14 +35,14 @@ class Clock:
         }
 
     def step(self, seconds: int) -> None:
-        """Set the clock ahead of the machine's clock (or behind it) by this many seconds."""
+        """Set the clock ahead of the machine's clock by `seconds`. A negative number sets it behind."""
         fresh = self._file.with_suffix(".new")
         fresh.write_text(f"{seconds:+d}\n")
         fresh.replace(self._file)
 
 
 def remove_leftovers(pid: int) -> None:
-    """Delete the library's files in shared memory of killed processes."""
+    """Delete the files in shared memory that libfaketime created for a killed process."""
     for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
         with contextlib.suppress(OSError):
             (_SHARED_MEMORY / name).unlink()

@@ -30,17 +30,17 @@ class SmallDisk:
         self.keeper = LocalProcess("disk", command, log=log, env=os.environ, cwd=mount_point)
 
     def start(self) -> None:
-        """Mount it. Raises ProcessFailed when that is not allowed."""
+        """Mount the disk. Raises ProcessFailed when this user may not mount."""
         self.keeper.start()
         self.keeper.wait_until((self._seen / "mounted").exists, timeout_s=_START_S)
 
     def stop(self) -> None:
-        """Unmount it and drop its data."""
+        """Unmount the disk and delete its data."""
         self.keeper.kill()
 
     @property
     def within(self) -> tuple[str, ...]:
-        """A command that runs another command with this disk mounted."""
+        """The prefix of a command. The command then runs in the namespace of the disk."""
         return ("nsenter", "--mount", f"--target={self.keeper.pid}", f"--wd={Path.cwd()}")
 
     @property

@@ -1,8 +1,9 @@
-"""Measure how many confirmed events are lost, by killing the server and by tracing its syncs.
+"""Measure the loss of confirmed events at a kill of the server, and compute the loss at a power cut.
 
 A kill of the process keeps the kernel's page cache, so written data is kept. A power cut can lose data that was not
-synced. We compute that instead of trying it: strace records the time of each write and the begin and end of each sync.
-At a random moment, everything written after the begin of the last completed sync is at risk.
+synced. This module does not cut the power, but computes the loss: strace records the time of each write, and the begin
+and the end of each sync. At a given moment, a power cut can lose the data that was written after the begin of the last
+completed sync.
 """
 
 import asyncio
@@ -171,7 +172,7 @@ def measure_and_report() -> None:
     console.print(f"load: {_WRITES_PER_S * _EVENTS_A_WRITE:,.0f} events of {_EVENT_BYTES} bytes a second")
     expire_s = int(Path("/proc/sys/vm/dirty_expire_centisecs").read_text()) / 100
     console.print(
-        f"Without a sync the kernel writes data after {expire_s:.0f} s. The table does not count that as safe."
+        f"Without a sync the kernel writes data after {expire_s:.0f} s. The table does not count this data as safe."
     )
 
 
@@ -233,7 +234,7 @@ def table(rows: Sequence[LossRow]) -> Table:
 
 
 class _Writing:
-    """Writers that append at a fixed rate until the store is gone or the block ends."""
+    """Writers that append at a fixed rate until the store fails or `end` is called."""
 
     def __init__(self, store: Store) -> None:
         self.confirmed: set[str] = set()
@@ -302,7 +303,7 @@ def _sampling(writing: _Writing) -> Iterator[list[Sample]]:
 
 
 def _traced(command: Sequence[str], trace: Path) -> tuple[str, ...]:
-    """Put strace before the server, after the commands that prepare it."""
+    """Put strace before the command of the server, and after the commands that prepare its data."""
     words = list(command)
     at = words.index("--then") + 1 if "--then" in words else 0
     return (*words[:at], *_STRACE, str(trace), *words[at:])

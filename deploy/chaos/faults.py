@@ -15,7 +15,7 @@ from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
 
 Strike = Callable[[ChaosSystem, random.Random], Awaitable[str]]
-"""Inject the fault, wait, and return a description. All randomness comes from the generator that is passed in."""
+"""Inject the fault, wait, and return a description. All random values come from the given generator."""
 
 _CLOCK_STEP_S = 3600
 _POISON = b"\x00this is no entry of the list"
@@ -27,7 +27,7 @@ class Fault(NamedTuple):
     name: str
     strike: Strike
     why_not: Callable[[ChaosSystem], str] = lambda _system: ""
-    """Return why this fault can't be injected here. Empty when it can."""
+    """Return the reason why this fault can't be injected here. Return an empty string if it can."""
 
 
 async def _kill(system: ChaosSystem, dice: random.Random, *, among: Callable[[ChaosSystem], Sequence[object]]) -> str:

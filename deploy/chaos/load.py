@@ -13,7 +13,7 @@ from typing import NamedTuple
 from deploy.develop.localstack.ports import LOOPBACK
 
 _LONGEST_DELAY_S = 0.5
-"""The greatest delay of the schedule. A load that falls further behind moves its schedule and sends no burst."""
+"""The maximum delay of a request behind its schedule. After a longer delay, the schedule moves, so no burst follows."""
 _PAUSE_AFTER_FAILURE_S = 0.05
 
 
@@ -37,7 +37,7 @@ class LoadCounts:
         self.broken: Counter[str] = Counter()
         """Attempts without a response, by reason."""
         self.other: Counter[str] = Counter()
-        """Other statuses than 2xx and 503, and batch entries that were not stored. None is expected."""
+        """Unexpected results: statuses other than 2xx and 503, and batch entries that were not stored."""
         self.given_up = 0
         """Requests that never got a 2xx response."""
 
@@ -45,7 +45,7 @@ class LoadCounts:
 def requests(prefix: str, *, batch_every: int = 10, batch_events: int = 5) -> Iterator[LoadRequest]:
     """Yield requests without end: GETs with an Idempotency-Key.
 
-    Every `batch_every`-th request is a POST /batch instead. With 0 all are GETs. The ids begin with `prefix`.
+    Every `batch_every`-th request is a POST /batch instead. With 0, all requests are GETs. The ids begin with `prefix`.
     """
     number = 0
     while True:
@@ -57,7 +57,7 @@ def requests(prefix: str, *, batch_every: int = 10, batch_events: int = 5) -> It
 
 
 def pixel(event_id: str) -> LoadRequest:
-    """Return a GET of a pixel, from one of fifty devices, which use all partitions."""
+    """Return a GET of a pixel from one of fifty devices. Together, the devices use all partitions."""
     device = sum(event_id.encode()) % 50
     head = f"GET /t/chaos.gif?di=device-{device} HTTP/1.1\r\nHost: trk.example\r\nIdempotency-Key: {event_id}\r\n\r\n"
     return LoadRequest(head.encode(), (event_id,))
@@ -80,7 +80,7 @@ class LoadResponse(NamedTuple):
     status: int
     body: bytes
     closes: bool
-    """Whether the server announces that it closes the connection."""
+    """Whether the response has the header `Connection: close`."""
 
 
 async def read_response(reader: asyncio.StreamReader) -> LoadResponse:
@@ -116,9 +116,10 @@ class ChaosLoad:
         attempts: int = 3,
         timeout_s: float = 5.0,
     ) -> None:
-        """Keep `connections` open over all ports. A request without a 2xx response is sent again with the same ids.
+        """Run `connections` clients. Each client keeps a connection to every port.
 
-        It has at most `attempts` attempts, each at the next port. An attempt fails after `timeout_s`.
+        A client sends a request without a 2xx response again, with the same ids, to the next port. It makes at most
+        `attempts` attempts. An attempt fails after `timeout_s`.
         """
         self.counts = LoadCounts()
         self._ports = ports

@@ -1,4 +1,4 @@
-"""The result of a chaos run, and which of its numbers are failures."""
+"""The result of a chaos run, and the failures in it."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -27,15 +27,15 @@ class ChaosResult(NamedTuple):
     waiting: int
     unaccounted: int
     unconfirmed: int
-    """Events that are produced or dead in the ledger and missing in the topics."""
+    """Events that the ledger counts as produced or dead, but that are not in the topics."""
     unique: int
     """Ids in the topic."""
     counted: int
-    """Sum of event_counter's counts."""
+    """The sum of the counts of event_counter."""
     is_at_rest: bool
-    """Whether the queue was empty and all events counted in time."""
+    """Whether, within the time limit, the queue was empty and all events were counted."""
     longest_drain_s: float
-    """The longest time from the end of a fault until the queue held less than a second's events."""
+    """The longest recovery: from the end of a fault until the queue holds fewer events than arrive in one second."""
     faults: Mapping[str, int]
     skipped: Mapping[str, str]
     """Faults that can't be injected here, and why."""
@@ -62,7 +62,7 @@ class ChaosResult(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """0 when nothing was lost and the ledger balances."""
+        """0 when there are no complaints, else 1."""
         return 1 if self.complaints else 0
 
 

@@ -63,7 +63,7 @@ def parse(*, minutes: str, seed: str, rate: str, only: str) -> ChaosOptions:
 def run_chaos(options: ChaosOptions, *, kafka: KafkaChoice, json_output: bool) -> ChaosResult:
     """Start a system, inject faults, and print the result.
 
-    With `json_output` the last line on standard output is one JSON object; all else goes to standard error.
+    With `json_output` the last line on standard output is a JSON object. Other output goes to standard error.
     """
     console = Console(stderr=json_output)
     console.print(f"seed {options.seed}, repeat with: {options.again}", highlight=False, soft_wrap=True)
@@ -103,7 +103,7 @@ class _Run:
         self._what = ""
 
     async def judged(self) -> ChaosResult:
-        """Return the result of the whole run."""
+        """Run to the end and return the result."""
         for name, reason in self._skipped.items():
             self._console.print(f"skipped: {name}: {reason}")
         with _progress(self._console, self._options.minutes * 60) as show:
@@ -123,7 +123,7 @@ class _Run:
         return await self._outcome(ledger, is_at_rest=is_at_rest)
 
     async def _play(self) -> None:
-        """Inject one fault after the other until the time is over."""
+        """Inject one fault after the other until the run has lasted for its `minutes`."""
         playable = [fault for fault in self._options.faults if fault.name not in self._skipped]
         for fault, dice in sequence(playable, self._options.seed):
             await asyncio.sleep(dice.uniform(_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S))
@@ -146,7 +146,10 @@ class _Run:
             self._what = ""
 
     async def _drain(self) -> tuple[bool, verify.SystemLedger | None]:
-        """Wait until the queue is empty, all is counted, and two readings of the ledger are equal."""
+        """Wait until the queue is empty, all events are counted, and two successive ledgers are equal.
+
+        Return whether this happened within the time limit, and the last ledger.
+        """
         until = time.monotonic() + _DRAIN_LIMIT_S
         last: verify.SystemLedger | None = None
         async with StatusReader(endpoints_of(self._system.stack)) as reader:

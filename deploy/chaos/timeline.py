@@ -1,4 +1,4 @@
-"""The loss at a power cut: events that were confirmed before a sync that covers them was completed."""
+"""Compute the loss at a power cut: the confirmed events whose data was not synced before the power cut."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Call(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """The number of events that were confirmed at a moment."""
+    """The total number of confirmed events at a moment."""
 
     at_s: float
     confirmed: int
@@ -59,11 +59,11 @@ def _call(begun_s: float, ended_s: float, path: str, name: str, result: str) -> 
 
 
 def at_risk(samples: Sequence[Sample], calls: Sequence[Call], moment_s: float) -> AtRisk:
-    """Return the loss at a power cut at `moment`.
+    """Return the loss at a power cut at `moment_s`.
 
-    `samples` are in order and end when every write is confirmed. `calls` are the writes and syncs of the files with
-    events. All events have the same size. Data is safe when it was written before the begin of the last completed sync:
-    a sync may not cover data that is written while it runs.
+    `samples` are in order of time. At the last sample, every write is confirmed. `calls` are the writes and syncs of
+    the files with events. All events must have the same size. Data is safe if it was written before the last completed
+    sync began: a sync may not include data that is written while it runs.
     """
     all_bytes = sum(call.written for call in calls)
     synced_s = max((call.begun_s for call in calls if call.is_sync and call.ended_s <= moment_s), default=0.0)

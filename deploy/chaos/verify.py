@@ -1,4 +1,4 @@
-"""The verification: every acknowledged event is in Kafka, and the ledger balances by /metrics."""
+"""Read the topics and /metrics, to verify that no acknowledged event is lost and that the ledger balances."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ class SystemLedger(NamedTuple):
 
     @property
     def unaccounted(self) -> int:
-        """Events that the ledger can't explain. Anything but 0 is a bug."""
+        """Events that the ledger can't explain. A value other than 0 is a bug."""
         return self.accepted - self.produced - self.dead - self.waiting
 
 
@@ -44,9 +44,9 @@ def samples(text: str, metric: str) -> list[tuple[Mapping[str, str], float]]:
 
 
 def parse_ledger(kafkastore: str, trackers: Iterable[str]) -> SystemLedger | None:
-    """Sum up the ledger from the /metrics of one kafkastore, which drains every Redis, and of all trackers.
+    """Sum up the ledger from the /metrics of one kafkastore and of all trackers.
 
-    Return None when the kafkastore could not read a Redis.
+    The kafkastore must drain all Redis servers. Return None when it could not read one of them.
     """
     sums: Counter[str] = Counter()
     for labels, value in samples(kafkastore, LEDGER_METRIC):
@@ -59,12 +59,12 @@ def parse_ledger(kafkastore: str, trackers: Iterable[str]) -> SystemLedger | Non
 
 
 class Contents(NamedTuple):
-    """The contents of the topics."""
+    """The contents of the topic of events and of the topic of dead letters."""
 
     records: Counter[str]
     """Records in the topic of events, by event id."""
     dead: Counter[str]
-    """Dead letters by event id. Those without a readable id have an empty one."""
+    """Dead letters by event id. The id is empty when the entry can't be decoded."""
     without_reason: int
     """Dead letters without a reason."""
 

@@ -1,1 +1,1 @@
-"""What a developer needs: the environment, the checks, the lock files, `.env`, a city database, the local stack."""
+"""Tools for developers: the environment, the checks, the lock files, `.env`, a city database, the local stack."""

@@ -24,7 +24,7 @@ OLDEST_PYTHON = (3, 11)
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "deploy" / "locks" / "dev.txt"
 
-# The options of pip, with the variable of uv for each. uv does not read pip's configuration.
+# The variable of uv for each option of pip. uv does not read the configuration of pip.
 _UV_VARIABLES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -99,7 +99,7 @@ class Environment:
         return done.returncode == 0 and done.stdout.decode().split() == [str(n) for n in sys.version_info[:2]]
 
     def _create(self) -> None:
-        # This may run in a virtual environment, even in the removed one. Use the interpreter that created it.
+        # This process may run in a virtual environment, even in the removed one. Use the interpreter that created that.
         base = getattr(sys, "_base_executable", None) or sys.executable
         done = _run([base, "-m", "venv", str(self.folder)])
         if done.returncode != 0:
@@ -166,7 +166,7 @@ class Environment:
 
 
 def _uv_environment(pip_options: "dict[str, str]") -> "dict[str, str]":
-    """Return the environment of uv: that of this process, and pip's options for variables of uv that are not set."""
+    """Return the environment of this process, plus pip's options as variables of uv. Do not replace UV_ variables."""
     environment = dict(os.environ)
     # Like pip, accept a version from any index. The hashes make that safe.
     environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
@@ -242,7 +242,7 @@ def _report(sentence: str) -> None:
 
 
 def main(arguments: "list[str]") -> NoReturn:
-    """Run the tasks in the environment: this process becomes the task's. Exits with 1 or 2 if that fails."""
+    """Replace this process with the tasks, in the environment. Exits with 1 or 2 if this fails."""
     if sys.version_info < OLDEST_PYTHON:
         wanted, present = (".".join(map(str, version[:2])) for version in (OLDEST_PYTHON, sys.version_info))
         _report(f"This is Python {present}. Python {wanted} or newer is needed.")
@@ -258,12 +258,12 @@ def main(arguments: "list[str]") -> NoReturn:
         _report(f"The virtual environment could not be created: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
-        _report("Interrupted. The next run begins again.")
+        _report("Interrupted. The next run installs the packages again.")
         sys.exit(130)
     # Paths on the command line are relative to the folder of the caller. The tasks read it from this variable.
     os.environ["PUSH_DIRECTORY"] = str(Path.cwd())
     os.chdir(str(ROOT))
     command = [str(environment.python), "-m", "deploy.cli", *(arguments or ["--list"])]
-    # Until deploy.cli handles interrupts. An interpreter that is interrupted while it starts prints a traceback.
+    # Block interrupts until deploy.cli handles them. An interrupt during the start of Python would print a traceback.
     hold_interrupts()
     os.execv(command[0], command)  # noqa: S606 - exec, so that signals reach the task and its exit code is returned

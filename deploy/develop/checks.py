@@ -54,7 +54,7 @@ def fix() -> int:
 def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: MongoChoice) -> int:
     """Run pytest. Return its exit code.
 
-    `suite` is default (the quick tests), broker (those of the quick tests that use the broker), all, or a marker.
+    `suite` is default (the quick tests), broker (the quick tests that use the broker), all, or a marker.
     `service` selects the tests of one service. The broker is chosen before the first test, because downloading Apache
     Kafka would exceed the time limit of a test. The first test that needs MongoDB chooses it.
     """
@@ -75,7 +75,7 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: M
         raise ModuleNotFoundError("pytest", name="pytest")
     paths = _tests_of(service) if service else []
     kind = choose_kafka(kafka, print)
-    # A few tests by name finish earlier without workers: each worker first imports all tests, which takes 5 s.
+    # A few tests, selected by name, finish earlier without workers: each worker first imports all tests in 5 s.
     workers = _workers() if suite in _PARALLEL and not keyword else []
     narrowed = ["-k", keyword] if keyword else []
     options = [f"--kafka={kind}", f"--mongo={mongo}", "--durations=10", *workers, *selections[suite], *narrowed]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deploy.paths import ROOT
 
-# The rule holds for later commits.
+# The rule applies to the commits after this one.
 BASE = "433cf56b1d8acdc79d63cd0a56051f239040cc17"
 _LONGEST = 72
 

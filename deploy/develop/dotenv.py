@@ -16,7 +16,7 @@ _ASSIGNMENT = re.compile(r"(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)")
 
 
 class GeneratedDotenv(NamedTuple):
-    """The result of generating: names, never values."""
+    """The result of `generate`. It contains names of variables, never values."""
 
     written: bool
     added: tuple[str, ...]
@@ -39,9 +39,9 @@ def generate(
 ) -> GeneratedDotenv:
     """Write `.env` from its template, readable by its owner only.
 
-    The values of an existing `.env` are kept. With `yes` missing variables are appended. Without `yes` the operator is
-    asked whether to replace the file, and "no" appends missing variables. A replaced file is kept as `.env.old`.
-    No secret is lost or printed.
+    If `.env` exists and `yes` is set, keep its values and append missing variables. Without `yes`, ask the operator
+    whether to replace the file. "no" appends missing variables. A replaced file is kept as `.env.old`. No secret is
+    lost or printed.
     """
     wanted = template.read_text(encoding="utf-8")
     if not target.exists():
@@ -119,7 +119,7 @@ def _agrees(reply: str) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file atomically, so that an interruption leaves the old one. Mode 600 from the first byte."""
+    """Replace the file atomically, so that an interruption leaves the old file. The new file has mode 600."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

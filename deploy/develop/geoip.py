@@ -29,7 +29,7 @@ _PROBES = ("8.8.8.8", "2001:4860:4860::8888")  # every city database contains th
 
 
 class GeoipError(OperatorError):
-    """No database is available. The message gives the reasons."""
+    """No database is available. The message contains the reasons."""
 
 
 class Source(NamedTuple):
@@ -99,8 +99,8 @@ def fetch(
     """Store a city database in `folder` and print the line for .env.
 
     `auto` takes the first source that works: MaxMind (only with MAXMIND_LICENSE_KEY), DB-IP, the bundled one. A new
-    file is checked and then replaces the old one atomically, so a running kafkastore can read either. Raises
-    GeoipError.
+    file is checked and then replaces the old file atomically, so a running kafkastore always reads a complete file.
+    Raises GeoipError.
     """
     folder = folder or default_folder(environ)
     errors = []
@@ -154,7 +154,8 @@ def _from_maxmind(environ: Mapping[str, str], scratch: Path, say: Callable[[str]
     archive = scratch / "maxmind.tar.gz"
     if account:
         request = urllib.request.Request(MAXMIND_URL)
-        # Unredirected: the store that MaxMind redirects to rejects two kinds of credentials.
+        # MaxMind redirects to another server, with credentials in the URL. That server rejects a request that also has
+        # this header. So do not send the header to it.
         credentials = base64.b64encode(f"{account}:{key}".encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {credentials}")
     else:
@@ -201,7 +202,7 @@ def _copy(source: IO[bytes], target: IO[bytes], size: int, say: Callable[[str], 
 
 
 def _unpack(archive: Path, folder: Path, wanted: Mapping[str, str]) -> list[Path]:
-    """Extract the `wanted` files in their order in the archive: only contents, never a path or a mode."""
+    """Extract the contents of the `wanted` files, never a path or a mode. Return the paths in the order of `wanted`."""
     found: dict[str, Path] = {}
     try:
         with tarfile.open(archive) as packed:

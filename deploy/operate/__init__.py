@@ -1,1 +1,1 @@
-"""Tasks that talk to a running system: its status, dead letters, erasure of a device, sending an access log."""
+"""Tasks for a running system: its status, dead letters, erasure of a device, sending an access log."""

@@ -31,14 +31,15 @@ _UNREADABLE: Final = "(can't be decoded)"
 
 
 class Plan(NamedTuple):
-    """The decision of a replay about each letter that matches the filter."""
+    """The letters that match the filter, grouped by the action of a replay."""
 
     due: list[DeadLetterSummary]
-    """To be put back, one letter for each entry."""
+    """Letters to put back, one for each entry."""
     duplicates: list[DeadLetterSummary]
-    """Further letters of those entries. kafkastore writes them when it is killed between its letters and its ledger."""
+    """Other letters of the same entries. kafkastore writes a letter before it updates the ledger. A kill between the
+    two steps causes a second letter."""
     cut: list[DeadLetterSummary]
-    """Letters with only a part of their entry: they can't be put back."""
+    """Letters that contain only a part of their entry. They can't be put back."""
     replayed: int
     """Number of letters that an earlier run put back."""
 
@@ -46,9 +47,10 @@ class Plan(NamedTuple):
 def make_plan(
     dead_letters: Sequence[DeadLetterSummary], selected: DeadLetterFilter, replayed: frozenset[bytes]
 ) -> Plan:
-    """Decide about all letters of the topic. `replayed` holds the digests of letters that were put back before.
+    """Choose the letters to put back. `dead_letters` contains all letters of the topic.
 
-    An entry that fails again after a replay gets a new letter with its own time, and can be put back again.
+    `replayed` contains the digests of the letters that were put back before. An entry that fails again after a replay
+    gets a new letter with a new time. This letter can be put back.
     """
     open_dead_letters = [letter for letter in dead_letters if letter.digest not in replayed]
     meant = [letter for letter in open_dead_letters if selected.has(letter)]
@@ -119,7 +121,7 @@ async def _replay(endpoints: Endpoints, selected: DeadLetterFilter, *, rate: flo
     return 1 if plan.cut and not dry_run else 0
 
 
-async def _put_back(  # noqa: PLR0913 - its inputs
+async def _put_back(  # noqa: PLR0913 - all are inputs
     console: Console, reader: TopicReader, queue: QueueAdmin, plan: Plan, *, upto: Mapping[int, int], rate: float | None
 ) -> None:
     due = {(letter.partition, letter.offset): letter for letter in plan.due}
@@ -127,7 +129,7 @@ async def _put_back(  # noqa: PLR0913 - its inputs
     put_back = 0
     begun = time.monotonic()
     try:
-        # First mark the duplicates: an interrupted run must leave one letter of each entry, not two.
+        # Mark the duplicates first. Otherwise, the next run after an interruption would put their entries back again.
         await queue.mark_requeued([letter.digest for letter in plan.duplicates])
         with Progress(*columns, console=console) as progress:
             bar = progress.add_task("put back", total=len(due))
@@ -142,9 +144,9 @@ async def _put_back(  # noqa: PLR0913 - its inputs
                     await asyncio.sleep(max(0.0, begun + handled / rate - time.monotonic()))
     except QueueError as error:
         raise OperatorError(
-            f"Redis stopped responding: {error}\n{put_back:,} were put back. Run the same command again to continue."
+            f"Redis stopped responding: {error}\nEntries put back: {put_back:,}. Run the same command again."
         ) from error
-    console.print(f"{put_back:,} put back into the queue")
+    console.print(f"entries put back into the queue: {put_back:,}")
 
 
 @contextlib.asynccontextmanager
@@ -174,20 +176,21 @@ def quieten() -> None:
 def _print_plan(console: Console, endpoints: Endpoints, plan: Plan, *, dry_run: bool) -> None:
     counts: Counter[tuple[str, ...]] = Counter((letter.reason, letter.type or _UNREADABLE) for letter in plan.due)
     if counts:
-        console.print(_counts_table("would go back" if dry_run else "go back", ("reason", "type"), counts))
+        console.print(_counts_table("to put back (dry run)" if dry_run else "to put back", ("reason", "type"), counts))
     else:
         console.print("nothing to put back")
     if plan.duplicates:
-        console.print(f"{len(plan.duplicates):,} more letters hold the same entries: each entry is put back once")
+        console.print(f"other letters of the same entries: {len(plan.duplicates):,} (each entry is put back once)")
     if plan.replayed:
-        console.print(f"{plan.replayed:,} were put back before")
+        console.print(f"letters that were put back before: {plan.replayed:,}")
     if plan.cut:
-        console.print(f"{len(plan.cut):,} are truncated and can't be put back", style="red")
+        console.print(f"truncated letters, which can't be put back: {len(plan.cut):,}", style="red")
     if plan.due and len(endpoints.queue_urls) > 1:
         first, *others = endpoints.queue_urls
         console.print(
-            f"The queue has several Redis servers: all entries go to {without_password(first)}. Its `dead` counter is\n"
-            f"reduced, also for letters of {', '.join(map(without_password, others))}. The sum stays correct."
+            f"The queue has several Redis servers. All entries go to {without_password(first)}, also the entries of\n"
+            f"{', '.join(map(without_password, others))}. The ledger of {without_password(first)} counts all of them\n"
+            "as no longer dead. So only the sum of the ledgers is exact."
         )
 
 

@@ -18,7 +18,7 @@ _AGO_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class DeadLetterSummary(NamedTuple):
-    """The description of a dead letter without its entry, so that those of a whole topic fit into memory."""
+    """The description of a dead letter without its entry, so that a whole topic fits into memory."""
 
     partition: int
     offset: int
@@ -33,9 +33,9 @@ class DeadLetterSummary(NamedTuple):
     size: int
     """Bytes of the entry in the letter."""
     digest: bytes
-    """Digest of the letter: of its value and its time header, which stay the same when the letter is rewritten."""
+    """Digest of the value and the time header of the letter. A rewritten letter has the same digest."""
     content: bytes
-    """Digest of the entry: several letters can hold the same entry."""
+    """Digest of the entry. Several letters can contain the same entry."""
 
     @property
     def is_cut(self) -> bool:
@@ -126,7 +126,7 @@ async def read_dead_letters(
                 if upto is None or record.offset < end_offsets.get(partition, 0):
                     yield _dead_letter(partition, record)
     except OffsetGone as error:
-        raise OperatorError("dead letters were deleted while they were read: run the command again") from error
+        raise OperatorError("Kafka deleted dead letters during the read: run the command again") from error
     except KafkaUnavailable as error:
         raise OperatorError(f"Kafka does not respond: {error}") from error
 
@@ -136,7 +136,7 @@ async def _batches(
 ) -> AsyncIterator[tuple[int, RecordBatch]]:
     """Poll until the end offsets are reached.
 
-    Unless they are `exact`, poll until no record arrives: some brokers (Tansu) report end offsets that are too low.
+    If `exact` is false, continue until a poll returns no record: some brokers (Tansu) report too low end offsets.
     """
     moved_at, before = time.monotonic(), reader.positions()
     while True:

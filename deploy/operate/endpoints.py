@@ -1,4 +1,4 @@
-"""The addresses of the running system for `send`, `status` and other tasks: a running demo, or the environment."""
+"""Find the addresses of the running system, for `send`, `status` and other tasks."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ class Endpoints(NamedTuple):
 
 @contextlib.contextmanager
 def announce(endpoints: Endpoints, *, folder: Path = _ANNOUNCEMENTS) -> Iterator[None]:
-    """Publish the addresses of this system for other terminals while the block runs."""
+    """Write the addresses of this system to a file for other terminals, and delete the file after the block."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{time.time_ns()}.json"
     file.write_text(json.dumps({"pid": os.getpid(), "endpoints": endpoints}))
@@ -58,7 +58,7 @@ def environment(environ: Mapping[str, str], *, dotenv: Path = ROOT / ".env") -> 
 def find(environ: Mapping[str, str], *, folder: Path = _ANNOUNCEMENTS, dotenv: Path = ROOT / ".env") -> Endpoints:
     """Return the endpoints from the shell, else of a running demo, else from `.env`, else the defaults.
 
-    Raises OperatorError that names each invalid variable.
+    Raises OperatorError with the name of each invalid variable.
     """
     demo = None if _VARIABLES & environ.keys() else _latest_announced(folder)
     if demo is not None:
@@ -81,7 +81,7 @@ def without_password(url: str) -> str:
 
 
 def _latest_announced(folder: Path) -> Endpoints | None:
-    """Return the endpoints of the latest system that is alive. Delete the files of systems that were killed."""
+    """Return the endpoints of the newest running system. Delete the files of systems that were killed."""
     for file in sorted(folder.glob("*.json"), reverse=True):
         try:
             announced = json.loads(file.read_text())

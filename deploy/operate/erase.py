@@ -41,16 +41,16 @@ UNTOUCHED: Final = (
     "the broker's files: deleted records stay on disk until Kafka removes their segment",
     "later dead letters and entries that can't be decoded: they contain no readable device id",
 )
-"""What a run does not erase, as it is printed."""
+"""The data that a run does not erase. `erase` prints this list."""
 
 
 class ErasureResult(NamedTuple):
-    """What was removed, and which steps failed."""
+    """The numbers of removed entries and dead letters, and the failed steps."""
 
     from_lists: int
     dead_letters: int
     errors: tuple[str, ...]
-    """The steps that failed, as sentences. With any, the exit code is 1."""
+    """A sentence for each step that failed. If there is one, the exit code is 1."""
 
 
 def erase(
@@ -63,8 +63,8 @@ def erase(
 ) -> int:
     """Erase a device and print what was removed. Returns 1 when a step failed.
 
-    A run can be repeated, and must be after a failure. `environ` gives the size limit of records and whether the broker
-    supports idempotent producers. Raises OperatorError.
+    A second run is safe. After a failure, it is necessary. `environ` contains MAX_EVENT_BYTES and KAFKA_IDEMPOTENCE.
+    Raises OperatorError.
     """
     if not device_id:
         raise OperatorError("--id is missing: erase --id DEVICE")
@@ -116,29 +116,29 @@ async def _erase(
     return ErasureResult(removed, dead_letters, tuple(errors))
 
 
-async def _erase_in_redis(  # noqa: PLR0913 - its inputs
+async def _erase_in_redis(  # noqa: PLR0913 - all are inputs
     queue: QueueAdmin, device_id: str, errors: list[str], spinner: Spinner, *, shown: str, limit_s: float
 ) -> int:
     """Mark the device, wait until every claim from before the mark is released, and remove its queued entries."""
     await queue.erase(device_digest(device_id))
-    held = await queue.claims()  # kafkastore sees the mark with every later claim
+    held = await queue.claims()  # every later claim of kafkastore drops the entries of the device
     removed = await _remove_waiting(queue, device_id)
     deadline = time.monotonic() + limit_s
     while left := held & await queue.claims():
         if time.monotonic() > deadline:
             errors.append(
-                f"{shown}: {len(left)} batches were claimed before the mark and are still held. When kafkastore\n"
-                "ships them, its events may get into `events` or `events.dead`. Run the command again then."
+                f"{shown}: {len(left)} batches were claimed before the mark and are still held. Events\n"
+                "of this device in these batches may reach `events` or `events.dead`. Run the command again later."
             )
             break
         spinner.update(f"{shown}: waiting for {len(left)} batches that were claimed before the mark")
         await queue.reclaim()  # releases the claims of dead instances, even when no kafkastore runs
         await asyncio.sleep(_POLL_S)
-    return removed + await _remove_waiting(queue, device_id)  # entries that were released meanwhile
+    return removed + await _remove_waiting(queue, device_id)  # the released claims put their entries back into the list
 
 
 async def _remove_waiting(queue: QueueAdmin, device_id: str) -> int:
-    """Remove the device's entries from the list. kafkastore drops the remaining ones, if it can decode them."""
+    """Remove the entries of the device from the list. kafkastore drops remaining entries that it can decode."""
     found = [entry async for entry in queue.waiting() if belongs_to(entry, device_id)]
     removed = 0
     for first in range(0, len(found), _REMOVED_AT_ONCE):
@@ -147,7 +147,7 @@ async def _remove_waiting(queue: QueueAdmin, device_id: str) -> int:
 
 
 def belongs_to(entry: bytes, device_id: str) -> bool:
-    """Return whether an entry belongs to a device. An undecodable entry does when it contains the id.
+    """Return whether an entry belongs to a device. An undecodable entry belongs to it when the entry contains the id.
 
     The id is searched for as plain text and percent-encoded. A short id can match bytes that are not an id.
     """
@@ -160,10 +160,11 @@ def belongs_to(entry: bytes, device_id: str) -> bool:
 
 
 async def _erase_dead_letters(endpoints: Endpoints, device_id: str, settings: KafkaSettings, errors: list[str]) -> int:
-    """Remove the device's dead letters: copy the others of a partition to its end, then delete up to the old end.
+    """Remove the dead letters of the device. Return their number.
 
-    In this order an interrupted run loses no letter. It can leave duplicates, which the next run and a replay
-    recognise.
+    Kafka can't delete single records. So copy the letters of other devices to the end of the partition, and then delete
+    all records before the old end offset. With this order, an interrupted run loses no letter. It can leave duplicates.
+    The next run and a replay ignore them.
     """
     try:
         async with TopicReader(settings, names.DEAD_LETTER_TOPIC) as reader:
@@ -193,7 +194,10 @@ async def _erase_dead_letters(endpoints: Endpoints, device_id: str, settings: Ka
 
 
 async def _can_delete(endpoints: Endpoints, reader: TopicReader, nothing: Mapping[int, int]) -> bool:
-    """Return whether the broker can delete records: try it below the first offset. Raises KafkaUnavailable."""
+    """Return whether the broker can delete records: delete the records before the first offset, which do not exist.
+
+    Raises KafkaUnavailable.
+    """
     try:
         return await delete_records(endpoints.bootstrap_servers, names.DEAD_LETTER_TOPIC, nothing)
     except KafkaUnavailable:
@@ -233,7 +237,7 @@ async def _write(producer: EventProducer, records: list[Record]) -> None:
 
 
 async def _rewrite_file(redis: Redis, shown: str) -> list[str]:
-    """Make Redis rewrite its append-only file, if it has one: the old file still contains the removed entries."""
+    """Rewrite the append-only file of Redis, if there is one. The old file still contains the removed entries."""
     try:
         state = await redis.info("persistence")
         if not state.get("aof_enabled"):
@@ -252,7 +256,7 @@ async def _rewrite_file(redis: Redis, shown: str) -> list[str]:
         why = f"Redis rejected BGREWRITEAOF: {error}"
     except QueueError as error:
         why = str(error)
-    report = f"{shown}: its append-only file was not rewritten ({why}). It contains the removed entries until it is."
+    report = f"{shown}: its append-only file was not rewritten ({why}). The file still contains the removed entries."
     return [report] if why else []
 
 

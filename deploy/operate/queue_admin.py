@@ -9,14 +9,14 @@ from services.backbone import names
 from services.backbone.queue import EventQueue, scripts
 
 _REPLAYED_KEPT_MS: Final = 90 * 86_400_000
-"""How long Redis remembers a replayed dead letter: longer than its topic keeps it."""
+"""How long Redis remembers a replayed dead letter. This is longer than the retention of the topic of dead letters."""
 _MARKS_AT_ONCE: Final = 1000
 
 
 class QueueAdmin:
     """Inspect and repair the queue in one Redis server. `redis` must not decode responses.
 
-    Every method raises QueueError when Redis does not respond. The change may then have happened or not.
+    Every method raises QueueError when Redis does not respond. In this case, Redis may or may not have made the change.
     """
 
     def __init__(self, redis: Redis) -> None:
@@ -50,7 +50,10 @@ class QueueAdmin:
             begin += chunk
 
     async def erase(self, device: bytes) -> None:
-        """Mark a device, given by its digest, as erased: every later claim of kafkastore drops its entries."""
+        """Mark a device as erased. kafkastore drops the entries of this device from every later claim.
+
+        `device` is the digest of the device id.
+        """
         await self._redis.sadd(names.ERASED_DEVICES, device)
 
     async def remove(self, entries: Sequence[bytes]) -> int:
@@ -60,22 +63,25 @@ class QueueAdmin:
         return int(await self._remove_script(keys=(names.RAW_EVENTS_LIST, names.LEDGER), args=entries))
 
     async def requeue(self, entry: bytes, *, letter: bytes) -> bool:
-        """Put the entry of a dead letter, given by its digest, back into the list.
+        """Put the entry of a dead letter back into the list. `letter` is the digest of the dead letter.
 
-        Return False, and do nothing, if it was put back before. Otherwise the ledger counts the entry as waiting again
-        instead of dead.
+        Return False and change nothing if this letter was put back before. Otherwise, the ledger counts the entry as
+        waiting, and no longer as dead.
         """
         keys = (names.RAW_EVENTS_LIST, names.LEDGER, names.REPLAYED_DEAD_LETTERS)
         return bool(await self._requeue_script(keys=keys, args=(entry, letter, _REPLAYED_KEPT_MS)))
 
     async def mark_requeued(self, dead_letters: Sequence[bytes]) -> None:
-        """Mark dead letters, given by their digests, as put back: another letter of the same entry is put back."""
+        """Mark dead letters as put back, but do not change the list. `dead_letters` contains their digests.
+
+        Use it for duplicates: the caller puts another letter of the same entry back.
+        """
         for first in range(0, len(dead_letters), _MARKS_AT_ONCE):
             marks = dead_letters[first : first + _MARKS_AT_ONCE]
             await self._mark_script(keys=(names.REPLAYED_DEAD_LETTERS,), args=marks)
 
     async def requeued(self, dead_letters: Sequence[bytes]) -> frozenset[bytes]:
-        """Return those dead letters, given by their digests, that were put back."""
+        """Return the dead letters that were put back. Argument and result contain the digests of letters."""
         found: set[bytes] = set()
         for first in range(0, len(dead_letters), _MARKS_AT_ONCE):
             part = dead_letters[first : first + _MARKS_AT_ONCE]

@@ -25,7 +25,7 @@ _REDIS_TIMEOUT_S = 3.0
 
 
 class StatusError(OperatorError):
-    """Redis can't be read. The message names the servers and the error."""
+    """Redis does not respond. The message contains the addresses and the error."""
 
 
 class Status(NamedTuple):
@@ -39,9 +39,9 @@ class Status(NamedTuple):
     lag: Mapping[str, int | None]
     """Records not yet counted, by consumer. None when Kafka does not respond or a position is invalid."""
     kafka_error: str = ""
-    """The error of Kafka."""
+    """The reason why Kafka could not be read. Empty when Kafka responds."""
     position_errors: tuple[str, ...] = ()
-    """Positions of consumers that are not numbers. Counting has stopped in these partitions."""
+    """A sentence for each stored position that is invalid. The consumers do not count these partitions."""
 
     @property
     def duplicates(self) -> int | None:
@@ -208,7 +208,7 @@ def format_number(number: int | None) -> str:
 
 async def show(endpoints: Endpoints, *, json_output: bool) -> int:
     """Print the status. Returns 0 when every server responds and the ledger balances. Raises StatusError."""
-    # StatusError reports in one sentence what the Kafka client would log about an unreachable broker.
+    # The status reports an unreachable broker in one sentence. The Kafka client would log many lines about it.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     async with StatusReader(endpoints) as reader:
         status = await reader.read()

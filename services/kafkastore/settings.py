@@ -23,7 +23,7 @@ class RedisServer(NamedTuple):
     """One Redis to drain."""
 
     url: str
-    """Pass it only to the client, never to a log, a metric or an error: it may have a password."""
+    """The URL may contain a password. Pass it only to the Redis client, never to a log, a metric or an error."""
     label: str
     """host:port/db: the name in logs and metrics."""
 
@@ -38,15 +38,15 @@ def _server(url: RedisUrl) -> RedisServer:
 
 
 class Settings(ProcessSettings, QueueRedisSettings, KafkaSettings):
-    """Settings of one kafkastore process. It drains `redis_urls`, or `redis_url` if that is empty."""
+    """Settings of one kafkastore process. It drains `redis_urls`, or `redis_url` if `redis_urls` is empty."""
 
     redis_urls: Annotated[tuple[RedisUrl, ...], CommaSeparated] = Field((), alias="KAFKASTORE_REDIS_URLS")
     """Several Redis servers to drain in parallel, separated by commas. They replace REDIS_URL. Empty: REDIS_URL
     alone."""
     batch_events: int = Field(3000, ge=1, le=100_000, alias="KAFKASTORE_BATCH_EVENTS")
-    """The most entries of one claim. A shorter queue is drained at once."""
+    """The maximum number of entries in one claim. kafkastore does not wait until the queue contains so many entries."""
     batch_bytes: int = Field(16_777_216, ge=1024, alias="KAFKASTORE_BATCH_BYTES")
-    """The most bytes of one claim. It bounds memory when events are large."""
+    """The maximum size of one claim in bytes. It bounds memory when events are large."""
     lease_s: float = Field(15.0, ge=3.0, le=3600.0, alias="KAFKASTORE_LEASE_S")
     """Seconds until a claim of a dead instance expires. Then other instances take it. A live instance renews its claims
     three times in this period."""

@@ -91,7 +91,7 @@ async def test_too_large_record_is_replayed_after_the_limit_is_raised(
     assert "record is too large for the topic" in dry.text
     assert (await queue.ledger()).produced == 999
     first = await operator.command("dead.replay").run()
-    assert (first.code, "1 put back into the queue" in first.text) == (0, True), first.text
+    assert (first.code, "entries put back into the queue: 1" in first.text) == (0, True), first.text
     await steady(queue, produced=1000)
     second = await operator.command("dead.replay").run()
     assert (second.code, "nothing to put back" in second.text) == (0, True), second.text
@@ -122,7 +122,7 @@ async def test_interrupted_replay_continues(
 
     again = await operator.command("dead.replay").run()
     assert again.code == 0
-    assert f"{300 - ledger.listed} put back into the queue" in again.text
+    assert f"entries put back into the queue: {300 - ledger.listed}" in again.text
     assert sorted([entry async for entry in admin.waiting()]) == sorted(poison)
     assert await queue.ledger() == Ledger(accepted=300, listed=300)
 
@@ -139,8 +139,8 @@ async def test_duplicate_dead_letters_are_replayed_once_and_again_after_a_new_fa
     assert len(await dead_letters_since(local_stack, operator.begun_ms)) == 6
 
     printed = await operator.command("dead.replay").run()
-    assert "3 put back into the queue" in printed.text
-    assert "3 more letters hold the same entries" in printed.text
+    assert "entries put back into the queue: 3" in printed.text
+    assert "other letters of the same entries: 3" in printed.text
 
     async def dead_again() -> bool:
         return len(await dead_letters_since(local_stack, operator.begun_ms)) == 9
@@ -148,8 +148,8 @@ async def test_duplicate_dead_letters_are_replayed_once_and_again_after_a_new_fa
     await until(dead_again, "the entries are dead letters again")
     await steady(queue, produced=0, dead=3)
     printed = await operator.command("dead.replay").run()
-    assert "3 put back into the queue" in printed.text
-    assert "6 were put back before" in printed.text
+    assert "entries put back into the queue: 3" in printed.text
+    assert "letters that were put back before: 6" in printed.text
 
 
 async def test_replay_selects_by_filter_and_reports_truncated_ones(
@@ -171,15 +171,15 @@ async def test_replay_selects_by_filter_and_reports_truncated_ones(
     assert stages == {b"decode", b"enrich"}
 
     by_type = await operator.command("dead.replay", "--type", "view").run()
-    assert (by_type.code, "1 put back" in by_type.text) == (0, True), by_type.text
+    assert (by_type.code, "entries put back into the queue: 1" in by_type.text) == (0, True), by_type.text
     by_reason = await operator.command("dead.replay", "--reason", "unknown entry version").run()
-    assert (by_reason.code, "2 put back" in by_reason.text) == (0, True), by_reason.text
+    assert (by_reason.code, "entries put back into the queue: 2" in by_reason.text) == (0, True), by_reason.text
     before = await operator.command("dead.replay", "--until", readable(operator.begun_ms)).run()
     assert (before.code, "nothing to put back" in before.text) == (0, True), before.text
     rest = await operator.command("dead.replay").run()
     assert rest.code == 1
-    assert "1 put back" in rest.text
-    assert "1 are truncated and can't be put back" in rest.text
+    assert "entries put back into the queue: 1" in rest.text
+    assert "truncated letters, which can't be put back: 1" in rest.text
     assert await queue.ledger() == Ledger(accepted=5, dead=1, listed=4)
     listed = await operator.command("dead.list", "--limit", "2").run()
     assert "the newest 2 of 5" in listed.text

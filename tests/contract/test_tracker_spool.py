@@ -258,7 +258,7 @@ def test_readiness_reports_free_bytes_of_spool_and_fails_when_a_full_size_batch_
         TRACKER_SPOOL_BYTES="1048576",
         TRACKER_MAX_BATCH_BYTES="524288",
     )
-    room = "which has room for 1.0 MiB (a full-size batch takes 0.5 MiB)"
+    room = "room for 1.0 MiB (a full-size batch takes 0.5 MiB)"
     assert readiness(tracker) == (200, f"0 events waiting, 0 in the spool, {room}")
     own_redis.process.stop()
     event = b"x=" + b"y" * 60_000
@@ -268,7 +268,7 @@ def test_readiness_reports_free_bytes_of_spool_and_fails_when_a_full_size_batch_
         sent += 1
     status, detail = readiness(tracker)
     assert (status, sent) == (503, 9)
-    assert "NotSpooled: the spool is full: 9 events, which has room for 0.5 MiB" in detail
+    assert "NotSpooled: the spool is full: 9 events, room for 0.5 MiB" in detail
     assert tracker.ask("POST", "/a", body=event).status == 200  # a smaller event still fits
     batch = b'[{"type":"a","params":"x=' + b"y" * 60_000 + b'"}'
     batch += b"," + b",".join([b'{"type":"a","params":"x=' + b"y" * 60_000 + b'"}'] * 7) + b"]"

@@ -1,7 +1,8 @@
-"""Derived files: written from the Settings classes and deploy/catalog.toml, committed, and compared by `check`.
+"""Write the derived files from the Settings classes and deploy/catalog.toml. The derived files are in git.
 
-A variable is declared and explained in the Settings class of its service. A container is declared in the catalog. This
-package writes all other lists of variables and containers, so that a new service does not edit them.
+The Settings class of a service declares and explains each variable. The catalog declares each container. This package
+writes all other lists of variables and containers. So a developer who adds a service does not edit these lists. The
+task `check` reports each derived file that is out of date.
 """
 
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ def derived_texts() -> Mapping[Path, str]:
 
 
 def write() -> None:
-    """Write the files that differ and print their paths."""
+    """Write the files that are out of date, and print their paths."""
     outdated = _outdated(ROOT)
     for path in outdated:
         (ROOT / path).parent.mkdir(exist_ok=True)
@@ -42,8 +43,8 @@ def write() -> None:
 
 
 def errors() -> list[str]:
-    """Return one line for each file that differs from the settings and the catalog."""
-    return [f"{path} is out of date. `python3 tasks.py derived.write` writes it." for path in _outdated(ROOT)]
+    """Return one line for each file that is out of date."""
+    return [f"{path} is out of date. Run `python3 tasks.py derived.write`." for path in _outdated(ROOT)]
 
 
 def _outdated(root: Path) -> list[Path]:

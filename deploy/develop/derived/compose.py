@@ -1,6 +1,6 @@
 """`docker-compose/services.yml`: one template for each Python service, with the variables of its Settings class.
 
-A container's own file extends the template of its service and adds what differs between containers.
+The file of a container extends the template of its service, and adds the settings of this container.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Lists in kubernetes/ that follow from the catalog. The manifests of the workloads stay hand-edited.
+"""Write the lists in kubernetes/ from the catalog. Developers edit the manifests of the workloads.
 
 The base lists the directory of every pod and the tag of every image. The component `release` has the tags of a release.
 The components `gateway` and `ingress` have a route for every public name; `keda` has a scaler for every consumer;
@@ -16,9 +16,9 @@ from deploy.paths import ROOT
 
 _HEAD = "# `python3 tasks.py derived.write` writes this file from deploy/catalog.toml.\n"
 _DOMAIN = "example.org"
-"""The domain of the public names until cloud.generate writes another."""
+"""The domain of the public names in git. cloud.generate replaces it."""
 _LAG_OF_ONE = "20000"
-"""Events that one consumer counts in a few seconds: with more, KEDA adds a replica."""
+"""Events that one consumer counts in a few seconds. KEDA adds a replica when the lag for each replica is higher."""
 
 
 def base_text(listed: Catalog) -> str:
@@ -42,8 +42,8 @@ def base_text(listed: Catalog) -> str:
         "images": _tags([*pinned, *own]),
     }
     about = (
-        "# Every container of the catalog, in the shape of a cluster of several nodes. An overlay adds the namespace\n"
-        "# and sizes of one cluster; a component adds what not every cluster has.\n"
+        "# Every container of the catalog, sized for a cluster of several nodes. An overlay adds the namespace and\n"
+        "# the sizes of one cluster. A component adds a feature that only some clusters use.\n"
     )
     return _HEAD + about + _dump([kustomization])
 

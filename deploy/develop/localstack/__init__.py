@@ -1,4 +1,4 @@
-"""The local stack: the real servers and services of Push as plain processes on loopback, without containers."""
+"""The local stack: the servers and services of Push as processes on loopback, without containers."""
 
 from deploy.develop.localstack.stack import LocalStack
 

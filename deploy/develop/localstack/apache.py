@@ -24,12 +24,15 @@ class Unavailable(OperatorError):
 
 
 def jars_folder() -> Path:
-    """Return the folder of the jars of this POM."""
+    """Return the folder of the jars for kafka-pom.xml."""
     return cache.cache_folder() / f"kafka-{cache.digest(_POM)}"
 
 
 def ensure_jars(say: Callable[[str], object]) -> Path:
-    """Return the folder of the jars, downloaded at the first use. Raise Unavailable if Apache Kafka cannot run here."""
+    """Download the jars unless the cache contains them. Return their folder.
+
+    Raises Unavailable if Apache Kafka can't run here.
+    """
     _require_java()
 
     def fetch(partial: Path) -> None:
@@ -69,11 +72,12 @@ def _require_java() -> None:
 
 
 def command(port: int, data: Path) -> list[str]:
-    """Return the command line of a broker on this port: format the data folder if it is new, then serve."""
+    """Return the command line of a broker on this port. It formats a new data folder, then starts the broker."""
     settings = data / "server.properties"
     settings.write_text(_properties(port, free_port(), data / "log"), encoding="utf-8")
     java = ["java", *_JVM, "-Dorg.slf4j.simpleLogger.showDateTime=true", "-cp", f"{jars_folder()}/*"]
-    cluster = "cHVzaC1sb2NhbHN0YWNrIQ"  # any 16 bytes in base64: each data folder is its own cluster
+    # 16 bytes in base64. All brokers can use the same id, because each broker is a separate cluster.
+    cluster = "cHVzaC1sb2NhbHN0YWNrIQ"
     return [
         *(*java, "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "kafka.tools.StorageTool", "format"),
         *("--ignore-formatted", "--cluster-id", cluster, "--config", str(settings)),
@@ -83,7 +87,7 @@ def command(port: int, data: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of the broker: that of this process, so that `java` is found."""
+    """Return the environment of the broker: a copy of the environment of this process. Its PATH contains `java`."""
     return dict(os.environ)
 
 

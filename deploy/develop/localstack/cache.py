@@ -18,7 +18,7 @@ def cache_folder() -> Path:
 
 
 def digest(file: Path) -> str:
-    """Return twelve digits that change with the file.
+    """Return the first twelve digits of the SHA-256 of a file.
 
     A folder with these digits in its name never mixes two versions.
     """

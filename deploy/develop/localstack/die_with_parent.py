@@ -1,8 +1,8 @@
 """Run a command as a process that cannot outlive its parent.
 
 Run as `python die_with_parent.py <parent's pid> <command> ... [--then <command> ...]`. The kernel (PR_SET_PDEATHSIG)
-kills the process when its parent ends, for whatever reason. Commands before a `--then` run to completion first, bound
-to this process in the same way. One that fails ends everything with its exit code.
+kills the process when its parent ends, for any reason. Each command before a `--then` runs first and must end. It is a
+child of this process, and the kernel kills it in the same way. If it fails, this process exits with its exit code.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with(parent_pid: int) -> None:
-    """Request SIGKILL for the end of the parent. Exit now if it has already ended."""
+    """Request SIGKILL when the parent ends. Exit now if the parent has already ended."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")

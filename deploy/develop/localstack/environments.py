@@ -1,8 +1,8 @@
 """A virtual environment for each service, with only the packages of its lock.
 
-As in its image, an import of any other package fails. Optional packages of a library (structlog loads rich if it is
-installed) take no memory in a measurement. The environment consists of links into this process's environment. Creating
-them takes 0.1 s, once.
+As in the image of the service, an import of any other package fails. A library can load an optional package if it is
+installed: structlog loads rich. Without these packages, a measurement of memory is as in the image. The environment
+consists of links into the environment of this process. Their creation takes 0.1 s, once.
 """
 
 import functools
@@ -38,7 +38,7 @@ def _distribution(pin: locks.Pin, lock: Path) -> Distribution | None:
     except PackageNotFoundError:
         if pin.always:
             raise OperatorError(
-                f"{lock.name} names {pin.name}, which is not installed: delete .venv and run the command again"
+                f"{lock.name} contains {pin.name}, which is not installed: delete .venv and run the command again"
             ) from None
         return None
 
@@ -49,7 +49,7 @@ def _digest(installed: list[Distribution]) -> str:
 
 
 def _make(environment: Path, installed: list[Distribution]) -> None:
-    """Create the environment elsewhere and rename it into place: several runs can begin at the same time."""
+    """Create the environment in a temporary directory, then rename it: several runs can begin at the same time."""
     environment.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=environment.parent, prefix=".") as folder:
         made = Path(folder) / environment.name

@@ -21,7 +21,7 @@ _METADATA, _METADATA_VERSION, _CORRELATION = 3, 1, 7
 def choose_kafka(choice: KafkaChoice, say: Callable[[str], object]) -> KafkaKind:
     """Resolve `auto`, and download Apache Kafka's jars when it is chosen.
 
-    With `apache` a missing requirement is an error (apache.Unavailable). With `auto` it is reported and Tansu is used.
+    If Apache Kafka can't run here, `apache` raises apache.Unavailable, and `auto` prints the reason and returns tansu.
     """
     if choice not in get_args(KafkaChoice):
         raise OperatorError(f"--kafka {choice}: unknown broker. Use one of {', '.join(get_args(KafkaChoice))}.")
@@ -38,7 +38,7 @@ def choose_kafka(choice: KafkaChoice, say: Callable[[str], object]) -> KafkaKind
 
 
 class KafkaBroker:
-    """A broker on loopback without authentication. It creates topics only on request."""
+    """A broker on loopback without authentication and without automatic creation of topics."""
 
     def __init__(self, kind: KafkaKind, *, data: Path, log: Path) -> None:
         self.kind = kind

@@ -32,8 +32,8 @@ class MongoUnavailableError(OperatorError):
 def choose_mongo(choice: MongoChoice, say: Callable[[str], object]) -> MongoKind:
     """Return the kind of server. Download its binary and try to run it.
 
-    With `mongod` or `secantus`, a server that cannot run raises MongoUnavailableError. With `auto` the reason is
-    reported and SecantusDB is used.
+    If the server can't run, `mongod` and `secantus` raise MongoUnavailableError. If mongod can't run, `auto` prints the
+    reason and returns secantus.
     """
     if choice not in get_args(MongoChoice):
         raise OperatorError(f"--mongo {choice}: unknown database. Use one of {', '.join(get_args(MongoChoice))}")
@@ -53,7 +53,7 @@ def choose_mongo(choice: MongoChoice, say: Callable[[str], object]) -> MongoKind
 def find_mongod(say: Callable[[str], object]) -> Path:
     """Return a mongod that can run: the file in MONGOD, else the one in PATH, else the one in a wheel.
 
-    Raise MongoUnavailableError if the first that is found cannot run here.
+    Only the first of these files that exists is tried. Raises MongoUnavailableError if it can't run here.
     """
     found = os.environ.get("MONGOD") or shutil.which("mongod")
     if found:
@@ -89,7 +89,7 @@ def _fetch(lock: Path, say: Callable[[str], object], title: str) -> Path:
             last = "\n    ".join((done.stdout + done.stderr).strip().splitlines()[-6:])
             raise MongoUnavailableError(f"{title} could not be fetched:\n    {last}")
 
-    # The wheels of a folder are those of one lock, one Python and one machine.
+    # A folder contains the wheels for one lock, one version of Python and one platform.
     platform = f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}"
     return cache.ensure(cache.cache_folder() / f"{lock.stem}-{cache.digest(lock)}-{platform}", install)
 
@@ -127,11 +127,11 @@ class MongoServer:
         return ["--host", LOOPBACK, "--port", str(self.port), "--storage-path", str(data), "--sync-on-commit"]
 
     def start(self) -> None:
-        """Start it; it keeps its port and its data over restarts."""
+        """Start the server. It keeps its port and its data over restarts."""
         self.process.start()
 
     def wait_ready(self) -> None:
-        """Return when it accepts writes; raise ProcessFailed otherwise. The first call creates the replica set."""
+        """Return when the server accepts writes. The first call creates the replica set. Raises ProcessFailed."""
         self.process.wait_until(lambda: bool(self._hello()), timeout_s=_START_TIMEOUT_S)
         if "setName" not in self._hello():
             member = {"_id": 0, "host": f"{LOOPBACK}:{self.port}"}
@@ -139,7 +139,7 @@ class MongoServer:
         self.process.wait_until(self.responds, timeout_s=_START_TIMEOUT_S)
 
     def responds(self) -> bool:
-        """Return whether it is the primary of its replica set now."""
+        """Return whether the server is the primary of its replica set."""
         return bool(self._hello().get("isWritablePrimary"))
 
     def _hello(self) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import socket
 
 LOOPBACK = "127.0.0.1"
 
-# Below Linux's range for outgoing connections (32768 and up): a connection could take a port of that range between our
-# check and the server's bind, or while a server restarts.
+# Linux takes the ports of outgoing connections from 32768 and up. These ports are lower. Otherwise a connection could
+# take the port of a server before the server binds it, or while the server restarts.
 _LOWEST, _HIGHEST = 15_000, 32_000
 _random = random.SystemRandom()
 _given: set[int] = set()
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 def _reserve(port: int) -> bool:
-    """Lock the byte of this number in a file that all processes share. The kernel unlocks it when this process ends.
+    """Lock the byte at offset `port` of a file that all processes share. The kernel unlocks it when this process ends.
 
     A server binds its port some time after this call, and again after a restart. Without the lock, a parallel test run
     could take the port in between.
@@ -46,8 +46,8 @@ def _reserve(port: int) -> bool:
 
 @functools.cache
 def _reservations() -> int:
-    # A bare descriptor, open while the process runs: closing any handle of the file drops all its locks. Not in TMPDIR,
-    # which may differ between processes.
+    # Never close this descriptor: a process that closes any descriptor of the file loses all its locks. The file is not
+    # in TMPDIR, because TMPDIR may differ between processes.
     name = f"/tmp/push-ports-{os.getuid()}"  # noqa: S108 - the name holds the user, the file nothing
     return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 

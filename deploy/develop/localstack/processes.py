@@ -1,4 +1,4 @@
-"""One process of the local stack: start it, wait for it, stop it, and never leave it behind."""
+"""Start, await and stop one process of the local stack. The process never outlives its parent."""
 
 import contextlib
 import os
@@ -130,7 +130,8 @@ class LocalProcess:
         return set(states) == {"T"}
 
     def _signal(self, number: signal.Signals) -> None:
-        # The group id is the child's pid until it is reaped. A reaped leader without a group raises ProcessLookupError.
+        # The child leads its process group, so its pid is the id of the group. After the group has ended, killpg raises
+        # ProcessLookupError.
         if self._child is None:
             return
         try:
@@ -148,8 +149,8 @@ class LocalProcess:
         return f"{tail or '    (the log is empty)'}\n    whole log: {self.log}"
 
 
-# The kernel's "parent" in PR_SET_PDEATHSIG is the thread that started the child, not the process. So one thread that
-# lives as long as the process starts all children: a thread of a pool could end and kill its children.
+# For PR_SET_PDEATHSIG, the parent is the thread that started the child, not the process. When a thread of a pool ends,
+# the kernel would kill its children. So one thread that never ends before the process starts all children.
 _requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 _spawner_lock = threading.Lock()
 _spawner: list[threading.Thread] = []

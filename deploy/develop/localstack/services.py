@@ -14,15 +14,15 @@ from deploy.paths import ROOT
 _READY_TIMEOUT_S = 60
 _REQUEST_TIMEOUT_S = 2
 
-# A service sees only these variables of the developer's shell, and those that the stack sets.
+# The variables that a service inherits from the shell of the developer. The stack sets all others.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
 
 class ServiceProcess:
     """`python -m services.<name> <arguments>` with the packages of its lock, its own variables and a free port.
 
-    It keeps these over restarts. `label` is its name in messages and in the name of its log file. `within` is a command
-    that runs another, such as `nsenter`.
+    A restart keeps packages, variables and port. `label` is its name in messages and in the name of its log file.
+    `within` is the prefix of its command, such as `nsenter`.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ServiceProcess:
             connection.close()
 
     def stop(self) -> None:
-        """Stop the service like its container: SIGTERM, and SIGKILL after a while."""
+        """Stop the service like its container: SIGTERM, and SIGKILL after 20 s."""
         self.process.stop(grace_s=20)
 
     def kill(self) -> None:

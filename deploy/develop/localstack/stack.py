@@ -59,7 +59,7 @@ class LocalStack:
             cleanup.callback(self._scratch.close)
             self.redis = self._redis_server("redis")
             self.kafka = KafkaBroker(kind, data=self._scratch.data / "kafka", log=self._scratch.logs / "kafka.log")
-            # The data is deleted afterwards, so a broker that stops slowly is killed soon.
+            # The data is deleted afterwards, so the stack soon kills a broker that stops slowly.
             cleanup.callback(_stop_all, [self.redis.process, self.kafka.process])
             self._say(f"starting Redis and {self.kafka.title}")
             self.redis.start()
@@ -148,8 +148,8 @@ class LocalStack:
     ) -> ServiceProcess:
         """Start `python -m services.<name> <arguments>` and return at once (see wait_until_ready).
 
-        `env` is added to environment(). The label defaults to name and arguments, joined with dots (and a number if
-        that is in use).
+        `env` is added to environment(). By default, the label is the name and the arguments, joined with dots. If the
+        label is in use, a number is added.
         """
         base = label or ".".join((name, *arguments))
         unique = base
@@ -190,7 +190,7 @@ class LocalStack:
         }
 
     def _service_addresses(self) -> dict[str, str]:
-        """Return the catalog's addresses of the servers that this stack has started, with their ports on loopback."""
+        """Return the address variables of the catalog for started servers, with their ports on loopback."""
         started = {service.name: service.env for service in self.services}
         found: dict[str, str] = {}
         for row in _servers():

@@ -28,5 +28,5 @@ def command(port: int, _data: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of the broker, without our variables, which it could read as its settings."""
+    """Return the environment of the broker, without the variables of Push. Tansu could read them as its settings."""
     return {"PATH": os.environ.get("PATH", os.defpath), "RUST_LOG": "warn"}

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 from services.backbone.addresses.spellings import IPV4_DIGITS, IPV6_DIGITS, RUN, TRIPLE, signatures, spelled_numbers
 
-LONGEST_READ: Final = 8192  # a search in 8 kB takes up to 20 ms, and clients decide how many events have long fields
+# A search in 8 kB takes up to 20 ms. Clients choose the length of their fields, so they could slow down the service.
+LONGEST_READ: Final = 8192
 _LONGEST_ADDRESS: Final = 64
 _LEAST_NUMBER: Final = 2**24  # 1.0.0.0: smaller numbers are common in text, and no client has such an address
 _ARPA_CHARACTERS: Final = 63
@@ -28,8 +29,8 @@ class OwnAddress(NamedTuple):
     numbers: frozenset[int]
     """The results of spelled_numbers for the spellings of the address."""
     hints: tuple[tuple[str, ...], ...]
-    """The parts of each spelling, in lower case. A text contains a spelling only if it contains all parts of it, or if
-    it has percent-encoded digits."""
+    """The parts of each spelling, in lower case. A text without percent-encoded digits contains a spelling only if it
+    contains all parts of the spelling."""
 
     def may_be_in(self, text: str) -> bool:
         """Return whether a text may contain the address. This is cheap for texts without it."""
@@ -42,8 +43,8 @@ class OwnAddress(NamedTuple):
     def erase(self, field: bytes, *, exactly: bool = True) -> bytes:
         """Replace each digit of the address by 0.
 
-        In a field of over 8,192 bytes, and without `exactly`, each run that may contain the address becomes zeros, with
-        its separators.
+        If the field is longer than 8,192 bytes or `exactly` is false, a run that has separators and may contain the
+        address becomes zeros, including the separators.
         """
         if not self.may_be_in(field.decode("latin-1")):
             return field
@@ -61,7 +62,7 @@ class OwnAddress(NamedTuple):
         return b"0" * len(run) if may_be_arpa or self.may_be_in(run.decode("ascii")) else run
 
     def _erase_plain_digits(self, run: bytes) -> bytes:
-        """Erase the spellings that have no separator. A long text of hexadecimal digits stays otherwise as it is."""
+        """Erase the spellings that have no separator. The other digits of the run do not change."""
         erased = lower = run.lower()
         for number in self.numbers:
             for spelling in (b"%d" % number, b"%08x" % number, b"%032x" % number):
@@ -70,7 +71,8 @@ class OwnAddress(NamedTuple):
 
     def _erase_run(self, found: re.Match[bytes]) -> bytes:
         run = found[1]
-        # A run of ip6.arpa ends before "ip6" and "arpa". It is longer than other runs, so its hints are not checked.
+        # The hints of an ip6.arpa name are "ip6" and "arpa". The run ends before them, so it never contains them.
+        # Such a run has at least 63 characters. So check the hints only in shorter runs.
         if run is None or (len(run) < _ARPA_CHARACTERS and not self.may_be_in(run.decode("ascii"))):
             return found[0]
         if self.numbers.isdisjoint(spelled_numbers(run)):
@@ -132,7 +134,7 @@ def _of_ipv6(address: IPv6Address) -> OwnAddress:
 
 
 def _with_zeros(run: bytes, erased: bytes) -> bytes:
-    """Return `run` with a 0 wherever `erased`, its copy in lower case, has one."""
+    """Return `run` with a 0 at each position of a 0 in `erased`, which is the lower-case run after the erasure."""
     zero = ord("0")
     return bytes(zero if new == zero else old for new, old in zip(erased, run, strict=True))
 

@@ -1,4 +1,4 @@
-"""The numbers that a run of characters may spell as addresses."""
+"""Parse a run of characters as an address in every spelling, and compute the integer of each result."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,10 @@ _NESTED_ESCAPE: Final = re.compile(rb"%(?:25)+")
 
 
 def spelled_numbers(run: bytes) -> Iterator[int]:
-    """Yield a number for each address that a run may spell. The time is linear in the length of the run."""
+    """Yield the integer of each address that a run may contain. The time is linear in the length of the run.
+
+    An IPv6 address in groups has no single integer here: the function yields its `signatures` instead.
+    """
     if b"%" in run:
         run = unquote_to_bytes(_NESTED_ESCAPE.sub(b"%", run))
     parts = _SEPARATOR.split(run)
@@ -42,7 +45,10 @@ def spelled_numbers(run: bytes) -> Iterator[int]:
 
 
 def _of_octets(parts: list[bytes]) -> Iterator[int]:
-    """Yield each four successive octets, in both orders. Letters may precede the first octet and follow the last."""
+    """Yield two integers for every four adjacent octets: for the given order and for the reverse order.
+
+    Letters may precede the first octet and follow the last.
+    """
     forward = backward = count = 0
     for octet in _octets(parts):
         if not 0 <= octet <= _LARGEST_OCTET:
@@ -86,7 +92,10 @@ def _as_groups(tail: re.Match[bytes]) -> bytes:
 
 
 def signatures(groups: list[int], size: int) -> list[int]:
-    """Return a number for each `size` successive groups. `groups` has the groups of an address that are not zero."""
+    """Return one integer for every two or three (`size`) adjacent groups. Equal groups have equal integers.
+
+    `groups` contains only the nonzero groups of an address, because "::" can replace zeros.
+    """
     if size == _PAIR:
         return [a << 48 | b for a, b in pairwise(groups)]
     return [a << 96 | b << 48 | c for a, b, c in zip(groups, groups[1:], groups[2:], strict=False)]

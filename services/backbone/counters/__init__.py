@@ -1,18 +1,18 @@
-"""Counters in Redis: what the statistics consumers write and kafidx reads.
+"""Counters in Redis. The statistics consumers write them, and kafidx reads them.
 
-Exactness: one script writes the counts of a batch, the ids of its events and the next offset of the partition. It does
-so only if the stored offset equals the first offset of the batch. So a kill between poll and write counts nothing, and
-a repeated batch is rejected. A member that lost its partition in a rebalance, and has not noticed, can't count records
-that its successor has counted.
+Exactness: one script writes the counts of a batch, the ids of its events and the next offset of the partition. It
+writes only if the stored offset equals the first offset of the batch. So after a kill between poll and write, nothing
+is counted, and a repeated batch is rejected. A member may lose its partition in a rebalance without an immediate
+notice. It can't count records that the new member has counted.
 
 Duplicates: the same script rejects a batch that contains the fingerprint (`events.fingerprint`: key and id) of an event
 that the counter has already counted, in any partition and by any member. It returns the duplicates, and the caller
 folds the batch again without them. The fingerprints are in two sets, a newer and an older generation (see IdWindow). No
-key expires by itself: counts, positions and fingerprints are lost together. If Redis loses its last second or
-everything, the consumers count the lost part again.
+key expires by itself, so counts, positions and fingerprints are lost only together. If Redis loses the writes of its
+last second, or all data, the consumers count the lost part again.
 
-Positions belong to one topic, by its id. When the topic is created again, `adopt_topic` discards all of them in one
-step.
+Positions belong to the topic with one topic id. When the topic is created again, `adopt_topic` discards all positions
+in one step.
 """
 
 from services.backbone.counters.positions import Positions, parse_positions, position_error

@@ -6,11 +6,11 @@ from services.backbone.events import FINGERPRINT_BYTES
 
 _CHUNK: Final = 1000  # ids for each command in the script: the limit of Lua's unpack is just below 8000
 
-# Returns 0: rejected. 1: applied. A table: the indexes, from 0, of the known ids; then nothing was applied.
-# A new generation of ids begins before the current one would exceed `window_ids`. So the two generations together have
-# at least that many ids at any time. The script removes the dropped generation in parts, faster than it adds ids.
-# Reason: the Redis of the wheel has libc's allocator. With it, freeing a million ids at once stops Redis for seconds,
-# also with UNLINK, which frees memory in another thread.
+# Returns 0 if the update is rejected, and 1 if it is applied. If the update contains known ids, the script applies
+# nothing and returns a table with the indexes of these ids, from 0.
+# A new generation of ids begins before the current one would exceed `window_ids` (see IdWindow). The script deletes a
+# dropped generation in parts, faster than it adds ids. Reason: the Redis server of the wheel uses libc's allocator.
+# There, freeing a million ids at once blocks Redis for seconds, also with UNLINK, which frees memory in another thread.
 APPLY: Final = """
 local counts, positions, progress, new, old, dropped = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local partition, first, next = ARGV[1], ARGV[2], ARGV[3]
@@ -80,7 +80,7 @@ redis.call('HINCRBY', KEYS[2], 'given_up', ARGV[5])
 return 1
 """
 
-# Returns -1 if the topic is the known one or the first one, otherwise the sum of the positions that were given up.
+# Returns -1 if the topic is the known one or the first one, otherwise the sum of the discarded positions.
 ADOPT: Final = """
 local positions, progress = KEYS[1], KEYS[2]
 local function is_whole(text)
@@ -93,7 +93,7 @@ if known then
   given_up = 0
   local fields = redis.call('HGETALL', positions)
   for at = 1, #fields, 2 do
-    -- A position that is invalid by positions.py was in no sum before.
+    -- Skip positions that positions.py rejects: no earlier sum contains them.
     local offset = is_whole(fields[at]) and is_whole(fields[at + 1]) and tonumber(fields[at + 1])
     if offset and offset < tonumber(ARGV[2]) then given_up = given_up + offset end
   end

@@ -16,11 +16,12 @@ CounterStoreError = RedisError
 
 OTHER_LABEL = "(other)"
 """The label for all further labels after a counter has reached its maximum number of labels. So sums stay exact and
-memory stays bounded. The mark of a label, a letter in parentheses, stays: `(c) 192.0.2.7` becomes `(c) (other)`."""
+memory stays bounded. A label can begin with a mark, a letter in parentheses. The mark is kept: the label
+`(c) 192.0.2.7` is counted as `(c) (other)`."""
 
 
 class Description(msgspec.Struct, frozen=True):
-    """The description of a statistics consumer that kafidx shows."""
+    """The description of a statistics consumer. kafidx shows it."""
 
     name: str
     description: str
@@ -44,18 +45,21 @@ class Update(NamedTuple):
     invalid: int = 0
     """Records of the batch that are not events."""
     duplicates: int = 0
-    """Records of the batch whose event was counted before. They add nothing."""
+    """Records of the batch whose event was counted before. They do not change the counts."""
     ids: bytes = b""
-    """The concatenated fingerprints (`events.fingerprint`) of `events`, without repetition. Events without an id
-    have no fingerprint and are always counted."""
+    """The concatenated fingerprints (`events.fingerprint`) of the counted events, each fingerprint once. Events without
+    an id have no fingerprint and are always counted."""
 
 
 class IdWindow(NamedTuple):
-    """The minimum time and number for which a counter remembers counted ids. The maximum is twice that.
+    """The period for which a counter remembers the ids of counted events.
 
-    An id is remembered until it is `seconds` old by the clock of the Redis server, or until `ids` further ids were
-    counted, whichever is first. There are two generations, each with at most `ids` ids, or with one batch if that is
-    larger. The rest of a dropped generation shrinks faster than a new one grows. So memory is bounded by twice `ids`.
+    A counter keeps its ids in two generations, the current one and the older one. A new generation begins when the
+    current one is `seconds` old by the clock of the Redis server, or when it would exceed `ids` ids. The older one is
+    then dropped. So the counter remembers an id for one to two generations.
+
+    A generation exceeds `ids` only if a single batch does. Redis deletes the ids of a dropped generation in parts,
+    faster than the new generation grows. So memory is bounded by twice `ids`.
     """
 
     seconds: float = 86_400.0
@@ -72,24 +76,25 @@ class ApplyResult(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The progress of a counter. At any moment, positions + given_up = events + invalid + missed + duplicates.
+    """The progress of a counter.
 
-    If a partition began after offset 0, subtract its first offset from its position.
+    At any moment, the sum of all positions + given_up = events + invalid + missed + duplicates. If the first position
+    of a partition was not 0, subtract it from the position of this partition.
     """
 
     events: int = 0
     last_received_ms: int = 0
     invalid: int = 0
     missed: int = 0
-    """Offsets that the topic had deleted before they were counted."""
+    """Offsets that Kafka had deleted before the consumer read them."""
     duplicates: int = 0
     """Records dropped because the same event (`events.fingerprint`) was counted before."""
     given_up: int = 0
-    """Offsets by which positions were moved back, because a topic was deleted or has lost its end."""
+    """Offsets by which positions were moved back, because the topic was created again or its end offset decreased."""
 
     @property
     def passed(self) -> int:
-        """Offsets that the positions have passed, in this topic and in earlier ones."""
+        """Offsets that the positions have passed, in this topic and in deleted topics of the same name."""
         return self.events + self.invalid + self.missed + self.duplicates
 
 
@@ -129,19 +134,19 @@ class CounterStore:
         return [msgspec.json.decode(stored[name], type=Description) for name in sorted(stored)]
 
     async def positions(self, counter: str) -> dict[int, int]:
-        """Return the next offset to count, by partition. Partitions that never began are absent."""
+        """Return the next offset to count, by partition. Partitions without a stored position are absent."""
         return (await self.read_positions(counter)).offsets
 
     async def read_positions(self, counter: str) -> Positions:
-        """Return the positions, and values that are not positions because another program wrote them."""
+        """Return the positions, and the invalid values that another program wrote."""
         stored: Any = await self._redis.hgetall(names.positions_key(counter))
         return parse_positions(stored)
 
     async def adopt_topic(self, counter: str, topic_id: str) -> int | None:
-        """Discard all positions if they belong to another topic, because the topic was created again.
+        """Discard all positions if they belong to an earlier topic of the same name.
 
-        Return the sum of the discarded positions, or None if they belong to this topic. The first topic id that is
-        passed adopts the existing positions.
+        Kafka gives a topic a new id when it is created again. Return the sum of the discarded positions, or None if the
+        positions are kept. The first call for a counter keeps the positions and stores `topic_id`.
         """
         keys = (names.positions_key(counter), names.progress_key(counter))
         given_up = await self._adopt_script(keys=keys, args=(topic_id, MAX_POSITION))
@@ -157,10 +162,11 @@ class CounterStore:
         return int(stored)
 
     async def move_position(self, counter: str, partition: int, *, expected: int, to: int) -> bool:
-        """Move a position without counting, if the topic does not contain it.
+        """Move a position to another offset without a change of the counts.
 
-        Offsets skipped forward count as missed, offsets moved back as given up. Change nothing and return False if the
-        stored position is not the `expected` one, because another member has moved it.
+        Use it when the topic does not contain the position. A move forward increases `missed` by the difference. A move
+        back increases `given_up`. If the stored position is not `expected`, another member has moved it: change nothing
+        and return False.
         """
         keys = (names.positions_key(counter), names.progress_key(counter))
         args = (partition, expected, to, max(0, to - expected), max(0, expected - to))
@@ -171,9 +177,9 @@ class CounterStore:
     ) -> ApplyResult:
         """Apply updates, each in one atomic step, all in one round trip.
 
-        An update has no effect if it does not begin at the stored position, or if it contains a known id, also one of
-        an earlier update of this call. The result lists these updates. A retry after an error is safe: updates that
-        were applied are refused. Needs Redis 6.2.
+        An update has no effect if it does not begin at the stored position, or if it contains a known id. The ids of
+        earlier updates of the same call are known. The result lists the updates without effect. A retry after an error
+        is safe: updates that were applied are refused. Requires Redis 6.2.
         """
         keys = (
             names.counts_key(counter),
@@ -234,10 +240,10 @@ class CounterStore:
         return RankedCounts(counts, labels, int(highest[0][1]) if highest else 0)
 
     async def scan_counts(self, counter: str, *, slice_labels: int) -> dict[str, int]:
-        """Return all labels in slices of about `slice_labels`, one round trip each.
+        """Return all labels and counts. One round trip reads about `slice_labels` labels.
 
-        ZSCAN returns every label that exists during the whole scan, and labels of a counter are never removed. Each
-        count is the one at the time of its slice.
+        The result is complete: ZSCAN returns every label that exists during the whole scan, and labels of a counter are
+        never removed. Each count is the value at the time of its round trip.
         """
         counts: dict[str, int] = {}
         cursor = -1

@@ -1,8 +1,8 @@
 """EventStore: stores events in Redis, many requests in one push, or on disk while Redis does not confirm.
 
-Promise: when `store` returns, Redis has confirmed the entries, or the spool has synced them. The spool is pushed later,
-by the next process if need be. One push is in flight at a time. Events that arrive meanwhile share the next push, so
-pushes grow with the load. There is no timer: a single event is pushed at once.
+Guarantee: when `store` returns, Redis has confirmed the entries, or the spool has synced them. This process or the next
+one pushes the spool to Redis later. One push is in flight at a time. Events that arrive during this push share the next
+push, so pushes grow with the load. There is no timer: a single event is pushed immediately.
 
 Redis drops duplicates by producer id and sequence (EventQueue.push). A push that times out may still have reached
 Redis, so it is spooled with its original producer id and sequence. Later direct pushes use a new producer id; otherwise
@@ -38,8 +38,8 @@ from services.tracker.store.spool import NotSpooled, Spool
 
 log = get_logger(__name__)
 
-# The pause after a failed replay doubles from the first value to the second. A Redis that returns is noticed soon, and
-# attempts on one that stays down cost little.
+# The pause after a failed replay doubles from the first value to the second. So the replay starts soon after Redis is
+# up again, and attempts cost little while Redis is down.
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 _CHECK_S = 1.0
@@ -145,8 +145,8 @@ class EventStore:
     async def check(self) -> str:
         """Raise unless events can be stored: Redis accepts writes, or the spool has room for a full-size batch.
 
-        A Redis that is a replica, out of memory or out of disk accepts none. The check also fails when Redis may evict
-        events, even if its policy changed after the start.
+        Redis rejects writes when it is a replica, out of memory or out of disk. The check also fails when Redis may
+        evict events, even if its policy changed after the start.
         """
         waiting = f"{self._pending.events} events waiting"
         spool = self._spool
@@ -171,7 +171,7 @@ class EventStore:
         return f"Redis does not confirm ({_text(redis_error)}); {spool.entries} events in the spool, {room}"
 
     async def _recheck_eviction(self) -> None:
-        """Raise EvictionAllowed when Redis may evict events now. Then pushes go to the spool until it may not."""
+        """Raise EvictionAllowed when Redis may evict events. Until a later check passes, pushes go to the spool."""
         try:
             await self._eviction.recheck()
         except EvictionAllowed as error:
@@ -215,11 +215,11 @@ class EventStore:
         except Exception as error:  # noqa: BLE001 - any failure is reported to the callers, and the next push follows
             self._log_failure_once(error)
         finally:
-            # The callbacks run after the next push is sent, so that Redis works while responses are written.
+            # Run the callbacks after the next push is sent. Then Redis executes it while the callbacks write responses.
             asyncio.get_running_loop().call_soon(self._report, group, reason)
 
     async def _put(self, entries: list[bytes]) -> None:
-        """Store entries in Redis or the spool. Raises NotSpooled; without a spool, the error of the push."""
+        """Store entries in Redis or the spool. Raises NotSpooled, or without a spool the error of the push."""
         if self._spool is None:
             await self._push_directly(entries)
             return
@@ -311,7 +311,7 @@ class EventStore:
         self._failures.end()
 
     def _report(self, group: list[Pending], reason: str) -> None:
-        """Report to the callers that their entries are stored, or the reason why they are not."""
+        """Call `on_stored` of each request: with None if `reason` is empty, else with NotStored."""
         if not reason:
             self._metrics.accepted.inc(sum(len(pending.entries) for pending in group))
         for pending in group:

@@ -12,12 +12,12 @@ from redis.asyncio import Redis
 
 from services.backbone.queue import refuse_eviction
 
-# A result is reused for this time, for any number of readiness checks.
+# For this time, all readiness checks use the same result.
 _RECHECK_S: Final = 1.0
 
 
 class EvictionGuard:
-    """Remembers whether Redis keeps all events."""
+    """Checks that Redis keeps all events, and stores the result."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis

@@ -7,11 +7,11 @@ from typing import Any, Final
 from structlog.stdlib import BoundLogger
 
 _INTERVAL_S: Final = 60.0
-_MOST_CAUSES: Final = 16  # a store could put text that changes into each cause
+_MOST_CAUSES: Final = 16  # a bound, because a cause could contain a text that is always different
 
 
 class FailureLog:
-    """Logs the first failure of each cause and the end, then once a minute the number of failures.
+    """Logs the first failure of each cause, and the recovery. Then it logs the number of failures once a minute.
 
     A Redis at its memory limit may accept every second push. Two lines for each push would fill the disk.
     """
@@ -35,9 +35,9 @@ class FailureLog:
         return self._current
 
     def begin(self, kind: str, event: str, *, cause: str = "", level: int = logging.WARNING, **fields: Any) -> None:
-        """Log or count a failure, unless a failure of its kind and cause already lasts.
+        """Log or count a failure. Ignore it while an earlier failure of the same kind and cause lasts.
 
-        A failure of one kind may change its cause: a Redis out of memory may become a replica. Each cause is logged.
+        A failure of one kind may change its cause: a Redis out of memory may become a replica. Each is logged.
         """
         lasts = kind == self._current
         self._current = kind

@@ -1,4 +1,4 @@
-"""PendingEvents: the events that wait for the push in flight, within bounds."""
+"""PendingEvents: a bounded queue of the events that wait for the push in flight."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ _MAX_PUSH_BYTES: Final = 8_388_608
 
 
 class NotStored(Exception):
-    """The events are not confirmed, though they may be stored. The client should send them again with their ids."""
+    """The events are not confirmed, but may be stored. The client should send them again with the same ids."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -47,7 +47,7 @@ class PendingEvents:
     def add(self, entries: Sequence[bytes], on_stored: OnStored) -> bool:
         """Append the entries of one request. Return False when they are over a bound.
 
-        A request may always wait alone. Otherwise a large batch could never be stored.
+        An empty queue accepts a request of any size. Otherwise a large batch could never be stored.
         """
         size = sum(map(len, entries))
         if self._queue and (self.events + len(entries) > self._max_events or self._bytes + size > self._max_bytes):

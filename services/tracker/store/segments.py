@@ -1,4 +1,4 @@
-"""Segments: the files of the spool. Damage from a crash or a bad disk never raises and never yields a wrong record.
+"""Segments: the files of the spool. A reader skips damaged data, without an error and without a wrong record.
 
 A segment's file name holds its order and its mark, 16 random bytes as hexadecimal digits: `000000000007-<mark>.spool`.
 The file has this format, with big-endian integers:
@@ -8,8 +8,8 @@ The file has this format, with big-endian integers:
                 the body: MessagePack of producer id, sequence and entries
 
 After an unreadable record, reading continues at the next mark. Clients do not know the mark, so no event contains it.
-The position is overwritten after each replayed part. When it is behind, records are pushed again, and Redis drops them
-by their producer id and sequence (EventQueue.push).
+The position is overwritten after each replayed part. After a crash it may be too low. Then records are pushed again,
+and Redis drops them by their producer id and sequence (EventQueue.push).
 """
 
 import os
@@ -105,7 +105,7 @@ def read_position(file: int) -> int:
 
 
 def read_records(file: int, mark: bytes, begin: int, end: int, *, max_bytes: int) -> SegmentPart:
-    """Read the records between two offsets: at least one, if there is one, and no more after `max_bytes`.
+    """Read the records between two offsets. Stop after the record that reaches `max_bytes`.
 
     Raises OSError when reading the disk fails.
     """
@@ -129,7 +129,7 @@ def read_records(file: int, mark: bytes, begin: int, end: int, *, max_bytes: int
 
 
 def count_entries(file: int, mark: bytes, begin: int, end: int) -> SegmentCount:
-    """Count the entries of a segment from an offset on, with one record in memory at a time. Raises OSError."""
+    """Count the entries between two offsets of a segment. Only one record is in memory at a time. Raises OSError."""
     entries, offset, damaged, good = 0, begin, 0, begin
     torn = False
     while offset < end:
@@ -176,9 +176,9 @@ def _find_mark(file: int, mark: bytes, begin: int, end: int) -> int | None:
 
 
 def _is_torn(file: int, mark: bytes, offset: int, end: int) -> bool:
-    """Return whether a record was never completed: its end is missing or consists of zeros. Else it is damaged.
+    """Return whether a record is incomplete: its end is missing or consists of zeros. Otherwise the record is damaged.
 
-    A file system may extend a file before it writes the data. After a power cut the missing data is zeros.
+    A file system may extend a file before it writes the data. After a power cut, it returns zeros for missing data.
     """
     head = os.pread(file, min(RECORD_HEAD_BYTES, end - offset), offset)
     if not head.startswith(mark):

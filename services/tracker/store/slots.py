@@ -19,7 +19,7 @@ _UNREADABLE_SUFFIX: Final = ".unreadable"
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """An open segment, and this process's record of its content."""
+    """An open segment and the state of its content, as this process knows it."""
 
     path: Path
     file: int

@@ -1,6 +1,6 @@
 """Spool: keeps pushes on disk, in order, until Redis confirms them.
 
-Promise: after `append` returns, the push survives a kill of the process and a power cut, until it is acknowledged.
+Guarantee: after `append` returns, the push survives a kill of the process and a power cut, until it is acknowledged.
 One thread writes to the disk and one reads. Only the event loop changes the counts, so they need no lock.
 
 Each process writes to its slot, a subdirectory that it locks with flock. At its start it takes over the segments of
@@ -31,10 +31,10 @@ from services.tracker.store.slots import Segment, Slot
 log = get_logger(__name__)
 
 _SEGMENT_BYTES: Final = 16_777_216  # a new segment begins at this size; a segment is removed as a whole
-_READ_BYTES: Final = 1_048_576  # read and pushed before the position is written again
+_READ_BYTES: Final = 1_048_576  # the size of one read; the position is saved after each read is pushed
 _PROBE_BYTES: Final = 65_536
-_WRITE_LIMIT_S: Final = 4.0  # limits the delay of clients and of a stop when the disk hangs
-_ROOM_LIMIT_S: Final = 0.5  # the probe of readiness has a limit of 2 s
+_WRITE_LIMIT_S: Final = 4.0  # if the disk hangs, a request and `aclose` each wait this long
+_ROOM_LIMIT_S: Final = 0.5  # the readiness probe has a limit of 2 s
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _Result = TypeVar("_Result")
@@ -73,7 +73,7 @@ class Spool:
         self._next_order = 1 + max((slots.order_of(segment.path) for segment in slot.found), default=0)
         self._active: Segment | None = None
         self._writing = asyncio.Lock()
-        """Held during a write, because the file must stay open."""
+        """Held during a write. `aclose` and the removal of a segment must not close the file while it is written."""
         self._failures = FailureLog(log, works_again="spool_writes_again")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="spool-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
@@ -178,11 +178,14 @@ class Spool:
         segment.entries -= len(record.push.entries)
 
     async def save_position(self) -> None:
-        """Save the position, so that the next process does not push records again; remove acknowledged segments."""
+        """Save the read position, and remove acknowledged segments.
+
+        The next process begins at the saved position, so it does not push earlier records again.
+        """
         if self._segments:
             segment = self._segments[0]
             position = segments.encode_position(segment.position)
-            with contextlib.suppress(OSError):  # then records are pushed again, and Redis drops the duplicates
+            with contextlib.suppress(OSError):  # after an error, records are pushed twice; Redis drops duplicates
                 await self._run_in(self._reader, partial(segments.write_all, segment.file, position, 0))
         await self._remove_acknowledged()
 
@@ -198,12 +201,12 @@ class Spool:
             self._failures.end()
 
     async def describe_room(self) -> str:
-        """Return a text for readiness: the free bytes of the spool."""
+        """Return the free bytes of the spool as a text for readiness, or the error of the disk."""
         try:
             room = await self._room()
         except NotSpooled as error:
             return str(error)
-        return f"which has room for {_mebibytes(room)} (a full-size batch takes {_mebibytes(self._batch_bytes)})"
+        return f"room for {_mebibytes(room)} (a full-size batch takes {_mebibytes(self._batch_bytes)})"
 
     async def _room(self) -> int:
         """Return the free bytes of the spool, limited by TRACKER_SPOOL_BYTES and by the disk. Raises NotSpooled."""
@@ -213,7 +216,7 @@ class Spool:
         except TimeoutError:
             raise NotSpooled("spool_failed", f"the disk did not respond within {_ROOM_LIMIT_S} s") from None
         except OSError as error:
-            raise NotSpooled("spool_failed", f"reading the spool failed: {error.strerror}") from None
+            raise NotSpooled("spool_failed", f"reading the free space of the disk failed: {error.strerror}") from None
         return max(0, min(self._max_bytes - self.size, disk.free))
 
     async def aclose(self) -> None:
@@ -250,7 +253,7 @@ class Spool:
             producer_id, sequence = mark.hex(), 1 + (segment.last_sequence if segment is not None else 0)
         data = segments.encode_record(mark, producer_id, sequence, entries)
         if len(data) + segments.FIRST_RECORD > room:
-            raise _NoRoom(errno.EDQUOT, "TRACKER_SPOOL_BYTES are used up")
+            raise _NoRoom(errno.EDQUOT, "TRACKER_SPOOL_BYTES is used up")
         created = None
         try:
             if segment is None:
@@ -268,7 +271,8 @@ class Spool:
     def _create_segment(self, mark: bytes) -> Segment:
         path = self._slot.directory / segments.segment_name(self._next_order, mark)
         self._next_order += 1
-        # O_DSYNC writes and syncs in one call. After each call the thread may wait for the GIL of the event loop.
+        # With O_DSYNC, one system call writes and syncs. After a system call, this thread may wait for the GIL, because
+        # the event loop holds it. So one call is faster than two.
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_DSYNC, 0o600)
         segment = Segment(path, file, mark, segments.FIRST_RECORD)
         try:
@@ -301,7 +305,7 @@ class Spool:
             await self._run_in(self._reader, partial(slots.remove_segment, segment))
 
     async def _set_aside(self, segment: Segment, error: OSError) -> None:
-        """Rename a segment that the disk fails to read, for an operator, and continue with the next segment."""
+        """Rename an unreadable segment, so that an operator finds it. `read` continues with the next segment."""
         log.error("spool_segment_unreadable", path=str(segment.path), events=segment.entries, error=error.strerror)
         self._metrics.spool_damaged.inc()
         async with self._writing:

@@ -45,5 +45,5 @@ def test_lock_with_a_package_that_is_not_installed_is_an_error(tmp_path: Path, m
         "only-elsewhere==1.0 ; sys_platform == 'win32' \\\n    --hash=sha256:00\n"
         "not-there-yet==1.0 \\\n    --hash=sha256:00\n"
     )
-    with pytest.raises(OperatorError, match=r"late\.txt names not-there-yet, which is not installed: delete \.venv"):
+    with pytest.raises(OperatorError, match=r"late\.txt contains not-there-yet, which is not installed: delete \.venv"):
         python_of("late")
