@@ -25,6 +25,7 @@ RUN_BY = {
     "python3 tasks.py dotenv.generate --yes": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py test --kafka tansu -k dotenv": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py derived.write": "tests/journey/test_new_service.py",
+    "python3 tasks.py assets.vendor": "tests/unit/deploy/develop/test_vendor.py",
     "python3 tasks.py lock": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py docker.images.build": "tests/system/test_containers.py",
     "python3 tasks.py docker.compose.spin-up": "tests/system/test_containers.py",
