@@ -9,7 +9,7 @@ from deploy import catalog
 
 ROOT = Path(__file__).parents[1]
 READMES = sorted(path for path in ROOT.rglob("README.md") if not {".venv", ".cache"} & set(path.parts))
-WRAPPED = [*READMES, ROOT / "deploy" / "kubernetes.md"]
+WRAPPED = [*READMES, ROOT / "deploy" / "kubernetes.md", ROOT / "services" / "backbone" / "pages" / "maps.md"]
 READMES.append(ROOT / "deploy" / "runbooks.md")
 # tests/cluster/test_documented.py runs each command of this page.
 PLAYED = ROOT / "deploy" / "kubernetes.md"

@@ -8,7 +8,7 @@ import pytest
 from services.backbone.pages.gazetteer import NEAR_M, Gazetteer, distance_m, fold
 
 BERLIN = (52.52, 13.405)
-LONGEST_P99_S = 0.005
+LONGEST_P99_S = 0.005  # of processor time, which other processes do not change
 
 
 @pytest.fixture(scope="module")
@@ -152,12 +152,14 @@ def test_searches_of_all_short_prefixes_are_fast(gazetteer: Gazetteer) -> None:
     assert len(prefixes) > 30_000
     seconds = []
     for prefix in sorted(prefixes):
-        begun = time.perf_counter()
+        begun = time.process_time()
         gazetteer.search(prefix, centre=BERLIN)
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.process_time() - begun)
     seconds.sort()
     p99 = seconds[int(0.99 * len(seconds))]
-    sys.stdout.write(f"{len(seconds)} searches: p99 {1000 * p99:.2f} ms, longest {1000 * seconds[-1]:.2f} ms\n")
+    sys.stdout.write(
+        f"{len(seconds)} searches: processor time p99 {1000 * p99:.2f} ms, longest {1000 * seconds[-1]:.2f} ms\n"
+    )
     assert p99 < LONGEST_P99_S
 
 
