@@ -159,6 +159,15 @@ def fetch(_context: Context, folder: str = "", source: str = "auto") -> None:
         geoip.fetch(endpoints.environment(os.environ), folder=path(folder) if folder else None, source=source)
 
 
+@task
+def vendor(_context: Context) -> None:
+    """Fetch the npm packages of deploy/locks/npm.txt (needs npm), and write their files into the pages."""
+    from deploy.develop.vendor import fetch_packages
+
+    with report_errors():
+        fetch_packages()
+
+
 @task(
     name="run",
     default=True,
@@ -279,6 +288,7 @@ namespace.add_collection(bench.namespace)
 namespace.add_collection(Collection("derived", write_derived))
 namespace.add_collection(Collection("dotenv", generate))
 namespace.add_collection(Collection("geoip", fetch))
+namespace.add_collection(Collection("assets", vendor))
 namespace.add_collection(Collection("dead", list_dead, replay_dead))
 namespace.add_collection(Collection("chaos", run_chaos, show_durability))
 namespace.add_collection(docker.collection)

@@ -9,7 +9,8 @@ from deploy import catalog
 
 ROOT = Path(__file__).parents[1]
 READMES = sorted(path for path in ROOT.rglob("README.md") if not {".venv", ".cache"} & set(path.parts))
-WRAPPED = [*READMES, ROOT / "deploy" / "kubernetes.md", ROOT / "deploy" / "runbooks.md"]
+MORE_PAGES = ("deploy/kubernetes.md", "deploy/runbooks.md", "services/backbone/pages/maps.md")
+WRAPPED = [*READMES, *(ROOT / name for name in MORE_PAGES)]
 READMES.append(ROOT / "deploy" / "runbooks.md")
 # tests/cluster/test_documented.py runs each command of this page.
 PLAYED = ROOT / "deploy" / "kubernetes.md"
@@ -25,6 +26,7 @@ RUN_BY = {
     "python3 tasks.py dotenv.generate --yes": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py test --kafka tansu -k dotenv": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py derived.write": "tests/journey/test_new_service.py",
+    "python3 tasks.py assets.vendor": "tests/unit/deploy/develop/test_vendor.py",
     "python3 tasks.py lock": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py docker.images.build": "tests/system/test_containers.py",
     "python3 tasks.py docker.compose.spin-up": "tests/system/test_containers.py",

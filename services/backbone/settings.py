@@ -85,6 +85,37 @@ Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_net
 """Splits text at its commas into networks (CIDR). Spaces around the networks are removed."""
 
 
+def _tiles_url(value: str) -> str:
+    if not value:
+        return value
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("is not a valid URL: its host or port is malformed") from None
+    if parts.scheme != "https" or not re.fullmatch(r"[a-z0-9.-]+", host, re.ASCII) or parts.username is not None:
+        # The host becomes part of the Content-Security-Policy, so it must have no placeholder and no other character.
+        raise ValueError("must begin with https:// and a host, without a user name or a placeholder in the host")
+    if port == 0 or sorted(re.findall(r"{[^}]*}", value)) != ["{x}", "{y}", "{z}"]:
+        raise ValueError("must contain {z}, {x} and {y} once each and no other placeholder, as in /{z}/{x}/{y}.png")
+    return value
+
+
+TilesUrl = Annotated[str, AfterValidator(_tiles_url)]
+"""The address of raster tiles, with the placeholders {z}, {x} and {y}. Empty: no tiles."""
+
+
+def tiles_host(url: str) -> str:
+    """Return the source of raster tiles for the directive img-src: https://host or https://host:port.
+
+    The URL is one that `MapSettings` accepts. Return an empty string if it is empty.
+    """
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return ""
+    return f"https://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host name or address, without a port, is this machine."""
     if host == "localhost":
@@ -200,6 +231,22 @@ class PageSettings(EnvSettings):
     assets_url: str = Field("", pattern=r"^(https?://[^/\s;,'\"]+)?$", alias="ASSETS_URL")
     """The origin of a host that serves the static files of all pages, such as https://www1.example.com: a cache that
     fetches them from here. Empty: pages load them from their own host."""
+
+
+class MapSettings(EnvSettings):
+    """Settings of the maps in pages."""
+
+    map_tiles_url: TilesUrl = Field("", alias="MAP_TILES_URL")
+    """The address of raster tiles, such as https://tiles.example.org/{z}/{x}/{y}.png. Empty: maps are drawn on paper,
+    and no request leaves the site."""
+    map_tiles_attribution: str = Field("", max_length=200, alias="MAP_TILES_ATTRIBUTION")
+    """The attribution that the source of the tiles requires, as plain text. Required with MAP_TILES_URL."""
+
+    @model_validator(mode="after")
+    def _tiles_have_attribution(self) -> Self:
+        if self.map_tiles_url and not self.map_tiles_attribution:
+            raise ValueError("MAP_TILES_ATTRIBUTION is not set: the source of MAP_TILES_URL requires an attribution")
+        return self
 
 
 class KafkaSettings(EventSizeSettings):

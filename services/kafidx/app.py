@@ -52,7 +52,7 @@ async def run(settings: Settings, stop: Event) -> None:
     pages = Pages(counters, DeadLetters(settings, dead_ends), topics, renderer)
     public_app = create_app(pages, LiveSocket(topics, settings, metrics), assets)
     if settings.password is None:  # local use: it then listens on loopback only
-        add_style_guide(public_app, renderer)
+        add_style_guide(public_app, renderer, assets)
 
     async def check_kafka() -> str:
         return f"partitions {len(await ends.get())}"

@@ -1,17 +1,50 @@
 """The style guide: every shared component in every state. It is served for local use only."""
 
+import asyncio
+from typing import Final
+
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 
-from services.backbone.pages import Renderer
+from services.backbone.pages import Assets, Renderer
+from services.backbone.pages.gazetteer import Gazetteer
+from services.backbone.pages.map_view import MapAssets, MapCircle, MapContent, MapMarker, MapView, build_map
 from services.kafidx.core.query import BadQuery
 
-_THEMES = ("system", "light", "dark")
-_DENSITIES = ("dense", "comfortable")
+_THEMES: Final = ("system", "light", "dark")
+_DENSITIES: Final = ("dense", "comfortable")
+_SAMPLE: Final = MapContent(
+    "sample-map",
+    "Offers and searches in Berlin",
+    markers=(
+        MapMarker(52.5127, 13.3905, "offer", "Women's bike, 28 inch", href="#map-title"),
+        MapMarker(52.5300, 13.4400, "offer", "Moving boxes", href="#map-title", selected=True),
+        MapMarker(52.4900, 13.4300, "search", "Search: balcony plants", href="#map-title"),
+        MapMarker(52.4860, 13.4560, "match", "Match: garden chair", href="#map-title"),
+        MapMarker(52.5050, 13.4100, "self", "You are here"),
+    ),
+    circles=(MapCircle(52.5050, 13.4100, 3000, "own"), MapCircle(52.4900, 13.4300, 1500, "search")),
+    when_idle=True,
+)
 
 
-def add_style_guide(app: FastAPI, renderer: Renderer) -> None:
-    """Add `/styleguide`; `?theme=` and `?density=` choose how it looks."""
+def add_style_guide(app: FastAPI, renderer: Renderer, assets: Assets) -> None:
+    """Add `/styleguide`. The parameters `theme` and `density` choose how it looks."""
+    views: list[MapView] = []
+
+    async def sample_map() -> MapView | None:
+        """Return the sample map, or None without the place names, which only the developers' environment has."""
+        if not views:
+            try:
+                places = await asyncio.to_thread(Gazetteer)
+            except ModuleNotFoundError:
+                return None
+            leaflet = MapAssets(
+                leaflet=assets.url("push/vendor/leaflet/leaflet-src.esm.js"),
+                leaflet_style=assets.url("push/vendor/leaflet/leaflet.css"),
+            )
+            views.append(build_map(_SAMPLE, places=places, language="en", assets=leaflet))
+        return views[0]
 
     @app.get("/styleguide", response_class=HTMLResponse)
     async def style_guide(request: Request) -> Response:
@@ -24,6 +57,7 @@ def add_style_guide(app: FastAPI, renderer: Renderer) -> None:
             density=density,
             themes=_THEMES,
             densities=_DENSITIES,
+            view=await sample_map(),
         )
 
 

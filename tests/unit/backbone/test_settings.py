@@ -6,11 +6,13 @@ from services.backbone.settings import (
     PLACEHOLDER,
     EnvSettings,
     KafkaSettings,
+    MapSettings,
     ProcessSettings,
     RedisUrl,
     Seconds,
     SettingsError,
     is_loopback,
+    tiles_host,
 )
 
 
@@ -122,3 +124,43 @@ def test_every_field_of_the_shared_settings_has_a_variable() -> None:
 )
 def test_loopback_accepts_this_machine_only(host: str, *, local: bool) -> None:
     assert is_loopback(host) is local
+
+
+TILES = "https://tiles.example.org/{z}/{x}/{y}.png"
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("", ""),
+        (TILES, "https://tiles.example.org"),
+        ("https://Tiles.Example.org:8443/{z}/{x}/{y}?key=1", "https://tiles.example.org:8443"),
+    ],
+)
+def test_tiles_host_is_the_source_for_the_policy(url: str, host: str) -> None:
+    settings = MapSettings.from_env({"MAP_TILES_URL": url, "MAP_TILES_ATTRIBUTION": "Example"})
+    assert tiles_host(settings.map_tiles_url) == host
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://tiles.example.org/{z}/{x}/{y}.png",
+        "https://tiles.example.org/{z}/{x}.png",
+        "https://{s}.tiles.example.org/{z}/{x}/{y}.png",
+        "https://tiles.example.org/{z}/{x}/{y}{r}.png",
+        "https://user@tiles.example.org/{z}/{x}/{y}.png",
+        "https://tiles.example.org;script-src */{z}/{x}/{y}.png",
+        "https://tiles.example.org:port/{z}/{x}/{y}.png",
+        "https:///{z}/{x}/{y}.png",
+        "{z}/{x}/{y}",
+    ],
+)
+def test_tiles_url_is_rejected_when_malformed(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^these settings are missing or wrong:\n  MAP_TILES_URL: "):
+        MapSettings.from_env({"MAP_TILES_URL": url, "MAP_TILES_ATTRIBUTION": "Example"})
+
+
+def test_tiles_without_attribution_are_rejected() -> None:
+    with pytest.raises(SettingsError, match="MAP_TILES_ATTRIBUTION is not set"):
+        MapSettings.from_env({"MAP_TILES_URL": TILES})
