@@ -25,6 +25,7 @@ from services.kafidx.core.query import (
     topics,
 )
 from services.kafidx.core.tables import PAGE_ROWS, Table, TableQuery, csv_slices, json_slices, parse_table_query
+from services.kafidx.routes.errors import add_errors
 from services.kafidx.routes.socket import LiveSocket
 from services.kafidx.store.counters import Consumer, Counters
 from services.kafidx.store.dead import DeadLetters, DeadPage
@@ -34,7 +35,6 @@ from services.kafidx.store.topics import Topics
 SITE: Final = Site("kafidx", (("Live", "/kafidx"), ("Consumers", "/consumers"), ("Dead letters", "/dead")))
 _NO_REDIS: Final = "Redis does not respond."
 _NO_KAFKA: Final = "Kafka does not respond."
-_FAILED: Final = "kafidx could not make this page."
 
 
 class Pages:
@@ -176,7 +176,7 @@ def add_pages(app: FastAPI, pages: Pages, socket: LiveSocket) -> None:
     _add_live(app, pages, socket)
     _add_counters(app, pages)
     _add_dead_letters(app, pages)
-    _add_errors(app, pages)
+    add_errors(app, pages.error)
 
 
 def _add_live(app: FastAPI, pages: Pages, socket: LiveSocket) -> None:
@@ -223,33 +223,6 @@ def _add_dead_letters(app: FastAPI, pages: Pages) -> None:
     @app.get("/dead/data")
     async def dead_data(request: Request) -> Response:
         return await pages.dead_data(request)
-
-
-def _add_errors(app: FastAPI, pages: Pages) -> None:
-    @app.exception_handler(BadQuery)
-    async def bad_query(request: Request, error: Exception) -> Response:
-        assert isinstance(error, BadQuery)  # noqa: S101 - the handler is registered for this type
-        if _is_for_data(request):
-            return JSONResponse(error.as_dict(), 400)
-        position = "" if error.position is None else f" (at character {error.position + 1})"
-        return pages.error(request, 400, f"{error.parameter}: {error.reason}{position}")
-
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for this type
-        if _is_for_data(request):
-            return JSONResponse({"reason": error.detail}, error.status_code, headers=error.headers)
-        return pages.error(request, error.status_code, error.detail, error.headers)
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, _: Exception) -> Response:
-        if _is_for_data(request):
-            return JSONResponse({"reason": _FAILED}, 500)
-        return pages.error(request, 500, _FAILED)
-
-
-def _is_for_data(request: Request) -> bool:
-    return request.url.path.endswith(("/data", "/event"))
 
 
 def _streamed(slices: Iterator[bytes], media_type: str, headers: Mapping[str, str] | None = None) -> Response:
