@@ -52,9 +52,9 @@ function patch(fresh) {
   }
 }
 
-/** The reason that an error page or an incomplete page gives, without its full stop. */
+/** The first sentence of the reason that an error page or an incomplete page gives. */
 function problemOf(fresh) {
-  return fresh.querySelector("[data-problem]")?.textContent.trim().replace(/\.$/, "");
+  return fresh.querySelector("[data-problem]")?.textContent.trim().split(/\.(?:\s|$)/)[0];
 }
 
 function reasonOf(error) {
