@@ -12,7 +12,7 @@ DESCRIPTION: Final = Description(
     name="event_counter",
     description="Events by type, and by action where an event has one",
     column_title="Event type",
-    legend={"type[action]": "an event of that type with the parameter `action`"},
+    legend={"type[action]": "events of this type whose parameter `action` has this value"},
 )
 
 # Matches params that may contain `action`, also with escapes in its name. Only these are parsed: parsing is slower.

@@ -20,7 +20,11 @@ DESCRIPTION: Final = Description(
     name="metadata_counter",
     description="Events by tracker pod, client address and country",
     column_title="Origin",
-    legend={"(p)": "tracker pod", "(c)": "client address, as stored under IP_MODE", "(l)": "location: country"},
+    legend={
+        "(p)": "tracker pod",
+        "(c)": "client address, as stored under `IP_MODE`",
+        "(l)": "country, by the location of the address",
+    },
 )
 
 NONE: Final = "none"

@@ -10,7 +10,7 @@ DESCRIPTION: Final = Description(
     name="search_counter",
     description="Texts of offers that were previewed",
     column_title="Text",
-    legend={"text": "the parameter `text` of an `offr` event with action=preview, unchanged"},
+    legend={"text": "the parameter `text` of `offr` events with `action=preview`, unchanged"},
 )
 
 

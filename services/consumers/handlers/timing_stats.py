@@ -9,13 +9,14 @@ from services.consumers.core import Counts, whole_number
 
 DESCRIPTION: Final = Description(
     name="timing_stats",
-    description="Milliseconds from receipt to this consumer, and in Redis: averages and percentiles",
+    description="How long events take to this consumer, and how long they wait in Redis",
     column_title="Timing",
     legend={
-        "tsavg": "average ms from receipt at the tracker to this consumer",
-        "klag": "average ms from receipt at the tracker to enrichment: the time in Redis",
-        "p50, p95, p99": "ms that 50, 95 and 99 percent of the events do not exceed",
-        TOTAL_LABEL: "events that this consumer has counted",
+        "tsavg": "time from receipt at the tracker to this consumer",
+        "klag": "time in Redis: from receipt at the tracker to enrichment",
+        "p50, p95, p99": "50, 95 and 99 percent of the events took at most this time",
+        "JSON, CSV": "all times in ms; the row `tsavg` or `klag` is the average",
+        TOTAL_LABEL: "in JSON and CSV: the events that this consumer has counted",
     },
     kind="histograms",
 )

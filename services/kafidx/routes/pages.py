@@ -25,6 +25,8 @@ from services.kafidx.core.query import (
     topics,
 )
 from services.kafidx.core.tables import PAGE_ROWS, Table, TableQuery, csv_slices, json_slices, parse_table_query
+from services.kafidx.routes import views
+from services.kafidx.routes.errors import add_errors
 from services.kafidx.routes.socket import LiveSocket
 from services.kafidx.store.counters import Consumer, Counters
 from services.kafidx.store.dead import DeadLetters, DeadPage
@@ -34,7 +36,6 @@ from services.kafidx.store.topics import Topics
 SITE: Final = Site("kafidx", (("Live", "/kafidx"), ("Consumers", "/consumers"), ("Dead letters", "/dead")))
 _NO_REDIS: Final = "Redis does not respond."
 _NO_KAFKA: Final = "Kafka does not respond."
-_FAILED: Final = "kafidx could not make this page."
 
 
 class Pages:
@@ -47,12 +48,9 @@ class Pages:
         self._renderer = renderer
 
     async def links(self, request: Request) -> Response:
-        """Respond to `/`. The page also works without Redis."""
-        try:
-            consumers = [asdict(consumer) for consumer in await self._counters.consumers()]
-        except CounterStoreError:
-            return self._renderer.page(request.scope, "links.html", consumers=[], redis_ok=False)
-        return self._renderer.page(request.scope, "links.html", consumers=consumers, redis_ok=True)
+        """Respond to `/`. The page also works without Redis and without Kafka."""
+        consumers, dead = await asyncio.gather(self._cards(), self._latest_dead())
+        return self._renderer.page(request.scope, "links.html", consumers=consumers, dead=dead)
 
     async def live(self, request: Request) -> Response:
         """Respond to `/kafidx`: 400 and the position of the error when the socket would refuse this query."""
@@ -79,23 +77,22 @@ class Pages:
 
     async def consumers(self, request: Request) -> Response:
         """Respond to `/consumers`."""
-        try:
-            consumers = [asdict(consumer) for consumer in await self._counters.consumers()]
-        except CounterStoreError:
-            return self._renderer.page(request.scope, "consumers.html", 503, consumers=[], notice=_NO_REDIS)
-        return self._renderer.page(request.scope, "consumers.html", consumers=consumers, notice=None)
+        consumers = await self._cards()
+        status = HTTPStatus.SERVICE_UNAVAILABLE if consumers is None else HTTPStatus.OK
+        return self._renderer.page(request.scope, "consumers.html", status, consumers=consumers)
 
     async def consumers_data(self) -> Response:
         """Respond to `/consumers/data`: the cards as JSON."""
-        try:
-            return JSONResponse({"consumers": [asdict(consumer) for consumer in await self._counters.consumers()]})
-        except CounterStoreError:
+        consumers = await self._cards()
+        if consumers is None:
             return JSONResponse({"reason": _NO_REDIS}, 503)
+        return JSONResponse({"consumers": consumers})
 
     async def consumer(self, name: str, request: Request) -> Response:
         """Respond to `/consumers/<name>/page`."""
         try:
             consumer, description, table_query, table = await self._table(name, request.url.query, page=1)
+            charts = await self._counters.charts(description)
         except CounterStoreError:
             return self.error(request, HTTPStatus.SERVICE_UNAVAILABLE, _NO_REDIS)
         return self._renderer.page(
@@ -105,15 +102,15 @@ class Pages:
             column_title=description.column_title,
             legend=description.legend,
             counter_kind=description.kind,
-            rows=[asdict(line) for line in table.rows],
+            kinds=views.kinds(description.legend),
+            rows=views.rows(table, description.legend),
+            timings=views.timings(charts, table, description.legend),
             total_rows=table.total_rows,
             page=table.page,
             pages=table.pages,
             sort=table_query.sort,
             order=table_query.order,
             q=table_query.q,
-            max_count=table.max_count,
-            notice=None,
         )
 
     async def consumer_data(self, name: str, query: str) -> Response:
@@ -135,9 +132,12 @@ class Pages:
         try:
             page = await self._dead_page(request)
         except KafkaUnavailable:
-            context: dict[str, Any] = {"letters": [], "older_url": None, "newer_url": None, "total": None}
-            return self._renderer.page(request.scope, "dead.html", 503, **context, notice=_NO_KAFKA)
-        return self._renderer.page(request.scope, "dead.html", **_dead_json(page, request), notice=None)
+            context: dict[str, Any] = {"letters": None, "older_url": None, "newer_url": None, "total": None}
+            return self._renderer.page(request.scope, "dead.html", 503, **context)
+        shown = _dead_json(page, request)
+        for letter in shown["letters"]:
+            letter["text"] = None if letter["text"] is None else views.visible(letter["text"])
+        return self._renderer.page(request.scope, "dead.html", **shown)
 
     async def dead_data(self, request: Request) -> Response:
         """Respond to `/dead/data`: the same dead letters as JSON."""
@@ -149,6 +149,20 @@ class Pages:
     def error(self, request: Request, status: int, reason: str, headers: Mapping[str, str] | None = None) -> Response:
         """Make an error page."""
         return self._renderer.error(request.scope, status, reason, headers)
+
+    async def _cards(self) -> list[dict[str, Any]] | None:
+        """Return all consumers, or None while Redis does not respond."""
+        try:
+            return [asdict(consumer) for consumer in await self._counters.consumers()]
+        except CounterStoreError:
+            return None
+
+    async def _latest_dead(self) -> DeadPage | None:
+        """Return the latest dead letters, or None while Kafka does not respond."""
+        try:
+            return await self._dead.page()
+        except KafkaUnavailable:
+            return None
 
     async def _table(
         self, name: str, query: str, *, page: int | None
@@ -176,7 +190,7 @@ def add_pages(app: FastAPI, pages: Pages, socket: LiveSocket) -> None:
     _add_live(app, pages, socket)
     _add_counters(app, pages)
     _add_dead_letters(app, pages)
-    _add_errors(app, pages)
+    add_errors(app, pages.error)
 
 
 def _add_live(app: FastAPI, pages: Pages, socket: LiveSocket) -> None:
@@ -223,33 +237,6 @@ def _add_dead_letters(app: FastAPI, pages: Pages) -> None:
     @app.get("/dead/data")
     async def dead_data(request: Request) -> Response:
         return await pages.dead_data(request)
-
-
-def _add_errors(app: FastAPI, pages: Pages) -> None:
-    @app.exception_handler(BadQuery)
-    async def bad_query(request: Request, error: Exception) -> Response:
-        assert isinstance(error, BadQuery)  # noqa: S101 - the handler is registered for this type
-        if _is_for_data(request):
-            return JSONResponse(error.as_dict(), 400)
-        position = "" if error.position is None else f" (at character {error.position + 1})"
-        return pages.error(request, 400, f"{error.parameter}: {error.reason}{position}")
-
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for this type
-        if _is_for_data(request):
-            return JSONResponse({"reason": error.detail}, error.status_code, headers=error.headers)
-        return pages.error(request, error.status_code, error.detail, error.headers)
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, _: Exception) -> Response:
-        if _is_for_data(request):
-            return JSONResponse({"reason": _FAILED}, 500)
-        return pages.error(request, 500, _FAILED)
-
-
-def _is_for_data(request: Request) -> bool:
-    return request.url.path.endswith(("/data", "/event"))
 
 
 def _streamed(slices: Iterator[bytes], media_type: str, headers: Mapping[str, str] | None = None) -> Response:

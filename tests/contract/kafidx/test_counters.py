@@ -92,6 +92,24 @@ async def test_counter_is_sorted_searched_and_paged(kafidx: Kafidx, redis: Redis
     assert (await kafidx.get("/consumers/nobody/page"))[0] == 404
 
 
+async def test_pages_without_a_consumer_or_a_row_show_the_reason(kafidx: Kafidx, redis: Redis) -> None:
+    for path in ("/", "/consumers"):
+        assert "No consumer is registered yet." in (await kafidx.get(path))[1]
+    await fill(redis, LABELS, {})
+    assert "No event has been counted yet." in (await kafidx.get("/consumers/event_counter/page"))[1]
+
+
+async def test_mark_of_a_kind_is_a_tag_on_the_page_and_text_in_the_data(kafidx: Kafidx, redis: Redis) -> None:
+    legend = {"(p)": "tracker pod", "(l)": "country, by the location of the `address`"}
+    await fill(redis, Description("metadata_counter", "Origins", "Origin", legend), {"(p) a": 90, "(l) DE": 30})
+    _, html, _ = await kafidx.get("/consumers/metadata_counter/page")
+    assert '<span class="tag">country</span></span><bdi>DE</bdi>' in html
+    assert html.count('<rect width="100.0"') == 2, "each kind has its own scale"
+    assert "by the location of the <code>address</code>" in html
+    _, table, _ = await kafidx.get("/consumers/metadata_counter/data?format=csv")
+    assert table.splitlines() == ["Origin,count", "(p) a,90", "(l) DE,30"]
+
+
 async def test_cards_show_lag_and_mark_stale_consumers(
     kafidx: Kafidx, redis: Redis, producer: EventProducer, kafka_broker: Any
 ) -> None:

@@ -49,6 +49,13 @@ async def test_dead_letters_are_paged_newest_first(kafidx: Kafidx, producer: Eve
     assert (await kafidx.get("/dead/data?before=x"))[0] == 400
 
 
+async def test_page_without_dead_letters_shows_the_reason_and_no_total(kafidx: Kafidx) -> None:
+    _, html, _ = await kafidx.get("/dead")
+    assert "There are no dead letters. All entries became events" in html
+    assert "in total" not in html
+    assert "None, as far back as the topic reaches." in (await kafidx.get("/"))[1]
+
+
 async def test_deleted_dead_letters_are_not_shown(
     kafidx: Kafidx, producer: EventProducer, environ: dict[str, str], kafka_broker: Any
 ) -> None:

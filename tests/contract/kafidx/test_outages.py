@@ -47,6 +47,7 @@ async def test_pages_show_an_outage_of_redis_or_kafka(environ: dict[str, str]) -
         ):
             assert (await kafidx.get(path))[0] == status, path
         assert "Redis does not respond" in (await kafidx.get("/"))[1]
+        assert "Reload this page" in (await kafidx.get("/consumers/event_counter/page"))[1]
         status, health = await kafidx.readiness()
         assert status == 200, "its pages show what is away, so it must stay reachable"
         assert {name: check["ok"] for name, check in health["checks"].items()} == {"redis": False, "kafka": False}

@@ -1,6 +1,6 @@
 // Update the regions with the attribute `data-live`: fetch the page every two seconds and patch the document.
 // The server renders every state of the page, so only its templates define the markup and escape text.
-import { writeTimes } from "./times.js";
+import { clockUtc, writeTimes } from "./times.js";
 import { morph } from "./morph.js";
 
 const EVERY_MS = 2_000;
@@ -13,6 +13,7 @@ const search = document.querySelector("[data-search]");
 let running = true;
 let timer = 0;
 let round = 0;
+let updatedMs = Date.now();
 
 async function refresh() {
   clearTimeout(timer);
@@ -22,14 +23,18 @@ async function refresh() {
       signal: AbortSignal.timeout(TIMEOUT_MS),
       headers: { accept: "text/html" },
     });
-    const text = await response.text();
+    const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
     if (mine !== round) return; // a later request has started: the reader has searched or sorted in the meantime
-    if (!response.ok) throw new Error(`the server responded with status ${response.status}`);
-    patch(new DOMParser().parseFromString(text, "text/html"));
+    if (!response.ok) throw new Error(problemOf(fresh) ?? `the server responded with status ${response.status}`);
+    patch(fresh);
     document.dispatchEvent(new CustomEvent("push:refreshed"));
+    updatedMs = Date.now();
     showStatus("");
   } catch (error) {
-    if (mine === round) showStatus(`Not updated: ${error.message}`);
+    if (mine === round) {
+      showStatus(`Not updated: ${reasonOf(error)} (since ${utcTime(updatedMs)})`, "bad");
+      writeTimes(document, Date.now()); // ages grow although nothing is new
+    }
   }
   if (mine === round && running) timer = setTimeout(whenVisible, EVERY_MS);
 }
@@ -47,14 +52,40 @@ function patch(fresh) {
   }
 }
 
-function showStatus(text) {
-  if (status && status.textContent !== text) status.textContent = text;
+/** The first sentence of the reason that an error page or an incomplete page gives. */
+function problemOf(fresh) {
+  return fresh.querySelector("[data-problem]")?.textContent.trim().split(/\.(?:\s|$)/)[0];
+}
+
+function reasonOf(error) {
+  if (error.name === "TimeoutError") return `no response within ${TIMEOUT_MS / 1000} s`;
+  return error instanceof TypeError ? "the server does not respond" : error.message; // fetch raises a TypeError
+}
+
+function utcTime(ms) {
+  return `${clockUtc(ms).slice(0, 8)} UTC`;
+}
+
+function showStatus(text, kind = "quiet") {
+  if (!status || status.textContent === text) return;
+  status.className = kind;
+  status.textContent = text;
 }
 
 // Sorting and paging are links, and searching is a form. Both work without scripts. With scripts the page is not reloaded.
 function stay(url) {
+  const before = searched();
   history.pushState(null, "", url);
+  if (searched() !== before) showSearched();
   refresh();
+}
+
+function searched() {
+  return new URL(location.href).searchParams.get("q") ?? "";
+}
+
+function showSearched() {
+  if (search) search.elements.q.value = searched();
 }
 
 document.addEventListener("click", (event) => {
@@ -86,17 +117,20 @@ if (search) {
 }
 
 addEventListener("popstate", () => {
-  if (search) search.elements.q.value = new URL(location.href).searchParams.get("q") ?? "";
+  showSearched();
   refresh();
 });
 
-toggle?.addEventListener("click", () => {
-  running = !running;
-  toggle.textContent = running ? "Pause refresh" : "Resume refresh";
-  toggle.setAttribute("aria-pressed", String(!running));
-  clearTimeout(timer);
-  if (running) refresh();
-});
+if (toggle) {
+  toggle.hidden = false; // without JavaScript it could do nothing
+  toggle.addEventListener("click", () => {
+    running = !running;
+    toggle.textContent = running ? "Pause refresh" : "Resume refresh";
+    showStatus(running ? "" : `Paused at ${utcTime(updatedMs)}`);
+    clearTimeout(timer);
+    if (running) refresh();
+  });
+}
 
 writeTimes(document, Date.now());
 timer = setTimeout(whenVisible, EVERY_MS);

@@ -1,42 +1,28 @@
-// Draw the histograms of a counter: one chart for each series, on a logarithmic scale, with marks at the percentiles.
+// Draw the histograms of a counter on a logarithmic scale, with marks at the percentiles.
 // Geometry is in attributes and colour is in the style sheet, since the page allows no inline style.
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 360; // about the width on the page, so that texts keep their size
 const HEIGHT = 150;
-const BASE = 122; // y of the bottom of the bars
-const TOP = 44; // y of the top of the bars, below the names of the three percentiles
+const BASE = 122; // y of the bottom of the columns
+const TOP = 44; // y of the top of the columns, below the names of the three percentiles
 const NAME_WIDTH = 26;
-const LEFT = 8;
-const RIGHT = WIDTH - 8;
-const BARS_A_DECADE = 12;
+const SIDE = 20; // space for half of the first and the last label of the axis
+const NARROWEST = 260;
+const COLUMNS_A_DECADE = 12;
 
-export async function drawHistograms() {
-  const container = document.querySelector("[data-histograms]");
-  if (!container) return;
-  const response = await fetch(container.dataset.histograms, { headers: { accept: "application/json" } });
-  if (!response.ok) throw new Error(`the server responded with status ${response.status}`);
-  const { histograms } = await response.json();
-  container.replaceChildren(...(histograms ?? []).map(figure));
+/** Draw each element whose `data-chart` holds a histogram, in its present width, so that texts keep their size. */
+export function drawHistograms() {
+  for (const element of document.querySelectorAll("[data-chart]")) {
+    element.replaceChildren(chart(JSON.parse(element.dataset.chart), Math.max(NARROWEST, element.clientWidth)));
+  }
 }
 
-function figure(histogram) {
-  const element = document.createElement("figure");
-  const caption = document.createElement("figcaption");
-  const name = document.createElement("strong");
-  const bars = rebin(histogram.buckets);
-  name.textContent = histogram.series;
-  caption.append(name, ` ${describe(histogram)}`);
-  element.append(caption, chart(histogram, bars));
-  return element;
-}
-
-// The lower edges of the bars. Their distance is equal on a logarithmic axis, but at least 1 ms, the resolution of the
-// counts. Otherwise bars between 2 and 3 ms would seem to be missing.
+// The lower edges of the columns. Their distance is equal on a logarithmic axis, but at least 1 ms, the resolution of the
+// counts. Otherwise columns between 2 and 3 ms would seem to be missing.
 const EDGES = [
-  ...new Set(Array.from({ length: 9 * BARS_A_DECADE }, (_, step) => Math.round(10 ** (step / BARS_A_DECADE)))),
+  ...new Set(Array.from({ length: 9 * COLUMNS_A_DECADE }, (_, step) => Math.round(10 ** (step / COLUMNS_A_DECADE)))),
 ];
 
-/** Add the fine buckets to bars `{from, to, count}` in ms, without `to`. All values below 1 ms are one bar. */
+/** Add the fine buckets to columns `{from, to, count}` in ms, without `to`. All values below 1 ms are one column. */
 export function rebin(buckets) {
   const counts = new Map();
   for (const [lowest, , count] of buckets) {
@@ -48,26 +34,29 @@ export function rebin(buckets) {
     .map(([index, count]) => ({ from: EDGES[index] ?? 0, to: EDGES[index + 1], count }));
 }
 
-function chart(histogram, bars) {
-  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", class: "histogram" });
+function chart(histogram, width) {
+  const columns = rebin(histogram.buckets);
+  const svg = make("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", class: "histogram" });
   const title = make("title", {});
-  title.textContent = `Histogram of ${histogram.series}: ${describe(histogram)}`;
+  title.textContent = `Histogram of ${histogram.series}: ${histogram.values.toLocaleString("en")} values`;
   svg.append(title);
-  const decades = Math.max(3, ...bars.map(({ to }) => Math.log10(to)));
-  const zero = 12; // the width of the bar of 0 ms, which a logarithmic axis does not have
-  const highest = Math.max(1, ...bars.map(({ count }) => count));
-  const x = (ms) => (ms < 1 ? LEFT : LEFT + zero + (Math.log10(ms) / decades) * (RIGHT - LEFT - zero));
+  const right = width - SIDE;
+  const decades = Math.max(3, ...columns.map(({ to }) => Math.log10(to)));
+  const zero = 12; // the width of the column of 0 ms, which a logarithmic axis does not have
+  const highest = Math.max(1, ...columns.map(({ count }) => count));
+  const x = (ms) => (ms < 1 ? SIDE : SIDE + zero + (Math.log10(ms) / decades) * (right - SIDE - zero));
 
-  svg.append(make("line", { x1: LEFT, x2: RIGHT, y1: BASE + 0.5, y2: BASE + 0.5, class: "axis" }));
-  for (const { from, to, count } of bars) {
+  svg.append(make("line", { x1: SIDE, x2: right, y1: BASE + 0.5, y2: BASE + 0.5, class: "axis" }));
+  for (const { from, to, count } of columns) {
     const height = Math.max(1, (count / highest) * (BASE - TOP));
-    const rect = make("rect", { x: x(from) + 0.5, y: BASE - height, width: x(to) - x(from) - 1, height, class: "bar" });
+    const size = { x: x(from) + 0.5, y: BASE - height, width: x(to) - x(from) - 1, height };
+    const rect = make("rect", { ...size, class: "column" });
     const tip = make("title", {});
     tip.textContent = `${range(from, to)}: ${count.toLocaleString("en")}`;
     rect.append(tip);
     svg.append(rect);
   }
-  for (let ms = 1; x(ms) <= RIGHT; ms *= 10) {
+  for (let ms = 1; ms <= 10 ** decades; ms *= 10) {
     svg.append(make("line", { x1: x(ms), x2: x(ms), y1: BASE, y2: BASE + 4, class: "axis" }));
     svg.append(svgText(x(ms), BASE + 17, duration(ms), "tick"));
   }
@@ -76,19 +65,11 @@ function chart(histogram, bars) {
     if (!(histogram.values > 0) || !Number.isFinite(histogram[name])) return;
     const at = x(histogram[name]);
     const line = 12 + index * 13;
-    const fits = at + NAME_WIDTH < WIDTH;
-    svg.append(make("line", { x1: at, x2: at, y1: line - 9, y2: BASE, class: "mark" }));
-    svg.append(svgText(at + (fits ? 3 : -3), line, name, "mark-label", fits ? "start" : "end"));
+    const fits = at + NAME_WIDTH < width;
+    svg.append(make("line", { x1: at, x2: at, y1: line - 9, y2: BASE, class: "percentile" }));
+    svg.append(svgText(at + (fits ? 3 : -3), line, name, "percentile-name", fits ? "start" : "end"));
   });
   return svg;
-}
-
-function describe({ values, average_ms: average, p50, p95, p99, negative, unknown }) {
-  const parts = [`${values.toLocaleString("en")} values`, `average ${duration(average)}`];
-  parts.push(`p50 ${duration(p50)}`, `p95 ${duration(p95)}`, `p99 ${duration(p99)}`);
-  if (negative > 0) parts.push(`${negative.toLocaleString("en")} below 0`);
-  if (unknown > 0) parts.push(`${unknown.toLocaleString("en")} without a time`);
-  return parts.join(" · ");
 }
 
 function range(from, to) {

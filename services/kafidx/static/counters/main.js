@@ -1,11 +1,6 @@
-// A page of a counter: draw its histograms now and after each refresh.
+// A page of a counter: draw its histograms now, after each refresh, and when their width changes.
 import { drawHistograms } from "./histogram.js";
 
-function draw() {
-  drawHistograms().catch((error) => {
-    document.querySelector("[data-refresh-status]").textContent = `Chart not drawn: ${error.message}`;
-  });
-}
-
-document.addEventListener("push:refreshed", draw);
-draw();
+document.addEventListener("push:refreshed", drawHistograms);
+addEventListener("resize", drawHistograms);
+drawHistograms();
