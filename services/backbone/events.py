@@ -26,6 +26,8 @@ EVENT_FORMAT_VERSION: Final = b"1"
 UNKNOWN_LOCATION: Final = "XX"
 
 FINGERPRINT_BYTES: Final = 8
+LONGEST_ID: Final = 128
+"""The most characters of an id that a client chooses."""
 _ID_HEADER: Final = names.HEADER_EVENT_ID
 # Every event is hashed. A copy takes two thirds of the time of a new digest with arguments.
 _new_digest: Final = blake2b(digest_size=FINGERPRINT_BYTES).copy
@@ -112,6 +114,17 @@ def decode_raw(entry: bytes) -> RawEvent:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         # UnicodeDecodeError: text that is not UTF-8. RecursionError: deeply nested lists.
         raise InvalidEvent(f"malformed entry: {error}") from error
+
+
+def client_id(text: str) -> str | None:
+    """Return a client's id without the quotes of a structured header; None when it is invalid.
+
+    A valid id has 1 to LONGEST_ID printable characters. An event with an invalid id is stored under a new id.
+    """
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1]
+    return text if 0 < len(text) <= LONGEST_ID and text.isprintable() and "\ufffd" not in text else None
 
 
 # The type of an event is the last non-empty segment of its path -------------------------------------------------
