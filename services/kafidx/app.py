@@ -14,11 +14,12 @@ from services.backbone.logs import get_logger
 from services.backbone.process import http_server
 from services.backbone.redis import connect
 from services.kafidx.metrics import Metrics
-from services.kafidx.routes import Guard, LiveSocket, Login, Pages, UpgradeProtocol, add_pages
+from services.kafidx.routes import Guard, LiveSocket, Login, Pages, UpgradeProtocol, add_find, add_pages
 from services.kafidx.settings import Settings
 from services.kafidx.store.counters import Counters
 from services.kafidx.store.dead import DeadLetters
 from services.kafidx.store.ends import TopicEnds
+from services.kafidx.store.find import Finder
 from services.kafidx.store.topics import Topics
 
 log = get_logger(__name__)
@@ -43,6 +44,7 @@ async def run(settings: Settings, stop: Event) -> None:
     topics = Topics(settings, metrics)
     counters = Counters(redis, ends, stale_s=settings.stale_s)
     public_app = create_app(settings, counters, DeadLetters(settings, dead_ends), topics, metrics)
+    add_find(public_app, Finder(settings, redis, metrics))
 
     async def check_kafka() -> str:
         return f"partitions {len(await ends.get())}"
