@@ -32,6 +32,7 @@ class Container:
     admin: bool = False
     pod: str = ""
     reaches: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()
     profile: str = ""
     stage: str = ""
     scales_by_lag: bool = False
@@ -101,6 +102,9 @@ def load(path: Path = CATALOG) -> Catalog:
         unknown = ", ".join(sorted(set(found.reaches) - containers.keys()))
         if unknown:
             raise OperatorError(f"{path.name}: {found.name} reaches {unknown}, which is not a container of the catalog")
+        silent = ", ".join(sorted(set(found.asks) - set(watched)))
+        if silent:
+            raise OperatorError(f"{path.name}: {found.name} asks {silent}, which has no internal port in the catalog")
     return Catalog(containers, images, written["addresses"])
 
 

@@ -5,7 +5,7 @@ dependencies are shown beside them and exported as metrics, so that alerts name 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
@@ -119,8 +119,11 @@ def create_internal_app(
     *,
     public_app: Described | None = None,
     refresh_metrics: Refresh | None = None,
+    more_routes: Sequence[Route] = (),
 ) -> Starlette:
     """Build the application of the internal port: /livez, /readyz, /metrics, and /openapi.json of the public port.
+
+    `more_routes` are routes of this service only.
 
     `refresh_metrics` is awaited before each read of the metrics. It updates values that other systems hold. The
     readiness checks run as well, so that the metrics show which dependency is down. The metrics include the process
@@ -143,7 +146,7 @@ def create_internal_app(
         await asyncio.gather(health.observe(health_metrics), refresh_metrics() if refresh_metrics else _nothing())
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    routes = [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
+    routes = [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics), *more_routes]
     if public_app is not None:
         openapi_of = public_app.openapi
 

@@ -29,8 +29,14 @@ REPLAYED_DEAD_LETTERS: Final = "events:replayed"
 
 
 def claim_list(instance: str, number: int) -> str:
-    """Key of the list with the entries of the `number`-th claim of one kafkastore instance."""
+    """Key of the list with the entries of one claim of a kafkastore instance. `number` is its time in ms since 1970."""
     return f"events:claim:{instance}:{number}"
+
+
+def claim_parts(key: str) -> tuple[str, int]:
+    """Return the instance and the number of a key of claim_list. The number is 0 for another key."""
+    instance, _, number = key.removeprefix("events:claim:").rpartition(":")
+    return instance, int(number) if number.isascii() and number.isdigit() else 0
 
 
 def producer_key(producer_id: str) -> str:

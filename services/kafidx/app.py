@@ -16,13 +16,14 @@ from services.backbone.pages import Assets, Guard, Login, Renderer, policy
 from services.backbone.process import http_server
 from services.backbone.redis import connect
 from services.kafidx.metrics import Metrics
-from services.kafidx.routes import LiveSocket, Pages, UpgradeProtocol, add_pages
+from services.kafidx.routes import LiveSocket, Pages, UpgradeProtocol, add_find, add_pages
 from services.kafidx.routes.pages import SITE
 from services.kafidx.routes.styleguide import add_style_guide
 from services.kafidx.settings import Settings
 from services.kafidx.store.counters import Counters
 from services.kafidx.store.dead import DeadLetters
 from services.kafidx.store.ends import TopicEnds
+from services.kafidx.store.find import Finder
 from services.kafidx.store.topics import Topics
 
 log = get_logger(__name__)
@@ -53,6 +54,7 @@ async def run(settings: Settings, stop: Event) -> None:
     public_app = create_app(pages, LiveSocket(topics, settings, metrics), assets)
     if settings.password is None:  # local use: it then listens on loopback only
         add_style_guide(public_app, renderer, assets)
+    add_find(public_app, renderer, Finder(settings, redis, metrics))
 
     async def check_kafka() -> str:
         return f"partitions {len(await ends.get())}"

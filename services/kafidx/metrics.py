@@ -33,3 +33,9 @@ class Metrics:
             ("partition",),
             registry=registry,
         )
+        self.searches = Counter(
+            "push_kafidx_searches",
+            "Events that operators searched for, by the stage that has the event (or counted, nowhere, unknown)",
+            ("stage",),
+            registry=registry,
+        )

@@ -1,10 +1,12 @@
 """kafidx's settings: the access control, and the bound of every buffer."""
 
-from typing import Final, Self
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.backbone.settings import (
+    CommaSeparated,
     CountersRedisSettings,
     KafkaSettings,
     PageSettings,
@@ -43,6 +45,24 @@ class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ProxySetti
     """Seconds that a client may read nothing before its socket is closed."""
     stale_s: Seconds = Field(60.0, alias="KAFIDX_STALE_S")
     """Seconds without a counted event, while events wait, after which a consumer is shown as stale."""
+
+    trackers: Annotated[tuple[str, ...], CommaSeparated] = Field((), alias="KAFIDX_TRACKERS")
+    """URLs of the internal ports of the trackers (http://host:9464), separated by commas. The search for an event asks
+    them. A host name with several addresses is asked at each of them. Empty: the search covers Kafka and the consumers
+    only."""
+
+    @field_validator("trackers")
+    @classmethod
+    def _trackers_are_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            try:
+                parts = urlsplit(url)
+                is_valid = parts.scheme == "http" and bool(parts.hostname) and parts.port is not None
+            except ValueError:
+                is_valid = False
+            if not is_valid or parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+                raise ValueError(f"{url!r} is not the URL of an internal port. Write it like http://tracker:9464")
+        return tuple(url.rstrip("/") for url in value)
 
     @model_validator(mode="after")
     def _password_is_long(self) -> Self:

@@ -16,9 +16,17 @@ from services.backbone.queue import EvictionAllowed
 from services.backbone.redis import connect
 from services.tracker.core import Rules, memory_error
 from services.tracker.metrics import Metrics
-from services.tracker.routes import Collector, CollectorProtocol, ConnectionBounds, DirectGets, Limits, add_routes
+from services.tracker.routes import (
+    Collector,
+    CollectorProtocol,
+    ConnectionBounds,
+    DirectGets,
+    Limits,
+    add_routes,
+    find_route,
+)
 from services.tracker.settings import Settings
-from services.tracker.store import EventStore, Spool, SpoolUnusable
+from services.tracker.store import EventSearch, EventStore, Spool, SpoolUnusable
 
 log = get_logger(__name__)
 
@@ -119,7 +127,8 @@ async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     health.starting = True
     collector = create_collector(settings, store, metrics)
     public_app = create_app(collector, settings.batch_paths)
-    internal_app = create_internal_app(health, registry, public_app=public_app)
+    search = EventSearch(redis, store, pod=settings.pod_address or own_address())
+    internal_app = create_internal_app(health, registry, public_app=public_app, more_routes=[find_route(search)])
     protocol = partial(
         CollectorProtocol,
         max_event_bytes=settings.max_event_bytes,

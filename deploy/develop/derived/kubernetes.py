@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from deploy.catalog import Catalog, Container
+from deploy.catalog import INTERNAL_PORT, Catalog, Container
 from deploy.paths import ROOT
 
 _HEAD = "# `python3 tasks.py derived.write` writes this file from deploy/catalog.toml.\n"
@@ -91,7 +91,9 @@ def keda_text(listed: Catalog) -> str:
 
 def policies_text(listed: Catalog) -> str:
     """Return the policies that let a pod with the label of an edge reach its target, at the port of the catalog."""
-    return _HEAD + _dump(policy for target in _reached(listed) for policy in _edge(listed, target))
+    edges = [(target.name, target, target.port) for target in _reached(listed)]
+    edges += [(f"{target.name}-internal", target, INTERNAL_PORT) for target in _asked(listed)]
+    return _HEAD + _dump(policy for name, target, port in edges for policy in _edge(listed, name, target, port))
 
 
 def _reached(listed: Catalog) -> list[Container]:
@@ -107,14 +109,23 @@ def _reached(listed: Catalog) -> list[Container]:
     return [found for found in listed.containers.values() if found.name in across_pods]
 
 
-def _edge(listed: Catalog, target: Container) -> Iterator[dict[str, Any]]:
-    clients = {"podSelector": {"matchLabels": {f"push-reaches/{target.name}": "true"}}}
+def _asked(listed: Catalog) -> list[Container]:
+    """Return the containers whose internal port a container of another pod asks."""
+    asked = {
+        target
+        for found in listed.containers.values()
+        for target in found.asks
+        if listed.pod_of(found.name) != listed.pod_of(target)
+    }
+    return [found for found in listed.containers.values() if found.name in asked]
+
+
+def _edge(listed: Catalog, name: str, target: Container, port: int) -> Iterator[dict[str, Any]]:
+    clients = {"podSelector": {"matchLabels": {f"push-reaches/{name}": "true"}}}
     pod = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": listed.pod_of(target.name)}}}
-    ports = [{"port": target.port}]
-    yield _policy(target.name, pod, {"policyTypes": ["Ingress"], "ingress": [{"from": [clients], "ports": ports}]})
-    yield _policy(
-        f"reaches-{target.name}", clients, {"policyTypes": ["Egress"], "egress": [{"to": [pod], "ports": ports}]}
-    )
+    ports = [{"port": port}]
+    yield _policy(name, pod, {"policyTypes": ["Ingress"], "ingress": [{"from": [clients], "ports": ports}]})
+    yield _policy(f"reaches-{name}", clients, {"policyTypes": ["Egress"], "egress": [{"to": [pod], "ports": ports}]})
 
 
 def _policy(name: str, subject: dict[str, Any], rules: dict[str, Any]) -> dict[str, Any]:

@@ -190,15 +190,19 @@ class LocalStack:
         }
 
     def _service_addresses(self) -> dict[str, str]:
-        """Return the address variables of the catalog for started servers, with their ports on loopback."""
-        started = {service.name: service.env for service in self.services}
+        """Return the address variables of the catalog for started servers, with their ports on loopback.
+
+        An address of an internal port becomes those of all started processes of the service, separated by commas.
+        """
         found: dict[str, str] = {}
         for row in _servers():
+            started = [service for service in self.services if service.name == row.service]
             for variable, address in catalog.load().addresses.items():
-                host = f"//{row.name}:{row.port}"
-                if row.service in started and host in address:
-                    port = started[row.service][row.port_variable]
-                    found[variable] = address.replace(host, f"//{LOOPBACK}:{port}")
+                public, internal = f"//{row.name}:{row.port}", f"//{row.name}:{catalog.INTERNAL_PORT}"
+                if started and public in address:
+                    found[variable] = address.replace(public, f"//{LOOPBACK}:{started[-1].env[row.port_variable]}")
+                elif started and internal in address:
+                    found[variable] = ",".join(service.internal_url for service in started)
         return found
 
     def start_redis(self, name: str) -> LocalRedis:

@@ -45,11 +45,12 @@ from services.backbone.events.enriched import (
 )
 from services.backbone.events.errors import InvalidEvent
 from services.backbone.events.event_type import decode_type, encode_type, path_of_type, type_of_path
-from services.backbone.events.raw import RawEvent, decode_raw, encode_raw
+from services.backbone.events.raw import LONGEST_ID, RawEvent, client_id, decode_raw, encode_raw
 
 __all__ = [
     "EVENT_FORMAT_VERSION",
     "FINGERPRINT_BYTES",
+    "LONGEST_ID",
     "META_ADDRESS",
     "META_BOT_NAME",
     "META_CITY",
@@ -72,6 +73,7 @@ __all__ = [
     "Location",
     "RawEvent",
     "Record",
+    "client_id",
     "decode_raw",
     "decode_type",
     "encode_event",

@@ -6,6 +6,8 @@ import msgspec
 
 from services.backbone.events.errors import InvalidEvent
 
+LONGEST_ID: Final = 128
+"""The longest id that a client may give to an event, in characters."""
 _RAW_VERSION: Final = b"\x01"
 
 
@@ -51,3 +53,14 @@ def decode_raw(entry: bytes) -> RawEvent:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         # UnicodeDecodeError: text that is not UTF-8. RecursionError: deeply nested lists.
         raise InvalidEvent(f"malformed entry: {error}") from error
+
+
+def client_id(text: str) -> str | None:
+    """Return a client's id without the quotes of a structured header, or None when it is invalid.
+
+    A valid id has 1 to LONGEST_ID printable characters. An event with an invalid id is stored under a new id.
+    """
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1]
+    return text if 0 < len(text) <= LONGEST_ID and text.isprintable() and "\ufffd" not in text else None

@@ -13,6 +13,7 @@ of the Redis server. So client clocks do not matter, and no lock can remain. Whe
 its entries go back to the head of the list, in their old order.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -74,7 +75,7 @@ class EventQueue:
         self._redis = redis
         self._instance = instance
         self._lease_ms = int(lease_s * 1000)
-        self._claims_made = 0
+        self._last_claim = 0
         self._push_runner = ScriptRunner(redis, scripts.PUSH)
         self._claim_script = redis.register_script(scripts.CLAIM)
         self._confirm_script = redis.register_script(scripts.CONFIRM)
@@ -155,9 +156,10 @@ class EventQueue:
         return head is not None
 
     async def _take(self, *, limit: int, max_bytes: int) -> Claim:
-        # Each call uses a new key, so that a late call with a lost response does not add to a claim in progress.
-        self._claims_made += 1
-        key = names.claim_list(self._instance, self._claims_made)
+        # Each call uses a new key, so that a late call with a lost response does not add to a claim in progress. The
+        # number is the time, or one more than the last number, so that QueueSearch can report the age of a claim.
+        self._last_claim = max(self._last_claim + 1, time.time_ns() // 1_000_000)
+        key = names.claim_list(self._instance, self._last_claim)
         keys = (names.RAW_EVENTS_LIST, key, names.CLAIM_LEASES, names.ERASED_DEVICES)
         erased, entries = await self._claim_script(keys=keys, args=(limit, max_bytes, self._lease_ms))
         return Claim(key, entries, erased)

@@ -104,6 +104,37 @@ for i = 1, 4 do sums[i] = tonumber(sums[i] or 0) end
 return {sums[1], sums[2], sums[3], redis.call('LLEN', list), claimed, sums[4]}
 """
 
+# Both scripts only read. A slice starts with single entries, since each may be as large as MAX_EVENT_BYTES.
+READ_SLICE = """
+local list, skip, limit, max_bytes = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local length = redis.call('LLEN', list)
+local last, entries, bytes = length - skip, {}, 0
+local step = 1
+while last > 0 and #entries < limit and bytes < max_bytes do
+  local first = math.max(0, last - math.min(step, limit - #entries))
+  local chunk = redis.call('LRANGE', list, first, last - 1)
+  for at = #chunk, 1, -1 do
+    if bytes >= max_bytes then break end
+    entries[#entries + 1] = chunk[at]
+    bytes = bytes + #chunk[at]
+  end
+  if #chunk == 0 then break end
+  last = first
+  step = math.min(step * 2, 32)
+end
+return {length, entries}
+"""
+
+READ_CLAIMS = """
+local now = redis.call('TIME')
+local leases = redis.call('ZRANGE', KEYS[1], 0, ARGV[1] - 1, 'WITHSCORES')
+local claims = {}
+for at = 1, #leases, 2 do
+  claims[#claims + 1] = {leases[at], leases[at + 1], redis.call('LLEN', leases[at])}
+end
+return {now[1] * 1000 + math.floor(now[2] / 1000), claims}
+"""
+
 REMOVE = """
 local list, ledger = KEYS[1], KEYS[2]
 local removed = 0

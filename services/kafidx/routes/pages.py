@@ -33,7 +33,9 @@ from services.kafidx.store.dead import DeadLetters, DeadPage
 from services.kafidx.store.record import EventGone
 from services.kafidx.store.topics import Topics
 
-SITE: Final = Site("kafidx", (("Live", "/kafidx"), ("Consumers", "/consumers"), ("Dead letters", "/dead")))
+SITE: Final = Site(
+    "kafidx", (("Live", "/kafidx"), ("Consumers", "/consumers"), ("Dead letters", "/dead"), ("Find", "/find"))
+)
 _NO_REDIS: Final = "Redis does not respond."
 _NO_KAFKA: Final = "Kafka does not respond."
 

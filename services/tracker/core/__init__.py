@@ -1,16 +1,10 @@
 """The tracker's rules without I/O: they turn the bytes of a request into events."""
 
+from services.backbone.bodies import Malformed, Refused, Unsupported
+from services.backbone.events import client_id
 from services.tracker.core.address import Network, client_address, client_network, is_inside
 from services.tracker.core.batch import ENCODED_PER_BATCH_BYTE, BatchLimits, Entry, is_plainly_batch, read_batch
-from services.tracker.core.bodies import (
-    DECODED_BYTES_PER_BYTE,
-    Body,
-    Malformed,
-    Refused,
-    TooLarge,
-    Unsupported,
-    params_of_body,
-)
+from services.tracker.core.bodies import DECODED_BYTES_PER_BYTE, Body, TooLarge, params_of_body
 from services.tracker.core.framing import HeadError, head_error, split_target
 from services.tracker.core.memory import memory_error, memory_parts
 from services.tracker.core.privacy import Budget
@@ -18,7 +12,6 @@ from services.tracker.core.request import (
     Request,
     Rules,
     Sender,
-    client_id,
     event_of_batch_entry,
     event_of_request,
     header_fields,

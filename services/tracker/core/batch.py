@@ -22,17 +22,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from services.backbone.bodies import UTF8_BOM, JsonText, Malformed, Refused, join_queries, query_of_members, read_json
 from services.backbone.events import InvalidEvent, path_of_type, type_of_path
-from services.tracker.core.bodies import (
-    UTF8_BOM,
-    JsonText,
-    Malformed,
-    Refused,
-    TooLarge,
-    join_queries,
-    query_of_members,
-    read_json,
-)
+from services.tracker.core.bodies import TooLarge
 from services.tracker.core.splitting import split_batch
 
 ENCODED_PER_BATCH_BYTE: Final = 2

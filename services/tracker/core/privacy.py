@@ -19,7 +19,8 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from services.tracker.core.bodies import Malformed, TooLarge, query_of, read_json
+from services.backbone.bodies import Malformed, query_of, read_json
+from services.tracker.core.bodies import TooLarge
 
 CONTEXT: Final = frozenset((b"context",))
 """Always removed: in `context` the Segment libraries send addresses and user agents, which the privacy settings do not

@@ -9,15 +9,14 @@ from typing import Final
 import msgspec
 
 from services.backbone.addresses import erase_address, own_address
-from services.backbone.events import RawEvent
+from services.backbone.bodies import join_queries
+from services.backbone.events import LONGEST_ID, RawEvent, client_id
 from services.tracker.core.address import Network, client_address
 from services.tracker.core.batch import Entry
-from services.tracker.core.bodies import join_queries
 from services.tracker.core.privacy import CONTEXT, Budget, without_context, without_parameters
 
-_LONGEST_ID: Final = 128
 _LONGEST_ACCEPT: Final = 512  # browsers send some 150 bytes; this bounds the memory of the cache below
-_NEW_ID_NOTE: Final = f"id replaced: it must have 1 to {_LONGEST_ID} printable characters"
+_NEW_ID_NOTE: Final = f"id replaced: it must have 1 to {LONGEST_ID} printable characters"
 
 _LONG_BYTES: Final = 8_192  # the slowest event of this size takes some 20 ms
 _ENCODED_QUERY: Final = re.compile(rb"%3[Ff]|%23")
@@ -158,17 +157,6 @@ def _without_person(event: RawEvent, sender: Sender, rules: Rules, budget: Budge
 
 def _without_query(address: bytes) -> bytes:
     return address.partition(b"#")[0].partition(b"?")[0]
-
-
-def client_id(text: str) -> str | None:
-    """Return a client's id without the quotes of a structured header; None when it is invalid.
-
-    An event with an invalid id is stored under a new id.
-    """
-    text = text.strip()
-    if len(text) > 1 and text[0] == text[-1] == '"':
-        text = text[1:-1]
-    return text if 0 < len(text) <= _LONGEST_ID and text.isprintable() and "\ufffd" not in text else None
 
 
 def wants_image(path: bytes, accept: bytes) -> bool:

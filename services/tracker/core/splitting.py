@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from services.tracker.core.bodies import UNREADABLE, UTF8_BOM, JsonText, Malformed, TooLarge, malformed, read_json
+from services.backbone.bodies import UNREADABLE, UTF8_BOM, JsonText, Malformed, malformed, read_json
+from services.tracker.core.bodies import TooLarge
 
 Text = bytes | bytearray | memoryview
 

@@ -2,6 +2,7 @@
 
 from services.tracker.store.events import EventStore
 from services.tracker.store.pending import NotStored, OnStored
+from services.tracker.store.search import EventSearch, SearchBusy
 from services.tracker.store.spool import Spool, SpoolUnusable
 
-__all__ = ["EventStore", "NotStored", "OnStored", "Spool", "SpoolUnusable"]
+__all__ = ["EventSearch", "EventStore", "NotStored", "OnStored", "SearchBusy", "Spool", "SpoolUnusable"]

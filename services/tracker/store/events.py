@@ -101,6 +101,16 @@ class EventStore:
                 self._redis_error = without_frames(error)
         self._begin_replaying()
 
+    @property
+    def spool(self) -> Spool | None:
+        """The open spool, for searches."""
+        return self._spool
+
+    @property
+    def redis_error(self) -> str:
+        """Why pushes go to the spool. Empty while Redis confirms them."""
+        return "" if self._redis_error is None else _text(self._redis_error)
+
     def submit(self, entries: Sequence[bytes], on_stored: OnStored) -> None:
         """Store entries in one atomic step, and call `on_stored` with the result.
 
@@ -292,19 +302,20 @@ class EventStore:
         if self._redis_error is not None:
             # Test Redis before reading the spool. While Redis is down, reading would slow down requests.
             await self._write_nothing()
-        records = await spool.read()
-        if not records:
-            self._mark_redis_up()
-        try:
-            for record in records:
-                push = record.push
-                await self._eviction.ensure()
-                await self._queue.push(push.entries, producer_id=push.producer_id, sequence=push.sequence)
-                spool.acknowledge(record)
-                self._metrics.replayed.inc(len(push.entries))
+        async with spool.in_memory:
+            records = await spool.read()
+            if not records:
                 self._mark_redis_up()
-        finally:
-            await spool.save_position()
+            try:
+                for record in records:
+                    push = record.push
+                    await self._eviction.ensure()
+                    await self._queue.push(push.entries, producer_id=push.producer_id, sequence=push.sequence)
+                    spool.acknowledge(record)
+                    self._metrics.replayed.inc(len(push.entries))
+                    self._mark_redis_up()
+            finally:
+                await spool.save_position()
 
     def _mark_redis_up(self) -> None:
         self._redis_error = None

@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -74,6 +74,9 @@ class Spool:
         self._active: Segment | None = None
         self._writing = asyncio.Lock()
         """Held during a write. `aclose` and the removal of a segment must not close the file while it is written."""
+        self.in_memory = asyncio.Lock()
+        """Held while records of the spool are in memory. So a replay and a search never hold some at the same time; the
+        sum of core/memory.py relies on it."""
         self._failures = FailureLog(log, works_again="spool_writes_again")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="spool-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
@@ -170,6 +173,31 @@ class Spool:
             if found.records:
                 return found.records
             segment.position = found.end
+
+    async def scan(self, take: Callable[[str, bytes], None], *, part_bytes: int) -> AsyncIterator[None]:
+        """Call `take` with each unacknowledged entry and the name of its segment, the oldest first. Change nothing.
+
+        It yields after each part of about `part_bytes`, so that the caller can pause or stop. Records that Redis
+        confirms meanwhile are left out. Raises OSError when reading the disk fails.
+        """
+        for segment in list(self._segments):
+            offset = segment.position
+            while segment in self._segments and offset < segment.size:
+                async with self.in_memory:
+                    offset = max(offset, segment.position)
+                    if segment not in self._segments or offset >= segment.size:
+                        break
+                    # The reader's thread also closes the files of removed segments, so it closes none before this read.
+                    read = partial(
+                        segments.read_records, segment.file, segment.mark, offset, segment.size, max_bytes=part_bytes
+                    )
+                    part = await self._run_in(self._reader, read)
+                    offset = part.end
+                    for record in part.records:
+                        for entry in record.push.entries:
+                            take(segment.path.name, entry)
+                    del part
+                yield
 
     def acknowledge(self, record: SpoolRecord) -> None:
         """Mark the next record from `read` as confirmed by Redis."""

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from deploy import catalog
+from deploy.errors import OperatorError
 
 ROWS = """
 [images]
@@ -41,3 +44,13 @@ def test_consumers_are_named_by_their_argument(tmp_path: Path) -> None:
 
 def test_port_variable_has_the_name_of_the_service(tmp_path: Path) -> None:
     assert written(tmp_path).containers["web"].port_variable == "WEB_PORT"
+
+
+def test_container_can_ask_only_containers_with_an_internal_port(tmp_path: Path) -> None:
+    file = tmp_path / "catalog.toml"
+    file.write_text(ROWS.replace("port = 80", 'port = 80\nasks = ["probe"]'))
+    assert catalog.load(file).containers["web"].asks == ("probe",)
+    other = tmp_path / "other.toml"
+    other.write_text(ROWS.replace("port = 80", 'port = 80\nasks = ["setup"]'))
+    with pytest.raises(OperatorError, match="web asks setup, which has no internal port"):
+        catalog.load(other)

@@ -39,3 +39,17 @@ def test_trusted_proxies_are_networks() -> None:
     assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
     with pytest.raises(SettingsError, match="TRUSTED_PROXIES: must be networks separated by commas"):
         Settings.from_env({"TRUSTED_PROXIES": "10.0.0.0/8,nonsense"})
+
+
+def test_trackers_are_urls_of_internal_ports() -> None:
+    assert Settings.from_env({}).trackers == ()
+    settings = Settings.from_env({"KAFIDX_TRACKERS": "http://tracker:9464/, http://[::1]:9464"})
+    assert settings.trackers == ("http://tracker:9464", "http://[::1]:9464")
+
+
+@pytest.mark.parametrize(
+    "url", ["tracker:9464", "https://t:1", "http://t", "http://t:x", "http://u:p@t:1", "http://t:1/x", "http://t:1?a=1"]
+)
+def test_other_addresses_of_trackers_are_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"KAFIDX_TRACKERS: .* Write it like http://tracker:9464"):
+        Settings.from_env({"KAFIDX_TRACKERS": url})

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.backbone.bodies import Malformed, Refused
 from services.backbone.events import type_of_path
 from services.tracker.core.batch import BatchLimits, Entry, is_plainly_batch, read_batch
-from services.tracker.core.bodies import Malformed, Refused, TooLarge
+from services.tracker.core.bodies import TooLarge
 
 NOW_MS = 1_800_000_000_000
 ENTRY_BYTES = 10_000

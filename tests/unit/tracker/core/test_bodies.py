@@ -6,18 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.tracker.core.bodies import (
-    DECODED_BYTES_PER_BYTE,
-    Body,
-    Malformed,
-    Refused,
-    TooLarge,
-    Unsupported,
-    params_of_body,
-    query_of,
-    query_of_members,
-    read_json,
-)
+from services.backbone.bodies import Malformed, Refused, Unsupported, query_of, query_of_members, read_json
+from services.tracker.core.bodies import DECODED_BYTES_PER_BYTE, Body, TooLarge, params_of_body
 
 JSON = b"application/json"
 

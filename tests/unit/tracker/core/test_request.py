@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.backbone.events import decode_raw, encode_raw, type_of_path
+from services.backbone.events import client_id, decode_raw, encode_raw, type_of_path
 from services.tracker.core import (
     Budget,
     Entry,
     Request,
     Rules,
-    client_id,
     event_of_batch_entry,
     event_of_request,
     header_fields,

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.backbone.bodies import Malformed
 from services.tracker.core import splitting
-from services.tracker.core.bodies import Malformed, TooLarge
+from services.tracker.core.bodies import TooLarge
 from services.tracker.core.splitting import SHORT_BYTES, split_batch
 
 VALUES = st.recursive(

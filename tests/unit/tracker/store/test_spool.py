@@ -410,3 +410,35 @@ def test_spool_open_error_contains_unusable_directory(tmp_path: Path, registry: 
     (tmp_path / "file").write_text("")
     with pytest.raises(SpoolUnusable, match=r"TRACKER_SPOOL_DIRECTORY: .*/file/spool is unusable: Not a directory"):
         reopen(tmp_path / "file" / "spool", registry)
+
+
+async def test_scan_reads_what_is_not_acknowledged_and_changes_nothing(open_spool: Opener) -> None:
+    spool = open_spool()
+    for number in range(20):
+        await spool.append([b"%d-%d" % (number, at) for at in range(3)])
+    records = await spool.read()
+    for record in records[:5]:
+        spool.acknowledge(record)
+    found: list[tuple[str, bytes]] = []
+    parts = 0
+    async for _ in spool.scan(lambda segment, entry: found.append((segment, entry)), part_bytes=100):
+        parts += 1
+    assert [entry for _, entry in found] == [b"%d-%d" % (number, at) for number in range(5, 20) for at in range(3)]
+    assert {segment for segment, _ in found} == {spool._segments[0].path.name}
+    assert parts > 3
+    assert spool.entries == 45
+    assert (await spool.read())[0].push.entries[0] == b"5-0"
+
+
+async def test_scan_leaves_out_what_redis_confirms_meanwhile(open_spool: Opener) -> None:
+    spool = open_spool()
+    for number in range(20):
+        await spool.append([b"%d" % number])
+    found: list[bytes] = []
+    async for _ in spool.scan(lambda _, entry: found.append(entry), part_bytes=1):
+        if len(found) == 3:
+            for record in await spool.read():
+                spool.acknowledge(record)
+            await spool.save_position()
+    assert found == [b"0", b"1", b"2"]
+    assert spool.is_empty
