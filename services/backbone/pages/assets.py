@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import mimetypes
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -27,6 +27,7 @@ _VENDOR: Final = "push/vendor/"
 _HASH_CHARACTERS: Final = 12
 _HASHED: Final = re.compile(rf"\.[0-9a-f]{{{_HASH_CHARACTERS}}}(?=\.[^./]+$)")
 _COMPRESSED: Final = frozenset({".css", ".js", ".svg", ".txt", ".json"})
+_STYLE_COMMENT: Final = re.compile(rb"[^\S\n]*/\*.*?\*/\n?", re.DOTALL)
 _ONE_YEAR: Final = "public, max-age=31536000, immutable"
 
 
@@ -53,11 +54,7 @@ class Assets:
         def read(name: str) -> str:
             return files[name].read_text(encoding="utf-8")
 
-        self._by_name: dict[str, _Asset] = {}
-        for name, file in files.items():
-            is_module = name.endswith(".js") and not name.startswith(_VENDOR)
-            content = bundle(name, read).encode() if is_module else file.read_bytes()
-            self._by_name[name] = _asset(name, content)
+        self._by_name = {name: _asset(name, _content(name, file, read)) for name, file in files.items()}
         self._by_path = {asset.path: asset for asset in self._by_name.values()}
 
     @property
@@ -103,6 +100,16 @@ def _files(directory: Path, prefix: str) -> dict[str, Path]:
         for file in sorted(directory.rglob("*"))
         if file.is_file() and not file.name.startswith(".")
     }
+
+
+def _content(name: str, file: Path, read: Callable[[str], str]) -> bytes:
+    """Return what is served: a bundle for a module, and a style sheet without its comments."""
+    if not name.startswith(_VENDOR):
+        if name.endswith(".js"):
+            return bundle(name, read).encode()
+        if name.endswith(".css"):
+            return _STYLE_COMMENT.sub(b"", file.read_bytes())
+    return file.read_bytes()
 
 
 def _asset(name: str, content: bytes) -> _Asset:

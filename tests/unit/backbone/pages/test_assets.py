@@ -45,6 +45,17 @@ def test_other_content_has_another_name(assets: Assets, directory: Path) -> None
     assert Assets(directory).url("page.css") != assets.url("page.css")
 
 
+async def test_style_sheet_is_served_without_comments_except_one_of_another_project(directory: Path) -> None:
+    text = "/* one */\nb {\n  color: red; /* two\n  */\n}\n"
+    (directory / "page.css").write_text(text)
+    (directory / "push" / "vendor").mkdir(parents=True)
+    (directory / "push" / "vendor" / "other.css").write_text(text)
+    assets = Assets(directory)
+    async with opened(assets) as client:
+        assert (await client.get(assets.url("page.css"))).text == "b {\n  color: red;}\n"
+        assert (await client.get(assets.url("push/vendor/other.css"))).text == text
+
+
 def test_same_content_has_the_same_name_in_every_process(assets: Assets, directory: Path) -> None:
     assert Assets(directory).url("live/main.js") == assets.url("live/main.js")
 

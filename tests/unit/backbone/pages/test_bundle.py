@@ -35,6 +35,11 @@ def test_exports_of_the_entry_stay() -> None:
     assert bundled("a.js", a="export class A {}\n") == "// a.js\nexport class A {}\n"
 
 
+def test_comments_on_lines_of_their_own_are_left_out() -> None:
+    text = bundled("a.js", a='// one\nf("//"); // two\n  // three\n/** four\n * five */\n  g("/**");\n')
+    assert text == '// a.js\nf("//"); // two\n  g("/**");\n'
+
+
 def test_import_over_several_lines_is_resolved() -> None:
     text = bundled("a.js", a='import {\n  b,\n  c,\n} from "./b.js";\n', b="export const b = 1;\nexport const c = 2;\n")
     assert "import" not in text
