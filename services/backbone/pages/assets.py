@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from services.backbone.pages.bundle import bundle
+from services.backbone.pages.bundle import bundle, bundle_style
 
 PREFIX: Final = "/static/"
 _SHARED: Final = Path(__file__).parent / "static"
@@ -27,7 +27,6 @@ _VENDOR: Final = "push/vendor/"
 _HASH_CHARACTERS: Final = 12
 _HASHED: Final = re.compile(rf"\.[0-9a-f]{{{_HASH_CHARACTERS}}}(?=\.[^./]+$)")
 _COMPRESSED: Final = frozenset({".css", ".js", ".svg", ".txt", ".json"})
-_STYLE_COMMENT: Final = re.compile(rb"[^\S\n]*/\*.*?\*/\n?", re.DOTALL)
 _ONE_YEAR: Final = "public, max-age=31536000, immutable"
 
 
@@ -46,7 +45,7 @@ class Assets:
     def __init__(self, directory: Path, *, url: str = "") -> None:
         """Read all files below `directory`. `url` is the origin of a host in front of this one, or empty.
 
-        Raises InvalidModule for a script that cannot be bundled.
+        Raises InvalidModule for a script or a style sheet that cannot be bundled.
         """
         self._origin = url.rstrip("/")
         files = _files(_SHARED, "push/") | _files(directory, "")
@@ -103,12 +102,12 @@ def _files(directory: Path, prefix: str) -> dict[str, Path]:
 
 
 def _content(name: str, file: Path, read: Callable[[str], str]) -> bytes:
-    """Return what is served: a bundle for a module, and a style sheet without its comments."""
+    """Return what is served: a bundle for a module and for a style sheet, and other files as they are."""
     if not name.startswith(_VENDOR):
         if name.endswith(".js"):
             return bundle(name, read).encode()
         if name.endswith(".css"):
-            return _STYLE_COMMENT.sub(b"", file.read_bytes())
+            return bundle_style(name, read).encode()
     return file.read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Join an ES module and the modules that it imports into one file.
+"""Join an ES module and the modules that it imports into one file. The same for style sheets.
 
 A page then needs one request for its scripts, and no inline import map, which the content security policy forbids.
 The modules use a small part of the syntax, and this module refuses the rest: `import { a, b } from "./file.js";`
@@ -20,13 +20,15 @@ _DECLARED: Final = re.compile(
     r"^(?:export )?(?:async )?(?:function\*?|class|const|let|var)\s+(?P<name>[\w$]+)", re.MULTILINE
 )
 _COMMENT: Final = re.compile(r"^[^\S\n]*(?://.*|/\*\*(?:[^*]|\*(?!/))*\*/)\n", re.MULTILINE)
+_STYLE_COMMENT: Final = re.compile(r"[^\S\n]*/\*.*?\*/\n?", re.DOTALL)
+_STYLE_IMPORT: Final = re.compile(r'^@import "(?P<path>[^"]+)";\n', re.MULTILINE)
 _UNSUPPORTED: Final = re.compile(
     r"^(?:import\b.*|export\b.*|(?:const|let|var)\s*[{\[].*)$|\bimport\s*\(\s*[\"'].*", re.MULTILINE
 )
 
 
 class InvalidModule(ValueError):
-    """A module uses syntax that cannot be joined. The message names the file and the line."""
+    """A module or a style sheet uses syntax that cannot be joined. The message names the file and the line."""
 
 
 def bundle(entry: str, read: Callable[[str], str]) -> str:
@@ -42,6 +44,30 @@ def bundle(entry: str, read: Callable[[str], str]) -> str:
     return "\n".join([*joined, f"// {entry}\n{parts[entry]}"])
 
 
+def bundle_style(entry: str, read: Callable[[str], str]) -> str:
+    """Return the text of a style sheet with those that it imports in place of `@import "./file.css";`.
+
+    A style sheet that is imported imports no other. All comments are left out. Raises InvalidModule.
+    """
+
+    def imported(found: re.Match[str]) -> str:
+        target = _resolve(entry, found["path"])
+        try:
+            return _STYLE_COMMENT.sub("", read(target))
+        except KeyError:
+            raise InvalidModule(f"{entry} imports {target}, which does not exist") from None
+
+    joined = _STYLE_IMPORT.sub(imported, _STYLE_COMMENT.sub("", read(entry)))
+    if (rest := re.search(r"@import.*", joined)) is not None:
+        raise InvalidModule(f"{entry}: `{rest[0][:80]}` cannot be bundled")
+    return joined
+
+
+def _resolve(name: str, path: str) -> str:
+    """Return the name of a file from its path in the file `name`."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
+
+
 def _collect(name: str, read: Callable[[str], str], parts: dict[str, str], path: tuple[str, ...]) -> None:
     """Add `name` to `parts` after the modules that it imports. `path` is the chain of imports that leads to it."""
     if name in path:
@@ -50,7 +76,7 @@ def _collect(name: str, read: Callable[[str], str], parts: dict[str, str], path:
     for found in _IMPORT.finditer(text):
         if " as " in (found["names"] or ""):
             raise InvalidModule(f"{name}: `{found[0].strip()}` renames an import")
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(name), found["path"]))
+        target = _resolve(name, found["path"])
         if target not in parts:
             try:
                 _collect(target, read, parts, (*path, name))

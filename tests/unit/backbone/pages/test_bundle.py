@@ -1,6 +1,6 @@
 import pytest
 
-from services.backbone.pages.bundle import InvalidModule, bundle
+from services.backbone.pages.bundle import InvalidModule, bundle, bundle_style
 
 
 def bundled(entry: str, **modules: str) -> str:
@@ -62,4 +62,23 @@ def test_import_over_several_lines_is_resolved() -> None:
 def test_unsupported_syntax_is_refused_with_its_place(modules: dict[str, str], reason: str) -> None:
     with pytest.raises(InvalidModule, match=r"a\.js") as refused:
         bundled("a.js", **modules)
+    assert reason in str(refused.value)
+
+
+def test_style_sheet_contains_those_that_it_imports_without_comments() -> None:
+    files = {"a.css": '/* a */\n@import "./live/b.css";\na {\n}\n', "live/b.css": "/* b\n*/\nb {\n}\n"}
+    assert bundle_style("a.css", files.__getitem__) == "b {\n}\na {\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"a.css": '@import "./b.css";\n'}, "a.css imports b.css, which does not exist"),
+        ({"a.css": "@import url(b.css);\n"}, "`@import url(b.css);` cannot be bundled"),
+        ({"a.css": '@import "./b.css";\n', "b.css": '@import "./c.css";\n'}, "cannot be bundled"),
+    ],
+)
+def test_unsupported_import_of_a_style_sheet_is_refused(files: dict[str, str], reason: str) -> None:
+    with pytest.raises(InvalidModule, match=r"a\.css") as refused:
+        bundle_style("a.css", files.__getitem__)
     assert reason in str(refused.value)
