@@ -19,10 +19,16 @@ async def wait_for_sum(page: Page, name: str, count: int) -> None:
     await expect(page.locator(f"[data-{name}]")).to_have_text(f"{count:,}")
 
 
+async def open_filters(page: Page) -> None:
+    """Open the panel of filters, which is closed until a filter is set."""
+    await page.locator("[data-filter-toggle]").click()
+    await expect(page.locator("[data-filters]")).to_be_visible()
+
+
 async def exported(page: Page, command: str, folder: Path) -> str:
     """Press an export button and return the text of the file."""
     async with page.expect_download() as download:
-        await page.locator(f"[data-command={command}]").click()
+        await page.locator(f"[data-command={command}]:visible").click()
     path = folder / f"export.{command}"
     await (await download.value).save_as(path)
     return path.read_bytes().decode()

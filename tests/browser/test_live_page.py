@@ -176,44 +176,6 @@ async def test_export_can_be_restored_and_holds_no_formula(
                 assert line[column] == str(row[field]).lower()
 
 
-async def test_row_is_opened_and_closed_by_keyboard(page: Page, stage: Stage) -> None:
-    await open_live(page, stage.url)
-    await stage.send(numbered(range(5)), key=b"k")
-    await wait_for_sum(page, "shown", 5)
-    await page.keyboard.press("l")
-    for key in ("Home", "ArrowDown", "ArrowDown", "Enter"):
-        await page.keyboard.press(key)
-    detail = page.locator("[data-detail]")
-    await expect(detail.locator("dl").first).to_contain_text("n2")
-    await expect(detail.locator("pre")).to_contain_text("klag=4")
-    await page.keyboard.press("Escape")
-    await expect(detail).to_be_hidden()
-    await expect(page.locator("[data-grid]")).to_be_focused()
-
-
-async def test_space_bar_ticks_a_focused_checkbox_and_pauses_elsewhere(page: Page, stage: Stage) -> None:
-    await open_live(page, stage.url)
-    phone, pause = page.get_by_label("phone"), page.locator("[data-pause]")
-    await phone.focus()
-    await page.keyboard.press("Space")
-    await expect(phone).to_be_checked()
-    await expect(pause).to_have_attribute("aria-pressed", "false")
-    await page.keyboard.press("l")
-    await page.keyboard.press("Space")
-    await expect(pause).to_have_attribute("aria-pressed", "true")
-
-
-async def test_skip_link_does_not_change_the_view(page: Page, stage: Stage) -> None:
-    await open_live(page, stage.url)
-    await stage.send(numbered(range(5)), key=b"k")
-    await wait_for_sum(page, "shown", 5)
-    await page.locator(".skip").focus()
-    await page.keyboard.press("Enter")
-    await expect(page).to_have_url(re.compile("#main$"))
-    await stage.send(numbered(range(3)), key=b"k")
-    await wait_for_sum(page, "shown", 8)
-
-
 async def test_outage_is_shown_without_opening_the_filters(page: Page, stage: Stage) -> None:
     attempts = 0
 
@@ -229,7 +191,6 @@ async def test_outage_is_shown_without_opening_the_filters(page: Page, stage: St
     await page.route_web_socket(re.compile("/kafidx/socket"), refuse)
     await page.reload()
     await expect(page.locator("[data-notice]")).to_have_text("Kafka does not respond")
-    await page.locator("[data-filter-panel] summary").click()
     await expect(page.locator("[data-filters]")).to_be_hidden()
     before = attempts
     async with asyncio.timeout(30):
@@ -254,37 +215,6 @@ async def test_list_holds_few_elements_and_keeps_the_scroll_position_of_the_read
     assert await page.evaluate(f"{active}.textContent") == text
     assert abs(await page.evaluate(f"{active}.getBoundingClientRect().top") - top) < 2
     assert await page.locator("[data-rows] .row").count() < 200
-
-
-async def test_filters_are_written_to_the_url_and_restored_from_it(page: Page, stage: Stage) -> None:
-    await open_live(page, stage.url)
-    await page.get_by_role("textbox", name="Types").fill("offr, srch")
-    await page.get_by_label("phone").check()
-    await page.get_by_role("button", name="Add condition").click()
-    await page.locator("[name=where]").fill("klag > 3")
-    await page.get_by_role("button", name="Apply").click()
-    await expect(page).to_have_url(re.compile(r"\?type=offr,srch&device=phone&where=klag\+%3E\+3$"))
-    await expect(page.locator(".state")).to_have_attribute("data-state", "open")
-    await stage.send([event("n=1"), event("n=2", "offr"), event("n=3", "srch")])
-    await wait_for_sum(page, "shown", 2)
-    await page.reload()
-    await expect(page.get_by_role("textbox", name="Types")).to_have_value("offr,srch")
-    await expect(page.get_by_label("phone")).to_be_checked()
-    await expect(page.locator("[name=where]")).to_have_value("klag > 3")
-    await page.go_back()
-    await expect(page.get_by_role("textbox", name="Types")).to_have_value("")
-
-
-async def test_invalid_condition_shows_an_error_beside_its_field(page: Page, stage: Stage) -> None:
-    await open_live(page, stage.url)
-    await page.get_by_role("button", name="Add condition").click()
-    await page.locator("[name=where]").fill("klag bad 3")
-    await page.get_by_role("button", name="Apply").click()
-    for _ in ("from the socket", "from the page"):
-        await expect(page.locator("#e-where")).to_contain_text("character")
-        await expect(page.locator("[name=where]")).to_have_attribute("aria-invalid", "true")
-        await expect(page.locator(".state")).to_have_text("Refused")
-        await page.reload()
 
 
 async def test_events_removed_by_retention_are_shown_as_missed(
@@ -323,9 +253,16 @@ async def test_clear_empties_the_list_and_the_stream_continues(page: Page, stage
     assert numbers(await rows_of(page, tmp_path)) == [7]
 
 
-async def test_reset_of_the_group_id_starts_at_the_first_event(page: Page, stage: Stage) -> None:
-    await stage.send(numbered(range(3), "unique-to-reset"), key=b"k")
-    await open_live(page, stage.url, "?type=unique-to-reset")
-    await wait_for_sum(page, "shown", 0)
-    await page.get_by_role("button", name="Reset group id").click()
-    await wait_for_sum(page, "shown", 3)
+async def test_restart_is_confirmed_and_shows_the_topic_from_its_first_event(page: Page, stage: Stage) -> None:
+    await stage.send(numbered(range(3), "unique-to-restart"), key=b"k")
+    await open_live(page, stage.url, "?type=unique-to-restart")
+    dialog = page.get_by_role("dialog", name="Start from the first event?")
+    for command in ("Cancel", "Start from the first event"):
+        await page.get_by_text("More").click()
+        await page.get_by_role("button", name="Start from the first event").click()
+        await dialog.get_by_role("button", name=command).click()
+        await expect(dialog).to_be_hidden()
+        if command == "Cancel":
+            await stage.send(numbered([3], "unique-to-restart"), key=b"k")
+            await wait_for_sum(page, "shown", 1)
+    await wait_for_sum(page, "shown", 4)

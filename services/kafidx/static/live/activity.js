@@ -1,7 +1,8 @@
-// The rate of events in the last minute as a line, and the most frequent types.
+// The rate of events in the last minute as a line, and the most frequent types. In the first minute the line shows the
+// time since the page was opened, so it always fills its width. The axis names this time.
 const SECONDS = 60;
 const WIDTH = 240;
-const HEIGHT = 32;
+const HEIGHT = 24;
 
 export class Activity {
   #rates = [];
@@ -9,6 +10,7 @@ export class Activity {
   #area;
   #rate;
   #peak;
+  #span;
   #types;
   #onType;
 
@@ -17,6 +19,7 @@ export class Activity {
     this.#area = root.querySelector("[data-spark-area]");
     this.#rate = root.querySelector("[data-rate]");
     this.#peak = root.querySelector("[data-peak]");
+    this.#span = root.querySelector("[data-span]");
     this.#types = root.querySelector("[data-types]");
     this.#onType = onType;
   }
@@ -35,17 +38,19 @@ export class Activity {
 
   #drawLine() {
     const peak = Math.max(...this.#rates);
-    const step = WIDTH / (SECONDS - 1);
-    const begin = SECONDS - this.#rates.length; // the newest second is always at the right edge
-    const points = this.#rates.map((rate, index) => {
-      const x = (begin + index) * step;
+    // One value is a level line. From the second one on the newest is at the right edge.
+    const rates = this.#rates.length === 1 ? [this.#rates[0], this.#rates[0]] : this.#rates;
+    const step = WIDTH / (rates.length - 1);
+    const points = rates.map((rate, index) => {
+      const x = index * step;
       const y = HEIGHT - 1 - (rate / Math.max(1, peak)) * (HEIGHT - 3);
       return `${x.toFixed(1)},${y.toFixed(1)}`;
     });
     this.#line.setAttribute("points", points.join(" "));
-    this.#area.setAttribute("points", `${begin * step},${HEIGHT} ${points.join(" ")} ${WIDTH},${HEIGHT}`);
+    this.#area.setAttribute("points", `0,${HEIGHT} ${points.join(" ")} ${WIDTH},${HEIGHT}`);
     this.#rate.textContent = round(this.#rates.at(-1)).toLocaleString("en");
-    this.#peak.textContent = `peak ${round(peak).toLocaleString("en")}`;
+    this.#peak.textContent = round(peak).toLocaleString("en");
+    this.#span.textContent = `${this.#rates.length} s`;
   }
 
   // The buttons are reused, so that the focused one keeps the focus.

@@ -84,12 +84,13 @@ async function fetchEvent(row, signal) {
 
 function sections(event, row) {
   const record = [
-    ["received", `${isoTime(row.ts)} (${localTime(row.ts)})`],
+    ["received", `${fullTime(row.ts)} (${localTime(row.ts)})`],
     ["address", row.ip || "–"],
     ["key", event.key ?? "–"],
     ...pairs(event.headers).map(([name, value]) => [`header ${name}`, value]),
   ];
   const raw = document.createElement("pre");
+  raw.className = "block";
   raw.textContent = event.raw;
   raw.tabIndex = 0; // the element scrolls, so it must be reachable by keyboard
   raw.setAttribute("aria-label", "Raw value");
@@ -106,7 +107,7 @@ function sections(event, row) {
 function section(name, entries, leftOut = 0) {
   if (entries.length === 0) return [heading(name), paragraph("none")];
   const list = document.createElement("dl");
-  for (const [key, value] of entries) list.append(textIn("dt", key), textIn("dd", value));
+  for (const [key, value] of entries) list.append(textIn("dt", key), textIn("dd", value, noteOn(key, value)));
   if (!leftOut) return [heading(name), list];
   return [heading(name), list, paragraph(`${leftOut.toLocaleString("en")} more in the raw value`)];
 }
@@ -124,12 +125,28 @@ function paragraph(text) {
   return element;
 }
 
-function textIn(tag, text) {
+function textIn(tag, text, note = "") {
   const element = document.createElement(tag);
   const isolated = document.createElement("bdi"); // direction controls of one value must not affect the next
   isolated.textContent = String(text);
   element.append(isolated);
+  if (note) {
+    const beside = document.createElement("span");
+    beside.className = "quiet";
+    beside.textContent = note;
+    element.append(beside);
+  }
   return element;
+}
+
+function fullTime(ms) {
+  return isoTime(ms).replace("T", " ").replace("Z", " UTC");
+}
+
+// What a number means: the time of ms since 1970 from 2001 to 2033, or the unit.
+function noteOn(key, value) {
+  if (key === "klag") return "ms queue delay";
+  return /^1\d{12}$/.test(value) ? fullTime(Number(value)) : "";
 }
 
 function pairs(value) {

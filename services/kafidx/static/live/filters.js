@@ -1,7 +1,19 @@
 // Convert between the filter form and the query of the URL, so that a view can be shared as a link.
 const LISTS = ["type", "country", "partition"]; // comma-separated in one field
+const ROOMY = "(min-width: 60rem) and (min-height: 40rem)";
 const POSITIONS = { end: "", beginning: "", last: "100", offset: "0:0", time: "" };
-export const FILTER_NAMES = ["topic", "type", "filter", "device", "country", "bot", "partition", "text", "where", "from"];
+export const FILTER_NAMES = [
+  "topic",
+  "type",
+  "filter",
+  "device",
+  "country",
+  "bot",
+  "partition",
+  "text",
+  "where",
+  "from",
+];
 
 export class Filters {
   #form;
@@ -9,9 +21,12 @@ export class Filters {
   #template;
   #count;
   #errors;
+  #toggle;
+  #active = 0;
 
-  constructor({ form, onApply }) {
+  constructor({ form, toggle, onApply }) {
     this.#form = form;
+    this.#toggle = toggle;
     this.#conditions = form.querySelector("[data-conditions]");
     this.#template = form.querySelector("[data-condition-template]").content;
     this.#count = document.querySelector("[data-filter-count]");
@@ -63,11 +78,22 @@ export class Filters {
     elements.from_value.value = rest.join(":");
     elements.from_value.hidden = !takesValue(elements.from_kind.value);
     this.clearError();
-    const active = [...query.keys()].filter((name) => FILTER_NAMES.includes(name) && name !== "from" && name !== "topic").length;
+    const isFilter = (name) => FILTER_NAMES.includes(name) && name !== "from" && name !== "topic";
+    const active = [...query.keys()].filter(isFilter).length;
     this.#count.textContent = active === 0 ? "" : `${active} active`;
+    // The panel opens with the first filter, where it leaves room for the list.
+    if (active > 0 && this.#active === 0 && matchMedia(ROOMY).matches) this.toggle(true);
+    this.#active = active;
+  }
+
+  /** Open or close the panel. */
+  toggle(open = this.#form.hidden) {
+    this.#form.hidden = !open;
+    this.#toggle.setAttribute("aria-expanded", String(open));
   }
 
   focusText() {
+    this.toggle(true);
     this.#form.elements.text.focus();
   }
 
@@ -87,6 +113,7 @@ export class Filters {
 
   /** Show the error beside its field, and select the text from the position of the error on. */
   showError({ parameter, position, reason, value }) {
+    this.toggle(true);
     this.clearError();
     const name = parameter === "filter" ? "type" : parameter;
     const element = this.#errors.get(name) ?? this.#errors.get("");
@@ -99,7 +126,7 @@ export class Filters {
     field.setAttribute("aria-invalid", "true");
     field.focus();
     if (!field.setSelectionRange || !Number.isInteger(position)) return;
-    // The position counts from the start of the parameter. The field of `from` holds only the text after the first colon.
+    // The position counts from the start of the parameter. The field of `from` holds the text after the first colon.
     const begin = field.name === "from_value" ? position - this.#form.elements.from_kind.value.length - 1 : position;
     field.setSelectionRange(Math.max(0, begin), field.value.length);
   }

@@ -1,14 +1,19 @@
 // The virtual list, newest event first. Only the visible rows and a few around them are in the document.
 //
-// At the top the list follows the newest event. When it is scrolled down, the visible rows stay while new rows are added above.
+// At the top the list follows the newest event. When it is scrolled down, the visible rows stay while new rows are added
+// above.
 import { COLUMNS } from "./columns.js";
 
 const OVERSCAN = 6;
 const MAX_ROWS_IN_DOM = 1_000; // a limit above the height of any screen
-// The free time of the main thread between two drawings, for keys and clicks, in multiples of the time of one drawing with
-// layout and painting. A fast machine draws each frame, and a busy one draws less often.
+// The free time of the main thread between two drawings, for keys and clicks, in multiples of the time of one drawing
+// with layout and painting. A fast machine draws each frame, and a busy one draws less often.
 const FREE_PER_DRAWING = 1;
 const MAX_MS_BETWEEN_DRAWS = 100;
+// Rows fade in when a drawing adds few of them, and few are fading. More would cost time in each frame.
+const MOST_FRESH = 5;
+const MOST_FADING = 30;
+const FADE_MS = 1_200; // as in live.css
 const SMOOTHING = 0.3; // the weight of the latest drawing in the average
 const DIRECTION_CONTROLS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
 
@@ -16,7 +21,6 @@ export class EventList {
   #grid;
   #sizer;
   #body;
-  #empty;
   #ring;
   #elements = []; // top to bottom, as in the document
   #topSequence = -1;
@@ -26,6 +30,9 @@ export class EventList {
   #frame = 0;
   #lastDraw = 0;
   #drawingMs = 0;
+  #freshFrom = Infinity; // rows from this sequence on fade in
+  #fadesSince = 0;
+  #fades = 0;
   #rowHeight = 28;
   #onOpen;
 
@@ -33,7 +40,6 @@ export class EventList {
     this.#grid = grid;
     this.#sizer = grid.querySelector("[data-sizer]");
     this.#body = grid.querySelector("[data-rows]");
-    this.#empty = document.querySelector("[data-empty]");
     this.#ring = ring;
     this.#onOpen = onOpen;
     grid.addEventListener("scroll", () => this.#request(true), { passive: true });
@@ -64,6 +70,12 @@ export class EventList {
   toNewest() {
     this.#grid.scrollTop = 0;
     this.#request(true);
+  }
+
+  /** Select the row `steps` rows below the selected one. Without one, start at the first row in sight. */
+  move(steps) {
+    this.focus();
+    this.#goNear(this.#position() - steps);
   }
 
   focus() {
@@ -107,13 +119,24 @@ export class EventList {
     const count = Math.max(0, Math.min(inSight, length - first, MAX_ROWS_IN_DOM));
     const top = added - 1 - first;
 
+    this.#freshFrom = this.#mayFade(arrived) ? added - arrived : Infinity;
     this.#fit(count);
     this.#rotate(top);
     this.#elements.forEach((element, index) => this.#fill(element, top - index));
     this.#body.style.transform = `translateY(${first * height}px)`;
     this.#grid.setAttribute("aria-rowcount", String(length + 1));
-    this.#empty.hidden = length > 0;
     if (this.#active >= 0 && this.#ring.at(this.#active) === undefined) this.#activate(-1);
+  }
+
+  // Whether the rows that arrived fade in: only a few rows at the top of the list do.
+  #mayFade(arrived) {
+    const time = performance.now();
+    if (time - this.#fadesSince > FADE_MS) {
+      this.#fadesSince = time;
+      this.#fades = 0;
+    }
+    this.#fades += arrived;
+    return arrived <= MOST_FRESH && this.#fades <= MOST_FADING && this.#grid.scrollTop < this.#rowHeight;
   }
 
   #fit(count) {
@@ -151,10 +174,12 @@ export class EventList {
     if (row === undefined) return;
     element.dataset.sequence = String(sequence);
     element.id = `row-${sequence}`;
+    element.classList.toggle("fresh", sequence >= this.#freshFrom);
     COLUMNS.forEach((column, index) => {
       const cell = element.children[index];
       writeIsolated(cell, column.text(row));
       if (column.title) cell.title = column.title(row);
+      if (column.shape) cell.dataset.shape = column.shape(row);
       if (column.flag) cell.toggleAttribute("data-flag", column.flag(row));
     });
   }
@@ -175,7 +200,7 @@ export class EventList {
     const page = Math.max(1, Math.floor(this.#grid.clientHeight / this.#rowHeight) - 2);
     const newest = this.#ring.added - 1;
     const oldest = this.#ring.overwritten;
-    const from = this.#active < 0 ? this.#firstInSight() + 1 : this.#active;
+    const from = this.#position();
     const target = {
       ArrowDown: from - 1,
       ArrowUp: from + 1,
@@ -186,12 +211,18 @@ export class EventList {
     }[event.key];
     if (event.key === "Enter") this.#open();
     else if (target === undefined) return;
-    else if (newest >= oldest) this.#goTo(Math.min(newest, Math.max(oldest, target)));
+    else this.#goNear(target);
     event.preventDefault();
   }
 
-  #firstInSight() {
-    return this.#ring.added - 1 - Math.floor(this.#grid.scrollTop / this.#rowHeight);
+  #position() {
+    if (this.#active >= 0) return this.#active;
+    return this.#ring.added - Math.floor(this.#grid.scrollTop / this.#rowHeight); // above the first row in sight
+  }
+
+  #goNear(sequence) {
+    const { added, overwritten } = this.#ring;
+    if (added > overwritten) this.#goTo(Math.min(added - 1, Math.max(overwritten, sequence)));
   }
 
   #goTo(sequence) {

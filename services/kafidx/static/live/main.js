@@ -1,50 +1,57 @@
 // The live page: connect the socket, the list, the filters and the buttons, each of which has its own module.
 import { copyText } from "../push/copy.js";
 import { Activity } from "./activity.js";
+import { pushView, sharedQuery, showHostNotice, viewOf } from "./address.js";
 import { Announcer } from "./announcer.js";
 import { Connection } from "./connection.js";
 import { Detail } from "./detail.js";
+import { EmptyState } from "./empty.js";
 import { download } from "./export.js";
-import { Filters, FILTER_NAMES } from "./filters.js";
+import { Filters } from "./filters.js";
 import { EventList } from "./list.js";
+import { installMenus } from "./menus.js";
 import { Ring } from "./ring.js";
 import { sessionName } from "./session.js";
 import { installShortcuts } from "./shortcuts.js";
+import { inWords, stateName, stateText, summaryText, write } from "./state.js";
 import { Tally } from "./tally.js";
+import { SavedViews } from "./views.js";
 
 const KEPT_ROWS = 20_000; // about 10 MB of rows
 const HELD_ROWS = 10_000; // while paused; above it the oldest rows are dropped and counted
-const STATUS = { connecting: "Connecting", open: "Live", waiting: "Reconnecting", refused: "Refused" };
+const TOAST_MS = 4_000;
 
 const find = (name) => document.querySelector(`[data-${name}]`);
-const inWords = (count) => count.toLocaleString("en");
+const element = (id) => document.getElementById(id);
 
 let shown = new Ring(KEPT_ROWS);
 let held = new Ring(HELD_ROWS);
 let tally = new Tally();
 let connection = null;
-let paused = false;
-let state = "connecting";
-let catchingUp = false;
-let kafkaAway = false;
-let lag = 0;
-let rate = 0;
+let wasOpen = false; // a socket of this page was open
+let view = new URLSearchParams();
+let now = { socket: "connecting", paused: false, catchingUp: false, kafkaAway: false, lag: 0, rate: 0, retryAt: 0 };
 let lastError = null;
-let retryAt = 0;
 let textFrame = 0;
+let toastTimer = 0;
 let startedSearch = null;
 
 const list = new EventList({ grid: find("grid"), ring: shown, onOpen: (row) => detail.open(row) });
 const detail = new Detail({ pane: find("detail"), onClose: () => list.focus() });
-const filters = new Filters({ form: find("filters"), onApply: (query) => go(query) });
+const filters = new Filters({ form: find("filters"), toggle: find("filter-toggle"), onApply: (query) => go(query) });
 const activity = new Activity({ root: find("activity"), onType: (type) => go(filters.only(type)) });
-const help = find("help");
+const empty = new EmptyState({ loading: find("loading"), root: find("empty"), onOpen: (query) => go(viewOf(query)) });
+const views = new SavedViews({
+  dialog: element("views"),
+  currentQuery: sharedQuery,
+  onOpen: (query) => go(viewOf(query)),
+});
 
 // ---- events ----------------------------------------------------------------------------------------------
 
 function take(rows) {
   tally.received(rows.length);
-  if (paused) {
+  if (now.paused) {
     const before = held.overwritten;
     for (const row of rows) held.push(row);
     tally.droppedHere += held.overwritten - before;
@@ -60,56 +67,43 @@ function append(rows) {
   list.added();
 }
 
-// ---- the view and its URL -------------------------------------------------------------------------------------
-
-function viewOf(search) {
-  const query = new URLSearchParams(search);
-  for (const name of [...query.keys()]) if (!FILTER_NAMES.includes(name) && name !== "gid") query.delete(name);
-  return query;
-}
+// ---- the view ---------------------------------------------------------------------------------------------
 
 function go(query) {
-  const gid = new URLSearchParams(location.search).get("gid");
-  if (gid) query.set("gid", gid);
-  const search = query.toString();
-  history.pushState(null, "", search ? `?${readable(search)}` : location.pathname);
+  pushView(query);
   start();
-}
-
-// Keep links readable: these characters need no escape in a query.
-function readable(search) {
-  return search.replaceAll("%2C", ",").replaceAll("%3A", ":");
 }
 
 function start({ reset = false } = {}) {
   startedSearch = location.search;
-  const query = viewOf(startedSearch);
-  filters.show(query);
+  view = viewOf(startedSearch);
+  filters.show(view);
   connection?.close();
   clearRows();
   tally = new Tally();
   setPaused(false);
-  if (lastError) write(find("notice"), "");
-  lastError = null;
-  kafkaAway = false;
+  clearError();
+  const query = new URLSearchParams(view);
   query.set("gid", sessionName(query));
   if (!query.has("from")) query.set("from", "end");
   if (reset) {
     query.set("from", "beginning");
     query.set("reset", "1");
   }
-  catchingUp = query.get("from") !== "end";
+  now.kafkaAway = false;
+  now.catchingUp = query.get("from") !== "end";
   connection = new Connection(query, {
     onState: changeState,
     onHello: () => {
+      wasOpen = true;
+      showHostNotice(find("host-notice"), false);
       filters.clearError();
-      if (lastError) write(find("notice"), "");
-      lastError = null;
+      clearError();
     },
     onRows: take,
     onStats: takeStats,
     onCaughtUp: () => {
-      catchingUp = false;
+      now.catchingUp = false;
       showTexts();
     },
     onError: (frame) => {
@@ -123,33 +117,35 @@ function start({ reset = false } = {}) {
 
 function takeStats(frame) {
   tally.stats(frame);
-  lag = Object.values(frame.lag ?? {}).reduce((sum, behind) => sum + behind, 0);
-  rate = frame.rate ?? 0;
-  kafkaAway = frame.away;
+  now.lag = Object.values(frame.lag ?? {}).reduce((sum, behind) => sum + behind, 0);
+  now.rate = frame.rate ?? 0;
+  now.kafkaAway = frame.away;
   activity.update(frame);
   showTexts();
 }
 
 function changeState(next, detailOfState) {
-  state = next;
-  retryAt = next === "waiting" ? performance.now() + detailOfState : 0;
+  now.socket = next;
+  now.retryAt = next === "waiting" ? performance.now() + detailOfState : 0;
+  if (next === "waiting") showHostNotice(find("host-notice"), !wasOpen);
   if (next === "refused" && lastError === null) showError({ parameter: "", reason: detailOfState || "refused" });
   showTexts();
 }
 
 function showError(error) {
-  if (error.parameter) {
-    find("filter-panel").open = true;
-    filters.showError(error);
-  } else {
-    write(find("notice"), error.reason); // the error is not in a filter
-  }
+  if (error.parameter) filters.showError(error);
+  else write(find("notice"), error.reason); // the error is not in a filter
+}
+
+function clearError() {
+  write(find("notice"), "");
+  lastError = null;
 }
 
 // ---- commands ---------------------------------------------------------------------------------------------------
 
 function setPaused(on) {
-  paused = on;
+  now.paused = on;
   find("pause").textContent = on ? "Resume" : "Pause";
   find("pause").setAttribute("aria-pressed", String(on));
   if (!on && held.length > 0) append(held.toArray());
@@ -169,12 +165,19 @@ function clear() {
   showTexts();
 }
 
+function toast(text) {
+  clearTimeout(toastTimer);
+  find("toast").textContent = text;
+  find("toast").hidden = false;
+  toastTimer = setTimeout(() => (find("toast").hidden = true), TOAST_MS);
+}
+
 const commands = {
-  pause: () => setPaused(!paused),
+  pause: () => now.socket !== "refused" && setPaused(!now.paused),
   clear,
   csv: () => download(shown.toArray(), "csv"),
   ndjson: () => download(shown.toArray(), "ndjson"),
-  reset: () => start({ reset: true }),
+  restart: () => element("restart").showModal(),
   reconnect: () => {
     connection.close();
     connection.open();
@@ -183,12 +186,10 @@ const commands = {
     list.toNewest();
     list.focus();
   },
-  help: () => help.showModal(),
-  share: async () => {
-    const copied = await copyText(location.href);
-    find("notice").textContent = copied ? "Link to this view copied." : location.href;
-    setTimeout(() => (find("notice").textContent = ""), 4_000);
-  },
+  filters: () => filters.toggle(),
+  views: () => views.open(),
+  help: () => element("help").showModal(),
+  share: async () => toast((await copyText(location.href)) ? "Link to this view copied." : location.href),
 };
 
 // ---- the status line ----------------------------------------------------------------------------------------------
@@ -201,38 +202,15 @@ function writeTexts() {
   cancelAnimationFrame(textFrame);
   textFrame = 0;
   for (const name of ["seen", "matched", "shown", "dropped", "missed"]) write(find(name), inWords(tally[name]));
-  find("dropped").toggleAttribute("data-flag", tally.dropped > 0);
-  find("missed").parentElement.hidden = tally.missed === 0;
-  write(find("lag"), inWords(lag));
-  write(find("held"), paused ? `${inWords(held.length)} new, ${inWords(held.overwritten)} dropped` : "");
-  write(find("state"), stateText());
-  find("state").dataset.state = state === "open" ? openState() : state;
+  for (const name of ["dropped", "missed"]) find(name).parentElement.hidden = tally[name] === 0;
+  write(find("lag"), inWords(now.lag));
+  write(find("held"), now.paused ? `${inWords(held.length)} new, ${inWords(held.overwritten)} dropped` : "");
+  const state = stateName(now);
+  write(find("state"), stateText(now));
+  find("state").dataset.state = state;
   find("reconnect").hidden = state !== "waiting";
-}
-
-function openState() {
-  if (kafkaAway) return "away";
-  if (paused) return "paused";
-  return catchingUp ? "catching-up" : "open";
-}
-
-function stateText() {
-  if (state === "waiting") return `Reconnecting in ${Math.max(0, Math.ceil((retryAt - performance.now()) / 1000))} s`;
-  if (state !== "open") return STATUS[state];
-  if (kafkaAway) return "Kafka does not respond";
-  if (paused) return "Paused";
-  return catchingUp ? "Catching up" : "Live";
-}
-
-// Unchanged text is not written, which avoids a new layout.
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function summary() {
-  const sums = `${inWords(tally.matched)} matched of ${inWords(tally.seen)} seen, ${inWords(tally.dropped)} dropped`;
-  const waiting = paused ? `, ${inWords(held.length)} held` : "";
-  return `${stateText().replace(/ in \d+ s/, "")}. ${sums}${waiting}, ${Math.round(rate)} a second.`;
+  find("pause").hidden = state === "refused";
+  empty.update({ rows: shown.length, state, query: view, wasCleared: tally.shown > 0 });
 }
 
 // ---- start --------------------------------------------------------------------------------------------------------
@@ -240,21 +218,26 @@ function summary() {
 for (const button of document.querySelectorAll("[data-command]")) {
   button.addEventListener("click", () => commands[button.dataset.command]());
 }
+element("restart").addEventListener("close", () => {
+  if (element("restart").returnValue === "restart") start({ reset: true });
+  element("restart").returnValue = ""; // Escape leaves the value of the time before
+});
+installMenus(document.querySelectorAll("[data-menu]"));
 installShortcuts(
   {
+    j: () => list.move(1),
+    k: () => list.move(-1),
     p: commands.pause,
     " ": commands.pause,
     c: commands.clear,
-    "/": () => {
-      find("filter-panel").open = true;
-      filters.focusText();
-    },
-    f: () => (find("filter-panel").open = !find("filter-panel").open),
+    "/": () => filters.focusText(),
+    f: commands.filters,
     n: commands.newest,
     l: () => list.focus(),
     e: commands.csv,
-    j: commands.ndjson,
+    x: commands.ndjson,
     s: commands.share,
+    v: commands.views,
     "?": commands.help,
     Escape: () => detail.close(),
   },
@@ -263,16 +246,15 @@ installShortcuts(
 addEventListener("popstate", () => {
   if (location.search !== startedSearch) start(); // a link within the page does not change the view
 });
-setInterval(() => state === "waiting" && showTexts(), 1_000);
-new Announcer(find("live-region"), summary);
+setInterval(() => now.socket === "waiting" && showTexts(), 1_000);
+new Announcer(find("live-region"), () => summaryText(now, tally, held.length));
 
-// Wide screens have room for the filters; on narrow ones the events come first.
-find("filter-panel").open = matchMedia("(min-width: 60rem)").matches;
 const serverError = find("server-error");
 if (serverError) {
   startedSearch = location.search;
+  view = viewOf(startedSearch);
   // The server has refused this query already. A socket would get the same error.
-  filters.show(viewOf(location.search));
+  filters.show(view);
   lastError = {
     parameter: serverError.dataset.parameter,
     position: serverError.dataset.position === "" ? null : Number(serverError.dataset.position),
