@@ -1,5 +1,6 @@
-// Single-key shortcuts. They can be switched off in the help, since speech input may type them by accident.
-const SWITCH_KEY = "kafidx-shortcuts";
+// Single-key shortcuts. The help can switch them off, since speech input may type them by accident. All pages share the
+// switch (push/keys.js).
+const SWITCH_KEY = "push-shortcuts";
 const HANDLES_SPACE = "button, a, summary, input, select, textarea, pre";
 
 export function installShortcuts(commands, switchBox) {
