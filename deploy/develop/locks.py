@@ -52,7 +52,7 @@ def errors() -> list[str]:
         found += _errors_of(extra, [*common, *dependencies])
         own, dev = _versions(LOCKS / f"{extra}.txt"), _versions(LOCKS / "dev.txt")
         found += [f"{extra}.txt: {name} is not the version of dev.txt" for name in own if own[name] != dev.get(name)]
-    orphans = {path.stem for path in LOCKS.glob("*.txt")} - {"dev", "npm", *extras}  # npm.txt: vendor.py
+    orphans = {path.stem for path in LOCKS.glob("*.txt")} - {"dev", "npm", "places", *extras}  # vendor.py, places.py
     return found + [f"{name}.txt belongs to no extra" for name in sorted(orphans)]
 
 

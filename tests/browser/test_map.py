@@ -115,12 +115,12 @@ async def test_names_do_not_overlap_in_the_font_of_the_browser(
     browser: Browser, url: str, viewport: dict[str, int]
 ) -> None:
     async with opened(browser, url, viewport=viewport, has_touch=True, reduced_motion="reduce") as page:
-        number, overlaps = await page.evaluate(_OVERLAPS, ".map-drawing .map-name")
-        assert (number >= 5, overlaps) == (True, 0)
+        number, overlaps = await page.evaluate(_OVERLAPS, ".map-drawing .map-name, .map-attribution")
+        assert (number >= 6, overlaps) == (True, 0)
         await take_over(page)
         for _ in range(3):
-            number, overlaps = await page.evaluate(_OVERLAPS, ".map-live .map-name")
-            assert (number >= 3, overlaps) == (True, 0)
+            number, overlaps = await page.evaluate(_OVERLAPS, ".map-live .map-name, .map-attribution")
+            assert (number >= 4, overlaps) == (True, 0)
             await page.locator(".leaflet-control-zoom-out").click()
 
 

@@ -81,3 +81,11 @@ async def test_two_services_have_the_same_error_page(browser: Browser, stage: St
         pages.append(await page.locator(".error-state > *:not(.ways-out)").all_text_contents())
     assert pages[0][1:] == pages[1][1:]
     assert "There is no such page" in pages[0]
+
+
+async def test_style_guide_has_a_map_with_place_names(browser: Browser, stage: Stage) -> None:
+    # The service runs with the packages of its own lock, so the names must not need another one.
+    page = await browser.new_page()
+    await page.goto(f"{stage.url}/styleguide")
+    await expect(page.locator("#sample-map.map-is-live")).to_be_visible()
+    await expect(page.locator("#sample-map .map-live .map-name", has_text="Kreuzberg")).to_be_visible()

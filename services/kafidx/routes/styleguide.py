@@ -32,13 +32,9 @@ def add_style_guide(app: FastAPI, renderer: Renderer, assets: Assets) -> None:
     """Add `/styleguide`. The parameters `theme` and `density` choose how it looks."""
     views: list[MapView] = []
 
-    async def sample_map() -> MapView | None:
-        """Return the sample map, or None without the place names, which only the developers' environment has."""
+    async def sample_map() -> MapView:
         if not views:
-            try:
-                places = await asyncio.to_thread(Gazetteer)
-            except ModuleNotFoundError:
-                return None
+            places = await asyncio.to_thread(Gazetteer)
             leaflet = MapAssets(
                 leaflet=assets.url("push/vendor/leaflet/leaflet-src.esm.js"),
                 leaflet_style=assets.url("push/vendor/leaflet/leaflet.css"),

@@ -193,7 +193,7 @@ function replaceNames(leaflet, map, group, box, data, frame, markers, controls) 
     return [x - half, y - half, x + half, y + half];
   });
   const attribution = box.querySelector(".map-attribution");
-  taken.push([width - attribution.offsetWidth, height - attribution.offsetHeight, width, height]);
+  taken.push([attribution.offsetLeft, attribution.offsetTop, width, height]);
   taken.push(...controls);
   for (const [name, latitude, longitude] of data.names) {
     const at = position(frame, { latitude, longitude });
