@@ -8,6 +8,7 @@ compressed once, when a process starts.
 import gzip
 import hashlib
 import mimetypes
+import posixpath
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ _SHARED: Final = Path(__file__).parent / "static"
 _VENDOR: Final = "push/vendor/"
 """Files of other projects. They are served byte for byte."""
 _HASH_CHARACTERS: Final = 12
-_HASHED: Final = re.compile(rf"\.[0-9a-f]{{{_HASH_CHARACTERS}}}(?=\.[^./]+$)")
+_HASHED: Final = re.compile(rf"\.[0-9a-f]{{{_HASH_CHARACTERS}}}(?=(?:\.[^./]+)?$)")
 _COMPRESSED: Final = frozenset({".css", ".js", ".svg", ".txt", ".json"})
 _ONE_YEAR: Final = "public, max-age=31536000, immutable"
 
@@ -113,11 +114,11 @@ def _content(name: str, file: Path, read: Callable[[str], str]) -> bytes:
 
 def _asset(name: str, content: bytes) -> _Asset:
     digest = hashlib.sha256(content).hexdigest()[:_HASH_CHARACTERS]
-    stem, dot, suffix = name.rpartition(".")
+    stem, suffix = posixpath.splitext(name)
     # mtime=0: every replica serves the same bytes.
-    compressed = gzip.compress(content, 9, mtime=0) if f".{suffix}" in _COMPRESSED else None
+    compressed = gzip.compress(content, 9, mtime=0) if suffix in _COMPRESSED else None
     return _Asset(
-        path=f"{PREFIX}{stem}.{digest}{dot}{suffix}",
+        path=f"{PREFIX}{stem}.{digest}{suffix}",
         media_type=mimetypes.guess_type(name)[0] or "application/octet-stream",
         content=content,
         compressed=compressed if compressed is not None and len(compressed) < len(content) else None,

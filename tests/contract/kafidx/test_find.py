@@ -305,4 +305,6 @@ def test_page_shows_the_verdict_and_the_stages(path: EventPath) -> None:
     assert status == 200
     assert 'data-stage="counted"' in page
     assert page.count("data-state=") == 6
+    assert "<dt>time</dt>" in page
+    assert "time ms" not in page
     assert path.get("/find")[0] == 200

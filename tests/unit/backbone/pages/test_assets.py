@@ -69,6 +69,16 @@ async def test_other_name_of_a_file_redirects_to_the_present_one(
     assert response.headers["cache-control"] == "no-cache"
 
 
+@pytest.mark.parametrize("old", ["/static/LICENSE", "/static/LICENSE.0123456789ab"])
+async def test_file_without_an_extension_has_its_hash_at_the_end(directory: Path, old: str) -> None:
+    (directory / "LICENSE").write_text("free\n")
+    assets = Assets(directory)
+    assert assets.url("LICENSE").startswith("/static/LICENSE.")
+    async with opened(assets) as client:
+        assert (await client.get(assets.url("LICENSE"))).text == "free\n"
+        assert (await client.get(old)).headers["location"] == assets.url("LICENSE")
+
+
 @pytest.mark.parametrize(
     "path", ["/static/none.css", "/static/", "/static/../settings.py", "/static/page.css/", "/static/.hidden"]
 )
