@@ -58,6 +58,8 @@ class Trackers:
             error = "no response in time"
         except _BadResponse as failure:
             error = str(failure)
+        except httpx.InvalidURL as failure:  # httpx refuses more than 65,536 characters
+            error = f"the URL of the search is invalid ({failure})"
         except (httpx.HTTPError, OSError) as failure:
             error = f"does not respond ({type(failure).__name__})"
         except ValueError:
