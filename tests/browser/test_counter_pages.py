@@ -267,3 +267,9 @@ async def test_pages_fit_at_200_percent_and_print_without_controls(page: Page, s
         assert await controls.filter(visible=True).count() > 0
         await page.emulate_media(media="print")
         assert await controls.filter(visible=True).count() == 0, path
+
+
+async def test_long_words_of_a_search_do_not_scroll_the_page_sideways(page: Page, stage: Stage) -> None:
+    await page.set_viewport_size({"width": 320, "height": 256})
+    await page.goto(f"{stage.url}/find?q=curl http://h/{'W' * 300}?a={'W' * 300}")
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -88,3 +88,11 @@ async def test_disabled_storage_is_reported(page: Page, stage: Stage) -> None:
     await expect(page.get_by_role("button", name="Save view")).to_be_disabled()
     await page.get_by_role("link", name="Without bots").click()
     await expect(page).to_have_url(re.compile(r"\?bot=no$"))
+
+
+async def test_view_is_kept_when_the_storage_has_an_invalid_entry_beside_it(page: Page, stage: Stage) -> None:
+    await open_live(page, stage.url)
+    stored = json.dumps([None, 1, {"name": "Offers", "query": "type=offr"}])
+    await page.evaluate("([key, text]) => localStorage.setItem(key, text)", [KEY, stored])
+    await page.keyboard.press("v")
+    await expect(page.locator("[data-view-list] a")).to_have_text(["Offers"])

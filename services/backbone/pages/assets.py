@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from services.backbone.pages.bundle import bundle, bundle_style
 
@@ -67,6 +68,9 @@ class Assets:
         return self._origin + self._by_name[name].path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+            return
         await self._response(scope)(scope, receive, send)
 
     def _response(self, scope: Scope) -> Response:

@@ -58,6 +58,8 @@ class Trackers:
             error = "no response in time"
         except _BadResponse as failure:
             error = str(failure)
+        except httpx.InvalidURL as failure:  # httpx refuses more than 65,536 characters
+            error = f"the URL of the search is invalid ({failure})"
         except (httpx.HTTPError, OSError) as failure:
             error = f"does not respond ({type(failure).__name__})"
         except ValueError:
@@ -87,7 +89,7 @@ async def _resolve(url: str) -> list[TrackerResult]:
     try:
         async with asyncio.timeout(_CONNECT_S):
             found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError):
+    except (OSError, UnicodeError):  # UnicodeError: a label of the name is empty or has over 63 characters
         return [TrackerResult(url, None, "its name has no address")]
     hosts = dict.fromkeys(str(address[4][0]) for address in found)
     return [

@@ -120,7 +120,7 @@ function readViews() {
   }
   try {
     const views = JSON.parse(text ?? "[]");
-    return views.filter((view) => typeof view.name === "string" && typeof view.query === "string").slice(0, MOST_VIEWS);
+    return views.filter((view) => typeof view?.name === "string" && typeof view.query === "string").slice(0, MOST_VIEWS);
   } catch {
     return []; // another program wrote this entry
   }

@@ -1,6 +1,7 @@
 import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -157,3 +158,16 @@ async def test_compressed_content_is_the_same_in_every_process(directory: Path) 
     first = await compressed()
     assert first == await compressed()
     assert gzip.decompress(first)
+
+
+async def test_websocket_is_refused(assets: Assets) -> None:
+    sent: list[str] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    await assets({"type": "websocket", "path": assets.url("page.css"), "headers": []}, receive, send)
+    assert sent == ["websocket.close"]

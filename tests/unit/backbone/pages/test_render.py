@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,18 @@ def test_header_has_the_links_of_the_service_and_marks_the_present_one(renderer:
 def test_page_has_the_theme_of_the_cookie(renderer: Renderer, theme: str) -> None:
     text = html(renderer, scope(cookie=f"a=b; push-theme={theme}"), text="")
     assert f'data-theme="{theme}"' in text
+
+
+@pytest.mark.parametrize("other", ['x={"a":1}', "a b=c", "a[b]=c", "flag", 'x="', "path=/x"])
+def test_page_has_the_theme_when_the_cookie_of_another_service_is_invalid(renderer: Renderer, other: str) -> None:
+    assert 'data-theme="dark"' in html(renderer, scope(cookie=f"{other}; push-theme=dark"), text="")
+
+
+def test_long_cookie_is_read_fast(renderer: Renderer) -> None:
+    cookie = 'push-theme="' + "\\" * 60_000 + '"'
+    begin_s = time.perf_counter()
+    html(renderer, scope(cookie=cookie), text="")
+    assert time.perf_counter() - begin_s < 1
 
 
 @pytest.mark.parametrize("cookie", ["push-theme=blue", 'push-theme="><script>', "push-theme", "=;;=", "\x00"])

@@ -87,3 +87,16 @@ async def test_tracker_that_does_not_respond_does_not_delay_the_others(monkeypat
         "its name has no address",
         "",
     ]
+
+
+async def test_search_that_is_too_long_for_a_url_is_an_error_of_the_tracker() -> None:
+    async with tracker(encode_report(REPORT)) as (url, requests):
+        [result] = await Trackers([url]).search([Target(type="view", params="a=" + "%26" * 15_000)])
+    assert (result.report, result.error) == (None, "the URL of the search is invalid (URL too long)")
+    assert requests == []
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+async def test_name_that_dns_does_not_allow_has_no_address(host: str) -> None:
+    [result] = await Trackers([f"http://{host}:9464"]).search(TARGETS)
+    assert (result.report, result.error) == (None, "its name has no address")
