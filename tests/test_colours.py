@@ -60,7 +60,7 @@ def test_borders_of_inputs_and_shapes_on_maps_are_visible(shape: str, ground: st
     assert contrast(TOKENS[shape][theme], TOKENS[ground][theme]) >= LEAST_SHAPE
 
 
-def test_every_colour_of_the_style_sheet_is_checked() -> None:
+def test_every_token_with_a_colour_is_in_a_pair() -> None:
     checked = {name for pair in (*TEXT_PAIRS, *SHAPE_PAIRS) for name in pair}
     decoration = {"line"}  # no information depends on it
     assert set(TOKENS) - checked == decoration

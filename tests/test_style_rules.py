@@ -12,6 +12,9 @@ SHEETS = sorted(
 )
 TEMPLATES = sorted(SERVICES.rglob("templates/*.html"))
 
+assert SHEETS, "no style sheet is checked"
+assert TEMPLATES, "no template is checked"
+
 COLOUR = re.compile(r"#[0-9a-fA-F]{3,8}\b|\b(?:rgb|rgba|hsl|hsla|oklch|lab|light-dark)\(")
 NAMED_COLOUR = re.compile(
     r"\b(?:color|background|border[\w-]*|fill|stroke|outline)\s*:[^;]*\b(?:white|black|red|green|blue|gr[ae]y)\b"

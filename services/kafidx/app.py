@@ -96,7 +96,7 @@ def _protected(app: FastAPI, settings: Settings, metrics: Metrics, assets: Asset
         name="kafidx",
         login=login,
         refused=metrics.refused,
-        open_paths=assets.paths,
+        open_paths=assets,
         content_policy=policy(assets_url=settings.assets_url),
         refusal_page=renderer.refusal,
     )

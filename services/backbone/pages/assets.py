@@ -10,9 +10,8 @@ import hashlib
 import mimetypes
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from starlette.datastructures import Headers
@@ -58,10 +57,12 @@ class Assets:
         self._by_name = {name: _asset(name, _content(name, file, read)) for name, file in files.items()}
         self._by_path = {asset.path: asset for asset in self._by_name.values()}
 
-    @property
-    def paths(self) -> Mapping[str, object]:
-        """The paths of all files, with their hashes. Their content is the same for everybody and not secret."""
-        return MappingProxyType(self._by_path)
+    def __contains__(self, path: object) -> bool:
+        """Return whether a path is that of a file with a hash, of this or an earlier release.
+
+        Everybody may read these files: they are the same for everybody and not secret.
+        """
+        return isinstance(path, str) and _HASHED.search(path) is not None and _name_of(path) in self._by_name
 
     def url(self, name: str) -> str:
         """Return the URL of a file, such as `push/push.css`. Raises KeyError for an unknown name."""
@@ -79,7 +80,7 @@ class Assets:
         path = scope["path"]
         asset = self._by_path.get(path)
         if asset is None:
-            present = self._by_name.get(_HASHED.sub("", path.removeprefix(PREFIX)))
+            present = self._by_name.get(_name_of(path))
             if present is None:
                 return PlainTextResponse("There is no such file.\n", 404)
             return RedirectResponse(present.path, 307, {"Cache-Control": "no-cache"})
@@ -96,6 +97,11 @@ class Assets:
         if asset.compressed is not None and accepts_gzip(request.get("accept-encoding", "")):
             return Response(asset.compressed, 200, headers | {"Content-Encoding": "gzip"}, asset.media_type)
         return Response(asset.content, 200, headers, asset.media_type)
+
+
+def _name_of(path: str) -> str:
+    """Return the name of the file that a path names, with the hash of any release or without one."""
+    return _HASHED.sub("", path[len(PREFIX) :]) if path.startswith(PREFIX) else ""
 
 
 def _files(directory: Path, prefix: str) -> dict[str, Path]:

@@ -5,7 +5,7 @@ import binascii
 import hmac
 import math
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from typing import Final, NamedTuple
 
 from prometheus_client import Counter
@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.backbone.pages.failed_logins import FailedLogins, source_of
 from services.backbone.settings import is_loopback
 
-RefusalPage = Callable[[Scope, int, str], Response]
-"""Makes the response for a refused request from its scope, the status and a sentence that explains it."""
+RefusalPage = Callable[[Scope, int, str, Mapping[str, str]], Response]
+"""Makes the response for a refused request: from its scope, the status, a sentence that explains it, and headers."""
 
 
 def policy(*, assets_url: str = "", tiles_host: str = "") -> str:
@@ -31,11 +31,12 @@ def policy(*, assets_url: str = "", tiles_host: str = "") -> str:
 
 
 _STRICTEST: Final = policy()
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def plain_refusal(_: Scope, status: int, text: str) -> Response:
+def plain_refusal(_: Scope, status: int, text: str, headers: Mapping[str, str]) -> Response:
     """Make a response of one line of text."""
-    return PlainTextResponse(f"{text}\n", status)
+    return PlainTextResponse(f"{text}\n", status, headers=dict(headers))
 
 
 class Login(NamedTuple):
@@ -107,10 +108,11 @@ class Guard:
                 )
         elif (refusal := self._check(self._login, scope, headers.get("authorization", ""))) is not None:
             return refusal
-        # A page of another site can open a socket, and the browser sends the credentials that it stores for this site.
+        # A page of another site can open a socket or post a form, and the browser adds the credentials of this site.
         origin = headers.get("origin")
-        if scope["type"] == "websocket" and origin is not None and not _same_origin(origin, headers.get("host", "")):
-            return self._refuse("origin", f"Only pages of {self._name} can open its socket.", 403)
+        is_safe = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
+        if not is_safe and origin is not None and not _same_origin(origin, headers.get("host", "")):
+            return self._refuse("origin", f"Only pages of {self._name} can open its socket or change its data.", 403)
         return None
 
     def _check(self, login: Login, scope: Scope, authorization: str) -> ASGIApp | None:
@@ -136,9 +138,7 @@ class Guard:
         async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "websocket":
                 await receive()  # the request to connect
-            response = self._refusal_page(scope, status, text)
-            response.headers.update(headers or {})
-            await response(scope, receive, send)
+            await self._refusal_page(scope, status, text, headers or {})(scope, receive, send)
 
         return refuse
 

@@ -35,8 +35,11 @@ class Site:
     links: Sequence[tuple[str, str]]
     """The name and the path of each page in the navigation."""
     language: str = "en"
+    """`en` or `de`: how numbers and distances are written. The words of the frame are English."""
     density: str = "dense"
     """`dense` for operators, `comfortable` for everybody else."""
+    safe: str = ""
+    """A sentence for error pages that states what a failure of this service cannot have lost or changed."""
 
 
 class Renderer:
@@ -73,7 +76,8 @@ class Renderer:
         frame = {"theme": _theme(scope), "host": Headers(scope=scope).get("host", "")}
         text = self._environment.get_template(template).render(frame | context)
         headers = {"Vary": "Accept-Encoding, Cookie"}
-        # Pages hold no secret beside text of the visitor, so the compressed length gives nothing away (BREACH).
+        # The compressed length gives a secret away if the page also repeats text of the request (BREACH). Pages hold no
+        # secret: the guard checks Origin, so forms need no token.
         if accepts_gzip(Headers(scope=scope).get("accept-encoding", "")):
             content = gzip.compress(text.encode(), 6)
             return HTMLResponse(content, status, headers | {"Content-Encoding": "gzip"})
@@ -94,11 +98,11 @@ class Renderer:
         response.headers.update(headers or {})
         return response
 
-    def refusal(self, scope: Scope, status: int, reason: str) -> Response:
+    def refusal(self, scope: Scope, status: int, reason: str, headers: Mapping[str, str]) -> Response:
         """Return the response for a request that the guard refuses: an error page for a browser, else one line."""
         if "text/html" not in Headers(scope=scope).get("accept", ""):
-            return plain_refusal(scope, status, reason)
-        return self.error(scope, status, reason)
+            return plain_refusal(scope, status, reason, headers)
+        return self.error(scope, status, reason, headers)
 
 
 def _theme(scope: Scope) -> str | None:

@@ -34,7 +34,9 @@ from services.kafidx.store.record import EventGone
 from services.kafidx.store.topics import Topics
 
 SITE: Final = Site(
-    "kafidx", (("Live", "/kafidx"), ("Consumers", "/consumers"), ("Dead letters", "/dead"), ("Find", "/find"))
+    "kafidx",
+    (("Live", "/kafidx"), ("Consumers", "/consumers"), ("Dead letters", "/dead"), ("Find", "/find")),
+    safe="kafidx only reads, so nothing was lost.",
 )
 _NO_REDIS: Final = "Redis does not respond."
 _NO_KAFKA: Final = "Kafka does not respond."

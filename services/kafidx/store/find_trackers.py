@@ -52,7 +52,7 @@ class Trackers:
         if tracker.error:
             return tracker
         try:
-            async with self._free, asyncio.timeout(_LIMIT_S):
+            async with asyncio.timeout(_LIMIT_S), self._free:  # the time includes the wait for a free place
                 return tracker._replace(report=decode_report(await _read(client, f"{tracker.address}/find?{query}")))
         except (TimeoutError, httpx.TimeoutException):
             error = "no response in time"

@@ -171,3 +171,16 @@ async def test_websocket_is_refused(assets: Assets) -> None:
 
     await assets({"type": "websocket", "path": assets.url("page.css"), "headers": []}, receive, send)
     assert sent == ["websocket.close"]
+
+
+def test_path_with_a_hash_is_open_also_from_an_earlier_release(assets: Assets) -> None:
+    assert assets.url("page.css") in assets
+    assert "/static/page.0123456789ab.css" in assets
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/static/page.css", "/static/none.0123456789ab.css", "/page.0123456789ab.css", "/consumers.0123456789ab.css"],
+)
+def test_other_path_is_not_open(assets: Assets, path: str) -> None:
+    assert path not in assets

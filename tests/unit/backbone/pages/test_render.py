@@ -21,7 +21,7 @@ def renderer(tmp_path: Path) -> Renderer:
     (tmp_path / "page.html").write_text(
         '{% extends "base.html" %}{% set here = "Live" %}{% block main %}{{ text }}{% endblock %}'
     )
-    return Renderer(tmp_path, Site("toy", LINKS), Assets(tmp_path))
+    return Renderer(tmp_path, Site("toy", LINKS, safe="Nothing was lost."), Assets(tmp_path))
 
 
 def html(renderer: Renderer, request: dict[str, Any], **context: Any) -> str:
@@ -101,7 +101,8 @@ def test_error_page_of_a_failure_has_the_id_that_the_log_has(
 
 
 def test_refusal_is_a_page_for_a_browser_and_a_line_for_others(renderer: Renderer) -> None:
-    page = renderer.refusal(scope(accept="text/html,*/*"), 403, "No.")
-    line = renderer.refusal(scope(accept="*/*"), 403, "No.")
+    page = renderer.refusal(scope(accept="text/html,*/*"), 429, "No.", {"Retry-After": "7"})
+    line = renderer.refusal(scope(accept="*/*"), 403, "No.", {})
     assert page.headers["content-type"].startswith("text/html")
+    assert "Wait 7 seconds" in bytes(page.body).decode()
     assert bytes(line.body) == b"No.\n"
