@@ -119,7 +119,7 @@ async def test_dead_letter_shows_its_reason_and_bytes_as_text(page: Page, stack:
     await expect(row).to_have_count(1)
     await expect(row.locator(".cell-place")).to_have_text("events.dead/0/0")
     await expect(row.locator(".cell-params")).to_have_text("decode: <b>unknown</b> version")
-    await expect(page.get_by_role("combobox", name="Topic")).to_have_value("events.dead")
+    await expect(page.locator("#f-topic")).to_have_value("events.dead")
     await row.click()
     await expect(page.locator("[data-detail] pre")).to_contain_text(r"<script>\xff")
     await expect(page.locator("[data-detail]")).to_contain_text("header reason")
@@ -235,7 +235,7 @@ async def test_unknown_page_offers_the_other_pages(page: Page, stage: Stage) -> 
     await page.goto(f"{stage.url}/no-such-page")
     await expect(page.get_by_role("heading")).to_have_text("There is no such page")
     offered = await page.locator(".ways-out a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
-    assert offered == ["/", "/kafidx", "/consumers", "/dead"]
+    assert offered == ["/", "/kafidx", "/consumers", "/dead", "/find"]
 
 
 async def test_start_page_finds_events_by_text(page: Page, stage: Stage) -> None:

@@ -4,7 +4,6 @@ The type and the parameters follow the rules of the tracker (backbone/bodies.py,
 """
 
 import re
-import shlex
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from services.backbone.bodies import Malformed, Refused, join_queries, params_of
 from services.backbone.events import client_id, encode_params, type_of_path
 from services.backbone.search import ID_RULE, MOST_TARGETS, Target
 from services.kafidx.core.query import BadQuery
+from services.kafidx.core.shell_words import split_words
 
 MAX_CHARS: Final = 16_384
 """The longest query: its parsing takes under 20 ms, and percent-encoded it fits into a request line."""
@@ -93,7 +93,7 @@ def _bad(reason: str) -> BadQuery:
 
 def _parse_curl(text: str) -> _Curl:
     try:
-        words = shlex.split(re.sub(r"\\\r?\n", " ", text))[1:]
+        words = split_words(text)[1:]
     except ValueError as error:
         raise _bad(f"not a complete curl line ({error}). Close each quotation mark, as in {_EXAMPLE}") from None
     curl = _Curl()
