@@ -15,6 +15,7 @@ from uuid_utils import uuid7
 from services.backbone import names
 from services.backbone.events import encode_event
 from services.backbone.kafka import EventProducer, Record
+from services.kafidx.store import find as find_store
 from services.kafidx.store import find_topic
 from tests.contract.kafidx.serving import Kafidx, event, produce
 
@@ -107,10 +108,27 @@ async def test_events_with_the_same_content_are_listed_newest_first(kafidx: Kafi
     assert times == list(range(11, 1, -1))
 
 
-async def test_second_search_waits_for_the_first(kafidx: Kafidx, producer: EventProducer) -> None:
-    await produce(producer, [event(number) for number in range(100)])
-    responses = await asyncio.gather(*(kafidx.get(f"/find/data?q=id-{number}") for number in range(4)))
-    assert [status for status, _, _ in responses] == [200] * 4
+async def test_second_search_waits_for_the_first_and_gives_up_at_its_limit(
+    kafidx: Kafidx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, released = asyncio.Event(), asyncio.Event()
+    search = find_topic.search_events
+
+    async def blocked(*args: Any, **kwargs: Any) -> Any:
+        started.set()
+        await released.wait()
+        return await search(*args, **kwargs)
+
+    monkeypatch.setattr(find_store, "search_events", blocked)
+    monkeypatch.setattr(find_store, "_WAIT_S", 0.3)
+    first = asyncio.create_task(kafidx.get("/find/data?q=id-1"))
+    await started.wait()
+    status, _, headers = await kafidx.get("/find/data?q=id-2")
+    assert (status, headers["Retry-After"]) == (503, "5")
+    assert not first.done()
+    released.set()
+    assert (await first)[0] == 200
+    assert (await kafidx.get("/find/data?q=id-2"))[0] == 200
 
 
 @pytest.mark.slow

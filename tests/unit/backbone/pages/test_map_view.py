@@ -183,16 +183,6 @@ def test_every_language_has_all_words() -> None:
         assert all(vars(words).values())
 
 
-def test_style_sheet_has_no_colour_size_or_space_of_its_own() -> None:
-    style = re.sub(r"/\*.*?\*/", "", (PAGES / "static" / "map.css").read_text(), flags=re.DOTALL)
-    for name, value in re.findall(r"([a-z-]+)\s*:\s*([^;{}]+);", style):
-        assert not re.search(r"#[0-9a-f]{3,8}\b|\b(?:rgb|hsl|oklch|light-dark|color-mix)\(", value), value
-        if name in {"fill", "stroke", "color", "background", "border-color"}:
-            assert re.fullmatch(r"var\(--[a-z-]+\)|none|inherit", value), f"{name}: {value}"
-        if re.match(r"font-size|margin|padding|gap", name):
-            assert re.fullmatch(r"(?:0|inherit|(?:var\(--(?:size|space)-[a-z0-9]+\) ?)+)", value), f"{name}: {value}"
-
-
 def test_map_of_many_markers_is_fast() -> None:
     gazetteer = Gazetteer()
     markers = [MapMarker(52.4 + n % 25 / 125, 13.2 + n // 25 / 50, "offer", "x" * 40, f"/o/{n}") for n in range(500)]
