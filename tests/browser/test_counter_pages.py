@@ -235,7 +235,7 @@ async def test_unknown_page_offers_the_other_pages(page: Page, stage: Stage) -> 
     await page.goto(f"{stage.url}/no-such-page")
     await expect(page.get_by_role("heading")).to_have_text("There is no such page")
     offered = await page.locator(".ways-out a").evaluate_all("links => links.map(link => link.getAttribute('href'))")
-    assert offered == ["/", "/kafidx", "/consumers", "/dead"]
+    assert offered == ["/", "/kafidx", "/consumers", "/dead", "/find"]
 
 
 async def test_start_page_finds_events_by_text(page: Page, stage: Stage) -> None:
