@@ -113,7 +113,7 @@ async def test_dead_letter_shows_its_reason_and_bytes_as_text(page: Page, stack:
     dead_letter = page.locator(".letter").first
     await expect(dead_letter).to_contain_text("<b>unknown</b> version")
     await expect(dead_letter.locator("pre")).to_contain_text(r"<script>\xff")
-    await expect(dead_letter.locator(".tag")).to_have_text("decode")
+    await expect(dead_letter.locator(".tag")).to_have_text("failed at decode")
     await dead_letter.get_by_role("link", name="Show in the live view").click()
     row = page.locator("[data-rows] .row")
     await expect(row).to_have_count(1)

@@ -25,6 +25,16 @@ _TITLES: Final[Mapping[StageName, str]] = {
     "dead_letters": "Dead letters",
     "consumers": "Consumers",
 }
+_FURTHEST_MS: Final = 1_440 * 60_000
+"""How far back `since` reaches. An id of the tracker can begin the search earlier."""
+_IN_A_SENTENCE: Final[Mapping[StageName, str]] = {
+    "spool": "the tracker's spool",
+    "redis_list": "the Redis list",
+    "claims": "the claims of kafkastore",
+    "kafka": "Kafka",
+    "dead_letters": "the dead letters",
+    "consumers": "the consumers",
+}
 
 
 class TrackerResult(NamedTuple):
@@ -140,7 +150,7 @@ def _tracker_stage(name: StageName, evidence: Evidence, target: int) -> FoundSta
         {"tracker": address, "pod": report.pod, **_fields(entry)} for address, report, entry in found[:MOST_PLACES]
     )
     if not evidence.trackers:
-        return _stage(name, "not_asked", "Not asked: KAFIDX_TRACKERS is not set, so kafidx knows no tracker.")
+        return _stage(name, "not_asked", "kafidx knows no tracker: KAFIDX_TRACKERS is not set.")
     text = " ".join(_tracker_texts(name, evidence))
     if found:
         return _stage(name, "found", text, places)
@@ -180,7 +190,7 @@ def _fields(entry: StoredEntry) -> dict[str, Any]:
 
 def _topic_stage(name: StageName, result: TopicResult) -> FoundStage:
     if result.error:
-        return _stage(name, "not_asked", f"Kafka could not be asked: {result.error}.")
+        return _stage(name, "not_asked", f"Kafka: {result.error}.")
     places = tuple(position._asdict() for position in result.found)
     text = f"Searched {result.records:,} records from {_time(result.begin_ms)} to {_time(result.end_ms)}"
     text += "." if result.complete else ", not further."
@@ -274,18 +284,28 @@ _BEFORE_KAFKA: Final = {"claims": _claimed, "redis_list": _in_list, "spool": _in
 
 
 def _not_found(evidence: Evidence, stages: Mapping[StageName, FoundStage], away: str) -> Verdict:
-    partly = [stage.title for stage in stages.values() if stage.state == "not_searched"]
-    here = [stage.title for stage in stages.values() if stage.state == "not_here" and stage.name != "consumers"]
-    text = f"Not found in: {', '.join(here)}." if here else "Not found."
+    partly = [stage.name for stage in stages.values() if stage.state == "not_searched"]
+    here = [stage.name for stage in stages.values() if stage.state == "not_here" and stage.name != "consumers"]
+    text = f"Not found in {_listed(here, 'or')}." if here else "Not found."
     if partly:
-        text += f" Searched only in part: {', '.join(partly)}."
+        text += f" Searched only in part: {_listed(partly, 'and')}."
     advice = ["Check the id, and that the tracker responded 2xx: another status means that it did not store the event."]
     if not evidence.kafka.error:
-        begin = _time(evidence.kafka.begin_ms)
-        advice.append(f"Kafka was searched from {begin} on. Search further back with since (minutes, at most 1440).")
-    if away:
+        searched = f"Kafka was searched from {_time(evidence.kafka.begin_ms)} on."
+        since_helps = evidence.kafka.end_ms - evidence.kafka.begin_ms < _FURTHEST_MS
+        more = " For an older event, set since: up to 1,440 minutes ago." if since_helps else ""
+        advice.append(searched + more)
+    if not evidence.trackers:
+        advice.insert(0, "Set KAFIDX_TRACKERS, so that kafidx can ask the trackers.")
+    elif away:
         advice.insert(0, "Search again when all parts respond.")
     return Verdict("unknown" if away or partly else "nowhere", text + away, tuple(advice))
+
+
+def _listed(names: Sequence[StageName], word: str) -> str:
+    """Return the stages for a sentence: "Kafka", "Kafka or the dead letters"."""
+    *most, last = (_IN_A_SENTENCE[name] for name in names)
+    return f"{', '.join(most)} {word} {last}" if most else last
 
 
 def _away(evidence: Evidence, stages: Mapping[StageName, FoundStage]) -> str:

@@ -26,7 +26,7 @@ def add_find(app: FastAPI, renderer: Renderer, finder: Finder) -> None:
     """Add both routes. Their query is `q`, an id or a curl line, and `since`, minutes from 1 to 1440."""
 
     def page(request: Request, status: int, q: str, **context: Any) -> Response:
-        defaults = {"found": None, "notice": None, "states": _STATES, "default_minutes": DEFAULT_MINUTES}
+        defaults = {"found": None, "notice": None, "wrong": None, "states": _STATES, "default_minutes": DEFAULT_MINUTES}
         return renderer.page(request.scope, "find.html", status, q=q, **(defaults | context))
 
     @app.get("/find", response_class=HTMLResponse)
@@ -38,7 +38,7 @@ def add_find(app: FastAPI, renderer: Renderer, finder: Finder) -> None:
         try:
             return page(request, 200, q, since=since, found=await _find(finder, q, since))
         except BadQuery as error:
-            return page(request, 400, q[:1000], since=since[:20], notice=str(error))
+            return page(request, 400, q[:1000], since=since[:20], notice=error.reason, wrong=error.parameter)
         except FinderBusy:
             return page(request, 503, q, since=since, notice=_BUSY)
 

@@ -242,7 +242,9 @@ def test_event_that_does_not_exist_is_not_found(path: EventPath) -> None:
     found = path.find(event_id)
     verdict = found["results"][0]["verdict"]
     assert verdict["stage"] == "nowhere"
-    assert verdict["text"] == ("Not found in: Tracker's spool, Redis list, Claimed by kafkastore, Kafka, Dead letters.")
+    assert verdict["text"] == (
+        "Not found in the tracker's spool, the Redis list, the claims of kafkastore, Kafka or the dead letters."
+    )
     assert verdict["advice"]
     assert found["trackers"][0]["ledger"]["accepted"] >= 0
     assert path.verdict(curl(path, f"/none?marker={event_id}"))[0] == "nowhere"

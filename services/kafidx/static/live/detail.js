@@ -84,7 +84,8 @@ async function fetchEvent(row, signal) {
 
 function sections(event, row) {
   const record = [
-    ["received", `${fullTime(row.ts)} (${localTime(row.ts)})`],
+    ["received", fullTime(row.ts)],
+    ["local time", localTime(row.ts)],
     ["address", row.ip || "–"],
     ["key", event.key ?? "–"],
     ...pairs(event.headers).map(([name, value]) => [`header ${name}`, value]),
@@ -134,7 +135,7 @@ function textIn(tag, text, note = "") {
     const beside = document.createElement("span");
     beside.className = "quiet";
     beside.textContent = note;
-    element.append(beside);
+    element.append(" ", beside);
   }
   return element;
 }

@@ -204,7 +204,8 @@ function writeTexts() {
   for (const name of ["seen", "matched", "shown", "dropped", "missed"]) write(find(name), inWords(tally[name]));
   for (const name of ["dropped", "missed"]) find(name).parentElement.hidden = tally[name] === 0;
   write(find("lag"), inWords(now.lag));
-  write(find("held"), now.paused ? `${inWords(held.length)} new, ${inWords(held.overwritten)} dropped` : "");
+  const lost = held.overwritten ? `, ${inWords(held.overwritten)} dropped` : "";
+  write(find("held"), now.paused ? `${inWords(held.length)} new${lost}` : "");
   const state = stateName(now);
   write(find("state"), stateText(now));
   find("state").dataset.state = state;

@@ -18,7 +18,7 @@ export function stateText(now) {
     case "waiting":
       return `Reconnecting in ${Math.max(0, Math.ceil((now.retryAt - performance.now()) / 1000))} s`;
     case "away":
-      return "Kafka does not respond";
+      return "Kafka is away";
     case "paused":
       return "Paused";
     case "catching-up":

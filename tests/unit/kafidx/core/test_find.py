@@ -116,7 +116,7 @@ def test_dead_letter() -> None:
 def test_event_that_is_nowhere() -> None:
     found = verdict()
     assert found.stage == "nowhere"
-    assert "Redis list, Claimed by kafkastore, Kafka, Dead letters" in found.text
+    assert "the Redis list, the claims of kafkastore, Kafka or the dead letters." in found.text
     assert any("since" in advice for advice in found.advice)
     assert "Could not be asked" not in found.text
 
@@ -143,7 +143,7 @@ def test_search_that_ended_early_leaves_the_stage_unknown() -> None:
     partly = SearchedStore(800_000, 500_000, error="stopped after 500,000 entries")
     found, stages = judge(evidence(trackers=[tracker(waiting=partly)], kafka=TopicResult(complete=False)), 0)
     assert found.stage == "unknown"
-    assert "Searched only in part: Redis list, Kafka." in found.text
+    assert "Searched only in part: the Redis list and Kafka." in found.text
     states = {stage.name: (stage.state, stage.text) for stage in stages}
     assert states["redis_list"][0] == states["kafka"][0] == "not_searched"
     assert "searched 500,000 of 800,000 entries, stopped after 500,000 entries." in states["redis_list"][1]
