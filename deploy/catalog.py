@@ -32,7 +32,7 @@ class Container:
     admin: bool = False
     pod: str = ""
     reaches: tuple[str, ...] = ()
-    asks: tuple[str, ...] = ()
+    reaches_internal: tuple[str, ...] = ()
     profile: str = ""
     stage: str = ""
     scales_by_lag: bool = False
@@ -102,9 +102,11 @@ def load(path: Path = CATALOG) -> Catalog:
         unknown = ", ".join(sorted(set(found.reaches) - containers.keys()))
         if unknown:
             raise OperatorError(f"{path.name}: {found.name} reaches {unknown}, which is not a container of the catalog")
-        silent = ", ".join(sorted(set(found.asks) - set(watched)))
+        silent = ", ".join(sorted(set(found.reaches_internal) - set(watched)))
         if silent:
-            raise OperatorError(f"{path.name}: {found.name} asks {silent}, which has no internal port in the catalog")
+            raise OperatorError(
+                f"{path.name}: {found.name} reaches the internal port of {silent}, which has no internal port"
+            )
     return Catalog(containers, images, written["addresses"])
 
 

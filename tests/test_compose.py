@@ -197,7 +197,7 @@ def test_stores_are_reachable_only_by_the_containers_of_the_catalog(store: str) 
 
 def test_services_share_a_network_only_when_one_reaches_the_other() -> None:
     services = {*OWN_IMAGES, "visitors"}
-    asked = {(name, target) for name, found in CATALOG.containers.items() for target in found.asks}
+    asked = {(name, target) for name, found in CATALOG.containers.items() for target in found.reaches_internal}
     reached = {(name, target) for name, targets in REACHES.items() for target in targets if target in services} | asked
     assert on("app") == {name for pair in reached for name in pair}
 
@@ -243,7 +243,7 @@ def environment(name: str) -> dict[str, Any]:
 def test_addresses_match_the_catalog(name: str) -> None:
     text = " ".join(str(value) for value in environment(name).values())
     named = set(re.findall(r"([a-z][a-z-]+):(\d+)", text))
-    asked = {(target, catalog.INTERNAL_PORT) for target in row(name).asks}
+    asked = {(target, catalog.INTERNAL_PORT) for target in row(name).reaches_internal}
     reached = {(target, row(target).port) for target in row(name).reaches}
     assert {(target, int(port)) for target, port in named} <= reached | asked
     assert asked <= {(target, int(port)) for target, port in named}

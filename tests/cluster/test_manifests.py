@@ -281,7 +281,9 @@ def test_policies_allow_exactly_the_connections_of_the_catalog(manifests: list[M
     pods = {workload["metadata"]["name"]: template for workload, template in workloads(manifests)}
     wanted = {("kafka", "kafka", 9092), ("kafka", "kafka", 9093)}
     for row in wanted_containers(manifests):
-        wanted |= {(CATALOG.pod_of(row.name), CATALOG.pod_of(target), catalog.INTERNAL_PORT) for target in row.asks}
+        wanted |= {
+            (CATALOG.pod_of(row.name), CATALOG.pod_of(target), catalog.INTERNAL_PORT) for target in row.reaches_internal
+        }
         for target in row.reaches:
             pair = (CATALOG.pod_of(row.name), CATALOG.pod_of(target))
             if pair[0] == pair[1]:

@@ -110,11 +110,11 @@ def _reached(listed: Catalog) -> list[Container]:
 
 
 def _asked(listed: Catalog) -> list[Container]:
-    """Return the containers whose internal port a container of another pod asks."""
+    """Return the containers whose internal port a container of another pod connects to."""
     asked = {
         target
         for found in listed.containers.values()
-        for target in found.asks
+        for target in found.reaches_internal
         if listed.pod_of(found.name) != listed.pod_of(target)
     }
     return [found for found in listed.containers.values() if found.name in asked]

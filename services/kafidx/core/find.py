@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, NamedTuple
 from services.backbone.search import SearchedStore, StoredEntry, TrackerReport
 
 StageName = Literal["spool", "redis_list", "claims", "kafka", "dead_letters", "consumers"]
-StageState = Literal["found", "not_here", "not_asked", "not_searched"]
-"""not_asked: the system did not respond, or no address is set. not_searched: it was searched only in part."""
+StageState = Literal["found", "not_here", "unknown", "not_searched"]
+"""unknown: the system did not respond, or no address is set. not_searched: it was searched only in part."""
 
 MOST_PLACES: Final = 10
 """The most places that a stage lists for one event."""
@@ -150,12 +150,12 @@ def _tracker_stage(name: StageName, evidence: Evidence, target: int) -> FoundSta
         {"tracker": address, "pod": report.pod, **_fields(entry)} for address, report, entry in found[:MOST_PLACES]
     )
     if not evidence.trackers:
-        return _stage(name, "not_asked", "kafidx knows no tracker: KAFIDX_TRACKERS is not set.")
+        return _stage(name, "unknown", "kafidx knows no tracker: KAFIDX_TRACKERS is not set.")
     text = " ".join(_tracker_texts(name, evidence))
     if found:
         return _stage(name, "found", text, places)
     if any(tracker.report is None or _is_away(tracker.report, name) for tracker in evidence.trackers):
-        return _stage(name, "not_asked", text)
+        return _stage(name, "unknown", text)
     searched = [_searched(tracker.report, name) for tracker in evidence.trackers if tracker.report is not None]
     partly = any(store is not None and store.error for store in searched)
     return _stage(name, "not_searched" if partly else "not_here", text)
@@ -190,7 +190,7 @@ def _fields(entry: StoredEntry) -> dict[str, Any]:
 
 def _topic_stage(name: StageName, result: TopicResult) -> FoundStage:
     if result.error:
-        return _stage(name, "not_asked", f"Kafka: {result.error}.")
+        return _stage(name, "unknown", f"Kafka: {result.error}.")
     places = tuple(position._asdict() for position in result.found)
     text = f"Searched {result.records:,} records from {_time(result.begin_ms)} to {_time(result.end_ms)}"
     text += "." if result.complete else ", not further."
@@ -203,7 +203,7 @@ def _topic_stage(name: StageName, result: TopicResult) -> FoundStage:
 
 def _consumer_stage(evidence: Evidence) -> FoundStage:
     if evidence.consumers is None:
-        return _stage("consumers", "not_asked", "The Redis of the counters does not respond.")
+        return _stage("consumers", "unknown", "The Redis of the counters does not respond.")
     if not evidence.kafka.found:
         return _stage("consumers", "not_here", "Consumers count records of Kafka, and none was found.")
     if not evidence.consumers:
@@ -325,7 +325,7 @@ def _away(evidence: Evidence, stages: Mapping[StageName, FoundStage]) -> str:
         away.append(f"Kafka ({evidence.kafka.error})")
     elif evidence.dead.error:
         away.append(f"the dead letters ({evidence.dead.error})")
-    if stages["consumers"].state == "not_asked":
+    if stages["consumers"].state == "unknown":
         away.append("the Redis of the counters")
     return f" Could not be asked: {', '.join(away)}." if away else ""
 

@@ -10,7 +10,7 @@ _ESCAPE: Final = re.compile(
     r"\\(?:u(?P<u>[0-9A-Fa-f]{1,4})|U(?P<U>[0-9A-Fa-f]{1,8})|x(?P<x>[0-9A-Fa-f]{1,2})|(?P<o>[0-7]{1,3})|(?P<c>.))",
     re.DOTALL,
 )
-_LETTERS: Final = {
+_CHARACTERS: Final = {
     "a": "\a",
     "b": "\b",
     "e": "\x1b",
@@ -37,7 +37,7 @@ def _quoted(ansi: str) -> str:
 
 def _unescape(found: re.Match[str]) -> str:
     if found["c"] is not None:
-        return _LETTERS.get(found["c"], found["c"] if found["c"] in "\\'\"?" else found[0])
+        return _CHARACTERS.get(found["c"], found["c"] if found["c"] in "\\'\"?" else found[0])
     if found["o"] is not None:
         return chr(int(found["o"], 8) & 0xFF)
     code = int(found["u"] or found["U"] or found["x"], 16)

@@ -259,7 +259,7 @@ def test_part_that_does_not_respond_is_named(path: EventPath, pause: Callable[..
         stage, text = path.verdict(str(uuid.uuid4()))
         assert stage == "unknown"
         assert "Could not be asked: the tracker http://127.0.0.1:" in text
-        assert path.state(event_id, "redis_list") == "not_asked"
+        assert path.state(event_id, "redis_list") == "unknown"
     finally:
         path.tracker.restart()
     pause(path.stack.redis.process)

@@ -37,11 +37,11 @@ async def write(producer: EventProducer, event_id: str, time_ms: int) -> None:
     assert await producer.produce(names.EVENTS_TOPIC, [record]) == []
 
 
-async def test_without_trackers_the_stages_before_kafka_are_not_asked(kafidx: Kafidx) -> None:
+async def test_without_trackers_the_stages_before_kafka_are_unknown(kafidx: Kafidx) -> None:
     found = await find(kafidx, "order-1")
     assert found["verdict"]["stage"] == "unknown"
     assert "the stages before Kafka (KAFIDX_TRACKERS is not set)" in found["verdict"]["text"]
-    assert stage(found, "spool")["state"] == "not_asked"
+    assert stage(found, "spool")["state"] == "unknown"
 
 
 async def test_search_begins_fifteen_minutes_ago_or_at_since(
@@ -128,6 +128,23 @@ async def test_second_search_waits_for_the_first_and_gives_up_at_its_limit(
     assert not first.done()
     released.set()
     assert (await first)[0] == 200
+    assert (await kafidx.get("/find/data?q=id-2"))[0] == 200
+
+
+async def test_search_stops_when_its_client_closes_the_connection(
+    kafidx: Kafidx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = asyncio.Event()
+
+    async def endless(*_: Any, **__: Any) -> Any:
+        started.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(find_store, "search_events", endless)
+    abandoned = asyncio.create_task(kafidx.get("/find/data?q=id-1"))
+    await started.wait()
+    abandoned.cancel()
+    monkeypatch.undo()
     assert (await kafidx.get("/find/data?q=id-2"))[0] == 200
 
 

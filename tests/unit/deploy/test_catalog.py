@@ -46,11 +46,11 @@ def test_port_variable_has_the_name_of_the_service(tmp_path: Path) -> None:
     assert written(tmp_path).containers["web"].port_variable == "WEB_PORT"
 
 
-def test_container_can_ask_only_containers_with_an_internal_port(tmp_path: Path) -> None:
+def test_container_reaches_only_containers_with_an_internal_port(tmp_path: Path) -> None:
     file = tmp_path / "catalog.toml"
-    file.write_text(ROWS.replace("port = 80", 'port = 80\nasks = ["probe"]'))
-    assert catalog.load(file).containers["web"].asks == ("probe",)
+    file.write_text(ROWS.replace("port = 80", 'port = 80\nreaches_internal = ["probe"]'))
+    assert catalog.load(file).containers["web"].reaches_internal == ("probe",)
     other = tmp_path / "other.toml"
-    other.write_text(ROWS.replace("port = 80", 'port = 80\nasks = ["setup"]'))
-    with pytest.raises(OperatorError, match="web asks setup, which has no internal port"):
+    other.write_text(ROWS.replace("port = 80", 'port = 80\nreaches_internal = ["setup"]'))
+    with pytest.raises(OperatorError, match="web reaches the internal port of setup, which has no internal port"):
         catalog.load(other)

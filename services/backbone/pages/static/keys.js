@@ -7,7 +7,7 @@ const SHORTCUTS_KEY = "push-shortcuts";
 const help = document.getElementById("keys-help");
 const shortcutsBox = help.querySelector("[data-shortcuts]");
 const shortcuts = {
-  "/": () => document.querySelector("[role=search] input[type=search]")?.focus(),
+  "/": () => document.querySelector("[role=search] :is(input[type=search], textarea)")?.focus(),
   j: () => moveFocus(1),
   k: () => moveFocus(-1),
   "?": () => help.showModal(),
