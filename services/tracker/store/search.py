@@ -17,6 +17,7 @@ _MOST_ENTRIES: Final = 500_000
 """Entries that one search reads in each place."""
 _LIMIT_S: Final = 5.0
 """Time limit of the search in each place."""
+_TOO_LONG: Final = f"stopped after {_LIMIT_S:.0f} s"
 _WAIT_S: Final = 3.0
 """How long a search waits for the one before it. With its own 15 s it stays below the time limit of kafidx."""
 _SLICE_ENTRIES: Final = 250
@@ -115,6 +116,7 @@ class _Progress:
 
     def __init__(self, matcher: Matcher) -> None:
         self._matcher = matcher
+        self._ends_s = time.monotonic() + _LIMIT_S
         self.entries = 0
         self.searched = 0
         self.found: list[StoredEntry] = []
@@ -128,6 +130,8 @@ class _Progress:
         """Whether the search has reached its limit."""
         if self.searched >= _MOST_ENTRIES:
             self.error = f"stopped after {_MOST_ENTRIES:,} entries"
+        elif time.monotonic() > self._ends_s:
+            self.error = _TOO_LONG
         return self.error != ""
 
     def take(self, entry: bytes, *, before: int, segment: str = "", claim: HeldClaim | None = None) -> None:
@@ -159,7 +163,7 @@ async def _limited(matcher: Matcher, search: Callable[[_Progress], Awaitable[Non
         async with asyncio.timeout(_LIMIT_S):
             await search(progress)
     except TimeoutError:
-        progress.error = f"stopped after {_LIMIT_S:.0f} s"
+        progress.error = _TOO_LONG
     except QueueError as error:
         progress.error = f"Redis does not respond ({type(error).__name__})"
     except OSError as error:

@@ -140,7 +140,9 @@ async def test_search_stops_when_its_client_closes_the_connection(
         started.set()
         await asyncio.Event().wait()
 
+    # Both searches: a connection to Kafka that is cancelled while it opens is closed by the garbage collector.
     monkeypatch.setattr(find_store, "search_events", endless)
+    monkeypatch.setattr(find_store, "search_dead_letters", endless)
     abandoned = asyncio.create_task(kafidx.get("/find/data?q=id-1"))
     await started.wait()
     abandoned.cancel()
