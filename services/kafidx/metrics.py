@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from services.kafidx.core.find import VERDICT_STAGES
+
 
 class Metrics:
     """The metrics of one kafidx process."""
@@ -39,3 +41,5 @@ class Metrics:
             ("stage",),
             registry=registry,
         )
+        for stage in VERDICT_STAGES:  # the dashboard shows them before the first search
+            self.searches.labels(stage)

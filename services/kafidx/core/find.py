@@ -7,13 +7,15 @@ topic `events` or the dead letters, the consumers.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from services.backbone.search import SearchedStore, StoredEntry, TrackerReport
 
 StageName = Literal["spool", "redis_list", "claims", "kafka", "dead_letters", "consumers"]
 StageState = Literal["found", "not_here", "unknown", "not_searched"]
 """unknown: the system did not respond, or no address is set. not_searched: it was searched only in part."""
+VERDICT_STAGES: Final = (*get_args(StageName), "counted", "nowhere", "unknown")
+"""The values of `Verdict.stage`."""
 
 MOST_PLACES: Final = 10
 """The most places that a stage lists for one event."""
