@@ -1,6 +1,8 @@
 """Processes that the contract tests of a service share."""
 
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +41,22 @@ def tracker(tracker_process: Tracker) -> Tracker:
     """Return the shared tracker, with an empty Redis."""
     tracker_process.redis.flushdb()
     return tracker_process
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[LocalRedis]:
+    """A Redis that a test may stop or kill."""
+    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
+    server.start()
+    server.wait_ready()
+    yield server
+    server.process.send_signal(signal.SIGCONT)
+    server.process.stop()
+
+
+@pytest.fixture
+def spooling(own_redis: LocalRedis, tmp_path: Path) -> Iterator[Tracker]:
+    """A tracker with a spool."""
+    tracker = Tracker(own_redis.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
+    yield tracker
+    assert tracker.end() == 0

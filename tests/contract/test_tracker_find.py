@@ -1,13 +1,10 @@
 """`GET /find` on the tracker's internal port: where an event waits before Kafka."""
 
-import signal
 import statistics
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -22,23 +19,6 @@ from services.backbone.search import TrackerReport, decode_report
 from tests.contract.tracker_process import Tracker, wait_until
 
 HOSTILE = ["'", '"', "<b>&amp;</b>", ".*", "(a+)+$", "%s%n{0}", "[", "\\", "ü€😀", "id=1&ts=2", "a b"]
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[LocalRedis]:
-    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
-    server.start()
-    server.wait_ready()
-    yield server
-    server.process.send_signal(signal.SIGCONT)
-    server.process.stop()
-
-
-@pytest.fixture
-def spooling(own_redis: LocalRedis, tmp_path: Path) -> Iterator[Tracker]:
-    tracker = Tracker(own_redis.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
-    yield tracker
-    assert tracker.end() == 0
 
 
 def find(tracker: Tracker, **target: str) -> TrackerReport:

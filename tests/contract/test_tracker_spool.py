@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,24 +20,6 @@ from tests.contract.tracker_load import Disk, Memory, PacedLoad
 from tests.contract.tracker_process import Tracker, wait_until
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[LocalRedis]:
-    server = LocalRedis(data=tmp_path / "data", log=tmp_path / "redis.log")
-    server.start()
-    server.wait_ready()
-    yield server
-    server.process.send_signal(signal.SIGCONT)
-    server.process.stop()
-
-
-@pytest.fixture
-def spooling(own_redis: LocalRedis, tmp_path: Path) -> Iterator[Tracker]:
-    """A tracker with a spool."""
-    tracker = Tracker(own_redis.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
-    yield tracker
-    assert tracker.end() == 0
 
 
 def report(results: str) -> None:

@@ -12,7 +12,7 @@ import { EventList } from "./list.js";
 import { installMenus } from "./menus.js";
 import { Ring } from "./ring.js";
 import { sessionName } from "./session.js";
-import { installShortcuts } from "./shortcuts.js";
+import { installShortcuts } from "../push/shortcuts.js";
 import { inWords, stateName, stateText, summaryText, write } from "./state.js";
 import { Tally } from "./tally.js";
 import { SavedViews } from "./views.js";

@@ -1,5 +1,5 @@
 // Single-key shortcuts. The help can switch them off, since speech input may type them by accident. All pages share the
-// switch (push/keys.js).
+// switch.
 const SWITCH_KEY = "push-shortcuts";
 const HANDLES_SPACE = "button, a, summary, input, select, textarea, pre";
 
