@@ -126,6 +126,13 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _check_assets_url(url: str) -> str:
+    if re.fullmatch(r"(https?://[^/\s;,'\"]+)?", url) is None:
+        raise ValueError(f"{url!r} is not an origin. Write it without a path, like https://www1.example.com")
+    return url
+
+
+AssetsUrl = Annotated[str, AfterValidator(_check_assets_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0.01, le=86_400)]
 
@@ -228,7 +235,7 @@ class ProxySettings(EnvSettings):
 class PageSettings(EnvSettings):
     """Settings of every service with pages."""
 
-    assets_url: str = Field("", pattern=r"^(https?://[^/\s;,'\"]+)?$", alias="ASSETS_URL")
+    assets_url: AssetsUrl = Field("", alias="ASSETS_URL")
     """The origin of a host that serves the static files of all pages, such as https://www1.example.com: a cache that
     fetches them from here. Empty: pages load them from their own host."""
 

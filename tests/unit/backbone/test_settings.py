@@ -7,6 +7,7 @@ from services.backbone.settings import (
     EnvSettings,
     KafkaSettings,
     MapSettings,
+    PageSettings,
     ProcessSettings,
     RedisUrl,
     Seconds,
@@ -164,3 +165,16 @@ def test_tiles_url_is_rejected_when_malformed(url: str) -> None:
 def test_tiles_without_attribution_are_rejected() -> None:
     with pytest.raises(SettingsError, match="MAP_TILES_ATTRIBUTION is not set"):
         MapSettings.from_env({"MAP_TILES_URL": TILES})
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x", "https://www1.example.com/static", "www1.example.com", "https://a;b", "https://a b"]
+)
+def test_assets_url_that_is_not_an_origin_is_refused_with_an_example(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"ASSETS_URL: .* is not an origin.* like https://www1\.example\.com"):
+        PageSettings.from_env({"ASSETS_URL": url})
+
+
+@pytest.mark.parametrize("url", ["", "https://www1.example.com", "http://127.0.0.1:8080"])
+def test_assets_url_is_an_origin_or_empty(url: str) -> None:
+    assert PageSettings.from_env({"ASSETS_URL": url}).assets_url == url
