@@ -1,0 +1,163 @@
+"""The state of a pair, and the state after a decision.
+
+A pair is in from entering to leaving: an encounter. Each encounter has a number, and is reported to people once. A
+decision that was made from older versions of the objects never replaces a newer one.
+"""
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from services.storage.core.matching import Decision, Match, MatchSide, NoMatch
+from services.storage.core.movement import LEAVE_S, Fix, Leaving, follow
+
+
+class PairState(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a pair of a search and an offer."""
+
+    search_id: str
+    offer_id: str
+    is_in: bool
+    encounter: int
+    """The number of times that the pair has entered."""
+    since_ms: int
+    """The time at which it entered or left."""
+    distance_m: float
+    keys: tuple[str, ...]
+    search_version: int
+    offer_version: int
+    decided_ms: int
+    offer_leaving: Leaving = Leaving()
+    """The fixes outside of the offer; those of the search have a state of their own, with the clock of its device."""
+    search_leaving: Leaving = Leaving()
+    notified_encounter: int = 0
+    """The last encounter that the notificationserver has accepted."""
+    revision: int = 1
+    """Each write adds 1. A write succeeds only on the revision that it was made from."""
+
+    @property
+    def id(self) -> str:
+        """The id of the pair."""
+        return pair_id(self.search_id, self.offer_id)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the newest fix of one of the objects was outside."""
+        return self.is_in and (self.offer_leaving.fixes > 0 or self.search_leaving.fixes > 0)
+
+    @property
+    def owed_encounters(self) -> range:
+        """The numbers of the encounters that are not reported yet."""
+        return range(self.notified_encounter + 1, self.encounter + 1)
+
+
+def pair_id(search_id: str, offer_id: str) -> str:
+    """Return the id of a pair."""
+    return f"{search_id}.{offer_id}"
+
+
+def notification_id(search_id: str, offer_id: str, encounter: int) -> str:
+    """Return the id of the notification of an encounter. The notificationserver acts once on each id."""
+    return f"{search_id}.{offer_id}.{encounter}"
+
+
+class Judged(NamedTuple):
+    """A decision with what it was made from."""
+
+    offer: MatchSide
+    search: MatchSide
+    decision: Decision
+    now_ms: int
+    offer_fixes: tuple[Fix, ...] = ()
+    """The fixes of the offer that may be newer than the pair. Candidates have none, because only their own matching
+    counts their fixes."""
+    search_fixes: tuple[Fix, ...] = ()
+
+
+Age = Literal["newer", "older", "mixed"]
+
+
+def age_of(pair: PairState, judged: Judged) -> Age:
+    """Compare a decision with the stored state.
+
+    mixed: one version is newer and the other one is older. The pair must be decided again from the current objects.
+    """
+    versions = (judged.search.version - pair.search_version, judged.offer.version - pair.offer_version)
+    if min(versions) < 0:
+        return "mixed" if max(versions) > 0 else "older"
+    return "older" if max(versions) == 0 and judged.now_ms < pair.decided_ms else "newer"
+
+
+def next_state(pair: PairState | None, judged: Judged, *, leave_s: float = LEAVE_S) -> PairState | None:
+    """Return the state after a decision, or None if nothing is to be written. The decision is newer than the pair.
+
+    Entering follows the rule exactly, and so does leaving after an edit or at the end of validity. If objects have only
+    moved since the pair entered, it leaves by `movement.follow`.
+    """
+    offer, search, decision, now_ms = judged.offer, judged.search, judged.decision, judged.now_ms
+    if pair is None:
+        return _entered(judged, encounter=1, notified=0, revision=1) if isinstance(decision, Match) else None
+    if not pair.is_in:
+        if isinstance(decision, NoMatch):
+            return None
+        return _entered(judged, pair.encounter + 1, pair.notified_encounter, pair.revision + 1)
+    offer_leaving, search_leaving, left = _follow(pair, judged, leave_s)
+    if isinstance(decision, Match) and left:  # out and back between two matchings
+        return _entered(judged, pair.encounter + 1, pair.notified_encounter, pair.revision + 1)
+    edited = search.edited_version > pair.search_version or offer.edited_version > pair.offer_version
+    stays = isinstance(decision, Match) or (decision.is_distance_only and not edited and not left)
+    return msgspec.structs.replace(
+        pair,
+        is_in=stays,
+        since_ms=pair.since_ms if stays else now_ms,
+        distance_m=decision.distance_m,
+        keys=decision.keys,
+        search_version=search.version,
+        offer_version=offer.version,
+        decided_ms=now_ms,
+        offer_leaving=offer_leaving,
+        search_leaving=search_leaving,
+        revision=pair.revision + 1,
+    )
+
+
+def _entered(judged: Judged, encounter: int, notified: int, revision: int) -> PairState:
+    return PairState(
+        search_id=judged.search.id,
+        offer_id=judged.offer.id,
+        is_in=True,
+        encounter=encounter,
+        since_ms=judged.now_ms,
+        distance_m=judged.decision.distance_m,
+        keys=judged.decision.keys,
+        search_version=judged.search.version,
+        offer_version=judged.offer.version,
+        decided_ms=judged.now_ms,
+        offer_leaving=Leaving(seen_ms=judged.offer.fixed_ms),
+        search_leaving=Leaving(seen_ms=judged.search.fixed_ms),
+        notified_encounter=notified,
+        revision=revision,
+    )
+
+
+def _follow(pair: PairState, judged: Judged, leave_s: float) -> tuple[Leaving, Leaving, bool]:
+    radius_m = min(judged.offer.radius_m, judged.search.radius_m)
+    offer_leaving, offer_left = follow(
+        pair.offer_leaving, judged.offer_fixes, centre=judged.search.location, radius_m=radius_m, leave_s=leave_s
+    )
+    search_leaving, search_left = follow(
+        pair.search_leaving, judged.search_fixes, centre=judged.offer.location, radius_m=radius_m, leave_s=leave_s
+    )
+    return offer_leaving, search_leaving, offer_left or search_left
+
+
+def is_worth_notifying(pair: PairState, judged: Judged) -> bool:
+    """Return whether an owed encounter is still to be reported, from the current objects.
+
+    It is not if an edit, the end of validity or a deletion has ended the pair meanwhile. An encounter that ended
+    because an object moved on did happen, and is reported.
+    """
+    if isinstance(judged.decision, Match):
+        return True
+    edited = judged.search.edited_version > pair.search_version or judged.offer.edited_version > pair.offer_version
+    return judged.decision.is_distance_only and not edited
