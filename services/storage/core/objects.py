@@ -14,6 +14,7 @@ from services.storage.core.sphere import GeoPoint, parse_point, public_point
 RANK_SINGLE: Final = 0
 RANK_FAN_OUT: Final = 1
 RANK_IMPORT: Final = 2
+RANKS: Final = (RANK_SINGLE, RANK_FAN_OUT, RANK_IMPORT)
 """The ranks of due objects. A lower rank is matched first. A single change with more candidates than a slice continues
 with RANK_FAN_OUT; a change of a bulk request begins with RANK_IMPORT."""
 

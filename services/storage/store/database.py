@@ -1,0 +1,82 @@
+"""The client of MongoDB, the names of the collections, and their indexes."""
+
+from typing import Any, Final
+
+from pymongo import ASCENDING, GEOSPHERE, AsyncMongoClient, IndexModel
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+
+from services.storage.core.matching import SubjectKind
+
+Database = AsyncDatabase[dict[str, Any]]
+Documents = AsyncCollection[dict[str, Any]]
+
+PAIRS: Final = "pairs"
+COLLECTIONS: Final[dict[SubjectKind, str]] = {"offer": "offers", "search": "searches"}
+MATCH_INDEX: Final = "match"
+
+_CONNECT_TIMEOUT_MS: Final = 2_000
+_SELECTION_TIMEOUT_MS: Final = 5_000
+"""A failover of a replica set takes longer. The caller's retry covers it, and a request fails in time."""
+_SOCKET_TIMEOUT_MS: Final = 30_000
+_MAX_CONNECTIONS: Final = 50
+
+
+def connect(url: str) -> AsyncMongoClient[dict[str, Any]]:
+    """Return a client with time limits. It connects at its first use. Close it with `close()`.
+
+    Write concern and retryable writes keep their defaults: an acknowledged write survives the loss of a member.
+    """
+    return AsyncMongoClient(
+        url,
+        connectTimeoutMS=_CONNECT_TIMEOUT_MS,
+        serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
+        socketTimeoutMS=_SOCKET_TIMEOUT_MS,
+        maxPoolSize=_MAX_CONNECTIONS,
+        waitQueueTimeoutMS=_SELECTION_TIMEOUT_MS,
+        appname="push-storage",
+    )
+
+
+async def create_indexes(database: Database) -> None:
+    """Create the indexes of all collections. An existing index is kept. Raises PyMongoError."""
+    active = {"isActive": True}
+    for name in COLLECTIONS.values():
+        await database[name].create_indexes(
+            [
+                # The order serves a find of one class: equality first, then the cells of the disc.
+                IndexModel(
+                    [("keys", ASCENDING), ("class", ASCENDING), ("location", GEOSPHERE)],
+                    name=MATCH_INDEX,
+                    partialFilterExpression=active,
+                ),
+                IndexModel(
+                    [("due_rank", ASCENDING), ("due_at", ASCENDING)],
+                    name="due",
+                    partialFilterExpression={"due_at": {"$exists": True}},
+                ),
+                IndexModel([("owner", ASCENDING), ("_id", ASCENDING)], name="owner"),
+            ]
+        )
+    is_in = {"in": True}
+    await database[PAIRS].create_indexes(
+        [
+            IndexModel([("search", ASCENDING)], name="of_search", partialFilterExpression=is_in),
+            IndexModel([("offer", ASCENDING)], name="of_offer", partialFilterExpression=is_in),
+            IndexModel(
+                [("owed_rank", ASCENDING), ("owed_at", ASCENDING)],
+                name="owed",
+                partialFilterExpression={"owed_at": {"$exists": True}},
+            ),
+        ]
+    )
+
+
+def objects_of(database: Database, kind: SubjectKind) -> Documents:
+    """Return the collection of a kind."""
+    return database[COLLECTIONS[kind]]
+
+
+def other_kind(kind: SubjectKind) -> SubjectKind:
+    """Return the kind that an object of this kind matches."""
+    return "search" if kind == "offer" else "offer"

@@ -1,0 +1,120 @@
+"""PairStore: the states of pairs, and the encounters that are not reported yet.
+
+A write succeeds only on the revision that it was made from. A new encounter writes its owed mark in the same write, so
+a kill between matching and notifying loses no encounter.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from pymongo import ASCENDING, InsertOne, UpdateOne
+from pymongo.errors import BulkWriteError
+
+from services.storage.core.documents import from_pair_document, to_pair_document
+from services.storage.core.matching import SubjectKind
+from services.storage.core.objects import RANKS
+from services.storage.core.pairs import PairState
+from services.storage.store.database import PAIRS, Database
+
+_DUPLICATE_KEY: Final = 11_000
+
+
+class PairChange(NamedTuple):
+    """A state to write, and the state that it was made from."""
+
+    before: PairState | None
+    after: PairState
+
+    @property
+    def begins_encounter(self) -> bool:
+        """Whether the pair has entered."""
+        return self.after.encounter > (self.before.encounter if self.before else 0)
+
+
+class PairStore:
+    """Pairs by id. All methods raise PyMongoError while the database is not available."""
+
+    def __init__(self, database: Database) -> None:
+        self._pairs = database[PAIRS]
+
+    async def get(self, pair_ids: Iterable[str]) -> dict[str, PairState]:
+        """Return the known pairs among the ids."""
+        found = self._pairs.find({"_id": {"$in": list(pair_ids)}})
+        return {document["_id"]: from_pair_document(document) async for document in found}
+
+    async def undecided(self, kind: SubjectKind, object_id: str, *, before_ms: int, limit: int) -> list[PairState]:
+        """Return pairs of an object that are in and were not decided since `before_ms`."""
+        wanted = {kind: object_id, "in": True, "decided": {"$lt": before_ms}}
+        found = await self._pairs.find(wanted).limit(limit).to_list()
+        return [from_pair_document(document) for document in found]
+
+    async def write(self, changes: Sequence[PairChange], *, owed_rank: int) -> list[str]:
+        """Write the changes. Return the ids of those that another writer has forestalled; they are not written."""
+        if not changes:
+            return []
+        try:
+            done = await self._pairs.bulk_write([_operation(change, owed_rank) for change in changes], ordered=False)
+        except BulkWriteError as error:
+            if any(failure["code"] != _DUPLICATE_KEY for failure in error.details["writeErrors"]):
+                raise
+        else:
+            if done.matched_count + done.inserted_count == len(changes):
+                return []
+        found = await self.get(change.after.id for change in changes)
+        return [change.after.id for change in changes if found.get(change.after.id) != _as_stored(change, found)]
+
+    async def claim_owed(self, *, limit: int, now_ms: int, lease_ms: int, token: str) -> list[PairState]:
+        """Claim pairs with owed encounters: lower ranks first, oldest first. The lease ends by itself."""
+        wanted = {"owed_at": {"$exists": True}, "owed_until": {"$not": {"$gt": now_ms}}}
+        order = [("owed_rank", ASCENDING), ("owed_at", ASCENDING)]
+        ids = [document["_id"] async for document in self._pairs.find(wanted, {"_id": 1}, sort=order, limit=limit)]
+        if not ids:
+            return []
+        # The condition again: of several processes that read the same ids, one gets each pair.
+        lease = {"owed_until": now_ms + lease_ms, "owed_token": token}
+        await self._pairs.update_many({"_id": {"$in": ids}, **wanted}, {"$set": lease})
+        found = self._pairs.find({"_id": {"$in": ids}, "owed_token": token})
+        return [from_pair_document(document) async for document in found]
+
+    async def note_notified(self, pair: PairState, *, now_ms: int) -> None:
+        """Note that all encounters up to `pair.encounter` are reported. A later encounter stays owed."""
+        noted = {"$max": {"notified": pair.encounter}, "$set": {"notified_at": now_ms}}
+        lease = {"owed_until": "", "owed_token": ""}
+        ended = {"$unset": {"owed_at": "", "owed_rank": "", **lease}}
+        done = await self._pairs.update_one({"_id": pair.id, "encounter": pair.encounter}, {**noted, **ended})
+        if not done.matched_count:
+            await self._pairs.update_one({"_id": pair.id}, {**noted, "$unset": lease})
+
+    async def release_owed(self, pair_ids: Sequence[str], *, token: str) -> None:
+        """End the leases of pairs whose encounters could not be reported."""
+        mine = {"_id": {"$in": list(pair_ids)}, "owed_token": token}
+        await self._pairs.update_many(mine, {"$unset": {"owed_until": "", "owed_token": ""}})
+
+    async def owed(self, *, now_ms: int) -> tuple[int, int]:
+        """Return the number of pairs with owed encounters, and the age of the oldest one in ms (0 without one)."""
+        number = await self._pairs.count_documents({"owed_at": {"$exists": True}})
+        oldest_ms = now_ms
+        for rank in RANKS:
+            owed = {"owed_rank": rank, "owed_at": {"$lte": now_ms}}
+            first = await self._pairs.find_one(owed, {"owed_at": 1}, sort=[("owed_at", ASCENDING)])
+            oldest_ms = min(oldest_ms, first["owed_at"] if first else now_ms)
+        return number, now_ms - oldest_ms
+
+
+def _operation(change: PairChange, owed_rank: int) -> InsertOne[dict[str, Any]] | UpdateOne:
+    document = to_pair_document(change.after)
+    if change.begins_encounter:
+        document |= {"owed_at": change.after.since_ms, "owed_rank": owed_rank}
+    if change.before is None:
+        return InsertOne(document)
+    # Only `note_notified` writes this field to a stored pair.
+    del document["notified"]
+    return UpdateOne({"_id": change.after.id, "revision": change.before.revision}, {"$set": document})
+
+
+def _as_stored(change: PairChange, found: dict[str, PairState]) -> PairState:
+    """Return the state that the collection has if the change was written: `notified` may be newer."""
+    stored = found.get(change.after.id)
+    notified = stored.notified_encounter if stored else change.after.notified_encounter
+    fields = {name: getattr(change.after, name) for name in PairState.__struct_fields__}
+    return PairState(**fields | {"notified_encounter": notified})
