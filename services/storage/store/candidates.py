@@ -5,7 +5,7 @@ The finds are separate and not one `$or`: each has one index range for each keyw
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Final, NamedTuple
 
 from pymongo.asynchronous.cursor import AsyncCursor
@@ -20,7 +20,6 @@ SLICE: Final = 500
 """The most candidates of a slice."""
 _FINDS_AHEAD: Final = 2
 """The number of finds that run while the results of an earlier one are read."""
-_FIND_TIMEOUT_MS: Final = 20_000
 
 
 class CandidateSlice(NamedTuple):
@@ -56,7 +55,7 @@ class CandidateFinder:
 
     async def find(
         self, kind: SubjectKind, subject: MatchSide, now_ms: int, *, first_disc: int = 0
-    ) -> AsyncIterator[CandidateSlice]:
+    ) -> AsyncGenerator[CandidateSlice, None]:
         """Yield the candidates of a subject of this kind, in slices of at most 500, larger radius classes first.
 
         Each object is yielded at most once. Close the iterator to close the cursors (`contextlib.aclosing`).
@@ -90,7 +89,6 @@ class CandidateFinder:
             SIDE_PROJECTION,
             batch_size=SLICE,
             hint=MATCH_INDEX,
-            max_time_ms=_FIND_TIMEOUT_MS,
         )
 
 
