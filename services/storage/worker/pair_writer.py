@@ -64,6 +64,7 @@ class PairWriter:
             after = next_state(pair, each, leave_s=self._leave_s)
             if after is not None:
                 changes.append(PairChange(pair, after))
+        self._at_point("decided")
         forestalled = set(await self._pairs.write(changes, owed_rank=owed_rank))
         self._at_point("pairs_written")
         written = [change for change in changes if change.after.id not in forestalled]
