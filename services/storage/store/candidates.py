@@ -95,6 +95,5 @@ class CandidateFinder:
 async def _close(ahead: list[tuple[AsyncCursor[dict[str, Any]], asyncio.Task[list[dict[str, Any]]]]]) -> None:
     for cursor, first in ahead:
         first.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await first
+        await asyncio.gather(first, return_exceptions=True)  # an error of a find that nobody waits for
         await cursor.close()

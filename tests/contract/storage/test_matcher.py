@@ -7,6 +7,7 @@ from services.backbone.clients import NotificationClient, NotificationUnavailabl
 from services.storage.core.movement import Fix
 from services.storage.core.objects import StoredObject, change_object, delete_object, move_object
 from services.storage.core.sphere import GeoPoint
+from services.storage.settings import MatcherSettings
 from services.storage.store import Database
 from tests.contract.storage.storing import BERLIN, FAR, UNIT, Clock, Storage, StubNotificationServer, new_object
 
@@ -56,8 +57,6 @@ async def test_match_is_reported_once_when_both_sides_find_it(
 async def test_nothing_is_matched_before_the_grace(
     database: Database, client: NotificationClient, notifications: StubNotificationServer, clock: Clock
 ) -> None:
-    from services.storage.settings import MatcherSettings  # noqa: PLC0415 - the other tests have no grace
-
     storage = Storage(database, client, settings=MatcherSettings.from_env({}), now_ms=clock)
     await storage.objects.insert(new_object("offer", "o", now_ms=clock.ms))
     await storage.objects.insert(new_object("search", "s", now_ms=clock.ms))
