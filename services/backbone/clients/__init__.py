@@ -7,11 +7,15 @@ from services.backbone.clients.notifications import (
     NotificationUnavailable,
     NotifiedObject,
 )
+from services.backbone.clients.tracker import EventRefused, EventUnavailable, TrackerClient
 
 __all__ = [
+    "EventRefused",
+    "EventUnavailable",
     "MatchNotification",
     "NotificationClient",
     "NotificationRefused",
     "NotificationUnavailable",
     "NotifiedObject",
+    "TrackerClient",
 ]
