@@ -64,12 +64,7 @@ class ObjectStore:
         Return False, and write nothing, if the stored version is not the one of `before`. The matcher writes some
         fields without a new version, so fields that do not differ are not written.
         """
-        old, new = to_document(before), to_document(after)
-        update: dict[str, Any] = {
-            "$set": {name: value for name, value in new.items() if name not in old or old[name] != value}
-        }
-        if removed := old.keys() - new.keys():
-            update["$unset"] = dict.fromkeys(removed, "")
+        update = update_of(before, after)
         if event is not None:
             update["$push"] = {"owed": _owed(after, event)}
         collection = objects_of(self._database, before.kind)
@@ -116,6 +111,17 @@ class ObjectStore:
         """Return the current versions of the known objects among the ids."""
         found = objects_of(self._database, kind).find({"_id": {"$in": list(object_ids)}}, {"version": 1})
         return {document["_id"]: document["version"] async for document in found}
+
+
+def update_of(before: StoredObject, after: StoredObject) -> dict[str, Any]:
+    """Return the update that writes the difference of two versions of an object."""
+    old, new = to_document(before), to_document(after)
+    update: dict[str, Any] = {
+        "$set": {name: value for name, value in new.items() if name not in old or old[name] != value}
+    }
+    if removed := old.keys() - new.keys():
+        update["$unset"] = dict.fromkeys(removed, "")
+    return update
 
 
 def _owed(stored: StoredObject, action: EventAction) -> dict[str, Any]:

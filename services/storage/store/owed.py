@@ -1,0 +1,113 @@
+"""OwedEvents: the events that changes owe to the tracker.
+
+An event is written into the document of its object together with the change. It is removed when the tracker has
+accepted it. The events `bud` of bulk writes have a collection of their own, with a document for each owner.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from pymongo import ASCENDING, IndexModel, ReturnDocument
+
+from services.storage.core.documents import from_document
+from services.storage.core.matching import SubjectKind
+from services.storage.core.objects import StoredObject
+from services.storage.store.database import COLLECTIONS, Database, objects_of
+
+_BULK: Final = "owed_bulk"
+_OWES: Final = {"owed.id": {"$exists": True}}
+"""False for an empty list: an object without owed events is not in the index."""
+
+
+class OwedEvent(NamedTuple):
+    """An event that an object owes."""
+
+    id: str
+    action: str
+
+
+class OwingObject(NamedTuple):
+    """An object with the events that it owes, oldest first."""
+
+    stored: StoredObject
+    events: tuple[OwedEvent, ...]
+
+
+class OwedBulk(NamedTuple):
+    """The event of the bulk writes of an owner."""
+
+    owner: str
+    version: int
+    """Each bulk write adds 1."""
+
+
+async def create_owed_indexes(database: Database) -> None:
+    """Create the indexes of owed events. Raises PyMongoError."""
+    for name in COLLECTIONS.values():
+        index = IndexModel([("modified", ASCENDING)], name="owed_events", partialFilterExpression=_OWES)
+        await database[name].create_indexes([index])
+    await database[_BULK].create_indexes([IndexModel([("ready_at", ASCENDING)], name="ready")])
+
+
+class OwedEvents:
+    """Owed events. All methods raise PyMongoError while the database is not available."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._bulk = database[_BULK]
+
+    async def claim(self, kind: SubjectKind, *, now_ms: int, lease_ms: int) -> OwingObject | None:
+        """Claim the object of this kind that was changed first and owes events. None: there is none."""
+        document = await objects_of(self._database, kind).find_one_and_update(
+            {**_OWES, "owed_until": {"$not": {"$gt": now_ms}}},
+            {"$set": {"owed_until": now_ms + lease_ms}},
+            sort=[("modified", ASCENDING)],
+            return_document=ReturnDocument.AFTER,
+        )
+        if document is None:
+            return None
+        events = tuple(OwedEvent(each["id"], each["action"]) for each in document["owed"])
+        return OwingObject(from_document(kind, document), events)
+
+    async def acknowledge(self, kind: SubjectKind, object_id: str, event_id: str) -> None:
+        """Remove an event that the tracker has accepted."""
+        removed = {"$pull": {"owed": {"id": event_id}}}
+        await objects_of(self._database, kind).update_one({"_id": object_id}, removed)
+
+    async def release(self, kind: SubjectKind, object_id: str) -> None:
+        """End the lease of an object."""
+        await objects_of(self._database, kind).update_one({"_id": object_id}, {"$unset": {"owed_until": ""}})
+
+    async def owe_bulk(self, owner: str, ready_ms: int) -> None:
+        """Owe the event of a bulk write. It may be sent from `ready_ms` on; see `bulk_is_ready`."""
+        owed = {"$inc": {"version": 1}, "$set": {"ready_at": ready_ms}}
+        await self._bulk.update_one({"_id": owner}, owed, upsert=True)
+
+    async def bulk_is_ready(self, owner: str, ready_ms: int) -> None:
+        """Let the event of a bulk write be sent."""
+        await self._bulk.update_one({"_id": owner, "ready_at": {"$exists": True}}, {"$min": {"ready_at": ready_ms}})
+
+    async def claim_bulk(self, *, now_ms: int, lease_ms: int) -> OwedBulk | None:
+        """Claim the event of an owner that has been ready longest. None: there is none."""
+        document = await self._bulk.find_one_and_update(
+            {"ready_at": {"$lte": now_ms}},
+            {"$set": {"ready_at": now_ms + lease_ms}},
+            sort=[("ready_at", ASCENDING)],
+        )
+        return None if document is None else OwedBulk(document["_id"], document["version"])
+
+    async def acknowledge_bulk(self, owed: OwedBulk) -> None:
+        """Note that the tracker has accepted an event. A later bulk write still owes its own."""
+        await self._bulk.update_one({"_id": owed.owner, "version": owed.version}, {"$unset": {"ready_at": ""}})
+
+    async def waiting(self, *, now_ms: int) -> tuple[int, int]:
+        """Return the number of objects that owe events, and the time since the oldest change among them in ms."""
+        number, oldest_ms = 0, now_ms
+        for kind in COLLECTIONS:
+            collection = objects_of(self._database, kind)
+            number += await collection.count_documents(_OWES)
+            first: Mapping[str, Any] | None = await collection.find_one(
+                _OWES, {"modified": 1}, sort=[("modified", ASCENDING)]
+            )
+            oldest_ms = min(oldest_ms, first["modified"] if first else now_ms)
+        return number, now_ms - oldest_ms
