@@ -1,7 +1,8 @@
-"""The metrics of matching."""
+"""The metrics of matching, of the public port, and of the events that changes owe."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.backbone.metrics import LATENCY_BUCKETS_S
 from services.storage.core.matching import SubjectKind
 
 _KINDS: tuple[SubjectKind, ...] = ("offer", "search")
@@ -51,3 +52,49 @@ class Metrics:
             # Export zeros from the start. Prometheus then sees the first increase of each series.
             for metric in (self.matched, self.candidates, self.matches):
                 metric.labels(kind)
+
+
+class ApiMetrics:
+    """Metrics of the public port and of the events that changes owe."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "push_storage_requests",
+            "Requests with a response, by method and status",
+            ("method", "status"),
+            registry=registry,
+        )
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "other"):
+            self.requests.labels(method, "500")
+        self.seconds = Histogram(
+            "push_storage_request_seconds",
+            "Time from a request to the begin of its response, by method",
+            ("method",),
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.refused = Counter(
+            "push_storage_requests_refused",
+            "Refused requests, by reason: host, origin, credentials (missing), password (wrong), delayed (not checked "
+            "after wrong passwords), token (unknown)",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in ("host", "origin", "credentials", "password", "delayed", "token"):
+            self.refused.labels(reason)
+        self.changes = Counter(
+            "push_storage_changes", "Changed objects, by kind and action", ("kind", "action"), registry=registry
+        )
+        for kind in _KINDS:
+            for action in ("create", "update", "setact", "delete", "move"):
+                self.changes.labels(kind, action)
+        self.events_sent = Counter("push_storage_events_sent", "Events that the tracker accepted", registry=registry)
+        self.events_refused = Counter(
+            "push_storage_events_refused", "Events that the tracker rejected; they are dropped", registry=registry
+        )
+        self.owed_events = Gauge("push_storage_owed_events", "Objects that owe events", registry=registry)
+        self.oldest_owed_event = Gauge(
+            "push_storage_oldest_owed_event_seconds",
+            "Time since the oldest change among the objects that owe events",
+            registry=registry,
+        )

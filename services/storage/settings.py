@@ -1,8 +1,32 @@
 """Settings of storage."""
 
-from pydantic import Field
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
 
-from services.backbone.settings import EnvSettings, Seconds
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from services.backbone.settings import EnvSettings, Port, ProcessSettings, ProxySettings, Seconds, is_loopback
+
+LEAST_PASSWORD_CHARACTERS: Final = 12
+"""A random password of this length cannot be guessed in a lifetime, even from many addresses at once."""
+
+
+def _mongo_url(value: SecretStr) -> SecretStr:
+    # An error message must not contain the value, because it may have a password.
+    if not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+        raise ValueError("must begin with mongodb:// or mongodb+srv://")
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be the address of a server, such as http://tracker:5222")
+    return value
+
+
+MongoUrl = Annotated[SecretStr, AfterValidator(_mongo_url)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 
 class MatcherSettings(EnvSettings):
@@ -22,3 +46,67 @@ class MatcherSettings(EnvSettings):
     """Seconds that the fixes outside of a moving object must span, before it leaves a pair."""
     max_accuracy_m: float = Field(500.0, ge=1.0, le=100_000.0, alias="MAX_ACCURACY_M")
     """The largest accuracy radius in metres of a location fix that is matched."""
+
+
+class Settings(ProcessSettings, ProxySettings, MatcherSettings):
+    """Settings of one storage process."""
+
+    host: str = Field("127.0.0.1", alias="STORAGE_HOST")
+    """The address that the public port listens on. Containers set 0.0.0.0. Any address but loopback needs a
+    password."""
+    port: Port = Field(5011, alias="STORAGE_PORT")
+    """The port of the API and the pages."""
+    mongo_url: MongoUrl = Field(SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0"), alias="STORAGE_MONGO_URL")
+    """The replica set of the objects. It may have a password: mongodb://user:password@host:27017/?replicaSet=rs0."""
+    database: str = Field("store", pattern=r"^[A-Za-z0-9_-]{1,60}$", alias="STORAGE_DATABASE")
+    """The database of the objects."""
+    tracker_url: HttpUrl = Field("http://127.0.0.1:5222", alias="STORAGE_TRACKER_URL")
+    """The tracker that gets the events of changes."""
+    notify_url: HttpUrl = Field("http://127.0.0.1:5041", alias="STORAGE_NOTIFY_URL")
+    """The notificationserver that gets the matches."""
+    notify_user: str = Field("notify", alias="NOTIFY_USER")
+    """The user name at the notificationserver."""
+    notify_password: SecretStr | None = Field(None, alias="NOTIFY_PASSWORD")
+    """The password at the notificationserver. Empty: requests without credentials, for local use."""
+    user: str = Field("storage", alias="STORAGE_USER")
+    """The user name of services and operators. They may do all."""
+    password: SecretStr | None = Field(None, alias="STORAGE_PASSWORD")
+    """The password of services and operators, at least 12 characters. Empty: no password; storage then starts on
+    loopback only, and everybody there may do all."""
+    app_user: str = Field("app", alias="STORAGE_APP_USER")
+    """The user name that all phones share. They may read and create. Changes need the token of the device."""
+    app_password: SecretStr | None = Field(None, alias="STORAGE_APP_PASSWORD")
+    """The password that all phones share, at least 12 characters. Empty: phones have no access."""
+    max_body_bytes: int = Field(1_048_576, ge=16_384, le=16_777_216, alias="STORAGE_MAX_BODY_BYTES")
+    """The largest body of a request in bytes, and the largest object of a bulk request."""
+    max_bulk_bytes: int = Field(268_435_456, ge=1_048_576, alias="STORAGE_MAX_BULK_BYTES")
+    """The largest body of a bulk request in bytes. It is read as a stream, so it needs no memory."""
+    max_bulk_objects: int = Field(200_000, ge=1, le=1_000_000, alias="STORAGE_MAX_BULK_OBJECTS")
+    """The most objects of a bulk request. The results take about 100 bytes of memory for each object."""
+    body_timeout_s: Seconds = Field(60.0, alias="STORAGE_BODY_TIMEOUT_S")
+    """Seconds that a client may take to send a part of a body."""
+    event_lease_s: Seconds = Field(30.0, ge=10.0, alias="STORAGE_EVENT_LEASE_S")
+    """Seconds after which an owed event is taken from a process that has died. Longer than all attempts to send it."""
+    event_poll_s: Seconds = Field(1.0, le=10.0, alias="STORAGE_EVENT_POLL_S")
+    """Seconds between two looks for events that other processes owe."""
+
+    @model_validator(mode="after")
+    def _passwords_are_long(self) -> Self:
+        for name, password in (("STORAGE_PASSWORD", self.password), ("STORAGE_APP_PASSWORD", self.app_password)):
+            if password is not None and len(password.get_secret_value()) < LEAST_PASSWORD_CHARACTERS:
+                raise ValueError(f"{name} has fewer than {LEAST_PASSWORD_CHARACTERS} characters: choose a longer one")
+        return self
+
+    @model_validator(mode="after")
+    def _roles_differ(self) -> Self:
+        if ":" in self.user or ":" in self.app_user:
+            raise ValueError("STORAGE_USER and STORAGE_APP_USER must not contain a colon (RFC 7617)")
+        if self.app_password is not None and self.app_user == self.user:
+            raise ValueError("STORAGE_APP_USER and STORAGE_USER must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _open_to_this_machine_only(self) -> Self:
+        if self.password is None and not is_loopback(self.host):
+            raise ValueError("STORAGE_PASSWORD is not set: then STORAGE_HOST must be a loopback address (local use)")
+        return self
