@@ -1,0 +1,184 @@
+"""Start and stop storage: MongoDB, the internal port, the loops and the public port."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from pymongo.errors import OperationFailure, PyMongoError
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from services.backbone.backoff import Backoff
+from services.backbone.health import Check, Health, create_internal_app
+from services.backbone.logs import get_logger
+from services.backbone.process import http_server
+from services.storage.core.matching import SubjectKind
+from services.storage.metrics import ApiMetrics
+from services.storage.routes import Access, ApiContext, Credentials, Stores, create_api
+from services.storage.settings import Settings
+from services.storage.store import Database, connect, create_indexes
+from services.storage.store.channels import create_channel_indexes
+from services.storage.store.devices import create_device_indexes
+from services.storage.store.ids import new_id
+from services.storage.store.lists import create_list_indexes
+from services.storage.store.owed import create_owed_indexes
+
+log = get_logger(__name__)
+
+_FINISH_S: Final = 8.0
+_CHECK_TIMEOUT_S: Final = 2.0
+
+
+class Loops(NamedTuple):
+    """The loops of the process, and what the routes call of them."""
+
+    run: Mapping[str, Callable[[], Awaitable[None]]]
+    """Each runs until it is cancelled."""
+    checks: Mapping[str, Check]
+    refresh_metrics: Callable[[], Awaitable[None]]
+    match_now: Callable[[SubjectKind, str], Awaitable[object]]
+    on_change: Callable[[], None]
+    """Called after a change that owes an event."""
+
+
+CreateLoops = Callable[[Database, CollectorRegistry, ApiMetrics], contextlib.AbstractAsyncContextManager[Loops]]
+
+
+def clock_ms() -> int:
+    """Return the time in ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+async def run(settings: Settings, stop: asyncio.Event, create_loops: CreateLoops) -> None:
+    """Serve until `stop` is set.
+
+    The parts open in this order:
+
+    1. The internal port. It reports the progress of the start.
+    2. The indexes. Without them a list could read the whole collection. storage waits for MongoDB here.
+    3. The loops, then the public port.
+
+    At a stop the public port closes first and finishes the requests in flight. Then the loops are cancelled: their
+    leases end by themselves, and another process continues. Readiness requires MongoDB, because no response is possible
+    without it. It requires the loops, because a process without them would leave its changes unmatched.
+    """
+    registry = CollectorRegistry()
+    metrics = ApiMetrics(registry)
+    client = connect(settings.mongo_url.get_secret_value())
+    database = client[settings.database]
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(client.close)
+        loops = await stack.enter_async_context(create_loops(database, registry, metrics))
+
+        async def check_mongo() -> str:
+            await client.admin.command("ping")
+            return ""
+
+        async def refresh_metrics() -> None:
+            with contextlib.suppress(PyMongoError, TimeoutError):  # the metrics keep their values; the check reports it
+                async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                    await loops.refresh_metrics()
+
+        health = Health({"mongo": check_mongo, **loops.checks}, check_timeout_s=_CHECK_TIMEOUT_S)
+        health.starting = True
+        stores = Stores.of(database)
+        context = ApiContext(
+            stores,
+            settings,
+            metrics,
+            on_change=loops.on_change,
+            match_now=loops.match_now,
+            now_ms=clock_ms,
+            random_unit=secrets.SystemRandom().random,
+            new_id=new_id,
+        )
+        public_app = create_api(context)
+        internal_app = create_internal_app(health, registry, public_app=public_app, refresh_metrics=refresh_metrics)
+        await stack.enter_async_context(
+            http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
+        )
+        if not await _indexes_exist(database, stop):
+            return
+        await stack.enter_async_context(_running(loops.run))
+        await stack.enter_async_context(
+            http_server(
+                _protected(public_app, settings, stores, metrics),
+                host=settings.host,
+                port=settings.port,
+                drain_s=_FINISH_S,
+            )
+        )
+        health.starting = False
+        log.info("serving", host=settings.host, port=settings.port, internal_port=settings.internal_port)
+        await stop.wait()
+        health.stopping = True
+
+
+async def _indexes_exist(database: Database, stop: asyncio.Event) -> bool:
+    """Create the indexes, and try again while the database is not available. Return False if `stop` is set."""
+    backoff = Backoff(longest_s=2.0)
+    while not stop.is_set():
+        try:
+            for create in (
+                create_indexes,
+                create_list_indexes,
+                create_device_indexes,
+                create_channel_indexes,
+                create_owed_indexes,
+            ):
+                await create(database)
+        except OperationFailure as error:
+            if not error.has_error_label("RetryableWriteError") and error.code in _PERMANENT:
+                raise
+            log.warning("indexes_failed", error=str(error)[:200])
+        except PyMongoError as error:
+            log.warning("database_not_available", error=f"{type(error).__name__}: {error}"[:200])
+        else:
+            return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), backoff.next_s())
+    return False
+
+
+_PERMANENT: Final = frozenset({13, 18, 67, 85, 86})
+"""Errors that only an operator can correct: not authorised, wrong password, an index that differs from the stored."""
+
+
+@contextlib.asynccontextmanager
+async def _running(loops: Mapping[str, Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
+    """Run the loops while the block runs. A loop that fails is logged, and readiness fails by its heartbeat."""
+
+    async def guarded(name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await loop()
+        except Exception:
+            log.exception("loop_failed", loop=name)
+            raise
+
+    tasks = [asyncio.create_task(guarded(name, loop)) for name, loop in loops.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _protected(app: FastAPI, settings: Settings, stores: Stores, metrics: ApiMetrics) -> Any:
+    """Wrap the application in the access control, and that in the middleware that finds the address of a client.
+
+    The types are Any, because uvicorn and starlette use different types for an ASGI application.
+    """
+    credentials: list[Credentials] = []
+    if settings.password is not None:
+        password = settings.password.get_secret_value().encode()
+        credentials.append(Credentials("service", settings.user.encode(), password))
+        if settings.app_password is not None:
+            app_password = settings.app_password.get_secret_value().encode()
+            credentials.append(Credentials("app", settings.app_user.encode(), app_password))
+    access: Any = Access(app, credentials=tuple(credentials), devices=stores.devices, metrics=metrics)
+    return ProxyHeadersMiddleware(access, trusted_hosts=[str(network) for network in settings.trusted_proxies])

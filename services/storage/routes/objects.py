@@ -1,0 +1,176 @@
+"""The routes of one collection, `/offers` or `/searches`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import Request, Response
+
+from services.storage.core.access import Caller
+from services.storage.core.answers import API_VERSION, ranked_object, visible_object
+from services.storage.core.fields import parse_fields
+from services.storage.core.filters import parse_filter, parse_id, parse_page
+from services.storage.core.matching import SubjectKind
+from services.storage.core.objects import ObjectFields, StoredObject, change_object, create_object, delete_object
+from services.storage.routes.access import TOKEN_HEADER
+from services.storage.routes.context import ApiContext
+from services.storage.routes.errors import ApiError, json_response
+from services.storage.routes.requests import (
+    caller_of,
+    check_if_match,
+    etag,
+    has_tag,
+    json_object,
+    parameters_of,
+)
+from services.storage.store.objects import EventAction
+
+
+class ObjectRoutes:
+    """Offers or searches: list, create, read, change, delete."""
+
+    def __init__(self, context: ApiContext, kind: SubjectKind) -> None:
+        self._context = context
+        self._stores = context.stores
+        self._kind = kind
+
+    async def list(self, request: Request) -> Response:
+        """Return a list, sorted by `rank` and joined keywords, both descending. `next` is the cursor of the rest."""
+        parameters = parameters_of(request)
+        wanted, page = parse_filter(parameters), parse_page(parameters)
+        caller = caller_of(request)
+        sees_true = wanted.owner is not None and caller.acts_for(wanted.owner, wanted.owner)
+        found = await self._stores.lists.page(
+            self._kind, wanted, page, now_ms=self._context.now_ms(), sees_true=sees_true
+        )
+        asked = frozenset(wanted.keys)
+        content: dict[str, Any] = {
+            "version": API_VERSION,
+            "data": [
+                ranked_object(each, asked, is_own=caller.acts_for(each.fields.owner, wanted.owner))
+                for each in found.objects
+            ],
+            "next": found.next,
+        }
+        if found.keyword_search is not None:
+            content["keyword_search"] = found.keyword_search
+        return json_response(content)
+
+    async def read(self, object_id: str, request: Request) -> Response:
+        """Return one object. A service that reads it on behalf of its owner names the owner."""
+        stored = await self._stores.objects.get(self._kind, parse_id(object_id, "_id"))
+        if stored is None or stored.is_deleted:
+            raise self._unknown()
+        tag = {"ETag": etag(stored.version)}
+        if has_tag(request.headers.get("if-none-match"), stored.version):
+            return Response(status_code=304, headers=tag)
+        asked_owner = parameters_of(request).get("owner", [None])[-1]
+        is_own = caller_of(request).acts_for(stored.fields.owner, asked_owner)
+        document = ranked_object(stored, (), is_own=is_own)
+        return json_response({"version": API_VERSION, "data": [document]}, headers=tag)
+
+    async def create(self, request: Request) -> Response:
+        """Create an object and return it."""
+        caller = caller_of(request)
+        fields = parse_fields(await self._body(request), may_set_trusted=caller.is_service)
+        await self._check_create(caller, fields.owner)
+        context = self._context
+        stored = create_object(
+            self._kind, context.new_id(), fields, now_ms=context.now_ms(), random_unit=context.random_unit
+        )
+        await self._stores.objects.insert(stored, event="create")
+        self._changed("create")
+        return self._document(stored, stored.version)
+
+    async def change(self, object_id: str, request: Request) -> Response:
+        """Replace the sent fields and return the object after the change. `return=before`: before the change."""
+        caller, document = caller_of(request), await self._body(request)
+
+        def apply(stored: StoredObject) -> ObjectFields:
+            fields = parse_fields(document, stored.fields, may_set_trusted=caller.is_service)
+            if fields.owner != stored.fields.owner and not caller.may_change(fields.owner):
+                raise ApiError(403, "forbidden", f"only a service or the device {fields.owner} can set this owner")
+            return fields
+
+        before, after = await self._change(object_id, request, apply, "update")
+        returned = before if parameters_of(request).get("return", [""])[-1] == "before" else after
+        return self._document(returned, after.version)
+
+    async def set_active(self, object_id: str, value: str, request: Request) -> Response:
+        """Activate (`true`) or deactivate (any other value) an object."""
+
+        def apply(stored: StoredObject) -> ObjectFields:
+            return parse_fields({"isActive": value == "true"}, stored.fields, may_set_trusted=False)
+
+        _, after = await self._change(object_id, request, apply, "setact")
+        return json_response({"status": "ok"}, headers={"ETag": etag(after.version)})
+
+    async def delete(self, object_id: str, request: Request) -> Response:
+        """Delete an object and return it."""
+        caller, context = caller_of(request), self._context
+
+        def apply(stored: StoredObject) -> StoredObject:
+            self._check_change(caller, stored)
+            check_if_match(request, stored.version)
+            return delete_object(stored, now_ms=context.now_ms())
+
+        done = await self._stores.objects.change(self._kind, parse_id(object_id, "_id"), apply, event="delete")
+        if done is None:
+            raise self._unknown()
+        self._changed("delete")
+        return self._document(done[0], None)
+
+    async def notify(self, object_id: str) -> Response:
+        """Match an object now. An unknown or inactive object is no error, as in the old system."""
+        name = parse_id(object_id, "_id")
+        due_ms = self._context.now_ms() - round(1000 * self._context.settings.match_grace_s)
+        # The mark makes it certain. The call makes it prompt.
+        if await self._stores.marks.mark(self._kind, name, due_ms):
+            await self._context.match_now(self._kind, name)
+        return json_response({"status": "ok"})
+
+    async def _change(
+        self, object_id: str, request: Request, apply: Callable[[StoredObject], ObjectFields], event: EventAction
+    ) -> tuple[StoredObject, StoredObject]:
+        caller, context = caller_of(request), self._context
+
+        def change(stored: StoredObject) -> StoredObject | None:
+            self._check_change(caller, stored)
+            check_if_match(request, stored.version)
+            fields = apply(stored)
+            if fields == stored.fields:
+                return None
+            return change_object(stored, fields, now_ms=context.now_ms(), random_unit=context.random_unit)
+
+        done = await self._stores.objects.change(self._kind, parse_id(object_id, "_id"), change, event=event)
+        if done is None:
+            raise self._unknown()
+        if done[0].version != done[1].version:
+            self._changed(event)
+        return done
+
+    async def _body(self, request: Request) -> dict[str, Any]:
+        settings = self._context.settings
+        return await json_object(request, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+
+    async def _check_create(self, caller: Caller, owner: str) -> None:
+        if caller.is_service or caller.owner == owner:
+            return
+        if not caller.may_create(owner, has_token=await self._stores.devices.has_token(owner)):
+            raise ApiError(403, "forbidden", f"this owner has a token: send it in {TOKEN_HEADER}")
+
+    def _check_change(self, caller: Caller, stored: StoredObject) -> None:
+        if not caller.may_change(stored.fields.owner):
+            detail = f"only a service, or the owner with its token in {TOKEN_HEADER}, can change this object"
+            raise ApiError(403, "forbidden", f"{detail}; POST /devices/<id>/token issues it once")
+
+    def _document(self, stored: StoredObject, version: int | None) -> Response:
+        # Only a caller that may change the object gets here, or the one that has just sent it.
+        headers = {} if version is None else {"ETag": etag(version)}
+        return json_response(visible_object(stored, is_own=True), headers=headers)
+
+    def _changed(self, action: EventAction) -> None:
+        self._context.metrics.changes.labels(self._kind, action).inc()
+        self._context.on_change()
+
+    def _unknown(self) -> ApiError:
+        return ApiError(404, "not_found", f"there is no such {self._kind}")
