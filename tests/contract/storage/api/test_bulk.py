@@ -1,0 +1,117 @@
+"""Bulk requests on a real MongoDB."""
+
+import json
+import tracemalloc
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from tests.contract.storage.api.serving import DEVICE, Tracker, offer
+
+
+async def test_each_element_has_a_result_and_a_wrong_one_stops_no_other(
+    service: httpx.AsyncClient, tracker: Tracker
+) -> None:
+    kept = (await service.post("/offers", json=offer("Importer"))).json()["_id"]
+    removed = (await service.post("/offers", json=offer("Importer"))).json()["_id"]
+    await tracker.until(2)
+    body = {
+        "other": {"new_offers": [1]},
+        "new_offers": [offer("Importer"), offer("Importer", radiusMeters=-1), 5],
+        "old_offers": [
+            {"_id": kept, "text": "Changed"},
+            {"_id": removed, "owner": "Thief"},
+            {"_id": "0" * 24, "text": "?"},
+            {"_id": {"$ne": None}, "text": "?"},
+        ],
+        "remove_offers": [{"_id": removed, "owner": "ignored"}],
+    }
+    response = await service.post("/bulk/offers", json=body)
+    assert response.json()["status"] == "ok"
+    results = [(each["list"], each["index"], each["status"]) for each in response.json()["results"]]
+    assert sorted(results) == [
+        ("new_offers", 0, "created"),
+        ("new_offers", 1, "refused"),
+        ("new_offers", 2, "refused"),
+        ("old_offers", 0, "changed"),
+        ("old_offers", 1, "refused"),
+        ("old_offers", 2, "unknown"),
+        ("old_offers", 3, "refused"),
+        ("remove_offers", 0, "removed"),
+    ]
+    read = (await service.get("/bulk/offers/Importer")).json()
+    assert read["version"] == "1.0"
+    assert sorted(each["text"] for each in read["data"]) == ["Changed", "Fresh bread"]
+    await tracker.until(3)
+    assert tracker.requests[2] == ("Importer.1.bud", "bud", {"owner": "Importer"})
+    assert (await service.delete("/bulk/offers/Importer")).json() == {"status": "ok", "deleted": 2}
+    assert (await service.get("/bulk/offers/Importer")).json()["data"] == []
+    await tracker.until(4)
+    assert tracker.ids[3] == "Importer.2.bud"
+    assert len(tracker.ids) == 4  # no event for a single object
+
+
+async def test_malformed_end_of_a_body_is_reported_with_the_results_before_it(service: httpx.AsyncClient) -> None:
+    body = json.dumps({"new_offers": [offer("Importer")]})[:-1] + ',"old_offers":5}'
+    response = await service.post("/bulk/offers", content=body)
+    assert (response.status_code, response.json()["error"]) == (400, "malformed")
+    assert [each["status"] for each in response.json()["results"]] == ["created"]
+
+
+async def test_expired_and_inactive_offers_of_an_owner_are_read(service: httpx.AsyncClient) -> None:
+    await service.post("/offers", json=offer("a/b", validuntil=1, isActive=False))
+    assert len((await service.get("/bulk/offers/a%2Fb")).json()["data"]) == 1
+    box = {"sw[latitude]": 0, "sw[longitude]": 0, "ne[latitude]": 1, "ne[longitude]": 1}
+    assert (await service.get("/bulk/offers/a%2Fb", params=box)).json()["data"] == []
+
+
+async def test_notify_marks_active_offers_and_old_answer_stays(service: httpx.AsyncClient) -> None:
+    name = (await service.post("/offers", json=offer("Importer"))).json()["_id"]
+    assert (await service.post(f"/offers/{name}/notify")).json() == {"status": "ok"}
+    assert (await service.post(f"/offers/{'0' * 24}/notify")).json() == {"status": "ok"}
+    assert (await service.post("/bulk/notify_searchers/Importer")).json()["status"] == "ok"
+
+
+async def test_chat_returns_objects_by_id_in_the_old_forms(service: httpx.AsyncClient) -> None:
+    offered = (await service.post("/offers", json=offer(keywords=["x", "bread"]))).json()["_id"]
+    searched = (await service.post("/searches", json=offer(keywords=["Bread"]))).json()["_id"]
+    assert [each["_id"] for each in (await service.get(f"/chat?_id={searched}")).json()] == [searched]
+    assert (await service.get("/chat?_id=undefined")).json() == {}
+    for query in (f"_id={searched}_{offered}_undefined", f"_id={offered}&_id={searched}"):
+        both = (await service.get(f"/chat/byids?{query}")).json()
+        assert [(each["_id"], each["isKeyword"]) for each in both["offers"]] == [(offered, [1])]
+        assert [(each["_id"], each["rank"]) for each in both["searches"]] == [(searched, 1)]
+
+
+@pytest.mark.slow
+async def test_large_owner_is_written_and_read_in_flat_memory(service: httpx.AsyncClient) -> None:
+    count = 100_000
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"old_offers":[],"new_offers":['
+        one = json.dumps(offer(DEVICE)).encode()
+        for number in range(0, count, 500):
+            yield (b"," if number else b"") + b",".join([one] * 500)
+        yield b"]}"
+
+    await service.get("/offers")
+    tracemalloc.start()
+    try:
+        async with service.stream("POST", "/bulk/offers", content=body(), timeout=300.0) as response:
+            results = 0
+            async for piece in response.aiter_bytes():
+                results += piece.count(b'"created"')
+        _, write_peak = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        read = 0
+        async with service.stream("GET", f"/bulk/offers/{DEVICE}", timeout=300.0) as response:
+            async for piece in response.aiter_bytes():
+                read += piece.count(b'"owner":')
+        _, read_peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert results == read == count
+    # The results take 100 bytes for each object, a few times while they are sent; the objects take 40 MB as JSON.
+    assert write_peak < 60_000_000, write_peak
+    assert read_peak < 20_000_000, read_peak
