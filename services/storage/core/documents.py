@@ -144,6 +144,7 @@ def to_pair_document(pair: PairState) -> dict[str, Any]:
         "decided": pair.decided_ms,
         "offer_leaving": list(msgspec.structs.astuple(pair.offer_leaving)),
         "search_leaving": list(msgspec.structs.astuple(pair.search_leaving)),
+        "moved_out": pair.has_moved_out,
         "notified": pair.notified_encounter,
         "revision": pair.revision,
     }
@@ -164,6 +165,7 @@ def from_pair_document(document: StoredDocument) -> PairState:
         decided_ms=document["decided"],
         offer_leaving=Leaving(*document["offer_leaving"]),
         search_leaving=Leaving(*document["search_leaving"]),
+        has_moved_out=document["moved_out"],
         notified_encounter=document["notified"],
         revision=document["revision"],
     )

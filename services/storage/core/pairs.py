@@ -30,6 +30,8 @@ class PairState(msgspec.Struct, frozen=True, kw_only=True):
     offer_leaving: Leaving = Leaving()
     """The fixes outside of the offer; those of the search have a state of their own, with the clock of its device."""
     search_leaving: Leaving = Leaving()
+    has_moved_out: bool = False
+    """Whether the last encounter ended because an object moved on, not by an edit or an expiry."""
     notified_encounter: int = 0
     """The last encounter that the notificationserver has accepted."""
     revision: int = 1
@@ -105,7 +107,8 @@ def next_state(pair: PairState | None, judged: Judged, *, leave_s: float = LEAVE
     if isinstance(decision, Match) and left:  # out and back between two matchings
         return _entered(judged, pair.encounter + 1, pair.notified_encounter, pair.revision + 1)
     edited = search.edited_version > pair.search_version or offer.edited_version > pair.offer_version
-    stays = isinstance(decision, Match) or (decision.is_distance_only and not edited and not left)
+    moved = isinstance(decision, NoMatch) and decision.is_distance_only and not edited
+    stays = isinstance(decision, Match) or (moved and not left)
     return msgspec.structs.replace(
         pair,
         is_in=stays,
@@ -117,6 +120,7 @@ def next_state(pair: PairState | None, judged: Judged, *, leave_s: float = LEAVE
         decided_ms=now_ms,
         offer_leaving=offer_leaving,
         search_leaving=search_leaving,
+        has_moved_out=moved and not stays,
         revision=pair.revision + 1,
     )
 
@@ -157,6 +161,8 @@ def is_worth_notifying(pair: PairState, judged: Judged) -> bool:
     It is not if an edit, the end of validity or a deletion has ended the pair meanwhile. An encounter that ended
     because an object moved on did happen, and is reported.
     """
+    if not pair.is_in:
+        return pair.has_moved_out
     if isinstance(judged.decision, Match):
         return True
     edited = judged.search.edited_version > pair.search_version or judged.offer.edited_version > pair.offer_version

@@ -58,6 +58,8 @@ class Matcher:
     ) -> None:
         """`on_encounters` is called when encounters are owed. Tests stop the process in `at_point`."""
         self.heartbeat = Heartbeat(limit_s=settings.match_poll_s + settings.match_lease_s + _HEARTBEAT_SLACK_S)
+        self.stopping = False
+        """Set before `run` is cancelled: the MongoDB client can swallow a cancellation."""
         self._settings = settings
         self._metrics = metrics
         self._now_ms = now_ms
@@ -82,7 +84,7 @@ class Matcher:
         )
 
     async def run(self) -> None:
-        """Match due objects until cancelled. While the database is not available, it is tried again."""
+        """Match due objects until stopped or cancelled. While the database is not available, it is tried again."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._run_slot(ranks=(RANK_SINGLE,), quantum=_SINGLE_QUANTUM))
             for _ in range(self._settings.match_slots - 1):
@@ -117,7 +119,7 @@ class Matcher:
 
     async def _run_slot(self, *, ranks: tuple[int, ...], quantum: int | None) -> None:
         backoff = Backoff(longest_s=2.0)
-        while True:
+        while not self.stopping:
             self.heartbeat.beat()
             try:
                 found = await self.match_due(ranks, quantum=quantum)

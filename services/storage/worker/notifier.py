@@ -50,6 +50,8 @@ class Notifier:
         at_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.heartbeat = Heartbeat(limit_s=settings.match_poll_s + _HEARTBEAT_SLACK_S)
+        self.stopping = False
+        """Set before `run` is cancelled: the MongoDB client can swallow a cancellation."""
         self._objects = ObjectStore(database)
         self._pairs = PairStore(database)
         self._client = client
@@ -64,9 +66,9 @@ class Notifier:
         self._owed.set()
 
     async def run(self) -> None:
-        """Report encounters until cancelled. While a server is not available, it is tried again."""
+        """Report encounters until stopped or cancelled. While a server is not available, it is tried again."""
         backoff = Backoff(longest_s=2.0)
-        while True:
+        while not self.stopping:
             self.heartbeat.beat()
             self._owed.clear()
             try:

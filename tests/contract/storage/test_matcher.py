@@ -1,5 +1,7 @@
 """The life of pairs: entering, staying, leaving, expiring, deleting. The clock belongs to the test."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -15,7 +17,7 @@ OUTSIDE = GeoPoint(13.4, 52.51)  # 1,113 m away
 GRACE_MS = 100
 
 
-async def insert_pair(storage: Storage, clock: Clock, **offer: object) -> None:
+async def insert_pair(storage: Storage, clock: Clock, **offer: Any) -> None:
     await storage.objects.insert(new_object("offer", "o", now_ms=clock.ms, **offer))
     await storage.objects.insert(new_object("search", "s", now_ms=clock.ms))
     clock.ms += GRACE_MS

@@ -64,6 +64,7 @@ PAIRS = st.builds(
     decided_ms=TIMES,
     offer_leaving=st.builds(Leaving, TIMES, TIMES, TIMES),
     search_leaving=st.builds(Leaving, TIMES, TIMES, TIMES),
+    has_moved_out=st.booleans(),
     notified_encounter=TIMES,
     revision=TIMES,
 )

@@ -121,3 +121,18 @@ def test_age_of_a_decision(search_version: int, offer_version: int, now: int, ag
 )
 def test_owed_encounter_is_reported_unless_an_edit_or_an_expiry_ended_it(search: MatchSide, *, worth: bool) -> None:
     assert is_worth_notifying(entered(), judged(search=search, now=2000)) is worth
+
+
+def test_encounter_that_an_edit_ended_is_not_reported_afterwards() -> None:
+    out = next_state(entered(), judged(search=with_(SEARCH, location=OUTSIDE, version=2, edited_version=2), now=2000))
+    assert out is not None
+    assert not is_worth_notifying(out, judged(search=with_(SEARCH, location=OUTSIDE, version=2), now=3000))
+
+
+def test_encounter_that_ended_because_the_object_moved_on_is_reported_afterwards() -> None:
+    fixes = [Fix(2000, OUTSIDE, 5), Fix(122_000, OUTSIDE, 5)]
+    moved = with_(SEARCH, location=OUTSIDE, version=3)
+    out = next_state(entered(), judged(OFFER, moved, 130_000, *fixes))
+    assert out is not None
+    assert not out.is_in
+    assert is_worth_notifying(out, judged(search=moved, now=140_000))
