@@ -78,6 +78,21 @@ def profile_service(_context: Context, service: str, seconds: str = "5", log: st
         exit_with(profile.profile(service, seconds=profile.parse_seconds(seconds), log=path(log) if log else None))
 
 
+@task(
+    help={
+        "size": "the number of searches (default 1000000)",
+        "queries": "the number of offers in each scene (default 200); the simpler ways run at most 20",
+        "json": _FLAGS["json"][1],
+    }
+)
+def match(_context: Context, size: str = "1000000", queries: str = "200", json: bool = False) -> None:
+    """Measure finding the searches of an offer, beside the own radius and Redis GEOSEARCH."""
+    with report_errors():
+        from deploy.bench.match import bench_match
+
+        exit_with(bench_match(size=size, queries=queries, json_output=json))
+
+
 @task(help={"record": "store the last results as the recorded ones (deploy/bench/recorded.json)"})
 def compare(_context: Context, record: bool = False) -> None:
     """Compare the ratios of the last benches with the recorded ones. Exit code 1 when one fell by over 20 %."""
@@ -87,4 +102,4 @@ def compare(_context: Context, record: bool = False) -> None:
         exit_with(comparing.compare(record=record))
 
 
-namespace = Collection("bench", *_BENCHES, profile_service, compare)
+namespace = Collection("bench", *_BENCHES, match, profile_service, compare)
