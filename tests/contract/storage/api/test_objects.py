@@ -1,6 +1,5 @@
 """One object through its life, over HTTP on a real MongoDB."""
 
-import json
 import re
 
 import httpx
@@ -101,7 +100,6 @@ async def test_state_change_by_another_method_is_a_405_that_names_the_method(
         ("owner", {"$ne": None}),
         ("owner", ""),
         ("text", {"$where": "sleep(1)"}),
-        ("text", "\ud800"),
         ("keywords", "bread"),
         ("keywords", [{"$gt": ""}]),
         ("keywords", [str(number) for number in range(33)]),
@@ -117,8 +115,7 @@ async def test_state_change_by_another_method_is_a_405_that_names_the_method(
     ],
 )
 async def test_wrong_field_is_a_422_that_names_it(service: httpx.AsyncClient, field: str, value: object) -> None:
-    body = json.dumps(offer() | {field: value})  # ASCII: half of a surrogate pair is an escape
-    response = await service.post("/offers", content=body)
+    response = await service.post("/offers", json=offer() | {field: value})
     assert response.status_code == 422, response.text
     assert [error["field"] for error in response.json()["fields"]] == [field]
 
@@ -158,3 +155,4 @@ async def test_malformed_and_oversize_bodies_are_refused(service: httpx.AsyncCli
     assert (await service.post("/offers", content=b"[" * 100_000)).status_code == 400
     assert (await service.post("/offers", content=b" " * 1_048_577)).status_code == 413
     assert (await service.post("/offers", content=b"[]")).status_code == 400
+    assert (await service.post("/offers", content=rb'{"text":"\ud800"}')).status_code == 400
