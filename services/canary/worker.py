@@ -15,7 +15,7 @@ from services.backbone.kafka import KafkaUnavailable
 from services.backbone.logs import get_logger
 from services.backbone.process import http_server, run_task
 from services.canary.core import Arrival, InFlight, device_of
-from services.canary.lookups import CounterPositions, NotAccepted, TopicWatch, TrackerClient
+from services.canary.lookups import CanaryClient, CounterPositions, NotAccepted, TopicWatch
 from services.canary.lookups.topic import FoundRecord
 from services.canary.metrics import Metrics
 from services.canary.settings import Settings
@@ -37,7 +37,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     registry = CollectorRegistry()
     counter = CounterPositions(settings.counters_redis_url.get_secret_value(), settings.counter)
     topic = TopicWatch(settings, back_s=settings.late_s)
-    tracker = TrackerClient(settings.tracker_url, timeout_s=settings.interval_s)
+    tracker = CanaryClient(settings.tracker_url, timeout_s=settings.interval_s)
     canary = Canary(settings, tracker, topic, counter, Metrics(registry))
     # Not the tracker: the canary must run and report while the tracker is down. It needs Kafka and Redis to see events.
     health = Health({"loop": canary.heartbeat.check, "kafka": canary.check_kafka, "redis": counter.check})
@@ -61,7 +61,7 @@ class Canary:
     def __init__(
         self,
         settings: Settings,
-        tracker: TrackerClient,
+        tracker: CanaryClient,
         topic: TopicWatch,
         counter: CounterPositions,
         metrics: Metrics,

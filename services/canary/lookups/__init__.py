@@ -2,6 +2,6 @@
 
 from services.canary.lookups.counter import CounterPositions
 from services.canary.lookups.topic import TopicWatch
-from services.canary.lookups.tracker import NotAccepted, TrackerClient
+from services.canary.lookups.tracker import CanaryClient, NotAccepted
 
-__all__ = ["CounterPositions", "NotAccepted", "TopicWatch", "TrackerClient"]
+__all__ = ["CanaryClient", "CounterPositions", "NotAccepted", "TopicWatch"]

@@ -1,4 +1,4 @@
-"""TrackerClient: sends events to the tracker as a visitor's browser does."""
+"""CanaryClient: sends events to the tracker as a visitor's browser does."""
 
 from types import TracebackType
 from typing import Self
@@ -12,7 +12,7 @@ class NotAccepted(Exception):
     """The tracker did not respond 2xx. The event may be stored nevertheless."""
 
 
-class TrackerClient:
+class CanaryClient:
     """Sends events by GET, each on a new connection, as a visitor does. An async context manager."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:

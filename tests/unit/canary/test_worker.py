@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.backbone.kafka import KafkaUnavailable
-from services.canary.lookups import CounterPositions, NotAccepted, TopicWatch, TrackerClient
+from services.canary.lookups import CanaryClient, CounterPositions, NotAccepted, TopicWatch
 from services.canary.lookups.topic import FoundRecord
 from services.canary.metrics import Metrics
 from services.canary.settings import Settings
@@ -53,7 +53,7 @@ class World:
                     await loops
 
 
-class Client(TrackerClient):
+class Client(CanaryClient):
     def __init__(self, world: World) -> None:
         self._world = world
 
