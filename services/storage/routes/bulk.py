@@ -7,12 +7,12 @@ from typing import Final
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.storage.core.answers import API_VERSION, visible_object
 from services.storage.core.bulk_json import BulkReader, MalformedBody
 from services.storage.core.fields import MAX_OWNER_CHARACTERS
 from services.storage.core.filters import ListFilter, parse_box
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import RANK_IMPORT, StoredObject, delete_object
+from services.storage.core.responses import API_VERSION, visible_object
 from services.storage.routes.bulk_writer import LISTS, BulkWriter
 from services.storage.routes.context import ApiContext
 from services.storage.routes.errors import ApiError, encode_json, json_response

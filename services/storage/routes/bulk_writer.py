@@ -13,7 +13,7 @@ from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import RANK_IMPORT, StoredObject, change_object, create_object, delete_object
 from services.storage.routes.context import ApiContext
 from services.storage.routes.errors import ApiError
-from services.storage.store.bulk import SLICE, Change
+from services.storage.store.bulk import SLICE, ObjectChange
 
 LISTS: Final = frozenset({"new_offers", "old_offers", "remove_offers"})
 _KIND: Final[SubjectKind] = "offer"
@@ -134,7 +134,7 @@ class BulkWriter:
             self._add_result(item, "removed" if is_removal and outcome == "changed" else outcome, object_id)
         self._context.metrics.changes.labels(_KIND, "delete" if is_removal else "update").inc(changed)
 
-    def _merge(self, item: BulkItem, refused: dict[str, InvalidInput]) -> Change:
+    def _merge(self, item: BulkItem, refused: dict[str, InvalidInput]) -> ObjectChange:
         context = self._context
 
         def merge(stored: StoredObject) -> StoredObject | None:

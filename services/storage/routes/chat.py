@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from fastapi import Request, Response
 
-from services.storage.core.answers import ranked_object
 from services.storage.core.fields import FieldError, InvalidInput
 from services.storage.core.filters import MAX_LIST, is_id, parse_id
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import StoredObject
+from services.storage.core.responses import ranked_object
 from services.storage.routes.context import ApiContext
 from services.storage.routes.errors import ApiError, json_response
 from services.storage.routes.requests import caller_of, json_object, parameters_of, text_parameter

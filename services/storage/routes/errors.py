@@ -11,8 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
 
 from services.backbone.logs import get_logger
-from services.storage.core.answers import API_VERSION
 from services.storage.core.fields import FieldError, InvalidInput
+from services.storage.core.responses import API_VERSION
 from services.storage.store import ObjectConflict
 
 log = get_logger(__name__)

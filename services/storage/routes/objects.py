@@ -6,11 +6,11 @@ from typing import Any
 from fastapi import Request, Response
 
 from services.storage.core.access import Caller
-from services.storage.core.answers import API_VERSION, ranked_object, visible_object
 from services.storage.core.fields import parse_fields
 from services.storage.core.filters import parse_filter, parse_id, parse_page
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import ObjectFields, StoredObject, change_object, create_object, delete_object
+from services.storage.core.responses import API_VERSION, ranked_object, visible_object
 from services.storage.routes.access import TOKEN_HEADER
 from services.storage.routes.context import ApiContext
 from services.storage.routes.errors import ApiError, json_response

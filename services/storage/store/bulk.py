@@ -15,7 +15,7 @@ SLICE: Final = 500
 """The most objects of one call."""
 _MAX_ROUNDS: Final = 16
 
-Change = Callable[[StoredObject], StoredObject | None]
+ObjectChange = Callable[[StoredObject], StoredObject | None]
 """Returns the next version of an object, or None to leave it as it is."""
 ChangeOutcome = Literal["changed", "unchanged", "unknown", "conflict"]
 """conflict: other writers changed the object at each attempt."""
@@ -34,7 +34,7 @@ class BulkStore:
         self._objects = ObjectStore(database)
 
     async def change_many(
-        self, kind: SubjectKind, changes: Mapping[str, Change], *, before_write: BeforeWrite = _nothing
+        self, kind: SubjectKind, changes: Mapping[str, ObjectChange], *, before_write: BeforeWrite = _nothing
     ) -> dict[str, ChangeOutcome]:
         """Change objects by id, at most 500. No event is owed. `before_write` gets the objects before each write."""
         outcomes: dict[str, ChangeOutcome] = {}
