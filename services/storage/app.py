@@ -63,8 +63,8 @@ async def run(settings: Settings, stop: asyncio.Event, create_loops: CreateLoops
     3. The loops, then the public port.
 
     At a stop the public port closes first and finishes the requests in flight. Then the loops are cancelled: their
-    leases end by themselves, and another process continues. Readiness requires MongoDB, because no response is possible
-    without it. It requires the loops, because a process without them would leave its changes unmatched.
+    leases end by themselves, and another process continues. Readiness requires the loops, because a process without
+    them would leave its changes unmatched. It does not require MongoDB: while MongoDB is away, responses report it.
     """
     registry = CollectorRegistry()
     metrics = ApiMetrics(registry)
@@ -83,7 +83,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_loops: CreateLoops
                 async with asyncio.timeout(_CHECK_TIMEOUT_S):
                     await loops.refresh_metrics()
 
-        health = Health({"mongo": check_mongo, **loops.checks}, check_timeout_s=_CHECK_TIMEOUT_S)
+        health = Health(loops.checks, shown={"mongo": check_mongo}, check_timeout_s=_CHECK_TIMEOUT_S)
         health.starting = True
         stores = Stores.of(database)
         context = ApiContext(
