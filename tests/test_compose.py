@@ -13,6 +13,7 @@ import yaml
 from deploy import catalog
 from deploy.catalog import Container
 from services.backbone.settings import EnvSettings
+from services.mongosetup.core import REPLICA_SET
 
 FILES = Path(__file__).parents[1] / "docker-compose"
 TEMPLATE = (FILES.parent / ".env.template").read_text()
@@ -272,6 +273,18 @@ def test_kafka_does_not_create_topics_and_its_heap_fits_into_its_memory() -> Non
     assert int(heap[1]) <= megabytes(found["mem_limit"]) / 2
     assert found["volumes"] == ["kafka:/var/lib/kafka/data"]
     assert found["stop_grace_period"] == "60s"
+
+
+def test_mongodb_keeps_its_data_and_its_cache_fits_into_its_memory() -> None:
+    found = container("mongo")
+    words = [*found["entrypoint"], *found["command"].split()]
+    assert words[0] == "mongod"
+    assert words[words.index("--replSet") + 1] == REPLICA_SET
+    cache_mb = 1024 * float(words[words.index("--wiredTigerCacheSizeGB") + 1])
+    assert 2 * cache_mb <= megabytes(found["mem_limit"])
+    assert "mongo:/data/db" in found["volumes"]
+    # The image declares this volume, which would get a name of its own at each start.
+    assert any(mount.startswith("/data/configdb:") for mount in found["tmpfs"])
 
 
 def megabytes(limit: str) -> int:

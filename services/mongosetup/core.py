@@ -42,10 +42,10 @@ class Ready:
     """Its differences from the settings, as sentences."""
 
 
-Step = Wait | Initiate | Ready
+SetupStep = Wait | Initiate | Ready
 
 
-def next_step(members: Sequence[MemberState]) -> Step:
+def next_step(members: Sequence[MemberState]) -> SetupStep:
     """Return the next step for the members of the settings.
 
     A member with a configuration means that the replica set exists, also if others have lost their data: these get the

@@ -7,7 +7,7 @@ from pymongo.errors import PyMongoError
 from services.backbone.backoff import Backoff
 from services.backbone.logs import get_logger
 from services.backbone.process import fail, run_task
-from services.mongosetup.core import REPLICA_SET, Initiate, Ready, Step, Wait, next_step
+from services.mongosetup.core import REPLICA_SET, Initiate, Ready, SetupStep, Wait, next_step
 from services.mongosetup.settings import Settings
 from services.mongosetup.store import initiate, states_of
 
@@ -45,7 +45,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     fail(f"no primary of {REPLICA_SET} after {settings.wait_s:g} s: {reason}", 1)
 
 
-async def _attempt(settings: Settings) -> Step:
+async def _attempt(settings: Settings) -> SetupStep:
     step = next_step(await states_of(settings.members))
     if not isinstance(step, Initiate):
         return step

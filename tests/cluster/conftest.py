@@ -85,10 +85,17 @@ def local() -> list[Manifest]:
     return overlay.build(overlay.find("local"))
 
 
+@pytest.fixture(scope="session")
+def secret_names(local: list[Manifest]) -> list[str]:
+    """Return the variables that containers of the local overlay use as secrets."""
+    return sorted({key for keys in overlay.secret_keys(local).values() for key in keys})
+
+
 @pytest.fixture
-def dotenv(tmp_path: Path) -> Path:
+def dotenv(tmp_path: Path, secret_names: list[str]) -> Path:
     path = tmp_path / ".env"
-    path.write_text("KAFIDX_PASSWORD=not-to-be-seen\nKAFKA_BOOTSTRAP_SERVERS=127.0.0.1:9092\nOTHER=value\n")
+    secret = "".join(f"{name}=not-to-be-seen\n" for name in secret_names)
+    path.write_text(f"{secret}KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:9092\nOTHER=value\n")
     return path
 
 

@@ -13,6 +13,7 @@ from deploy import catalog
 from deploy.cluster import overlay
 from deploy.cluster.api import Manifest, title
 from services.backbone.settings import EnvSettings
+from services.mongosetup.core import REPLICA_SET
 from tests.cluster.conftest import BUILDS
 from tests.cluster.policies import allowed
 
@@ -279,7 +280,8 @@ def test_namespaces_are_restricted(manifests: list[Manifest], build: str) -> Non
 
 def test_policies_allow_exactly_the_connections_of_the_catalog(manifests: list[Manifest]) -> None:
     pods = {workload["metadata"]["name"]: template for workload, template in workloads(manifests)}
-    wanted = {("kafka", "kafka", 9092), ("kafka", "kafka", 9093)}
+    # The members of a cluster reach each other.
+    wanted = {("kafka", "kafka", 9092), ("kafka", "kafka", 9093), ("mongo", "mongo", 27017)}
     for row in wanted_containers(manifests):
         wanted |= {
             (CATALOG.pod_of(row.name), CATALOG.pod_of(target), catalog.INTERNAL_PORT) for target in row.reaches_internal
@@ -352,10 +354,33 @@ def test_kafka_keeps_confirmed_records(manifests: list[Manifest]) -> None:
     assert settings["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == settings["KAFKA_UNCLEAN_LEADER_ELECTION_ENABLE"] == "false"
     duplicates, in_sync = int(settings["KAFKA_DEFAULT_REPLICATION_FACTOR"]), int(settings["KAFKA_MIN_INSYNC_REPLICAS"])
     assert (duplicates, in_sync) == ((3, 2) if nodes == 3 else (1, 1))
-    topics = next(template for found, template in workloads(manifests) if found["kind"] == "Job")
+    topics = next(template for found, template in workloads(manifests) if found["metadata"]["name"] == "topics")
     variables = {found["name"]: found["value"] for found in topics["spec"]["containers"][0]["env"]}
     assert (variables["TOPICS_PARTITIONS"], variables["TOPICS_REPLICATION"]) == (str(PARTITIONS), str(duplicates))
     # Each node with a replica holds twelve partitions, the dead letters, and an open segment of each.
     kept = (PARTITIONS + 1) * int(variables["TOPICS_RETENTION_BYTES"])
     volume = kafka["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
     assert kept * duplicates / nodes <= 0.7 * int(re.sub("Gi$", "", volume)) * 2**30
+
+
+def test_members_of_mongodb_are_those_that_mongosetup_initiates(manifests: list[Manifest], build: str) -> None:
+    found = {workload["metadata"]["name"]: (workload, template) for workload, template in workloads(manifests)}
+    mongo, pod = found["mongo"]
+    members = mongo["spec"]["replicas"]
+    assert members == (1 if build == "local" else 3)
+    [variable] = found["mongosetup"][1]["spec"]["containers"][0]["env"]
+    assert variable["value"].split(",") == [f"mongo-{number}.mongo:27017" for number in range(members)]
+    arguments = pod["spec"]["containers"][0]["args"]
+    assert arguments[arguments.index("--replSet") + 1] == REPLICA_SET
+    # The set is created while no member is ready: all pods start at once, and their names resolve at once.
+    assert mongo["spec"]["podManagementPolicy"] == "Parallel"
+    [service] = [each for each in of_kind(manifests, "Service") if each["metadata"]["name"] == "mongo"]
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"]
+
+
+def test_cache_of_mongodb_leaves_half_of_its_memory(manifests: list[Manifest]) -> None:
+    pod = next(template for found, template in workloads(manifests) if found["metadata"]["name"] == "mongo")
+    [container] = pod["spec"]["containers"]
+    cache = float(container["args"][container["args"].index("--wiredTigerCacheSizeGB") + 1])
+    assert 2 * cache <= int(container["resources"]["limits"]["memory"].removesuffix("Gi"))

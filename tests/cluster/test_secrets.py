@@ -26,18 +26,22 @@ def inside(client: Api, local: list[Manifest]) -> Api:
 
 
 def test_only_variables_of_containers_are_loaded(
-    inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path, reported: list[str]
+    inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path, secret_names: list[str]
 ) -> None:
+    reported: list[str] = []
     secrets.load(inside, local, dotenv, reported.append)
-    assert cluster.state.objects[SECRET]["data"] == {"KAFIDX_PASSWORD": base64.b64encode(b"not-to-be-seen").decode()}
-    assert reported == ["Secret push-secrets: KAFIDX_PASSWORD"]
+    stored = dict.fromkeys(secret_names, base64.b64encode(b"not-to-be-seen").decode())
+    assert {"KAFIDX_PASSWORD", "STORAGE_PASSWORD"} < stored.keys()
+    assert cluster.state.objects[SECRET]["data"] == stored
+    assert reported == [f"Secret push-secrets: {', '.join(secret_names)}"]
 
 
 def test_missing_key_is_named_and_nothing_is_written(
     inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path
 ) -> None:
-    for text in ("OTHER=1\n", "KAFIDX_PASSWORD=\n", "KAFIDX_PASSWORD=<generate>\n"):
-        dotenv.write_text(text)
+    complete = dotenv.read_text()
+    for line in ("", "KAFIDX_PASSWORD=\n", "KAFIDX_PASSWORD=<generate>\n"):
+        dotenv.write_text(complete.replace("KAFIDX_PASSWORD=not-to-be-seen\n", line))
         with pytest.raises(OperatorError, match=r"\.env has no KAFIDX_PASSWORD: `python3 tasks.py dotenv.generate`"):
             secrets.load(inside, local, dotenv, print)
     assert SECRET not in cluster.state.objects
@@ -63,7 +67,7 @@ def test_server_message_about_a_secret_is_not_printed(
 
 
 def test_names_are_shown_and_values_are_not(
-    inside: Api, local: list[Manifest], dotenv: Path, reported: list[str]
+    inside: Api, local: list[Manifest], dotenv: Path, secret_names: list[str], reported: list[str]
 ) -> None:
     secrets.show(inside, "push", reported.append)
     assert (
@@ -72,7 +76,7 @@ def test_names_are_shown_and_values_are_not(
     )
     secrets.load(inside, local, dotenv, print)
     secrets.show(inside, "push", reported.append)
-    assert reported == ["Secret push-secrets: KAFIDX_PASSWORD"]
+    assert reported == [f"Secret push-secrets: {', '.join(secret_names)}"]
 
 
 def test_secret_keeps_its_values_when_it_is_applied_without_them(

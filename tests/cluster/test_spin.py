@@ -65,7 +65,9 @@ def test_down_keeps_namespace_secrets_and_volumes(
     reported: list[str] = []
     spin.down(prepared, local, reported.append, impatient, with_volumes=False)
     assert {key.plural for key in cluster.state.objects} == {"namespaces", "secrets", "persistentvolumeclaims"}
-    assert reported[-1].startswith("kept      4 volumes: data-counters-redis-0, data-kafka-0, redis-tracker-0, spool-")
+    assert reported[-1].startswith(
+        "kept      5 volumes: data-counters-redis-0, data-kafka-0, data-mongo-0, redis-tracker-0, spool-"
+    )
 
 
 def test_down_with_volumes_keeps_namespace_and_secrets(
@@ -201,7 +203,7 @@ def test_stores_are_deleted_after_the_services_that_drain_into_them(
             seen.append({key.name for key in cluster.state.objects if key.plural == "pods"})
 
     spin.down(prepared, local, report, impatient, with_volumes=False)
-    assert seen == [{"kafka-0", "counters-redis-0"}]
+    assert seen == [{"kafka-0", "counters-redis-0", "mongo-0"}]
 
 
 def test_workload_that_is_not_ready_is_reported_at_the_timeout(

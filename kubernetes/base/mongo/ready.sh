@@ -4,7 +4,7 @@
 set -eu
 export LC_ALL=C
 
-exec 3<>/dev/tcp/127.0.0.1/27017
+exec 3<>"/dev/tcp/127.0.0.1/${1:-27017}"
 # An OP_MSG of 52 bytes: its header (request 1, opcode 2013), no flags, and the document {hello: 1, $db: "admin"}.
 printf '\x34\0\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0\0\0\0\0\0\x1f\0\0\0\x10hello\0\x01\0\0\0\x02$db\0\x06\0\0\0admin\0\0' >&3
 size=$(head -c 4 <&3 | od -An -td4)
