@@ -9,7 +9,7 @@
 
 from services.storage.store.candidates import CandidateFinder, CandidateSlice
 from services.storage.store.database import Database, connect, create_indexes, other_kind
-from services.storage.store.due import ClaimedObject, DueObjects, Progress
+from services.storage.store.due import ClaimedObject, DueObjects, FanOutProgress
 from services.storage.store.objects import ObjectConflict, ObjectStore
 from services.storage.store.pairs import PairChange, PairStore
 
@@ -19,11 +19,11 @@ __all__ = [
     "ClaimedObject",
     "Database",
     "DueObjects",
+    "FanOutProgress",
     "ObjectConflict",
     "ObjectStore",
     "PairChange",
     "PairStore",
-    "Progress",
     "connect",
     "create_indexes",
     "other_kind",

@@ -16,7 +16,7 @@ from services.storage.core.sphere import GeoPoint
 from services.storage.store.database import COLLECTIONS, Database, objects_of
 
 
-class Progress(NamedTuple):
+class FanOutProgress(NamedTuple):
     """The position of a fan-out that was interrupted."""
 
     disc: int = 0
@@ -30,7 +30,7 @@ class ClaimedObject(NamedTuple):
 
     stored: StoredObject
     token: str
-    progress: Progress
+    progress: FanOutProgress
 
 
 class DueObjects:
@@ -66,10 +66,14 @@ class DueObjects:
         stored = from_document(kind, document)
         saved = document.get("progress", {})
         # The progress of an older version is worth nothing.
-        progress = Progress(saved["disc"], saved["started"]) if saved.get("version") == stored.version else Progress()
+        progress = (
+            FanOutProgress(saved["disc"], saved["started"])
+            if saved.get("version") == stored.version
+            else FanOutProgress()
+        )
         return ClaimedObject(stored, token, progress)
 
-    async def renew(self, claimed: ClaimedObject, progress: Progress, *, now_ms: int, lease_ms: int) -> bool:
+    async def renew(self, claimed: ClaimedObject, progress: FanOutProgress, *, now_ms: int, lease_ms: int) -> bool:
         """Store the progress and extend the lease. False: the object has a newer version, or the lease was lost."""
         saved = {"version": claimed.stored.version, "disc": progress.disc, "started": progress.started_ms}
         return await self._update(claimed, {"$set": {"lease_until": now_ms + lease_ms, "progress": saved}})

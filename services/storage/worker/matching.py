@@ -20,9 +20,9 @@ from services.storage.store import (
     ClaimedObject,
     Database,
     DueObjects,
+    FanOutProgress,
     ObjectStore,
     PairStore,
-    Progress,
 )
 from services.storage.store.candidates import SLICE
 from services.storage.worker.pair_writer import PairWriter
@@ -97,7 +97,7 @@ class Matching:
                 slices += 1
                 if len(each.sides) < SLICE:
                     continue
-                if not await self._renew(claimed, Progress(each.disc, started_ms)):
+                if not await self._renew(claimed, FanOutProgress(each.disc, started_ms)):
                     await self._due.release(claimed)
                     return "changed"
                 if quantum is not None and slices >= quantum:
@@ -105,7 +105,7 @@ class Matching:
                     return "interrupted"
         return "finished"
 
-    async def _renew(self, claimed: ClaimedObject, progress: Progress) -> bool:
+    async def _renew(self, claimed: ClaimedObject, progress: FanOutProgress) -> bool:
         return await self._due.renew(claimed, progress, now_ms=self._now_ms(), lease_ms=self._lease_ms)
 
     async def _take(self, stored: StoredObject, each: CandidateSlice, rank: int, started_ms: int) -> None:
