@@ -139,6 +139,24 @@ async def _no_app(_scope: object, _receive: object, _send: object) -> None:
     raise AssertionError("no request is expected")
 
 
+async def test_responses_are_sent_without_a_delay() -> None:
+    delayed: list[int] = []
+
+    class Watched(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            delayed.append(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    port = free_port()
+    async with http_server(_no_app, host=LOOPBACK, port=port, protocol=lambda **_: Watched(), drain_s=1.0):
+        _, writer = await asyncio.open_connection(LOOPBACK, port)
+        async with asyncio.timeout(5):
+            while not delayed:  # noqa: ASYNC110 - the server has no event for it
+                await asyncio.sleep(0.01)
+        writer.close()
+        await writer.wait_closed()
+    assert all(delayed)
+
+
 async def test_taken_port_is_in_the_error() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
