@@ -1,31 +1,36 @@
-"""storage with a real MongoDB and a stub of the tracker. Each test has its own database."""
+"""storage with a real MongoDB and a stub of the tracker.
 
-from collections.abc import AsyncIterator
+All tests of a session share one storage; its database is emptied after each test. A test that stops storage, or counts
+its memory, starts one of its own (`serving.storage_process`, `own_environ`).
+"""
+
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
 
 from deploy.develop.localstack.mongo import MongoServer
 from services.storage.store import Database
-from tests.contract.storage.api.serving import APP, SERVICE, Tracker, client_of, environ_of, storage_process
+from tests.contract.storage.api.serving import APP, SERVICE, SharedStorage, Tracker, client_of, environ_of
+
+
+@pytest.fixture(scope="session")
+def shared_storage(mongo_server: MongoServer) -> Iterator[SharedStorage]:
+    shared = SharedStorage(mongo_server.url, "t-shared-storage")
+    with shared.running():
+        yield shared
 
 
 @pytest.fixture
-async def tracker() -> AsyncIterator[Tracker]:
-    stub = Tracker()
-    async with stub.listening():
-        yield stub
+def running(shared_storage: SharedStorage) -> Iterator[dict[str, str]]:
+    """Yield the settings of the shared storage."""
+    yield shared_storage.environ
+    shared_storage.clear()
 
 
 @pytest.fixture
-def environ(mongo_server: MongoServer, database: Database, tracker: Tracker) -> dict[str, str]:
-    return environ_of(mongo_server.url, database.name, tracker.port)
-
-
-@pytest.fixture
-async def running(environ: dict[str, str]) -> AsyncIterator[dict[str, str]]:
-    async with storage_process(environ):
-        yield environ
+def tracker(shared_storage: SharedStorage, running: dict[str, str]) -> Tracker:  # noqa: ARG001 - it empties the stub
+    return shared_storage.tracker
 
 
 @pytest.fixture
@@ -39,3 +44,16 @@ async def phone(running: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
     """Return a client with the credentials of all phones, without a token."""
     async with client_of(running, APP) as client:
         yield client
+
+
+@pytest.fixture
+async def own_tracker() -> AsyncIterator[Tracker]:
+    stub = Tracker()
+    async with stub.listening():
+        yield stub
+
+
+@pytest.fixture
+def own_environ(mongo_server: MongoServer, database: Database, own_tracker: Tracker) -> dict[str, str]:
+    """Return the settings of a storage that the test starts itself, with an empty database."""
+    return environ_of(mongo_server.url, database.name, own_tracker.port)

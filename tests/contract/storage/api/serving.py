@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -51,6 +53,66 @@ async def storage_process(environ: Mapping[str, str]) -> AsyncIterator[None]:
         await running
 
 
+class SharedStorage:
+    """A storage and a stub of the tracker in a thread with a loop of its own, for all tests of a session."""
+
+    def __init__(self, mongo_url: str, database: str) -> None:
+        self.tracker = Tracker()
+        self.environ = environ_of(mongo_url, database, self.tracker.port)
+        self._client: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
+        self._database = self._client[database]
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Serve until the block ends. The database is dropped then."""
+        ready, failures = threading.Event(), list[BaseException]()
+        loop = asyncio.new_event_loop()
+        stop = asyncio.Event()
+
+        async def serve_until_stopped() -> None:
+            async with self.tracker.listening(), storage_process(self.environ):
+                ready.set()
+                await stop.wait()
+
+        def run() -> None:
+            try:
+                loop.run_until_complete(serve_until_stopped())
+            except BaseException as error:  # noqa: BLE001 - it is raised in the thread of the tests
+                failures.append(error)
+            finally:
+                loop.close()
+                ready.set()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            ready.wait(60)
+            if not failures:
+                yield
+        finally:
+            if thread.is_alive():
+                loop.call_soon_threadsafe(stop.set)
+            thread.join(30)
+            self._client.drop_database(self._database.name)
+            self._client.close()
+            if failures:
+                raise failures[0]
+
+    def clear(self) -> None:
+        """Delete all documents. Wait before that until no event is owed: a later test would get it."""
+        self.tracker.status = 200
+        until_s = time.monotonic() + 20.0
+        owes = {"owed.id": {"$exists": True}}
+        while any(self._database[name].find_one(owes) for name in ("offers", "searches")) or self._database[
+            "owed_bulk"
+        ].find_one({"ready_at": {"$exists": True}}):
+            assert time.monotonic() < until_s, "events are still owed"
+            time.sleep(0.01)
+        for name in self._database.list_collection_names():
+            self._database[name].delete_many({})
+        self.tracker.requests.clear()
+
+
 async def wait_until_ready(port: str, running: asyncio.Task[None] | None = None) -> None:
     async with asyncio.timeout(30), httpx.AsyncClient() as http:
         while running is None or not running.done():
@@ -62,10 +124,16 @@ async def wait_until_ready(port: str, running: asyncio.Task[None] | None = None)
     running.result()
 
 
-def client_of(environ: Mapping[str, str], credentials: tuple[str, str] | None, token: str = "") -> httpx.AsyncClient:
+def client_of(
+    environ: Mapping[str, str],
+    credentials: tuple[str, str] | None,
+    token: str = "",
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> httpx.AsyncClient:
     headers = {"X-Device-Token": token} if token else {}
     url = f"http://127.0.0.1:{environ['STORAGE_PORT']}"
-    return httpx.AsyncClient(base_url=url, auth=credentials, headers=headers, timeout=30.0)
+    return httpx.AsyncClient(base_url=url, auth=credentials, headers=headers, timeout=30.0, transport=transport)
 
 
 def offer(owner: str = DEVICE, *, at: tuple[float, float] = BERLIN, **changed: Any) -> dict[str, Any]:

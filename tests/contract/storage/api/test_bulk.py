@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.contract.storage.api.serving import DEVICE, Tracker, offer
+from tests.contract.storage.api.serving import DEVICE, SERVICE, Tracker, client_of, offer, storage_process
 
 
 async def test_each_element_has_a_result_and_a_wrong_one_stops_no_other(
@@ -86,7 +86,7 @@ async def test_chat_returns_objects_by_id_in_the_old_forms(service: httpx.AsyncC
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)  # tracing memory takes most of the time
-async def test_large_owner_is_written_and_read_in_flat_memory(service: httpx.AsyncClient) -> None:
+async def test_large_owner_is_written_and_read_in_flat_memory(own_environ: dict[str, str]) -> None:
     count = 100_000
 
     async def body() -> AsyncIterator[bytes]:
@@ -96,18 +96,19 @@ async def test_large_owner_is_written_and_read_in_flat_memory(service: httpx.Asy
             yield (b"," if number else b"") + b",".join([one] * 500)
         yield b"]}"
 
-    await service.get("/offers")
-    tracemalloc.start()
-    try:
-        async with service.stream("POST", "/bulk/offers", content=body(), timeout=300.0) as response:
-            results = await _count(response, b'"created"')
-        _, write_peak = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        async with service.stream("GET", f"/bulk/offers/{DEVICE}", timeout=300.0) as response:
-            read = await _count(response, b'"owner":')
-        _, read_peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    async with storage_process(own_environ), client_of(own_environ, SERVICE) as service:
+        await service.get("/offers")
+        tracemalloc.start()
+        try:
+            async with service.stream("POST", "/bulk/offers", content=body(), timeout=300.0) as response:
+                results = await _count(response, b'"created"')
+            _, write_peak = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            async with service.stream("GET", f"/bulk/offers/{DEVICE}", timeout=300.0) as response:
+                read = await _count(response, b'"owner":')
+            _, read_peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
     assert (results, read) == (count, count)
     print("peak bytes: writing", write_peak, "reading", read_peak)  # noqa: T201 - the figures of the README
     # The results take 100 bytes for each object, a few times while they are sent; the objects take 40 MB as JSON.

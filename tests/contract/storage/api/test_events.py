@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.contract.storage.api.serving import (
     SERVICE,
@@ -56,7 +57,11 @@ async def test_rejected_event_is_dropped_and_blocks_no_later_one(service: httpx.
             await asyncio.sleep(0.02)
 
 
-async def test_killed_storage_sends_each_event_after_its_restart(environ: dict[str, str], tracker: Tracker) -> None:
+@pytest.mark.slow  # the lease of the killed process has to end
+async def test_killed_storage_sends_each_event_after_its_restart(
+    own_environ: dict[str, str], own_tracker: Tracker
+) -> None:
+    environ, tracker = {**own_environ, "STORAGE_EVENT_LEASE_S": "10"}, own_tracker
     tracker.status = 503
     names: list[str] = []
     process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
@@ -74,7 +79,7 @@ async def test_killed_storage_sends_each_event_after_its_restart(environ: dict[s
         process.kill()
         process.wait(10)
     sent_before = len(set(tracker.ids))
-    async with storage_process({**environ, "STORAGE_EVENT_LEASE_S": "10"}):
+    async with storage_process(environ):
         await tracker.until(20, limit_s=60.0)
     assert sent_before > 0
     counts = Counter(tracker.ids)
