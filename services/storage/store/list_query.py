@@ -42,6 +42,16 @@ def list_query(wanted: ListFilter, now_ms: int, *, sees_true: bool, substring: b
     return {"$and": conditions}
 
 
+def has_index(wanted: ListFilter) -> bool:
+    """Return whether an index serves the list. Another list is read in the order of ids.
+
+    Without this distinction the server would scan the collection, or read the index of the owners for all but one.
+    """
+    if isinstance(wanted.region, Box) and _disc_around("location", wanted.region):
+        return True
+    return bool(wanted.keys or wanted.owner or wanted.object_id or isinstance(wanted.region, Circle))
+
+
 def ranked_stages(keys: Sequence[str]) -> list[dict[str, Any]]:
     """Return the stages that add the sort values of a list: `_rank` and `_joined`.
 
