@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
@@ -59,7 +58,8 @@ async def run(settings: Settings, stop: asyncio.Event, create_loops: CreateLoops
     The parts open in this order:
 
     1. The internal port. It reports the progress of the start.
-    2. The indexes. Without them a list could read the whole collection. storage waits for MongoDB here.
+    2. The indexes, without which a list could read the whole collection, and the key of public locations. storage
+       waits for MongoDB here.
     3. The loops, then the public port.
 
     At a stop the public port closes first and finishes the requests in flight. Then the loops are cancelled: their
@@ -93,7 +93,6 @@ async def run(settings: Settings, stop: asyncio.Event, create_loops: CreateLoops
             on_change=loops.on_change,
             match_now=loops.match_now,
             now_ms=clock_ms,
-            random_unit=secrets.SystemRandom().random,
             new_id=new_id,
         )
         public_app = create_api(context)
@@ -101,7 +100,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_loops: CreateLoops
         await stack.enter_async_context(
             http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
         )
-        if not await _indexes_exist(database, stop):
+        if not await _is_prepared(database, stores, stop):
             return
         await stack.enter_async_context(_running(loops.run))
         await stack.enter_async_context(
@@ -118,8 +117,11 @@ async def run(settings: Settings, stop: asyncio.Event, create_loops: CreateLoops
         health.stopping = True
 
 
-async def _indexes_exist(database: Database, stop: asyncio.Event) -> bool:
-    """Create the indexes, and try again while the database is not available. Return False if `stop` is set."""
+async def _is_prepared(database: Database, stores: Stores, stop: asyncio.Event) -> bool:
+    """Create the indexes and load the key of public locations. Try again while the database is not available.
+
+    Return False if `stop` is set.
+    """
     backoff = Backoff(longest_s=2.0)
     while not stop.is_set():
         try:
@@ -131,10 +133,11 @@ async def _indexes_exist(database: Database, stop: asyncio.Event) -> bool:
                 create_owed_indexes,
             ):
                 await create(database)
+            await stores.public_key.load()
         except OperationFailure as error:
             if not error.has_error_label("RetryableWriteError") and error.code in _PERMANENT:
                 raise
-            log.warning("indexes_failed", error=str(error)[:200])
+            log.warning("preparing_failed", error=str(error)[:200])
         except PyMongoError as error:
             log.warning("database_not_available", error=f"{type(error).__name__}: {error}"[:200])
         else:

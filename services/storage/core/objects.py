@@ -8,8 +8,9 @@ import msgspec
 from services.storage.core.keys import normalise_keywords, words_of
 from services.storage.core.matching import MatchSide, SubjectKind
 from services.storage.core.movement import KEPT_FIXES, Fix
+from services.storage.core.public_points import cell_of, public_point
 from services.storage.core.radii import DEFAULT_RADIUS_M, parse_radius, radius_class
-from services.storage.core.sphere import GeoPoint, parse_point, public_point
+from services.storage.core.sphere import GeoPoint, parse_point
 
 RANK_SINGLE: Final = 0
 RANK_FAN_OUT: Final = 1
@@ -126,7 +127,8 @@ def create_object(  # noqa: PLR0913 - the object, the time, the random numbers a
 ) -> StoredObject:
     """Return a new object, which is due when it becomes valid.
 
-    Raises InvalidKeywords, InvalidLocation or InvalidRadius. `random_unit` draws the public location.
+    Raises InvalidKeywords, InvalidLocation or InvalidRadius. `random_unit` draws the public location (see
+    `public_points.seeded_unit`).
     """
     _check(fields)
     return StoredObject(
@@ -135,7 +137,7 @@ def create_object(  # noqa: PLR0913 - the object, the time, the random numbers a
         fields=fields,
         keys=normalise_keywords(fields.keywords),
         words=words_of(fields.text),
-        public_location=public_point(fields.location, None, random_unit),
+        public_location=public_point(fields.location, random_unit),
         created_ms=now_ms,
         modified_ms=now_ms,
         due_at_ms=_due_ms(fields, now_ms),
@@ -163,7 +165,7 @@ def change_object(
         fields=fields,
         keys=keys,
         words=words_of(fields.text),
-        public_location=public_point(fields.location, stored.public_location, random_unit),
+        public_location=_public_point(stored, fields, random_unit),
         modified_ms=now_ms,
         version=stored.version + 1,
         edited_version=stored.version + 1 if alters else stored.edited_version,
@@ -183,11 +185,12 @@ def move_object(
     moved = msgspec.structs.replace(stored, version=stored.version + 1, modified_ms=now_ms, fix=fix)
     if not exact:
         return moved
+    fields = msgspec.structs.replace(stored.fields, location=fix.location, place={})
     moved = msgspec.structs.replace(
         moved,
-        fields=msgspec.structs.replace(stored.fields, location=fix.location, place={}),
+        fields=fields,
         fixes=(*stored.fixes, fix)[-KEPT_FIXES:],
-        public_location=public_point(fix.location, stored.public_location, random_unit),
+        public_location=_public_point(stored, fields, random_unit),
     )
     return _due(moved, now_ms, RANK_SINGLE)
 
@@ -210,6 +213,13 @@ _RULE_FIELDS: Final = ("owner", "location", "radius_m", "valid_from_ms", "valid_
 def _check(fields: ObjectFields) -> None:
     parse_point(*fields.location)
     parse_radius(fields.radius_m)
+
+
+def _public_point(stored: StoredObject, fields: ObjectFields, random_unit: Callable[[], float]) -> GeoPoint:
+    """Return the public location after a change. It is drawn again only for another owner or another cell."""
+    if fields.owner == stored.fields.owner and cell_of(fields.location) == cell_of(stored.fields.location):
+        return stored.public_location
+    return public_point(fields.location, random_unit)
 
 
 def _due_ms(fields: ObjectFields, now_ms: int) -> int:

@@ -1,7 +1,6 @@
 """Points and distances on a sphere with the radius of MongoDB's earth."""
 
 import math
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 EARTH_RADIUS_M: Final = 6_378_100.0
@@ -48,21 +47,3 @@ def destination(start: GeoPoint, *, bearing_rad: float, distance_m: float) -> Ge
     east = math.sin(bearing_rad) * math.sin(angle) * math.cos(lat1)
     lng = start.lng + math.degrees(math.atan2(east, math.cos(angle) - math.sin(lat1) * sin_lat2))
     return GeoPoint((lng + 540.0) % 360.0 - 180.0, math.degrees(math.asin(sin_lat2)))
-
-
-PUBLIC_RADIUS_M: Final = 500.0
-"""The largest distance between an object's true location and its public location."""
-
-
-def public_point(location: GeoPoint, previous: GeoPoint | None, random_unit: Callable[[], float]) -> GeoPoint:
-    """Return the point that others see instead of a hidden location.
-
-    `random_unit` returns numbers from 0 to 1, uniform and independent. The point is uniform within PUBLIC_RADIUS_M of
-    the location. The previous point stays as long as it is within this distance: the mean of many points that are drawn
-    for one location would reveal it.
-    """
-    if previous is not None and distance_m(location, previous) <= PUBLIC_RADIUS_M:
-        return previous
-    # The square root makes the density uniform. The factor keeps rounding errors within the limit.
-    away_m = (PUBLIC_RADIUS_M - 0.001) * math.sqrt(random_unit())
-    return destination(location, bearing_rad=2.0 * math.pi * random_unit(), distance_m=away_m)

@@ -103,7 +103,7 @@ class BulkWriter:
                     object_id,
                     fields,
                     now_ms=context.now_ms(),
-                    random_unit=context.random_unit,
+                    random_unit=context.stores.public_key.unit(fields.owner, fields.location),
                     rank=RANK_IMPORT,
                 )
             )
@@ -149,9 +149,8 @@ class BulkWriter:
                 return None
             if fields == stored.fields:
                 return None
-            return change_object(
-                stored, fields, now_ms=context.now_ms(), random_unit=context.random_unit, rank=RANK_IMPORT
-            )
+            unit = context.stores.public_key.unit(fields.owner, fields.location)
+            return change_object(stored, fields, now_ms=context.now_ms(), random_unit=unit, rank=RANK_IMPORT)
 
         return merge
 

@@ -13,6 +13,7 @@ from services.storage.store.devices import DeviceTokens
 from services.storage.store.lists import ListStore
 from services.storage.store.marks import DueMarks
 from services.storage.store.owed import OwedEvents
+from services.storage.store.public_key import PublicKey
 
 
 class Stores(NamedTuple):
@@ -25,6 +26,7 @@ class Stores(NamedTuple):
     channels: ChannelStore
     owed: OwedEvents
     marks: DueMarks
+    public_key: PublicKey
 
     @classmethod
     def of(cls, database: Database) -> Self:
@@ -37,6 +39,7 @@ class Stores(NamedTuple):
             ChannelStore(database),
             OwedEvents(database),
             DueMarks(database),
+            PublicKey(database),
         )
 
 
@@ -51,5 +54,4 @@ class ApiContext(NamedTuple):
     match_now: Callable[[SubjectKind, str], Awaitable[object]]
     """Matches the first candidates of an object."""
     now_ms: Callable[[], int]
-    random_unit: Callable[[], float]
     new_id: Callable[[], str]

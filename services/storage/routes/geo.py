@@ -68,9 +68,8 @@ class GeoRoutes:
             effects.append(effect)
             if effect in ("stale", "unmoved"):
                 return None
-            return move_object(
-                current, fix, exact=effect == "moved", now_ms=context.now_ms(), random_unit=context.random_unit
-            )
+            unit = context.stores.public_key.unit(current.fields.owner, fix.location)
+            return move_object(current, fix, exact=effect == "moved", now_ms=context.now_ms(), random_unit=unit)
 
         done = await context.stores.objects.change(stored.kind, stored.id, move)
         if done is None:  # deleted meanwhile

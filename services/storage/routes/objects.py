@@ -74,9 +74,8 @@ class ObjectRoutes:
         fields = parse_fields(await self._body(request), may_set_trusted=caller.is_service)
         await self._check_create(caller, fields.owner)
         context = self._context
-        stored = create_object(
-            self._kind, context.new_id(), fields, now_ms=context.now_ms(), random_unit=context.random_unit
-        )
+        unit = self._stores.public_key.unit(fields.owner, fields.location)
+        stored = create_object(self._kind, context.new_id(), fields, now_ms=context.now_ms(), random_unit=unit)
         await self._stores.objects.insert(stored, event="create")
         self._changed("create")
         return self._document(stored, stored.version)
@@ -139,7 +138,8 @@ class ObjectRoutes:
             fields = apply(stored)
             if fields == stored.fields:
                 return None
-            return change_object(stored, fields, now_ms=context.now_ms(), random_unit=context.random_unit)
+            unit = self._stores.public_key.unit(fields.owner, fields.location)
+            return change_object(stored, fields, now_ms=context.now_ms(), random_unit=unit)
 
         done = await self._stores.objects.change(self._kind, parse_id(object_id, "_id"), change, event=event)
         if done is None:

@@ -19,6 +19,7 @@ from deploy.develop.localstack.ports import free_port
 from services.backbone.process import http_server
 from services.storage.__main__ import serve
 from services.storage.settings import Settings
+from tests.contract.storage.storing import StubNotificationServer
 
 SERVICE = ("storage", "a secret of the test")
 APP = ("app", "a secret of all phones")
@@ -58,7 +59,9 @@ class SharedStorage:
 
     def __init__(self, mongo_url: str, database: str) -> None:
         self.tracker = Tracker()
+        self.notifications = StubNotificationServer()
         self.environ = environ_of(mongo_url, database, self.tracker.port)
+        self.environ["STORAGE_NOTIFY_URL"] = self.notifications.url
         self._client: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
         self._database = self._client[database]
 
@@ -86,13 +89,14 @@ class SharedStorage:
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         try:
-            ready.wait(60)
-            if not failures:
-                yield
+            with self.notifications:
+                ready.wait(60)
+                if not failures:
+                    yield
+                if thread.is_alive():
+                    loop.call_soon_threadsafe(stop.set)
+                thread.join(30)
         finally:
-            if thread.is_alive():
-                loop.call_soon_threadsafe(stop.set)
-            thread.join(30)
             self._client.drop_database(self._database.name)
             self._client.close()
             if failures:
@@ -111,6 +115,7 @@ class SharedStorage:
         for name in self._database.list_collection_names():
             self._database[name].delete_many({})
         self.tracker.requests.clear()
+        self.notifications.bodies.clear()
 
 
 async def wait_until_ready(port: str, running: asyncio.Task[None] | None = None) -> None:

@@ -1,16 +1,12 @@
 """Who may change what, and who sees a true location, on a real MongoDB."""
 
 import json
-import random
 
 import httpx
 import pytest
 
-from services.storage.core.sphere import GeoPoint, distance_m
 from services.storage.settings import Settings
 from tests.contract.storage.api.serving import BERLIN, DEVICE, client_of, documents, offer
-
-HIDDEN = (13.412345678, 52.523456789)
 
 
 async def test_requests_without_valid_credentials_are_refused(running: dict[str, str]) -> None:
@@ -67,52 +63,6 @@ async def test_token_is_stored_hashed_and_only_for_devices(
 async def test_page_of_another_host_changes_nothing(service: httpx.AsyncClient) -> None:
     response = await service.post("/offers", json=offer(), headers={"Origin": "https://example.com"})
     assert (response.status_code, (await service.get("/offers")).json()["data"]) == (403, [])
-
-
-async def test_hidden_location_is_in_no_response_but_the_owners(
-    running: dict[str, str], phone: httpx.AsyncClient, service: httpx.AsyncClient
-) -> None:
-    place = {"en": {"route": "Secret street"}}
-    hidden = offer(at=HIDDEN, showLocation=False, place=place, isMobile=True)
-    name = (await service.post("/offers", json=hidden)).json()["_id"]
-    path = f"/offers/{name}"
-    paths: tuple[str, ...] = ("/offers", path, f"/offers?owner={DEVICE}", f"/bulk/offers/{DEVICE}", f"/chat?_id={name}")
-    around = "center[latitude]=52.52&center[longitude]=13.41&radius=5000"
-    paths += (f"/chat/byids?_id={name}", f"/offers?{around}", "/offers?keywords[]=bread")
-    public = set()
-    for each in paths:
-        text = (await phone.get(each)).text
-        assert name in text, each
-        assert not any(secret in text for secret in ("13.4123", "52.5234", "Secret")), each
-        content = json.loads(text)
-        found = content if isinstance(content, list) else content.get("data", content.get("offers"))
-        public.add(tuple(found[0]["location"]["coordinates"]))
-    assert len(public) == 1
-    assert 0.0 < distance_m(GeoPoint(*HIDDEN), GeoPoint(*public.pop())) <= 500.0
-    for each in ("/offers", path, f"/chat?_id={name}", f"/offers?{around}"):  # a service that serves somebody
-        assert "13.4123" not in (await service.get(each)).text
-    for each in (f"/offers?owner={DEVICE}", f"{path}?owner={DEVICE}", f"/bulk/offers/{DEVICE}"):
-        assert "13.412345678" in (await service.get(each)).text
-    token = (await phone.post(f"/devices/{DEVICE}/token")).json()["token"]
-    async with client_of(running, ("app", running["STORAGE_APP_PASSWORD"]), token) as owner:
-        assert "13.412345678" in (await owner.get(path)).text
-
-
-async def test_300_circles_find_the_public_point_and_no_other(
-    phone: httpx.AsyncClient, service: httpx.AsyncClient
-) -> None:
-    await service.post("/offers", json=offer(at=HIDDEN, showLocation=False))
-    public = GeoPoint(*(await phone.get("/offers")).json()["data"][0]["location"]["coordinates"])
-    draw = random.Random(14)
-    differ = 0
-    for _ in range(300):
-        centre = GeoPoint(HIDDEN[0] + draw.uniform(-0.02, 0.02), HIDDEN[1] + draw.uniform(-0.02, 0.02))
-        radius = draw.uniform(0, 2_000)
-        query = {"center[latitude]": centre.lat, "center[longitude]": centre.lng, "radius": radius}
-        found = len((await phone.get("/offers", params=query)).json()["data"])
-        assert found == (distance_m(centre, public) <= radius)
-        differ += found != (distance_m(centre, GeoPoint(*HIDDEN)) <= radius)
-    assert differ > 0  # the circles tell both points apart
 
 
 async def test_channel_is_created_only_if_both_owners_accept_contacts(

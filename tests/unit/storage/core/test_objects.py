@@ -115,3 +115,15 @@ def test_tombstone_is_due_and_matches_nothing() -> None:
 def test_borders_of_validity_are_due(now: int, due: int | None) -> None:
     stored = created(msgspec.structs.replace(FIELDS, valid_from_ms=10, valid_until_ms=20))
     assert stored.next_due_ms(now) == due
+
+
+def test_public_location_is_drawn_again_only_in_another_cell_or_for_another_owner() -> None:
+    stored = created()
+    assert change(stored, text="Neu", show_location=True).public_location == stored.public_location
+    near = GeoPoint(13.40001, 52.50001)
+    assert change(stored, location=near).public_location == stored.public_location
+    fix = Fix(150, near)
+    moved = move_object(stored, fix, exact=True, now_ms=200, random_unit=UNIT)
+    assert moved.public_location == stored.public_location
+    assert change(stored, location=GeoPoint(13.5, 52.5)).public_location != stored.public_location
+    assert change(stored, owner="bob").public_location != stored.public_location

@@ -1,5 +1,4 @@
 import math
-import random
 
 import pytest
 from hypothesis import given
@@ -7,17 +6,14 @@ from hypothesis import strategies as st
 
 from services.storage.core.sphere import (
     EARTH_RADIUS_M,
-    PUBLIC_RADIUS_M,
     GeoPoint,
     InvalidLocation,
     destination,
     distance_m,
     parse_point,
-    public_point,
 )
 
 POINTS = st.builds(GeoPoint, st.floats(-180, 180), st.floats(-90, 90))
-UNIT = st.floats(0, 1)
 
 
 def by_vectors(first: GeoPoint, second: GeoPoint) -> float:
@@ -58,30 +54,6 @@ def test_destination_has_the_distance(start: GeoPoint, bearing: float, away_m: f
     assert distance_m(start, destination(start, bearing_rad=bearing, distance_m=away_m)) == pytest.approx(
         away_m, abs=0.2 if abs(start.lat) > 88 else 1e-3
     )
-
-
-@given(POINTS.filter(lambda point: abs(point.lat) < 88), UNIT, UNIT)
-def test_public_point_is_within_its_radius_and_valid(location: GeoPoint, first: float, second: float) -> None:
-    point = public_point(location, None, iter([first, second]).__next__)
-    assert distance_m(location, point) <= PUBLIC_RADIUS_M
-    assert parse_point(*point) == point
-
-
-def test_public_point_is_uniform_in_its_disc() -> None:
-    generator = random.Random(7)
-    berlin = GeoPoint(13.4, 52.5)
-    away = [distance_m(berlin, public_point(berlin, None, generator.random)) for _ in range(4000)]
-    inner = sum(each <= PUBLIC_RADIUS_M / 2 for each in away) / len(away)
-    assert 0.22 < inner < 0.28, "a quarter of the area is within half of the radius"
-
-
-def test_public_point_stays_while_it_is_near() -> None:
-    generator = random.Random(7)
-    berlin = GeoPoint(13.4, 52.5)
-    drawn = public_point(berlin, None, generator.random)
-    assert public_point(berlin, drawn, generator.random) == drawn
-    moved = GeoPoint(13.5, 52.5)
-    assert public_point(moved, drawn, generator.random) != drawn
 
 
 @pytest.mark.parametrize(("lng", "lat"), [(181, 0), (0, -91), (math.nan, 0), (0, math.nan), (math.inf, 0)])
