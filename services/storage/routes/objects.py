@@ -9,14 +9,14 @@ from services.storage.core.access import Caller
 from services.storage.core.fields import parse_fields
 from services.storage.core.filters import parse_filter, parse_id, parse_page
 from services.storage.core.matching import SubjectKind
-from services.storage.core.objects import ObjectFields, StoredObject, change_object, create_object, delete_object
+from services.storage.core.objects import ObjectFields, StoredObject, create_object
 from services.storage.core.responses import API_VERSION, ranked_object, visible_object
 from services.storage.routes.access import TOKEN_HEADER
+from services.storage.routes.changes import ObjectChanges
 from services.storage.routes.context import ApiContext
 from services.storage.routes.errors import ApiError, json_response
 from services.storage.routes.requests import (
     caller_of,
-    check_if_match,
     etag,
     has_tag,
     json_object,
@@ -32,6 +32,7 @@ class ObjectRoutes:
         self._context = context
         self._stores = context.stores
         self._kind = kind
+        self._changes = ObjectChanges(context, kind)
 
     async def list(self, request: Request) -> Response:
         """Return a list, sorted by `rank` and joined keywords, both descending. `next` is the cursor of the rest."""
@@ -59,7 +60,7 @@ class ObjectRoutes:
         """Return one object. A service that reads it on behalf of its owner names the owner."""
         stored = await self._stores.objects.get(self._kind, parse_id(object_id, "_id"))
         if stored is None or stored.is_deleted:
-            raise self._unknown()
+            raise self._changes.unknown()
         tag = {"ETag": etag(stored.version)}
         if has_tag(request.headers.get("if-none-match"), stored.version):
             return Response(status_code=304, headers=tag)
@@ -77,7 +78,7 @@ class ObjectRoutes:
         unit = self._stores.public_key.unit(fields.owner, fields.location)
         stored = create_object(self._kind, context.new_id(), fields, now_ms=context.now_ms(), random_unit=unit)
         await self._stores.objects.insert(stored, event="create")
-        self._changed("create")
+        self._changes.count("create")
         return self._document(stored, stored.version)
 
     async def change(self, object_id: str, request: Request) -> Response:
@@ -105,48 +106,21 @@ class ObjectRoutes:
 
     async def delete(self, object_id: str, request: Request) -> Response:
         """Delete an object and return it."""
-        caller, context = caller_of(request), self._context
-
-        def apply(stored: StoredObject) -> StoredObject:
-            self._check_change(caller, stored)
-            check_if_match(request, stored.version)
-            return delete_object(stored, now_ms=context.now_ms())
-
-        done = await self._stores.objects.change(self._kind, parse_id(object_id, "_id"), apply, event="delete")
-        if done is None:
-            raise self._unknown()
-        self._changed("delete")
-        return self._document(done[0], None)
+        deleted = await self._changes.delete(
+            object_id, caller=caller_of(request), if_match=request.headers.get("if-match")
+        )
+        return self._document(deleted, None)
 
     async def notify(self, object_id: str) -> Response:
         """Match an object now. An unknown or inactive object is no error, as in the old system."""
-        name = parse_id(object_id, "_id")
-        due_ms = self._context.now_ms() - round(1000 * self._context.settings.match_grace_s)
-        # The mark makes it certain. The call makes it prompt.
-        if await self._stores.marks.mark(self._kind, name, due_ms):
-            await self._context.match_now(self._kind, name)
+        await self._changes.match(object_id)
         return json_response({"status": "ok"})
 
     async def _change(
         self, object_id: str, request: Request, apply: Callable[[StoredObject], ObjectFields], event: EventAction
     ) -> tuple[StoredObject, StoredObject]:
-        caller, context = caller_of(request), self._context
-
-        def change(stored: StoredObject) -> StoredObject | None:
-            self._check_change(caller, stored)
-            check_if_match(request, stored.version)
-            fields = apply(stored)
-            if fields == stored.fields:
-                return None
-            unit = self._stores.public_key.unit(fields.owner, fields.location)
-            return change_object(stored, fields, now_ms=context.now_ms(), random_unit=unit)
-
-        done = await self._stores.objects.change(self._kind, parse_id(object_id, "_id"), change, event=event)
-        if done is None:
-            raise self._unknown()
-        if done[0].version != done[1].version:
-            self._changed(event)
-        return done
+        caller, if_match = caller_of(request), request.headers.get("if-match")
+        return await self._changes.change(object_id, apply, event=event, caller=caller, if_match=if_match)
 
     async def _body(self, request: Request) -> dict[str, Any]:
         settings = self._context.settings
@@ -158,19 +132,7 @@ class ObjectRoutes:
         if not caller.may_create(owner, has_token=await self._stores.devices.has_token(owner)):
             raise ApiError(403, "forbidden", f"this owner has a token: send it in {TOKEN_HEADER}")
 
-    def _check_change(self, caller: Caller, stored: StoredObject) -> None:
-        if not caller.may_change(stored.fields.owner):
-            detail = f"only a service, or the owner with its token in {TOKEN_HEADER}, can change this object"
-            raise ApiError(403, "forbidden", f"{detail}; POST /devices/<id>/token issues it once")
-
     def _document(self, stored: StoredObject, version: int | None) -> Response:
         # Only a caller that may change the object gets here, or the one that has just sent it.
         headers = {} if version is None else {"ETag": etag(version)}
         return json_response(visible_object(stored, is_own=True), headers=headers)
-
-    def _changed(self, action: EventAction) -> None:
-        self._context.metrics.changes.labels(self._kind, action).inc()
-        self._context.on_change()
-
-    def _unknown(self) -> ApiError:
-        return ApiError(404, "not_found", f"there is no such {self._kind}")

@@ -96,8 +96,7 @@ def has_tag(header: str | None, version: int) -> bool:
     return "*" in tags or etag(version) in tags
 
 
-def check_if_match(request: Request, version: int) -> None:
+def check_if_match(header: str | None, version: int) -> None:
     """Raise ApiError (412) unless If-Match is absent or has the version (RFC 9110)."""
-    header = request.headers.get("if-match")
     if header is not None and not has_tag(header, version):
         raise ApiError(412, "changed", f"the object has version {version}, which If-Match does not name")
