@@ -12,7 +12,7 @@ import msgspec
 from services.storage.core.matching import MatchSide, SubjectKind
 from services.storage.core.movement import Fix, Leaving
 from services.storage.core.objects import RANK_SINGLE, ObjectFields, StoredObject
-from services.storage.core.pairs import PairState
+from services.storage.core.pairs import PairState, SentByHand
 from services.storage.core.radii import DEFAULT_RADIUS_M
 from services.storage.core.sphere import GeoPoint
 
@@ -146,6 +146,7 @@ def to_pair_document(pair: PairState) -> dict[str, Any]:
         "search_leaving": list(msgspec.structs.astuple(pair.search_leaving)),
         "moved_out": pair.has_moved_out,
         "notified": pair.notified_encounter,
+        "by_hand": [list(sent) for sent in pair.sent_by_hand],
         "revision": pair.revision,
     }
 
@@ -167,6 +168,7 @@ def from_pair_document(document: StoredDocument) -> PairState:
         search_leaving=Leaving(*document["search_leaving"]),
         has_moved_out=document["moved_out"],
         notified_encounter=document["notified"],
+        sent_by_hand=tuple(SentByHand(*sent) for sent in document.get("by_hand", ())),
         revision=document["revision"],
     )
 

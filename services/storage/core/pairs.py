@@ -4,12 +4,38 @@ A pair is in from entering to leaving: an encounter. Each encounter has a number
 decision that was made from older versions of the objects never replaces a newer one.
 """
 
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from services.storage.core.matching import Decision, Match, MatchSide, NoMatch
 from services.storage.core.movement import LEAVE_S, Fix, Leaving, follow
+
+MAX_SENT_BY_HAND: Final = 32
+"""The number of latest encounters sent by hand that a pair keeps."""
+
+
+class SentByHand(NamedTuple):
+    """An encounter that an operator has sent by hand, whatever the rule decides."""
+
+    encounter: int
+    at_ms: int
+
+
+ReportOutcome = Literal["accepted", "refused", "ended"]
+"""The end of an encounter that was owed.
+
+- accepted, refused: by the notificationserver
+- ended: not sent, because an edit, an expiry or a deletion had ended the pair
+"""
+
+
+class EncounterReport(NamedTuple):
+    """The end of an owed encounter, with its time."""
+
+    encounter: int
+    at_ms: int
+    outcome: ReportOutcome
 
 
 class PairState(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +45,7 @@ class PairState(msgspec.Struct, frozen=True, kw_only=True):
     offer_id: str
     is_in: bool
     encounter: int
-    """The number of times that the pair has entered."""
+    """The number of encounters: the times that the pair has entered, and those sent by hand."""
     since_ms: int
     """The time at which it entered or left."""
     distance_m: float
@@ -34,6 +60,7 @@ class PairState(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the last encounter ended because an object moved on, not by an edit or an expiry."""
     notified_encounter: int = 0
     """The last encounter that the notificationserver has accepted."""
+    sent_by_hand: tuple[SentByHand, ...] = ()
     revision: int = 1
     """Each write adds 1. A write succeeds only on the revision that it was made from."""
 
@@ -46,6 +73,15 @@ class PairState(msgspec.Struct, frozen=True, kw_only=True):
     def is_leaving(self) -> bool:
         """Whether the newest fix of one of the objects was outside."""
         return self.is_in and (self.offer_leaving.fixes > 0 or self.search_leaving.fixes > 0)
+
+    @property
+    def encounter_ms(self) -> int:
+        """The time at which the newest encounter began."""
+        return max([self.since_ms, *(sent.at_ms for sent in self.sent_by_hand[-1:])])
+
+    def is_sent_by_hand(self, encounter: int) -> bool:
+        """Return whether an operator has sent this encounter."""
+        return any(sent.encounter == encounter for sent in self.sent_by_hand)
 
     @property
     def owed_encounters(self) -> range:
@@ -98,14 +134,12 @@ def next_state(pair: PairState | None, judged: Judged, *, leave_s: float = LEAVE
     """
     offer, search, decision, now_ms = judged.offer, judged.search, judged.decision, judged.now_ms
     if pair is None:
-        return _entered(judged, encounter=1, notified=0, revision=1) if isinstance(decision, Match) else None
+        return _entered(judged, None) if isinstance(decision, Match) else None
     if not pair.is_in:
-        if isinstance(decision, NoMatch):
-            return None
-        return _entered(judged, pair.encounter + 1, pair.notified_encounter, pair.revision + 1)
+        return _entered(judged, pair) if isinstance(decision, Match) else None
     offer_leaving, search_leaving, left = _follow(pair, judged, leave_s)
     if isinstance(decision, Match) and left:  # out and back between two matchings
-        return _entered(judged, pair.encounter + 1, pair.notified_encounter, pair.revision + 1)
+        return _entered(judged, pair)
     edited = search.edited_version > pair.search_version or offer.edited_version > pair.offer_version
     moved = isinstance(decision, NoMatch) and decision.is_distance_only and not edited
     stays = isinstance(decision, Match) or (moved and not left)
@@ -125,12 +159,13 @@ def next_state(pair: PairState | None, judged: Judged, *, leave_s: float = LEAVE
     )
 
 
-def _entered(judged: Judged, encounter: int, notified: int, revision: int) -> PairState:
+def _entered(judged: Judged, pair: PairState | None) -> PairState:
+    """Return the state at the begin of the next encounter."""
     return PairState(
         search_id=judged.search.id,
         offer_id=judged.offer.id,
         is_in=True,
-        encounter=encounter,
+        encounter=1 if pair is None else pair.encounter + 1,
         since_ms=judged.now_ms,
         distance_m=judged.decision.distance_m,
         keys=judged.decision.keys,
@@ -139,8 +174,25 @@ def _entered(judged: Judged, encounter: int, notified: int, revision: int) -> Pa
         decided_ms=judged.now_ms,
         offer_leaving=Leaving(seen_ms=judged.offer.fixed_ms),
         search_leaving=Leaving(seen_ms=judged.search.fixed_ms),
-        notified_encounter=notified,
-        revision=revision,
+        notified_encounter=0 if pair is None else pair.notified_encounter,
+        sent_by_hand=() if pair is None else pair.sent_by_hand,
+        revision=1 if pair is None else pair.revision + 1,
+    )
+
+
+def send_by_hand(pair: PairState | None, judged: Judged) -> PairState:
+    """Return the state with one more encounter, which is owed whatever the rule decides.
+
+    The pair stays in or out: a later entering is an encounter of its own, with the next number.
+    """
+    if pair is None:
+        pair = msgspec.structs.replace(_entered(judged, None), is_in=False, encounter=0, revision=0)
+    sent = SentByHand(pair.encounter + 1, judged.now_ms)
+    return msgspec.structs.replace(
+        pair,
+        encounter=sent.encounter,
+        sent_by_hand=(*pair.sent_by_hand, sent)[-MAX_SENT_BY_HAND:],
+        revision=pair.revision + 1,
     )
 
 

@@ -13,10 +13,11 @@ from pymongo.errors import BulkWriteError
 from services.storage.core.documents import from_pair_document, to_pair_document
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import RANKS
-from services.storage.core.pairs import PairState
+from services.storage.core.pairs import EncounterReport, PairState
 from services.storage.store.database import PAIRS, Database
 
 _DUPLICATE_KEY: Final = 11_000
+_KEPT_REPORTS: Final = 32
 
 
 class PairChange(NamedTuple):
@@ -76,9 +77,13 @@ class PairStore:
         found = self._pairs.find({"_id": {"$in": ids}, "owed_token": token})
         return [from_pair_document(document) async for document in found]
 
-    async def note_notified(self, pair: PairState, *, now_ms: int) -> None:
-        """Note that all encounters up to `pair.encounter` are reported. A later encounter stays owed."""
-        noted = {"$max": {"notified": pair.encounter}, "$set": {"notified_at": now_ms}}
+    async def note_notified(self, pair: PairState, reports: Sequence[EncounterReport]) -> None:
+        """Note that all encounters up to `pair.encounter` are reported. A later encounter stays owed.
+
+        The pair keeps its newest 32 reports.
+        """
+        added = {"$each": [list(report) for report in reports], "$slice": -_KEPT_REPORTS}
+        noted = {"$max": {"notified": pair.encounter}, "$push": {"reports": added}}
         lease = {"owed_until": "", "owed_token": ""}
         ended = {"$unset": {"owed_at": "", "owed_rank": "", **lease}}
         done = await self._pairs.update_one({"_id": pair.id, "encounter": pair.encounter}, {**noted, **ended})
@@ -104,7 +109,7 @@ class PairStore:
 def _operation(change: PairChange, owed_rank: int) -> InsertOne[dict[str, Any]] | UpdateOne:
     document = to_pair_document(change.after)
     if change.begins_encounter:
-        document |= {"owed_at": change.after.since_ms, "owed_rank": owed_rank}
+        document |= {"owed_at": change.after.encounter_ms, "owed_rank": owed_rank}
     if change.before is None:
         return InsertOne(document)
     # Only `note_notified` writes this field to a stored pair.

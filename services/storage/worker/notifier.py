@@ -23,7 +23,14 @@ from services.backbone.health import Heartbeat
 from services.backbone.logs import get_logger
 from services.storage.core.matching import decide
 from services.storage.core.objects import StoredObject
-from services.storage.core.pairs import Judged, PairState, is_worth_notifying, notification_id
+from services.storage.core.pairs import (
+    EncounterReport,
+    Judged,
+    PairState,
+    ReportOutcome,
+    is_worth_notifying,
+    notification_id,
+)
 from services.storage.metrics import Metrics
 from services.storage.settings import MatcherSettings
 from services.storage.store import Database, ObjectStore, PairStore
@@ -129,23 +136,28 @@ class Notifier:
 
     async def _notify(self, pair: PairState, offer: StoredObject | None, search: StoredObject | None) -> None:
         now_ms = self._now_ms()
-        if offer is None or search is None or not _is_worth(pair, offer, search, now_ms):
-            self._metrics.ended.inc(len(pair.owed_encounters))
-        else:
-            await self._send(pair, offer, search)
-        await self._pairs.note_notified(pair, now_ms=now_ms)
-
-    async def _send(self, pair: PairState, offer: StoredObject, search: StoredObject) -> None:
+        reports: list[EncounterReport] = []
         for encounter in pair.owed_encounters:
-            name = notification_id(pair.search_id, pair.offer_id, encounter)
-            try:
-                await self._client.notify(MatchNotification(name, offer=_side(offer), search=_side(search)))
-            except NotificationRefused as error:
-                log.error("notification_refused", id=name, reason=str(error))  # noqa: TRY400 - the trace adds nothing
-                self._metrics.refused.inc()
+            outcome: ReportOutcome = "ended"
+            if offer is not None and search is not None and _is_worth(pair, encounter, offer, search, now_ms):
+                outcome = await self._send(notification_id(pair.search_id, pair.offer_id, encounter), offer, search)
             else:
-                self._metrics.notified.inc()
-            self._at_point("notified")
+                self._metrics.ended.inc()
+            reports.append(EncounterReport(encounter, now_ms, outcome))
+        await self._pairs.note_notified(pair, reports)
+
+    async def _send(self, name: str, offer: StoredObject, search: StoredObject) -> ReportOutcome:
+        outcome: ReportOutcome = "accepted"
+        try:
+            await self._client.notify(MatchNotification(name, offer=_side(offer), search=_side(search)))
+        except NotificationRefused as error:
+            log.error("notification_refused", id=name, reason=str(error))  # noqa: TRY400 - the trace adds nothing
+            self._metrics.refused.inc()
+            outcome = "refused"
+        else:
+            self._metrics.notified.inc()
+        self._at_point("notified")
+        return outcome
 
     async def refresh_metrics(self) -> None:
         """Set the metrics of the owed encounters. Raises PyMongoError."""
@@ -154,7 +166,9 @@ class Notifier:
         self._metrics.oldest_owed.set(age_ms / 1000.0)
 
 
-def _is_worth(pair: PairState, offer: StoredObject, search: StoredObject, now_ms: int) -> bool:
+def _is_worth(pair: PairState, encounter: int, offer: StoredObject, search: StoredObject, now_ms: int) -> bool:
+    if pair.is_sent_by_hand(encounter):
+        return not offer.is_deleted and not search.is_deleted
     return is_worth_notifying(pair, Judged(offer.side, search.side, decide(offer.side, search.side, now_ms), now_ms))
 
 

@@ -3,7 +3,15 @@ import pytest
 
 from services.storage.core.matching import MatchSide, decide
 from services.storage.core.movement import Fix, Leaving
-from services.storage.core.pairs import Judged, PairState, age_of, is_worth_notifying, next_state, notification_id
+from services.storage.core.pairs import (
+    Judged,
+    PairState,
+    age_of,
+    is_worth_notifying,
+    next_state,
+    notification_id,
+    send_by_hand,
+)
 from services.storage.core.sphere import GeoPoint
 
 OFFER = MatchSide("o", "ann", GeoPoint(0, 0), 500, ("x",))
@@ -136,3 +144,30 @@ def test_encounter_that_ended_because_the_object_moved_on_is_reported_afterwards
     assert out is not None
     assert not out.is_in
     assert is_worth_notifying(out, judged(search=moved, now=140_000))
+
+
+def test_sending_by_hand_adds_an_encounter_and_leaves_the_pair_out() -> None:
+    far = judged(search=with_(SEARCH, location=OUTSIDE))
+    first = send_by_hand(None, far)
+    again = send_by_hand(first, far._replace(now_ms=2000))
+    assert [(pair.is_in, pair.encounter, pair.revision) for pair in (first, again)] == [(False, 1, 1), (False, 2, 2)]
+    assert list(again.sent_by_hand) == [(1, 1000), (2, 2000)]
+    assert (again.is_sent_by_hand(2), again.is_sent_by_hand(3), again.encounter_ms) == (True, False, 2000)
+
+
+def test_entering_after_sending_by_hand_is_the_next_encounter() -> None:
+    sent = send_by_hand(None, judged(search=with_(SEARCH, location=OUTSIDE)))
+    entered_later = next_state(sent, judged(search=with_(SEARCH, version=2, edited_version=2), now=2000))
+    assert entered_later is not None
+    assert (entered_later.is_in, entered_later.encounter, list(entered_later.owed_encounters)) == (True, 2, [1, 2])
+    assert [entered_later.is_sent_by_hand(number) for number in (1, 2)] == [True, False]
+    by_hand_while_in = send_by_hand(entered_later, judged(now=3000))
+    assert (by_hand_while_in.is_in, by_hand_while_in.since_ms, by_hand_while_in.encounter) == (True, 2000, 3)
+
+
+def test_pair_keeps_the_latest_encounters_sent_by_hand() -> None:
+    pair = None
+    for number in range(40):
+        pair = send_by_hand(pair, judged(now=number))
+    assert pair is not None
+    assert [sent.encounter for sent in pair.sent_by_hand] == list(range(9, 41))
