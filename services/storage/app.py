@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fastapi import FastAPI
@@ -14,10 +15,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from services.backbone.backoff import Backoff
 from services.backbone.health import Check, Health, create_internal_app
 from services.backbone.logs import get_logger
+from services.backbone.pages import Assets, Guard, Login, Renderer, policy
 from services.backbone.process import http_server
+from services.backbone.settings import tiles_host
 from services.storage.core.matching import SubjectKind
 from services.storage.metrics import ApiMetrics
 from services.storage.routes import Access, ApiContext, Credentials, Stores, create_api
+from services.storage.routes.pages import SITE, PagesBesideApi, PageStores, create_pages
 from services.storage.settings import Settings
 from services.storage.store import Database, connect, create_indexes
 from services.storage.store.channels import create_channel_indexes
@@ -28,6 +32,7 @@ from services.storage.store.owed import create_owed_indexes
 
 log = get_logger(__name__)
 
+_HERE: Final = Path(__file__).parent
 _FINISH_S: Final = 8.0
 _CHECK_TIMEOUT_S: Final = 2.0
 
@@ -96,6 +101,9 @@ async def run(settings: Settings, stop: asyncio.Event, create_loops: CreateLoops
             new_id=new_id,
         )
         public_app = create_api(context)
+        assets = Assets(_HERE / "static", url=settings.assets_url)
+        renderer = Renderer(_HERE / "templates", SITE, assets)
+        pages = create_pages(context, PageStores.of(database), renderer, assets)
         internal_app = create_internal_app(health, registry, public_app=public_app, refresh_metrics=refresh_metrics)
         await stack.enter_async_context(
             http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
@@ -105,7 +113,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_loops: CreateLoops
         await stack.enter_async_context(_running(loops.run))
         await stack.enter_async_context(
             http_server(
-                _protected(public_app, settings, stores, metrics),
+                _protected(public_app, pages, context, renderer, assets),
                 host=settings.host,
                 port=settings.port,
                 drain_s=_FINISH_S,
@@ -171,17 +179,33 @@ async def _running(loops: Mapping[str, Callable[[], Awaitable[None]]]) -> AsyncI
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _protected(app: FastAPI, settings: Settings, stores: Stores, metrics: ApiMetrics) -> Any:
-    """Wrap the application in the access control, and that in the middleware that finds the address of a client.
+def _protected(api: FastAPI, pages: FastAPI, context: ApiContext, renderer: Renderer, assets: Assets) -> Any:
+    """Put access control before both applications, and before it the middleware that finds the address of a client.
 
     The types are Any, because uvicorn and starlette use different types for an ASGI application.
     """
+    settings = context.settings
     credentials: list[Credentials] = []
+    login: Login | None = None
     if settings.password is not None:
-        password = settings.password.get_secret_value().encode()
-        credentials.append(Credentials("service", settings.user.encode(), password))
+        login = Login(settings.user.encode(), settings.password.get_secret_value().encode())
+        credentials.append(Credentials("service", *login))
         if settings.app_password is not None:
             app_password = settings.app_password.get_secret_value().encode()
             credentials.append(Credentials("app", settings.app_user.encode(), app_password))
-    access: Any = Access(app, credentials=tuple(credentials), devices=stores.devices, metrics=metrics)
-    return ProxyHeadersMiddleware(access, trusted_hosts=[str(network) for network in settings.trusted_proxies])
+    access: Any = Access(api, credentials=tuple(credentials), devices=context.stores.devices, metrics=context.metrics)
+    guard: Any = Guard(
+        pages,
+        name="storage",
+        login=login,
+        refused=context.metrics.refused,
+        open_paths=assets,
+        content_policy=policy(
+            assets_url=settings.assets_url,
+            tiles_host=tiles_host(settings.map_tiles_url),
+            images_url=settings.images_url,
+        ),
+        refusal_page=renderer.refusal,
+    )
+    beside: Any = PagesBesideApi(pages=guard, api=access)
+    return ProxyHeadersMiddleware(beside, trusted_hosts=[str(network) for network in settings.trusted_proxies])

@@ -5,7 +5,17 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from services.backbone.settings import EnvSettings, Port, ProcessSettings, ProxySettings, Seconds, is_loopback
+from services.backbone.settings import (
+    AssetsUrl,
+    EnvSettings,
+    MapSettings,
+    PageSettings,
+    Port,
+    ProcessSettings,
+    ProxySettings,
+    Seconds,
+    is_loopback,
+)
 
 LEAST_PASSWORD_CHARACTERS: Final = 12
 """A random password of this length cannot be guessed in a lifetime, even from many addresses at once."""
@@ -48,7 +58,7 @@ class MatcherSettings(EnvSettings):
     """The largest accuracy radius in metres of a location fix that is matched."""
 
 
-class Settings(ProcessSettings, ProxySettings, MatcherSettings):
+class Settings(ProcessSettings, ProxySettings, PageSettings, MapSettings, MatcherSettings):
     """Settings of one storage process."""
 
     host: str = Field("127.0.0.1", alias="STORAGE_HOST")
@@ -77,6 +87,9 @@ class Settings(ProcessSettings, ProxySettings, MatcherSettings):
     """The user name that all phones share. They may read and create. Changes need the token of the device."""
     app_password: SecretStr | None = Field(None, alias="STORAGE_APP_PASSWORD")
     """The password that all phones share, at least 12 characters. Empty: phones have no access."""
+    images_url: AssetsUrl = Field("", alias="STORAGE_IMAGES_URL")
+    """The origin of the host that serves the pictures of objects to browsers, such as https://www1.example.com. Empty:
+    the pages show the paths of pictures only."""
     max_body_bytes: int = Field(1_048_576, ge=16_384, le=16_777_216, alias="STORAGE_MAX_BODY_BYTES")
     """The largest body of a request in bytes, and the largest object of a bulk request."""
     max_bulk_bytes: int = Field(268_435_456, ge=1_048_576, alias="STORAGE_MAX_BULK_BYTES")

@@ -20,13 +20,13 @@ RefusalPage = Callable[[Scope, int, str, Mapping[str, str]], Response]
 """Makes the response for a refused request: from its scope, the status, a sentence that explains it, and headers."""
 
 
-def policy(*, assets_url: str = "", tiles_host: str = "") -> str:
+def policy(*, assets_url: str = "", tiles_host: str = "", images_url: str = "") -> str:
     """Return the Content-Security-Policy of all pages: nothing inline, and no host but this one and the given ones."""
     assets = f" {assets_url}" if assets_url else ""
-    tiles = f" {tiles_host}" if tiles_host else ""
+    images = "".join(f" {host}" for host in (tiles_host, images_url) if host)
     return (
         f"default-src 'none'; script-src 'self'{assets}; style-src 'self'{assets}; connect-src 'self'; "
-        f"img-src 'self' data:{assets}{tiles}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        f"img-src 'self' data:{assets}{images}; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
 
 

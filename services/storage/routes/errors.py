@@ -86,7 +86,7 @@ def add_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101 - as above
         if error.status_code != _METHOD_NOT_ALLOWED:
             return error_response(error.status_code, "not_found", f"there is nothing at {request.url.path}")
-        methods = ", ".join(_methods_of(app, request))
+        methods = ", ".join(methods_of(app, request))
         detail = f"{request.method} is not allowed here. Use {methods}."
         return error_response(405, "method_not_allowed", detail, headers={"Allow": methods})
 
@@ -98,7 +98,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, not_served)
 
 
-def _methods_of(app: FastAPI, request: Request) -> list[str]:
+def methods_of(app: FastAPI, request: Request) -> list[str]:
     """Return the methods of all routes of a path. A route of its own knows only its own methods."""
     methods: set[str] = set()
     for route in app.routes:

@@ -22,7 +22,7 @@ function position(frame, { latitude, longitude }) {
 
 export function drawCircle(leaflet, map, circle, frame) {
   const isSearch = circle.kind === "search";
-  leaflet
+  return leaflet
     .circle(position(frame, circle), {
       radius: circle.radius_m,
       className: `map-circle map-circle-${circle.kind}`,

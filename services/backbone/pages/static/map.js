@@ -40,7 +40,21 @@ function prepare(box) {
     if (Array.isArray(move)) map.panBy(move);
     else map.setZoom(map.getZoom() + move);
   });
+  box.addEventListener("push:radius", (event) => setRadius(box, data, event.detail));
   if (data.whenIdle) (window.requestIdleCallback ?? ((done) => setTimeout(done, 200)))(start);
+}
+
+// A page changes a circle: `push:radius` with the index of the circle and its radius in metres.
+function setRadius(box, data, { circle, radiusM }) {
+  const changed = data.circles[circle];
+  const drawn = changed.drawnM ??= changed.radius_m;
+  changed.radius_m = radiusM;
+  changed.layer?.setRadius(radiusM);
+  for (const svg of box.querySelectorAll(".map-drawing")) {
+    const shape = svg.querySelectorAll(".map-circle")[circle];
+    shape.dataset.r ??= shape.getAttribute("r");
+    if (drawn > 0) shape.setAttribute("r", (Number(shape.dataset.r) * radiusM) / drawn);
+  }
 }
 
 async function takeOver(box, data) {
@@ -57,7 +71,7 @@ async function takeOver(box, data) {
   live.setAttribute("aria-label", data.title);
   box.insertBefore(live, box.querySelector(".map-attribution"));
   const map = createMap(leaflet, live, frame, frame.zoom + Math.log2(shrunk));
-  for (const circle of data.circles) drawCircle(leaflet, map, circle, frame);
+  for (const circle of data.circles) circle.layer = drawCircle(leaflet, map, circle, frame);
   const markers = leaflet.layerGroup().addTo(map);
   const drawMarkers = () => replaceMarkers(leaflet, map, markers, data, frame);
   drawMarkers();
