@@ -35,6 +35,9 @@ async def create_loops(
             database, tracker, api_metrics, lease_s=settings.event_lease_s, poll_s=settings.event_poll_s
         )
 
+        def stop() -> None:
+            matcher.stopping = notifier.stopping = sender.stopping = True
+
         async def refresh_metrics() -> None:
             await matcher.refresh_metrics()
             await notifier.refresh_metrics()
@@ -42,6 +45,7 @@ async def create_loops(
 
         yield Loops(
             run={"matcher": matcher.run, "notifier": notifier.run, "events": sender.run},
+            stop=stop,
             checks={
                 "matcher": matcher.heartbeat.check,
                 "notifier": notifier.heartbeat.check,

@@ -44,6 +44,8 @@ class EventSender:
     ) -> None:
         """Wait at most `poll_s` between two looks for events. Tests stop the process in `at_point`."""
         self.heartbeat = Heartbeat(limit_s=poll_s + lease_s + _HEARTBEAT_SLACK_S)
+        self.stopping = False
+        """Set before `run` is cancelled: the MongoDB client can swallow a cancellation."""
         self._objects = ObjectStore(database)
         self._owed = OwedEvents(database)
         self._client = client
@@ -59,9 +61,9 @@ class EventSender:
         self._changed.set()
 
     async def run(self) -> None:
-        """Send events until cancelled. While a server is not available, it is tried again."""
+        """Send events until stopped or cancelled. While a server is not available, it is tried again."""
         backoff = Backoff(longest_s=2.0)
-        while True:
+        while not self.stopping:
             self.heartbeat.beat()
             self._changed.clear()
             try:
