@@ -173,6 +173,18 @@ def change_object(
     return _due(changed, now_ms, rank) if alters else changed
 
 
+def with_true_location(stored: StoredObject, fields: ObjectFields) -> ObjectFields:
+    """Return the fields of a change with the true location and place, if they have the public location.
+
+    Old clients read an object and send the whole document back. That must not move a hidden object to the location
+    that others see.
+    """
+    if fields.location != stored.public_location:
+        return fields
+    place = fields.place or stored.fields.place
+    return msgspec.structs.replace(fields, location=stored.fields.location, place=place)
+
+
 def move_object(
     stored: StoredObject, fix: Fix, *, exact: bool, now_ms: int, random_unit: Callable[[], float]
 ) -> StoredObject:

@@ -38,6 +38,8 @@ def create_api(context: ApiContext) -> FastAPI:
             openapi_extra=described,
             operation_id=f"{method.lower()} {path}",
         )
+        if method == "GET":
+            app.add_api_route(path, endpoint, methods=["HEAD"], response_class=Response, include_in_schema=False)
 
     for collection, kind in _COLLECTIONS:
         objects = ObjectRoutes(context, kind)

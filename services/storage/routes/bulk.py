@@ -37,6 +37,9 @@ class BulkRoutes:
         found = self._stores.lists.stream(_KIND, wanted, now_ms=self._context.now_ms(), sees_true=is_own)
         # Read the first object before the status is sent, so that an outage is a 503.
         first = await anext(found, None)
+        if request.method == "HEAD":
+            await found.aclose()
+            return Response(media_type="application/json")
         return StreamingResponse(_document_stream(first, found, is_own=is_own), media_type="application/json")
 
     async def write(self, request: Request) -> Response:

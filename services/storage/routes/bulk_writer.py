@@ -10,7 +10,14 @@ from services.storage.core.extras import InvalidValue
 from services.storage.core.fields import FieldError, InvalidInput, parse_fields, parse_text
 from services.storage.core.filters import parse_id
 from services.storage.core.matching import SubjectKind
-from services.storage.core.objects import RANK_IMPORT, StoredObject, change_object, create_object, delete_object
+from services.storage.core.objects import (
+    RANK_IMPORT,
+    StoredObject,
+    change_object,
+    create_object,
+    delete_object,
+    with_true_location,
+)
 from services.storage.routes.context import ApiContext
 from services.storage.routes.errors import ApiError
 from services.storage.store.bulk import SLICE, ObjectChange
@@ -140,7 +147,7 @@ class BulkWriter:
         def merge(stored: StoredObject) -> StoredObject | None:
             refused.pop(stored.id, None)
             try:
-                fields = parse_fields(item.value, stored.fields, may_set_trusted=True)
+                fields = with_true_location(stored, parse_fields(item.value, stored.fields, may_set_trusted=True))
             except InvalidInput as error:
                 refused[stored.id] = error
                 return None

@@ -12,7 +12,7 @@ from services.storage.core.objects import StoredObject
 from services.storage.core.responses import ranked_object
 from services.storage.routes.context import ApiContext
 from services.storage.routes.errors import ApiError, json_response
-from services.storage.routes.requests import caller_of, json_object, parameters_of, text_parameter
+from services.storage.routes.requests import caller_of, parameters_of, read_object, text_parameter
 from services.storage.store.channels import Channel
 
 _MAX_URL_CHARACTERS: Final = 2048
@@ -40,7 +40,9 @@ class ChatRoutes:
 
         `_id` is repeated, or has ids joined by `_`. What is no id is ignored. Neither validity nor owner matters.
         """
-        texts = [part for value in parameters_of(request).get("_id", ()) for part in re.split("[_,]", value)]
+        parameters = parameters_of(request)
+        values = (value for name in ("_id", "_id[]") for value in parameters.get(name, ()))
+        texts = [part for value in values for part in re.split("[_,]", value)]
         ids = list(dict.fromkeys(text.lower() for text in texts if is_id(text)))
         if len(ids) > MAX_LIST:
             raise InvalidInput(FieldError("_id", f"has {len(ids)} ids; at most {MAX_LIST} are allowed"))
@@ -63,7 +65,7 @@ class ChatRoutes:
     async def add_channel(self, request: Request) -> Response:
         """Store a channel and return it. The owners of both objects must accept contacts."""
         settings = self._context.settings
-        body = await json_object(request, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+        body = await read_object(request, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
         search_id = parse_id(text_parameter(body.get("searchid"), "searchid", most=64), "searchid")
         offer_id = parse_id(text_parameter(body.get("offerid"), "offerid", most=64), "offerid")
         url = text_parameter(body.get("url"), "url", most=_MAX_URL_CHARACTERS)

@@ -87,6 +87,8 @@ def add_error_handlers(app: FastAPI) -> None:
         if error.status_code != _METHOD_NOT_ALLOWED:
             return error_response(error.status_code, "not_found", f"there is nothing at {request.url.path}")
         methods = ", ".join(methods_of(app, request))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": f"{methods}, OPTIONS"})
         detail = f"{request.method} is not allowed here. Use {methods}."
         return error_response(405, "method_not_allowed", detail, headers={"Allow": methods})
 

@@ -14,7 +14,7 @@ from services.storage.core.objects import StoredObject, move_object
 from services.storage.core.sphere import InvalidLocation, parse_point
 from services.storage.routes.context import ApiContext
 from services.storage.routes.errors import ApiError, json_response
-from services.storage.routes.requests import caller_of, json_object, parameters_of, text_parameter
+from services.storage.routes.requests import caller_of, has_object, parameters_of, read_object, text_parameter
 
 _KINDS: tuple[SubjectKind, ...] = ("offer", "search")
 _MAX_OBJECTS = 1_000
@@ -30,8 +30,9 @@ class GeoRoutes:
     async def move(self, request: Request) -> Response:
         """Move the mobile objects of a device, and make them due.
 
-        The parameters are in the query or in a JSON body: `di` device, `lt` latitude, `lg` longitude, `a` accuracy in
-        metres, `ts` time of the fix in ms (absent: now). `status` is `stale` if each object has a newer fix.
+        The parameters are in the query, in a JSON body or in a form: `di` device, `lt` latitude, `lg` longitude, `a`
+        accuracy in metres, `ts` time of the fix in ms (absent: now). `status` is `stale` if each object has a newer
+        fix.
         """
         device, fix = self._parse(await self._parameters(request))
         caller = caller_of(request)
@@ -90,8 +91,8 @@ class GeoRoutes:
     async def _parameters(self, request: Request) -> dict[str, Any]:
         parameters: dict[str, Any] = {name: values[-1] for name, values in parameters_of(request).items()}
         settings = self._context.settings
-        if request.headers.get("content-type", "").startswith("application/json"):
-            parameters |= await json_object(
+        if has_object(request):
+            parameters |= await read_object(
                 request, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
             )
         return parameters

@@ -9,7 +9,7 @@ from services.storage.core.access import Caller
 from services.storage.core.fields import parse_fields
 from services.storage.core.filters import parse_filter, parse_id, parse_page
 from services.storage.core.matching import SubjectKind
-from services.storage.core.objects import ObjectFields, StoredObject, create_object
+from services.storage.core.objects import ObjectFields, StoredObject, create_object, with_true_location
 from services.storage.core.responses import API_VERSION, ranked_object, visible_object
 from services.storage.routes.access import TOKEN_HEADER
 from services.storage.routes.changes import ObjectChanges
@@ -19,8 +19,8 @@ from services.storage.routes.requests import (
     caller_of,
     etag,
     has_tag,
-    json_object,
     parameters_of,
+    read_object,
 )
 from services.storage.store.objects import EventAction
 
@@ -86,7 +86,8 @@ class ObjectRoutes:
         caller, document = caller_of(request), await self._body(request)
 
         def apply(stored: StoredObject) -> ObjectFields:
-            fields = parse_fields(document, stored.fields, may_set_trusted=caller.is_service)
+            sent = parse_fields(document, stored.fields, may_set_trusted=caller.is_service)
+            fields = with_true_location(stored, sent)
             if fields.owner != stored.fields.owner and not caller.may_change(fields.owner):
                 raise ApiError(403, "forbidden", f"only a service or the device {fields.owner} can set this owner")
             return fields
@@ -124,7 +125,7 @@ class ObjectRoutes:
 
     async def _body(self, request: Request) -> dict[str, Any]:
         settings = self._context.settings
-        return await json_object(request, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+        return await read_object(request, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
 
     async def _check_create(self, caller: Caller, owner: str) -> None:
         if caller.is_service or caller.owner == owner:

@@ -12,6 +12,7 @@ from services.storage.core.access import Caller
 from services.storage.core.extras import InvalidValue
 from services.storage.core.fields import FieldError, InvalidInput, parse_text
 from services.storage.core.filters import Parameters
+from services.storage.core.forms import parse_form
 from services.storage.routes.errors import ApiError
 
 CALLER: Final = "push.caller"
@@ -19,6 +20,8 @@ CALLER: Final = "push.caller"
 _MAX_PARAMETERS: Final = 1_000
 _MAX_QUERY_BYTES: Final = 65_536
 _PIECE_BYTES: Final = 262_144
+_JSON: Final = "application/json"
+_FORM: Final = "application/x-www-form-urlencoded"
 
 
 def caller_of(request: Request) -> Caller:
@@ -32,14 +35,17 @@ def parameters_of(request: Request) -> Parameters:
     raw: bytes = request.scope["query_string"]
     if len(raw) > _MAX_QUERY_BYTES:
         raise InvalidInput(FieldError("query", f"has more than {_MAX_QUERY_BYTES} bytes"))
-    try:
-        pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
-    except ValueError:
-        raise InvalidInput(FieldError("query", f"has more than {_MAX_PARAMETERS} parameters")) from None
     parameters: dict[str, list[str]] = {}
-    for name, value in pairs:
+    for name, value in _pairs(raw, "query"):
         parameters.setdefault(name, []).append(value)
     return parameters
+
+
+def _pairs(text: bytes, field: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+    except ValueError:
+        raise InvalidInput(FieldError(field, f"has more than {_MAX_PARAMETERS} parameters")) from None
 
 
 def text_parameter(value: object, field: str, *, most: int) -> str:
@@ -50,15 +56,27 @@ def text_parameter(value: object, field: str, *, most: int) -> str:
         raise InvalidInput(FieldError(field, str(error))) from None
 
 
-async def json_object(request: Request, *, max_bytes: int, timeout_s: float) -> dict[str, Any]:
-    """Return the JSON object of the body. Raises ApiError (400, 408, 413)."""
+def has_object(request: Request) -> bool:
+    """Return whether the body is an object by its media type: JSON or a form."""
+    return _media_type(request) in (_JSON, _FORM)
+
+
+async def read_object(request: Request, *, max_bytes: int, timeout_s: float) -> dict[str, Any]:
+    """Return the JSON object of the body, or the object of a form. Raises ApiError (400, 408, 413) or InvalidInput."""
     body = bytearray()
     async for piece in body_pieces(request, max_bytes=max_bytes, timeout_s=timeout_s):
         body += piece
+    # Some clients send JSON under the media type of forms, for example curl by default.
+    if _media_type(request) == _FORM and not body.lstrip().startswith(b"{"):
+        return parse_form(_pairs(bytes(body), "body"))
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise ApiError(400, "malformed", f"the body is not a JSON object: {error}") from None
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def body_pieces(request: Request, *, max_bytes: int, timeout_s: float) -> AsyncIterator[bytes]:

@@ -82,8 +82,8 @@ async def test_change_fails_when_if_match_names_another_version(service: httpx.A
         ("GET", "/searches/65f1c0ffee5eed5eed5eed01/notify", "POST"),
         ("GET", "/bulk/notify_searchers/Importer", "POST"),
         ("GET", "/store/geo", "POST"),
-        ("PATCH", "/offers/65f1c0ffee5eed5eed5eed01", "DELETE, GET, PUT"),
-        ("DELETE", "/offers", "GET, POST"),
+        ("PATCH", "/offers/65f1c0ffee5eed5eed5eed01", "DELETE, GET, HEAD, PUT"),
+        ("DELETE", "/offers", "GET, HEAD, POST"),
     ],
 )
 async def test_state_change_by_another_method_is_a_405_that_names_the_method(
