@@ -35,7 +35,9 @@ def create_api(context: ApiContext) -> FastAPI:
             endpoint,
             methods=[method],
             response_class=Response,
-            openapi_extra=described,
+            status_code=described["status"],
+            responses={int(status): response for status, response in described["responses"].items()},
+            openapi_extra={name: described[name] for name in ("parameters", "requestBody") if name in described},
             operation_id=f"{method.lower()} {path}",
         )
         if method == "GET":

@@ -2,39 +2,23 @@
 
 from typing import Any, Final
 
-_EXAMPLE: Final[dict[str, Any]] = {
-    "_id": "65f1c0ffee5eed5eed5eed01",
-    "owner": "0123456789abcdef",
-    "text": "Fresh bread, every morning",
-    "keywords": ["bread", "bakery"],
-    "location": {"type": "Point", "coordinates": [13.4132, 52.5219]},
-    "radiusMeters": 500,
-    "place": {"en": {"route": "Alexanderplatz", "locality": "Berlin", "country": "Germany"}},
-    "showLocation": True,
-    "allowContacts": True,
-    "isMobile": False,
-    "isActive": True,
-    "trusted": False,
-    "images": ["/assets/images/17"],
-    "extdata": {},
-    "validfrom": 1_764_000_000_000,
-    "validuntil": 1_795_536_000_000,
-    "created": 1_764_000_000_000,
-    "modified": 1_764_000_000_000,
-    "version": 1,
-}
-_SENT: Final = {
-    name: _EXAMPLE[name] for name in ("owner", "text", "keywords", "location", "radiusMeters", "showLocation")
-}
-_RANKED: Final = {**_EXAMPLE, "rank": 1, "isKeyword": [0]}
-_OK: Final = {"status": "ok"}
-_CHANNEL: Final = {
-    "searchid": "65f1c0ffee5eed5eed5eed02",
-    "offerid": "65f1c0ffee5eed5eed5eed01",
-    "url": "sendbird_group_channel_1",
-}
+from services.storage.routes.schema_parts import (
+    CHANGED_OBJECT,
+    CHANNEL,
+    EXAMPLE,
+    NEW_OBJECT,
+    OBJECT,
+    OBJECT_ID,
+    OK,
+    RANKED,
+    RANKED_OBJECT,
+    SENT,
+    Schema,
+    responses,
+)
 
 Operation = dict[str, Any]
+"""`parameters`, `responses` and `requestBody` of an operation. The first status is the one of success."""
 
 
 def _query(name: str, description: str, kind: str = "string", example: Any = None) -> dict[str, Any]:
@@ -47,33 +31,43 @@ def _header(name: str, description: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
 
 
-def _operation(
+def _operation(  # noqa: PLR0913 - the parts of an operation
     example: Any,
+    schema: Schema,
     *,
-    status: str = "200",
+    status: int = 200,
     parameters: tuple[dict[str, Any], ...] = (),
+    errors: tuple[int, ...] = (),
     body: Any = None,
+    body_schema: Schema | None = None,
     body_required: bool = True,
 ) -> Operation:
-    error = {"version": "1.0", "error": "invalid", "detail": "radiusMeters: must be a number"}
-    fields = {**error, "fields": [{"field": "radiusMeters", "detail": "must be a number"}]}
     operation: Operation = {
+        "status": status,
         "parameters": list(parameters),
-        "responses": {
-            status: {"description": "Done.", "content": {"application/json": {"example": example}}},
-            "422": {
-                "description": "A field or parameter is wrong; the response names it.",
-                "content": {"application/json": {"example": fields}},
-            },
-            "503": {"description": "The database does not respond."},
-        },
+        "responses": responses(status, schema, example, errors=errors, has_body=body is not None),
     }
     if body is not None:
-        content = {"application/json": {"schema": {"type": "object"}, "example": body}}
+        content = {"application/json": {"schema": body_schema or {"type": "object"}, "example": body}}
         operation["requestBody"] = {"required": body_required, "content": content}
     return operation
 
 
+def _record(**properties: Schema) -> Schema:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+_VERSION: Final[Schema] = {"const": "1.0"}
+_TEXT: Final[Schema] = {"type": "string"}
+_NUMBER: Final[Schema] = {"type": "number"}
+_COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+_IS_OK: Final = _record(status={"const": "ok"})
+_CHANNEL_ID: Final = "65f1c0ffee5eed5eed5eed03"
+_CREATED_MS: Final = 1_764_000_000_000
 _BOX: Final = tuple(
     _query(f"{corner}[{axis}]", f"A box: the {axis} of its {side} corner.", "number")
     for corner, side in (("sw", "south-western"), ("ne", "north-eastern"))
@@ -83,7 +77,8 @@ _IF_MATCH: Final = _header("If-Match", "Fail with 412 unless the object has this
 _OWNER: Final = _query("owner", "Only objects of this owner. A service gets their true locations.")
 
 LIST: Final = _operation(
-    {"version": "1.0", "data": [_RANKED], "next": None, "keyword_search": "substring"},
+    {"version": "1.0", "data": [RANKED], "next": "WzEsIiIsIiJd", "keyword_search": "substring"},
+    _record(version=_VERSION, data=_list(RANKED_OBJECT), next={"type": ["string", "null"]}),
     parameters=(
         _query(
             "keywords[]",
@@ -107,48 +102,86 @@ LIST: Final = _operation(
     ),
 )
 READ: Final = _operation(
-    {"version": "1.0", "data": [_RANKED]},
+    {"version": "1.0", "data": [RANKED]},
+    _record(version=_VERSION, data=_list(RANKED_OBJECT)),
     parameters=(_OWNER, _header("If-None-Match", "Respond 304 if the object has this entity tag.")),
+    errors=(304, 404),
 )
-CREATE: Final = _operation(_EXAMPLE, body=_SENT)
+CREATE: Final = _operation(EXAMPLE, OBJECT, body=SENT, body_schema=NEW_OBJECT)
 CHANGE: Final = _operation(
-    _EXAMPLE,
+    EXAMPLE,
+    OBJECT,
     parameters=(_query("return", "`before`: return the object before the change."), _IF_MATCH),
+    errors=(404, 412),
     body={"text": "Fresh bread", "isActive": True},
+    body_schema=CHANGED_OBJECT,
 )
-DELETE: Final = _operation(_EXAMPLE, parameters=(_IF_MATCH,))
-SET_ACTIVE: Final = _operation(_OK, parameters=(_IF_MATCH,))
-NOTIFY: Final = _operation(_OK)
-BULK_READ: Final = _operation({"version": "1.0", "data": [_EXAMPLE]}, parameters=_BOX)
+DELETE: Final = _operation(EXAMPLE, OBJECT, parameters=(_IF_MATCH,), errors=(404, 412))
+SET_ACTIVE: Final = _operation(OK, _IS_OK, parameters=(_IF_MATCH,), errors=(404, 412))
+NOTIFY: Final = _operation(OK, _IS_OK)
+BULK_READ: Final = _operation(
+    {"version": "1.0", "data": [EXAMPLE]}, _record(version=_VERSION, data=_list(OBJECT)), parameters=_BOX
+)
+_RESULT: Final[Schema] = {
+    **_record(list=_TEXT, index=_COUNT, status=_TEXT),
+    "description": "status: created, changed, unchanged, removed, unknown, conflict or refused (then with `fields`).",
+}
 BULK_WRITE: Final = _operation(
-    {"status": "ok", "results": [{"list": "new_offers", "index": 0, "status": "created", "_id": _EXAMPLE["_id"]}]},
+    {"status": "ok", "results": [{"list": "new_offers", "index": 0, "status": "created", "_id": EXAMPLE["_id"]}]},
+    _record(status={"const": "ok"}, results=_list(_RESULT)),
     body={
-        "new_offers": [_SENT],
-        "old_offers": [{"_id": _EXAMPLE["_id"], "text": "Fresh bread"}],
-        "remove_offers": [{"_id": _CHANNEL["searchid"]}],
+        "new_offers": [SENT],
+        "old_offers": [{"_id": EXAMPLE["_id"], "text": "Fresh bread"}],
+        "remove_offers": [{"_id": CHANNEL["searchid"]}],
+    },
+    body_schema={
+        "type": "object",
+        "properties": {
+            "new_offers": _list(NEW_OBJECT),
+            "old_offers": _list({**CHANGED_OBJECT, "required": ["_id"]}),
+            "remove_offers": _list(_record(_id=OBJECT_ID)),
+        },
     },
 )
-BULK_DELETE: Final = _operation({"status": "ok", "deleted": 1})
-BULK_NOTIFY: Final = _operation({"status": "ok", "marked": 1})
-CHAT: Final = _operation([_RANKED], parameters=(_query("_id", "The id of an offer or a search."),))
+BULK_DELETE: Final = _operation({"status": "ok", "deleted": 1}, _record(status={"const": "ok"}, deleted=_COUNT))
+BULK_NOTIFY: Final = _operation({"status": "ok", "marked": 1}, _record(status={"const": "ok"}, marked=_COUNT))
+CHAT: Final = _operation(
+    [RANKED],
+    {"anyOf": [_list(RANKED_OBJECT), {"type": "object", "maxProperties": 0}]},
+    parameters=(_query("_id", "The id of an offer or a search."),),
+)
 CHAT_MANY: Final = _operation(
-    {"offers": [_RANKED], "searches": []},
-    parameters=(_query("_id", "Ids, repeated or joined by `_`.", "array", [_EXAMPLE["_id"]]),),
+    {"offers": [RANKED], "searches": []},
+    _record(offers=_list(RANKED_OBJECT), searches=_list(RANKED_OBJECT)),
+    parameters=(_query("_id", "Ids, repeated or joined by `_`.", "array", [EXAMPLE["_id"]]),),
 )
-CHANNELS: Final = _operation([{"_id": "65f1c0ffee5eed5eed5eed03", **_CHANNEL, "created": 1_764_000_000_000}])
+_CHANNEL: Final = _record(_id=OBJECT_ID, searchid=OBJECT_ID, offerid=OBJECT_ID, url=_TEXT, created=_COUNT)
+CHANNELS: Final = _operation([{"_id": _CHANNEL_ID, **CHANNEL, "created": _CREATED_MS}], _list(_CHANNEL))
 ADD_CHANNEL: Final = _operation(
-    {"_id": "65f1c0ffee5eed5eed5eed03", **_CHANNEL, "created": 1_764_000_000_000}, body=_CHANNEL
+    {"_id": _CHANNEL_ID, **CHANNEL, "created": _CREATED_MS},
+    _CHANNEL,
+    errors=(404,),
+    body=CHANNEL,
+    body_schema=_record(searchid=OBJECT_ID, offerid=OBJECT_ID, url=_TEXT),
 )
-ISSUE_TOKEN: Final = _operation({"device": _EXAMPLE["owner"], "token": "...", "header": "X-Device-Token"}, status="201")
+ISSUE_TOKEN: Final = _operation(
+    {"device": EXAMPLE["owner"], "token": "...", "header": "X-Device-Token"},
+    _record(device=_TEXT, token=_TEXT, header=_TEXT),
+    status=201,
+    errors=(409,),
+)
+_MOVED: Final = _record(kind={"enum": ["offer", "search"]}, _id=OBJECT_ID, effect=_TEXT)
 MOVE: Final = _operation(
-    {"status": "donegeo", "results": [{"kind": "offer", "_id": _EXAMPLE["_id"], "effect": "moved"}]},
+    {"status": "donegeo", "results": [{"kind": "offer", "_id": EXAMPLE["_id"], "effect": "moved"}]},
+    _record(status={"enum": ["donegeo", "stale"]}, results=_list(_MOVED)),
     parameters=(
-        _query("di", "The device.", example=_EXAMPLE["owner"]),
+        _query("di", "The device.", example=EXAMPLE["owner"]),
         _query("lt", "The latitude.", "number", 52.5219),
         _query("lg", "The longitude.", "number", 13.4132),
         _query("a", "The accuracy in metres.", "number", 12),
         _query("ts", "The time of the fix in ms since 1970. Absent: now.", "integer"),
     ),
-    body={"di": _EXAMPLE["owner"], "lt": 52.5219, "lg": 13.4132, "a": 12},
+    body={"di": EXAMPLE["owner"], "lt": 52.5219, "lg": 13.4132, "a": 12},
+    body_schema={"type": "object", "properties": {"di": _TEXT, "lt": _NUMBER, "lg": _NUMBER, "a": _NUMBER}},
     body_required=False,
 )
