@@ -32,7 +32,8 @@ _YEARS: Final = (1970, 9999)
 
 async def read_form(request: Request, context: ApiContext) -> dict[str, str]:
     """Return the fields of a sent form; of a repeated one the last value. Raises ApiError (400, 408, 413, 415)."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
+    given = request.headers.get("content-type", _FORM_TYPE)  # a request without a body needs no type
+    if given.partition(";")[0].strip().lower() != _FORM_TYPE:
         raise ApiError(415, "not_a_form", f"send a form: Content-Type {_FORM_TYPE}")
     settings, body = context.settings, bytearray()
     async for piece in body_pieces(request, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s):

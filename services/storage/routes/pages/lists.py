@@ -14,6 +14,7 @@ from services.storage.routes.context import ApiContext
 from services.storage.routes.pages.list_filter import FIELDS, ListRequest
 from services.storage.routes.pages.maps import title_of
 from services.storage.routes.requests import parameters_of
+from services.storage.store.lists import MAX_COUNT
 from services.storage.store.owners import OwnerCounts
 
 OPERATOR: Final = Caller("service")
@@ -68,11 +69,12 @@ class ListPages:
             found=found,
             rows=[(stored, title_of(stored), validity(stored, now_ms)) for stored in found.objects],
             total=total,
+            most_counted=MAX_COUNT,
             before=before,
             first_url=asked.query() if before else "",
             previous_url=asked.query(page=str(max(before // page.limit - 1, 0))) if before else "",
             next_url=asked.query(next=found.next, rows_before=str(before + len(found.objects))) if found.next else "",
-            last_url=asked.query(page=str(last)) if found.next else "",
+            last_url=asked.query(page=str(last)) if found.next and total < MAX_COUNT else "",
             errors={},
             others=[],
             **frame,

@@ -2,26 +2,16 @@
 
 import html
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
-
-from tests.contract.storage.api.serving import Tracker
-from tests.contract.storage.storing import StubNotificationServer
-
-
-class RunningStorage(NamedTuple):
-    """A storage that runs, and the stubs of its neighbours."""
-
-    environ: dict[str, str]
-    tracker: Tracker
-    notifications: StubNotificationServer
 
 
 def text_of(page: str) -> str:
     """Return the visible text of a page, with single spaces."""
     body = re.sub(r"(?s)<(script|style|svg|head)\b.*?</\1>", " ", page)
-    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", body))).strip()
+    text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", body))).strip()
+    return re.sub(r" ([,.])(?=\s|$)", r"\1", text)  # a browser shows no space between a word and its comma
 
 
 def rows_of(page: str) -> list[str]:
