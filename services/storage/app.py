@@ -112,7 +112,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_loops: CreateLoops
         )
         if not await _is_prepared(database, stores, stop):
             return
-        await stack.enter_async_context(_running(loops))
+        await stack.enter_async_context(_running(loops, stop))
         await stack.enter_async_context(
             http_server(
                 _protected(public_app, pages, context, renderer, assets),
@@ -162,14 +162,18 @@ _PERMANENT: Final = frozenset({13, 18, 67, 85, 86})
 
 
 @contextlib.asynccontextmanager
-async def _running(loops: Loops) -> AsyncIterator[None]:
-    """Run the loops while the block runs. A loop that fails is logged, and readiness fails by its heartbeat."""
+async def _running(loops: Loops, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Run the loops while the block runs.
+
+    A loop that fails sets `stop`, and its error is raised after the block, so that the process is restarted.
+    """
 
     async def guarded(name: str, loop: Callable[[], Awaitable[None]]) -> None:
         try:
             await loop()
         except Exception:
             log.exception("loop_failed", loop=name)
+            stop.set()
             raise
 
     tasks = [asyncio.create_task(guarded(name, loop)) for name, loop in loops.run.items()]
@@ -180,7 +184,10 @@ async def _running(loops: Loops) -> AsyncIterator[None]:
         loops.stop()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()  # raises the error of the loop
 
 
 def _protected(api: FastAPI, pages: FastAPI, context: ApiContext, renderer: Renderer, assets: Assets) -> Any:
