@@ -5,7 +5,8 @@ The finds are separate and not one `$or`: each has one index range for each keyw
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final, NamedTuple
 
 from pymongo.asynchronous.cursor import AsyncCursor
@@ -18,15 +19,17 @@ from services.storage.store.database import MATCH_INDEX, Database, objects_of, o
 
 SLICE: Final = 500
 """The most candidates of a slice."""
-_FINDS_AHEAD: Final = 2
-"""The number of finds that run while the results of an earlier one are read."""
+_CONCURRENT_FINDS: Final = 4
+"""MongoDB runs each find on one core. The batches of one find are decided while others are read."""
+_BATCH: Final = 250
+"""The candidates of a response of MongoDB. Smaller than a slice: the first matches are there sooner."""
 
 
 class CandidateSlice(NamedTuple):
     """Some candidates."""
 
     disc: int
-    """The index of the disc of the last candidate. A later run may begin with this disc."""
+    """All candidates of the discs before this one are in this slice or before it. A later run may begin here."""
     sides: list[MatchSide]
 
 
@@ -61,39 +64,57 @@ class CandidateFinder:
         Each object is yielded at most once. Close the iterator to close the cursors (`contextlib.aclosing`).
         """
         wanted = discs(subject.radius_m) if subject.keys else []
-        ahead: list[tuple[AsyncCursor[dict[str, Any]], asyncio.Task[list[dict[str, Any]]]]] = []
+        unbegun = deque(range(first_disc, len(wanted)))
+        reads: dict[_Read, _Find] = {}
         async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(_close, ahead)
-            full: list[MatchSide] = []
-            begun = first_disc
-            for number in range(first_disc, len(wanted)):
-                while begun < min(number + 1 + _FINDS_AHEAD, len(wanted)):
-                    cursor = self._cursor(kind, subject, wanted[begun], now_ms)
-                    ahead.append((cursor, asyncio.create_task(cursor.to_list(SLICE))))
-                    begun += 1
-                cursor, first = ahead[0]
-                documents = await first
-                while documents:
-                    full += map(to_side, documents)
-                    documents = await cursor.to_list(SLICE) if cursor.alive else []
-                    while len(full) >= SLICE:
-                        yield CandidateSlice(number, full[:SLICE])
-                        full = full[SLICE:]
-                ahead.pop(0)
-            if full:
-                yield CandidateSlice(len(wanted) - 1, full)
+            stack.push_async_callback(_close, reads)
+            sides: list[MatchSide] = []
+            oldest = len(wanted)  # the first disc with candidates in `sides`
+            while reads or unbegun:
+                while unbegun and len(reads) < _CONCURRENT_FINDS:
+                    disc = unbegun.popleft()
+                    find = _Find(disc, self._cursor(kind, subject, wanted[disc], now_ms))
+                    reads[find.read()] = find
+                done, _ = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+                for read in done:
+                    find = reads.pop(read)
+                    documents = read.result()
+                    if find.cursor.alive:
+                        reads[find.read()] = find
+                    sides += map(to_side, documents)
+                    oldest = min(oldest, find.disc)
+                    if len(sides) >= SLICE:
+                        # What remains is from this batch, because a batch is smaller than a slice.
+                        oldest = find.disc
+                        discs_left = (find.disc, *(each.disc for each in reads.values()), *unbegun)
+                        yield CandidateSlice(min(discs_left), sides[:SLICE])
+                        sides = sides[SLICE:]
+            if sides:
+                yield CandidateSlice(len(wanted) - 1, sides)
 
     def _cursor(self, kind: SubjectKind, subject: MatchSide, disc: Disc, now_ms: int) -> AsyncCursor[dict[str, Any]]:
         return objects_of(self._database, other_kind(kind)).find(
             self.query(subject, disc, now_ms),
             SIDE_PROJECTION,
-            batch_size=SLICE,
+            batch_size=_BATCH,
             hint=MATCH_INDEX,
         )
 
 
-async def _close(ahead: list[tuple[AsyncCursor[dict[str, Any]], asyncio.Task[list[dict[str, Any]]]]]) -> None:
-    for cursor, first in ahead:
-        first.cancel()
-        await asyncio.gather(first, return_exceptions=True)  # an error of a find that nobody waits for
-        await cursor.close()
+_Read = asyncio.Task[list[dict[str, Any]]]
+
+
+class _Find(NamedTuple):
+    disc: int
+    cursor: AsyncCursor[dict[str, Any]]
+
+    def read(self) -> _Read:
+        """Begin to read the next batch."""
+        return asyncio.create_task(self.cursor.to_list(_BATCH))
+
+
+async def _close(reads: Mapping[_Read, _Find]) -> None:
+    for read, find in reads.items():
+        read.cancel()
+        await asyncio.gather(read, return_exceptions=True)  # an error of a find that nobody waits for
+        await find.cursor.close()
