@@ -1,0 +1,76 @@
+"""OwnServiceClient: POST requests to one of our own services, with time limits and bounded retries.
+
+It uses aiohttp, because a request takes 0.07 ms of CPU time there and 0.9 ms in httpx (services/storage/matching.md).
+Addresses that others choose belong to `backbone.outgoing`.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+
+from services.backbone.backoff import Backoff
+
+_ATTEMPTS: Final = 3
+_RETRY_LATER: Final = frozenset({401, 403, 404, 405, 408, 425, 429})
+"""The 4xx that another configuration or another time changes. The other ones reject the request itself."""
+
+
+class ServiceUnavailable(Exception):
+    """The service did not accept the request. It may have stored it. Send it again later under the same id."""
+
+
+class RequestRefused(Exception):
+    """The service rejects this request. To send it again does not help."""
+
+
+class OwnServiceClient:
+    """Sends requests. An async context manager, which is built in a running event loop."""
+
+    def __init__(
+        self, *, credentials: tuple[str, str] | None = None, timeout_s: float = 3.0, max_connections: int = 16
+    ) -> None:
+        """Limit each step of a request (connect, read) to `timeout_s`. `credentials` are for HTTP Basic."""
+        # The defaults of aiohttp ignore proxy variables: the setting decides where the service is.
+        self._session = aiohttp.ClientSession(
+            auth=None if credentials is None else aiohttp.BasicAuth(*credentials, encoding="utf-8"),
+            connector=aiohttp.TCPConnector(limit=max_connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, connect=timeout_s, sock_read=timeout_s),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def post(self, url: str, body: bytes | Mapping[str, str], headers: Mapping[str, str]) -> None:
+        """Send a body, or a form, with at most 3 attempts. Return after a 2xx.
+
+        Raises ServiceUnavailable or RequestRefused.
+        """
+        backoff = Backoff(first_s=0.1, longest_s=1.0)
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(backoff.next_s())
+            reason = await self._post(url, body, headers)
+            if not reason:
+                return
+        raise ServiceUnavailable(reason)
+
+    async def _post(self, url: str, body: bytes | Mapping[str, str], headers: Mapping[str, str]) -> str:
+        """Return the reason of a failure that a retry may cure, or an empty string."""
+        try:
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                await response.read()  # the connection is free for another request
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return f"{type(error).__name__}: {error}"
+        status = response.status
+        if 400 <= status < 500 and status not in _RETRY_LATER:  # noqa: PLR2004 - a client error
+            raise RequestRefused(f"status {status}")
+        return "" if response.ok and status < 300 else f"status {status}"  # noqa: PLR2004 - success
