@@ -12,16 +12,16 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import redis.asyncio
 import uvloop
-from pymongo import ASCENDING, GEOSPHERE, IndexModel
 from rich.console import Console
 from rich.table import Table
 
+from deploy.bench.encounters import EncounterRates, measure_encounters
+from deploy.bench.filling import OWN_RADIUS_INDEX, fill
 from deploy.bench.report import console
 from deploy.bench.results import quantile
 from deploy.bench.scenes import SCENES, Scene
@@ -32,7 +32,7 @@ from services.storage.core.documents import SIDE_PROJECTION, to_side
 from services.storage.core.matching import Match, MatchSide, decide
 from services.storage.core.radii import QUERY_MARGIN_M
 from services.storage.core.sphere import EARTH_RADIUS_M, GeoPoint
-from services.storage.store import CandidateFinder, Database, connect, create_indexes
+from services.storage.store import CandidateFinder, Database, connect
 
 OURS: Final = "radius classes"
 OWN_RADIUS: Final = "own radius"
@@ -40,8 +40,6 @@ REDIS: Final = "Redis GEOSEARCH"
 
 _NOW_MS: Final = 1_700_000_000_000
 _FIRST: Final = 500
-_CHUNK: Final = 5_000
-_OWN_RADIUS_INDEX: Final = "own_radius"
 _SLOW_QUERIES: Final = 20
 """The most queries of a simpler way in a scene, since one can take a second."""
 
@@ -65,61 +63,51 @@ class Found:
     """Equal for equal sets of matches."""
 
 
-def bench_match(*, size: str, queries: str, json_output: bool) -> int:
+def bench_match(*, size: str, queries: str, cache_gb: str, json_output: bool) -> int:
     """Measure the finds of offers among `size` searches. Returns 1 if the ways find different matches."""
     try:
-        number, subjects = int(size), int(queries)
+        number, subjects, cache_size = int(size), int(queries), float(cache_gb)
     except ValueError:
-        raise OperatorError(f"--size {size} --queries {queries}: use whole numbers") from None
-    if not (1_000 <= number <= 10_000_000 and 1 <= subjects <= 10_000):  # noqa: PLR2004 - limits
-        raise OperatorError("use --size from 1000 to 10000000 and --queries from 1 to 10000")
+        raise OperatorError(f"--size {size} --queries {queries} --cache {cache_gb}: use numbers") from None
+    if not (1_000 <= number <= 10_000_000 and 1 <= subjects <= 10_000 and 0.25 <= cache_size <= 64):  # noqa: PLR2004
+        raise OperatorError("use --size from 1000 to 10000000, --queries from 1 to 10000, --cache from 0.25 to 64")
     output = console(json_output=json_output)
     memory = Path("/dev/shm")  # noqa: S108 - a disk would be measured otherwise; the data is removed at the end
     has_room = memory.is_dir() and shutil.disk_usage(memory).free > 2**30 + 2_000 * number
     data = Path(tempfile.mkdtemp(prefix="push-match-", dir=memory if has_room else None))
-    mongo = MongoServer("mongod", data=data / "mongo", log=data / "mongo.log", say=output.print)
+    mongo = MongoServer("mongod", data=data / "mongo", log=data / "mongo.log", say=output.print, cache_gb=cache_size)
     cache = LocalRedis(data=data / "redis", log=data / "redis.log")
     try:
         mongo.start()
         cache.start()
         mongo.wait_ready()
         cache.wait_ready()
-        found = uvloop.run(_measure(mongo.url, cache.url, number, subjects, output))
+        found, rates = uvloop.run(_measure(mongo.url, cache.url, number, subjects, output))
     finally:
         cache.process.stop()
         mongo.process.stop()
         shutil.rmtree(data)
-    return _report(found, number, output, json_output=json_output)
+    return _report(found, rates, number, output, json_output=json_output)
 
 
 async def _measure(
     mongo_url: str, redis_url: str, size: int, queries: int, output: Console
-) -> dict[str, dict[str, Found]]:
+) -> tuple[dict[str, dict[str, Found]], EncounterRates]:
     found: dict[str, dict[str, Found]] = {}
+    rates = EncounterRates(0, 0.0, 0.0)
     async with connect(mongo_url) as client, contextlib.aclosing(redis.asyncio.from_url(redis_url)) as cache:
         for scene in SCENES:
             database = client[f"bench_{scene.name}"]
             begun = time.monotonic()
-            await _fill(database, cache, scene, size)
+            await fill(database, mongo_url, redis_url, scene.name, size)
             output.print(f"{scene.title}: {size:,} searches written in {time.monotonic() - begun:.0f} s")
             found[scene.name] = await _measure_scene(database, cache, scene, queries)
+            if scene.name == "dense":
+                with tempfile.TemporaryDirectory(prefix="push-match-") as folder:
+                    rates = await measure_encounters(database, Path(folder) / "stub.log")
             await client.drop_database(database.name)
             await cache.flushall()
-    return found
-
-
-async def _fill(database: Database, cache: Any, scene: Scene, size: int) -> None:
-    await create_indexes(database)
-    own = IndexModel([("keys", ASCENDING), ("location", GEOSPHERE)], name=_OWN_RADIUS_INDEX)
-    await database["searches"].create_indexes([own])
-    documents = scene.searches(size)
-    while chunk := list(islice(documents, _CHUNK)):
-        await database["searches"].insert_many(chunk, ordered=False)
-        pipe = cache.pipeline(transaction=False)
-        for each in chunk:
-            for key in each["keys"]:
-                pipe.geoadd(f"geo:{key}", (*each["location"]["coordinates"], f"{each['_id']}:{each['radiusMeters']}"))
-        await pipe.execute()
+    return found, rates
 
 
 async def _measure_scene(database: Database, cache: Any, scene: Scene, queries: int) -> dict[str, Found]:
@@ -178,7 +166,7 @@ async def _own_radius(database: Database, subject: MatchSide) -> Slices:
         "isActive": True,
         "owner": {"$ne": subject.owner},
     }
-    cursor = database["searches"].find(wanted, SIDE_PROJECTION, batch_size=_FIRST, hint=_OWN_RADIUS_INDEX)
+    cursor = database["searches"].find(wanted, SIDE_PROJECTION, batch_size=_FIRST, hint=OWN_RADIUS_INDEX)
     async with cursor:
         while documents := await cursor.to_list(_FIRST):
             yield [to_side(document) for document in documents]
@@ -204,7 +192,9 @@ async def _geosearch(cache: Any, subject: MatchSide) -> Slices:
         yield sides
 
 
-def _report(found: dict[str, dict[str, Found]], size: int, output: Console, *, json_output: bool) -> int:
+def _report(
+    found: dict[str, dict[str, Found]], rates: EncounterRates, size: int, output: Console, *, json_output: bool
+) -> int:
     table = Table(title=f"offers among {size:,} searches", title_justify="left", box=None)
     table.add_column("scene, way", no_wrap=True)
     for column in ("queries", "p50 ms", "p95 ms", "p99 ms", "candidates a match", "over 5 a match", "matches/s"):
@@ -223,9 +213,13 @@ def _report(found: dict[str, dict[str, Found]], size: int, output: Console, *, j
             )
         differs |= found[scene.name][OURS].checksum != found[scene.name][OWN_RADIUS].checksum
     output.print(table)
+    output.print(
+        f"one dense city, {rates.pairs:,} pairs of 20 offers: {rates.written_rate:,.0f} pairs written a second, "
+        f"{rates.reported_rate:,.0f} encounters reported a second"
+    )
     if differs:
         output.print("the ways found different matches", style="bold red")
     if json_output:
         scenes = {name: {way: asdict(each) for way, each in ways.items()} for name, ways in found.items()}
-        sys.stdout.write(json.dumps(scenes) + "\n")
+        sys.stdout.write(json.dumps({"scenes": scenes, "encounters": rates._asdict()}) + "\n")
     return int(differs)

@@ -12,7 +12,9 @@ from services.storage.core.objects import ObjectFields, create_object
 from services.storage.core.radii import radius_class
 from services.storage.core.sphere import GeoPoint, destination
 
-_SEED = 14
+CHUNK = 5_000
+"""The number of searches that are drawn from one seed, so that several processes can draw."""
+
 _OWNERS = 50_000
 _BERLIN = GeoPoint(13.4, 52.5)
 _RADII_M = (100.0, 20_000.0)
@@ -24,7 +26,7 @@ _COMMON_KEY = "small"
 class _Draw:
     """Draws objects from a seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: str) -> None:
         self.random = random.Random(seed)  # noqa: S311 - a seeded generator makes equal scenes
 
     def near(self, centre: GeoPoint, sigma_m: float) -> GeoPoint:
@@ -59,11 +61,16 @@ class Scene:
 
     def searches(self, size: int) -> Iterator[dict[str, Any]]:
         """Yield the documents of the searches."""
-        draw = _Draw(_SEED)
+        for first in range(0, size, CHUNK):
+            yield from self.chunk(first, size)
+
+    def chunk(self, first: int, size: int) -> Iterator[dict[str, Any]]:
+        """Yield the documents of the searches from number `first` on, at most CHUNK."""
+        draw = _Draw(f"searches from {first}")
         fields = ObjectFields(owner="", location=_BERLIN, text="a search", keywords=("k",))
         template = to_document(create_object("search", "", fields, now_ms=0, random_unit=draw.random.random))
         del template["due_at"]
-        for number in range(size):
+        for number in range(first, min(first + CHUNK, size)):
             location, radius_m, keys = self.search(draw, number)
             point = {"type": "Point", "coordinates": list(location)}
             yield template | {
@@ -79,12 +86,12 @@ class Scene:
 
     def offers(self, number: int) -> list[MatchSide]:
         """Return offers, as the subjects of finds."""
-        draw = _Draw(_SEED + 1)
+        draw = _Draw("offers")
         return [MatchSide(f"o{each}", "offerer", *self.offer(draw)) for each in range(number)]
 
 
 def _cities(number: int) -> list[GeoPoint]:
-    draw = _Draw(_SEED)
+    draw = _Draw("cities")
     return [GeoPoint(draw.random.uniform(-179, 179), draw.random.uniform(-45, 60)) for _ in range(number)]
 
 

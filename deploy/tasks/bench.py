@@ -82,15 +82,16 @@ def profile_service(_context: Context, service: str, seconds: str = "5", log: st
     help={
         "size": "the number of searches (default 1000000)",
         "queries": "the number of offers in each scene (default 200); the simpler ways run at most 20",
+        "cache": "the cache of MongoDB in GB (default 1; the local stack has 0.25, which a million searches exceed)",
         "json": _FLAGS["json"][1],
     }
 )
-def match(_context: Context, size: str = "1000000", queries: str = "200", json: bool = False) -> None:
+def match(_context: Context, size: str = "1000000", queries: str = "200", cache: str = "1", json: bool = False) -> None:
     """Measure finding the searches of an offer, beside the own radius and Redis GEOSEARCH."""
     with report_errors():
         from deploy.bench.match import bench_match
 
-        exit_with(bench_match(size=size, queries=queries, json_output=json))
+        exit_with(bench_match(size=size, queries=queries, cache_gb=cache, json_output=json))
 
 
 @task(help={"record": "store the last results as the recorded ones (deploy/bench/recorded.json)"})

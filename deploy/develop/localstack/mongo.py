@@ -117,8 +117,18 @@ def _fetch(lock: Path, say: Callable[[str], object], title: str) -> Path:
 class MongoServer:
     """A replica set of one member on loopback, without authentication. Write concern is the server's default."""
 
-    def __init__(self, kind: MongoKind, *, data: Path, log: Path, say: Callable[[str], object] = print) -> None:
+    def __init__(
+        self,
+        kind: MongoKind,
+        *,
+        data: Path,
+        log: Path,
+        say: Callable[[str], object] = print,
+        cache_gb: float = 0.25,
+    ) -> None:
+        """`cache_gb` is the size of mongod's cache."""
         self.kind = kind
+        self._cache_gb = cache_gb
         self.port = free_port()
         self.url = f"mongodb://{LOOPBACK}:{self.port}/?replicaSet={_REPLICA_SET[kind]}"
         data.mkdir(parents=True, exist_ok=True)
@@ -134,7 +144,7 @@ class MongoServer:
     def _mongod_options(self, data: Path) -> list[str]:
         return [
             *("--dbpath", str(data), "--bind_ip", LOOPBACK, "--port", str(self.port), "--nounixsocket"),
-            *("--replSet", _REPLICA_SET[self.kind], "--wiredTigerCacheSizeGB", "0.25"),
+            *("--replSet", _REPLICA_SET[self.kind], "--wiredTigerCacheSizeGB", str(self._cache_gb)),
             # 6.0.5 has CVE-2025-14847: a compressed message can read the server's memory.
             *("--networkMessageCompressors", "disabled"),
             *("--setParameter", "ttlMonitorSleepSecs=1"),
