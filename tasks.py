@@ -19,7 +19,7 @@ from invoke.tasks import task
 
 from deploy.develop import dotenv, locks
 from deploy.develop.localstack.kafka import KafkaChoice
-from deploy.develop.localstack.mongo import MongoChoice
+from deploy.develop.localstack.mongo import MongoChoice, OptionalMongoChoice
 from deploy.errors import OperatorError
 from deploy.operate import endpoints
 from deploy.tasks import bench, cloud, docker, exit_with, kubernetes, minikube, path, report_errors
@@ -31,6 +31,7 @@ from deploy.tasks import bench, cloud, docker, exit_with, kubernetes, minikube, 
         "json": "with --once: the last line on standard output is one JSON object, all else goes to standard error",
         "kafka": "the broker: apache, tansu, or auto (Apache Kafka where Java 17 and Maven are)",
         "log": "with --once: the access log to replay, Combined Log Format, plain or gzip",
+        "mongo": "the MongoDB server of storage: mongod, secantus, none (no storage), or auto (what runs here)",
         "once": "replay one log, wait until the ledger balances, print the result; exit code 0 if nothing was lost",
         "rate": "without --once: synthetic requests a second (default 50)",
     },
@@ -41,6 +42,7 @@ def run_demo(
     log: str = "",
     json: bool = False,
     kafka: KafkaChoice = "auto",
+    mongo: OptionalMongoChoice = "auto",
     rate: str = "50",
 ) -> None:
     """Run the whole system on this machine without containers, with visitors and a live table, until Ctrl-C."""
@@ -48,7 +50,7 @@ def run_demo(
         from deploy.demo import command
 
         lines = path(log) if log else None
-        exit_with(command.demo(once=once, log=lines, json_output=json, kafka=kafka, rate=rate))
+        exit_with(command.demo(once=once, log=lines, json_output=json, kafka=kafka, mongo=mongo, rate=rate))
 
 
 @task(

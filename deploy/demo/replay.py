@@ -12,8 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import catalog
+from deploy.demo.matching import matching_demo
+from deploy.demo.matching_check import MatchingResult, play_once
 from deploy.demo.system import endpoints_of, running_system
+from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
+from deploy.develop.localstack.mongo import MongoKind
 from deploy.interrupts import run_interruptible
 from deploy.operate.access_log import TrackingRequest, count_requests, read_log
 from deploy.operate.endpoints import Endpoints
@@ -47,20 +51,54 @@ class ReplayResult(NamedTuple):
         return 0 if self.lost == 0 else 1
 
 
-def replay_once(log: Path, *, kafka: KafkaChoice, json_output: bool) -> ReplayResult:
-    """Send a log through the whole path, wait until the ledger balances, and print the result.
+class DemoResult(NamedTuple):
+    """The result of a replay, and of the scene that was played after it. The scene is None without storage."""
 
-    With `json_output` the last line on standard output is one JSON object; all else goes to standard error.
+    replay: ReplayResult
+    matching: MatchingResult | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 when nothing was lost or counted twice, and the matches are the expected ones."""
+        return max(self.replay.exit_code, self.matching.exit_code if self.matching else 0)
+
+    def as_dict(self) -> dict[str, int | float | None]:
+        """Return the numbers by name. Those of the scene are None without storage."""
+        matching = self.matching
+        return self.replay._asdict() | {
+            "offers": matching and matching.offers,
+            "searches": matching and matching.searches,
+            "matches": matching and matching.matches,
+            "storage_events": matching and matching.events,
+        }
+
+
+def replay_once(log: Path, *, kafka: KafkaChoice, mongo: MongoKind | None, console: Console) -> DemoResult:
+    """Send a log through the whole path, and wait until the ledger balances. Then play the scene, if there is storage.
+
+    The scene comes after the replay, so that its events are not among those of the log.
     """
-    console = Console(stderr=json_output)
     total = count_requests(log)
-    with running_system(kafka=kafka, console=console) as stack:
-        result = run_interruptible(replay(endpoints_of(stack), read_log(log), total=total, console=console))
+    with running_system(kafka=kafka, mongo=mongo, console=console) as stack:
+        return run_interruptible(_replay_and_play(stack, log, total=total, console=console))
+
+
+async def _replay_and_play(stack: LocalStack, log: Path, *, total: int, console: Console) -> DemoResult:
+    endpoints = endpoints_of(stack)
+    result = await replay(endpoints, read_log(log), total=total, console=console)
+    sent = SendCounts()
+    async with matching_demo(stack, sent=sent) as demo, StatusReader(endpoints) as reader:
+        return DemoResult(result, await play_once(demo, reader, sent=sent) if demo else None)
+
+
+def print_result(result: DemoResult, *, json_output: bool, console: Console) -> None:
+    """Print the result. With `json_output` it is one JSON object on standard output."""
+    for sentence in result.matching.errors if result.matching else ():
+        console.print(sentence, style="red")
     if json_output:
-        sys.stdout.write(json.dumps(result._asdict()) + "\n")
+        sys.stdout.write(json.dumps(result.as_dict()) + "\n")
     else:
         console.print(_result_table(result))
-    return result
 
 
 async def replay(
@@ -133,9 +171,9 @@ def _all_counted(status: Status) -> bool:
     return status.in_topic is not None and status.passed_by_all >= max(produced, status.in_topic)
 
 
-def _result_table(result: ReplayResult) -> Table:
+def _result_table(result: DemoResult) -> Table:
     table = Table(box=None, show_header=False)
-    for name, value in result._asdict().items():
+    for name, value in result.as_dict().items():
         style = "bold red" if name == "lost" and value else ""
-        table.add_row(name, f"{value:,}", style=style)
+        table.add_row(name, "no storage" if value is None else f"{value:,}", style=style)
     return table

@@ -6,33 +6,55 @@ The canary is left out: its events would be counted among those of a replay.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from rich.console import Console
 
 from deploy import catalog
+from deploy.catalog import Container
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
-from deploy.develop.localstack.ports import preferred_port
+from deploy.develop.localstack.mongo import MongoKind
+from deploy.develop.localstack.ports import LOOPBACK, free_port, preferred_port
 from deploy.operate import endpoints
 from deploy.operate.endpoints import Endpoints
 
+_STORAGE: Final = "storage"
+_MATCH_GRACE_S: Final = "0.5"
+"""By default a changed object waits 5 s for match_notifier, a consumer that does not exist. Here matching is prompt."""
+
 
 @contextmanager
-def running_system(*, kafka: KafkaChoice, console: Console) -> Iterator[LocalStack]:
-    """Start everything. Stop everything when the block is left."""
+def running_system(*, kafka: KafkaChoice, console: Console, mongo: MongoKind | None = None) -> Iterator[LocalStack]:
+    """Start everything. Stop everything when the block is left.
+
+    If `mongo` is set, storage is started when the other services are ready, so that the first event is not counted
+    later. The caller waits until it is ready. Otherwise the system runs without storage.
+    """
     begun = time.monotonic()
-    processes = catalog.load().processes
-    with LocalStack(kafka=kafka, say=console.print) as stack:
-        console.print(f"starting {len(processes)} services")
-        # The ports that clients and users of the old system know, if they are free.
-        ports = {found.port_variable: str(preferred_port(found.port)) for found in processes if found.port}
-        own = ports | {"TRACKER_SPOOL_DIRECTORY": str(stack.data_directory / "spool")}
-        for found in processes:
-            stack.start_service(found.service, *found.arguments, env=own)
+    rows = [row for row in catalog.load().processes if row.service != _STORAGE]
+    with LocalStack(kafka=kafka, mongo=mongo, say=console.print) as stack:
+        console.print(f"starting {len(rows)} services")
+        spool = {"TRACKER_SPOOL_DIRECTORY": str(stack.data_directory / "spool")}
+        for row in rows:
+            stack.start_service(row.service, *row.arguments, env=spool | _usual_port(row))
         stack.wait_until_ready()
         console.print(f"the system is ready after {time.monotonic() - begun:.0f} s")
+        if mongo:
+            _start_storage(stack)
         with endpoints.announce(endpoints_of(stack)):
             yield stack
+
+
+def _usual_port(row: Container) -> dict[str, str]:
+    """Return the port that clients and users of the old system know, if it is free, else another one."""
+    return {row.port_variable: str(preferred_port(row.port))} if row.port else {}
+
+
+def _start_storage(stack: LocalStack) -> None:
+    row = catalog.load().containers[_STORAGE]
+    own = {"STORAGE_NOTIFY_URL": f"http://{LOOPBACK}:{free_port()}", "MATCH_GRACE_S": _MATCH_GRACE_S}
+    stack.start_service(row.service, env=own | _usual_port(row))
 
 
 def endpoints_of(stack: LocalStack) -> Endpoints:

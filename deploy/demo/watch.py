@@ -10,10 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import catalog
+from deploy.demo.matching import MatchingDemo, matching_demo
 from deploy.demo.synthetic import synthetic_visitors
 from deploy.demo.system import endpoints_of, running_system
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
+from deploy.develop.localstack.mongo import MongoKind
 from deploy.interrupts import run_interruptible
 from deploy.operate.send import SendCounts, send
 from deploy.operate.status import Status, StatusReader, format_number
@@ -22,10 +24,9 @@ _REFRESH_S = 0.5
 _RATE_WINDOW = 6  # number of readings, one per _REFRESH_S
 
 
-def watch(*, kafka: KafkaChoice, rate: float | None) -> None:
+def watch(*, kafka: KafkaChoice, mongo: MongoKind | None, rate: float | None, console: Console) -> None:
     """Run everything with synthetic visitors and a live table, until interrupted."""
-    console = Console()
-    with running_system(kafka=kafka, console=console) as stack:
+    with running_system(kafka=kafka, mongo=mongo, console=console) as stack:
         _print_addresses(stack, console)
         run_interruptible(_watch(stack, rate, console))
 
@@ -33,22 +34,40 @@ def watch(*, kafka: KafkaChoice, rate: float | None) -> None:
 async def _watch(stack: LocalStack, rate: float | None, console: Console) -> None:
     endpoints = endpoints_of(stack)
     counts = SendCounts()
+    async with matching_demo(stack, sent=counts) as demo, StatusReader(endpoints) as reader:
+        visitors = send(synthetic_visitors(), endpoints.tracker_url, counts=counts, rate=rate)
+        endless = {asyncio.create_task(each) for each in (visitors, *([demo.run()] if demo else []))}
+        try:
+            await _show(stack, reader, counts, demo, console, while_running=endless)
+        finally:
+            for task in endless:
+                task.cancel()
+            await asyncio.wait(endless)
+
+
+async def _show(  # noqa: PLR0913 - everything that the table shows
+    stack: LocalStack,
+    reader: StatusReader,
+    counts: SendCounts,
+    demo: MatchingDemo | None,
+    console: Console,
+    *,
+    while_running: set[asyncio.Task[None]],
+) -> None:
+    """Show the live table. The tasks never end by themselves: raise the exception that ended one."""
     readings: deque[tuple[float, int]] = deque(maxlen=_RATE_WINDOW)
-    sending = asyncio.create_task(send(synthetic_visitors(), endpoints.tracker_url, counts=counts, rate=rate))
-    try:
-        async with StatusReader(endpoints) as reader:
-            with Live(console=console, auto_refresh=False) as live:
-                while not sending.done():
-                    status = await reader.read()
-                    readings.append((time.monotonic(), status.counted_by_all))
-                    top_types = await reader.top_types()
-                    table = _live_table(counts, status, _rate(readings), top_types)
-                    live.update(Group(table, *_errors(stack, counts, status)), refresh=True)
-                    await asyncio.sleep(_REFRESH_S)
-        await sending
-    finally:
-        sending.cancel()
-        await asyncio.wait({sending})
+    with Live(console=console, auto_refresh=False) as live:
+        while not (ended := [task for task in while_running if task.done()]):
+            status = await reader.read()
+            readings.append((time.monotonic(), status.counted_by_all))
+            top_types = await reader.top_types()
+            sent = counts.sent + (demo.events if demo else 0)
+            table = _live_table(sent, status, _rate(readings), top_types)
+            matches = (Text(), demo.render()) if demo else ()
+            live.update(Group(table, *matches, *_errors(stack, counts, status, demo)), refresh=True)
+            await asyncio.sleep(_REFRESH_S)
+    for task in ended:
+        task.result()
 
 
 def _rate(readings: deque[tuple[float, int]]) -> float:
@@ -56,11 +75,11 @@ def _rate(readings: deque[tuple[float, int]]) -> float:
     return (last - first) / (last_s - first_s) if last_s > first_s else 0.0
 
 
-def _live_table(counts: SendCounts, status: Status, rate: float, top_types: dict[str, int]) -> Group:
+def _live_table(sent: int, status: Status, rate: float, top_types: dict[str, int]) -> Group:
     pipeline = Table(box=None, padding=(0, 1, 0, 0))
     lags = status.lag.values()
     values = {
-        "sent": counts.sent,
+        "sent": sent,
         "accepted": status.ledger.accepted,
         "waiting": status.ledger.waiting,
         "produced": status.ledger.produced,
@@ -75,26 +94,30 @@ def _live_table(counts: SendCounts, status: Status, rate: float, top_types: dict
     return Group(pipeline, Text("  ".join(f"{label} {count:,}" for label, count in top_types.items()), style="dim"))
 
 
-def _errors(stack: LocalStack, counts: SendCounts, status: Status) -> list[Text]:
+def _errors(stack: LocalStack, counts: SendCounts, status: Status, demo: MatchingDemo | None) -> list[Text]:
     """Return the errors to show: ended services, failed requests, an unreachable Kafka."""
     ended = [f"{service.label} has ended; its log: {service.log}" for service in stack.services if not service.is_alive]
     refused = [f"{count:,} requests not acknowledged: {reason}" for reason, count in counts.failures.items()]
     kafka = [status.kafka_error] if status.kafka_error else []
-    return [Text(line, style="bold red") for line in (*ended, *refused, *kafka)]
+    failures = demo.scene.failures.items() if demo else ()
+    storage = [f"{count:,} requests to storage failed: {reason}" for reason, count in failures]
+    return [Text(line, style="bold red") for line in (*ended, *refused, *kafka, *storage)]
 
 
 def _print_addresses(stack: LocalStack, console: Console) -> None:
     """Print the addresses. Not in a table, which would shorten them."""
+    rows = catalog.load().containers
     lines = {
         "fire a pixel": f"{stack.tracker_url}/t/hello.gif?who=me",
         "watch it in a browser": f"{stack.kafidx_url}/kafidx",
+        **({"offers and searches": f"{stack.storage_url}{rows['storage'].page}"} if stack.storage_url else {}),
         **{f"{service.label} (readyz, metrics)": service.internal_url for service in stack.services},
         "logs": str(stack.log_directory),
         "from another terminal": "python3 tasks.py status",
     }
     for title, value in lines.items():
         console.print(Text(f"{title}: "), Text(value), soft_wrap=True, highlight=False)
-    usual = catalog.load().containers["tracker"].port
+    usual = rows["tracker"].port
     if not stack.tracker_url.endswith(f":{usual}"):
         taken = f"Port {usual} is in use, perhaps by another demo: this demo uses the ports above."
         console.print(taken, style="yellow")

@@ -20,11 +20,14 @@ from redis.asyncio import Redis
 from rich.console import Console
 
 from deploy import catalog
+from deploy.demo.matching_check import STOPS_M
 from deploy.demo.replay import ReplayResult, replay
+from deploy.demo.sample import read_sample
 from deploy.demo.synthetic import synthetic_visitors
 from deploy.demo.system import endpoints_of, running_system
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaKind
+from deploy.develop.localstack.mongo import MongoKind
 from deploy.develop.localstack.ports import LOOPBACK
 from deploy.develop.localstack.relay import Relay
 from deploy.operate.access_log import TrackingRequest
@@ -73,14 +76,21 @@ def operator(*arguments: str, of: LocalStack | None = None) -> subprocess.Comple
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=100, check=False)
 
 
-def test_demo_replays_a_log_and_the_ledger_balances(kafka_kind: KafkaKind) -> None:
-    finished = operator("demo", "--once", "--log", str(SAMPLE_LOG), "--json", "--kafka", kafka_kind)
+def test_demo_replays_a_log_and_the_ledger_balances(kafka_kind: KafkaKind, mongo_kind: MongoKind) -> None:
+    flags = ("--json", "--kafka", kafka_kind, "--mongo", mongo_kind)
+    finished = operator("demo", "--once", "--log", str(SAMPLE_LOG), *flags)
     assert finished.returncode == 0, finished.stderr
     (line,) = finished.stdout.splitlines()
     result = json.loads(line)
-    assert list(result) == ["sent", "accepted", "produced", "dead", "waiting", "counted", "lost", "seconds"]
+    replayed = ["sent", "accepted", "produced", "dead", "waiting", "counted", "lost", "seconds"]
+    assert list(result) == [*replayed, "offers", "searches", "matches", "storage_events"]
     assert [result[name] for name in ("sent", "accepted", "produced", "counted")] == [SAMPLE_LINES] * 4
     assert [result[name] for name in ("dead", "waiting", "lost")] == [0, 0, 0]
+    sample = read_sample()
+    assert (result["offers"], result["searches"]) == (len(sample.offers), len(sample.searches))
+    assert result["matches"] == len(sample.pairs().union(*(sample.pairs(stop_m) for stop_m in STOPS_M)))
+    fixes = len(STOPS_M) * len(sample.mobile)
+    assert result["storage_events"] == len(sample.objects) + fixes
 
 
 def test_sums_stay_exact_when_consumers_are_killed(fresh_system: LocalStack) -> None:
@@ -248,6 +258,7 @@ def test_status_shows_the_events_of_send(system: LocalStack) -> None:
         ),
         (("send", "--log", str(SAMPLE_LOG), "--url", "nonsense"), '--url: invalid URL "nonsense"'),
         (("demo", "--kafka", "kafak"), "--kafka kafak: unknown broker. Use one of auto, apache, tansu"),
+        (("demo", "--mongo", "nope"), "--mongo nope: unknown database. Use one of auto, mongod, secantus, none"),
         (("demo", "--rate", "abc"), '--rate: invalid number "abc"'),
         (
             ("test", "--suite", "nope"),

@@ -5,7 +5,14 @@ import pytest
 from pymongo import MongoClient
 
 from deploy.develop.localstack import LocalStack, mongo
-from deploy.develop.localstack.mongo import MongoKind, MongoServer, MongoUnavailableError, choose_mongo, find_mongod
+from deploy.develop.localstack.mongo import (
+    MongoKind,
+    MongoServer,
+    MongoUnavailableError,
+    choose_mongo,
+    choose_optional_mongo,
+    find_mongod,
+)
 from deploy.errors import OperatorError
 
 
@@ -86,6 +93,26 @@ def test_auto_uses_secantus_and_reports_the_reason_when_no_mongod_runs(
     monkeypatch.setattr(mongo, "_fetch", lambda *_arguments: Path())
     assert choose_mongo("auto", reported.append) == "secantus"
     assert str(broken_mongod) in reported[0]
+
+
+def test_auto_goes_on_without_mongo_and_reports_the_reason_when_no_server_runs(
+    broken_mongod: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(*_arguments: object) -> Path:
+        raise MongoUnavailableError("SecantusDB (60 MB) could not be fetched.")
+
+    monkeypatch.setattr(mongo, "_fetch", fetch)
+    reported: list[str] = []
+    assert choose_optional_mongo("auto", reported.append) is None
+    assert str(broken_mongod) in reported[0]
+    assert reported[1].startswith("No offers and searches, because storage needs MongoDB. SecantusDB (60 MB) could not")
+    with pytest.raises(MongoUnavailableError):
+        choose_optional_mongo("mongod", reported.append)
+
+
+def test_none_needs_no_mongo(broken_mongod: Path) -> None:
+    assert broken_mongod.exists()
+    assert choose_optional_mongo("none", ignore) is None
 
 
 def test_mongod_in_path_takes_precedence_over_the_wheel(broken_mongod: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,95 @@
+"""The scene of the demo: the offers and searches of the sample in a running storage. Some of them move."""
+
+import asyncio
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlencode
+
+import aiohttp
+
+from deploy.demo.sample import Point, Sample, SampleObject, read_sample
+from deploy.operate.access_log import TrackingRequest
+from deploy.operate.send import SendCounts, send
+
+_FIX_S: Final = 2.0
+_SPEED_M_S: Final = 7.0
+"""The speed of a bicycle. A walk past an offer would take minutes."""
+_ACCURACY_M: Final = 12
+_ADDRESS: Final = "79.192.0.17"
+"""An address of a large network in Germany. The demo sends nothing to it."""
+_TIMEOUT_S: Final = 10.0
+
+
+class Scene:
+    """Posts the objects and moves those with a route. Use it as an async context manager.
+
+    Requests that fail are counted in `failures`; none is repeated.
+    """
+
+    def __init__(self, storage_url: str, tracker_url: str, *, sent: SendCounts, sample: Sample | None = None) -> None:
+        """`sent` counts the events of location fixes."""
+        self.sample = sample or read_sample()
+        self.posted: Counter[str] = Counter()
+        """The objects that storage has created, by collection. Each owes one event to the tracker."""
+        self.failures: Counter[str] = Counter()
+        """The requests to storage without a 2xx response, by HTTP status or by the class of the network error."""
+        self._storage_url = storage_url
+        self._tracker_url = tracker_url
+        self._sent = sent
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def run(self) -> None:
+        """Post the objects, then send a location fix for each moving one every two seconds, without end."""
+        await self.post()
+        begun_s = time.monotonic()
+        while True:
+            await asyncio.sleep(_FIX_S)
+            await self.move(_SPEED_M_S * (time.monotonic() - begun_s))
+
+    async def post(self) -> None:
+        """Create all objects, the offers first."""
+        for found in self.sample.objects:
+            if await self._post(f"/{found.collection}", found.document()):
+                self.posted[found.collection] += 1
+
+    async def move(self, travelled_m: float) -> None:
+        """Send a fix for each moving object, as its phone does.
+
+        The fix is an event for the tracker. The consumer geo_updates will pass such events to storage. It does not
+        exist, so the demo does this as well.
+        """
+        fixes = [(found, found.location(travelled_m)) for found in self.sample.mobile]
+        requests = [_geo_event(found, location) for found, location in fixes]
+        await send(requests, self._tracker_url, counts=self._sent, connections=len(requests))
+        for found, location in fixes:
+            await self._post("/store/geo", _fix_parameters(found, location))
+
+    async def _post(self, path: str, document: dict[str, Any]) -> bool:
+        try:
+            async with self._session.post(f"{self._storage_url}{path}", json=document) as response:
+                await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self.failures[type(error).__name__] += 1
+            return False
+        if not response.ok:
+            self.failures[f"HTTP {response.status}"] += 1
+        return response.ok
+
+
+def _fix_parameters(found: SampleObject, location: Point) -> dict[str, str]:
+    latitude, longitude = location
+    return {"di": found.owner, "lt": f"{latitude:.6f}", "lg": f"{longitude:.6f}", "a": str(_ACCURACY_M)}
+
+
+def _geo_event(found: SampleObject, location: Point) -> TrackingRequest:
+    return TrackingRequest(f"/t/geo?{urlencode(_fix_parameters(found, location))}", _ADDRESS)
