@@ -14,6 +14,7 @@ from deploy.cluster import overlay
 from deploy.cluster.api import Manifest, title
 from services.backbone.settings import EnvSettings
 from services.mongosetup.core import REPLICA_SET
+from services.mongosetup.settings import Settings as MongoSettings
 from tests.cluster.conftest import BUILDS
 from tests.cluster.policies import allowed
 
@@ -205,7 +206,9 @@ def test_every_variable_is_a_setting_of_its_service(manifests: list[Manifest]) -
             if settings is None:
                 continue
             own = {variable["name"]: variable for variable in container.get("env", ())}
-            assert own.keys() <= set(settings.variables()), container["name"]
+            # Other variables refer to the namespace.
+            refers = any("$(POD_NAMESPACE)" in variable.get("value", "") for variable in own.values())
+            assert own.keys() - ({"POD_NAMESPACE"} if refers else set()) <= set(settings.variables()), container["name"]
             # Together they are valid settings, for any secrets and any address of the pod.
             values = {name: variable.get("value", "10.0.0.1, or a secret") for name, variable in own.items()}
             settings.from_env({**common, **values})
@@ -368,8 +371,13 @@ def test_members_of_mongodb_are_those_that_mongosetup_initiates(manifests: list[
     mongo, pod = found["mongo"]
     members = mongo["spec"]["replicas"]
     assert members == (1 if build == "local" else 3)
-    [variable] = found["mongosetup"][1]["spec"]["containers"][0]["env"]
-    assert variable["value"].split(",") == [f"mongo-{number}.mongo:27017" for number in range(members)]
+    variables = {each["name"]: each.get("value") for each in found["mongosetup"][1]["spec"]["containers"][0]["env"]}
+    # A variable can refer only to earlier ones.
+    assert list(variables) == ["POD_NAMESPACE", "MONGOSETUP_MEMBERS"]
+    named = MongoSettings.from_env({"MONGOSETUP_MEMBERS": variables["MONGOSETUP_MEMBERS"]}).members
+    # Complete names, which are in /etc/hosts of each pod: the manifest of mongosetup has the reason.
+    domain = "$(POD_NAMESPACE).svc.cluster.local"
+    assert named == tuple(f"mongo-{number}.mongo.{domain}:27017" for number in range(members))
     arguments = pod["spec"]["containers"][0]["args"]
     assert arguments[arguments.index("--replSet") + 1] == REPLICA_SET
     # The set is created while no member is ready: all pods start at once, and their names resolve at once.
