@@ -2,10 +2,11 @@
 
 from typing import Final, NamedTuple
 
-from services.backbone.pages.formats import clock, number
+from services.backbone.pages.formats import clock
 from services.storage.core.matching import Decision, MatchSide, NoMatch, SubjectKind
 
 _MOST_KEYS: Final = 8
+_LEAST_SHOWN_M: Final = 0.05
 
 
 class Condition(NamedTuple):
@@ -33,14 +34,15 @@ def conditions(offer: MatchSide, search: MatchSide, decision: Decision) -> list[
 
 def metres(value: float) -> str:
     """Return a distance to a tenth of a metre: `1,234.5 m`. A rounder form could hide why a distance is too large."""
-    return f"{number(round(value, 1))} m"
+    return f"{value:,.1f} m"
 
 
 def _within(kind: SubjectKind, side: MatchSide, decision: Decision, reasons: set[str]) -> Condition:
     away, radius = metres(decision.distance_m), metres(side.radius_m)
     if f"outside_{kind}_radius" not in reasons:
         return Condition(f"The distance of {away} is within the radius of the {kind}, {radius}.")
-    beyond = metres(decision.distance_m - side.radius_m)
+    beyond_m = decision.distance_m - side.radius_m
+    beyond = metres(beyond_m) if beyond_m >= _LEAST_SHOWN_M else "less than 0.1 m"
     return Condition(f"The distance of {away} exceeds the radius of the {kind}, {radius}, by {beyond}.", is_met=False)
 
 
