@@ -154,5 +154,8 @@ async def test_malformed_and_oversize_bodies_are_refused(service: httpx.AsyncCli
     assert (await service.post("/offers", content=b"{")).status_code == 400
     assert (await service.post("/offers", content=b"[" * 100_000)).status_code == 400
     assert (await service.post("/offers", content=b" " * 1_048_577)).status_code == 413
+    deep = b'{"extdata":' + b'{"a":' * 50_000 + b"1" + b"}" * 50_001
+    assert (await service.post("/offers", content=deep)).status_code == 400
+    assert (await service.post("/bulk/offers", content=b'{"new_offers":[' + deep + b"]}")).status_code == 400
     assert (await service.post("/offers", content=b"[]")).status_code == 400
     assert (await service.post("/offers", content=rb'{"text":"\ud800"}')).status_code == 400
