@@ -44,7 +44,17 @@ RUN_BY = {
     "python3 tasks.py erase --id DEVICE --yes": "tests/contract/test_erase.py",
     **{
         f"python3 tasks.py bench.{bench}": "tests/journey/test_benches.py"
-        for bench in ("tracker", "batch", "kafkastore", "consumers", "pipeline", "kafidx", "profile tracker", "compare")
+        for bench in (
+            "tracker",
+            "batch",
+            "kafkastore",
+            "consumers",
+            "pipeline",
+            "kafidx",
+            "storage",
+            "profile tracker",
+            "compare",
+        )
     },
 }
 # The commands of the containers. The tests of a service and the demo start them.

@@ -94,6 +94,21 @@ def match(_context: Context, size: str = "1000000", queries: str = "200", cache:
         exit_with(bench_match(size=size, queries=queries, cache_gb=cache, json_output=json))
 
 
+@task(
+    help={
+        "size": "the number of offers, and of searches (default 100000)",
+        "seconds": "length of the load at the highest rate (default 60)",
+        "json": _FLAGS["json"][1],
+    }
+)
+def storage(_context: Context, size: str = "100000", seconds: str = "60", json: bool = False) -> None:
+    """Measure mixed requests to storage at the highest rate at which nothing piles up."""
+    with report_errors():
+        from deploy.bench.storage import bench_storage
+
+        exit_with(bench_storage(size=size, seconds=seconds, json_output=json))
+
+
 @task(help={"record": "store the last results as the recorded ones (deploy/bench/recorded.json)"})
 def compare(_context: Context, record: bool = False) -> None:
     """Compare the ratios of the last benches with the recorded ones. Exit code 1 when one fell by over 20 %."""
@@ -103,4 +118,4 @@ def compare(_context: Context, record: bool = False) -> None:
         exit_with(comparing.compare(record=record))
 
 
-namespace = Collection("bench", *_BENCHES, match, profile_service, compare)
+namespace = Collection("bench", *_BENCHES, match, storage, profile_service, compare)

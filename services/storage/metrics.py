@@ -5,6 +5,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from services.backbone.metrics import LATENCY_BUCKETS_S
 from services.storage.core.matching import SubjectKind
 
+_OWN_BUCKETS_S = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.5)
 _KINDS: tuple[SubjectKind, ...] = ("offer", "search")
 
 
@@ -71,6 +72,13 @@ class ApiMetrics:
             "Time from a request to the begin of its response, by method",
             ("method",),
             buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.own_seconds = Histogram(
+            "push_storage_request_own_seconds",
+            "Time from a request to the begin of its response without the time of its database commands, by method",
+            ("method",),
+            buckets=_OWN_BUCKETS_S,
             registry=registry,
         )
         self.refused = Counter(

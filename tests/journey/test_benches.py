@@ -41,6 +41,15 @@ def test_brief_bench_reports_its_results_and_loses_nothing(
         print(f"\n{last}")  # noqa: T201 - what CI keeps
 
 
+def test_brief_bench_of_storage_reports_no_error() -> None:
+    done = run("bench.storage", "--size", "500", "--seconds", "2", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["name"], result["errors"]) == ("storage", 0)
+    assert 0 < result["p50_ms"] <= result["p99_ms"]
+    assert result["own_p99_ms"] > 0
+
+
 def test_profile_lists_the_functions_and_draws_the_graph() -> None:
     done = run("bench.profile", "tracker", "--seconds", "1")
     assert done.returncode == 0, done.stdout + done.stderr

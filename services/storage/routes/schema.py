@@ -119,8 +119,9 @@ CHANGE: Final = _operation(
 DELETE: Final = _operation(EXAMPLE, OBJECT, parameters=(_IF_MATCH,), errors=(404, 412))
 SET_ACTIVE: Final = _operation(OK, _IS_OK, parameters=(_IF_MATCH,), errors=(404, 412))
 NOTIFY: Final = _operation(OK, _IS_OK)
+# 404: the path of an owner cannot have a line break.
 BULK_READ: Final = _operation(
-    {"version": "1.0", "data": [EXAMPLE]}, _record(version=_VERSION, data=_list(OBJECT)), parameters=_BOX
+    {"version": "1.0", "data": [EXAMPLE]}, _record(version=_VERSION, data=_list(OBJECT)), parameters=_BOX, errors=(404,)
 )
 _RESULT: Final[Schema] = {
     **_record(list=_TEXT, index=_COUNT, status=_TEXT),
@@ -143,8 +144,12 @@ BULK_WRITE: Final = _operation(
         },
     },
 )
-BULK_DELETE: Final = _operation({"status": "ok", "deleted": 1}, _record(status={"const": "ok"}, deleted=_COUNT))
-BULK_NOTIFY: Final = _operation({"status": "ok", "marked": 1}, _record(status={"const": "ok"}, marked=_COUNT))
+BULK_DELETE: Final = _operation(
+    {"status": "ok", "deleted": 1}, _record(status={"const": "ok"}, deleted=_COUNT), errors=(404,)
+)
+BULK_NOTIFY: Final = _operation(
+    {"status": "ok", "marked": 1}, _record(status={"const": "ok"}, marked=_COUNT), errors=(404,)
+)
 CHAT: Final = _operation(
     [RANKED],
     {"anyOf": [_list(RANKED_OBJECT), {"type": "object", "maxProperties": 0}]},

@@ -7,6 +7,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
 from services.storage.core.matching import SubjectKind
+from services.storage.store.database_time import CommandTimes
 
 Database = AsyncDatabase[dict[str, Any]]
 Documents = AsyncCollection[dict[str, Any]]
@@ -35,6 +36,7 @@ def connect(url: str) -> AsyncMongoClient[dict[str, Any]]:
         maxPoolSize=_MAX_CONNECTIONS,
         waitQueueTimeoutMS=_SELECTION_TIMEOUT_MS,
         appname="push-storage",
+        event_listeners=[CommandTimes()],
     )
 
 
