@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.demo.notification_log import NotificationLog
-from deploy.demo.scene import Scene
+from deploy.demo.scene import DemoScene
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.processes import ProcessFailed
 from deploy.develop.localstack.services import ServiceProcess
@@ -26,7 +26,7 @@ class MatchingDemo(NamedTuple):
     """The scene in a running storage, and what storage reports about it."""
 
     storage: ServiceProcess
-    scene: Scene
+    scene: DemoScene
     log: NotificationLog
 
     @property
@@ -82,5 +82,5 @@ async def matching_demo(stack: LocalStack, *, sent: SendCounts) -> AsyncIterator
     storage = stack.service("storage")
     address = urlsplit(storage.env["STORAGE_NOTIFY_URL"])
     log = NotificationLog(str(address.hostname), address.port or 0, stack.log_directory / "notifications.log")
-    async with log, Scene(stack.storage_url, stack.tracker_url, sent=sent) as scene:
+    async with log, DemoScene(stack.storage_url, stack.tracker_url, sent=sent) as scene:
         yield MatchingDemo(storage, scene, log)

@@ -70,7 +70,7 @@ class Pair(NamedTuple):
     offer: str
 
 
-class Sample(NamedTuple):
+class DemoSample(NamedTuple):
     """The objects of the sample."""
 
     offers: tuple[SampleObject, ...]
@@ -100,10 +100,10 @@ class Sample(NamedTuple):
         }
 
 
-def read_sample(path: Path = SAMPLE) -> Sample:
+def read_sample(path: Path = SAMPLE) -> DemoSample:
     """Read the sample."""
     written = tomllib.loads(path.read_text(encoding="utf-8"))
-    return Sample(tuple(_objects(written, "offers")), tuple(_objects(written, "searches")))
+    return DemoSample(tuple(_objects(written, "offers")), tuple(_objects(written, "searches")))
 
 
 def _objects(written: Mapping[str, Any], collection: Collection) -> Iterator[SampleObject]:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from deploy.demo.sample import Point, Sample, SampleObject, read_sample
+from deploy.demo.sample import DemoSample, Point, SampleObject, read_sample
 from deploy.operate.access_log import TrackingRequest
 from deploy.operate.send import SendCounts, send
 
@@ -22,13 +22,15 @@ _ADDRESS: Final = "79.192.0.17"
 _TIMEOUT_S: Final = 10.0
 
 
-class Scene:
+class DemoScene:
     """Posts the objects and moves those with a route. Use it as an async context manager.
 
     Requests that fail are counted in `failures`; none is repeated.
     """
 
-    def __init__(self, storage_url: str, tracker_url: str, *, sent: SendCounts, sample: Sample | None = None) -> None:
+    def __init__(
+        self, storage_url: str, tracker_url: str, *, sent: SendCounts, sample: DemoSample | None = None
+    ) -> None:
         """`sent` counts the events of location fixes."""
         self.sample = sample or read_sample()
         self.posted: Counter[str] = Counter()

@@ -10,7 +10,7 @@ from deploy.demo.matching import MatchingDemo
 from deploy.demo.matching_check import STOPS_M, MatchingResult, play_once
 from deploy.demo.notification_log import FoundMatch, NotificationLog
 from deploy.demo.sample import Pair, read_sample
-from deploy.demo.scene import Scene
+from deploy.demo.scene import DemoScene
 from deploy.develop.localstack.services import ServiceProcess
 from deploy.operate.send import SendCounts
 from deploy.operate.status import Status, StatusReader
@@ -64,7 +64,7 @@ class FakeReader:
 
 async def play(pairs: set[Pair], *, counted: int = EVENTS) -> MatchingResult:
     sent = SendCounts()
-    scene = cast("Scene", FakeScene(sent))
+    scene = cast("DemoScene", FakeScene(sent))
     demo = MatchingDemo(cast("ServiceProcess", ReadyService()), scene, cast("NotificationLog", FakeLog(pairs)))
     return await play_once(demo, cast("StatusReader", FakeReader(counted)), sent=sent)
 

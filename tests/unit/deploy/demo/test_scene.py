@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from deploy.demo.sample import Point, Sample, SampleObject
-from deploy.demo.scene import Scene
+from deploy.demo.sample import DemoSample, Point, SampleObject
+from deploy.demo.scene import DemoScene
 from deploy.develop.localstack.ports import LOOPBACK, free_port
 from deploy.operate.send import SendCounts
 
-SAMPLE = Sample(
+SAMPLE = DemoSample(
     offers=(SampleObject("offers", "bakery", "Fresh bread", ("bread",), 500.0, (Point(52.52, 13.4),)),),
     searches=(
         SampleObject("searches", "Ada", "bread", ("bread",), 400.0, (Point(52.52, 13.4), Point(52.53, 13.4))),
@@ -52,7 +52,7 @@ async def server() -> AsyncIterator[Server]:
 
 
 async def test_objects_are_posted_and_counted_by_collection(server: Server) -> None:
-    async with Scene(server.url, server.url, sent=SendCounts(), sample=SAMPLE) as scene:
+    async with DemoScene(server.url, server.url, sent=SendCounts(), sample=SAMPLE) as scene:
         await scene.post()
     assert [(path, document["owner"]) for path, document in server.posts] == [
         ("/offers", "bakery"),
@@ -65,7 +65,7 @@ async def test_objects_are_posted_and_counted_by_collection(server: Server) -> N
 
 async def test_a_fix_is_an_event_and_reaches_storage(server: Server) -> None:
     sent = SendCounts()
-    async with Scene(server.url, server.url, sent=sent, sample=SAMPLE) as scene:
+    async with DemoScene(server.url, server.url, sent=sent, sample=SAMPLE) as scene:
         await scene.move(556.0)
     fix = {"di": "Ada", "lt": "52.524995", "lg": "13.400000", "a": "12"}
     assert server.posts == [("/store/geo", fix)]
@@ -75,13 +75,13 @@ async def test_a_fix_is_an_event_and_reaches_storage(server: Server) -> None:
 
 async def test_refused_requests_are_counted_by_status(server: Server) -> None:
     server.status = 503
-    async with Scene(server.url, server.url, sent=SendCounts(), sample=SAMPLE) as scene:
+    async with DemoScene(server.url, server.url, sent=SendCounts(), sample=SAMPLE) as scene:
         await scene.post()
     assert scene.failures == {"HTTP 503": 3}
     assert not scene.posted
 
 
 async def test_requests_without_a_response_are_counted_by_error(server: Server) -> None:
-    async with Scene(f"http://{LOOPBACK}:9", server.url, sent=SendCounts(), sample=SAMPLE) as scene:
+    async with DemoScene(f"http://{LOOPBACK}:9", server.url, sent=SendCounts(), sample=SAMPLE) as scene:
         await scene.post()
     assert scene.failures == {"ClientConnectorError": 3}

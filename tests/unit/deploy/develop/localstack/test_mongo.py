@@ -68,6 +68,8 @@ def test_stack_starts_mongo_only_on_request(mongo_kind: MongoKind) -> None:
         _ = stack.mongo
     with LocalStack(kafka="tansu", mongo=mongo_kind, say=ignore) as stack:
         assert stack.mongo.responds()
+        assert stack.environment()["STORAGE_MONGO_URL"] == stack.mongo.url
+        assert stack.storage_url is None  # it was not started
         assert (stack.log_directory / "mongo.log").exists()
     assert not stack.mongo.process.is_alive
 
