@@ -20,6 +20,8 @@ from deploy.operate.send import SendCounts
 
 _SHOWN: Final = 8
 _POLL_S: Final = 0.1
+_READY_TIMEOUT_S: Final = 120.0
+"""Longer than a start takes on a machine that also runs tests."""
 
 
 class MatchingDemo(NamedTuple):
@@ -35,10 +37,16 @@ class MatchingDemo(NamedTuple):
         return self.scene.posted.total()
 
     async def wait_until_ready(self) -> None:
-        """Return when storage is ready. Raises ProcessFailed when it has ended."""
+        """Return when storage is ready. Raises ProcessFailed when it has ended or at the timeout."""
+        until_s = time.monotonic() + _READY_TIMEOUT_S
+        # Not ServiceProcess.wait_until_ready in a thread: Ctrl-C would wait for the thread.
         while not await asyncio.to_thread(self.storage.is_ready):
             if not self.storage.is_alive:
                 raise ProcessFailed(f"storage has ended.\n{self.storage.process.log_tail()}")
+            if time.monotonic() > until_s:
+                raise ProcessFailed(
+                    f"storage was not ready within {_READY_TIMEOUT_S:.0f} s.\n{self.storage.process.log_tail()}"
+                )
             await asyncio.sleep(_POLL_S)
 
     async def run(self) -> None:
