@@ -40,7 +40,7 @@ RECORDED = {rule["record"] for file in ("expected.yml", "recording.yml") for rul
 
 def exported() -> set[str]:
     """Return each sample name that a service exports."""
-    declared = [HealthMetrics, *(importlib.import_module(f"services.{name}.metrics").Metrics for name in DECLARING)]
+    declared = [HealthMetrics, *(kind for name in DECLARING for kind in metrics_of(name))]
     names: set[str] = set()
     for kind in declared:
         registry = CollectorRegistry()
@@ -49,6 +49,14 @@ def exported() -> set[str]:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return names | _samples(registry)
+
+
+def metrics_of(service: str) -> list[type]:
+    """Return the classes that declare the metrics of a service."""
+    module = importlib.import_module(f"services.{service}.metrics")
+    return [
+        kind for name, kind in vars(module).items() if name.endswith("Metrics") and kind.__module__ == module.__name__
+    ]
 
 
 def _samples(registry: CollectorRegistry) -> set[str]:

@@ -65,8 +65,6 @@ class ApiMetrics:
             ("method", "status"),
             registry=registry,
         )
-        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "other"):
-            self.requests.labels(method, "500")
         self.seconds = Histogram(
             "push_storage_request_seconds",
             "Time from a request to the begin of its response, by method",
@@ -81,6 +79,10 @@ class ApiMetrics:
             buckets=_OWN_BUCKETS_S,
             registry=registry,
         )
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "other"):
+            self.requests.labels(method, "500")
+            self.seconds.labels(method)
+            self.own_seconds.labels(method)
         self.refused = Counter(
             "push_storage_requests_refused",
             "Refused requests, by reason: host, origin, credentials (missing), password (wrong), delayed (not checked "
