@@ -1,6 +1,7 @@
 """The page of one object: what it shows, and the changes that it sends."""
 
 import re
+from typing import Any
 
 import httpx
 
@@ -8,7 +9,7 @@ from tests.contract.storage.api.serving import DEVICE, Tracker, offer
 from tests.contract.storage.pages.serving import create, inputs_of, text_of
 
 UNKNOWN = "65f1c0ffee5eed5eed5eed01"
-RICH = {
+RICH: dict[str, Any] = {
     "text": "Fresh bread\nand <b>cake</b>",
     "keywords": ["Bread, fresh", "Cake"],
     "place": {"en": {"route": "Alexanderplatz", "locality": "Berlin"}},

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from typing import Any
 
 import httpx
 
@@ -23,7 +24,7 @@ REASONS = {
 }
 
 
-async def pair_of(service: httpx.AsyncClient, **search: object) -> dict[str, str]:
+async def pair_of(service: httpx.AsyncClient, **search: Any) -> dict[str, str]:
     offer_id = await create(service, "offers", offer("ann"))
     return {"search": await create(service, "searches", offer("bob", **search)), "offer": offer_id}
 
@@ -42,7 +43,12 @@ async def test_page_names_every_condition_that_is_not_met(service: httpx.AsyncCl
     now_ms = time.time_ns() // 1_000_000
     documents = offer("ann", keywords=["bread"], validuntil=now_ms - 1, isActive=False)
     offer_id = await create(service, "offers", documents)
-    changed = {"at": (13.5, 52.5), "keywords": ["cake"], "validfrom": now_ms + 60_000, "isActive": False}
+    changed: dict[str, Any] = {
+        "at": (13.5, 52.5),
+        "keywords": ["cake"],
+        "validfrom": now_ms + 60_000,
+        "isActive": False,
+    }
     search_id = await create(service, "searches", offer("ann", **changed))
     page = (await service.get(PATH, params={"search": search_id, "offer": offer_id})).text
     text = text_of(page)
