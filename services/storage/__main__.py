@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from prometheus_client import CollectorRegistry
@@ -19,20 +19,34 @@ from services.storage.worker import EventSender, Matcher, Notifier
 
 @contextlib.asynccontextmanager
 async def create_loops(
-    settings: Settings, database: Database, registry: CollectorRegistry, api_metrics: ApiMetrics
+    settings: Settings,
+    database: Database,
+    registry: CollectorRegistry,
+    api_metrics: ApiMetrics,
+    *,
+    at_point: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Loops]:
-    """Build the matcher, the notifier and the sender of events with their clients."""
+    """Build the matcher, the notifier and the sender of events with their clients.
+
+    Tests stop the process in `at_point`.
+    """
     metrics = Metrics(registry)
     password = settings.notify_password
     credentials = None if password is None else (settings.notify_user, password.get_secret_value())
+    # The loops repeat what fails. A client that repeats it too would only hold a place in a round for longer.
     async with (
-        NotificationClient(settings.notify_url, credentials=credentials) as notifications,
-        TrackerClient(settings.tracker_url) as tracker,
+        NotificationClient(settings.notify_url, credentials=credentials, attempts=1) as notifications,
+        TrackerClient(settings.tracker_url, attempts=1) as tracker,
     ):
-        notifier = Notifier(database, notifications, settings, metrics)
-        matcher = Matcher(database, settings, metrics, on_encounters=notifier.wake)
+        notifier = Notifier(database, notifications, settings, metrics, at_point=at_point)
+        matcher = Matcher(database, settings, metrics, on_encounters=notifier.wake, at_point=at_point)
         sender = EventSender(
-            database, tracker, api_metrics, lease_s=settings.event_lease_s, poll_s=settings.event_poll_s
+            database,
+            tracker,
+            api_metrics,
+            lease_s=settings.event_lease_s,
+            poll_s=settings.event_poll_s,
+            at_point=at_point,
         )
 
         def stop() -> None:

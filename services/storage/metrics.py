@@ -49,6 +49,14 @@ class Metrics:
         self.oldest_owed = Gauge(
             "push_storage_oldest_owed_encounter_seconds", "Age of the oldest encounter to report", registry=registry
         )
+        self.failing = Gauge(
+            "push_storage_failing",
+            "Due objects and owed encounters whose work fails while that of others succeeds",
+            ("queue",),
+            registry=registry,
+        )
+        for queue in ("objects", "encounters"):
+            self.failing.labels(queue)
         for kind in _KINDS:
             # Export zeros from the start. Prometheus then sees the first increase of each series.
             for metric in (self.matched, self.candidates, self.matches):
@@ -103,6 +111,9 @@ class ApiMetrics:
             "push_storage_events_refused", "Events that the tracker rejected; they are dropped", registry=registry
         )
         self.owed_events = Gauge("push_storage_owed_events", "Objects that owe events", registry=registry)
+        self.failing_events = Gauge(
+            "push_storage_failing_events", "Objects whose events fail while those of others are sent", registry=registry
+        )
         self.oldest_owed_event = Gauge(
             "push_storage_oldest_owed_event_seconds",
             "Time since the oldest change among the objects that owe events",

@@ -47,11 +47,19 @@ class NotificationClient:
     """Sends notifications. An async context manager."""
 
     def __init__(
-        self, url: str, *, credentials: tuple[str, str] | None = None, timeout_s: float = 3.0, max_connections: int = 16
+        self,
+        url: str,
+        *,
+        credentials: tuple[str, str] | None = None,
+        attempts: int = 3,
+        timeout_s: float = 3.0,
+        max_connections: int = 16,
     ) -> None:
         """Limit each step of a request (connect, read) to `timeout_s`. `credentials` are for HTTP Basic."""
         self._url = f"{url.rstrip('/')}/notify"
-        self._client = OwnServiceClient(credentials=credentials, timeout_s=timeout_s, max_connections=max_connections)
+        self._client = OwnServiceClient(
+            credentials=credentials, attempts=attempts, timeout_s=timeout_s, max_connections=max_connections
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,7 +70,7 @@ class NotificationClient:
         await self._client.__aexit__(kind, error, trace)
 
     async def notify(self, notification: MatchNotification) -> None:
-        """Send a notification, with at most 3 attempts. Returns after a 2xx.
+        """Send a notification, with at most `attempts` requests. Returns after a 2xx.
 
         Raises NotificationUnavailable or NotificationRefused.
         """

@@ -13,7 +13,6 @@ import aiohttp
 
 from services.backbone.backoff import Backoff
 
-_ATTEMPTS: Final = 3
 _RETRY_LATER: Final = frozenset({401, 403, 404, 405, 408, 425, 429})
 """The 4xx that another configuration or another time changes. The other ones reject the request itself."""
 
@@ -30,9 +29,15 @@ class OwnServiceClient:
     """Sends requests. An async context manager, which is built in a running event loop."""
 
     def __init__(
-        self, *, credentials: tuple[str, str] | None = None, timeout_s: float = 3.0, max_connections: int = 16
+        self,
+        *,
+        credentials: tuple[str, str] | None = None,
+        attempts: int = 3,
+        timeout_s: float = 3.0,
+        max_connections: int = 16,
     ) -> None:
         """Limit each step of a request (connect, read) to `timeout_s`. `credentials` are for HTTP Basic."""
+        self._attempts = attempts
         # The defaults of aiohttp ignore proxy variables: the setting decides where the service is.
         self._session = aiohttp.ClientSession(
             auth=None if credentials is None else aiohttp.BasicAuth(*credentials, encoding="utf-8"),
@@ -50,12 +55,12 @@ class OwnServiceClient:
         await self._session.close()
 
     async def post(self, url: str, body: bytes | Mapping[str, str], headers: Mapping[str, str]) -> None:
-        """Send a body, or a form, with at most 3 attempts. Return after a 2xx.
+        """Send a body, or a form, with at most `attempts` requests. Return after a 2xx.
 
         Raises ServiceUnavailable or RequestRefused.
         """
         backoff = Backoff(first_s=0.1, longest_s=1.0)
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(self._attempts):
             if attempt:
                 await asyncio.sleep(backoff.next_s())
             reason = await self._post(url, body, headers)

@@ -20,10 +20,10 @@ EventRefused = RequestRefused
 class TrackerClient:
     """Sends events. An async context manager."""
 
-    def __init__(self, url: str, *, timeout_s: float = 3.0, max_connections: int = 16) -> None:
+    def __init__(self, url: str, *, attempts: int = 3, timeout_s: float = 3.0, max_connections: int = 16) -> None:
         """Limit each step of a request (connect, read) to `timeout_s`."""
         self._url = url.rstrip("/")
-        self._client = OwnServiceClient(timeout_s=timeout_s, max_connections=max_connections)
+        self._client = OwnServiceClient(attempts=attempts, timeout_s=timeout_s, max_connections=max_connections)
 
     async def __aenter__(self) -> Self:
         return self
@@ -34,7 +34,7 @@ class TrackerClient:
         await self._client.__aexit__(kind, error, trace)
 
     async def send(self, event_type: str, params: Mapping[str, str], *, event_id: str) -> None:
-        """Send an event, with at most 3 attempts. Returns after a 2xx.
+        """Send an event, with at most `attempts` requests. Returns after a 2xx.
 
         Raises EventUnavailable or EventRefused.
         """

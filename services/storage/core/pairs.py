@@ -118,7 +118,8 @@ Age = Literal["newer", "older", "mixed"]
 def age_of(pair: PairState, judged: Judged) -> Age:
     """Compare a decision with the stored state.
 
-    mixed: one version is newer and the other one is older. The pair must be decided again from the current objects.
+    older, mixed: an object has an older version than in the stored state, so the decision was made from an object that
+    is outdated, or that was restored or created again under its id. The pair must be decided from the current objects.
     """
     versions = (judged.search.version - pair.search_version, judged.offer.version - pair.offer_version)
     if min(versions) < 0:
@@ -128,6 +129,8 @@ def age_of(pair: PairState, judged: Judged) -> Age:
 
 def next_state(pair: PairState | None, judged: Judged, *, leave_s: float = LEAVE_S) -> PairState | None:
     """Return the state after a decision, or None if nothing is to be written. The decision is newer than the pair.
+
+    An object with a lower version than in the pair was restored or created again. It counts as edited.
 
     Entering follows the rule exactly, and so does leaving after an edit or at the end of validity. If objects have only
     moved since the pair entered, it leaves by `movement.follow`.
@@ -140,7 +143,7 @@ def next_state(pair: PairState | None, judged: Judged, *, leave_s: float = LEAVE
     offer_leaving, search_leaving, left = _follow(pair, judged, leave_s)
     if isinstance(decision, Match) and left:  # out and back between two matchings
         return _entered(judged, pair)
-    edited = search.edited_version > pair.search_version or offer.edited_version > pair.offer_version
+    edited = _is_edited(search, pair.search_version) or _is_edited(offer, pair.offer_version)
     moved = isinstance(decision, NoMatch) and decision.is_distance_only and not edited
     stays = isinstance(decision, Match) or (moved and not left)
     return msgspec.structs.replace(
@@ -217,5 +220,9 @@ def is_worth_notifying(pair: PairState, judged: Judged) -> bool:
         return pair.has_moved_out
     if isinstance(judged.decision, Match):
         return True
-    edited = judged.search.edited_version > pair.search_version or judged.offer.edited_version > pair.offer_version
+    edited = _is_edited(judged.search, pair.search_version) or _is_edited(judged.offer, pair.offer_version)
     return judged.decision.is_distance_only and not edited
+
+
+def _is_edited(side: MatchSide, decided_version: int) -> bool:
+    return side.edited_version > decided_version or side.version < decided_version

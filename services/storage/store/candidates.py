@@ -11,11 +11,12 @@ from typing import Any, Final, NamedTuple
 
 from pymongo.asynchronous.cursor import AsyncCursor
 
-from services.storage.core.documents import SIDE_PROJECTION, to_side
+from services.storage.core.documents import SIDE_PROJECTION, to_sides
 from services.storage.core.matching import MatchSide, SubjectKind
 from services.storage.core.radii import QUERY_MARGIN_M, Disc, discs
 from services.storage.core.sphere import EARTH_RADIUS_M
 from services.storage.store.database import MATCH_INDEX, Database, objects_of, other_kind
+from services.storage.store.due import DueObjects
 
 SLICE: Final = 500
 """The most candidates of a slice."""
@@ -38,6 +39,7 @@ class CandidateFinder:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._due = DueObjects(database)
 
     def query(self, subject: MatchSide, disc: Disc, now_ms: int) -> dict[str, Any]:
         """Return the filter of the find of one disc.
@@ -81,7 +83,10 @@ class CandidateFinder:
                     documents = read.result()
                     if find.cursor.alive:
                         reads[find.read()] = find
-                    sides += map(to_side, documents)
+                    found, malformed = to_sides(documents)
+                    if malformed:
+                        await self._due.mark_malformed(other_kind(kind), malformed, now_ms=now_ms)
+                    sides += found
                     oldest = min(oldest, find.disc)
                     if len(sides) >= SLICE:
                         # What remains is from this batch, because a batch is smaller than a slice.

@@ -57,6 +57,9 @@ async def create_indexes(database: Database) -> None:
                     name="due",
                     partialFilterExpression={"due_at": {"$exists": True}},
                 ),
+                IndexModel(
+                    [("deleted", ASCENDING)], name="deleted", partialFilterExpression={"deleted": {"$exists": True}}
+                ),
                 IndexModel([("owner", ASCENDING), ("_id", ASCENDING)], name="owner"),
             ]
         )

@@ -2,18 +2,21 @@
 
 A change writes the due mark together with the new version. A claim is a lease: when its process dies, another process
 claims the object after the lease. The mark is cleared only if the object still has the version that was matched.
+
+An object whose matching fails keeps its mark and gets RANK_FAILING. A change gives it back its rank.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pymongo import ASCENDING, ReturnDocument
 
-from services.storage.core.documents import from_document
+from services.storage.core.documents import MalformedDocument, from_document
 from services.storage.core.matching import SubjectKind
-from services.storage.core.objects import RANKS, StoredObject
+from services.storage.core.objects import RANK_FAILING, RANK_FAN_OUT, RANKS, StoredObject
 from services.storage.core.sphere import GeoPoint
 from services.storage.store.database import COLLECTIONS, Database, objects_of
+from services.storage.store.failing import postponement
 
 
 class FanOutProgress(NamedTuple):
@@ -42,14 +45,22 @@ class DueObjects:
     async def claim(  # noqa: PLR0913 - what to claim, the times, and the lease
         self, kind: SubjectKind, rank: int, *, due_by_ms: int, now_ms: int, lease_ms: int, token: str
     ) -> ClaimedObject | None:
-        """Claim the object of this rank that has been due longest. None: none has been due by `due_by_ms`."""
-        wanted = {"due_rank": rank, "due_at": {"$lte": due_by_ms}}
+        """Claim the object of this rank that has been due longest. None: none has been due by `due_by_ms`.
+
+        Raises MalformedDocument after the object is postponed.
+        """
+        wanted: dict[str, Any] = {"due_rank": rank, "due_at": {"$lte": due_by_ms}}
+        if rank == RANK_FAILING:
+            wanted["retry_at"] = {"$not": {"$gt": now_ms}}
         return await self._claim(kind, wanted, now_ms, lease_ms, token)
 
     async def claim_one(
         self, kind: SubjectKind, object_id: str, *, now_ms: int, lease_ms: int, token: str
     ) -> ClaimedObject | None:
-        """Claim one object, due or not. None: it is unknown, or another process has claimed it."""
+        """Claim one object, due or not. None: it is unknown, or another process has claimed it.
+
+        Raises MalformedDocument after the object is postponed.
+        """
         return await self._claim(kind, {"_id": object_id}, now_ms, lease_ms, token)
 
     async def _claim(
@@ -63,7 +74,11 @@ class DueObjects:
         )
         if document is None:
             return None
-        stored = from_document(kind, document)
+        try:
+            stored = from_document(kind, document)
+        except MalformedDocument as error:
+            await self._postpone(kind, {"_id": document["_id"], "lease_token": token}, now_ms)
+            raise MalformedDocument(f"{document['_id']}: {error}") from None
         saved = document.get("progress", {})
         # The progress of an older version is worth nothing.
         progress = (
@@ -86,11 +101,13 @@ class DueObjects:
         `next_due_ms` is when it is due again without a change.
         """
         done: dict[str, Any] = {"matched_location": list(matched), "leaving": is_leaving}
-        cleared = {"lease_until": "", "lease_token": "", "progress": ""}
+        cleared = dict.fromkeys(("lease_until", "lease_token", "progress", "failures", "retry_at"), "")
         if next_due_ms is None:
             cleared["due_at"] = ""
         else:
             done["due_at"] = next_due_ms
+        if claimed.stored.due_rank == RANK_FAILING:
+            done["due_rank"] = RANK_FAN_OUT
         if await self._update(claimed, {"$set": done, "$unset": cleared}):
             return True
         await self.release(claimed)
@@ -105,6 +122,31 @@ class DueObjects:
                 {"_id": claimed.stored.id, "lease_token": claimed.token}, update
             )
 
+    async def postpone(self, claimed: ClaimedObject, *, now_ms: int) -> None:
+        """End the lease of an object whose matching failed, and let it be claimed again after a pause.
+
+        A newer version is not postponed.
+        """
+        held = {"_id": claimed.stored.id, "version": claimed.stored.version, "lease_token": claimed.token}
+        await self._postpone(claimed.stored.kind, held, now_ms)
+        await self.release(claimed)
+
+    async def _postpone(self, kind: SubjectKind, held: Mapping[str, Any], now_ms: int) -> None:
+        also = {"due_rank": RANK_FAILING, "lease_until": 0}
+        update = postponement(now_ms=now_ms, failures="failures", until="retry_at", also=also)
+        await objects_of(self._database, kind).update_one(held, update)
+
+    async def mark_malformed(self, kind: SubjectKind, object_ids: Sequence[Any], *, now_ms: int) -> None:
+        """Make malformed candidates due, so that they are counted, logged, and matched once they are corrected."""
+        unmarked = {"_id": {"$in": list(object_ids)}, "due_at": {"$exists": False}}
+        mark = {"$set": {"due_at": now_ms, "due_rank": RANK_FAILING}}
+        await objects_of(self._database, kind).update_many(unmarked, mark)
+
+    async def failing(self) -> int:
+        """Return the number of due objects that no other rank contains."""
+        failing = {"due_at": {"$exists": True}, "due_rank": {"$nin": list(RANKS)}}
+        return sum([await objects_of(self._database, kind).count_documents(failing) for kind in COLLECTIONS])
+
     async def _update(self, claimed: ClaimedObject, update: Mapping[str, Any]) -> bool:
         stored = claimed.stored
         held = {"_id": stored.id, "version": stored.version, "lease_token": claimed.token}
@@ -112,7 +154,10 @@ class DueObjects:
         return done.matched_count == 1
 
     async def waiting(self, *, now_ms: int) -> tuple[int, int]:
-        """Return the number of due objects, and the age of the oldest due mark in ms (0 without one)."""
+        """Return the number of due objects and the age of the oldest due mark in ms (0 without one).
+
+        Failing objects are not among them.
+        """
         number, oldest_ms = 0, now_ms
         for kind in COLLECTIONS:
             collection = objects_of(self._database, kind)

@@ -1,14 +1,21 @@
 """ObjectStore: reads and writes offers and searches, each change by one write of one document."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal
 
 from pymongo.errors import BulkWriteError
 
-from services.storage.core.documents import SIDE_PROJECTION, from_document, to_document, to_side
+from services.storage.core.documents import (
+    SIDE_PROJECTION,
+    MalformedDocument,
+    from_document,
+    to_document,
+    to_sides,
+)
 from services.storage.core.matching import MatchSide, SubjectKind
 from services.storage.core.objects import StoredObject
-from services.storage.store.database import Database, objects_of
+from services.storage.store.database import COLLECTIONS, Database, objects_of
 
 EventAction = Literal["create", "update", "setact", "delete"]
 """The actions of the events `offr` and `srch`."""
@@ -28,14 +35,17 @@ class ObjectStore:
         self._database = database
 
     async def get(self, kind: SubjectKind, object_id: str) -> StoredObject | None:
-        """Return the object, also a tombstone; None if it is unknown."""
+        """Return the object, also a tombstone; None if it is unknown. Raises MalformedDocument."""
         document = await objects_of(self._database, kind).find_one({"_id": object_id})
         return None if document is None else from_document(kind, document)
 
     async def get_many(self, kind: SubjectKind, object_ids: Iterable[str]) -> dict[str, StoredObject]:
-        """Return the known objects among the ids."""
-        found = objects_of(self._database, kind).find({"_id": {"$in": list(object_ids)}})
-        return {document["_id"]: from_document(kind, document) async for document in found}
+        """Return the known objects among the ids. Malformed ones are left out."""
+        objects: dict[str, StoredObject] = {}
+        async for document in objects_of(self._database, kind).find({"_id": {"$in": list(object_ids)}}):
+            with contextlib.suppress(MalformedDocument):
+                objects[document["_id"]] = from_document(kind, document)
+        return objects
 
     async def insert(self, stored: StoredObject, *, event: EventAction | None = None) -> None:
         """Insert a new object with the event that it owes. Raises DuplicateKeyError for a known id."""
@@ -95,22 +105,22 @@ class ObjectStore:
                 return before, after
         raise ObjectConflict(f"{kind} {object_id}: {_MAX_ATTEMPTS} attempts met other writers")
 
-    async def remove_tombstone(self, kind: SubjectKind, object_id: str) -> bool:
-        """Remove a deleted object if its pairs have ended and it owes no event. Return whether it was removed."""
+    async def remove_tombstones(self) -> int:
+        """Remove the deleted objects whose pairs have ended and that owe no event. Return their number."""
         ended = {"deleted": {"$exists": True}, "due_at": {"$exists": False}, "owed": {"$in": [None, []]}}
-        done = await objects_of(self._database, kind).delete_one({"_id": object_id, **ended})
-        return done.deleted_count == 1
+        done = [await objects_of(self._database, kind).delete_many(ended) for kind in COLLECTIONS]
+        return sum(each.deleted_count for each in done)
 
     async def sides(self, kind: SubjectKind, object_ids: Iterable[str]) -> dict[str, MatchSide]:
-        """Return the fields for the rule of the known objects among the ids."""
+        """Return the fields for the rule of the known objects among the ids. Malformed ones are left out."""
         wanted = {"_id": {"$in": list(object_ids)}}
-        found = objects_of(self._database, kind).find(wanted, SIDE_PROJECTION)
-        return {document["_id"]: to_side(document) async for document in found}
+        found = await objects_of(self._database, kind).find(wanted, SIDE_PROJECTION).to_list()
+        return {side.id: side for side in to_sides(found)[0]}
 
     async def versions(self, kind: SubjectKind, object_ids: Iterable[str]) -> dict[str, int]:
         """Return the current versions of the known objects among the ids."""
         found = objects_of(self._database, kind).find({"_id": {"$in": list(object_ids)}}, {"version": 1})
-        return {document["_id"]: document["version"] async for document in found}
+        return {document["_id"]: document.get("version", 0) async for document in found}
 
 
 def update_of(before: StoredObject, after: StoredObject) -> dict[str, Any]:

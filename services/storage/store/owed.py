@@ -7,12 +7,14 @@ accepted it. The events `bud` of bulk writes have a collection of their own, wit
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from pymongo import ASCENDING, IndexModel, ReturnDocument
 
-from services.storage.core.documents import from_document
+from services.storage.core.documents import MalformedDocument, from_document
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import StoredObject
 from services.storage.store.database import COLLECTIONS, Database, objects_of
+from services.storage.store.failing import postponement
 
 _BULK: Final = "owed_bulk"
 _OWES: Final = {"owed.id": {"$exists": True}}
@@ -57,7 +59,10 @@ class OwedEvents:
         self._bulk = database[_BULK]
 
     async def claim(self, kind: SubjectKind, *, now_ms: int, lease_ms: int) -> OwingObject | None:
-        """Claim the object of this kind that was changed first and owes events. None: there is none."""
+        """Claim the object of this kind that was changed first and owes events. None: there is none.
+
+        Raises MalformedDocument after the object is postponed.
+        """
         document = await objects_of(self._database, kind).find_one_and_update(
             {**_OWES, "owed_until": {"$not": {"$gt": now_ms}}},
             {"$set": {"owed_until": now_ms + lease_ms}},
@@ -66,17 +71,30 @@ class OwedEvents:
         )
         if document is None:
             return None
-        events = tuple(OwedEvent(each["id"], each["action"]) for each in document["owed"])
-        return OwingObject(from_document(kind, document), events)
+        try:
+            return OwingObject(from_document(kind, document), _owed_events(document["owed"]))
+        except MalformedDocument as error:
+            await self.postpone(kind, document["_id"], now_ms=now_ms)
+            raise MalformedDocument(f"{document['_id']}: {error}") from None
 
     async def acknowledge(self, kind: SubjectKind, object_id: str, event_id: str) -> None:
         """Remove an event that the tracker has accepted."""
-        removed = {"$pull": {"owed": {"id": event_id}}}
+        removed = {"$pull": {"owed": {"id": event_id}}, "$unset": {"owed_failures": ""}}
         await objects_of(self._database, kind).update_one({"_id": object_id}, removed)
 
-    async def release(self, kind: SubjectKind, object_id: str) -> None:
-        """End the lease of an object."""
-        await objects_of(self._database, kind).update_one({"_id": object_id}, {"$unset": {"owed_until": ""}})
+    async def release(self, kind: SubjectKind, object_id: str, *, until_ms: int = 0) -> None:
+        """End the lease of an object. It can be claimed again from `until_ms` on."""
+        await objects_of(self._database, kind).update_one({"_id": object_id}, {"$set": {"owed_until": until_ms}})
+
+    async def postpone(self, kind: SubjectKind, object_id: str, *, now_ms: int) -> None:
+        """End the lease of an object whose events failed while others were sent. It waits for a growing pause."""
+        update = postponement(now_ms=now_ms, failures="owed_failures", until="owed_until", also={})
+        await objects_of(self._database, kind).update_one({"_id": object_id}, update)
+
+    async def failing(self) -> int:
+        """Return the number of objects whose events failed while others were sent."""
+        failing = {**_OWES, "owed_failures": {"$gt": 0}}
+        return sum([await objects_of(self._database, kind).count_documents(failing) for kind in COLLECTIONS])
 
     async def owe_bulk(self, owner: str, ready_ms: int) -> None:
         """Owe the event of a bulk write. It may be sent from `ready_ms` on; see `bulk_is_ready`."""
@@ -96,6 +114,10 @@ class OwedEvents:
         )
         return None if document is None else OwedBulk(document["_id"], document["version"])
 
+    async def release_bulk(self, owed: OwedBulk, ready_ms: int) -> None:
+        """Let an event that was not accepted be claimed again from `ready_ms` on."""
+        await self._bulk.update_one({"_id": owed.owner, "version": owed.version}, {"$set": {"ready_at": ready_ms}})
+
     async def acknowledge_bulk(self, owed: OwedBulk) -> None:
         """Note that the tracker has accepted an event. A later bulk write still owes its own."""
         await self._bulk.update_one({"_id": owed.owner, "version": owed.version}, {"$unset": {"ready_at": ""}})
@@ -111,3 +133,15 @@ class OwedEvents:
             )
             oldest_ms = min(oldest_ms, first["modified"] if first else now_ms)
         return number, now_ms - oldest_ms
+
+
+def _owed_events(owed: object) -> tuple[OwedEvent, ...]:
+    try:
+        return tuple([OwedEvent(each.id, each.action) for each in msgspec.convert(owed, list[_OwedDocument])])
+    except msgspec.ValidationError as error:
+        raise MalformedDocument(f"owed: {error}") from None
+
+
+class _OwedDocument(msgspec.Struct, frozen=True):
+    id: str
+    action: str

@@ -14,12 +14,16 @@ from services.backbone.backoff import Backoff
 from services.backbone.clients import EventRefused, EventUnavailable, TrackerClient
 from services.backbone.health import Heartbeat
 from services.backbone.logs import get_logger
+from services.storage.core.documents import MalformedDocument
 from services.storage.core.matching import SubjectKind
 from services.storage.core.owed_events import BULK_EVENT, EVENT_TYPES, bulk_event_id, event_params
 from services.storage.metrics import ApiMetrics
 from services.storage.store import Database, ObjectStore
+from services.storage.store.failing import FIRST_PAUSE_MS, LONGEST_PAUSE_MS
 from services.storage.store.owed import OwedBulk, OwedEvents, OwingObject
+from services.storage.worker.failures import FailureLog
 from services.storage.worker.matcher import clock_ms
+from services.storage.worker.rounds import work_on_all
 
 log = get_logger(__name__)
 
@@ -55,6 +59,7 @@ class EventSender:
         self._now_ms = now_ms
         self._at_point = at_point
         self._changed = asyncio.Event()
+        self._failures = FailureLog("events_fail")
 
     def wake(self) -> None:
         """Look for owed events now."""
@@ -69,7 +74,8 @@ class EventSender:
             try:
                 found = await self.send_owed()
             except (PyMongoError, EventUnavailable) as error:
-                log.warning("sending_failed", error=f"{type(error).__name__}: {error}")
+                if not backoff.failures:
+                    log.warning("sending_failed", error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
@@ -79,50 +85,76 @@ class EventSender:
     async def send_owed(self) -> bool:
         """Send the events of some objects and of one bulk write. Return whether there were any.
 
-        Raises PyMongoError or EventUnavailable. What was not accepted is still owed.
+        Then remove the deleted objects whose events are out. Raises PyMongoError, or EventUnavailable if the tracker
+        seems to be down. What was not accepted is still owed.
         """
-        found = 0
+        owing: list[OwingObject | OwedBulk] = []
         for kind in _KINDS:
-            found += await self._send_kind(kind)
+            owing += await self._claim(kind)
         bulk = await self._owed.claim_bulk(now_ms=self._now_ms(), lease_ms=self._lease_ms)
         if bulk is not None:
-            await self._send_bulk(bulk)
-        return bool(found or bulk)
+            owing.append(bulk)
+        done = await work_on_all(owing, self._send_events, concurrent=len(_KINDS) * _CONCURRENT_OBJECTS)
+        retry_ms = self._now_ms() + FIRST_PAUSE_MS
+        for untried in done.untried:
+            await self._release(untried, self._now_ms())
+        down: list[EventUnavailable] = []
+        for each, cause in done.failures:
+            if isinstance(cause, EventUnavailable) and not done.server_responds:
+                down.append(cause)
+                await self._release(each, retry_ms)  # others are tried next
+            else:
+                await self._postpone(each, cause)
+        if down:
+            raise down[0]
+        await self._objects.remove_tombstones()
+        return bool(owing)
 
     async def refresh_metrics(self) -> None:
         """Set the metrics of the owed events. Raises PyMongoError."""
         number, age_ms = await self._owed.waiting(now_ms=self._now_ms())
         self._metrics.owed_events.set(number)
         self._metrics.oldest_owed_event.set(age_ms / 1000.0)
+        self._metrics.failing_events.set(await self._owed.failing())
 
-    async def _send_kind(self, kind: SubjectKind) -> int:
+    async def _claim(self, kind: SubjectKind) -> list[OwingObject]:
         claimed: list[OwingObject] = []
-        while len(claimed) < _CONCURRENT_OBJECTS:
-            owing = await self._owed.claim(kind, now_ms=self._now_ms(), lease_ms=self._lease_ms)
+        for _ in range(_CONCURRENT_OBJECTS):
+            try:
+                owing = await self._owed.claim(kind, now_ms=self._now_ms(), lease_ms=self._lease_ms)
+            except MalformedDocument as error:
+                self._failures.report(str(error).partition(":")[0], error)
+                continue
             if owing is None:
                 break
             claimed.append(owing)
-        failures = await asyncio.gather(*map(self._send_object, claimed), return_exceptions=True)
-        for failure in failures:
-            if failure is not None:
-                raise failure
-        return len(claimed)
+        return claimed
 
-    async def _send_object(self, owing: OwingObject) -> None:
+    async def _send_events(self, owing: OwingObject | OwedBulk) -> bool:
+        if isinstance(owing, OwedBulk):
+            await self._send(BULK_EVENT, {"owner": owing.owner}, bulk_event_id(owing.owner, owing.version))
+            await self._owed.acknowledge_bulk(owing)
+            return True
         stored = owing.stored
-        try:
-            for event in owing.events:
-                params = event_params(stored, event.action)
-                await self._send(EVENT_TYPES[stored.kind], params, event.id)
-                await self._owed.acknowledge(stored.kind, stored.id, event.id)
-        finally:
-            await self._owed.release(stored.kind, stored.id)
-        if stored.is_deleted:
-            await self._objects.remove_tombstone(stored.kind, stored.id)
+        for event in owing.events:
+            await self._send(EVENT_TYPES[stored.kind], event_params(stored, event.action), event.id)
+            await self._owed.acknowledge(stored.kind, stored.id, event.id)
+        await self._owed.release(stored.kind, stored.id)
+        return True
 
-    async def _send_bulk(self, bulk: OwedBulk) -> None:
-        await self._send(BULK_EVENT, {"owner": bulk.owner}, bulk_event_id(bulk.owner, bulk.version))
-        await self._owed.acknowledge_bulk(bulk)
+    async def _release(self, owing: OwingObject | OwedBulk, until_ms: int) -> None:
+        if isinstance(owing, OwedBulk):
+            await self._owed.release_bulk(owing, until_ms)
+        else:
+            await self._owed.release(owing.stored.kind, owing.stored.id, until_ms=until_ms)
+
+    async def _postpone(self, owing: OwingObject | OwedBulk, cause: Exception) -> None:
+        if isinstance(owing, OwedBulk):
+            self._failures.report(bulk_event_id(owing.owner, owing.version), cause)
+            await self._owed.release_bulk(owing, self._now_ms() + LONGEST_PAUSE_MS)
+        else:
+            self._failures.report(owing.stored.id, cause)
+            await self._owed.postpone(owing.stored.kind, owing.stored.id, now_ms=self._now_ms())
 
     async def _send(self, event_type: str, params: dict[str, str], event_id: str) -> None:
         try:

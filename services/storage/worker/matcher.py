@@ -2,7 +2,8 @@
 
 Each process has some slots. The first slot takes single changes only, and one slice of each: a change with more
 candidates continues in another slot, with the rank of a fan-out. So an import or a large fan-out delays no single
-change. The other slots take single changes first, then fan-outs, then imports, each to its end.
+change. The other slots take single changes first, then fan-outs, then imports, each to its end. An object whose
+matching fails is tried again behind all others.
 """
 
 import asyncio
@@ -11,23 +12,24 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 from services.backbone.backoff import Backoff
 from services.backbone.health import Heartbeat
 from services.backbone.logs import get_logger
+from services.storage.core.documents import MalformedDocument
 from services.storage.core.matching import SubjectKind
-from services.storage.core.objects import RANK_SINGLE, RANKS
+from services.storage.core.objects import RANK_FAILING, RANK_SINGLE, RANKS
 from services.storage.metrics import Metrics
 from services.storage.settings import MatcherSettings
 from services.storage.store import (
     ClaimedObject,
     Database,
     DueObjects,
-    ObjectConflict,
     ObjectStore,
     PairStore,
 )
+from services.storage.worker.failures import FailureLog
 from services.storage.worker.matching import Matching, MatchingEnd
 from services.storage.worker.pair_writer import PairWriter
 
@@ -64,6 +66,7 @@ class Matcher:
         self._metrics = metrics
         self._now_ms = now_ms
         self._due = DueObjects(database)
+        self._failures = FailureLog("object_fails")
         self._lease_ms = round(1000 * settings.match_lease_s)
         writer = PairWriter(
             ObjectStore(database),
@@ -88,27 +91,47 @@ class Matcher:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._run_slot(ranks=(RANK_SINGLE,), quantum=_SINGLE_QUANTUM))
             for _ in range(self._settings.match_slots - 1):
-                tasks.create_task(self._run_slot(ranks=RANKS, quantum=None))
+                tasks.create_task(self._run_slot(ranks=(*RANKS, RANK_FAILING), quantum=None))
 
     async def match_now(self, kind: SubjectKind, object_id: str) -> MatchingEnd | None:
         """Match the first slice of an object without waiting for the grace. Return how it ended.
 
-        None: the object is unknown, or another process has claimed it; its mark stays. Raises PyMongoError.
+        None: the object is unknown, its matching fails, or another process has claimed it; its mark stays. Raises
+        PyMongoError.
         """
-        claimed = await self._due.claim_one(
-            kind, object_id, now_ms=self._now_ms(), lease_ms=self._lease_ms, token=_token()
-        )
-        return None if claimed is None else await self._matching.match(claimed, quantum=_SINGLE_QUANTUM)
+        try:
+            claimed = await self._due.claim_one(
+                kind, object_id, now_ms=self._now_ms(), lease_ms=self._lease_ms, token=_token()
+            )
+        except MalformedDocument as error:
+            self._failures.report(object_id, error)
+            return None
+        return None if claimed is None else await self._match(claimed, _SINGLE_QUANTUM)
 
     async def match_due(self, ranks: tuple[int, ...] = RANKS, *, quantum: int | None = None) -> bool:
         """Match one due object, the lowest rank first. Return whether there was one. Raises PyMongoError."""
         for rank in ranks:
             for kind in _KINDS:
-                claimed = await self._claim(kind, rank)
+                try:
+                    claimed = await self._claim(kind, rank)
+                except MalformedDocument as error:
+                    self._failures.report(str(error).partition(":")[0], error)
+                    return True
                 if claimed is not None:
-                    await self._matching.match(claimed, quantum=quantum)
+                    await self._match(claimed, quantum)
                     return True
         return False
+
+    async def _match(self, claimed: ClaimedObject, quantum: int | None) -> MatchingEnd | None:
+        """Match an object. Return None if it fails: it is then postponed. Raises ConnectionFailure."""
+        try:
+            return await self._matching.match(claimed, quantum=quantum)
+        except ConnectionFailure:
+            raise
+        except Exception as error:  # noqa: BLE001 - an error of one object, of any kind, must not stop the others
+            self._failures.report(claimed.stored.id, error)
+            await self._due.postpone(claimed, now_ms=self._now_ms())
+            return None
 
     async def _claim(self, kind: SubjectKind, rank: int) -> ClaimedObject | None:
         now_ms = self._now_ms()
@@ -123,9 +146,10 @@ class Matcher:
             self.heartbeat.beat()
             try:
                 found = await self.match_due(ranks, quantum=quantum)
-            except (PyMongoError, ObjectConflict) as error:
+            except PyMongoError as error:
                 # The claim ends by itself, and the mark stays.
-                log.warning("matching_failed", error=f"{type(error).__name__}: {error}")
+                if not backoff.failures:
+                    log.warning("matching_failed", error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
@@ -137,6 +161,7 @@ class Matcher:
         number, age_ms = await self._due.waiting(now_ms=self._now_ms())
         self._metrics.due.set(number)
         self._metrics.oldest_due.set(age_ms / 1000.0)
+        self._metrics.failing.labels("objects").set(await self._due.failing())
 
 
 def _token() -> str:

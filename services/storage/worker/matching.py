@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from services.backbone.logs import get_logger
 from services.storage.core.matching import Match, MatchSide, decide
-from services.storage.core.objects import RANK_FAN_OUT, StoredObject
+from services.storage.core.objects import RANK_FAN_OUT, RANK_IMPORT, StoredObject
 from services.storage.core.pairs import Judged, PairState
 from services.storage.metrics import Metrics
 from services.storage.store import (
@@ -21,7 +21,6 @@ from services.storage.store import (
     Database,
     DueObjects,
     FanOutProgress,
-    ObjectStore,
     PairStore,
 )
 from services.storage.store.candidates import SLICE
@@ -55,7 +54,6 @@ class Matching:
     ) -> None:
         self._finder = CandidateFinder(database)
         self._due = DueObjects(database)
-        self._objects = ObjectStore(database)
         self._pairs = PairStore(database)
         self._writer = writer
         self._metrics = metrics
@@ -80,8 +78,6 @@ class Matching:
             is_leaving=is_leaving,
         )
         self._metrics.matched.labels(stored.kind).inc()
-        if finished and stored.is_deleted:
-            await self._objects.remove_tombstone(stored.kind, stored.id)
         return "finished" if finished else "changed"
 
     async def _enter_pairs(self, claimed: ClaimedObject, started_ms: int, quantum: int | None) -> MatchingEnd:
@@ -91,7 +87,7 @@ class Matching:
         async with contextlib.aclosing(finds) as found:
             async for each in found:
                 # Encounters of later slices wait behind the first ones of other objects.
-                rank = stored.due_rank if slices == 0 else max(stored.due_rank, RANK_FAN_OUT)
+                rank = _owed_rank(stored) if slices == 0 else max(_owed_rank(stored), RANK_FAN_OUT)
                 await self._take(stored, each, rank, started_ms)
                 self._at_point("slice_matched")
                 slices += 1
@@ -124,13 +120,15 @@ class Matching:
         is_leaving = False
         before: set[str] = set()
         for _ in range(_MAX_ENDING_ROUNDS):
-            pairs = await self._pairs.undecided(stored.kind, stored.id, before_ms=started_ms, limit=SLICE)
+            pairs = await self._pairs.undecided(
+                stored.kind, stored.id, stored.version, before_ms=started_ms, limit=SLICE
+            )
             if not pairs or {pair.id for pair in pairs} <= before:
                 break
             before = {pair.id for pair in pairs}
             current = await self._writer.judge(pairs)
             judged = [self._with_subject(stored, each, started_ms) for each in current.values()]
-            written = await self._writer.apply(judged, owed_rank=stored.due_rank, since_ms=started_ms)
+            written = await self._writer.apply(judged, owed_rank=_owed_rank(stored), since_ms=started_ms)
             is_leaving = is_leaving or any(_is_subject_leaving(stored, pair) for pair in written)
             if len(pairs) == SLICE:
                 await self._renew(claimed, claimed.progress)
@@ -144,6 +142,11 @@ class Matching:
         if stored.kind == "offer":
             return Judged(subject, other, decide(subject, other, now_ms), now_ms, offer_fixes=stored.fixes)
         return Judged(other, subject, decide(other, subject, now_ms), now_ms, search_fixes=stored.fixes)
+
+
+def _owed_rank(stored: StoredObject) -> int:
+    """Return the rank of encounters. Those of a failing object do not fail."""
+    return min(stored.due_rank, RANK_IMPORT)
 
 
 def _can_match(stored: StoredObject, now_ms: int) -> bool:

@@ -6,8 +6,9 @@ and before the note sends it again under the same id, on which the notifications
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, NamedTuple
 
 from pymongo.errors import PyMongoError
 
@@ -21,6 +22,7 @@ from services.backbone.clients import (
 )
 from services.backbone.health import Heartbeat
 from services.backbone.logs import get_logger
+from services.storage.core.documents import MalformedDocument
 from services.storage.core.matching import decide
 from services.storage.core.objects import StoredObject
 from services.storage.core.pairs import (
@@ -34,13 +36,25 @@ from services.storage.core.pairs import (
 from services.storage.metrics import Metrics
 from services.storage.settings import MatcherSettings
 from services.storage.store import Database, ObjectStore, PairStore
+from services.storage.store.failing import FIRST_PAUSE_MS
+from services.storage.worker.failures import FailureLog
 from services.storage.worker.matcher import clock_ms
+from services.storage.worker.rounds import work_on_all
 
 log = get_logger(__name__)
 
 _CLAIMED_PAIRS: Final = 64
 _CONCURRENT_REQUESTS: Final = 16
 _HEARTBEAT_SLACK_S: Final = 60.0
+_MATCHER_PAUSE_MS: Final = 500
+
+
+class _Owing(NamedTuple):
+    """A pair with owed encounters, and its objects. None: it was removed, or cannot be read."""
+
+    pair: PairState
+    offer: StoredObject | None
+    search: StoredObject | None
 
 
 class Notifier:
@@ -67,25 +81,38 @@ class Notifier:
         self._now_ms = now_ms
         self._at_point = at_point
         self._owed = asyncio.Event()
+        self._failures = FailureLog("encounter_fails")
 
     def wake(self) -> None:
         """Look for owed encounters now."""
         self._owed.set()
 
     async def run(self) -> None:
-        """Report encounters until stopped or cancelled. While a server is not available, it is tried again."""
+        """Report encounters until stopped or cancelled. While a server is not available, it is tried again.
+
+        Pairs that fail while others are reported have a loop of their own, so that they delay no other one.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._run(failing=False))
+            tasks.create_task(self._run(failing=True))
+
+    async def _run(self, *, failing: bool) -> None:
         backoff = Backoff(longest_s=2.0)
         while not self.stopping:
             self.heartbeat.beat()
-            self._owed.clear()
+            if not failing:
+                self._owed.clear()
             try:
-                found = await self.notify_owed()
+                found = await self.notify_owed(failing=failing)
             except (PyMongoError, NotificationUnavailable) as error:
-                log.warning("notifying_failed", error=f"{type(error).__name__}: {error}")
+                if not backoff.failures:
+                    log.warning("notifying_failed", error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()
-            if not found:
+            if failing:
+                await asyncio.sleep(self._settings.match_poll_s)
+            elif not found:
                 await self._wait()
 
     async def _wait(self) -> None:
@@ -95,47 +122,55 @@ class Notifier:
         except TimeoutError:  # another process may have written encounters and died
             pass
 
-    async def notify_owed(self) -> int:
+    async def notify_owed(self, *, failing: bool = False) -> int:
         """Report the encounters of up to 64 pairs. Return the number of pairs that were claimed.
 
-        Raises NotificationUnavailable after the other pairs are reported or released. Raises PyMongoError.
+        `failing`: of pairs that failed before while others were reported. Raises NotificationUnavailable if the
+        notificationserver seems to be down; then all claimed pairs are released. Raises PyMongoError.
         """
         token = uuid.uuid4().hex
         lease_ms = round(1000 * self._settings.match_lease_s)
-        pairs = await self._pairs.claim_owed(
-            limit=_CLAIMED_PAIRS, now_ms=self._now_ms(), lease_ms=lease_ms, token=token
+        pairs, malformed = await self._pairs.claim_owed(
+            limit=_CLAIMED_PAIRS, now_ms=self._now_ms(), lease_ms=lease_ms, token=token, failing=failing
         )
+        for name, error in malformed:
+            self._failures.report(name, error)
+        owing = await self._read_objects(pairs)
+        done = await work_on_all(owing, partial(self._notify, token), concurrent=_CONCURRENT_REQUESTS)
+        await self._pairs.release_owed([each.pair.id for each in done.untried], token=token)
+        is_down = not (done.server_responds or failing)
+        # Pairs that failed alone go behind all others. If the server is down, others are tried next.
+        alone: list[str] = []
+        down: list[str] = []
+        for each, cause in done.failures:
+            if is_down and isinstance(cause, NotificationUnavailable):
+                down.append(each.pair.id)
+            else:
+                alone.append(each.pair.id)
+                self._failures.report(each.pair.id, cause)
+        now_ms = self._now_ms()
+        await self._pairs.postpone_owed(alone, token=token, now_ms=now_ms)
+        if down:
+            await self._pairs.release_owed(down, token=token, until_ms=now_ms + FIRST_PAUSE_MS)
+            raise NotificationUnavailable(next(str(cause) for each, cause in done.failures if each.pair.id in down))
+        return len(pairs) + len(malformed)
+
+    async def _read_objects(self, pairs: Sequence[PairState]) -> list[_Owing]:
         offers = await self._objects.get_many("offer", {pair.offer_id for pair in pairs})
         searches = await self._objects.get_many("search", {pair.search_id for pair in pairs})
-        failures = await self._notify_all(pairs, offers, searches)
-        if failures:
-            await self._pairs.release_owed([pair.id for pair, _ in failures], token=token)
-            raise failures[0][1]
-        return len(pairs)
+        return [_Owing(pair, offers.get(pair.offer_id), searches.get(pair.search_id)) for pair in pairs]
 
-    async def _notify_all(
-        self, pairs: Sequence[PairState], offers: Mapping[str, StoredObject], searches: Mapping[str, StoredObject]
-    ) -> list[tuple[PairState, NotificationUnavailable]]:
-        failures: list[tuple[PairState, NotificationUnavailable]] = []
-        places = asyncio.Semaphore(_CONCURRENT_REQUESTS)
-
-        async def notify(pair: PairState) -> None:
-            async with places:
-                if failures:  # the server does not respond: send it nothing more now
-                    failures.append((pair, failures[0][1]))
-                    return
-                try:
-                    await self._notify(pair, offers.get(pair.offer_id), searches.get(pair.search_id))
-                except NotificationUnavailable as error:
-                    failures.append((pair, error))
-
-        async with asyncio.TaskGroup() as tasks:
-            for pair in pairs:
-                tasks.create_task(notify(pair))
-        return failures
-
-    async def _notify(self, pair: PairState, offer: StoredObject | None, search: StoredObject | None) -> None:
+    async def _notify(self, token: str, owing: _Owing) -> bool:
+        """Report the encounters of a pair, or note that they have ended. Return whether the server has responded."""
+        pair, offer, search = owing
         now_ms = self._now_ms()
+        if offer is None or search is None:
+            await self._check_removed(pair)
+        elif pair.is_in and not _is_worth(pair, pair.encounter, offer, search, now_ms):
+            # A change has ended the pair, and it is due. It may also match again after the next change, and that would
+            # be the same encounter. So the matcher decides, and this encounter waits for it.
+            await self._pairs.release_owed([pair.id], token=token, until_ms=now_ms + _MATCHER_PAUSE_MS)
+            return False
         reports: list[EncounterReport] = []
         for encounter in pair.owed_encounters:
             outcome: ReportOutcome = "ended"
@@ -145,6 +180,14 @@ class Notifier:
                 self._metrics.ended.inc()
             reports.append(EncounterReport(encounter, now_ms, outcome))
         await self._pairs.note_notified(pair, reports)
+        return any(report.outcome != "ended" for report in reports)
+
+    async def _check_removed(self, pair: PairState) -> None:
+        """Raise MalformedDocument if an object of the pair exists and cannot be read."""
+        offers = await self._objects.versions("offer", [pair.offer_id])
+        searches = await self._objects.versions("search", [pair.search_id])
+        if offers and searches:
+            raise MalformedDocument("an object of this pair is malformed")
 
     async def _send(self, name: str, offer: StoredObject, search: StoredObject) -> ReportOutcome:
         outcome: ReportOutcome = "accepted"
@@ -164,6 +207,7 @@ class Notifier:
         number, age_ms = await self._pairs.owed(now_ms=self._now_ms())
         self._metrics.owed.set(number)
         self._metrics.oldest_owed.set(age_ms / 1000.0)
+        self._metrics.failing.labels("encounters").set(await self._pairs.failing())
 
 
 def _is_worth(pair: PairState, encounter: int, offer: StoredObject, search: StoredObject, now_ms: int) -> bool:

@@ -56,10 +56,9 @@ class PairWriter:
             if pair is not None:
                 if _is_decided(pair, each, since_ms):
                     continue
-                age = age_of(pair, each)
-                if age == "mixed":
-                    again.add(pair.id)
-                if age != "newer":
+                if age_of(pair, each) != "newer":
+                    if _is_outdated(pair, each):
+                        again.add(pair.id)
                     continue
             after = next_state(pair, each, leave_s=self._leave_s)
             if after is not None:
@@ -96,8 +95,8 @@ class PairWriter:
             changes = [
                 PairChange(pairs[name], after)
                 for name, each in judged.items()
-                if age_of(pairs[name], each) == "newer"
-                and (after := next_state(pairs[name], each, leave_s=self._leave_s)) is not None
+                # The objects are read after the pair, so a decision from them is never older.
+                if (after := next_state(pairs[name], each, leave_s=self._leave_s)) is not None
             ]
             forestalled = set(await self._pairs.write(changes, owed_rank=owed_rank))
             written = [change for change in changes if change.after.id not in forestalled]
@@ -128,6 +127,10 @@ class PairWriter:
 def _is_decided(pair: PairState, judged: Judged, since_ms: int) -> bool:
     versions = (pair.search_version, pair.offer_version) == (judged.search.version, judged.offer.version)
     return pair.is_in and versions and pair.decided_ms >= since_ms
+
+
+def _is_outdated(pair: PairState, judged: Judged) -> bool:
+    return judged.search.version < pair.search_version or judged.offer.version < pair.offer_version
 
 
 def _removed(kind: SubjectKind, pair: PairState, other: MatchSide | None) -> MatchSide:

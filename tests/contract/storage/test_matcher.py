@@ -11,6 +11,7 @@ from services.storage.core.objects import StoredObject, change_object, delete_ob
 from services.storage.core.sphere import GeoPoint
 from services.storage.settings import MatcherSettings
 from services.storage.store import Database
+from services.storage.store.failing import FIRST_PAUSE_MS
 from tests.contract.storage.storing import BERLIN, FAR, UNIT, Clock, Storage, StubNotificationServer, new_object
 
 OUTSIDE = GeoPoint(13.4, 52.51)  # 1,113 m away
@@ -175,7 +176,7 @@ async def test_deleted_object_ends_its_pairs_and_its_tombstone_waits_for_its_eve
     assert document is not None
     assert document["owed"] == [{"id": "o.2.delete", "action": "delete", "version": 2}]
     await database["offers"].update_one({"_id": "o"}, {"$set": {"owed": []}})
-    assert await storage.objects.remove_tombstone("offer", "o")
+    assert await storage.objects.remove_tombstones() == 1
     assert await storage.objects.get("offer", "o") is None
 
 
@@ -233,6 +234,7 @@ async def test_encounters_stay_owed_while_the_notificationserver_is_down(
     with pytest.raises(NotificationUnavailable, match="status 503"):
         await storage.notifier.notify_owed()
     notifications.status = 200
+    clock.ms += FIRST_PAUSE_MS
     assert await storage.notifier.notify_owed() == 1
     assert notifications.received == {"s.o.1": 1}
 

@@ -10,6 +10,7 @@ from services.storage.core.sphere import GeoPoint
 
 POINTS = st.builds(GeoPoint, st.floats(-180, 180), st.floats(-90, 90))
 TIMES = st.integers(0, 2**50)
+IDS = st.from_regex(r"[0-9a-z_-]{1,24}", fullmatch=True)
 FIXES = st.builds(Fix, TIMES, POINTS, st.floats(0, 1e5))
 KEYWORDS = st.lists(st.text(min_size=1, max_size=8), max_size=4).map(tuple)
 FIELDS = st.builds(
@@ -32,7 +33,7 @@ FIELDS = st.builds(
 )
 OBJECTS = st.builds(
     StoredObject,
-    id=st.text(),
+    id=IDS,
     kind=st.sampled_from(["offer", "search"]),
     fields=FIELDS,
     keys=KEYWORDS.map(normalise_keywords),
@@ -52,8 +53,8 @@ OBJECTS = st.builds(
 )
 PAIRS = st.builds(
     PairState,
-    search_id=st.text(),
-    offer_id=st.text(),
+    search_id=IDS,
+    offer_id=IDS,
     is_in=st.booleans(),
     encounter=TIMES,
     since_ms=TIMES,
