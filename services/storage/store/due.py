@@ -93,6 +93,13 @@ class DueObjects:
         saved = {"version": claimed.stored.version, "disc": progress.disc, "started": progress.started_ms}
         return await self._update(claimed, {"$set": {"lease_until": now_ms + lease_ms, "progress": saved}})
 
+    async def extend(self, claimed: ClaimedObject, *, now_ms: int, lease_ms: int) -> None:
+        """Extend the lease, if this process still has it."""
+        held = {"_id": claimed.stored.id, "lease_token": claimed.token}
+        await objects_of(self._database, claimed.stored.kind).update_one(
+            held, {"$set": {"lease_until": now_ms + lease_ms}}
+        )
+
     async def finish(
         self, claimed: ClaimedObject, *, next_due_ms: int | None, matched: GeoPoint, is_leaving: bool
     ) -> bool:

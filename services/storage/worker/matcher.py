@@ -7,6 +7,7 @@ matching fails is tried again behind all others.
 """
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import Callable
@@ -124,6 +125,8 @@ class Matcher:
 
     async def _match(self, claimed: ClaimedObject, quantum: int | None) -> MatchingEnd | None:
         """Match an object. Return None if it fails: it is then postponed. Raises ConnectionFailure."""
+        ended = asyncio.Event()
+        keeping = asyncio.create_task(self._keep_lease(claimed, ended))
         try:
             return await self._matching.match(claimed, quantum=quantum)
         except ConnectionFailure:
@@ -132,6 +135,20 @@ class Matcher:
             self._failures.report(claimed.stored.id, error)
             await self._due.postpone(claimed, now_ms=self._now_ms())
             return None
+        finally:
+            ended.set()
+            keeping.cancel()
+
+    async def _keep_lease(self, claimed: ClaimedObject, ended: asyncio.Event) -> None:
+        """Extend the lease until `ended` is set.
+
+        On a busy machine a slice can take longer than a lease. Processes would then take the object from each other,
+        and none would ever finish it.
+        """
+        while not ended.is_set():
+            await asyncio.sleep(self._settings.match_lease_s / 3.0)
+            with contextlib.suppress(PyMongoError):  # the matching itself reports it
+                await self._due.extend(claimed, now_ms=self._now_ms(), lease_ms=self._lease_ms)
 
     async def _claim(self, kind: SubjectKind, rank: int) -> ClaimedObject | None:
         now_ms = self._now_ms()

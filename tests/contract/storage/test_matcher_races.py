@@ -13,10 +13,10 @@ from pymongo import MongoClient
 from deploy.develop.localstack.mongo import MongoServer
 from services.backbone.clients import NotificationClient
 from services.storage.core.documents import to_document
-from services.storage.core.objects import RANK_FAN_OUT, RANK_IMPORT, StoredObject, change_object
+from services.storage.core.objects import RANK_FAN_OUT, RANK_IMPORT, StoredObject, change_object, delete_object
 from services.storage.store import Database, DueObjects
 from tests.contract.storage import matcher_process
-from tests.contract.storage.storing import BERLIN, FAR, UNIT, Storage, StubNotificationServer, new_object
+from tests.contract.storage.storing import BERLIN, FAR, UNIT, Clock, Storage, StubNotificationServer, new_object
 
 
 def sync_client(server: MongoServer) -> MongoClient[dict[str, Any]]:
@@ -103,42 +103,6 @@ async def test_pairs_posted_at_the_same_moment_are_reported_once_by_two_processe
     assert notifications.received == Counter({f"s{number}.o{number}.1": 1 for number in range(1000)})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("point", "passes"),
-    [
-        ("decided", "2"),
-        ("pairs_written", "3"),
-        ("slice_matched", "2"),
-        ("before_finish", "2"),
-        ("notified", "7"),
-    ],
-)
-async def test_kill_loses_no_encounter(  # noqa: PLR0917 - fixtures
-    mongo_server: MongoServer,
-    database: Database,
-    notifications: StubNotificationServer,
-    client: NotificationClient,
-    point: str,
-    passes: str,
-) -> None:
-    storage = Storage(database, client)
-    await storage.objects.insert_many("search", (new_object("search", f"s{number}") for number in range(1200)))
-    await database["searches"].update_many({}, {"$unset": {"due_at": ""}})
-    await storage.objects.insert(new_object("offer", "o"))
-    await storage.objects.insert(new_object("offer", "p"))
-    killed = matcher_process.start(mongo_server.url, database.name, notifications.url, point, passes)
-    assert await asyncio.to_thread(killed.wait, 60) == -9
-    restarted = matcher_process.start(mongo_server.url, database.name, notifications.url)
-    try:
-        await wait_until(lambda: len(notifications.received) >= 2400, 100)
-    finally:
-        restarted.kill()
-        restarted.wait()
-    assert set(notifications.received) == {f"s{number}.{offer}.1" for number in range(1200) for offer in "op"}
-    assert await database["offers"].count_documents({"due_at": {"$exists": True}}) == 0
-
-
 async def test_interrupted_fan_out_continues_and_repeats_no_encounter(
     database: Database, client: NotificationClient
 ) -> None:
@@ -202,3 +166,124 @@ async def test_two_claims_of_one_object_exclude_each_other_until_the_lease_ends(
     assert not await due.finish(first, next_due_ms=None, matched=BERLIN, is_leaving=False)
     assert await due.finish(second, next_due_ms=None, matched=BERLIN, is_leaving=False)
     assert await due.claim("offer", 0, due_by_ms=9000, now_ms=9000, lease_ms=500, token="c") is None
+
+
+async def test_deletion_during_a_fan_out_ends_all_its_pairs(
+    mongo_server: MongoServer, database: Database, client: NotificationClient, notifications: StubNotificationServer
+) -> None:
+    slices = 0
+
+    def delete(name: str) -> None:
+        nonlocal slices
+        slices += name == "slice_matched"
+        if name == "slice_matched" and slices == 1:
+            with sync_client(mongo_server) as other:
+                tombstone = delete_object(offer, now_ms=offer.created_ms)
+                other[database.name]["offers"].replace_one({"_id": "o"}, to_document(tombstone))
+
+    storage = Storage(database, client, at_point=delete)
+    await storage.objects.insert_many("search", (new_object("search", f"s{number}") for number in range(700)))
+    await database["searches"].update_many({}, {"$unset": {"due_at": ""}})
+    offer = new_object("offer", "o")
+    await storage.objects.insert(offer)
+    await storage.work()
+    assert slices == 1
+    assert await database["pairs"].count_documents({}) == 500
+    assert await database["pairs"].count_documents({"in": True}) == 0
+    assert not notifications.bodies
+    assert await storage.objects.remove_tombstones() == 1
+
+
+async def test_matching_ends_when_another_process_takes_its_lease(
+    mongo_server: MongoServer, database: Database, client: NotificationClient
+) -> None:
+    def take_lease(name: str) -> None:
+        if name == "slice_matched":
+            with sync_client(mongo_server) as other:
+                other[database.name]["offers"].update_one({"_id": "o"}, {"$set": {"lease_token": "other"}})
+
+    slow, other = Storage(database, client, at_point=take_lease), Storage(database, client)
+    await other.objects.insert_many("search", (new_object("search", f"s{number}") for number in range(600)))
+    await database["searches"].update_many({}, {"$unset": {"due_at": ""}})
+    await other.objects.insert(new_object("offer", "o"))
+    assert await slow.matcher.match_now("offer", "o") == "changed"
+    await database["offers"].update_one({"_id": "o", "lease_token": "other"}, {"$set": {"lease_until": 0}})
+    while await other.matcher.match_due():
+        pass
+    assert await database["pairs"].count_documents({"in": True, "encounter": 1}) == 600
+
+
+@pytest.mark.parametrize("ahead_ms", [0, 3_600_000])
+async def test_pair_of_a_process_with_a_fast_clock_ends(
+    database: Database, client: NotificationClient, ahead_ms: int
+) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    fast = Storage(database, client, now_ms=lambda: now_ms + ahead_ms)
+    storage = Storage(database, client, now_ms=lambda: now_ms + 100)
+    await storage.objects.insert(new_object("offer", "o"))
+    await storage.objects.insert(new_object("search", "s"))
+    await fast.matcher.match_now("offer", "o")
+    assert (await storage.pairs.get(["s.o"]))["s.o"].is_in
+
+    def move_away(stored: StoredObject) -> StoredObject:
+        fields = msgspec.structs.replace(stored.fields, location=FAR)
+        return change_object(stored, fields, now_ms=now_ms, random_unit=UNIT)
+
+    await storage.change("offer", "o", move_away)
+    await storage.matcher.match_now("offer", "o")
+    assert not (await storage.pairs.get(["s.o"]))["s.o"].is_in
+
+
+async def test_offer_that_is_off_during_the_report_is_reported_once_it_is_on(
+    database: Database, client: NotificationClient, notifications: StubNotificationServer, clock: Clock
+) -> None:
+    storage = Storage(database, client, now_ms=clock)
+    await storage.objects.insert(new_object("offer", "o", now_ms=clock.ms))
+    await storage.objects.insert(new_object("search", "s", now_ms=clock.ms))
+    await storage.matcher.match_now("offer", "o")
+
+    async def switch(*, is_active: bool) -> None:
+        def change(stored: StoredObject) -> StoredObject:
+            fields = msgspec.structs.replace(stored.fields, is_active=is_active)
+            return change_object(stored, fields, now_ms=clock.ms, random_unit=UNIT)
+
+        await storage.change("offer", "o", change)
+
+    await switch(is_active=False)
+    await storage.notifier.notify_owed()
+    assert not notifications.bodies
+    await switch(is_active=True)
+    clock.ms += 1000
+    await storage.work()
+    assert notifications.received == {"s.o.1": 1}
+
+
+async def test_object_that_is_created_again_under_its_id_matches_again(
+    database: Database, client: NotificationClient, notifications: StubNotificationServer, clock: Clock
+) -> None:
+    storage = Storage(database, client, now_ms=clock)
+    await storage.objects.insert(new_object("search", "s", now_ms=clock.ms))
+    for encounter in (1, 2):
+        await storage.objects.insert(new_object("offer", "o", now_ms=clock.ms))
+        clock.ms += 1000
+        await storage.work()
+        assert f"s.o.{encounter}" in notifications.received
+        await storage.change("offer", "o", lambda stored: delete_object(stored, now_ms=clock.ms))
+        clock.ms += 1000
+        await storage.work()
+        assert await storage.objects.remove_tombstones() == 1
+    assert notifications.received == {"s.o.1": 1, "s.o.2": 1}
+
+
+async def test_lease_is_extended_while_a_slice_takes_longer(database: Database, client: NotificationClient) -> None:
+    storage = Storage(database, client)
+    await storage.objects.insert(new_object("offer", "o"))
+    claimed = await DueObjects(database).claim_one("offer", "o", now_ms=1, lease_ms=1, token="a")
+    assert claimed is not None
+    keeping = asyncio.create_task(storage.matcher._keep_lease(claimed, asyncio.Event()))
+    try:
+        async with asyncio.timeout(20):
+            while not await database["offers"].find_one({"lease_until": {"$gt": 1_700_000_000_000}}):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    finally:
+        keeping.cancel()
