@@ -18,8 +18,12 @@ RANK_IMPORT: Final = 2
 RANKS: Final = (RANK_SINGLE, RANK_FAN_OUT, RANK_IMPORT)
 """The ranks of due objects. A lower rank is matched first. A single change with more candidates than a slice continues
 with RANK_FAN_OUT; a change of a bulk request begins with RANK_IMPORT."""
-RANK_FAILING: Final = 3
-"""The rank of a document whose work failed. It waits behind all others, and is tried again after a pause."""
+RANK_RETRIED: Final = 3
+"""The rank of encounters that could not be reported, probably because the notificationserver is down. Those that were
+not tried yet come first: if these ones alone cannot be reported, they stop no others."""
+RANK_FAILING: Final = 4
+"""The rank of a document whose work fails while that of others succeeds. It waits behind all others, and is tried again
+after a pause."""
 
 
 class ObjectFields(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,10 @@ _OWES: Final = {"owed.id": {"$exists": True}}
 """False for an empty list: an object without owed events is not in the index."""
 
 
+_QUEUE: Final = [("owed_until", ASCENDING), ("modified", ASCENDING)]
+"""Objects that were not tried yet, oldest change first. Then those that failed, in turn: they stop no others."""
+
+
 class OwedEvent(NamedTuple):
     """An event that an object owes."""
 
@@ -46,8 +50,13 @@ class OwedBulk(NamedTuple):
 async def create_owed_indexes(database: Database) -> None:
     """Create the indexes of owed events. Raises PyMongoError."""
     for name in COLLECTIONS.values():
-        index = IndexModel([("modified", ASCENDING)], name="owed_events", partialFilterExpression=_OWES)
-        await database[name].create_indexes([index])
+        await database[name].create_indexes(
+            [
+                # For the age of the oldest one.
+                IndexModel([("modified", ASCENDING)], name="owed_events", partialFilterExpression=_OWES),
+                IndexModel(_QUEUE, name="owed_queue", partialFilterExpression=_OWES),
+            ]
+        )
     await database[_BULK].create_indexes([IndexModel([("ready_at", ASCENDING)], name="ready")])
 
 
@@ -59,14 +68,15 @@ class OwedEvents:
         self._bulk = database[_BULK]
 
     async def claim(self, kind: SubjectKind, *, now_ms: int, lease_ms: int) -> OwingObject | None:
-        """Claim the object of this kind that was changed first and owes events. None: there is none.
+        """Claim the next object of this kind that owes events. None: there is none.
 
         Raises MalformedDocument after the object is postponed.
         """
         document = await objects_of(self._database, kind).find_one_and_update(
             {**_OWES, "owed_until": {"$not": {"$gt": now_ms}}},
             {"$set": {"owed_until": now_ms + lease_ms}},
-            sort=[("modified", ASCENDING)],
+            sort=_QUEUE,
+            hint="owed_queue",
             return_document=ReturnDocument.AFTER,
         )
         if document is None:
@@ -82,9 +92,13 @@ class OwedEvents:
         removed = {"$pull": {"owed": {"id": event_id}}, "$unset": {"owed_failures": ""}}
         await objects_of(self._database, kind).update_one({"_id": object_id}, removed)
 
-    async def release(self, kind: SubjectKind, object_id: str, *, until_ms: int = 0) -> None:
-        """End the lease of an object. It can be claimed again from `until_ms` on."""
-        await objects_of(self._database, kind).update_one({"_id": object_id}, {"$set": {"owed_until": until_ms}})
+    async def release(self, kind: SubjectKind, object_id: str) -> None:
+        """End the lease of an object."""
+        await objects_of(self._database, kind).update_one({"_id": object_id}, {"$unset": {"owed_until": ""}})
+
+    async def retry(self, kind: SubjectKind, object_id: str, *, from_ms: int) -> None:
+        """Let an object whose events could not be sent be claimed again from a time on, behind those not tried yet."""
+        await objects_of(self._database, kind).update_one({"_id": object_id}, {"$set": {"owed_until": from_ms}})
 
     async def postpone(self, kind: SubjectKind, object_id: str, *, now_ms: int) -> None:
         """End the lease of an object whose events failed while others were sent. It waits for a growing pause."""

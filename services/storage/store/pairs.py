@@ -12,13 +12,14 @@ from pymongo.errors import BulkWriteError
 
 from services.storage.core.documents import MalformedDocument, from_pair_document, to_pair_document
 from services.storage.core.matching import SubjectKind
-from services.storage.core.objects import RANK_FAILING, RANKS
+from services.storage.core.objects import RANK_FAILING, RANK_RETRIED, RANKS
 from services.storage.core.pairs import EncounterReport, PairState
 from services.storage.store.database import PAIRS, Database
-from services.storage.store.failing import postponement
+from services.storage.store.failing import FIRST_PAUSE_MS, postponement
 
 _DUPLICATE_KEY: Final = 11_000
 _KEPT_REPORTS: Final = 32
+_RANKS: Final = (*RANKS, RANK_RETRIED)
 
 
 class PairChange(NamedTuple):
@@ -90,13 +91,13 @@ class PairStore:
     async def claim_owed(
         self, *, limit: int, now_ms: int, lease_ms: int, token: str, failing: bool = False
     ) -> OwingPairs:
-        """Claim pairs with owed encounters: lower ranks first, oldest first. The lease ends by itself.
+        """Claim pairs with owed encounters. Return them by rank, oldest first. The lease ends by itself.
 
         `failing`: claim those whose encounters could not be reported while others were, and no others.
         """
         wanted = {
             "owed_at": {"$exists": True},
-            "owed_rank": RANK_FAILING if failing else {"$lt": RANK_FAILING},
+            "owed_rank": RANK_FAILING if failing else {"$in": list(_RANKS)},
             "owed_until": {"$not": {"$gt": now_ms}},
         }
         order = [("owed_rank", ASCENDING), ("owed_at", ASCENDING)]
@@ -106,7 +107,8 @@ class PairStore:
         # The condition again: of several processes that read the same ids, one gets each pair.
         lease = {"owed_until": now_ms + lease_ms, "owed_token": token}
         await self._pairs.update_many({"_id": {"$in": ids}, **wanted}, {"$set": lease})
-        owing = _pairs(await self._pairs.find({"_id": {"$in": ids}, "owed_token": token}).to_list())
+        claimed = await self._pairs.find({"_id": {"$in": ids}, "owed_token": token}).to_list()
+        owing = _pairs(sorted(claimed, key=lambda document: ids.index(document["_id"])))
         await self.postpone_owed([name for name, _ in owing.malformed], token=token, now_ms=now_ms)
         return owing
 
@@ -128,6 +130,12 @@ class PairStore:
         mine = {"_id": {"$in": list(pair_ids)}, "owed_token": token}
         await self._pairs.update_many(mine, {"$set": {"owed_until": until_ms}, "$unset": {"owed_token": ""}})
 
+    async def retry_owed(self, pair_ids: Sequence[str], *, token: str, now_ms: int) -> None:
+        """End the leases of pairs that could not be reported. After a pause they are claimed again, behind others."""
+        mine = {"_id": {"$in": list(pair_ids)}, "owed_token": token}
+        later = {"owed_until": now_ms + FIRST_PAUSE_MS, "owed_rank": RANK_RETRIED}
+        await self._pairs.update_many(mine, {"$set": later, "$unset": {"owed_token": ""}})
+
     async def postpone_owed(self, pair_ids: Sequence[str], *, token: str, now_ms: int) -> None:
         """End the leases of pairs that failed while others were reported. They are claimed as `failing` from now on."""
         if pair_ids:
@@ -138,16 +146,16 @@ class PairStore:
 
     async def failing(self) -> int:
         """Return the number of pairs with owed encounters that no other rank contains."""
-        return await self._pairs.count_documents({"owed_at": {"$exists": True}, "owed_rank": {"$nin": list(RANKS)}})
+        return await self._pairs.count_documents({"owed_at": {"$exists": True}, "owed_rank": {"$nin": list(_RANKS)}})
 
     async def owed(self, *, now_ms: int) -> tuple[int, int]:
         """Return the number of pairs with owed encounters and the age of the oldest one in ms (0 without one).
 
         Failing pairs are not among them.
         """
-        number = await self._pairs.count_documents({"owed_at": {"$exists": True}, "owed_rank": {"$in": list(RANKS)}})
+        number = await self._pairs.count_documents({"owed_at": {"$exists": True}, "owed_rank": {"$in": list(_RANKS)}})
         oldest_ms = now_ms
-        for rank in RANKS:
+        for rank in _RANKS:
             owed = {"owed_rank": rank, "owed_at": {"$lte": now_ms}}
             first = await self._pairs.find_one(owed, {"owed_at": 1}, sort=[("owed_at", ASCENDING)])
             oldest_ms = min(oldest_ms, first["owed_at"] if first else now_ms)

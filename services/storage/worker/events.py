@@ -95,14 +95,13 @@ class EventSender:
         if bulk is not None:
             owing.append(bulk)
         done = await work_on_all(owing, self._send_events, concurrent=len(_KINDS) * _CONCURRENT_OBJECTS)
-        retry_ms = self._now_ms() + FIRST_PAUSE_MS
         for untried in done.untried:
-            await self._release(untried, self._now_ms())
+            await self._retry(untried, self._now_ms())
         down: list[EventUnavailable] = []
         for each, cause in done.failures:
             if isinstance(cause, EventUnavailable) and not done.server_responds:
                 down.append(cause)
-                await self._release(each, retry_ms)  # others are tried next
+                await self._retry(each, self._now_ms() + FIRST_PAUSE_MS)  # others are tried next
             else:
                 await self._postpone(each, cause)
         if down:
@@ -142,11 +141,11 @@ class EventSender:
         await self._owed.release(stored.kind, stored.id)
         return True
 
-    async def _release(self, owing: OwingObject | OwedBulk, until_ms: int) -> None:
+    async def _retry(self, owing: OwingObject | OwedBulk, from_ms: int) -> None:
         if isinstance(owing, OwedBulk):
-            await self._owed.release_bulk(owing, until_ms)
+            await self._owed.release_bulk(owing, from_ms)
         else:
-            await self._owed.release(owing.stored.kind, owing.stored.id, until_ms=until_ms)
+            await self._owed.retry(owing.stored.kind, owing.stored.id, from_ms=from_ms)
 
     async def _postpone(self, owing: OwingObject | OwedBulk, cause: Exception) -> None:
         if isinstance(owing, OwedBulk):

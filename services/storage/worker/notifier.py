@@ -36,7 +36,6 @@ from services.storage.core.pairs import (
 from services.storage.metrics import Metrics
 from services.storage.settings import MatcherSettings
 from services.storage.store import Database, ObjectStore, PairStore
-from services.storage.store.failing import FIRST_PAUSE_MS
 from services.storage.worker.failures import FailureLog
 from services.storage.worker.matcher import clock_ms
 from services.storage.worker.rounds import work_on_all
@@ -151,7 +150,7 @@ class Notifier:
         now_ms = self._now_ms()
         await self._pairs.postpone_owed(alone, token=token, now_ms=now_ms)
         if down:
-            await self._pairs.release_owed(down, token=token, until_ms=now_ms + FIRST_PAUSE_MS)
+            await self._pairs.retry_owed(down, token=token, now_ms=now_ms)
             raise NotificationUnavailable(next(str(cause) for each, cause in done.failures if each.pair.id in down))
         return len(pairs) + len(malformed)
 

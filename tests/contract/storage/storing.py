@@ -51,6 +51,9 @@ class StubNotificationServer:
 
     def __init__(self) -> None:
         self.status = 200
+        self.statuses: dict[str, int] = {}
+        """Other responses, by the id of the notification. 0: no response."""
+        self.closing = threading.Event()
         self.bodies: list[dict[str, Any]] = []
         outer = self
 
@@ -61,9 +64,13 @@ class StubNotificationServer:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 assert self.path == "/notify"
                 assert self.headers["Idempotency-Key"] == body["id"]
-                if outer.status == 200:
+                status = outer.statuses.get(body["id"], outer.status)
+                if status == 200:
                     outer.bodies.append(body)
-                self.send_response(outer.status)
+                if not status:
+                    outer.closing.wait(60)
+                    return
+                self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -81,6 +88,7 @@ class StubNotificationServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
 

@@ -69,7 +69,7 @@ def site(mongo_server: MongoServer, database: Database, tmp_path: Path) -> Itera
     site.close()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("kills", KILLS)
 async def test_killed_storage_loses_nothing(site: Site, database: Database, point: Point, kills: int) -> None:
@@ -88,7 +88,7 @@ async def test_killed_storage_loses_nothing(site: Site, database: Database, poin
     print(await assert_nothing_is_lost(database, site.load, site.received.read_text()))  # noqa: T201
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kills", KILLS)
 async def test_killed_notificationserver_and_tracker_lose_nothing(site: Site, database: Database, kills: int) -> None:
     begun = time.monotonic()
@@ -125,7 +125,7 @@ async def own_database(own_mongo: MongoServer) -> AsyncIterator[Database]:
         yield client["kills"]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kills", KILLS)
 async def test_killed_mongodb_loses_nothing(
     own_mongo: MongoServer, own_database: Database, tmp_path: Path, kills: int

@@ -159,6 +159,8 @@ class Tracker:
     def __init__(self) -> None:
         self.port = free_port()
         self.status = 200
+        self.statuses: dict[str, int] = {}
+        """Other responses, by the id of the event."""
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         """The id, the type and the parameters of each accepted request."""
 
@@ -180,10 +182,11 @@ class Tracker:
 
     async def _take(self, request: Request) -> Response:
         body = (await request.body()).decode()
-        if self.status == 200:
-            event_id = request.headers["idempotency-key"]
+        event_id = request.headers["idempotency-key"]
+        status = self.statuses.get(event_id, self.status)
+        if status == 200:
             self.requests.append((event_id, request.path_params["type"], dict(parse_qsl(body))))
-        return Response(status_code=self.status)
+        return Response(status_code=status)
 
 
 def documents(mongo_url: str, database: str, collection: str) -> list[dict[str, Any]]:

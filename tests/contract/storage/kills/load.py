@@ -17,7 +17,7 @@ from tests.contract.storage.storing import new_object
 CROWD: Final = 40
 """The searches that each offer of the crowd matches."""
 _CLIENTS: Final = 3
-_PAUSE_S: Final = 0.02
+_PAUSE_S: Final = 0.05
 _AT: Final = {"type": "Point", "coordinates": [13.4, 52.5]}
 
 Document = dict[str, Any]
@@ -126,10 +126,14 @@ async def waiting(database: Database) -> dict[str, int]:
 
 
 async def wait_until_drained(database: Database, *, limit_s: float = 60.0) -> None:
-    """Wait until no work is to be done. Raises AssertionError with what is left."""
-    until = asyncio.get_running_loop().time() + limit_s
+    """Wait until no work is to be done. Raises AssertionError with what is left after `limit_s` without a change."""
+    before: dict[str, int] = {}
+    until = 0.0
     while left := await waiting(database):
-        assert asyncio.get_running_loop().time() < until, left
+        now = asyncio.get_running_loop().time()
+        if left != before:
+            before, until = left, now + limit_s
+        assert now < until, left
         await asyncio.sleep(0.1)
 
 
