@@ -59,4 +59,5 @@ def _start_storage(stack: LocalStack) -> None:
 
 def endpoints_of(stack: LocalStack) -> Endpoints:
     """Return the endpoints of this stack."""
-    return Endpoints(stack.tracker_url, (stack.redis_url,), stack.redis_url, stack.bootstrap_servers)
+    storage = [service.internal_url for service in stack.services if service.name == _STORAGE]
+    return Endpoints(stack.tracker_url, (stack.redis_url,), stack.redis_url, stack.bootstrap_servers, *storage)

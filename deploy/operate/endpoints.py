@@ -32,6 +32,8 @@ class Endpoints(NamedTuple):
     counters_url: str
     """The Redis server of the counters."""
     bootstrap_servers: str
+    storage_internal_url: str = ""
+    """The internal port of a process of storage. Empty: not known, or the system runs without storage."""
 
 
 @contextlib.contextmanager
@@ -86,9 +88,10 @@ def _latest_announced(folder: Path) -> Endpoints | None:
         try:
             announced = json.loads(file.read_text())
             os.kill(announced["pid"], 0)
-            tracker_url, queue_urls, counters_url, bootstrap_servers = announced["endpoints"]
-        except (OSError, ValueError, KeyError):
+            tracker_url, queue_urls, *others = announced["endpoints"]
+            found = Endpoints(tracker_url, tuple(queue_urls), *others)
+        except (OSError, ValueError, KeyError, TypeError):
             file.unlink(missing_ok=True)
         else:
-            return Endpoints(tracker_url, tuple(queue_urls), counters_url, bootstrap_servers)
+            return found
     return None

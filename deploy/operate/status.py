@@ -11,6 +11,7 @@ from rich.text import Text
 
 from deploy.errors import OperatorError
 from deploy.operate.endpoints import DOES_IT_RUN, Endpoints, without_password
+from deploy.operate.storage_status import StorageStatus, read_storage
 from services.backbone import histogram, names
 from services.backbone.counters import CounterStore, Progress, position_error
 from services.backbone.kafka import KafkaUnavailable, TopicOffsets
@@ -131,7 +132,9 @@ class StatusReader:
         return histogram.summary(await CounterStore(self._counter_server).counts(TIMING_COUNTER))
 
 
-def as_json(status: Status, top_types: Mapping[str, int], timing: Mapping[str, float]) -> dict[str, Any]:
+def as_json(
+    status: Status, top_types: Mapping[str, int], timing: Mapping[str, float], storage: StorageStatus | None = None
+) -> dict[str, Any]:
     """Return the status as JSON values. Scripts rely on the keys."""
     ledger = status.ledger
     return {
@@ -157,10 +160,13 @@ def as_json(status: Status, top_types: Mapping[str, int], timing: Mapping[str, f
         },
         "timing_ms": {name: value for name, value in timing.items() if name != histogram.TOTAL_LABEL},
         "top_types": dict(top_types),
+        "storage": storage.as_json() if storage else None,
     }
 
 
-def render(status: Status, top_types: Mapping[str, int], timing: Mapping[str, float]) -> Group:
+def render(
+    status: Status, top_types: Mapping[str, int], timing: Mapping[str, float], storage: StorageStatus | None = None
+) -> Group:
     """Return the status as tables for a terminal."""
     ledger = status.ledger
     verdict = (
@@ -197,7 +203,8 @@ def render(status: Status, top_types: Mapping[str, int], timing: Mapping[str, fl
         topic = Text(status.kafka_error, style="bold red")
     for error in status.position_errors:
         topic.append(f"\n{error}", style="bold red")
-    parts = (Text.assemble("ledger    ", equation, verdict), topic, Text(), consumers)
+    about_storage = (storage.render(),) if storage else ()
+    parts = (Text.assemble("ledger    ", equation, verdict), topic, *about_storage, Text(), consumers)
     return Group(*parts, *((Text(), delays, Text(), types) if top_types else ()))
 
 
@@ -214,9 +221,10 @@ async def show(endpoints: Endpoints, *, json_output: bool) -> int:
         status = await reader.read()
         top_types = await reader.top_types()
         timing = await reader.timing()
+    storage = await read_storage(endpoints.storage_internal_url) if endpoints.storage_internal_url else None
     console = Console()
     if json_output:
-        console.print_json(data=as_json(status, top_types, timing), indent=None)
+        console.print_json(data=as_json(status, top_types, timing, storage), indent=None)
     else:
-        console.print(render(status, top_types, timing))
-    return status.exit_code
+        console.print(render(status, top_types, timing, storage))
+    return 1 if storage and storage.error else status.exit_code

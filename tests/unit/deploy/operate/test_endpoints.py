@@ -25,6 +25,12 @@ def test_latest_of_several_systems_is_found(tmp_path: Path) -> None:
         assert find({}, folder=tmp_path, dotenv=tmp_path / ".env") == DEMO
 
 
+def test_storage_of_a_running_system_is_found(tmp_path: Path) -> None:
+    with_storage = DEMO._replace(storage_internal_url="http://127.0.0.1:40004")
+    with announce(with_storage, folder=tmp_path):
+        assert find({}, folder=tmp_path, dotenv=tmp_path / ".env") == with_storage
+
+
 def test_announcement_of_a_dead_process_is_ignored(tmp_path: Path) -> None:
     beyond_any_pid = 2**22 + 1
     (tmp_path / "1.json").write_text(json.dumps({"pid": beyond_any_pid, "endpoints": DEMO}))
