@@ -10,6 +10,7 @@ ALERT_OF = {
     "counters-redis": "CountersRedisAway",
     "kafka": "KafkaAway",
     "kafkastore": "ServiceDown",
+    "mongo": "MongoAway",
 }
 """The alert of each container of the catalog, which fires when the container is down."""
 

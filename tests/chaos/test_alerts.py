@@ -75,7 +75,7 @@ def visitors(tracker_url: str, *, every_s: float = 0.05) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def watched(kafka_kind: KafkaKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    with LocalStack(kafka=kafka_kind) as stack:
+    with LocalStack(kafka=kafka_kind, mongo="auto") as stack:
         # As in production, the counters have a separate Redis, so each of the two can be down alone.
         counters_redis = stack.start_redis("counters-redis")
         env = {

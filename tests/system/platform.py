@@ -125,11 +125,22 @@ class Platform:
 
     @contextlib.asynccontextmanager
     async def kafidx(self) -> AsyncIterator["Kafidx"]:
-        lines = (line.partition("=") for line in (self.tree / ".env").read_text().splitlines())
-        password = {name: value for name, _, value in lines}["KAFIDX_PASSWORD"]
-        login = {"Authorization": "Basic " + base64.b64encode(f"kafidx:{password}".encode()).decode()}
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{self.ports['kafidx']}", headers=login) as http:
+        async with self.client("kafidx") as http:
             yield Kafidx(http)
+
+    def client(self, service: str) -> aiohttp.ClientSession:
+        """Return an HTTP client of a service with the name and the password of its operators."""
+        lines = (line.partition("=") for line in (self.tree / ".env").read_text().splitlines())
+        password = {name: value for name, _, value in lines}[f"{service.upper()}_PASSWORD"]
+        login = {"Authorization": "Basic " + base64.b64encode(f"{service}:{password}".encode()).decode()}
+        return aiohttp.ClientSession(f"http://127.0.0.1:{self.ports[service]}", headers=login)
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """Return the samples of a container's internal port, which is not published."""
+        program = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9464/metrics').read().decode())"
+        text = self.docker("exec", self.containers()[name]["Id"], "python", "-c", program)
+        lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+        return {sample: float(value) for sample, _, value in lines}
 
 
 class Kafidx:

@@ -21,6 +21,7 @@ LEAVES_AND_RETURNS = {
     "counters-redis": ("pause", "unpause"),
     "kafka": ("kill", "start"),
     "kafkastore": ("stop", "start"),
+    "mongo": ("kill", "start"),
 }
 """How each container fails: it stops, hangs or is killed, and no restart policy repairs it."""
 BACK_WITHIN_S = 90

@@ -88,8 +88,9 @@ async def test_image_is_pushed_to_a_registry(platform: Platform, registry: str, 
 def test_periphery_contains_stores_and_topics(platform: Platform) -> None:
     platform.task("docker.compose.create-periphery")
     present = platform.containers()
-    assert set(present) == {"tracker-redis", "counters-redis", "kafka", "topics"}
-    assert present["topics"]["State"]["ExitCode"] == 0
+    jobs = {name for name in STARTED if CATALOG[name]["kind"] == "job"}
+    assert set(present) == {name for name in STARTED if CATALOG[name]["kind"] == "store"} | jobs
+    assert {present[name]["State"]["ExitCode"] for name in jobs} == {0}
 
 
 def test_spin_up_prints_the_last_lines_of_a_container_when_it_cannot_run(platform: Platform) -> None:
@@ -157,6 +158,10 @@ def test_only_published_ports_listen_and_only_on_loopback(platform: Platform) ->
         ("kafidx", "tracker-redis", False),
         ("canary", "tracker", True),
         ("kafkastore", "counters-redis", False),
+        ("storage", "mongo", True),
+        ("storage", "tracker", True),
+        ("storage", "kafka", False),
+        ("tracker", "mongo", False),
     ],
 )
 def test_store_is_not_resolvable_when_the_catalog_forbids_the_connection(
@@ -186,6 +191,28 @@ async def test_pixel_is_shown_live_and_counted(platform: Platform) -> None:
         await until(
             lambda: _counted(platform, "first", len(visitors.responded)), "counted exactly once each", limit_s=30
         )
+
+
+async def test_offer_and_search_become_an_encounter_and_two_events(platform: Platform) -> None:
+    place = {"keywords": ["bread"], "location": {"type": "Point", "coordinates": [13.4, 52.5]}, "radius": 500}
+    async with platform.client("storage") as http:
+        for path, text in (("/offers", "fresh bread"), ("/searches", "bread")):
+            async with http.post(path, json={"owner": f"system {path}", "text": text, **place}) as response:
+                assert response.status == 200, await response.text()
+
+    async def owed() -> bool:
+        # There is no notificationserver, so the encounter waits.
+        found = platform.metrics("storage")
+        return found["push_storage_owed_encounters"] == 1 and found["push_storage_events_sent_total"] == 2
+
+    await until(owed, "one encounter waits, and the tracker has both events", limit_s=30)
+
+    async def counted() -> bool:
+        async with platform.kafidx() as kafidx:
+            events = await kafidx.counts("event_counter")
+        return "offr" in events and "srch" in events
+
+    await until(counted, "the events of the changes are counted", limit_s=30)
 
 
 async def test_synthetic_visitors_are_counted_by_every_consumer(platform: Platform) -> None:
@@ -295,11 +322,20 @@ def test_ledger_balances_after_all_kills(platform: Platform) -> None:
 async def test_spin_down_keeps_data_when_asked(platform: Platform) -> None:
     async with platform.kafidx() as kafidx:
         before = (await kafidx.counts("event_counter"))["first"]
+    offers = await _offers(platform)
+    assert len(offers) == 1
     platform.spin_down("--keep-data")
     assert platform.containers() == {}
     platform.task("docker.compose.spin-up", "--build")
     async with platform.kafidx() as kafidx:
         assert (await kafidx.counts("event_counter"))["first"] == before
+    assert await _offers(platform) == offers
+
+
+async def _offers(platform: Platform) -> list[dict[str, Any]]:
+    async with platform.client("storage") as http, http.get("/offers") as response:
+        found: list[dict[str, Any]] = (await response.json())["data"]
+    return found
 
 
 def test_spin_down_keeps_data_without_confirmation(platform: Platform) -> None:
