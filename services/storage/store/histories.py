@@ -13,6 +13,8 @@ from services.storage.store.database import PAIRS, Database
 from services.storage.store.objects import ObjectConflict
 from services.storage.store.pairs import PairChange, PairStore
 
+MAX_PAIRS: Final = 10_000
+"""The most pairs of an object that are counted and sorted."""
 _TIMEOUT_MS: Final = 5_000
 _MAX_ATTEMPTS: Final = 16
 
@@ -37,15 +39,17 @@ class PairHistories:
         document = await self._documents.find_one({"_id": pair_id(search_id, offer_id)})
         return None if document is None else _history(document)
 
-    async def matching(self, kind: SubjectKind, object_id: str, *, limit: int) -> list[PairState]:
-        """Return the pairs of an object that are in, the newest first."""
-        found = self._documents.find({kind: object_id, "in": True}, max_time_ms=_TIMEOUT_MS)
-        documents = await found.sort("since", DESCENDING).limit(limit).to_list()
-        return [from_pair_document(document) for document in documents]
+    async def matching(self, kind: SubjectKind, object_id: str, *, limit: int) -> tuple[list[PairState], int]:
+        """Return some pairs of an object that are in, and the number of all, or MAX_PAIRS if there are more.
 
-    async def count_matching(self, kind: SubjectKind, object_id: str) -> int:
-        """Return the number of pairs of an object that are in."""
-        return await self._documents.count_documents({kind: object_id, "in": True}, maxTimeMS=_TIMEOUT_MS)
+        They are the newest ones, the newest first. Of MAX_PAIRS or more they are any: sorting would read each of them.
+        """
+        wanted = {kind: object_id, "in": True}
+        number = await self._documents.count_documents(wanted, limit=MAX_PAIRS, maxTimeMS=_TIMEOUT_MS)
+        found = self._documents.find(wanted, max_time_ms=_TIMEOUT_MS).limit(limit)
+        if number < MAX_PAIRS:
+            found = found.sort("since", DESCENDING)
+        return [from_pair_document(document) for document in await found.to_list()], number
 
     async def change(self, search_id: str, offer_id: str, change: Callable[[PairState | None], PairState]) -> PairState:
         """Write the result of `change`, which begins an encounter. It is called again if another writer was first.

@@ -24,12 +24,12 @@ from services.storage.routes.pages.forms import Form, changed_fields, form_of, r
 from services.storage.routes.pages.lists import OPERATOR, PLURAL, sentence, validity
 from services.storage.routes.pages.maps import Maps, title_of
 from services.storage.routes.requests import etag
-from services.storage.store.histories import PairHistories
+from services.storage.store.histories import MAX_PAIRS, PairHistories
 
 log = get_logger(__name__)
 
 _KINDS: Final[tuple[SubjectKind, ...]] = ("offer", "search")
-_MAX_PAIRS: Final = 20
+_SHOWN_PAIRS: Final = 20
 _CHANGED: Final = 412
 
 
@@ -144,7 +144,7 @@ class DetailPages:
 
     async def _page(self, request: Request, stored: StoredObject, shown: ShownForm, status: int = 200) -> Response:
         now_ms = self._context.now_ms()
-        number = await self._histories.count_matching(stored.kind, stored.id)
+        pairs, number = await self._histories.matching(stored.kind, stored.id, limit=_SHOWN_PAIRS)
         return self._renderer.page(
             request.scope,
             "details.html",
@@ -159,13 +159,13 @@ class DetailPages:
             images_url=self._context.settings.images_url,
             place=read_extras(stored.fields.place),
             extdata=_indented(read_extras(stored.fields.extdata)),
-            pairs=await self._pairs(stored),
+            pairs=await self._rows(stored, pairs),
             number_of_pairs=number,
+            most_pairs=MAX_PAIRS,
             **shown._asdict(),
         )
 
-    async def _pairs(self, stored: StoredObject) -> list[PairRow]:
-        pairs = await self._histories.matching(stored.kind, stored.id, limit=_MAX_PAIRS)
+    async def _rows(self, stored: StoredObject, pairs: list[PairState]) -> list[PairRow]:
         kind: SubjectKind = "search" if stored.kind == "offer" else "offer"
         ids = {pair.id: pair.search_id if kind == "search" else pair.offer_id for pair in pairs}
         others = await self._context.stores.objects.get_many(kind, ids.values())

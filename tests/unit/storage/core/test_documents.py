@@ -5,7 +5,7 @@ from services.storage.core.documents import from_document, from_pair_document, t
 from services.storage.core.keys import normalise_keywords
 from services.storage.core.movement import Fix, Leaving
 from services.storage.core.objects import ObjectFields, StoredObject
-from services.storage.core.pairs import PairState
+from services.storage.core.pairs import PairState, SentByHand
 from services.storage.core.sphere import GeoPoint
 
 POINTS = st.builds(GeoPoint, st.floats(-180, 180), st.floats(-90, 90))
@@ -67,6 +67,7 @@ PAIRS = st.builds(
     search_leaving=st.builds(Leaving, TIMES, TIMES, TIMES),
     has_moved_out=st.booleans(),
     notified_encounter=TIMES,
+    sent_by_hand=st.lists(st.builds(SentByHand, TIMES, TIMES), max_size=3).map(tuple),
     revision=TIMES,
 )
 
