@@ -14,6 +14,8 @@ from deploy.develop.localstack.mongo import MongoServer
 from services.backbone.clients import NotificationClient
 from services.storage.core.documents import to_document
 from services.storage.core.objects import RANK_FAN_OUT, RANK_IMPORT, StoredObject, change_object, delete_object
+from services.storage.core.pairs import EncounterReport
+from services.storage.core.sphere import GeoPoint
 from services.storage.store import Database, DueObjects
 from tests.contract.storage import matcher_process
 from tests.contract.storage.storing import BERLIN, FAR, UNIT, Clock, Storage, StubNotificationServer, new_object
@@ -256,6 +258,47 @@ async def test_offer_that_is_off_during_the_report_is_reported_once_it_is_on(
     clock.ms += 1000
     await storage.work()
     assert notifications.received == {"s.o.1": 1}
+
+
+async def test_encounter_that_begins_during_the_report_of_another_stays_owed(
+    database: Database, client: NotificationClient, notifications: StubNotificationServer, clock: Clock
+) -> None:
+    storage = Storage(database, client, now_ms=clock)
+    await storage.objects.insert(new_object("offer", "o", now_ms=clock.ms))
+    await storage.objects.insert(new_object("search", "s", now_ms=clock.ms))
+    await storage.matcher.match_now("offer", "o")
+    (pair,), _ = await storage.pairs.claim_owed(limit=1, now_ms=clock.ms, lease_ms=1000, token="a")
+    for location in (FAR, BERLIN):
+
+        def move(stored: StoredObject, location: GeoPoint = location) -> StoredObject:
+            fields = msgspec.structs.replace(stored.fields, location=location)
+            return change_object(stored, fields, now_ms=clock.ms, random_unit=UNIT)
+
+        await storage.change("offer", "o", move)
+        await storage.matcher.match_now("offer", "o")
+    await storage.pairs.note_notified(pair, [EncounterReport(1, clock.ms, "accepted")])
+    await storage.notifier.notify_owed()
+    assert notifications.received == {"s.o.2": 1}
+
+
+async def test_state_of_a_slower_matcher_is_not_written(
+    mongo_server: MongoServer, database: Database, client: NotificationClient
+) -> None:
+    """The other matcher decides the same pair between the read and the write, and the pair enters once."""
+
+    def match_in_between(name: str) -> None:
+        if name == "decided":
+            with sync_client(mongo_server) as other:
+                update = {"$set": {"encounter": 7, "revision": 9, "in": True}}
+                other[database.name]["pairs"].update_one({"_id": "s.o"}, update)
+
+    storage, slow = Storage(database, client), Storage(database, client, at_point=match_in_between)
+    await storage.objects.insert(new_object("offer", "o"))
+    await storage.objects.insert(new_object("search", "s"))
+    await storage.matcher.match_now("offer", "o")
+    await slow.matcher.match_now("search", "s")
+    pair = (await storage.pairs.get(["s.o"]))["s.o"]
+    assert (pair.encounter, pair.is_in) == (7, True)
 
 
 async def test_object_that_is_created_again_under_its_id_matches_again(

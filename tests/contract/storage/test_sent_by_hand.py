@@ -7,6 +7,7 @@ from services.storage.core.matching import decide
 from services.storage.core.objects import delete_object
 from services.storage.core.pairs import Judged, send_by_hand
 from services.storage.store import Database
+from services.storage.store.failing import FIRST_PAUSE_MS
 from services.storage.store.histories import PairHistories
 from tests.contract.storage.storing import FAR, Clock, Storage, StubNotificationServer, new_object
 
@@ -50,6 +51,7 @@ async def test_encounter_sent_by_hand_waits_for_the_notificationserver(
     for _ in range(2):
         with pytest.raises(NotificationUnavailable):
             await storage.notifier.notify_owed()
+        clock.ms += FIRST_PAUSE_MS
     notifications.status = 200
     await storage.work()
     assert notifications.received == {"s.o.1": 1, "s.o.2": 1}
