@@ -2,25 +2,26 @@
 
 import asyncio
 import contextlib
+import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import httpx
 from pymongo import MongoClient
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from deploy.develop.localstack.ports import free_port
-from services.backbone.process import http_server
+from deploy.develop.localstack.processes import LocalProcess
 from services.storage.__main__ import serve
 from services.storage.settings import Settings
 from tests.contract.storage.storing import StubNotificationServer
 
+ROOT = Path(__file__).parents[4]
 SERVICE = ("storage", "a secret of the test")
 APP = ("app", "a secret of all phones")
 DEVICE = "0123456789abcdef"
@@ -55,67 +56,58 @@ async def storage_process(environ: Mapping[str, str]) -> AsyncIterator[None]:
 
 
 class SharedStorage:
-    """A storage and a stub of the tracker in a thread with a loop of its own, for all tests of a session."""
+    """A storage process, and stubs of the tracker and the notificationserver, for all tests of a session.
 
-    def __init__(self, mongo_url: str, database: str) -> None:
+    It is a process and not a thread: hypothesis refuses that another thread uses `random` while it draws.
+    """
+
+    def __init__(self, mongo_url: str, database: str, folder: Path) -> None:
         self.tracker = Tracker()
         self.notifications = StubNotificationServer()
         self.environ = environ_of(mongo_url, database, self.tracker.port)
         self.environ["STORAGE_NOTIFY_URL"] = self.notifications.url
         self._client: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
         self._database = self._client[database]
+        self._log = folder / "storage.log"
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Serve until the block ends. The database is dropped then."""
-        ready, failures = threading.Event(), list[BaseException]()
-        loop = asyncio.new_event_loop()
-        stop = asyncio.Event()
-
-        async def serve_until_stopped() -> None:
-            async with self.tracker.listening(), storage_process(self.environ):
-                ready.set()
-                await stop.wait()
-
-        def run() -> None:
+        command = [sys.executable, "-m", "services.storage"]
+        process = LocalProcess("storage", command, log=self._log, env=os.environ | self.environ, cwd=ROOT)
+        with self.tracker.served(), self.notifications:
             try:
-                loop.run_until_complete(serve_until_stopped())
-            except BaseException as error:  # noqa: BLE001 - it is raised in the thread of the tests
-                failures.append(error)
+                process.start()
+                process.wait_until(self._is_ready, timeout_s=100)
+                yield
             finally:
-                loop.close()
-                ready.set()
+                process.stop()
+                self._client.drop_database(self._database.name)
+                self._client.close()
 
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
+    def _is_ready(self) -> bool:
         try:
-            with self.notifications:
-                ready.wait(60)
-                if not failures:
-                    yield
-                if thread.is_alive():
-                    loop.call_soon_threadsafe(stop.set)
-                thread.join(30)
-        finally:
-            self._client.drop_database(self._database.name)
-            self._client.close()
-            if failures:
-                raise failures[0]
+            return httpx.get(f"http://127.0.0.1:{self.environ['INTERNAL_PORT']}/readyz").is_success
+        except httpx.HTTPError:
+            return False
 
     def clear(self) -> None:
         """Delete all documents. Wait before that until no event is owed: a later test would get it."""
         self.tracker.status = 200
-        until_s = time.monotonic() + 20.0
-        owes = {"owed.id": {"$exists": True}}
-        while any(self._database[name].find_one(owes) for name in ("offers", "searches")) or self._database[
-            "owed_bulk"
-        ].find_one({"ready_at": {"$exists": True}}):
+        until_s = time.monotonic() + 30.0
+        while self._owes_events():
             assert time.monotonic() < until_s, "events are still owed"
             time.sleep(0.01)
         for name in self._database.list_collection_names():
             self._database[name].delete_many({})
         self.tracker.requests.clear()
         self.notifications.bodies.clear()
+
+    def _owes_events(self) -> bool:
+        owes = {"owed.id": {"$exists": True}}
+        if any(self._database[name].find_one(owes) for name in ("offers", "searches")):
+            return True
+        return self._database["owed_bulk"].find_one({"ready_at": {"$exists": True}}) is not None
 
 
 async def wait_until_ready(port: str, running: asyncio.Task[None] | None = None) -> None:
@@ -168,25 +160,47 @@ class Tracker:
     def ids(self) -> list[str]:
         return [event_id for event_id, _, _ in self.requests]
 
+    @contextlib.contextmanager
+    def served(self) -> Iterator[None]:
+        """Serve in a thread until the block ends."""
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                event_id = self.headers["Idempotency-Key"]
+                status = outer.statuses.get(event_id, outer.status)
+                if status == 200:
+                    outer.requests.append((event_id, self.path.removeprefix("/w/"), dict(parse_qsl(body))))
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        app = Starlette(routes=[Route("/w/{type}", self._take, methods=["POST"])])
-        async with http_server(app, host="127.0.0.1", port=self.port, drain_s=1.0):
+        """Serve until the block ends."""
+        with self.served():
             yield
 
     async def until(self, count: int, *, limit_s: float = 20.0) -> None:
         """Wait until this number of different events was accepted."""
         async with asyncio.timeout(limit_s):
-            while len(set(self.ids)) < count:  # noqa: ASYNC110 - each accepted event changes it
+            while len(set(self.ids)) < count:  # noqa: ASYNC110 - the stub has no event for it
                 await asyncio.sleep(0.02)
-
-    async def _take(self, request: Request) -> Response:
-        body = (await request.body()).decode()
-        event_id = request.headers["idempotency-key"]
-        status = self.statuses.get(event_id, self.status)
-        if status == 200:
-            self.requests.append((event_id, request.path_params["type"], dict(parse_qsl(body))))
-        return Response(status_code=status)
 
 
 def documents(mongo_url: str, database: str, collection: str) -> list[dict[str, Any]]:
