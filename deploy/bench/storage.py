@@ -21,7 +21,7 @@ from rich.table import Table
 
 from deploy.bench.accepting import accepting_server
 from deploy.bench.client import Client, ClientResult
-from deploy.bench.machine import Cores, divide
+from deploy.bench.machine import Cores, Usage, divide
 from deploy.bench.report import console
 from deploy.bench.results import quantile
 from deploy.bench.storage_requests import StorageRequests
@@ -60,6 +60,8 @@ class StorageLoad:
     p99_ms: float
     own_p99_ms: float
     """Upper bound: the bucket of the metric that contains the quantile."""
+    cpu_ms: float
+    """User and system time of storage for a request, with the matching and the events of its changes."""
     errors: int
     waiting: int
     """Due objects, owed events and owed encounters after the load."""
@@ -157,7 +159,7 @@ def _find_highest(storage: LocalProcess, requests: list[bytes], seconds: float, 
 
 
 def _load(storage: LocalProcess, client: Client, requests: list[bytes], rate: float, seconds: float) -> StorageLoad:
-    before = _metrics(storage)
+    before, usage = _metrics(storage), Usage([storage.pid])
     found = client.at_fixed_rate(requests, rate=rate, seconds=seconds)
     after = _metrics(storage)
     waiting = int(sum(after[name] for name in _WAITING))
@@ -167,6 +169,7 @@ def _load(storage: LocalProcess, client: Client, requests: list[bytes], rate: fl
         p50_ms=1000 * (quantile(ordered, 0.5) or 0.0),
         p99_ms=1000 * (quantile(ordered, 0.99) or 0.0),
         own_p99_ms=1000 * own_quantile(before, after, 0.99),
+        cpu_ms=1000 * usage.cpu_s() / max(1, found.acknowledged),
         errors=found.refused,
         waiting=waiting,
         why=_why(found, waiting, rate),
@@ -218,11 +221,17 @@ def _is_ready(storage: LocalProcess) -> bool:
 
 def _report(loads: list[StorageLoad], size: int, output: Console, *, is_brief: bool, json_output: bool) -> int:
     table = Table(title=f"mixed requests among {size:,} offers and searches", title_justify="left", box=None)
-    for column in ("requests/s", "p50 ms", "p99 ms", "own p99 ms, at most", "errors", "waiting"):
+    for column in ("requests/s", "p50 ms", "p99 ms", "own p99 ms, at most", "CPU ms", "errors", "waiting"):
         table.add_column(column, justify="right")
     table.add_column("")
     for each in loads:
-        numbers = (f"{each.rate:,.0f}", f"{each.p50_ms:.1f}", f"{each.p99_ms:.1f}", f"{each.own_p99_ms:g}")
+        numbers = (
+            f"{each.rate:,.0f}",
+            f"{each.p50_ms:.1f}",
+            f"{each.p99_ms:.1f}",
+            f"{each.own_p99_ms:g}",
+            f"{each.cpu_ms:.2f}",
+        )
         table.add_row(*numbers, f"{each.errors:,}", f"{each.waiting:,}", each.why)
     output.print(table)
     last = loads[-1]

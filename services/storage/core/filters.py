@@ -27,7 +27,7 @@ class Circle(NamedTuple):
     radius_m: float
 
 
-class Box(NamedTuple):
+class GeoBox(NamedTuple):
     """All points between two corners. `south_west.lng` > `north_east.lng`: the box crosses the antimeridian."""
 
     south_west: GeoPoint
@@ -40,7 +40,7 @@ class ListFilter(NamedTuple):
     owner: str | None = None
     not_owner: str | None = None
     object_id: str | None = None
-    region: Circle | Box | None = None
+    region: Circle | GeoBox | None = None
     keys: tuple[str, ...] = ()
     """The asked keywords, normalised. Empty: no filter."""
     words: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ def parse_filter(parameters: Parameters) -> ListFilter:
     )
 
 
-def parse_box(parameters: Parameters) -> Box | None:
+def parse_box(parameters: Parameters) -> GeoBox | None:
     """Return the box of `sw` and `ne`, or None without one. Raises InvalidInput."""
     south_west, north_east = _point(parameters, "sw"), _point(parameters, "ne")
     if south_west is None and north_east is None:
@@ -90,7 +90,7 @@ def parse_box(parameters: Parameters) -> Box | None:
         raise InvalidInput(FieldError("ne" if north_east is None else "sw", "is required: a box has sw and ne"))
     if south_west.lat > north_east.lat:
         raise InvalidInput(FieldError("sw[latitude]", "is greater than ne[latitude]"))
-    return Box(south_west, north_east)
+    return GeoBox(south_west, north_east)
 
 
 def parse_page(parameters: Parameters) -> Page:
@@ -180,7 +180,7 @@ def _point(parameters: Parameters, name: str) -> GeoPoint | None:
         raise InvalidInput(FieldError(field, str(error))) from None
 
 
-def _region(parameters: Parameters) -> Circle | Box | None:
+def _region(parameters: Parameters) -> Circle | GeoBox | None:
     centre = _point(parameters, "center")
     if centre is None:
         return parse_box(parameters)

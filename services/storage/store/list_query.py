@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from services.storage.core.filters import Box, Circle, ListFilter
+from services.storage.core.filters import Circle, GeoBox, ListFilter
 from services.storage.core.radii import QUERY_MARGIN_M
 from services.storage.core.sphere import EARTH_RADIUS_M, GeoPoint
 
@@ -47,7 +47,7 @@ def has_index(wanted: ListFilter) -> bool:
 
     Without this distinction the server would scan the collection, or read the index of the owners for all but one.
     """
-    if isinstance(wanted.region, Box) and _disc_around("location", wanted.region):
+    if isinstance(wanted.region, GeoBox) and _disc_around("location", wanted.region):
         return True
     return bool(wanted.keys or wanted.owner or wanted.object_id or isinstance(wanted.region, Circle))
 
@@ -81,14 +81,14 @@ def _literal(text: str) -> str:
     return re.sub(r"[\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]", lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
-def _visible_within(region: Circle | Box, *, sees_true: bool) -> Query:
+def _visible_within(region: Circle | GeoBox, *, sees_true: bool) -> Query:
     if sees_true:
         return _within("location", region)
     shown, hidden = _within("location", region), _within("public_location", region)
     return {"$or": [{"showLocation": True, **shown}, {"showLocation": False, **hidden}]}
 
 
-def _within(field: str, region: Circle | Box) -> Query:
+def _within(field: str, region: Circle | GeoBox) -> Query:
     if isinstance(region, Circle):
         return _disc(field, region.centre, region.radius_m)
     # A GeoJSON polygon has great circles as edges, and `$box` does not use the index. So: a disc, and ranges in it.
@@ -102,7 +102,7 @@ def _within(field: str, region: Circle | Box) -> Query:
     return query | _disc_around(field, region)
 
 
-def _disc_around(field: str, box: Box) -> Query:
+def _disc_around(field: str, box: GeoBox) -> Query:
     """Return a disc that contains the box; nothing if that would be half of the earth or more.
 
     From the centre, each point of the box is reached along the meridian and then along its parallel, which is longest
