@@ -62,7 +62,7 @@ class ObjectRoutes:
         if stored is None or stored.is_deleted:
             raise self._changes.unknown()
         tag = {"ETag": etag(stored.version)}
-        if has_tag(request.headers.get("if-none-match"), stored.version):
+        if has_tag(request.headers.get("if-none-match"), stored.version, weak=True):
             return Response(status_code=304, headers=tag)
         asked_owner = parameters_of(request).get("owner", [None])[-1]
         is_own = caller_of(request).acts_for(stored.fields.owner, asked_owner)

@@ -106,15 +106,21 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def has_tag(header: str | None, version: int) -> bool:
-    """Return whether a list of entity tags (If-Match, If-None-Match) has the version, or is `*`."""
+def has_tag(header: str | None, version: int, *, weak: bool = False) -> bool:
+    """Return whether a list of entity tags (If-Match, If-None-Match) has the version, or is `*`.
+
+    `weak`: the comparison of If-None-Match (RFC 9110), for which `W/"1"` is `"1"`. A proxy that compresses sends such
+    tags.
+    """
     if header is None:
         return False
     tags = {tag.strip() for tag in header.split(",")}
+    if weak:
+        tags = {tag.removeprefix("W/") for tag in tags}
     return "*" in tags or etag(version) in tags
 
 
 def check_if_match(header: str | None, version: int) -> None:
     """Raise ApiError (412) unless If-Match is absent or has the version (RFC 9110)."""
     if header is not None and not has_tag(header, version):
-        raise ApiError(412, "changed", f"the object has version {version}, which If-Match does not name")
+        raise ApiError(412, "changed", f"If-Match does not name version {version} of the object: read it again")

@@ -132,7 +132,7 @@ _FAILURES: Final[dict[int, tuple[str, str, str]]] = {
     404: ("There is no such object.", "not_found", "there is no such offer"),
     408: ("The body does not arrive.", "timeout", "no part of the body arrived within 60 s"),
     409: ("The token was issued already.", "issued", "the token of this device was issued already"),
-    412: ("Another version is stored.", "changed", "the object has version 2, which If-Match does not name"),
+    412: ("Another version is stored.", "changed", "If-Match does not name version 2 of the object: read it again"),
     413: ("The body is too large.", "too_large", "the body has more than 1048576 bytes"),
     429: ("Too many wrong passwords.", "delayed", "too many wrong passwords came from 192.0.2.1; try again in 4 s"),
     503: ("The database does not respond.", "unavailable", "the database does not respond; try again"),

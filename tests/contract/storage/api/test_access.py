@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from services.storage.settings import Settings
-from tests.contract.storage.api.serving import BERLIN, DEVICE, client_of, documents, offer
+from tests.contract.storage.api.serving import APP, BERLIN, DEVICE, client_of, documents, offer
 
 
 async def test_requests_without_valid_credentials_are_refused(running: dict[str, str]) -> None:
@@ -84,12 +84,17 @@ async def test_channel_is_created_only_if_both_owners_accept_contacts(
 
 
 async def test_geo_moves_mobile_objects_and_ignores_older_fixes(
-    phone: httpx.AsyncClient, service: httpx.AsyncClient
+    running: dict[str, str], phone: httpx.AsyncClient, service: httpx.AsyncClient
 ) -> None:
     mobile = (await service.post("/searches", json=offer(isMobile=True))).json()["_id"]
     fixed = (await service.post("/offers", json=offer())).json()["_id"]
     query = {"di": DEVICE, "lt": "52.6", "lg": "13.5", "a": "10", "ts": "2000"}
     assert (await phone.post("/store/geo", params=query)).status_code == 403
+    token = (await phone.post(f"/devices/{DEVICE}/token")).json()["token"]
+    async with client_of(running, APP, token) as owner:
+        assert (await owner.post("/store/geo", params={**query, "di": "fedcba9876543210"})).status_code == 403
+        at_its_place = await owner.post("/store/geo", params={**query, "lt": "52.5", "lg": "13.4", "ts": "500"})
+        assert at_its_place.json()["results"][0]["_id"] == mobile
     moved = (await service.post("/store/geo", params=query)).json()
     assert moved == {"status": "donegeo", "results": [{"kind": "search", "_id": mobile, "effect": "moved"}]}
     stale = (await service.post("/store/geo", params={**query, "lt": "1", "ts": "1000"})).json()

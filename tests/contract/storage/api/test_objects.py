@@ -72,7 +72,23 @@ async def test_change_fails_when_if_match_names_another_version(service: httpx.A
     ):
         assert (await request).status_code == 412
     assert (await service.get(path)).json()["data"][0]["text"] == "b"
-    assert (await service.get(path, headers={"If-None-Match": '"2"'})).status_code == 304
+    for tag, status in (('"2"', 304), ('"1", W/"2"', 304), ("*", 304), ('"1"', 200)):
+        assert (await service.get(path, headers={"If-None-Match": tag})).status_code == status
+    for tag, status in (('"1", "2"', 200), ("*", 200), ('W/"3"', 412)):
+        changed = await service.put(path, json={"text": tag}, headers={"If-Match": tag})
+        assert changed.status_code == status, tag
+
+
+async def test_null_sets_a_field_to_its_default_and_other_fields_stay(service: httpx.AsyncClient) -> None:
+    sent = offer(radiusMeters=900, validuntil=4_000_000_000_000, extdata={"a": 1}, images=["/x"])
+    name = (await service.post("/offers", json=sent)).json()["_id"]
+    nulls = {"radiusMeters": None, "validuntil": None, "extdata": None}
+    changed = (await service.put(f"/offers/{name}", json=nulls)).json()
+    assert (changed["radiusMeters"], changed["validuntil"], changed["extdata"]) == (500, None, {})
+    assert (changed["images"], changed["keywords"], changed["text"]) == (["/x"], sent["keywords"], sent["text"])
+    refused = await service.put(f"/offers/{name}", json={"keywords": None, "text": "New"})
+    assert [error["field"] for error in refused.json()["fields"]] == ["keywords"]
+    assert (await service.get(f"/offers/{name}")).json()["data"][0]["text"] == sent["text"]
 
 
 @pytest.mark.parametrize(
