@@ -6,7 +6,7 @@ The finds are separate and not one `$or`: each has one index range for each keyw
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Final, NamedTuple
 
 from pymongo.asynchronous.cursor import AsyncCursor
@@ -21,7 +21,7 @@ from services.storage.store.due import DueObjects
 SLICE: Final = 500
 """The most candidates of a slice."""
 _CONCURRENT_FINDS: Final = 4
-"""MongoDB runs each find on one core. The batches of one find are decided while others are read."""
+"""The number of finds that run at the same time. Their candidates are yielded in the order of the discs."""
 _BATCH: Final = 250
 """The candidates of a response of MongoDB. Smaller than a slice: the first matches are there sooner."""
 
@@ -67,33 +67,28 @@ class CandidateFinder:
         """
         wanted = discs(subject.radius_m) if subject.keys else []
         unbegun = deque(range(first_disc, len(wanted)))
-        reads: dict[_Read, _Find] = {}
+        finds: deque[_Find] = deque()
         async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(_close, reads)
+            stack.push_async_callback(_close, finds)
             sides: list[MatchSide] = []
-            oldest = len(wanted)  # the first disc with candidates in `sides`
-            while reads or unbegun:
-                while unbegun and len(reads) < _CONCURRENT_FINDS:
+            while finds or unbegun:
+                while unbegun and len(finds) < _CONCURRENT_FINDS:
                     disc = unbegun.popleft()
-                    find = _Find(disc, self._cursor(kind, subject, wanted[disc], now_ms))
-                    reads[find.read()] = find
-                done, _ = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
-                for read in done:
-                    find = reads.pop(read)
-                    documents = read.result()
-                    if find.cursor.alive:
-                        reads[find.read()] = find
-                    found, malformed = to_sides(documents)
-                    if malformed:
-                        await self._due.mark_malformed(other_kind(kind), malformed, now_ms=now_ms)
-                    sides += found
-                    oldest = min(oldest, find.disc)
-                    if len(sides) >= SLICE:
-                        # What remains is from this batch, because a batch is smaller than a slice.
-                        oldest = find.disc
-                        discs_left = (find.disc, *(each.disc for each in reads.values()), *unbegun)
-                        yield CandidateSlice(min(discs_left), sides[:SLICE])
-                        sides = sides[SLICE:]
+                    finds.append(_Find(disc, self._cursor(kind, subject, wanted[disc], now_ms)))
+                find = finds[0]
+                documents = await find.batch
+                if find.cursor.alive:
+                    find.read()  # while the caller decides this batch
+                else:
+                    finds.popleft()
+                found, malformed = to_sides(documents)
+                if malformed:
+                    await self._due.mark_malformed(other_kind(kind), malformed, now_ms=now_ms)
+                sides += found
+                if len(sides) >= SLICE:
+                    # The rest is from this batch, because a batch is smaller than a slice.
+                    yield CandidateSlice(find.disc, sides[:SLICE])
+                    sides = sides[SLICE:]
             if sides:
                 yield CandidateSlice(len(wanted) - 1, sides)
 
@@ -106,20 +101,20 @@ class CandidateFinder:
         )
 
 
-_Read = asyncio.Task[list[dict[str, Any]]]
+class _Find:
+    """The find of a disc, with the batch that is read now."""
+
+    def __init__(self, disc: int, cursor: AsyncCursor[dict[str, Any]]) -> None:
+        self.disc = disc
+        self.cursor = cursor
+        self.read()
+
+    def read(self) -> None:
+        self.batch = asyncio.create_task(self.cursor.to_list(_BATCH))
 
 
-class _Find(NamedTuple):
-    disc: int
-    cursor: AsyncCursor[dict[str, Any]]
-
-    def read(self) -> _Read:
-        """Begin to read the next batch."""
-        return asyncio.create_task(self.cursor.to_list(_BATCH))
-
-
-async def _close(reads: Mapping[_Read, _Find]) -> None:
-    for read, find in reads.items():
-        read.cancel()
-        await asyncio.gather(read, return_exceptions=True)  # an error of a find that nobody waits for
+async def _close(finds: Iterable[_Find]) -> None:
+    for find in finds:
+        find.batch.cancel()
+        await asyncio.gather(find.batch, return_exceptions=True)  # an error of a find that nobody waits for
         await find.cursor.close()
