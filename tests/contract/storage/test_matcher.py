@@ -130,6 +130,30 @@ async def test_future_offer_is_reported_when_it_becomes_valid(
     assert notifications.received == {"s.o.1": 1}
 
 
+async def test_future_offer_is_reported_after_its_begin_and_the_grace(
+    database: Database, client: NotificationClient, notifications: StubNotificationServer, clock: Clock
+) -> None:
+    storage = Storage(database, client, settings=MatcherSettings.from_env({"MATCH_GRACE_S": "5"}), now_ms=clock)
+    begin_ms = clock.ms
+    await storage.objects.insert(new_object("search", "s", now_ms=clock.ms))
+    await storage.objects.insert(new_object("offer", "o", now_ms=clock.ms, valid_from_ms=begin_ms + 5000))
+    expired = {"valid_from_ms": begin_ms + 5000, "valid_until_ms": begin_ms + 9000}
+    await storage.objects.insert(new_object("offer", "expired", now_ms=clock.ms, **expired))
+    # The events of the changes: all are matched at once, and nothing is valid yet.
+    assert await storage.matcher.match_now("search", "s") == "finished"
+    for offer in ("o", "expired"):
+        assert await storage.matcher.match_now("offer", offer) == "finished"
+    for clock.ms in (begin_ms + 4999, begin_ms + 5000, begin_ms + 9999):
+        await storage.work()
+        assert not notifications.bodies
+    clock.ms = begin_ms + 10_000
+    await storage.work()
+    assert notifications.received == {"s.o.1": 1}
+    clock.ms += 60_000
+    await storage.work()
+    assert notifications.received == {"s.o.1": 1}
+
+
 async def test_offer_that_expired_before_its_matching_is_never_reported(
     storage: Storage, notifications: StubNotificationServer, clock: Clock
 ) -> None:
