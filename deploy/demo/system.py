@@ -19,7 +19,7 @@ from deploy.develop.localstack.ports import LOOPBACK, free_port, preferred_port
 from deploy.operate import endpoints
 from deploy.operate.endpoints import Endpoints
 
-_STORAGE: Final = "storage"
+_MONGO: Final = "mongo"
 _MATCH_GRACE_S: Final = "0.5"
 """By default a changed object waits 5 s for match_notifier, a consumer that does not exist. Here matching is prompt."""
 
@@ -28,20 +28,26 @@ _MATCH_GRACE_S: Final = "0.5"
 def running_system(*, kafka: KafkaChoice, console: Console, mongo: MongoKind | None = None) -> Iterator[LocalStack]:
     """Start everything. Stop everything when the block is left.
 
-    If `mongo` is set, storage is started when the other services are ready, so that the first event is not counted
-    later. The caller waits until it is ready. Otherwise the system runs without storage.
+    Services that need MongoDB run only if `mongo` is set. They are started when the other services are ready, so that
+    they do not delay the first counted event. The caller waits until they are ready.
     """
     begun = time.monotonic()
-    rows = [row for row in catalog.load().processes if row.service != _STORAGE]
+    rows = catalog.load().processes
+    first = [row for row in rows if _MONGO not in row.reaches]
+    later = [row for row in rows if _MONGO in row.reaches and mongo]
     with LocalStack(kafka=kafka, mongo=mongo, say=console.print) as stack:
-        console.print(f"starting {len(rows)} services")
-        spool = {"TRACKER_SPOOL_DIRECTORY": str(stack.data_directory / "spool")}
-        for row in rows:
-            stack.start_service(row.service, *row.arguments, env=spool | _usual_port(row))
+        console.print(f"starting {len(first)} services")
+        own = {
+            "TRACKER_SPOOL_DIRECTORY": str(stack.data_directory / "spool"),
+            "STORAGE_NOTIFY_URL": f"http://{LOOPBACK}:{free_port()}",
+            "MATCH_GRACE_S": _MATCH_GRACE_S,
+        }
+        for row in first:
+            stack.start_service(row.service, *row.arguments, env=own | _usual_port(row))
         stack.wait_until_ready()
         console.print(f"the system is ready after {time.monotonic() - begun:.0f} s")
-        if mongo:
-            _start_storage(stack)
+        for row in later:
+            stack.start_service(row.service, *row.arguments, env=own | _usual_port(row))
         with endpoints.announce(endpoints_of(stack)):
             yield stack
 
@@ -51,13 +57,7 @@ def _usual_port(row: Container) -> dict[str, str]:
     return {row.port_variable: str(preferred_port(row.port))} if row.port else {}
 
 
-def _start_storage(stack: LocalStack) -> None:
-    row = catalog.load().containers[_STORAGE]
-    own = {"STORAGE_NOTIFY_URL": f"http://{LOOPBACK}:{free_port()}", "MATCH_GRACE_S": _MATCH_GRACE_S}
-    stack.start_service(row.service, env=own | _usual_port(row))
-
-
 def endpoints_of(stack: LocalStack) -> Endpoints:
     """Return the endpoints of this stack."""
-    storage = [service.internal_url for service in stack.services if service.name == _STORAGE]
+    storage = [service.internal_url for service in stack.services if service.name == "storage"]
     return Endpoints(stack.tracker_url, (stack.redis_url,), stack.redis_url, stack.bootstrap_servers, *storage)
