@@ -10,8 +10,8 @@ from deploy.demo.sample import Pair
 from deploy.operate.send import SendCounts
 from deploy.operate.status import Status, StatusReader
 
-STALL_LIMIT_S: Final = 30.0
-"""Time without a new match or a counted event after which a check gives up."""
+STALL_LIMIT_S: Final = 60.0
+"""Time without a new match or a counted event after which a check gives up, as in a replay."""
 STOPS_M: Final = (900.0, 1_800.0)
 """The distances along their paths at which the moving objects stop. No pair is within 10 m of an edge there."""
 _REFRESH_S: Final = 0.1
