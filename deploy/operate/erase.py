@@ -38,6 +38,7 @@ UNTOUCHED: Final = (
     "events in the topic `events`: they stay until its retention ends, and consumers may have read them",
     "the counters and the ledger: they contain no device id",
     "the latest events in the memory of kafidx: newer events replace them",
+    "the offers, searches, pairs, chat channels and token of the device in storage: delete its objects there",
     "the broker's files: deleted records stay on disk until Kafka removes their segment",
     "later dead letters and entries that can't be decoded: they contain no readable device id",
 )
