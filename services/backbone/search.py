@@ -53,7 +53,7 @@ class EntryMatch(NamedTuple):
 _NO_MATCH: Final = EntryMatch()
 
 
-class Matcher:
+class TargetMatcher:
     """Compares entries and records with the targets. The time for one entry does not grow with the targets' sizes."""
 
     def __init__(self, targets: Sequence[Target]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from services.backbone import names
 from services.backbone.dead_letters import decode_dead_letter
 from services.backbone.kafka import KafkaUnavailable, OffsetGone, TopicReader
-from services.backbone.search import Matcher, Target
+from services.backbone.search import Target, TargetMatcher
 from services.backbone.settings import KafkaSettings
 from services.kafidx.core.find import MOST_PLACES, RecordPosition, TopicResult
 
@@ -28,7 +28,7 @@ _Match = Callable[[int, Any], list[tuple[int, RecordPosition]]]
 
 async def search_events(settings: KafkaSettings, targets: Sequence[Target], *, since_ms: int) -> list[TopicResult]:
     """Return the records of the topic `events` for each target. Never raises: a result can have an error."""
-    matcher = Matcher(targets)
+    matcher = TargetMatcher(targets)
 
     def match(partition: int, record: Any) -> list[tuple[int, RecordPosition]]:
         matching = matcher.match_record(record.value or b"", record.headers)
@@ -44,7 +44,7 @@ async def search_dead_letters(
     settings: KafkaSettings, targets: Sequence[Target], *, since_ms: int
 ) -> list[TopicResult]:
     """Return the dead letters for each target, like search_events. Their original bytes are searched."""
-    matcher = Matcher(targets)
+    matcher = TargetMatcher(targets)
 
     def match(partition: int, record: Any) -> list[tuple[int, RecordPosition]]:
         matching = matcher.match_entry(record.value or b"")

@@ -21,7 +21,7 @@ from services.storage.metrics import ApiMetrics
 from services.storage.store import Database, ObjectStore
 from services.storage.store.failing import FIRST_PAUSE_MS, LONGEST_PAUSE_MS
 from services.storage.store.owed import OwedBulk, OwedEvents, OwingObject
-from services.storage.worker.failures import FailureLog
+from services.storage.worker.failures import FirstFailures
 from services.storage.worker.matcher import clock_ms
 from services.storage.worker.rounds import work_on_all
 
@@ -59,7 +59,7 @@ class EventSender:
         self._now_ms = now_ms
         self._at_point = at_point
         self._changed = asyncio.Event()
-        self._failures = FailureLog("events_fail")
+        self._failures = FirstFailures("events_fail")
 
     def wake(self) -> None:
         """Look for owed events now."""

@@ -1,4 +1,4 @@
-"""FailureLog: logs that the work on a document fails, once for each document."""
+"""FirstFailures: logs that the work on a document fails, once for each document."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ log = get_logger(__name__)
 _MOST_KNOWN: Final = 10_000
 
 
-class FailureLog:
+class FirstFailures:
     """The documents of one queue whose failure is logged already."""
 
     def __init__(self, event: str) -> None:

@@ -30,7 +30,7 @@ from services.storage.store import (
     ObjectStore,
     PairStore,
 )
-from services.storage.worker.failures import FailureLog
+from services.storage.worker.failures import FirstFailures
 from services.storage.worker.matching import Matching, MatchingEnd
 from services.storage.worker.pair_writer import PairWriter
 
@@ -67,7 +67,7 @@ class Matcher:
         self._metrics = metrics
         self._now_ms = now_ms
         self._due = DueObjects(database)
-        self._failures = FailureLog("object_fails")
+        self._failures = FirstFailures("object_fails")
         self._lease_ms = round(1000 * settings.match_lease_s)
         writer = PairWriter(
             ObjectStore(database),

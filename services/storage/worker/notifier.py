@@ -36,7 +36,7 @@ from services.storage.core.pairs import (
 from services.storage.metrics import Metrics
 from services.storage.settings import MatcherSettings
 from services.storage.store import Database, ObjectStore, PairStore
-from services.storage.worker.failures import FailureLog
+from services.storage.worker.failures import FirstFailures
 from services.storage.worker.matcher import clock_ms
 from services.storage.worker.rounds import work_on_all
 
@@ -80,7 +80,7 @@ class Notifier:
         self._now_ms = now_ms
         self._at_point = at_point
         self._owed = asyncio.Event()
-        self._failures = FailureLog("encounter_fails")
+        self._failures = FirstFailures("encounter_fails")
 
     def wake(self) -> None:
         """Look for owed encounters now."""

@@ -16,7 +16,7 @@ class Failure(NamedTuple, Generic[Item]):
     error: Exception
 
 
-class Round(NamedTuple, Generic[Item]):
+class WorkRound(NamedTuple, Generic[Item]):
     """The result of a round."""
 
     server_responds: bool
@@ -28,7 +28,7 @@ class Round(NamedTuple, Generic[Item]):
 
 async def work_on_all(
     items: Iterable[Item], work: Callable[[Item], Awaitable[bool]], *, concurrent: int
-) -> Round[Item]:
+) -> WorkRound[Item]:
     """Call `work` for each item. It returns whether the server has responded.
 
     After a failure no item begins before the server has responded. An error of one item, of any kind, stops no other
@@ -56,4 +56,4 @@ async def work_on_all(
     await asyncio.gather(*map(work_on, items))
     if database_errors:
         raise database_errors[0]
-    return Round(responses > 0, failures, untried)
+    return WorkRound(responses > 0, failures, untried)

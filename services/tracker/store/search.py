@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from services.backbone import names
 from services.backbone.queue import EventQueue, HeldClaim, QueueError, QueueSearch
-from services.backbone.search import Matcher, SearchedStore, StoredEntry, Target, TrackerReport
+from services.backbone.search import SearchedStore, StoredEntry, Target, TargetMatcher, TrackerReport
 from services.tracker.store.events import EventStore
 
 _MOST_ENTRIES: Final = 500_000
@@ -53,7 +53,7 @@ class EventSearch:
         except TimeoutError:
             raise SearchBusy from None
         try:
-            matcher = Matcher(targets)
+            matcher = TargetMatcher(targets)
             # Events move in this order, so that none is missed while it moves.
             spool = None if self._store.spool is None else await _limited(matcher, self._search_spool)
             waiting = await _limited(matcher, self._search_list)
@@ -114,7 +114,7 @@ class EventSearch:
 class _Progress:
     """The state of the search in one place."""
 
-    def __init__(self, matcher: Matcher) -> None:
+    def __init__(self, matcher: TargetMatcher) -> None:
         self._matcher = matcher
         self._ends_s = time.monotonic() + _LIMIT_S
         self.entries = 0
@@ -157,7 +157,7 @@ class _Progress:
             )
 
 
-async def _limited(matcher: Matcher, search: Callable[[_Progress], Awaitable[None]]) -> SearchedStore:
+async def _limited(matcher: TargetMatcher, search: Callable[[_Progress], Awaitable[None]]) -> SearchedStore:
     progress = _Progress(matcher)
     try:
         async with asyncio.timeout(_LIMIT_S):

@@ -15,10 +15,10 @@ from services.backbone.search import (
     MOST_TARGETS,
     EntryMatch,
     InvalidSearch,
-    Matcher,
     SearchedStore,
     StoredEntry,
     Target,
+    TargetMatcher,
     TrackerReport,
     decode_report,
     decode_targets,
@@ -48,14 +48,14 @@ def test_targets_survive_the_round_trip(targets: list[Target]) -> None:
 def test_entry_and_record_of_any_event_match_its_id_and_its_content(event_id: str, name: bytes, query: bytes) -> None:
     event = raw(event_id, b"/" + name, query)
     content = Target(type=type_of_path(event.path), params=encode_params(query))
-    matcher = Matcher([Target(id=event_id), content])
+    matcher = TargetMatcher([Target(id=event_id), content])
     assert matcher.match_entry(encode_raw(event)) == EntryMatch((0, 1))
     assert matcher.match_record(record(event), [("id", event_id.encode())]) == (0, 1)
     assert matcher.match_record(record(event), []) == (0, 1)
 
 
 def test_part_of_an_id_does_not_match() -> None:
-    matcher = Matcher([Target(id="order-1")])
+    matcher = TargetMatcher([Target(id="order-1")])
     assert matcher.match_entry(encode_raw(raw("order-12"))) == EntryMatch()
     assert matcher.match_entry(encode_raw(raw("a", query=b"ref=order-1"))) == EntryMatch()
     assert matcher.match_record(record(raw("order-12")), []) == ()
@@ -63,24 +63,24 @@ def test_part_of_an_id_does_not_match() -> None:
 
 
 def test_header_of_a_record_counts_before_its_meta() -> None:
-    matcher = Matcher([Target(id="header"), Target(id="meta")])
+    matcher = TargetMatcher([Target(id="header"), Target(id="meta")])
     assert matcher.match_record(record(raw("meta")), [("id", b"header")]) == (0,)
     assert matcher.match_record(record(raw("meta")), [("v", b"1")]) == (1,)
 
 
 def test_undecodable_entry_matches_an_id_in_its_bytes() -> None:
-    matcher = Matcher([Target(id="order-1"), Target(type="view")])
+    matcher = TargetMatcher([Target(id="order-1"), Target(type="view")])
     assert matcher.match_entry(b"\x07 order-1 \xff") == EntryMatch((0,), decodable=False)
     assert matcher.match_entry(b"\x07 other") == EntryMatch((), decodable=False)
 
 
 @pytest.mark.parametrize("value", [b"", b"view", b"a  b", b"\xff \xff \xff", b"a b c d"])
 def test_record_that_is_not_an_event_matches_no_id(value: bytes) -> None:
-    assert Matcher([Target(id="a")]).match_record(value, []) == ()
+    assert TargetMatcher([Target(id="a")]).match_record(value, []) == ()
 
 
 def test_content_without_parameters_matches_only_events_without() -> None:
-    matcher = Matcher([Target(type="view")])
+    matcher = TargetMatcher([Target(type="view")])
     assert matcher.match_record(record(raw()), []) == (0,)
     assert matcher.match_record(record(raw(query=b"x=1")), []) == ()
     assert matcher.match_entry(encode_raw(raw(path=b"/other/view.gif"))).targets == (0,)

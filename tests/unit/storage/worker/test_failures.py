@@ -1,10 +1,10 @@
 import pytest
 
-from services.storage.worker.failures import FailureLog
+from services.storage.worker.failures import FirstFailures
 
 
 def test_failure_of_a_document_is_logged_once(capsys: pytest.CaptureFixture[str]) -> None:
-    failures = FailureLog("object_fails")
+    failures = FirstFailures("object_fails")
     for name in ("a", "b", "a", "a"):
         failures.report(name, ValueError("bad"))
     lines = capsys.readouterr().out.splitlines()
