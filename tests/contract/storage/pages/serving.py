@@ -27,15 +27,17 @@ def total_of(page: str) -> int:
 
 def inputs_of(page: str, action: str) -> dict[str, str]:
     """Return the fields of the form with this action, as a browser sends them."""
-    found = re.search(rf'(?s)<form[^>]*action="{re.escape(action)}"[^>]*>(.*?)</form>', page)
+    found = re.search(rf'(?s)<form([^>]*)action="{re.escape(action)}"[^>]*>(.*?)</form>', page)
     assert found, f"no form {action}"
+    identity = re.search(r'id="([^"]*)"', found[1])
+    outside = re.findall(rf'<input[^>]* form="{identity[1]}"[^>]*>', page) if identity else []
     fields: dict[str, str] = {}
-    for tag in re.findall(r"<input[^>]*>", found[1]):
+    for tag in [*re.findall(r"<input[^>]*>", found[2]), *outside]:
         attributes = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
         if attributes.get("type") == "checkbox" and " checked" not in tag:
             continue
         fields[html.unescape(attributes["name"])] = html.unescape(attributes.get("value", ""))
-    for name, value in re.findall(r'(?s)<textarea[^>]*name="([^"]*)"[^>]*>\n?(.*?)</textarea>', found[1]):
+    for name, value in re.findall(r'(?s)<textarea[^>]*name="([^"]*)"[^>]*>\n?(.*?)</textarea>', found[2]):
         fields[name] = html.unescape(value)
     return fields
 
