@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.develop.localstack.mongo import MongoServer
-from tests.contract.storage.api.conftest import phone, running, service, tracker
+from tests.contract.storage.api.conftest import own_environ, own_tracker, phone, running, service, tracker
 from tests.contract.storage.api.serving import SharedStorage
 from tests.contract.storage.storing import StubNotificationServer
 
-__all__ = ["phone", "running", "service", "tracker"]
+__all__ = ["own_environ", "own_tracker", "phone", "running", "service", "tracker"]
 
 _AT_ONCE = {"MATCH_GRACE_S": "0.05", "MATCH_POLL_S": "0.05", "STORAGE_EVENT_POLL_S": "0.05"}
 

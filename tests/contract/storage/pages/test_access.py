@@ -8,7 +8,7 @@ from pymongo.errors import AutoReconnect, ExecutionTimeout
 
 from services.storage.store import ObjectConflict
 from services.storage.store.lists import ListStore
-from tests.contract.storage.api.serving import APP, client_of, offer
+from tests.contract.storage.api.serving import APP, SERVICE, client_of, offer, storage_process
 from tests.contract.storage.pages.serving import create, text_of
 
 UNKNOWN = "65f1c0ffee5eed5eed5eed01"
@@ -81,24 +81,25 @@ async def test_unknown_object_is_an_error_page(service: httpx.AsyncClient) -> No
         assert f"Status {status}" in text_of(response.text)
 
 
-@pytest.mark.parametrize(
-    ("error", "status", "text"),
-    [
-        (AutoReconnect("no server"), 503, "The database does not respond."),
-        (ExecutionTimeout("slow"), 503, "did not finish this within 10 s. Choose fewer objects by a filter."),
-        (ObjectConflict("busy"), 503, "Other writers changed this at each attempt."),
-    ],
-)
 async def test_failure_is_an_error_page_with_an_id(
-    service: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, text: str
+    own_environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    failures: dict[str, Exception] = {
+        "The database does not respond.": AutoReconnect("no server"),
+        "did not finish this within 10 s. Choose fewer objects by a filter.": ExecutionTimeout("slow"),
+        "Other writers changed this at each attempt.": ObjectConflict("busy"),
+    }
+    error: Exception
+
     async def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(ListStore, "page", fail)
-    response = await service.get("/store/offers", headers={"Accept": "text/html"})
-    assert response.status_code == status
-    assert text in text_of(response.text)
-    assert re.search(r"Status 503 · id [0-9a-f]{8}", text_of(response.text))
-    plain = await service.get("/store/offers")
-    assert (plain.status_code, text in plain.text, "<" in plain.text) == (status, True, False)
+    async with storage_process(own_environ), client_of(own_environ, SERVICE) as client:
+        monkeypatch.setattr(ListStore, "page", fail)
+        for text, error in failures.items():  # noqa: B007 - `fail` raises it
+            response = await client.get("/store/offers", headers={"Accept": "text/html"})
+            assert response.status_code == 503
+            assert text in text_of(response.text)
+            assert re.search(r"Status 503 · id [0-9a-f]{8}", text_of(response.text))
+            plain = await client.get("/store/offers")
+            assert (plain.status_code, text in plain.text, "<" in plain.text) == (503, True, False)
