@@ -4,102 +4,25 @@ The names of the old system stay where it had a field, so that an operator's que
 whole: the store writes and reads nothing else.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
+from services.storage.core.document_forms import (
+    FixForm,
+    MalformedDocument,
+    ObjectForm,
+    PairForm,
+    StoredDocument,
+    read_form,
+)
 from services.storage.core.matching import MatchSide, SubjectKind
 from services.storage.core.movement import Fix, Leaving
-from services.storage.core.objects import RANK_SINGLE, ObjectFields, StoredObject
+from services.storage.core.objects import ObjectFields, StoredObject
 from services.storage.core.pairs import PairState, SentByHand, pair_id
 from services.storage.core.sphere import GeoPoint
-
-StoredDocument = Mapping[str, Any]
-
-
-class MalformedDocument(ValueError):
-    """A stored document does not have the form of this module: an older version or a person has written it."""
-
-
-class _Point(msgspec.Struct, frozen=True, gc=False):
-    coordinates: tuple[float, float]
-
-
-class _SideDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of an object for the rule."""
-
-    id: str = msgspec.field(name="_id")
-    owner: str
-    location: _Point
-    radius_m: Annotated[float, msgspec.Meta(ge=0)] = msgspec.field(name="radiusMeters")
-    keys: tuple[str, ...]
-    version: int
-    edited: int
-    is_active: bool = msgspec.field(name="isActive")
-    # A number that a person enters in the shell of MongoDB is a float.
-    validfrom: int | float | None = None
-    validuntil: int | float | None = None
-    fixed: int = 0
-
-
-class _FixDocument(msgspec.Struct, frozen=True):
-    at: int
-    location: tuple[float, float]
-    accuracy: float
-
-
-class _Deleted(msgspec.Struct, frozen=True):
-    active: bool
-
-
-class _ObjectDocument(_SideDocument, frozen=True, kw_only=True):
-    """An object."""
-
-    text: str = ""
-    keywords: tuple[str, ...]
-    show_location: bool = msgspec.field(name="showLocation", default=False)
-    allow_contacts: bool = msgspec.field(name="allowContacts", default=False)
-    is_mobile: bool = msgspec.field(name="isMobile", default=False)
-    trusted: bool = False
-    place: dict[str, Any] = {}
-    images: tuple[str | None, ...] = ()
-    extdata: dict[str, Any] = {}
-    words: tuple[str, ...]
-    public_location: _Point
-    created: int
-    modified: int
-    due_at: int | None = None
-    due_rank: int = RANK_SINGLE
-    fix: _FixDocument | None = None
-    fixes: tuple[_FixDocument, ...] = ()
-    matched_location: tuple[float, float] | None = None
-    leaving: bool = False
-    deleted: _Deleted | None = None
-
-
-class _PairDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A pair."""
-
-    search: str
-    offer: str
-    is_in: bool = msgspec.field(name="in")
-    encounter: int
-    since: int
-    distance: float
-    keys: tuple[str, ...]
-    search_version: int
-    offer_version: int
-    decided: int
-    offer_leaving: tuple[int, int, int]
-    search_leaving: tuple[int, int, int]
-    moved_out: bool
-    notified: int
-    by_hand: tuple[tuple[int, int], ...] = ()
-    revision: int
-
-
-_Document = TypeVar("_Document", bound=msgspec.Struct)
 
 _SIDE_FIELDS: Final = (
     *("owner", "location.coordinates", "radiusMeters", "keys", "version", "edited", "isActive"),
@@ -155,7 +78,7 @@ def from_document(kind: SubjectKind, document: StoredDocument) -> StoredObject:
 
     Raises MalformedDocument.
     """
-    read = _read(document, _ObjectDocument)
+    read = read_form(document, ObjectForm)
     _check_id(read.id)
     fields = ObjectFields(
         owner=read.owner,
@@ -193,6 +116,15 @@ def from_document(kind: SubjectKind, document: StoredDocument) -> StoredObject:
         is_leaving=read.leaving,
         is_deleted=read.deleted is not None,
     )
+
+
+def from_documents(kind: SubjectKind, documents: Iterable[StoredDocument]) -> list[StoredObject]:
+    """Return the objects of documents. Malformed ones are left out, since they must not hide the others."""
+    objects: list[StoredObject] = []
+    for document in documents:
+        with contextlib.suppress(MalformedDocument):
+            objects.append(from_document(kind, document))
+    return objects
 
 
 def to_side(document: StoredDocument) -> MatchSide:
@@ -274,7 +206,7 @@ def to_pair_document(pair: PairState) -> dict[str, Any]:
 
 def from_pair_document(document: StoredDocument) -> PairState:
     """Return the pair of a document that `to_pair_document` made. Raises MalformedDocument."""
-    read = _read(document, _PairDocument)
+    read = read_form(document, PairForm)
     if document["_id"] != pair_id(read.search, read.offer):
         raise MalformedDocument(f"the id {document['_id']!r} is not the one of the search and the offer")
     return PairState(
@@ -297,13 +229,6 @@ def from_pair_document(document: StoredDocument) -> PairState:
     )
 
 
-def _read(document: StoredDocument, form: type[_Document]) -> _Document:
-    try:
-        return msgspec.convert(document, form)
-    except msgspec.ValidationError as error:
-        raise MalformedDocument(str(error)) from None
-
-
 def _check_id(object_id: str) -> None:
     # The id of a pair joins two ids by a dot, and a header carries it.
     if "." in object_id or not object_id.isascii() or not object_id.isprintable():
@@ -322,5 +247,5 @@ def _fix(fix: Fix) -> dict[str, Any]:
     return {"at": fix.at_ms, "location": list(fix.location), "accuracy": fix.accuracy_m}
 
 
-def _to_fix(read: _FixDocument) -> Fix:
+def _to_fix(read: FixForm) -> Fix:
     return Fix(read.at, GeoPoint(*read.location), read.accuracy)

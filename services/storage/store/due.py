@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from pymongo import ASCENDING, ReturnDocument
 
-from services.storage.core.documents import MalformedDocument, from_document
+from services.storage.core.document_forms import MalformedDocument
+from services.storage.core.documents import from_document
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import RANK_FAILING, RANK_FAN_OUT, RANKS, StoredObject
 from services.storage.core.sphere import GeoPoint

@@ -5,7 +5,8 @@ from typing import Any, Final, NamedTuple
 
 from pymongo import DESCENDING
 
-from services.storage.core.documents import StoredDocument, from_pair_document
+from services.storage.core.document_forms import StoredDocument
+from services.storage.core.documents import from_pair_document
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import RANK_SINGLE
 from services.storage.core.pairs import EncounterReport, PairState, pair_id

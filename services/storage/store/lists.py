@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pymongo import ASCENDING, DESCENDING, GEOSPHERE, IndexModel
 
 from services.storage.core.cursors import Cursor, encode_cursor
-from services.storage.core.documents import from_document
+from services.storage.core.documents import from_documents
 from services.storage.core.filters import ListFilter, Page
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import StoredObject
@@ -74,7 +74,7 @@ class ListStore:
         search: KeywordSearch | None = None
         if wanted.keys:
             search = "substring" if substring else "prefix"
-        return ListPage([from_document(kind, each) for each in documents], following, search)
+        return ListPage(from_documents(kind, documents), following, search)
 
     async def count(
         self, kind: SubjectKind, wanted: ListFilter, *, now_ms: int, sees_true: bool = False, most: int = MAX_COUNT
@@ -97,7 +97,8 @@ class ListStore:
         cursor = objects_of(self._database, kind).find(query, sort=[("_id", ASCENDING)], batch_size=_STREAM_BATCH)
         async with cursor:
             async for document in cursor:
-                yield from_document(kind, document)
+                for stored in from_documents(kind, [document]):
+                    yield stored
 
     async def _may_search_substrings(
         self, kind: SubjectKind, wanted: ListFilter, now_ms: int, *, sees_true: bool

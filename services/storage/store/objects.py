@@ -1,6 +1,5 @@
 """ObjectStore: reads and writes offers and searches, each change by one write of one document."""
 
-import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal
 
@@ -8,8 +7,8 @@ from pymongo.errors import BulkWriteError
 
 from services.storage.core.documents import (
     SIDE_PROJECTION,
-    MalformedDocument,
     from_document,
+    from_documents,
     to_document,
     to_sides,
 )
@@ -41,11 +40,8 @@ class ObjectStore:
 
     async def get_many(self, kind: SubjectKind, object_ids: Iterable[str]) -> dict[str, StoredObject]:
         """Return the known objects among the ids. Malformed ones are left out."""
-        objects: dict[str, StoredObject] = {}
-        async for document in objects_of(self._database, kind).find({"_id": {"$in": list(object_ids)}}):
-            with contextlib.suppress(MalformedDocument):
-                objects[document["_id"]] = from_document(kind, document)
-        return objects
+        found = await objects_of(self._database, kind).find({"_id": {"$in": list(object_ids)}}).to_list()
+        return {stored.id: stored for stored in from_documents(kind, found)}
 
     async def insert(self, stored: StoredObject, *, event: EventAction | None = None) -> None:
         """Insert a new object with the event that it owes. Raises DuplicateKeyError for a known id."""

@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from pymongo import ASCENDING, IndexModel, ReturnDocument
 
-from services.storage.core.documents import MalformedDocument, from_document
+from services.storage.core.document_forms import MalformedDocument
+from services.storage.core.documents import from_document
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import StoredObject
 from services.storage.store.database import COLLECTIONS, Database, objects_of

@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from pymongo import ASCENDING, InsertOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from services.storage.core.documents import MalformedDocument, from_pair_document, to_pair_document
+from services.storage.core.document_forms import MalformedDocument
+from services.storage.core.documents import from_pair_document, to_pair_document
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import RANK_FAILING, RANK_RETRIED, RANKS
 from services.storage.core.pairs import EncounterReport, PairState

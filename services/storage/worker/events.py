@@ -14,7 +14,7 @@ from services.backbone.backoff import Backoff
 from services.backbone.clients import EventRefused, EventUnavailable, TrackerClient
 from services.backbone.health import Heartbeat
 from services.backbone.logs import get_logger
-from services.storage.core.documents import MalformedDocument
+from services.storage.core.document_forms import MalformedDocument
 from services.storage.core.matching import SubjectKind
 from services.storage.core.owed_events import BULK_EVENT, EVENT_TYPES, bulk_event_id, event_params
 from services.storage.metrics import ApiMetrics
@@ -29,6 +29,7 @@ log = get_logger(__name__)
 
 _CONCURRENT_OBJECTS: Final = 8
 _HEARTBEAT_SLACK_S: Final = 60.0
+_SWEEP_MS: Final = 1_000
 _KINDS: Final[tuple[SubjectKind, ...]] = ("offer", "search")
 
 
@@ -60,6 +61,7 @@ class EventSender:
         self._at_point = at_point
         self._changed = asyncio.Event()
         self._failures = FirstFailures("events_fail")
+        self._swept_ms = 0
 
     def wake(self) -> None:
         """Look for owed events now."""
@@ -106,8 +108,14 @@ class EventSender:
                 await self._postpone(each, cause)
         if down:
             raise down[0]
-        await self._objects.remove_tombstones()
+        await self._remove_tombstones()
         return bool(owing)
+
+    async def _remove_tombstones(self) -> None:
+        now_ms = self._now_ms()
+        if now_ms >= self._swept_ms + _SWEEP_MS:
+            self._swept_ms = now_ms
+            await self._objects.remove_tombstones()
 
     async def refresh_metrics(self) -> None:
         """Set the metrics of the owed events. Raises PyMongoError."""

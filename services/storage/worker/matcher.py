@@ -18,7 +18,7 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 from services.backbone.backoff import Backoff
 from services.backbone.health import Heartbeat
 from services.backbone.logs import get_logger
-from services.storage.core.documents import MalformedDocument
+from services.storage.core.document_forms import MalformedDocument
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import RANK_FAILING, RANK_SINGLE, RANKS
 from services.storage.metrics import Metrics

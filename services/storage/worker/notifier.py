@@ -22,7 +22,7 @@ from services.backbone.clients import (
 )
 from services.backbone.health import Heartbeat
 from services.backbone.logs import get_logger
-from services.storage.core.documents import MalformedDocument
+from services.storage.core.document_forms import MalformedDocument
 from services.storage.core.matching import decide
 from services.storage.core.objects import StoredObject
 from services.storage.core.pairs import (
