@@ -2,7 +2,7 @@ import pytest
 
 from services.storage.core.cursors import Cursor, encode_cursor
 from services.storage.core.fields import InvalidInput
-from services.storage.core.filters import MAX_LIST, Box, Circle, ListFilter, Page, parse_filter, parse_id, parse_page
+from services.storage.core.filters import MAX_LIST, Circle, GeoBox, ListFilter, Page, parse_filter, parse_id, parse_page
 from services.storage.core.sphere import GeoPoint
 
 CENTRE = {"center[latitude]": ["52.5"], "center[longitude]": ["13.4"], "radius": ["500"]}
@@ -20,7 +20,7 @@ def test_not_owner_wins_over_owner() -> None:
 
 def test_circle_wins_over_box_and_a_box_may_cross_the_antimeridian() -> None:
     assert parse_filter(CENTRE | CORNERS).region == Circle(GeoPoint(13.4, 52.5), 500.0)
-    assert parse_filter(CORNERS).region == Box(GeoPoint(170.0, 1.0), GeoPoint(-170.0, 2.0))
+    assert parse_filter(CORNERS).region == GeoBox(GeoPoint(170.0, 1.0), GeoPoint(-170.0, 2.0))
 
 
 @pytest.mark.parametrize("name", ["keywords[]", "keywords", "keywords[0]", "keywords[12]"])
