@@ -15,8 +15,8 @@ from tests.contract.storage.api.serving import APP, SERVICE, SharedStorage, Trac
 
 
 @pytest.fixture(scope="session")
-def shared_storage(mongo_server: MongoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedStorage]:
-    shared = SharedStorage(mongo_server.url, "t-shared-storage", tmp_path_factory.mktemp("storage"))
+def shared_storage(mongo_server: MongoServer) -> Iterator[SharedStorage]:
+    shared = SharedStorage(mongo_server.url, "t-shared-storage")
     with shared.running():
         yield shared
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -61,21 +62,21 @@ class SharedStorage:
     It is a process and not a thread: hypothesis refuses that another thread uses `random` while it draws.
     """
 
-    def __init__(self, mongo_url: str, database: str, folder: Path) -> None:
+    def __init__(self, mongo_url: str, database: str) -> None:
         self.tracker = Tracker()
         self.notifications = StubNotificationServer()
         self.environ = environ_of(mongo_url, database, self.tracker.port)
         self.environ["STORAGE_NOTIFY_URL"] = self.notifications.url
         self._client: MongoClient[dict[str, Any]] = MongoClient(mongo_url)
         self._database = self._client[database]
-        self._log = folder / "storage.log"
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Serve until the block ends. The database is dropped then."""
         command = [sys.executable, "-m", "services.storage"]
-        process = LocalProcess("storage", command, log=self._log, env=os.environ | self.environ, cwd=ROOT)
-        with self.tracker.served(), self.notifications:
+        with self.tracker.served(), self.notifications, tempfile.TemporaryDirectory(prefix="push-storage-") as folder:
+            log = Path(folder) / "storage.log"
+            process = LocalProcess("storage", command, log=log, env=os.environ | self.environ, cwd=ROOT)
             try:
                 process.start()
                 process.wait_until(self._is_ready, timeout_s=100)
@@ -94,6 +95,7 @@ class SharedStorage:
     def clear(self) -> None:
         """Delete all documents. Wait before that until no event is owed: a later test would get it."""
         self.tracker.status = 200
+        self.tracker.statuses.clear()
         until_s = time.monotonic() + 30.0
         while self._owes_events():
             assert time.monotonic() < until_s, "events are still owed"

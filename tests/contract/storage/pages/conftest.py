@@ -15,8 +15,8 @@ _AT_ONCE = {"MATCH_GRACE_S": "0.05", "MATCH_POLL_S": "0.05", "STORAGE_EVENT_POLL
 
 
 @pytest.fixture(scope="session")
-def shared_storage(mongo_server: MongoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedStorage]:
-    shared = SharedStorage(mongo_server.url, "t-shared-pages", tmp_path_factory.mktemp("storage"))
+def shared_storage(mongo_server: MongoServer) -> Iterator[SharedStorage]:
+    shared = SharedStorage(mongo_server.url, "t-shared-pages")
     shared.environ |= _AT_ONCE
     with shared.running():
         yield shared
