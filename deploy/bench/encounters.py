@@ -1,8 +1,6 @@
 """The rates of the matcher and of the notifier of one process: pairs written, and encounters accepted by a stub."""
 
 import asyncio
-import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
+from deploy.bench.accepting import accepting_server
 from deploy.bench.scenes import SCENES
 from deploy.develop.localstack.ports import free_port
-from deploy.develop.localstack.processes import LocalProcess
-from deploy.paths import ROOT
 from services.backbone.clients import NotificationClient
 from services.storage.core.matching import MatchSide
 from services.storage.core.objects import ObjectFields, create_object
@@ -47,8 +44,7 @@ async def measure_encounters(database: Database, log: Path) -> EncounterRates:
     scene = next(scene for scene in SCENES if scene.name == "dense")
     await _insert(database, scene.offers(_OFFERS))
     port = free_port()
-    command = [sys.executable, "-m", "deploy.bench.notification_stub", str(port)]
-    stub = LocalProcess("notification stub", command, log=log, env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=ROOT)
+    stub = accepting_server(port, log)
     stub.start()
     try:
         async with NotificationClient(f"http://127.0.0.1:{port}") as client:
