@@ -1,6 +1,7 @@
 """An offer that matches 100,000 searches: the request, other changes, memory, and a kill."""
 
 import asyncio
+import logging
 import math
 import random
 import time
@@ -135,8 +136,10 @@ async def test_large_fan_out_delays_no_other_change_and_continues_after_a_kill(
             candidates = metric(process, 'push_storage_candidates_total{kind="offer"}')
     grown_mb = memory.most_mb - memory.begin_mb
     found = (
-        f"request {1000 * request_s:.0f} ms, others {others_s}, memory +{grown_mb:.0f} MB, {written} before the kill"
+        f"response {1000 * request_s:.0f} ms, {len(others_s)} other pairs reported in at most {max(others_s):.1f} s, "
+        f"memory +{grown_mb:.0f} MB, {written} pairs before the kill, {candidates:.0f} candidates after it"
     )
+    logging.getLogger(__name__).info(found)
     assert written < SEARCHES, "the kill was during the fan-out"
     assert candidates < SEARCHES, "the discs that were finished are not read again"
     once = {"offer": offer_id, "in": True, "encounter": 1, "revision": 1}
