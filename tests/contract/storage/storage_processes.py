@@ -39,8 +39,12 @@ def running(*processes: ServiceProcess) -> Iterator[None]:
 
 
 def client_of(process: ServiceProcess) -> httpx.AsyncClient:
-    """Return a client of the public port."""
-    return httpx.AsyncClient(base_url=f"http://{LOOPBACK}:{process.env['STORAGE_PORT']}", timeout=30.0)
+    """Return a client of the public port, with a connection for each request.
+
+    The server closes a kept connection after 5 s. On a busy machine that meets the next request of a test.
+    """
+    url = f"http://{LOOPBACK}:{process.env['STORAGE_PORT']}"
+    return httpx.AsyncClient(base_url=url, timeout=30.0, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 def metric(process: ServiceProcess, line: str) -> float:
