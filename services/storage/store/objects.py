@@ -68,7 +68,7 @@ class ObjectStore:
         """Write the difference of two versions of an object, and the event that it owes.
 
         Return False, and write nothing, if the stored version is not the one of `before`. The matcher writes some
-        fields without a new version, so fields that do not differ are not written.
+        fields without a new version, so fields that do not differ are not written, but a due mark is.
         """
         update = update_of(before, after)
         if event is not None:
@@ -120,11 +120,16 @@ class ObjectStore:
 
 
 def update_of(before: StoredObject, after: StoredObject) -> dict[str, Any]:
-    """Return the update that writes the difference of two versions of an object."""
+    """Return the update that writes the difference of two versions of an object.
+
+    A due mark is written also if it is equal: a matcher of the version before can clear it between the read and this
+    write.
+    """
     old, new = to_document(before), to_document(after)
-    update: dict[str, Any] = {
-        "$set": {name: value for name, value in new.items() if name not in old or old[name] != value}
-    }
+    changed = {name: value for name, value in new.items() if name not in old or old[name] != value}
+    if after.due_at_ms is not None and after.due_at_ms <= after.modified_ms:
+        changed |= {"due_at": after.due_at_ms, "due_rank": after.due_rank}
+    update: dict[str, Any] = {"$set": changed}
     if removed := old.keys() - new.keys():
         update["$unset"] = dict.fromkeys(removed, "")
     return update

@@ -83,6 +83,20 @@ async def test_mark_stays_when_the_object_changes_during_its_matching(
     assert not await storage.matcher.match_due()
 
 
+async def test_change_is_due_when_the_matching_of_the_version_before_ends_after_its_read(
+    storage: Storage,
+) -> None:
+    offer = new_object("offer", "o")
+    await storage.objects.insert(offer)
+    fields = msgspec.structs.replace(offer.fields, radius_m=900.0)
+    changed = change_object(offer, fields, now_ms=offer.created_ms + 10, random_unit=UNIT)
+    assert await storage.matcher.match_now("offer", "o") == "finished"
+    assert await storage.objects.replace(offer, changed)
+    stored = await storage.objects.get("offer", "o")
+    assert stored is not None
+    assert stored.due_at_ms == offer.created_ms
+
+
 @pytest.mark.slow
 async def test_pairs_posted_at_the_same_moment_are_reported_once_by_two_processes(
     mongo_server: MongoServer, database: Database, notifications: StubNotificationServer, client: NotificationClient
