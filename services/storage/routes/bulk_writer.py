@@ -61,12 +61,12 @@ class BulkWriter:
             self._slice[object_id] = item
 
     async def finish(self) -> None:
-        """Write the rest, and let the events of the owners be sent."""
+        """Write the rest, and owe the events of the owners."""
         try:
             await self._write()
         finally:
             for owner in self._owners:
-                await self._context.stores.owed.bulk_is_ready(owner, self._context.now_ms())
+                await self._context.stores.owed.owe_bulk(owner, self._context.now_ms())
             self._context.on_change()
 
     async def owe(self, owner: str) -> None:

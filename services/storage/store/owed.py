@@ -45,7 +45,7 @@ class OwedBulk(NamedTuple):
 
     owner: str
     version: int
-    """Each bulk write adds 1."""
+    """The begin and the end of each bulk write add 1."""
 
 
 async def create_owed_indexes(database: Database) -> None:
@@ -112,13 +112,12 @@ class OwedEvents:
         return sum([await objects_of(self._database, kind).count_documents(failing) for kind in COLLECTIONS])
 
     async def owe_bulk(self, owner: str, ready_ms: int) -> None:
-        """Owe the event of a bulk write. It may be sent from `ready_ms` on; see `bulk_is_ready`."""
-        owed = {"$inc": {"version": 1}, "$set": {"ready_at": ready_ms}}
-        await self._bulk.update_one({"_id": owner}, owed, upsert=True)
+        """Owe the event of a bulk write. It is sent from `ready_ms` on, or earlier if another bulk write owes it then.
 
-    async def bulk_is_ready(self, owner: str, ready_ms: int) -> None:
-        """Let the event of a bulk write be sent."""
-        await self._bulk.update_one({"_id": owner, "ready_at": {"$exists": True}}, {"$min": {"ready_at": ready_ms}})
+        Call it before the writes, with a later time for the case of a kill, and again after them.
+        """
+        owed = {"$inc": {"version": 1}, "$min": {"ready_at": ready_ms}}
+        await self._bulk.update_one({"_id": owner}, owed, upsert=True)
 
     async def claim_bulk(self, *, now_ms: int, lease_ms: int) -> OwedBulk | None:
         """Claim the event of an owner that has been ready longest. None: there is none."""

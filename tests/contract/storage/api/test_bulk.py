@@ -44,11 +44,11 @@ async def test_each_element_has_a_result_and_a_wrong_one_stops_no_other(
     assert read["version"] == "1.0"
     assert sorted(each["text"] for each in read["data"]) == ["Changed", "Fresh bread"]
     await tracker.until(3)
-    assert tracker.requests[2] == ("Importer.1.bud", "bud", {"owner": "Importer"})
+    assert tracker.requests[2] == ("Importer.2.bud", "bud", {"owner": "Importer"})
     assert (await service.delete("/bulk/offers/Importer")).json() == {"status": "ok", "deleted": 2}
     assert (await service.get("/bulk/offers/Importer")).json()["data"] == []
     await tracker.until(4)
-    assert tracker.ids[3] == "Importer.2.bud"
+    assert tracker.ids[3] == "Importer.4.bud"
     assert len(tracker.ids) == 4  # no event for a single object
 
 
