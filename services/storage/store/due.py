@@ -150,6 +150,12 @@ class DueObjects:
         mark = {"$set": {"due_at": now_ms, "due_rank": RANK_FAILING}}
         await objects_of(self._database, kind).update_many(unmarked, mark)
 
+    async def require(self, kind: SubjectKind, object_id: str, *, now_ms: int) -> None:
+        """Make an object due again if it is not due now, also an inactive one or a tombstone."""
+        unmarked = {"_id": object_id, "due_at": {"$not": {"$lte": now_ms}}}
+        mark = {"$set": {"due_at": now_ms, "due_rank": RANK_FAN_OUT}}
+        await objects_of(self._database, kind).update_one(unmarked, mark)
+
     async def failing(self) -> int:
         """Return the number of due objects that no other rank contains."""
         failing = {"due_at": {"$exists": True}, "due_rank": {"$nin": list(RANKS)}}

@@ -35,7 +35,7 @@ from services.storage.core.pairs import (
 )
 from services.storage.metrics import Metrics
 from services.storage.settings import MatcherSettings
-from services.storage.store import Database, ObjectStore, PairStore
+from services.storage.store import Database, DueObjects, ObjectStore, PairStore
 from services.storage.worker.failures import FirstFailures
 from services.storage.worker.matcher import clock_ms
 from services.storage.worker.rounds import work_on_all
@@ -74,6 +74,7 @@ class Notifier:
         """Set before `run` is cancelled: the MongoDB client can swallow a cancellation."""
         self._objects = ObjectStore(database)
         self._pairs = PairStore(database)
+        self._due = DueObjects(database)
         self._client = client
         self._settings = settings
         self._metrics = metrics
@@ -167,7 +168,9 @@ class Notifier:
             await self._check_removed(pair)
         elif pair.is_in and not _is_worth(pair, pair.encounter, offer, search, now_ms):
             # A change has ended the pair, and it is due. It may also match again after the next change, and that would
-            # be the same encounter. So the matcher decides, and this encounter waits for it.
+            # be the same encounter. So the matcher decides, and this encounter waits for it. The object is not due if
+            # the process that wrote the pair was killed before it read the versions again (see PairWriter).
+            await self._due.require("search", search.id, now_ms=now_ms)
             await self._pairs.release_owed([pair.id], token=token, until_ms=now_ms + _MATCHER_PAUSE_MS)
             return False
         reports: list[EncounterReport] = []

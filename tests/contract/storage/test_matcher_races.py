@@ -97,6 +97,31 @@ async def test_change_is_due_when_the_matching_of_the_version_before_ends_after_
     assert stored.due_at_ms == offer.created_ms
 
 
+async def test_pair_of_a_process_that_was_killed_before_its_second_look_ends(
+    database: Database, client: NotificationClient, notifications: StubNotificationServer
+) -> None:
+    storage = Storage(database, client)
+    await storage.objects.insert(new_object("offer", "o"))
+    await storage.objects.insert(new_object("search", "s"))
+    assert await storage.matcher.match_now("offer", "o") == "finished"
+    await storage.matcher.match_now("search", "s")
+    # As if the search had moved, and was matched, before the pair was written.
+    moved = to_document(new_object("search", "s", location=FAR))["location"]
+    update: dict[str, Any] = {"$set": {"version": 2, "edited": 2, "location": moved}}
+    await database["searches"].update_one({"_id": "s", "due_at": {"$exists": False}}, update)
+    assert not await storage.matcher.match_due()
+    await storage.notifier.notify_owed()
+    await asyncio.sleep(0.1)  # longer than the grace
+    while await storage.matcher.match_due():
+        pass
+    assert not (await storage.pairs.get(["s.o"]))["s.o"].is_in
+    async with asyncio.timeout(10):
+        while (await storage.pairs.owed(now_ms=2**40))[0]:
+            await storage.notifier.notify_owed()
+            await asyncio.sleep(0.05)
+    assert not notifications.bodies
+
+
 @pytest.mark.slow
 async def test_pairs_posted_at_the_same_moment_are_reported_once_by_two_processes(
     mongo_server: MongoServer, database: Database, notifications: StubNotificationServer, client: NotificationClient
