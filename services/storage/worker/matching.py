@@ -13,6 +13,7 @@ from services.backbone.logs import get_logger
 from services.storage.core.matching import Match, MatchSide, decide
 from services.storage.core.objects import RANK_FAN_OUT, RANK_IMPORT, StoredObject
 from services.storage.core.pairs import Judged, PairState
+from services.storage.core.radii import CLASSES
 from services.storage.metrics import Metrics
 from services.storage.store import (
     CandidateFinder,
@@ -37,6 +38,8 @@ MatchingEnd = Literal["finished", "changed", "interrupted"]
 """
 
 _MAX_ENDING_ROUNDS: Final = 10_000
+_ALL_DISCS: Final = len(CLASSES)
+"""The progress of a matching that has found all candidates: there are at most as many discs as classes."""
 
 
 class Matching:
@@ -62,14 +65,16 @@ class Matching:
         self._at_point = at_point
 
     async def match(self, claimed: ClaimedObject, *, quantum: int | None = None) -> MatchingEnd:
-        """Match an object, or at most `quantum` slices of its candidates, and end the claim."""
+        """Match an object, and end the claim. At most `quantum` slices of candidates, then of pairs that may end."""
         stored = claimed.stored
         started_ms = claimed.progress.started_ms or self._now_ms()
         if _can_match(stored, started_ms):
             end = await self._enter_pairs(claimed, started_ms, quantum)
             if end != "finished":
                 return end
-        is_leaving = await self._end_pairs(claimed, started_ms)
+        end, is_leaving = await self._end_pairs(claimed, started_ms, quantum)
+        if end != "finished":
+            return end
         self._at_point("before_finish")
         finished = await self._due.finish(
             claimed,
@@ -114,12 +119,17 @@ class Matching:
         if matches:
             await self._writer.apply(matches, owed_rank=rank, since_ms=started_ms)
 
-    async def _end_pairs(self, claimed: ClaimedObject, started_ms: int) -> bool:
-        """Decide the pairs that are in and were no match in this run. Return whether one of them is leaving."""
+    async def _end_pairs(
+        self, claimed: ClaimedObject, started_ms: int, quantum: int | None
+    ) -> tuple[MatchingEnd, bool]:
+        """Decide the pairs that are in and were no match in this run. Return also whether one of them is leaving.
+
+        Where that is not known, the object counts as leaving: then its next fix is matched, however near it is.
+        """
         stored = claimed.stored
-        is_leaving = False
+        is_leaving = claimed.progress.started_ms > 0  # an earlier run may have decided pairs
         before: set[str] = set()
-        for _ in range(_MAX_ENDING_ROUNDS):
+        for rounds in range(1, _MAX_ENDING_ROUNDS + 1):
             pairs = await self._pairs.undecided(
                 stored.kind, stored.id, stored.version, before_ms=started_ms, limit=SLICE
             )
@@ -129,10 +139,17 @@ class Matching:
             current = await self._writer.judge(pairs)
             judged = [self._with_subject(stored, each, started_ms) for each in current.values()]
             written = await self._writer.apply(judged, owed_rank=_owed_rank(stored), since_ms=started_ms)
-            is_leaving = is_leaving or any(_is_subject_leaving(stored, pair) for pair in written)
-            if len(pairs) == SLICE:
-                await self._renew(claimed, claimed.progress)
-        return is_leaving
+            # Another writer decided the other ones, without the fixes of this object.
+            is_leaving |= len(written) < len(judged) or any(_is_subject_leaving(stored, pair) for pair in written)
+            if len(pairs) < SLICE:
+                continue
+            if not await self._renew(claimed, FanOutProgress(_ALL_DISCS, started_ms)):
+                await self._due.release(claimed)
+                return "changed", is_leaving
+            if quantum is not None and rounds >= quantum:
+                await self._due.release(claimed, rank=max(stored.due_rank, RANK_FAN_OUT))
+                return "interrupted", is_leaving
+        return "finished", is_leaving
 
     def _with_subject(self, stored: StoredObject, judged: Judged, started_ms: int) -> Judged:
         other = judged.search if stored.kind == "offer" else judged.offer

@@ -122,6 +122,23 @@ async def test_pair_of_a_process_that_was_killed_before_its_second_look_ends(
     assert not notifications.bodies
 
 
+async def test_end_of_many_pairs_continues_behind_single_changes(database: Database, storage: Storage) -> None:
+    await storage.objects.insert(new_object("offer", "o", now_ms=0))
+    await storage.objects.insert_many("search", [new_object("search", f"s{each}", now_ms=0) for each in range(1200)])
+    while await storage.matcher.match_due():
+        pass
+    assert await database["pairs"].count_documents({"in": True}) == 1200
+    await storage.change("offer", "o", lambda offer: delete_object(offer, now_ms=1))
+    assert await storage.matcher.match_now("offer", "o") == "interrupted"
+    assert await database["pairs"].count_documents({"in": True}) == 700
+    document = await database["offers"].find_one({"_id": "o"})
+    assert document is not None
+    assert document["due_rank"] == RANK_FAN_OUT
+    assert await storage.matcher.match_due()
+    assert not await storage.matcher.match_due()
+    assert await database["pairs"].count_documents({"in": True}) == 0
+
+
 @pytest.mark.slow
 async def test_pairs_posted_at_the_same_moment_are_reported_once_by_two_processes(
     mongo_server: MongoServer, database: Database, notifications: StubNotificationServer, client: NotificationClient
