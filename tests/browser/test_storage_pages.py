@@ -26,8 +26,8 @@ class Filled(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def shared_storage(mongo_server: MongoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedStorage]:
-    shared = SharedStorage(mongo_server.url, "t-browser", tmp_path_factory.mktemp("storage"))
+def shared_storage(mongo_server: MongoServer) -> Iterator[SharedStorage]:
+    shared = SharedStorage(mongo_server.url, "t-browser")
     shared.environ |= _AT_ONCE
     for name in ("STORAGE_PASSWORD", "STORAGE_APP_PASSWORD"):
         del shared.environ[name]
