@@ -124,9 +124,9 @@ async def test_pair_of_a_process_that_was_killed_before_its_second_look_ends(
 
 async def test_end_of_many_pairs_continues_behind_single_changes(database: Database, storage: Storage) -> None:
     await storage.objects.insert(new_object("offer", "o", now_ms=0))
-    await storage.objects.insert_many("search", [new_object("search", f"s{each}", now_ms=0) for each in range(1200)])
-    while await storage.matcher.match_due():
-        pass
+    searches = [new_object("search", f"s{each}", now_ms=0) for each in range(1200)]
+    await storage.objects.insert_many("search", [msgspec.structs.replace(each, due_at_ms=None) for each in searches])
+    assert await storage.matcher.match_due()
     assert await database["pairs"].count_documents({"in": True}) == 1200
     await storage.change("offer", "o", lambda offer: delete_object(offer, now_ms=1))
     assert await storage.matcher.match_now("offer", "o") == "interrupted"
