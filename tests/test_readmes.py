@@ -53,6 +53,7 @@ RUN_BY = {
             "pipeline",
             "kafidx",
             "storage",
+            "match",
             "profile tracker",
             "compare",
         )

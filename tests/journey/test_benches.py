@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.develop.localstack.kafka import KafkaKind
+from deploy.develop.localstack.mongo import MongoKind
 
 ROOT = Path(__file__).parents[2]
 KEYS = ["name", "rate", "p50_ms", "p99_ms", "lost", "cpu_us_per_event", "rss_mb", "ratios"]
@@ -48,6 +49,20 @@ def test_brief_bench_of_storage_reports_no_error() -> None:
     assert (result["name"], result["errors"]) == ("storage", 0)
     assert 0 < result["p50_ms"] <= result["p99_ms"]
     assert result["own_p99_ms"] > 0
+
+
+def test_brief_bench_of_matching_finds_the_same_matches_in_each_way(mongo_kind: MongoKind) -> None:
+    if mongo_kind != "mongod":
+        pytest.skip("the bench measures mongod")
+    done = run("bench.match", "--size", "20000", "--queries", "10", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    for ways in result["scenes"].values():
+        ours, own = ways["radius classes"], ways["own radius"]
+        assert ours["checksum"] == own["checksum"]
+        assert 0 < ours["matches"] <= ours["candidates"] <= own["candidates"]
+    assert result["encounters"]["pairs"] > 0
+    assert result["encounters"]["reported_rate"] > 0
 
 
 def test_profile_lists_the_functions_and_draws_the_graph() -> None:
