@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,6 @@ from services.storage.core.objects import RANK_FAN_OUT, RANK_IMPORT, StoredObjec
 from services.storage.core.pairs import EncounterReport
 from services.storage.core.sphere import GeoPoint
 from services.storage.store import Database, DueObjects
-from tests.contract.storage import matcher_process
 from tests.contract.storage.storing import BERLIN, FAR, UNIT, Clock, Storage, StubNotificationServer, new_object
 
 
@@ -137,28 +135,6 @@ async def test_end_of_many_pairs_continues_behind_single_changes(database: Datab
     assert await storage.matcher.match_due()
     assert not await storage.matcher.match_due()
     assert await database["pairs"].count_documents({"in": True}) == 0
-
-
-@pytest.mark.slow
-async def test_pairs_posted_at_the_same_moment_are_reported_once_by_two_processes(
-    mongo_server: MongoServer, database: Database, notifications: StubNotificationServer, client: NotificationClient
-) -> None:
-    storage = Storage(database, client)
-    processes = [matcher_process.start(mongo_server.url, database.name, notifications.url) for _ in range(2)]
-    try:
-        for begin in range(0, 1000, 50):
-            posted: list[StoredObject] = []
-            for number in range(begin, begin + 50):
-                keywords = (f"pair{number}",)
-                posted += [new_object(kind, f"{kind[0]}{number}", keywords=keywords) for kind in ("offer", "search")]
-            await asyncio.gather(*(storage.objects.insert(each) for each in posted))
-        await wait_until(lambda: len(notifications.received) == 1000)
-        await asyncio.sleep(0.5)  # for a duplicate
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert notifications.received == Counter({f"s{number}.o{number}.1": 1 for number in range(1000)})
 
 
 async def test_interrupted_fan_out_continues_and_repeats_no_encounter(
