@@ -1,8 +1,8 @@
 """The public location: the point that others see instead of a hidden location.
 
 It is drawn once for each owner and each cell of about 200 m. So all objects of an owner at one place have one public
-location, also after edits, deletions and moves there and back. The mean of many points that are drawn for one place
-would reveal it.
+location, also after edits, deletions and moves there and back: one for locations that the owner sent, and one for
+location fixes. The mean of many points that are drawn for one place would reveal it.
 """
 
 import hashlib
@@ -47,13 +47,13 @@ def public_point(location: GeoPoint, random_unit: Callable[[], float]) -> GeoPoi
     return destination(centre, bearing_rad=2.0 * math.pi * random_unit(), distance_m=away_m)
 
 
-def seeded_unit(key: bytes, owner: str, location: GeoPoint) -> Callable[[], float]:
+def seeded_unit(key: bytes, subject: str, location: GeoPoint) -> Callable[[], float]:
     """Return a function that returns two numbers from 0 to 1, the same ones for each location of a cell.
 
-    They depend on a secret key and on the owner: without the key they cannot be computed from a guessed location.
+    They depend on a secret key and on `subject`: without the key they cannot be computed from a guessed location.
     """
     row, column = cell_of(location)
-    digest = hmac.digest(key, f"{row}.{column}.{owner}".encode(), hashlib.sha256)
+    digest = hmac.digest(key, f"{row}.{column}.{subject}".encode(), hashlib.sha256)
     numbers = (int.from_bytes(digest[begin : begin + 7], "big") / 2.0**56 for begin in (0, 8))
     return numbers.__next__
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI, Request, Response
-from pymongo.errors import PyMongoError
+from pymongo.errors import ExecutionTimeout, PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
@@ -76,6 +76,10 @@ def add_error_handlers(app: FastAPI) -> None:
         log.warning("database_failed", path=request.url.path, error=type(error).__name__, detail=str(error)[:200])
         return error_response(503, "unavailable", "the database does not respond; try again", headers=_RETRY_AFTER)
 
+    async def too_slow(_: Request, __: Exception) -> Response:
+        detail = "the list takes too long; ask for a smaller region, an owner or a rarer keyword"
+        return error_response(503, "too_slow", detail, headers=_RETRY_AFTER)
+
     async def conflict(_: Request, error: Exception) -> Response:
         return error_response(503, "busy", str(error), headers=_RETRY_AFTER)
 
@@ -95,6 +99,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(InvalidInput, invalid)
     app.add_exception_handler(ApiError, failed)
     app.add_exception_handler(PyMongoError, unavailable)
+    app.add_exception_handler(ExecutionTimeout, too_slow)
     app.add_exception_handler(ObjectConflict, conflict)
     app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(HTTPException, not_served)

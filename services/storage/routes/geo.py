@@ -69,7 +69,8 @@ class GeoRoutes:
             effects.append(effect)
             if effect in ("stale", "unmoved"):
                 return None
-            unit = context.stores.public_key.unit(current.fields.owner, fix.location)
+            # Anybody can send `geo` events of a device. They must not show where its other objects are.
+            unit = context.stores.public_key.unit(f"{current.fields.owner} moved", fix.location)
             return move_object(current, fix, exact=effect == "moved", now_ms=context.now_ms(), random_unit=unit)
 
         done = await context.stores.objects.change(stored.kind, stored.id, move)

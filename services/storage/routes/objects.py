@@ -75,8 +75,10 @@ class ObjectRoutes:
         fields = parse_fields(await self._body(request), may_set_trusted=caller.is_service)
         await self._check_create(caller, fields.owner)
         context = self._context
-        unit = self._stores.public_key.unit(fields.owner, fields.location)
-        stored = create_object(self._kind, context.new_id(), fields, now_ms=context.now_ms(), random_unit=unit)
+        object_id = context.new_id()
+        subject = fields.owner if caller.may_change(fields.owner) else object_id
+        unit = self._stores.public_key.unit(subject, fields.location)
+        stored = create_object(self._kind, object_id, fields, now_ms=context.now_ms(), random_unit=unit)
         await self._stores.objects.insert(stored, event="create")
         self._changes.count("create")
         return self._document(stored, stored.version)
@@ -112,8 +114,10 @@ class ObjectRoutes:
         )
         return self._document(deleted, None)
 
-    async def notify(self, object_id: str) -> Response:
-        """Match an object now. An unknown or inactive object is no error, as in the old system."""
+    async def notify(self, object_id: str, request: Request) -> Response:
+        """Match an object now, for services. An unknown or inactive object is no error, as in the old system."""
+        if not caller_of(request).is_service:
+            raise ApiError(403, "forbidden", "only a service can start a matching")
         await self._changes.match(object_id)
         return json_response({"status": "ok"})
 

@@ -33,8 +33,13 @@ class PublicKey:
         assert document is not None  # noqa: S101 - for mypy: an upsert returns it
         self._key = bytes(document["key"])
 
-    def unit(self, owner: str, location: GeoPoint) -> Callable[[], float]:
-        """Return the numbers that draw the public location of an owner at a location (see `seeded_unit`)."""
+    def unit(self, subject: str, location: GeoPoint) -> Callable[[], float]:
+        """Return the numbers that draw a public location (see `seeded_unit`).
+
+        `subject` is the owner if its token or a service has sent the location. Anybody can create an object under the
+        name of an owner without a token, so its subject is its own id. Otherwise objects in all cells near the public
+        location of the owner would show which cell is the true one.
+        """
         if self._key is None:
             raise RuntimeError("load was not called")
-        return seeded_unit(self._key, owner, location)
+        return seeded_unit(self._key, subject, location)

@@ -168,4 +168,18 @@ async def test_edits_moves_and_new_objects_do_not_average_to_the_hidden_location
         await service.delete(f"/offers/{names[-1]}")
         names[-1] = (await service.post("/offers", json=hidden())).json()["_id"]
         await look()
-    assert len(seen) == 1, seen
+    assert len(seen) == 2, seen  # one for the locations of a service, one for location fixes
+
+
+async def test_objects_of_a_stranger_do_not_show_the_cell_of_an_owner(
+    phone: httpx.AsyncClient, service: httpx.AsyncClient
+) -> None:
+    mine = (await service.post("/offers", json=hidden())).json()["_id"]
+    for _ in range(3):
+        assert (await phone.post("/offers", json=hidden(text="a stranger's"))).is_success
+    listed = (await phone.get("/offers", params={"owner": DEVICE})).json()["data"]
+    points = {each["_id"]: tuple(each["location"]["coordinates"]) for each in listed}
+    assert len(points) == len(set(points.values())) == 4
+    again = await service.post("/offers", json=hidden())
+    listed = (await phone.get("/offers", params={"_id": again.json()["_id"]})).json()["data"]
+    assert tuple(listed[0]["location"]["coordinates"]) == points[mine]
