@@ -38,17 +38,18 @@ class Load:
         """The ids of objects whose deletion was requested."""
         self.deleted: set[str] = set()
         """The ids of objects whose deletion was acknowledged."""
+        self._stopping = False
         self.failures = 0
         """Requests without a response, or with a 503."""
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Send changes until the block ends."""
+        """Send changes until the block ends. A request in flight is awaited: it could be effective afterwards."""
         async with self._http, asyncio.TaskGroup() as tasks:
-            clients = [tasks.create_task(self._send_groups()) for _ in range(_CLIENTS)]
+            for _ in range(_CLIENTS):
+                tasks.create_task(self._send_groups())
             yield
-            for client in clients:
-                client.cancel()
+            self._stopping = True
 
     async def until_created(self, number: int) -> None:
         """Wait until this number of further objects is created."""
@@ -58,7 +59,7 @@ class Load:
                 await asyncio.sleep(0.02)
 
     async def _send_groups(self) -> None:
-        while True:
+        while not self._stopping:
             with contextlib.suppress(_NoResponse):
                 await self._send_group(next(self._numbers))
             await asyncio.sleep(_PAUSE_S)
@@ -88,6 +89,8 @@ class Load:
         return name
 
     async def _send(self, method: str, path: str, document: Document | None = None) -> Document:
+        if self._stopping:
+            raise _NoResponse
         try:
             response = await self._http.request(method, path, json=document)
         except httpx.HTTPError as error:
@@ -161,7 +164,8 @@ async def assert_nothing_is_lost(database: Database, load: Load, received: str) 
         for key in search["keys"]
         for offer in by_key[key]
     }
-    assert {name for name, pair in pairs.items() if pair["in"]} == matching.keys()
+    wrong = {name for name, pair in pairs.items() if pair["in"]} ^ matching.keys()
+    assert not wrong, [(name, pairs.get(name), matching.get(name)) for name in sorted(wrong)[:3]]
     for name, offer in matching.items():
         encounter = pairs[name]["encounter"]
         # Only an offer that was switched off may have entered twice.
