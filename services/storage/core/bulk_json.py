@@ -37,6 +37,12 @@ class BulkReader:
         self._expected = "begin"
         self._name = ""
         self._counts: dict[str, int] = {}
+        self._list_has_begun = False
+
+    @property
+    def has_list(self) -> bool:
+        """Whether one of the lists has begun."""
+        return self._list_has_begun
 
     def feed(self, data: bytes, *, is_last: bool = False) -> Iterator[BulkItem]:
         """Yield the elements that are complete. Raises MalformedBody."""
@@ -74,7 +80,7 @@ class BulkReader:
         character = self._text[self._position]
         match self._expected:
             case "begin":
-                self._take(character, "{", "first_key")
+                self._take(character, "{", "first_key", "the body is not a JSON object")
             case "first_key" | "key":
                 if character == "}" and self._expected == "first_key":
                     self._take(character, "}", "end")
@@ -87,6 +93,7 @@ class BulkReader:
             case "value":
                 if self._name in self._names:
                     self._take(character, "[", "first_element", f"{self._name} is not a list")
+                    self._list_has_begun = True
                 elif self._value(is_last=is_last) is not None:
                     self._expected = "comma_or_end"
             case "comma_or_end":

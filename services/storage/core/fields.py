@@ -67,7 +67,16 @@ def parse_fields(
         errors += [FieldError(name, "is required") for name in _REQUIRED if name not in document]
     if errors:
         raise InvalidInput(*errors)
-    return ObjectFields(**sent) if stored is None else msgspec.structs.replace(stored, **sent)
+    fields = ObjectFields(**sent) if stored is None else msgspec.structs.replace(stored, **sent)
+    if {"valid_from_ms", "valid_until_ms"} & sent.keys():
+        _check_validity(fields)
+    return fields
+
+
+def _check_validity(fields: ObjectFields) -> None:
+    begin_ms, end_ms = fields.valid_from_ms, fields.valid_until_ms
+    if end_ms is not None and begin_ms is not None and end_ms < begin_ms:
+        raise InvalidInput(FieldError("validuntil", f"{end_ms} is before validfrom, {begin_ms}"))
 
 
 def parse_text(value: object, *, most: int, empty: bool = True) -> str:

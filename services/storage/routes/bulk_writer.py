@@ -77,7 +77,7 @@ class BulkWriter:
 
     def _id_of(self, item: BulkItem) -> str:
         if not isinstance(item.value, dict):
-            raise InvalidInput(FieldError(item.name, "must be a list of JSON objects"))
+            raise InvalidInput(FieldError(item.name, f"element {item.position} must be a JSON object"))
         if item.name == "new_offers":
             return self._context.new_id()
         try:

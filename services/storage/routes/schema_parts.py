@@ -31,7 +31,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     "images": ["/assets/images/17"],
     "extdata": {},
     "validfrom": 1_764_000_000_000,
-    "validuntil": 1_795_536_000_000,
+    "validuntil": 4_102_444_800_000,
     "created": 1_764_000_000_000,
     "modified": 1_764_000_000_000,
     "version": 1,

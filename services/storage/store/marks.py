@@ -29,7 +29,7 @@ class DueMarks:
             "isActive": True,
             "validfrom": {"$not": {"$gt": due_ms}},
             "validuntil": {"$not": {"$lte": due_ms}},
-            "due_at": {"$exists": False},
+            "due_at": {"$not": {"$lte": due_ms}},  # an object with an end is due at its end
             **_DELETED,
         }
         mark = {"$set": {"due_at": due_ms, "due_rank": RANK_FAN_OUT}}

@@ -1,5 +1,6 @@
 """Bulk requests on a real MongoDB."""
 
+import asyncio
 import json
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -7,7 +8,16 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.contract.storage.api.serving import DEVICE, SERVICE, Tracker, client_of, offer, storage_process
+from tests.contract.storage.api.serving import (
+    DEVICE,
+    SERVICE,
+    SharedStorage,
+    Tracker,
+    client_of,
+    documents,
+    offer,
+    storage_process,
+)
 
 
 async def test_each_element_has_a_result_and_a_wrong_one_stops_no_other(
@@ -71,6 +81,28 @@ async def test_notify_responds_ok_also_for_an_unknown_id(service: httpx.AsyncCli
     assert (await service.post(f"/offers/{name}/notify")).json() == {"status": "ok"}
     assert (await service.post(f"/offers/{'0' * 24}/notify")).json() == {"status": "ok"}
     assert (await service.post("/bulk/notify_searchers/Importer")).json()["status"] == "ok"
+
+
+async def test_notify_searchers_marks_matched_offers_with_and_without_an_end(
+    service: httpx.AsyncClient, shared_storage: SharedStorage
+) -> None:
+    for validity in ({}, {"validuntil": 4_102_444_800_000}, {"validuntil": 1}):
+        name = (await service.post("/offers", json=offer("Importer", **validity))).json()["_id"]
+        await service.post(f"/offers/{name}/notify")
+    environ = shared_storage.environ
+    async with asyncio.timeout(20):
+        while True:
+            stored = documents(environ["STORAGE_MONGO_URL"], environ["STORAGE_DATABASE"], "offers")
+            if all(each.get("due_at", 4_102_444_800_000) == 4_102_444_800_000 for each in stored):
+                break
+            await asyncio.sleep(0.05)
+    assert (await service.post("/bulk/notify_searchers/Importer")).json() == {"status": "ok", "marked": 2}
+
+
+async def test_bulk_body_without_a_list_is_refused(service: httpx.AsyncClient) -> None:
+    response = await service.post("/bulk/offers", json={"offers": [offer("Importer")]})
+    assert response.status_code == 422
+    assert response.json()["detail"] == "the body has none of the lists new_offers, old_offers, remove_offers"
 
 
 async def test_chat_returns_objects_by_id_in_the_old_forms(service: httpx.AsyncClient) -> None:

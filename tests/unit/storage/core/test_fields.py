@@ -79,3 +79,11 @@ def test_wrong_value_is_refused_under_its_name(field: str, value: object) -> Non
     with pytest.raises(InvalidInput) as error:
         parse(DOCUMENT | {field: value})
     assert [each.field for each in error.value.errors] == [field]
+
+
+def test_end_before_the_begin_is_refused_also_when_one_is_changed() -> None:
+    with pytest.raises(InvalidInput, match="validuntil: 1 is before validfrom, 2"):
+        parse(DOCUMENT | {"validfrom": 2, "validuntil": 1})
+    stored = parse(DOCUMENT | {"validfrom": 2, "validuntil": 2})
+    with pytest.raises(InvalidInput, match="validuntil"):
+        parse({"validfrom": 3}, stored)
