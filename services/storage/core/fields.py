@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from services.storage.core.extras import InvalidValue, check_text, store_extras
-from services.storage.core.keys import InvalidKeywords, normalise_keywords
+from services.storage.core.keys import MAX_KEYWORD_CHARACTERS, InvalidKeywords, normalise_keywords
 from services.storage.core.objects import ObjectFields
 from services.storage.core.radii import InvalidRadius, parse_radius
 from services.storage.core.sphere import GeoPoint, InvalidLocation, parse_point
@@ -20,7 +20,6 @@ MAX_OWNER_CHARACTERS: Final = 256
 MAX_TEXT_CHARACTERS: Final = 10_000
 MAX_KEYWORDS: Final = 64
 """The most keywords as sent. After normalisation at most 32 may be left."""
-MAX_KEYWORD_CHARACTERS: Final = 256
 MAX_IMAGES: Final = 64
 MAX_IMAGE_CHARACTERS: Final = 2048
 MAX_TIME_MS: Final = 253_402_300_799_999

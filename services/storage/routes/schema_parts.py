@@ -5,12 +5,12 @@ from typing import Any, Final
 from services.storage.core.fields import (
     MAX_IMAGE_CHARACTERS,
     MAX_IMAGES,
-    MAX_KEYWORD_CHARACTERS,
     MAX_KEYWORDS,
     MAX_OWNER_CHARACTERS,
     MAX_TEXT_CHARACTERS,
     MAX_TIME_MS,
 )
+from services.storage.core.keys import MAX_KEYWORD_CHARACTERS
 from services.storage.core.radii import MAX_RADIUS_M
 
 Schema = dict[str, Any]
