@@ -22,6 +22,8 @@ MAX_KEYWORDS: Final = 64
 """The most keywords as sent. After normalisation at most 32 may be left."""
 MAX_IMAGES: Final = 64
 MAX_IMAGE_CHARACTERS: Final = 2048
+MAX_EXTRAS_BYTES: Final = 65_536
+"""The most bytes of `place` and of `extdata` as JSON. A list has up to 200 objects, in memory."""
 MAX_TIME_MS: Final = 253_402_300_799_999
 """The end of the year 9999."""
 
@@ -151,7 +153,10 @@ def _images(value: object) -> tuple[str | None, ...]:
 def _extras(value: object) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise InvalidValue("must be a JSON object")
-    return store_extras(value)
+    stored = store_extras(value)
+    if (size := len(msgspec.json.encode(stored))) > MAX_EXTRAS_BYTES:
+        raise InvalidValue(f"has {size} bytes as JSON; at most {MAX_EXTRAS_BYTES} are allowed")
+    return stored
 
 
 _REQUIRED: Final = ("owner", "keywords", "location")

@@ -73,6 +73,8 @@ def test_all_errors_are_reported_together() -> None:
         ("images", [5]),
         ("place", []),
         ("extdata", "text"),
+        ("extdata", {"a": "x" * 65_529}),
+        ("place", {"a": ["x"] * 20_000}),
     ],
 )
 def test_wrong_value_is_refused_under_its_name(field: str, value: object) -> None:
