@@ -26,6 +26,8 @@ LISTS: Final = frozenset({"new_offers", "old_offers", "remove_offers"})
 _KIND: Final[SubjectKind] = "offer"
 _LONGEST_BULK_MS: Final = 600_000
 """If a process dies during a bulk write, its event is sent after this time."""
+_MAX_EXPLAINED: Final = 1_000
+"""The most refused elements whose wrong fields are in the results. They take up to 1 kB of memory each."""
 
 
 class BulkWriter:
@@ -38,6 +40,7 @@ class BulkWriter:
         """The elements that wait for the next write, by the id of their object."""
         self._owners: set[str] = set()
         self._number = 0
+        self._refused = 0
         self.results = bytearray()
         """The results as JSON, separated by commas."""
 
@@ -167,7 +170,9 @@ class BulkWriter:
         return lambda stored: delete_object(stored, now_ms=now_ms, rank=RANK_IMPORT)
 
     def _refuse(self, item: BulkItem, error: InvalidInput) -> None:
-        self._add_result(item, "refused", None, [each._asdict() for each in error.errors])
+        self._refused += 1
+        fields = [each._asdict() for each in error.errors] if self._refused <= _MAX_EXPLAINED else None
+        self._add_result(item, "refused", None, fields)
 
     def _add_result(
         self, item: BulkItem, status: str, object_id: str | None, fields: list[dict[str, str]] | None = None

@@ -125,7 +125,8 @@ BULK_READ: Final = _operation(
 )
 _RESULT: Final[Schema] = {
     **_record(list=_TEXT, index=_COUNT, status=_TEXT),
-    "description": "status: created, changed, unchanged, removed, unknown, conflict or refused (then with `fields`).",
+    "description": "status: created, changed, unchanged, removed, unknown, conflict or refused "
+    "(the first 1,000 with `fields`).",
 }
 BULK_WRITE: Final = _operation(
     {"status": "ok", "results": [{"list": "new_offers", "index": 0, "status": "created", "_id": EXAMPLE["_id"]}]},

@@ -69,6 +69,13 @@ async def test_malformed_end_of_a_body_is_reported_with_the_results_before_it(se
     assert [each["status"] for each in response.json()["results"]] == ["created"]
 
 
+async def test_refused_elements_have_their_fields_up_to_1000(service: httpx.AsyncClient) -> None:
+    response = await service.post("/bulk/offers", json={"new_offers": [offer(isActive="?")] * 1_001})
+    results = response.json()["results"]
+    assert {each["status"] for each in results} == {"refused"}
+    assert ["fields" in each for each in results] == [True] * 1_000 + [False]
+
+
 async def test_expired_and_inactive_offers_of_an_owner_are_read(service: httpx.AsyncClient) -> None:
     await service.post("/offers", json=offer("a/b", validuntil=1, isActive=False))
     assert len((await service.get("/bulk/offers/a%2Fb")).json()["data"]) == 1
