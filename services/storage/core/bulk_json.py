@@ -37,12 +37,7 @@ class BulkReader:
         self._expected = "begin"
         self._name = ""
         self._counts: dict[str, int] = {}
-        self._list_has_begun = False
-
-    @property
-    def has_list(self) -> bool:
-        """Whether one of the lists has begun."""
-        return self._list_has_begun
+        self._has_list = False
 
     def feed(self, data: bytes, *, is_last: bool = False) -> Iterator[BulkItem]:
         """Yield the elements that are complete. Raises MalformedBody."""
@@ -66,6 +61,8 @@ class BulkReader:
             raise MalformedBody("there is more text after the end of the object")
         if is_last and self._expected != "end":
             raise MalformedBody("the body is incomplete")
+        if is_last and not self._has_list:
+            raise MalformedBody(f"the body has none of the lists {', '.join(sorted(self._names))}")
 
     def _skip_whitespace(self) -> bool:
         """Return whether there is other text."""
@@ -93,7 +90,7 @@ class BulkReader:
             case "value":
                 if self._name in self._names:
                     self._take(character, "[", "first_element", f"{self._name} is not a list")
-                    self._list_has_begun = True
+                    self._has_list = True
                 elif self._value(is_last=is_last) is not None:
                     self._expected = "comma_or_end"
             case "comma_or_end":

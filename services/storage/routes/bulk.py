@@ -59,8 +59,6 @@ class BulkRoutes:
             ):
                 await writer.add(reader.feed(piece))
             await writer.add(reader.feed(b"", is_last=True))
-            if not reader.has_list:
-                raise ApiError(422, "invalid", f"the body has none of the lists {', '.join(sorted(LISTS))}")
         except (MalformedBody, ApiError) as error:
             status = error.status if isinstance(error, ApiError) else 400
             code = error.code if isinstance(error, ApiError) else "malformed"

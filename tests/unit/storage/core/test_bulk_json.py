@@ -44,7 +44,7 @@ def test_reader_yields_the_elements_however_the_body_is_cut(
     ("body", "reason"),
     [
         (b"", "incomplete"),
-        (b"[]", "'{' is expected"),
+        (b"[]", "the body is not a JSON object"),
         (b'{"new": {}}', "new is not a list"),
         (b'{"new": [1', "malformed|incomplete"),
         (b'{"new": [1 2]}', "',' is expected"),
