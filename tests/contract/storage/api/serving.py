@@ -39,7 +39,6 @@ def environ_of(mongo_url: str, database: str, tracker_port: int) -> dict[str, st
         "STORAGE_APP_PASSWORD": APP[1],
         "STORAGE_TRACKER_URL": f"http://127.0.0.1:{tracker_port}",
         "STORAGE_NOTIFY_URL": f"http://127.0.0.1:{free_port()}",
-        "STORAGE_EVENT_POLL_S": "0.1",
     }
 
 
