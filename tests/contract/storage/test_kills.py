@@ -17,7 +17,7 @@ from tests.contract.storage.kills.doomed import POINTS, Point, start_end, start_
 from tests.contract.storage.kills.load import Load, assert_nothing_is_lost, insert_crowd, wait_until_drained
 
 PASSWORD = "a secret of the test"
-KILLS = [pytest.param(3, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.chaos)]
+KILLS = [pytest.param(3, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.endurance)]
 
 
 class Site:

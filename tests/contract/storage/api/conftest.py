@@ -1,6 +1,7 @@
 """storage with a real MongoDB and a stub of the tracker.
 
-All tests of a session share one storage; its database is emptied after each test. A test that stops storage, or counts
+All tests of a file share one storage; its database is emptied after each test. It ends with the file, because an idle
+storage and its MongoDB take a tenth of a core. A test that stops storage, or counts
 its memory, starts one of its own (`serving.storage_process`, `own_environ`).
 """
 
@@ -14,7 +15,7 @@ from services.storage.store import Database
 from tests.contract.storage.api.serving import APP, SERVICE, SharedStorage, Tracker, client_of, environ_of
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_storage(mongo_server: MongoServer) -> Iterator[SharedStorage]:
     shared = SharedStorage(mongo_server.url, "t-shared-storage")
     with shared.running():

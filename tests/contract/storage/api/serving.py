@@ -56,7 +56,7 @@ async def storage_process(environ: Mapping[str, str]) -> AsyncIterator[None]:
 
 
 class SharedStorage:
-    """A storage process, and stubs of the tracker and the notificationserver, for all tests of a session.
+    """A storage process, and stubs of the tracker and the notificationserver, for the tests of a file.
 
     It is a process and not a thread: hypothesis refuses that another thread uses `random` while it draws.
     """

@@ -1,4 +1,4 @@
-"""One storage for all tests of the pages. It matches and reports at once. Its database is emptied after each test."""
+"""One storage for the tests of a file. It matches and reports at once. Its database is emptied after each test."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,11 @@ from tests.contract.storage.storing import StubNotificationServer
 
 __all__ = ["own_environ", "own_tracker", "phone", "running", "service", "tracker"]
 
-# It runs until the session ends. At 0.05 s between two polls, it and its MongoDB took 40 % of a core.
+# At 0.05 s between two polls, it and its MongoDB took 40 % of a core.
 _AT_ONCE = {"MATCH_GRACE_S": "0.05", "MATCH_POLL_S": "0.25"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_storage(mongo_server: MongoServer) -> Iterator[SharedStorage]:
     shared = SharedStorage(mongo_server.url, "t-shared-pages")
     shared.environ |= _AT_ONCE
