@@ -38,6 +38,7 @@ class BulkReader:
         self._name = ""
         self._counts: dict[str, int] = {}
         self._has_list = False
+        self._ignored = ""
 
     def feed(self, data: bytes, *, is_last: bool = False) -> Iterator[BulkItem]:
         """Yield the elements that are complete. Raises MalformedBody."""
@@ -61,8 +62,8 @@ class BulkReader:
             raise MalformedBody("there is more text after the end of the object")
         if is_last and self._expected != "end":
             raise MalformedBody("the body is incomplete")
-        if is_last and not self._has_list:
-            raise MalformedBody(f"the body has none of the lists {', '.join(sorted(self._names))}")
+        if is_last and self._ignored and not self._has_list:
+            raise MalformedBody(f"{self._ignored} is none of the lists {', '.join(sorted(self._names))}")
 
     def _skip_whitespace(self) -> bool:
         """Return whether there is other text."""
@@ -92,7 +93,7 @@ class BulkReader:
                     self._take(character, "[", "first_element", f"{self._name} is not a list")
                     self._has_list = True
                 elif self._value(is_last=is_last) is not None:
-                    self._expected = "comma_or_end"
+                    self._expected, self._ignored = "comma_or_end", self._name[:64]
             case "comma_or_end":
                 self._end_or_continue(character, "}", "end", "key")
             case "first_element" | "element":

@@ -157,6 +157,8 @@ async def test_interrupted_fan_out_continues_and_repeats_no_encounter(
     assert not await storage.matcher.match_due((RANK_FAN_OUT,))
 
 
+@pytest.mark.slow
+@pytest.mark.measures  # beside other tests, 5 s are no measure
 async def test_single_change_passes_imports_and_fan_outs(
     database: Database, client: NotificationClient, notifications: StubNotificationServer
 ) -> None:

@@ -109,7 +109,7 @@ async def test_notify_searchers_marks_matched_offers_with_and_without_an_end(
 async def test_bulk_body_without_a_list_is_refused(service: httpx.AsyncClient) -> None:
     response = await service.post("/bulk/offers", json={"offers": [offer("Importer")]})
     assert response.status_code == 400
-    assert response.json()["detail"] == "the body has none of the lists new_offers, old_offers, remove_offers"
+    assert response.json()["detail"] == "offers is none of the lists new_offers, old_offers, remove_offers"
 
 
 async def test_chat_returns_objects_by_id_in_the_old_forms(service: httpx.AsyncClient) -> None:
