@@ -85,8 +85,8 @@ class CandidateFinder:
                 if malformed:
                     await self._due.mark_malformed(other_kind(kind), malformed, now_ms=now_ms)
                 sides += found
-                if len(sides) >= SLICE:
-                    # The rest is from this batch, because a batch is smaller than a slice.
+                # A slice of a later disc must not leave candidates of this disc behind: a fan-out resumes by the disc.
+                while len(sides) >= SLICE:
                     yield CandidateSlice(find.disc, sides[:SLICE])
                     sides = sides[SLICE:]
             if sides:
