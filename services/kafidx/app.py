@@ -12,7 +12,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from services.backbone import names
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
-from services.backbone.pages import Assets, Guard, Login, Renderer, policy
+from services.backbone.pages import Assets, Guard, Login, Logins, Renderer, policy
 from services.backbone.process import http_server
 from services.backbone.redis import connect
 from services.kafidx.metrics import Metrics
@@ -90,12 +90,11 @@ def _protected(app: FastAPI, settings: Settings, metrics: Metrics, assets: Asset
     The types are Any, because uvicorn and starlette use different types for an ASGI application.
     """
     password = None if settings.password is None else settings.password.get_secret_value()
-    login = None if password is None else Login(settings.user.encode(), password.encode())
+    logins = {} if password is None else {"operator": Login(settings.user.encode(), password.encode())}
     guard: Any = Guard(
         app,
-        name="kafidx",
-        login=login,
-        refused=metrics.refused,
+        Logins("kafidx", logins, metrics.refused),
+        role="operator",
         open_paths=assets,
         content_policy=policy(assets_url=settings.assets_url),
         refusal_page=renderer.refusal,

@@ -15,12 +15,12 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from services.backbone.backoff import Backoff
 from services.backbone.health import Check, Health, create_internal_app
 from services.backbone.logs import get_logger
-from services.backbone.pages import Assets, Guard, Login, Renderer, policy
+from services.backbone.pages import Assets, Guard, Login, Logins, Renderer, policy
 from services.backbone.process import http_server
 from services.backbone.settings import tiles_host
 from services.storage.core.matching import SubjectKind
 from services.storage.metrics import ApiMetrics
-from services.storage.routes import Access, ApiContext, Credentials, Stores, create_api
+from services.storage.routes import Access, ApiContext, Stores, create_api
 from services.storage.routes.pages import SITE, PagesBesideApi, PageStores, create_pages
 from services.storage.settings import Settings
 from services.storage.store import Database, connect, create_indexes
@@ -196,20 +196,17 @@ def _protected(api: FastAPI, pages: FastAPI, context: ApiContext, renderer: Rend
     The types are Any, because uvicorn and starlette use different types for an ASGI application.
     """
     settings = context.settings
-    credentials: list[Credentials] = []
-    login: Login | None = None
+    by_role: dict[str, Login] = {}
     if settings.password is not None:
-        login = Login(settings.user.encode(), settings.password.get_secret_value().encode())
-        credentials.append(Credentials("service", *login))
+        by_role["service"] = Login(settings.user.encode(), settings.password.get_secret_value().encode())
         if settings.app_password is not None:
-            app_password = settings.app_password.get_secret_value().encode()
-            credentials.append(Credentials("app", settings.app_user.encode(), app_password))
-    access: Any = Access(api, credentials=tuple(credentials), devices=context.stores.devices, metrics=context.metrics)
+            by_role["app"] = Login(settings.app_user.encode(), settings.app_password.get_secret_value().encode())
+    logins = Logins("storage", by_role, context.metrics.refused)
+    access: Any = Access(api, logins, devices=context.stores.devices, metrics=context.metrics)
     guard: Any = Guard(
         pages,
-        name="storage",
-        login=login,
-        refused=context.metrics.refused,
+        logins,
+        role="service",
         open_paths=assets,
         content_policy=policy(
             assets_url=settings.assets_url,

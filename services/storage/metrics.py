@@ -94,11 +94,11 @@ class ApiMetrics:
         self.refused = Counter(
             "push_storage_requests_refused",
             "Refused requests, by reason: host, origin, credentials (missing), password (wrong), delayed (not checked "
-            "after wrong passwords), token (unknown)",
+            "after wrong passwords), token (unknown), role (a phone on a page)",
             ("reason",),
             registry=registry,
         )
-        for reason in ("host", "origin", "credentials", "password", "delayed", "token"):
+        for reason in ("host", "origin", "credentials", "password", "delayed", "token", "role"):
             self.refused.labels(reason)
         self.changes = Counter(
             "push_storage_changes", "Changed objects, by kind and action", ("kind", "action"), registry=registry

@@ -4,7 +4,8 @@ Services with pages import this package. Workers never do. It is the only packag
 """
 
 from services.backbone.pages.assets import Assets
-from services.backbone.pages.guard import Guard, Login, policy
+from services.backbone.pages.guard import Guard, policy
+from services.backbone.pages.logins import Login, Logins, Refusal
 from services.backbone.pages.render import Renderer
 
-__all__ = ["Assets", "Guard", "Login", "Renderer", "policy"]
+__all__ = ["Assets", "Guard", "Login", "Logins", "Refusal", "Renderer", "policy"]

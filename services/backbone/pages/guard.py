@@ -1,20 +1,13 @@
-"""Access control: HTTP Basic for pages and for the websocket's upgrade, and the security headers of every response."""
+"""Access control: logins for pages and for the websocket's upgrade, and the security headers of every response."""
 
-import base64
-import binascii
-import hmac
-import math
-import time
 from collections.abc import Callable, Container, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
-from prometheus_client import Counter
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.backbone.pages.failed_logins import FailedLogins, source_of
-from services.backbone.settings import is_loopback
+from services.backbone.pages.logins import Logins, Refusal
 
 RefusalPage = Callable[[Scope, int, str, Mapping[str, str]], Response]
 """Makes the response for a refused request: from its scope, the status, a sentence that explains it, and headers."""
@@ -31,7 +24,6 @@ def policy(*, assets_url: str = "", tiles_host: str = "", images_url: str = "") 
 
 
 _STRICTEST: Final = policy()
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def plain_refusal(_: Scope, status: int, text: str, headers: Mapping[str, str]) -> Response:
@@ -39,42 +31,27 @@ def plain_refusal(_: Scope, status: int, text: str, headers: Mapping[str, str]) 
     return PlainTextResponse(f"{text}\n", status, headers=dict(headers))
 
 
-class Login(NamedTuple):
-    """A user name and a password."""
-
-    user: bytes
-    password: bytes
-
-
 class Guard:
-    """Rejects a request without valid credentials before the application sees it.
-
-    After wrong passwords a source (`source_of` the peer's address) gets 429 for a growing time, in which its passwords
-    are not checked. The responses are not delayed, since each delayed one would keep a connection open. Other sources
-    are not affected, so an attacker cannot lock out an operator at another address.
-    """
+    """Rejects a request without a valid login (see `Logins`) before the application sees it."""
 
     def __init__(  # noqa: PLR0913 - each is one property of the access
         self,
         app: ASGIApp,
+        logins: Logins,
         *,
-        name: str,
-        login: Login | None,
-        refused: Counter,
+        role: str,
         open_paths: Container[str] = (),
         content_policy: str = _STRICTEST,
         refusal_page: RefusalPage = plain_refusal,
     ) -> None:
-        """Protect `app`. Without a login only loopback host names are allowed.
+        """Protect `app`. Users of another role than `role` are refused.
 
-        `refused` has one label, the reason. A request for one of the `open_paths` needs no login: error pages load
-        their style sheet from there, and a host in front of this one (ASSETS_URL) loads all static files.
+        A request for one of the `open_paths` needs no login: error pages load their style sheet from there, and a host
+        in front of this one (ASSETS_URL) loads all static files.
         """
         self._app = app
-        self._name = name
-        self._login = login
-        self._refused = refused
-        self._failed = FailedLogins()
+        self._logins = logins
+        self._role = role
         self._open_paths = open_paths
         self._policy = content_policy
         self._refusal_page = refusal_page
@@ -94,71 +71,20 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        await (self._app if refusal is None else refusal)(scope, receive, send_with_policy)
+        if refusal is None:
+            await self._app(scope, receive, send_with_policy)
+            return
+        if scope["type"] == "websocket":
+            await receive()  # the request to connect
+        response = self._refusal_page(scope, refusal.status, refusal.text, refusal.headers)
+        await response(scope, receive, send_with_policy)
 
-    def _refusal(self, scope: Scope) -> ASGIApp | None:
+    def _refusal(self, scope: Scope) -> Refusal | None:
         if scope["type"] == "http" and scope["path"] in self._open_paths:
             return None
-        headers = Headers(scope=scope)
-        if self._login is None:
-            # DNS rebinding: a page of another site can point its own host name at this machine.
-            if not is_loopback(_host_of(headers.get("host", ""))):
-                return self._refuse(
-                    "host", f"{self._name} has no password, so it allows loopback host names only.", 403
-                )
-        elif (refusal := self._check(self._login, scope, headers.get("authorization", ""))) is not None:
-            return refusal
-        # A page of another site can open a socket or post a form, and the browser adds the credentials of this site.
-        origin = headers.get("origin")
-        is_safe = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
-        if not is_safe and origin is not None and not _same_origin(origin, headers.get("host", "")):
-            return self._refuse("origin", f"Only pages of {self._name} can open its socket or change its data.", 403)
+        found = self._logins.role_of(scope)
+        if isinstance(found, Refusal):
+            return found
+        if found not in (None, self._role):
+            return self._logins.refuse("role", 401, "This user cannot open pages.")
         return None
-
-    def _check(self, login: Login, scope: Scope, authorization: str) -> ASGIApp | None:
-        challenge = {"WWW-Authenticate": f'Basic realm="{self._name}", charset="UTF-8"'}
-        given = _basic(authorization)
-        if given is None:
-            return self._refuse("credentials", "A user name and a password are required.", 401, challenge)
-        source, now_s = source_of((scope.get("client") or ("",))[0]), time.monotonic()
-        if (wait_s := math.ceil(self._failed.wait_s(source, now_s))) > 0:
-            text = f"Too many wrong passwords came from {source or 'this peer'}. Try again in {wait_s} s."
-            return self._refuse("delayed", text, 429, {"Retry-After": str(wait_s)})
-        # Always compare both in constant time. Otherwise the response time shows which part of a guess is right.
-        is_user = hmac.compare_digest(given.user, login.user)
-        is_password = hmac.compare_digest(given.password, login.password)
-        if is_user and is_password:
-            return None  # the failures are kept, since other users may share this address
-        self._failed.record(source, now_s)
-        return self._refuse("password", "The user name or the password is wrong.", 401, challenge)
-
-    def _refuse(self, reason: str, text: str, status: int, headers: dict[str, str] | None = None) -> ASGIApp:
-        self._refused.labels(reason).inc()
-
-        async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "websocket":
-                await receive()  # the request to connect
-            await self._refusal_page(scope, status, text, headers or {})(scope, receive, send)
-
-        return refuse
-
-
-def _basic(authorization: str) -> Login | None:
-    """Return the user name and password of an Authorization header, or None without valid ones (RFC 7617)."""
-    scheme, _, encoded = authorization.partition(" ")
-    try:
-        user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
-    except (binascii.Error, ValueError):
-        return None
-    return Login(user, password) if scheme.lower() == "basic" and colon else None
-
-
-def _host_of(host: str) -> str:
-    name, colon, port = host.rpartition(":")
-    return name if colon and port.isdigit() else host
-
-
-def _same_origin(origin: str, host: str) -> bool:
-    scheme, _, rest = origin.partition("://")
-    default = {"http": ":80", "https": ":443"}.get(scheme)
-    return default is not None and rest.lower().removesuffix(default) == host.lower().removesuffix(default)
