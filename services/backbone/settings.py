@@ -133,6 +133,39 @@ def _check_assets_url(url: str) -> str:
 
 
 AssetsUrl = Annotated[str, AfterValidator(_check_assets_url)]
+
+
+def _service_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("is not a valid URL: its host or port is malformed") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be http://host:port or https://host")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("takes a host, a port and a path, nothing else")
+    return value.rstrip("/")
+
+
+ServiceUrl = Annotated[str, AfterValidator(_service_url)]
+"""The address of one of our own services, without a slash at its end."""
+
+LEAST_PASSWORD_CHARACTERS = 12
+
+
+def _password(value: SecretStr) -> SecretStr:
+    password = value.get_secret_value()
+    if len(password) < LEAST_PASSWORD_CHARACTERS and password != PLACEHOLDER:  # that has an error of its own
+        raise ValueError(
+            f"has fewer than {LEAST_PASSWORD_CHARACTERS} characters: choose a longer one, or remove it from .env and "
+            "run `python3 tasks.py dotenv.generate --yes`"
+        )
+    return value
+
+
+Password = Annotated[SecretStr, AfterValidator(_password)]
+"""A password of at least 12 characters. If it is random, nobody guesses it in a lifetime, even from many addresses."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0.01, le=86_400)]
 

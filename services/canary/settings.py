@@ -1,30 +1,16 @@
 """Settings of the canary."""
 
-from typing import Annotated, Self
-from urllib.parse import urlsplit
+from typing import Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from services.backbone.settings import CountersRedisSettings, KafkaSettings, ProcessSettings, Seconds
-
-
-def _http_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        _ = parts.port
-    except ValueError:
-        raise ValueError("is not a valid URL: its host or port is malformed") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be http://host:port or https://host")
-    if parts.query or parts.fragment or parts.username is not None:
-        raise ValueError("takes a host, a port and a path, nothing else")
-    return value.rstrip("/")
+from services.backbone.settings import CountersRedisSettings, KafkaSettings, ProcessSettings, Seconds, ServiceUrl
 
 
 class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings):
     """Settings of the canary."""
 
-    tracker_url: Annotated[str, AfterValidator(_http_url)] = Field("http://127.0.0.1:5222", alias="CANARY_TRACKER_URL")
+    tracker_url: ServiceUrl = Field("http://127.0.0.1:5222", alias="CANARY_TRACKER_URL")
     """Where canaries are sent: the tracker, or the proxy that visitors reach it through."""
     counter: str = Field("event_counter", alias="CANARY_COUNTER")
     """The counter whose positions prove that a canary was counted."""

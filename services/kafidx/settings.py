@@ -1,24 +1,22 @@
 """kafidx's settings: the access control, and the bound of every buffer."""
 
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from services.backbone.settings import (
     CommaSeparated,
     CountersRedisSettings,
     KafkaSettings,
     PageSettings,
+    Password,
     Port,
     ProcessSettings,
     ProxySettings,
     Seconds,
     is_loopback,
 )
-
-LEAST_PASSWORD_CHARACTERS: Final = 12
-"""A random password of this length cannot be guessed in a lifetime, even from many addresses at once."""
 
 
 class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ProxySettings, PageSettings):
@@ -30,7 +28,7 @@ class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ProxySetti
     """The port of kafidx' pages."""
     user: str = Field("kafidx", alias="KAFIDX_USER")
     """The user name of HTTP Basic."""
-    password: SecretStr | None = Field(None, alias="KAFIDX_PASSWORD")
+    password: Password | None = Field(None, alias="KAFIDX_PASSWORD")
     """The password of HTTP Basic, at least 12 characters. Empty: no password; kafidx then starts on loopback only."""
     max_subscribers: int = Field(50, ge=1, le=1000, alias="KAFIDX_MAX_SUBSCRIBERS")
     """The most live views that may be open at once."""
@@ -63,15 +61,6 @@ class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ProxySetti
             if not is_valid or parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
                 raise ValueError(f"{url!r} is not the URL of an internal port. Write it like http://tracker:9464")
         return tuple(url.rstrip("/") for url in value)
-
-    @model_validator(mode="after")
-    def _password_is_long(self) -> Self:
-        if self.password is not None and len(self.password.get_secret_value()) < LEAST_PASSWORD_CHARACTERS:
-            raise ValueError(
-                f"KAFIDX_PASSWORD has fewer than {LEAST_PASSWORD_CHARACTERS} characters: choose a longer one, or remove"
-                " it from .env and run `python3 tasks.py dotenv.generate --yes`"
-            )
-        return self
 
     @model_validator(mode="after")
     def _open_to_this_machine_only(self) -> Self:

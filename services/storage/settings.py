@@ -1,7 +1,6 @@
 """Settings of storage."""
 
-from typing import Annotated, Final, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -10,15 +9,14 @@ from services.backbone.settings import (
     EnvSettings,
     MapSettings,
     PageSettings,
+    Password,
     Port,
     ProcessSettings,
     ProxySettings,
     Seconds,
+    ServiceUrl,
     is_loopback,
 )
-
-LEAST_PASSWORD_CHARACTERS: Final = 12
-"""A random password of this length cannot be guessed in a lifetime, even from many addresses at once."""
 
 
 def _mongo_url(value: SecretStr) -> SecretStr:
@@ -28,15 +26,7 @@ def _mongo_url(value: SecretStr) -> SecretStr:
     return value
 
 
-def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("must be the address of a server, such as http://tracker:5222")
-    return value
-
-
 MongoUrl = Annotated[SecretStr, AfterValidator(_mongo_url)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
 
 
 class MatcherSettings(EnvSettings):
@@ -70,9 +60,9 @@ class Settings(ProcessSettings, ProxySettings, PageSettings, MapSettings, Matche
     """The replica set of the objects. It may have a password: mongodb://user:password@host:27017/?replicaSet=rs0."""
     database: str = Field("store", pattern=r"^[A-Za-z0-9_-]{1,60}$", alias="STORAGE_DATABASE")
     """The database of the objects."""
-    tracker_url: HttpUrl = Field("http://127.0.0.1:5222", alias="STORAGE_TRACKER_URL")
+    tracker_url: ServiceUrl = Field("http://127.0.0.1:5222", alias="STORAGE_TRACKER_URL")
     """The tracker that gets the events of changes."""
-    notify_url: HttpUrl = Field("http://127.0.0.1:5041", alias="STORAGE_NOTIFY_URL")
+    notify_url: ServiceUrl = Field("http://127.0.0.1:5041", alias="STORAGE_NOTIFY_URL")
     """The notificationserver that gets the matches."""
     notify_user: str = Field("notify", alias="NOTIFY_USER")
     """The user name at the notificationserver."""
@@ -80,12 +70,12 @@ class Settings(ProcessSettings, ProxySettings, PageSettings, MapSettings, Matche
     """The password at the notificationserver. Empty: requests without credentials, for local use."""
     user: str = Field("storage", alias="STORAGE_USER")
     """The user name of services and operators. They may do all."""
-    password: SecretStr | None = Field(None, alias="STORAGE_PASSWORD")
+    password: Password | None = Field(None, alias="STORAGE_PASSWORD")
     """The password of services and operators, at least 12 characters. Empty: no password; storage then starts on
     loopback only, and everybody there may do all."""
     app_user: str = Field("app", alias="STORAGE_APP_USER")
     """The user name that all phones share. They may read and create. Changes need the token of the device."""
-    app_password: SecretStr | None = Field(None, alias="STORAGE_APP_PASSWORD")
+    app_password: Password | None = Field(None, alias="STORAGE_APP_PASSWORD")
     """The password that all phones share, at least 12 characters. Empty: phones have no access."""
     images_url: AssetsUrl = Field("", alias="STORAGE_IMAGES_URL")
     """The origin of the host that serves the pictures of objects to browsers, such as https://www1.example.com. Empty:
@@ -102,13 +92,6 @@ class Settings(ProcessSettings, ProxySettings, PageSettings, MapSettings, Matche
     """Seconds after which an owed event is taken from a process that has died. Longer than all attempts to send it."""
     event_poll_s: Seconds = Field(1.0, le=10.0, alias="STORAGE_EVENT_POLL_S")
     """Seconds between two looks for events that other processes owe."""
-
-    @model_validator(mode="after")
-    def _passwords_are_long(self) -> Self:
-        for name, password in (("STORAGE_PASSWORD", self.password), ("STORAGE_APP_PASSWORD", self.app_password)):
-            if password is not None and len(password.get_secret_value()) < LEAST_PASSWORD_CHARACTERS:
-                raise ValueError(f"{name} has fewer than {LEAST_PASSWORD_CHARACTERS} characters: choose a longer one")
-        return self
 
     @model_validator(mode="after")
     def _roles_differ(self) -> Self:

@@ -73,4 +73,5 @@ def _written(field: FieldInfo) -> str:
 
 
 def _types(field: FieldInfo) -> tuple[Any, ...]:
-    return getattr(field.annotation, "__args__", (field.annotation,))
+    types = getattr(field.annotation, "__args__", (field.annotation,))
+    return tuple(getattr(each, "__origin__", each) for each in types)  # of a type with validators: the type

@@ -28,7 +28,7 @@ def test_placeholder_and_user_with_a_colon_are_refused_without_showing_the_passw
 
 
 def test_short_password_is_refused_without_being_shown() -> None:
-    with pytest.raises(SettingsError, match="KAFIDX_PASSWORD has fewer than 12 characters: choose a longer") as error:
+    with pytest.raises(SettingsError, match="KAFIDX_PASSWORD: has fewer than 12 characters: choose a longer") as error:
         Settings.from_env({"KAFIDX_PASSWORD": "hunter2-789"})
     assert "hunter2" not in str(error.value)
     assert Settings.from_env({"KAFIDX_PASSWORD": "hunter2-7890"}).password is not None
