@@ -41,6 +41,9 @@ REDIS: Final = "Redis GEOSEARCH"
 
 _NOW_MS: Final = 1_700_000_000_000
 _FIRST: Final = 500
+_MOST_CANDIDATES: Final = 2.5
+"""The most candidates a match over all queries of a scene."""
+_MOST_OVER_BOUND: Final = 50
 _REDIS_TIMEOUT_S: Final = 60
 """A GEOSEARCH of a scene can take a second, and longer on a busy machine."""
 _SLOW_QUERIES: Final = 20
@@ -67,7 +70,10 @@ class Found:
 
 
 def bench_match(*, size: str, queries: str, cache_gb: str, json_output: bool) -> int:
-    """Measure the finds of offers among `size` searches. Returns 1 if the ways find different matches."""
+    """Measure the finds of offers among `size` searches.
+
+    Returns 1 if the ways find different matches, or if radius classes need too many candidates.
+    """
     try:
         number, subjects, cache_size = int(size), int(queries), float(cache_gb)
     except ValueError:
@@ -205,7 +211,7 @@ def _report(
     table.add_column("scene, way", no_wrap=True)
     for column in ("queries", "p50 ms", "p95 ms", "p99 ms", "candidates a match", "over 5 a match", "matches/s"):
         table.add_column(column, justify="right")
-    differs = False
+    differs = exceeds = False
     for scene in SCENES:
         for name, each in found[scene.name].items():
             ordered = sorted(each.first_ms)
@@ -217,7 +223,9 @@ def _report(
                 f"{each.most_over_bound:,}",
                 f"{each.matches / each.seconds:,.0f}",
             )
-        differs |= found[scene.name][OURS].checksum != found[scene.name][OWN_RADIUS].checksum
+        ours = found[scene.name][OURS]
+        exceeds |= ours.candidates > _MOST_CANDIDATES * ours.matches or ours.most_over_bound > _MOST_OVER_BOUND
+        differs |= ours.checksum != found[scene.name][OWN_RADIUS].checksum
     output.print(table)
     output.print(
         f"one dense city, {rates.pairs:,} pairs of 20 offers: {rates.written_rate:,.0f} pairs written a second, "
@@ -225,7 +233,10 @@ def _report(
     )
     if differs:
         output.print("the ways found different matches", style="bold red")
+    if exceeds:
+        text = f"over {_MOST_CANDIDATES} candidates a match, or a query has over 5 a match + {_MOST_OVER_BOUND}"
+        output.print(f"radius classes: {text}", style="bold red")
     if json_output:
         scenes = {name: {way: asdict(each) for way, each in ways.items()} for name, ways in found.items()}
         sys.stdout.write(json.dumps({"scenes": scenes, "encounters": rates._asdict()}) + "\n")
-    return int(differs)
+    return int(differs or exceeds)
