@@ -62,15 +62,18 @@ async def test_nothing_is_lost_when_killed_fifty_times_under_load(
     dice.shuffle(points)
     left_behind: dict[str, float] = {}
     waited_s: list[float] = []
+    left_by_each: list[int] = []
     async with _load(queue) as pushed, _watch_claims(admin, left_behind, waited_s):
         for point in points:
             doomed = doom(point, dice.randint(1, 5), KAFKASTORE_LEASE_S="15", KAFKASTORE_BATCH_EVENTS="50")
             assert await asyncio.to_thread(doomed.process.wait, timeout_s=60.0) == -signal.SIGKILL
             died_at = time.monotonic()
-            left_behind |= {key: died_at for key in await admin.claims() if f"-{doomed.pid}-" in key}
+            left = {key: died_at for key in await admin.claims() if f"-{doomed.pid}-" in key}
+            left_by_each.append(len(left))
+            left_behind |= left
     await steady(queue, produced=len(pushed))
     assert set(await events.ids()) == pushed
-    assert len(left_behind) == len(points)
+    assert set(left_by_each) <= {1, 2}  # the batch that it shipped, and the next one that it had prepared
     assert max(waited_s) < FLOWS_AGAIN_S
     log.info("%d kills, %d events, claims back after %.1f s", len(points), len(pushed), max(waited_s))
 
