@@ -1,0 +1,231 @@
+"""The client on real sockets. A listener counts the connections that reach it."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from services.backbone.outgoing import OutgoingClient, OutgoingFailed, OutgoingRefused
+
+EVERYTHING = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+REFUSED = (
+    # The spellings of one loopback address.
+    *("127.0.0.1", "127.0.0.1.", "127.1", "0x7f.1", "0x7f000001", "2130706433", "0177.0.0.1", "127.255.255.254"),
+    *("localhost", "LOCALHOST", "[::1]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]"),
+    *("[::7f00:1]", "[2002:7f00:1::]", "[64:ff9b::7f00:1]", "[2001:0:909:909::80ff:fffe]"),
+    # Unspecified, private, shared, link-local, site-local, multicast, reserved, documentation.
+    *("0.0.0.0", "0", "[::]", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "169.254.169.254"),
+    *("[::ffff:169.254.169.254]", "[fe80::1%25lo]", "[fe80::1]", "[fec0::1]", "[fd00::1]", "224.0.0.1", "[ff02::1]"),
+    *("240.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1", "[2001:db8::1]", "[64:ff9b:1::1]"),
+)
+REACH_THE_LISTENER = REFUSED[:14]
+
+
+class Listener(NamedTuple):
+    port: int
+    accepted: list[str]
+    """The local address of each connection."""
+    requests: list[bytes]
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    response: bytes = OK, *, tls: ssl.SSLContext | None = None, hang: bool = False
+) -> AsyncIterator[Listener]:
+    accepted: list[str] = []
+    requests: list[bytes] = []
+    closing = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.append(writer.get_extra_info("sockname")[0])
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while not closing.is_set():
+                requests.append(await reader.readuntil(b"\r\n\r\n"))
+                if hang:
+                    await closing.wait()
+                writer.write(response)
+                await writer.drain()
+        writer.close()
+
+    # One socket for both families: `::` takes IPv4 connections too.
+    both = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    server = await asyncio.start_server(serve, sock=both, ssl=tls)
+    try:
+        yield Listener(both.getsockname()[1], accepted, requests)
+    finally:
+        closing.set()
+        server.close()
+        await asyncio.sleep(0)
+
+
+class FixedResolver(AbstractResolver):
+    """Resolves each name to the next of some addresses."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = list(addresses)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        del family
+        address = self.addresses.pop(0) if len(self.addresses) > 1 else self.addresses[0]
+        found = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return [ResolveResult(hostname=host, host=address, port=port, family=found, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        pass
+
+
+def test_corpus_has_forty_targets() -> None:
+    assert len(set(REFUSED)) + len(("user@host", "public first", "redirect")) >= 40
+
+
+async def test_no_connection_reaches_a_refused_address_and_the_reason_is_given() -> None:
+    async with listening() as listener, OutgoingClient(timeout_s=3.0) as client:
+        for host in REFUSED:
+            with pytest.raises(OutgoingRefused, match=r" is "):
+                await client.post(f"http://{host}:{listener.port}/", body=b"x", headers={})
+        assert listener.accepted == []
+
+
+async def test_listener_would_count_the_connections_of_a_client_without_the_check() -> None:
+    async with listening() as listener, OutgoingClient(timeout_s=3.0, allowed=EVERYTHING) as client:
+        for host in REACH_THE_LISTENER:
+            with contextlib.suppress(OutgoingFailed, OutgoingRefused):
+                await client.post(f"http://{host}:{listener.port}/", body=b"x", headers={})
+        assert len(listener.accepted) >= 7
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user@example.com/",
+        "http://user:password@example.com/",
+        "http://example.com@127.0.0.1/",
+        "http://example.com\\@127.0.0.1/",
+        "ftp://example.com/",
+        "file:///etc/passwd",
+        "gopher://127.0.0.1/",
+        "http:///path",
+        "http://[::1/",
+        "http://example.com:99999/",
+        "//example.com/",
+        "http://example.com/a b",
+        "http://example.com/" + "a" * 3_000,
+    ],
+)
+async def test_url_of_another_form_is_refused(url: str) -> None:
+    async with OutgoingClient(timeout_s=1.0, resolver=FixedResolver("127.0.0.1"), allowed=EVERYTHING) as client:
+        with pytest.raises(OutgoingRefused, match="URL"):
+            await client.post(url, body=b"", headers={})
+
+
+async def test_name_that_resolves_to_loopback_at_connect_is_refused() -> None:
+    async with (
+        listening() as listener,
+        OutgoingClient(timeout_s=3.0, resolver=FixedResolver("9.9.9.9", "127.0.0.1")) as client,
+    ):
+        # A check before the connection would see the public address.
+        seen = await client._resolver.resolve("rebinding.example")
+        assert seen[0]["host"] == "9.9.9.9"
+        with pytest.raises(OutgoingRefused, match=r"127\.0\.0\.1 is loopback"):
+            await client.post(f"http://rebinding.example:{listener.port}/", body=b"", headers={})
+        assert listener.accepted == []
+
+
+async def test_redirect_to_loopback_is_not_followed() -> None:
+    async with listening() as listener:
+        location = f"http://127.0.0.1:{listener.port}/inside"
+        redirect = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+        own = (ip_network("127.0.0.2/32"),)
+        async with listening(redirect) as receiver, OutgoingClient(timeout_s=3.0, allowed=own) as client:
+            response = await client.post(f"http://127.0.0.2:{receiver.port}/", body=b"", headers={})
+        assert response.status == 302
+        assert len(receiver.accepted) == 1
+        assert listener.accepted == []
+
+
+async def test_environment_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with listening() as proxy, listening() as listener:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        async with OutgoingClient(timeout_s=3.0, allowed=LOOPBACK) as client:
+            assert (await client.post(f"http://127.0.0.1:{listener.port}/", body=b"", headers={})).body == b"ok"
+        assert proxy.accepted == []
+
+
+async def test_response_that_does_not_end_fails_after_the_time_limit() -> None:
+    async with listening(hang=True) as listener, OutgoingClient(timeout_s=0.2, allowed=LOOPBACK) as client:
+        with pytest.raises(OutgoingFailed, match="time limit"):
+            await client.post(f"http://127.0.0.1:{listener.port}/", body=b"", headers={})
+
+
+async def test_body_is_read_up_to_the_limit() -> None:
+    endless = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"a" * 300_000
+    async with listening(endless) as listener, OutgoingClient(timeout_s=3.0, allowed=LOOPBACK) as client:
+        response = await client.post(f"http://127.0.0.1:{listener.port}/", body=b"", headers={})
+    assert response.body == b"a" * 65_536
+
+
+async def test_closed_port_fails_with_a_reason() -> None:
+    async with listening() as listener, OutgoingClient(timeout_s=3.0, allowed=LOOPBACK) as client:
+        pass
+    async with OutgoingClient(timeout_s=3.0, allowed=LOOPBACK) as client:
+        with pytest.raises(OutgoingFailed, match="Cannot connect"):
+            await client.post(f"http://127.0.0.1:{listener.port}/", body=b"", headers={})
+
+
+def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return the context of a server with a certificate for a name, and of a client that trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "both.pem"
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + signed.public_bytes(serialization.Encoding.PEM)
+    )
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pem)
+    return server, ssl.create_default_context(cafile=str(pem))
+
+
+async def test_public_name_is_reached_and_tls_is_checked_against_the_name(tmp_path: Path) -> None:
+    server, trusting = certificate(tmp_path, "hooks.example")
+    async with (
+        listening(tls=server) as listener,
+        OutgoingClient(
+            timeout_s=3.0, allowed=LOOPBACK, resolver=FixedResolver("127.0.0.1"), ssl_context=trusting
+        ) as client,
+    ):
+        response = await client.post(f"https://hooks.example:{listener.port}/", body=b"", headers={})
+        assert response.status == 200
+        assert f"Host: hooks.example:{listener.port}".encode() in listener.requests[0]
+        with pytest.raises(OutgoingFailed, match="Certificate"):
+            await client.post(f"https://other.example:{listener.port}/", body=b"", headers={})
+        assert len(listener.requests) == 1
