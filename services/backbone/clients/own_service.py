@@ -5,7 +5,7 @@ Addresses that others choose belong to `backbone.outgoing`.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -54,7 +54,7 @@ class OwnServiceClient:
     ) -> None:
         await self._session.close()
 
-    async def post(self, url: str, body: bytes | Mapping[str, str], headers: Mapping[str, str]) -> None:
+    async def post(self, url: str, body: bytes | Sequence[tuple[str, str]], headers: Mapping[str, str]) -> None:
         """Send a body, or a form, with at most `attempts` requests. Return after a 2xx.
 
         Raises ServiceUnavailable or RequestRefused.
@@ -68,7 +68,7 @@ class OwnServiceClient:
                 return
         raise ServiceUnavailable(reason)
 
-    async def _post(self, url: str, body: bytes | Mapping[str, str], headers: Mapping[str, str]) -> str:
+    async def _post(self, url: str, body: bytes | Sequence[tuple[str, str]], headers: Mapping[str, str]) -> str:
         """Return the reason of a failure that a retry may cure, or an empty string."""
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:

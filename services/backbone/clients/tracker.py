@@ -33,10 +33,17 @@ class TrackerClient:
     ) -> None:
         await self._client.__aexit__(kind, error, trace)
 
-    async def send(self, event_type: str, params: Mapping[str, str], *, event_id: str) -> None:
-        """Send an event, with at most `attempts` requests. Returns after a 2xx.
+    async def send(self, event_type: str, params: Mapping[str, str | list[str]], *, event_id: str) -> None:
+        """Send an event, with at most `attempts` requests. A parameter with a list occurs once for each value.
+
+        Returns after a 2xx.
 
         Raises EventUnavailable or EventRefused.
         """
         headers = {"Idempotency-Key": event_id, "User-Agent": "push"}
-        await self._client.post(f"{self._url}/w/{quote(event_type, safe='')}", params, headers)
+        form = [
+            (name, value)
+            for name, values in params.items()
+            for value in ([values] if isinstance(values, str) else values)
+        ]
+        await self._client.post(f"{self._url}/w/{quote(event_type, safe='')}", form, headers)

@@ -34,9 +34,7 @@ class InvalidSubscription(ValueError):
     """A subscription has keys that cannot be used."""
 
 
-def encrypt(
-    payload: bytes, *, receiver: bytes, auth: bytes, sender: ec.EllipticCurvePrivateKey, salt: bytes
-) -> bytes:
+def encrypt(payload: bytes, *, receiver: bytes, auth: bytes, sender: ec.EllipticCurvePrivateKey, salt: bytes) -> bytes:
     """Return the body of a push message in the content encoding aes128gcm.
 
     `receiver` and `auth` are the keys p256dh and auth of the subscription. `sender` and `salt` must be new for each

@@ -3,41 +3,32 @@
 from typing import Any, Final
 
 from pymongo import ASCENDING, GEOSPHERE, AsyncMongoClient, IndexModel
-from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.asynchronous.database import AsyncDatabase
 
+from services.backbone import mongo
+from services.backbone.mongo import Database, Documents
 from services.storage.core.matching import SubjectKind
 from services.storage.store.database_time import CommandTimes
 
-Database = AsyncDatabase[dict[str, Any]]
-Documents = AsyncCollection[dict[str, Any]]
+__all__ = [
+    "COLLECTIONS",
+    "MATCH_INDEX",
+    "PAIRS",
+    "Database",
+    "Documents",
+    "connect",
+    "create_indexes",
+    "objects_of",
+    "other_kind",
+]
 
 PAIRS: Final = "pairs"
 COLLECTIONS: Final[dict[SubjectKind, str]] = {"offer": "offers", "search": "searches"}
 MATCH_INDEX: Final = "match"
 
-_CONNECT_TIMEOUT_MS: Final = 2_000
-_SELECTION_TIMEOUT_MS: Final = 5_000
-"""A failover of a replica set takes longer. The caller's retry covers it, and a request fails in time."""
-_SOCKET_TIMEOUT_MS: Final = 30_000
-_MAX_CONNECTIONS: Final = 50
-
 
 def connect(url: str) -> AsyncMongoClient[dict[str, Any]]:
-    """Return a client with time limits. It connects at its first use. Close it with `close()`.
-
-    Write concern and retryable writes keep their defaults: an acknowledged write survives the loss of a member.
-    """
-    return AsyncMongoClient(
-        url,
-        connectTimeoutMS=_CONNECT_TIMEOUT_MS,
-        serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
-        socketTimeoutMS=_SOCKET_TIMEOUT_MS,
-        maxPoolSize=_MAX_CONNECTIONS,
-        waitQueueTimeoutMS=_SELECTION_TIMEOUT_MS,
-        appname="push-storage",
-        event_listeners=[CommandTimes()],
-    )
+    """Return a client (`mongo.connect`) whose commands are measured."""
+    return mongo.connect(url, service="storage", event_listeners=[CommandTimes()])
 
 
 async def create_indexes(database: Database) -> None:

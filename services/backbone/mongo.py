@@ -1,0 +1,70 @@
+"""MongoDB: the one place where clients are created, and the creation of indexes at start."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.monitoring import CommandListener
+
+from services.backbone.backoff import Backoff
+from services.backbone.logs import get_logger
+
+log = get_logger(__name__)
+
+Database = AsyncDatabase[dict[str, Any]]
+Documents = AsyncCollection[dict[str, Any]]
+DUPLICATE_KEY: Final = 11_000
+
+_CONNECT_TIMEOUT_MS: Final = 2_000
+_SELECTION_TIMEOUT_MS: Final = 5_000
+"""A failover of a replica set takes longer. The caller's retry covers it, and a request fails in time."""
+_SOCKET_TIMEOUT_MS: Final = 30_000
+_MAX_CONNECTIONS: Final = 50
+_PERMANENT: Final = frozenset({13, 18, 67, 85, 86})
+"""Errors that only an operator can correct: not authorised, wrong password, an index that differs from the stored."""
+
+
+def connect(
+    url: str, *, service: str, event_listeners: Sequence[CommandListener] = ()
+) -> AsyncMongoClient[dict[str, Any]]:
+    """Return a client with time limits. It connects at its first use. Close it with `close()`.
+
+    Write concern and retryable writes keep their defaults: an acknowledged write survives the loss of a member.
+    """
+    return AsyncMongoClient(
+        url,
+        connectTimeoutMS=_CONNECT_TIMEOUT_MS,
+        serverSelectionTimeoutMS=_SELECTION_TIMEOUT_MS,
+        socketTimeoutMS=_SOCKET_TIMEOUT_MS,
+        maxPoolSize=_MAX_CONNECTIONS,
+        waitQueueTimeoutMS=_SELECTION_TIMEOUT_MS,
+        appname=f"push-{service}",
+        event_listeners=event_listeners,
+    )
+
+
+async def create_when_available(create: Callable[[], Awaitable[None]], stop: asyncio.Event) -> bool:
+    """Create indexes by `create`, and try again while the database is not available.
+
+    Return False if `stop` is set. Raises OperationFailure if only an operator can correct the error.
+    """
+    backoff = Backoff(longest_s=2.0)
+    while not stop.is_set():
+        try:
+            await create()
+        except OperationFailure as error:
+            if not error.has_error_label("RetryableWriteError") and error.code in _PERMANENT:
+                raise
+            log.warning("indexes_failed", error=str(error)[:200])
+        except PyMongoError as error:
+            log.warning("database_not_available", error=f"{type(error).__name__}: {error}"[:200])
+        else:
+            return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), backoff.next_s())
+    return False
