@@ -1,0 +1,45 @@
+"""From a notification to the messages of its recipients."""
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from services.notificationserver.core import quiet
+from services.notificationserver.core.mappings import DeviceMapping
+from services.notificationserver.core.notifications import ChatNotice, MatchNotice, Notification
+
+
+class Recipient(NamedTuple):
+    """A device that a notification is for."""
+
+    device_id: str
+    side: str
+    """The last part of the message id."""
+    window: tuple[str, str] | None = None
+    """The search and the offer whose rate limit holds; None without a limit."""
+
+
+def recipients_of(notification: Notification, chat_devices: Mapping[str, Sequence[str]]) -> Iterator[Recipient]:
+    """Yield the recipients. `chat_devices` has the devices of each user of the chat provider."""
+    notice = notification.notice
+    if isinstance(notice, MatchNotice):
+        pair = (notice.search.id, notice.offer.id)
+        yield Recipient(notice.offer.device_id, "offer", pair)
+        yield Recipient(notice.search.device_id, "search", pair)
+    elif isinstance(notice, ChatNotice):
+        for user in notice.recipients:
+            for device_id in chat_devices.get(user, ()):
+                yield Recipient(device_id, hashlib.sha256(device_id.encode()).hexdigest()[:16])
+    else:
+        yield Recipient(notice.device_id, "text")
+
+
+def quiet_until_ms(mapping: DeviceMapping | None, *, now_ms: int, default_zone: str) -> int | None:
+    """Return when the quiet hours of a device end; None if it may be disturbed now."""
+    hours = None if mapping is None else mapping.quiet_hours
+    if mapping is None or hours is None:
+        return None
+    now = dt.datetime.fromtimestamp(now_ms / 1000.0, dt.UTC)
+    end = quiet.until(now, mapping.time_zone, *hours, default_zone=default_zone)
+    return None if end is None else round(end.timestamp() * 1000)
