@@ -78,6 +78,17 @@ def dropped_ids_key(counter: str) -> str:
     return f"counters:{counter}:ids:dropped"
 
 
+# Redis of the notificationserver: the rate limit of matches -----------------------------------------------------
+def notify_window_key(side: str, search_id: str, offer_id: str) -> str:
+    """Key of the message that was sent last to one side of a pair; it expires when the next one may be sent."""
+    return f"notify:window:{side}:{search_id}:{offer_id}"
+
+
+def notify_content_key(digest: str) -> str:
+    """Key of the id that a notification without an id got, by the digest of its content."""
+    return f"notify:content:{digest}"
+
+
 # Consumer groups -------------------------------------------------------------------------------------------
 def consumer_group(consumer: str) -> str:
     """Consumer group of one consumer: the name of the consumer, which operators know."""
