@@ -50,6 +50,8 @@ class DeviceMapping(msgspec.Struct, frozen=True):
     quiet_from: str = ""
     quiet_to: str = ""
     webpush: tuple[Subscription, ...] = ()
+    revision: int = 0
+    """Each change adds 1, so that a change never overwrites another one."""
 
     @property
     def quiet_hours(self) -> tuple[dt.time, dt.time] | None:

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from services.backbone.names import notify_window_key
 from services.notificationserver.core.notifications import ChatNotice, MatchedObject, MatchNotice, Notification
 from services.notificationserver.core.texts import Language, text
 from services.notificationserver.core.web_push import topic_of
@@ -40,6 +41,8 @@ class Message(msgspec.Struct, frozen=True):
     data: dict[str, str]
     params: dict[str, str]
     """The form fields `params[...]` of a callback."""
+    window: str = ""
+    """The key of its rate limit; empty without a limit."""
 
     def to_document(self) -> dict[str, Any]:
         """Return the document of this message."""
@@ -66,15 +69,15 @@ def compose(notification: Notification, side: str, device_id: str, language: Lan
     if isinstance(notice, MatchNotice):
         return Message(**common, **_match(notice, side, language))
     if isinstance(notice, ChatNotice):
-        name, url = notice.channel_name, notice.channel_url
+        name, url = _short(notice.channel_name, _SHOWN_TITLE_CHARACTERS), notice.channel_url
         return Message(
             **common,
             kind="chat",
-            title=text(language, "chat", channel=_short(name, _SHOWN_TITLE_CHARACTERS)),
+            title=text(language, "chat", channel=name),
             body=_short(notice.text, _SHOWN_TEXT_CHARACTERS),
             url=f"pushtech://chat/{quote(name, safe='')}/open/{quote(url, safe='')}",
             topic=topic_of(f"chat {notification.id}"),
-            data={"chat_name": _short(name, _SHOWN_TITLE_CHARACTERS), "chat_id": url},
+            data={"chat_name": name, "chat_id": url},
             params={
                 "params[key]": "new_chat_message",
                 "params[chat_message][channel_name]": name,
@@ -107,6 +110,7 @@ def _match(notice: MatchNotice, side: str, language: Language) -> dict[str, Any]
         "body": text(language, "match", title=title),
         "url": f"pushtech://{side}/{quote(link[0], safe='')}/{quote(link[1], safe='')}/matched",
         "topic": topic_of(f"match {side} {search.id} {offer.id}"),
+        "window": notify_window_key(side, search.id, offer.id),
         "data": {
             "search_id": search.id,
             "search_title": _short(search.title, _SHOWN_TITLE_CHARACTERS),

@@ -16,17 +16,14 @@ class Recipient(NamedTuple):
     device_id: str
     side: str
     """The last part of the message id."""
-    window: tuple[str, str] | None = None
-    """The search and the offer whose rate limit holds; None without a limit."""
 
 
 def recipients_of(notification: Notification, chat_devices: Mapping[str, Sequence[str]]) -> Iterator[Recipient]:
     """Yield the recipients. `chat_devices` has the devices of each user of the chat provider."""
     notice = notification.notice
     if isinstance(notice, MatchNotice):
-        pair = (notice.search.id, notice.offer.id)
-        yield Recipient(notice.offer.device_id, "offer", pair)
-        yield Recipient(notice.search.device_id, "search", pair)
+        yield Recipient(notice.offer.device_id, "offer")
+        yield Recipient(notice.search.device_id, "search")
     elif isinstance(notice, ChatNotice):
         for user in notice.recipients:
             for device_id in chat_devices.get(user, ()):

@@ -9,9 +9,11 @@ Decision: the encryption is written here, on the package cryptography, and teste
 import base64
 import hashlib
 import struct
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from urllib.parse import urlsplit
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -74,6 +76,26 @@ def check_point(receiver: bytes) -> None:
         ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), receiver)
     except ValueError:
         raise InvalidSubscription("p256dh is not a point of the curve P-256") from None
+
+
+def payload_of(*, message_id: str, title: str, body: str, url: str, data: Mapping[str, str]) -> bytes:
+    """Return the JSON that the service worker of a page gets: as much of a message as push services accept.
+
+    A longer one loses its data, then parts of its body, then its URL.
+    """
+    content: dict[str, Any] = {"id": message_id, "title": title, "body": body, "url": url, "data": dict(data)}
+    steps: tuple[dict[str, Any], ...] = (
+        {},
+        {"data": {}},
+        *({"body": body[:most]} for most in (1_000, 300)),
+        {"url": ""},
+    )
+    for step in steps:
+        content |= step
+        payload = msgspec.json.encode(content)
+        if len(payload) <= MOST_PAYLOAD_BYTES:
+            break
+    return payload
 
 
 def topic_of(subject: str) -> str:

@@ -74,9 +74,7 @@ def test_instants_around_each_change_of_the_clocks_agree_with_the_oracle() -> No
             for _ in range(60):
                 now = moment + chance.randrange(-600, 180) * MINUTE
                 local = moment.astimezone(zoneinfo.ZoneInfo(zone))
-                start, end = (
-                    (local + chance.randrange(-150, 150) * MINUTE).time().replace(second=0) for _ in range(2)
-                )
+                start, end = ((local + chance.randrange(-150, 150) * MINUTE).time().replace(second=0) for _ in range(2))
                 expected = None if start == end else walk(now, zone, start, end)
                 assert until(now, zone, start, end) == expected, (now, zone, start, end)
 

@@ -13,7 +13,7 @@ from services.notificationserver.core.signatures import (
 )
 
 OLD, NEW, OTHER = (format_key(bytes([n]) * 32) for n in (1, 2, 3))
-BODY = "msg=Zwei+R%C3%A4der&title=x".encode()
+BODY = b"msg=Zwei+R%C3%A4der&title=x"
 
 
 def test_receiver_verifies_each_attempt_with_the_old_and_with_the_new_key() -> None:

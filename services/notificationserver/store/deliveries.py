@@ -1,0 +1,132 @@
+"""DeliveryStore: the deliveries that are due, their results, and the dead list."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from pymongo import ASCENDING, UpdateOne
+
+from services.backbone.mongo import Database
+from services.notificationserver.core.deliveries import Attempt, Delivery, NextStep
+from services.notificationserver.store.database import DELIVERIES, Lease, claim, expiry, insert_new, waiting
+
+_MOST_PASSES: Final = 8
+
+
+class AttemptResult(NamedTuple):
+    """What is written after an attempt."""
+
+    delivery: Delivery
+    token: str
+    """The token of its lease."""
+    attempt: Attempt | None
+    """None if no attempt was made: the delivery was stale, or its channel is gone."""
+    step: NextStep
+
+
+class DeliveryStore:
+    """Deliveries. All methods raise PyMongoError while the database is not available."""
+
+    def __init__(self, database: Database, *, keep_days: int) -> None:
+        self._deliveries = database[DELIVERIES]
+        self._keep_days = keep_days
+
+    async def insert(self, deliveries: Iterable[Delivery], *, due_ms: int) -> None:
+        """Insert deliveries that are due at this time. Known ones stay as they are."""
+        await insert_new(self._deliveries, (self._document(delivery, due_ms) for delivery in deliveries))
+
+    def _document(self, delivery: Delivery, due_ms: int) -> dict[str, Any]:
+        dated = {"due_at": due_ms, "expire_on": expiry(delivery.accepted_ms, self._keep_days)}
+        return delivery.to_document() | dated
+
+    async def claim(
+        self, free_of: Callable[[str], int], *, full_hosts: Iterable[str], limit: int, lease: Lease
+    ) -> list[Delivery]:
+        """Claim due deliveries, oldest first, but no more of a host than `free_of` returns for it.
+
+        Hosts without free slots are passed over, so that a host that does not respond delays no other host.
+        """
+        excluded = set(full_hosts)
+        chosen: dict[str, str] = {}
+        taken: Counter[str] = Counter()
+        for _ in range(_MOST_PASSES):
+            wanted: dict[str, Any] = {"due_at": {"$lte": lease.now_ms}}
+            if excluded:
+                wanted["host"] = {"$nin": list(excluded)}
+            found = await self._deliveries.find(
+                wanted, {"host": 1}, sort=[("due_at", ASCENDING)], limit=limit
+            ).to_list()
+            for document in found:
+                host = document["host"]
+                if document["_id"] in chosen or len(chosen) >= limit:
+                    continue
+                if taken[host] < free_of(host):
+                    chosen[document["_id"]] = host
+                    taken[host] += 1
+                else:
+                    excluded.add(host)
+            if len(found) < limit or len(chosen) >= limit:
+                break
+            excluded.update(taken)  # look at hosts that have had no turn
+        claimed = await claim(self._deliveries, list(chosen), field="due_at", lease=lease)
+        return [Delivery.from_document(document) for document in claimed]
+
+    async def release(self, ids: list[str], *, token: str, now_ms: int) -> None:
+        """End the leases of deliveries that were not attempted."""
+        mine = {"_id": {"$in": ids}, "due_at_token": token}
+        await self._deliveries.update_many(mine, {"$set": {"due_at": now_ms}, "$unset": {"due_at_token": ""}})
+
+    async def write(self, results: list[AttemptResult], *, now_ms: int) -> list[None]:
+        """Write the results of attempts in one request.
+
+        A delivery that another process has claimed after the lease keeps its state, except after a success.
+        """
+        await self._deliveries.bulk_write([_operation(result, now_ms) for result in results], ordered=False)
+        return [None] * len(results)
+
+    async def are_all_dead(self, message_id: str) -> bool:
+        """Return whether every channel of a message has failed for good."""
+        alive = {"message_id": {"$eq": message_id}, "state": {"$ne": "dead"}}
+        return await self._deliveries.find_one(alive, {"_id": 1}) is None
+
+    async def replay(self, wanted: dict[str, Any], *, now_ms: int, life_ms: int) -> int:
+        """Make dead deliveries due again, with all their attempts. Return their number. The page builds `wanted`."""
+        again: Sequence[dict[str, Any]] = [
+            {
+                "$set": {
+                    "state": "due",
+                    "due_at": now_ms,
+                    "expires_ms": now_ms + life_ms,
+                    "replayed": {"$size": "$attempts"},
+                }
+            },
+            {"$unset": ["ended_ms", "due_at_token"]},
+        ]
+        return (await self._deliveries.update_many({**wanted, "state": "dead"}, again)).modified_count
+
+    async def waiting(self, *, now_ms: int) -> tuple[int, int]:
+        """Return the number of deliveries that are due or wait, and how long the oldest one has been due in ms."""
+        return await waiting(self._deliveries, field="due_at", now_ms=now_ms)
+
+    async def dead(self) -> int:
+        """Return the number of deliveries in the dead list."""
+        return await self._deliveries.count_documents({"state": "dead"})
+
+
+def _operation(result: AttemptResult, now_ms: int) -> UpdateOne:
+    step = result.step
+    wanted: dict[str, Any] = {"_id": result.delivery.id, "state": "due"}
+    if step.state != "delivered":
+        wanted["due_at_token"] = result.token
+    changes: dict[str, Any] = {"state": step.state, "reason": step.reason}
+    removed = {"due_at_token": ""}
+    if step.due_ms is None:
+        changes["ended_ms"] = now_ms
+        removed["due_at"] = ""
+    else:
+        changes["due_at"] = step.due_ms
+    update: dict[str, Any] = {"$set": changes, "$unset": removed}
+    if result.attempt is not None:
+        update["$push"] = {"attempts": msgspec.to_builtins(result.attempt)}
+    return UpdateOne(wanted, update)

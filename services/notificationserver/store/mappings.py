@@ -1,0 +1,95 @@
+"""MappingStore: devices and their channels."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from pymongo.errors import DuplicateKeyError
+
+from services.backbone.mongo import Database
+from services.notificationserver.core.mappings import DeviceMapping
+from services.notificationserver.store.database import MAPPINGS
+
+_MAX_ATTEMPTS: Final = 16
+_DEVICES_OF_A_USER: Final = 20
+
+
+class MappingConflict(Exception):
+    """Other writers changed the mapping at each attempt."""
+
+
+class MappingStore:
+    """Mappings by device. All methods raise PyMongoError while the database is not available."""
+
+    def __init__(self, database: Database) -> None:
+        self._mappings = database[MAPPINGS]
+
+    async def get(self, device_id: str) -> DeviceMapping | None:
+        """Return the mapping of a device."""
+        document = await self._mappings.find_one({"_id": device_id})
+        return None if document is None else DeviceMapping.from_document(document)
+
+    async def get_many(self, device_ids: Iterable[str]) -> dict[str, DeviceMapping]:
+        """Return the known mappings among the devices."""
+        wanted = list(set(device_ids))
+        if not wanted:
+            return {}
+        found = await self._mappings.find({"_id": {"$in": wanted}}).to_list()
+        return {document["_id"]: DeviceMapping.from_document(document) for document in found}
+
+    async def devices_of(self, chat_users: Iterable[str]) -> dict[str, list[str]]:
+        """Return the devices of users of the chat provider, at most 20 for each."""
+        wanted = list(set(chat_users) - {""})
+        devices: dict[str, list[str]] = {}
+        if not wanted:
+            return devices
+        found = self._mappings.find({"sendbird_id": {"$in": wanted}}, {"sendbird_id": 1}, sort=[("_id", 1)])
+        async for document in found:
+            known = devices.setdefault(document["sendbird_id"], [])
+            if len(known) < _DEVICES_OF_A_USER:
+                known.append(document["_id"])
+        return devices
+
+    async def change(self, device_id: str, change: Callable[[DeviceMapping | None], DeviceMapping]) -> DeviceMapping:
+        """Apply `change` to the mapping of a device, or to None if it has none. Return the mapping after it.
+
+        `change` is called again if another writer was first. Raises MappingConflict after 16 attempts.
+        """
+        for _ in range(_MAX_ATTEMPTS):
+            before = await self.get(device_id)
+            after = change(before)
+            document: dict[str, Any] = after.to_document() | {"revision": after.revision + 1}
+            if before is None:
+                try:
+                    await self._mappings.insert_one(document)
+                except DuplicateKeyError:
+                    continue
+                return after
+            del document["_id"]
+            wanted = {"_id": device_id, "revision": before.revision}
+            if (await self._mappings.update_one(wanted, {"$set": document})).matched_count:
+                return after
+        raise MappingConflict(f"{_MAX_ATTEMPTS} attempts met other writers")
+
+    async def delete(self, device_id: str) -> bool:
+        """Delete the mapping of a device. Return whether there was one."""
+        return (await self._mappings.delete_one({"_id": device_id})).deleted_count == 1
+
+    async def set_callback(self, device_id: str, url: str, changes: dict[str, Any]) -> None:
+        """Change the state of a callback, unless the device has another one by now."""
+        wanted = {"_id": device_id, "callback_url": {"$eq": url}}
+        await self._mappings.update_one(wanted, {"$set": changes, "$inc": {"revision": 1}})
+
+    async def remove_subscription(self, device_id: str, endpoint: str) -> None:
+        """Remove a Web Push subscription."""
+        pulled = {"$pull": {"webpush": {"endpoint": {"$eq": endpoint}}}, "$inc": {"revision": 1}}
+        await self._mappings.update_one({"_id": device_id}, pulled)
+
+    async def lease(self, device_id: str, *, now_ms: int, lease_ms: int) -> bool:
+        """Lease the merging of the held messages of a device. Return False while another process has it."""
+        wanted = {"_id": device_id, "merging_until": {"$not": {"$gt": now_ms}}}
+        done = await self._mappings.update_one(wanted, {"$set": {"merging_until": now_ms + lease_ms}})
+        return done.matched_count == 1
+
+    async def release(self, device_id: str) -> None:
+        """End the lease of a device."""
+        await self._mappings.update_one({"_id": device_id}, {"$unset": {"merging_until": ""}})

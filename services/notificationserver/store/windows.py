@@ -1,0 +1,77 @@
+"""WindowStore: the rate limit in Redis. It is a help: without Redis all messages are sent.
+
+The keys are taken by a script instead of `SET key value NX GET`: Redis 6.2 allows not both options, and one request
+takes the keys of a whole group.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.backbone.logs import get_logger
+
+log = get_logger(__name__)
+
+_TAKE: Final = """
+local holders = {}
+for index, key in ipairs(KEYS) do
+  local holder = redis.call('GET', key)
+  if not holder then
+    holder = ARGV[2 * index - 1]
+    redis.call('SET', key, holder, 'PX', ARGV[2 * index])
+  end
+  holders[index] = holder
+end
+return holders
+"""
+_GIVE_BACK: Final = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+
+class WindowRequest(NamedTuple):
+    """A message that wants a window."""
+
+    key: str
+    holder: str
+    """The id of the message."""
+    ms: int
+    """How long the window lasts from now."""
+
+
+class WindowStore:
+    """Windows by key. `failures` counts the requests that Redis did not respond to."""
+
+    def __init__(self, redis: Redis) -> None:
+        """`redis` decodes responses."""
+        self._take = redis.register_script(_TAKE)
+        self._give_back = redis.register_script(_GIVE_BACK)
+        self.failures = 0
+
+    async def take(self, requests: Sequence[WindowRequest]) -> list[str]:
+        """Take the windows that are free. Return the holder of each: its own id may send.
+
+        A holder that takes its window again still has it, and the window does not become longer. Without Redis each
+        message holds its window.
+        """
+        if not requests:
+            return []
+        arguments = [value for each in requests for value in (each.holder, max(1, each.ms))]
+        try:
+            holders: list[str] = await self._take(keys=[each.key for each in requests], args=arguments)
+        except RedisError as error:
+            self.failures += 1
+            log.warning("window_not_available", error=f"{type(error).__name__}: {error}"[:200])
+            return [each.holder for each in requests]
+        return holders
+
+    async def give_back(self, key: str, holder: str) -> None:
+        """Free a window if the message still holds it. Without Redis it ends by itself."""
+        try:
+            await self._give_back(keys=[key], args=[holder])
+        except RedisError as error:
+            self.failures += 1
+            log.warning("window_not_available", error=f"{type(error).__name__}: {error}"[:200])
