@@ -1,0 +1,98 @@
+"""The application of the public port: each path with its methods. Another method gets 405, which names them."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from pymongo.errors import PyMongoError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Route
+
+from services.backbone.logs import get_logger
+from services.notificationserver.routes import schema
+from services.notificationserver.routes.context import NotifyContext
+from services.notificationserver.routes.gate import Gate
+from services.notificationserver.routes.notify import NotifyRoutes
+from services.notificationserver.routes.register import RegisterRoutes
+from services.notificationserver.routes.requests import RequestFailed, failure_response, json_response
+from services.notificationserver.store.mappings import MappingConflict
+
+log = get_logger(__name__)
+
+_METHOD_NOT_ALLOWED: Final = 405
+
+
+def create_public_app(context: NotifyContext) -> FastAPI:
+    """Build the application. The caller puts the guard before it."""
+    app = FastAPI(
+        title="Push notificationserver",
+        description="Registrations, matches, free texts and chat webhooks. State changes only by POST.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    _add_error_handlers(app)
+
+    def add(method: str, path: str, endpoint: Callable[..., Any], described: dict[str, Any]) -> None:
+        app.add_api_route(
+            path,
+            endpoint,
+            methods=[method],
+            response_class=Response,
+            openapi_extra=described,
+            operation_id=f"{method.lower()} {path}",
+        )
+
+    notify = NotifyRoutes(context)
+    add("POST", "/notify", notify.match, schema.NOTIFY)
+    add("POST", "/notification", notify.free_text, schema.NOTIFICATION)
+    add("POST", "/sendbird/{rest:path}", notify.chat, schema.SENDBIRD)
+    add("POST", "/register", RegisterRoutes(context).register, schema.REGISTER)
+
+    app.add_middleware(Gate, metrics=context.metrics)
+    return app
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    """Turn each exception of the routes into its response."""
+
+    async def failed(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestFailed)  # noqa: S101 - for mypy
+        return failure_response(error)
+
+    async def unavailable(request: Request, error: Exception) -> Response:
+        log.warning("database_failed", path=request.url.path, error=type(error).__name__, detail=str(error)[:200])
+        failure = RequestFailed(503, "unavailable", "the database does not respond; try again", retry_s=1)
+        return failure_response(failure)
+
+    async def conflict(_: Request, error: Exception) -> Response:
+        return failure_response(RequestFailed(503, "busy", str(error), retry_s=1))
+
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)  # the client has disconnected and gets no response
+
+    async def not_served(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - as above
+        if error.status_code != _METHOD_NOT_ALLOWED:
+            detail = f"there is nothing at {request.url.path}"
+            return failure_response(RequestFailed(error.status_code, "not_found", detail))
+        methods = ", ".join(_methods_of(app, request))
+        detail = f"{request.method} is not allowed here. Use {methods}."
+        content = {"status": "error", "error": "method_not_allowed", "detail": detail}
+        return json_response(content, 405, {"Allow": methods})
+
+    app.add_exception_handler(RequestFailed, failed)
+    app.add_exception_handler(PyMongoError, unavailable)
+    app.add_exception_handler(MappingConflict, conflict)
+    app.add_exception_handler(ClientDisconnect, gone)
+    app.add_exception_handler(HTTPException, not_served)
+
+
+def _methods_of(app: FastAPI, request: Request) -> list[str]:
+    """Return the methods of all routes of a path. A route of its own knows only its own methods."""
+    methods: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return sorted(methods)

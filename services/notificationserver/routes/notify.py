@@ -1,0 +1,99 @@
+"""`POST /notify`, `POST /notification` and `POST /sendbird/...`: store a notification, then respond."""
+
+from typing import Final
+
+from fastapi import Request, Response
+
+from services.backbone.names import notify_content_key
+from services.notificationserver.core.notifications import (
+    InvalidNotification,
+    Notice,
+    Notification,
+    TextNotice,
+    UnknownApp,
+    digest_of,
+    parse_chat,
+    parse_match,
+)
+from services.notificationserver.core.registrations import MAX_DEVICE_CHARACTERS, MAX_URL_CHARACTERS
+from services.notificationserver.core.signatures import is_from_chat_provider
+from services.notificationserver.routes.context import NotifyContext
+from services.notificationserver.routes.requests import RequestFailed, json_response, read_body, read_fields
+from services.notificationserver.store.windows import WindowRequest
+
+SIGNATURE_HEADER: Final = "x-sendbird-signature"
+MAX_TEXT_CHARACTERS: Final = 5_000
+_OVERLAP_MS: Final = 250
+"""How much longer a request without an id counts as a repeat than the rate limit lasts. Otherwise it could get a new id
+just before the limit ends, and would be suppressed instead of sent."""
+
+
+class NotifyRoutes:
+    """Takes notifications. Each is stored under its id before the response; a repeated id changes nothing."""
+
+    def __init__(self, context: NotifyContext) -> None:
+        self._context = context
+
+    async def match(self, request: Request) -> Response:
+        """Take a match."""
+        body = await read_body(request, max_bytes=self._context.settings.max_body_bytes)
+        try:
+            notification_id, notice = parse_match(body, header_id=request.headers.get("idempotency-key", ""))
+        except InvalidNotification as error:
+            raise RequestFailed(422, "invalid", str(error)) from None
+        return await self._accept(notification_id or await self._id_of(notice), notice, "match")
+
+    async def free_text(self, request: Request) -> Response:
+        """Take a free text for a device."""
+        sent = await read_fields(request, max_bytes=self._context.settings.max_body_bytes)
+        device_id, text, url = (sent.get(name) or "" for name in ("deviceid", "msg", "url"))
+        errors: dict[str, str] = {}
+        if sent.get("type", "freeform") != "freeform":
+            errors["type"] = "must be freeform"
+        limits = (("deviceid", device_id, MAX_DEVICE_CHARACTERS), ("msg", text, MAX_TEXT_CHARACTERS))
+        for name, value, most in (*limits, ("url", url, MAX_URL_CHARACTERS)):
+            if not isinstance(value, str) or len(value) > most or (name != "url" and not value.strip()):
+                errors[name] = f"must be a text of 1 to {most} characters"
+        if errors:
+            detail = "; ".join(f"{name}: {reason}" for name, reason in errors.items())
+            raise RequestFailed(422, "invalid", detail, fields=errors)
+        if await self._context.mappings.get(device_id) is None:
+            raise RequestFailed(404, "unknown_device", "this device is not registered")
+        notice = TextNotice(device_id, text, url)
+        return await self._accept(f"text.{self._context.new_id()}", notice, "text")
+
+    async def chat(self, request: Request) -> Response:
+        """Take a webhook of the chat provider. Without its signature nothing is stored."""
+        settings = self._context.settings
+        body = await read_body(request, max_bytes=settings.max_body_bytes)
+        if not settings.sendbird_app_id or settings.sendbird_token is None:
+            raise RequestFailed(404, "not_found", "no app of the chat provider is configured (SENDBIRD_APP_ID)")
+        signature = request.headers.get(SIGNATURE_HEADER, "")
+        if not is_from_chat_provider(body, signature, token=settings.sendbird_token.get_secret_value()):
+            self._context.metrics.refused.labels("signature").inc()
+            raise RequestFailed(401, "signature", f"{SIGNATURE_HEADER} is not the signature of this body")
+        try:
+            found = parse_chat(body, app_id=settings.sendbird_app_id)
+        except UnknownApp as error:
+            raise RequestFailed(404, "not_found", str(error)) from None
+        except InvalidNotification as error:
+            raise RequestFailed(422, "invalid", str(error)) from None
+        if found is None:  # joins, reads and the like
+            return json_response({"status": "ok"})
+        return await self._accept(*found, "chat", status=200)
+
+    async def _id_of(self, notice: Notice) -> str:
+        """Return an id for a notice without one: that of the same content within the rate limit."""
+        digest = digest_of(notice)
+        ms = round(1000 * self._context.settings.rate_limit_s) + _OVERLAP_MS
+        new = f"{digest}.{self._context.now_ms()}"
+        return (await self._context.windows.take([WindowRequest(notify_content_key(digest), new, ms)]))[0]
+
+    async def _accept(self, notification_id: str, notice: Notice, kind: str, *, status: int = 202) -> Response:
+        notification = Notification(notification_id, self._context.now_ms(), notice)
+        is_new = await self._context.accept.submit(notification)
+        counter = self._context.metrics.accepted if is_new else self._context.metrics.repeated
+        counter.labels(kind).inc()
+        if is_new:
+            self._context.on_accepted()
+        return json_response({"status": "ok", "id": notification_id}, status)

@@ -1,0 +1,152 @@
+"""Planner: turns accepted notifications into the messages and deliveries of their recipients.
+
+The order makes a kill at any point harmless: take the windows, insert the messages, insert their deliveries, clear the
+due marks. Each step finds what an earlier run has done under the same ids and leaves it as it is.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from services.backbone.mongo import Database
+from services.notificationserver.core.deliveries import Delivery, deliveries_of
+from services.notificationserver.core.mappings import DeviceMapping, EnabledChannels, Target, targets_of
+from services.notificationserver.core.messages import Message, compose
+from services.notificationserver.core.notifications import ChatNotice, Notification
+from services.notificationserver.core.planning import quiet_until_ms, recipients_of
+from services.notificationserver.core.texts import language_of
+from services.notificationserver.metrics import Metrics
+from services.notificationserver.settings import DeliverySettings
+from services.notificationserver.store import (
+    DeliveryStore,
+    Lease,
+    MappingStore,
+    MessageStore,
+    NotificationStore,
+    PlannedMessage,
+    WindowStore,
+)
+from services.notificationserver.store.windows import WindowRequest
+from services.notificationserver.worker.loop import WorkLoop, clock_ms, new_token
+
+_GROUP: Final = 200
+
+
+class _Draft(NamedTuple):
+    message: Message
+    mapping: DeviceMapping | None
+    targets: list[Target]
+
+
+class Planner:
+    """Claims accepted notifications and plans them in groups."""
+
+    def __init__(  # noqa: PLR0913 - the stores, the settings, and what tests replace
+        self,
+        database: Database,
+        windows: WindowStore,
+        settings: DeliverySettings,
+        metrics: Metrics,
+        enabled: EnabledChannels,
+        *,
+        on_deliveries: Callable[[], None] = lambda: None,
+        now_ms: Callable[[], int] = clock_ms,
+        at_point: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`on_deliveries` is called when deliveries are due. Tests stop the process in `at_point`."""
+        self.loop = WorkLoop("planner", self.plan_due, poll_s=settings.poll_s)
+        self._notifications = NotificationStore(database, keep_days=settings.keep_days)
+        self._mappings = MappingStore(database)
+        self._messages = MessageStore(database, keep_days=settings.keep_days)
+        self._deliveries = DeliveryStore(database, keep_days=settings.keep_days)
+        self._windows = windows
+        self._settings = settings
+        self._metrics = metrics
+        self._enabled = enabled
+        self._on_deliveries = on_deliveries
+        self._now_ms = now_ms
+        self._at_point = at_point
+
+    async def plan_due(self) -> bool:
+        """Plan up to 200 notifications. Return whether there may be more. Raises PyMongoError."""
+        lease = Lease(self._now_ms(), round(1000 * self._settings.lease_s), new_token())
+        claimed = await self._notifications.claim(limit=_GROUP, lease=lease)
+        if not claimed:
+            return False
+        drafts = await self._drafts(claimed)
+        self._at_point("claimed")
+        holders = await self._take_windows(drafts, lease.now_ms)
+        self._at_point("window")
+        planned = [self._planned(draft, holders, lease.now_ms) for draft in drafts]
+        known = await self._messages.insert(planned)
+        self._at_point("messages")
+        deliveries = self._sent_deliveries(drafts, planned, known)
+        await self._deliveries.insert(deliveries, due_ms=lease.now_ms)
+        self._at_point("deliveries")
+        await self._notifications.note_planned([each.id for each in claimed], token=lease.token)
+        self._count(planned, known)
+        for each in planned:
+            if each.state == "unreachable" and each.message.window:
+                await self._windows.give_back(each.message.window, each.message.id)
+        if deliveries:
+            self._on_deliveries()
+        return len(claimed) == _GROUP
+
+    async def refresh_metrics(self) -> None:
+        """Set the metrics of what waits. Raises PyMongoError."""
+        number, age_ms = await self._notifications.waiting(now_ms=self._now_ms())
+        self._metrics.unplanned.set(number)
+        self._metrics.oldest_unplanned.set(age_ms / 1000.0)
+
+    async def _drafts(self, claimed: list[Notification]) -> list[_Draft]:
+        users = {user for each in claimed if isinstance(each.notice, ChatNotice) for user in each.notice.recipients}
+        chat_devices = await self._mappings.devices_of(users)
+        recipients = [(each, recipient) for each in claimed for recipient in recipients_of(each, chat_devices)]
+        mappings = await self._mappings.get_many(recipient.device_id for _, recipient in recipients)
+        drafts: list[_Draft] = []
+        for notification, (device_id, side) in recipients:
+            mapping = mappings.get(device_id)
+            language = language_of("" if mapping is None else mapping.locale, default=self._settings.language)
+            message = compose(notification, side, device_id, language)
+            drafts.append(_Draft(message, mapping, targets_of(mapping, self._enabled)))
+        return drafts
+
+    async def _take_windows(self, drafts: list[_Draft], now_ms: int) -> Mapping[str, str]:
+        """Return the holder of the window of each message that has one."""
+        limit_ms = round(1000 * self._settings.rate_limit_s)
+        requests = [
+            # The window begins when the notification was accepted, however late it is planned.
+            WindowRequest(message.window, message.id, message.accepted_ms + limit_ms - now_ms)
+            for message, _, targets in drafts
+            if message.window and targets
+        ]
+        failures = self._windows.failures
+        holders = await self._windows.take(requests)
+        self._metrics.windows_failed.inc(self._windows.failures - failures)
+        return {request.holder: holder for request, holder in zip(requests, holders, strict=True)}
+
+    def _planned(self, draft: _Draft, holders: Mapping[str, str], now_ms: int) -> PlannedMessage:
+        message = draft.message
+        if not draft.targets:
+            return PlannedMessage(message, "unreachable")
+        holder = holders.get(message.id, message.id)
+        if holder != message.id:
+            return PlannedMessage(message, "suppressed", suppressed_by=holder)
+        held_until = quiet_until_ms(draft.mapping, now_ms=now_ms, default_zone=self._settings.time_zone)
+        if held_until is not None:
+            return PlannedMessage(message, "held", held_until_ms=held_until)
+        return PlannedMessage(message, "sent")
+
+    def _sent_deliveries(
+        self, drafts: list[_Draft], planned: list[PlannedMessage], known: Mapping[str, str]
+    ) -> list[Delivery]:
+        """Return the deliveries of the messages whose stored state is `sent`: an earlier run may have held them."""
+        deliveries: list[Delivery] = []
+        for draft, each in zip(drafts, planned, strict=True):
+            if known.get(each.message.id, each.state) == "sent":
+                deliveries += deliveries_of(each.message, draft.targets)
+        return deliveries
+
+    def _count(self, planned: list[PlannedMessage], known: Mapping[str, str]) -> None:
+        for each in planned:
+            if each.message.id not in known:
+                self._metrics.messages.labels(each.state).inc()

@@ -1,0 +1,50 @@
+"""From `POST /notify` to the receiver: who gets what, how often, and which events follow."""
+
+import asyncio
+
+import httpx
+
+from services.backbone.mongo import Database
+from tests.contract.notificationserver.serving import EventStub, Receiver, match, register, until
+
+
+async def test_each_side_gets_the_title_and_place_of_the_other_but_not_its_device(
+    service: httpx.AsyncClient, receiver: Receiver, tracker: EventStub
+) -> None:
+    await register(service, "offer-device-1", callback_url=f"{receiver.url}/offer", locale="de-AT")
+    await register(service, "search-device-1", callback_url=f"{receiver.url}/search", locale="en")
+    response = await service.post("/notify", json=match(match_id="search1.offer1.1"))
+    assert response.status_code == 202
+    assert response.json() == {"status": "ok", "id": "search1.offer1.1"}
+    await receiver.until(2)
+    by_path = {request.path: request for request in receiver.requests}
+    offer, search = by_path["/offer"], by_path["/search"]
+    assert offer.message_id == "search1.offer1.1.offer"
+    assert offer.form["title"] == "Gesuch gefunden"
+    assert offer.form["msg"] == "„Bakery 1“"
+    assert offer.form["params[key]"] == "offer_matched_search"
+    assert offer.form["url"] == "pushtech://offer/offer1/search1/matched"
+    assert search.form["title"] == "Offer found"
+    assert search.form["url"] == "pushtech://search/search1/offer1/matched"
+    assert search.form["params[offer][table][lat]"] == "52.51"
+    assert b"search-device-1" not in offer.body
+    assert b"offer-device-1" not in search.body
+    await until(lambda: len(tracker.ids) == 1)
+    event_id, event_type, params = tracker.requests[0]
+    assert (event_id, event_type) == ("search1.offer1.1.mtf", "mtf")
+    assert dict(params)["oid"] == "offer1"
+
+
+async def test_repeated_id_is_sent_once(
+    service: httpx.AsyncClient, receiver: Receiver, tracker: EventStub, database: Database
+) -> None:
+    await register(service, "offer-device-1", callback_url=receiver.url)
+    bodies = [match(match_id="search1.offer1.1")] * 50
+    responses = await asyncio.gather(*(service.post("/notify", json=body) for body in bodies))
+    assert {response.status_code for response in responses} == {202}
+    await receiver.until(1)
+    await until(lambda: len(tracker.ids) == 1)
+    await asyncio.sleep(0.3)
+    assert receiver.ids == ["search1.offer1.1.offer"]
+    assert tracker.ids.total() == 1
+    assert await database["notifications"].count_documents({}) == 1
