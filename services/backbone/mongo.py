@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from bson.codec_options import TypeDecoder, TypeRegistry
+from bson.int64 import Int64
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -29,6 +31,15 @@ _PERMANENT: Final = frozenset({13, 18, 67, 85, 86})
 """Errors that only an operator can correct: not authorised, wrong password, an index that differs from the stored."""
 
 
+class _PlainIntegers(TypeDecoder):
+    """Decodes large integers to int. Its subclass Int64 has no JSON form in msgspec."""
+
+    bson_type = Int64
+
+    def transform_bson(self, value: int) -> int:
+        return int(value)
+
+
 def connect(
     url: str, *, service: str, event_listeners: Sequence[CommandListener] = ()
 ) -> AsyncMongoClient[dict[str, Any]]:
@@ -45,6 +56,7 @@ def connect(
         waitQueueTimeoutMS=_SELECTION_TIMEOUT_MS,
         appname=f"push-{service}",
         event_listeners=event_listeners,
+        type_registry=TypeRegistry([_PlainIntegers()]),
     )
 
 

@@ -84,9 +84,6 @@ class Planner:
         self._at_point("deliveries")
         await self._notifications.note_planned([each.id for each in claimed], token=lease.token)
         self._count(planned, known)
-        for each in planned:
-            if each.state == "unreachable" and each.message.window:
-                await self._windows.give_back(each.message.window, each.message.id)
         if deliveries:
             self._on_deliveries()
         return len(claimed) == _GROUP
@@ -111,7 +108,7 @@ class Planner:
         return drafts
 
     async def _take_windows(self, drafts: list[_Draft], now_ms: int) -> Mapping[str, str]:
-        """Return the holder of the window of each message that has one."""
+        """Return the holder of the window of each message that has one and a channel: one without sends nothing."""
         limit_ms = round(1000 * self._settings.rate_limit_s)
         requests = [
             # The window begins when the notification was accepted, however late it is planned.

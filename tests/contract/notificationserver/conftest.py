@@ -1,4 +1,4 @@
-"""The notificationserver on a real MongoDB and a real Redis. Each test has its own database and an empty Redis."""
+"""The notificationserver on a real MongoDB and a real Redis, which are empty before each test."""
 
 from collections.abc import AsyncIterator
 
@@ -8,15 +8,21 @@ import pytest
 from deploy.develop.localstack.mongo import MongoServer
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.mongo import Database, connect
+from services.notificationserver.store import create_indexes
+from services.notificationserver.store.database import DELIVERIES, MAPPINGS, MESSAGES, NOTIFICATIONS
 from tests.contract.notificationserver.serving import EventStub, Receiver, client_of, environ_of, running
+from tests.contract.notificationserver.stepping import Stepper, redis_client, stepping
 
 
 @pytest.fixture
-async def database(mongo_server: MongoServer, unique_name: str) -> AsyncIterator[Database]:
-    name = f"n-{unique_name[-48:]}"  # a name has at most 63 characters
+async def database(mongo_server: MongoServer) -> AsyncIterator[Database]:
+    """Return an empty database with its indexes, which take a second to create."""
     async with connect(mongo_server.url, service="test") as client:
-        yield client[name]
-        await client.drop_database(name)
+        shared = client["notify-tests"]
+        await create_indexes(shared)
+        for name in (NOTIFICATIONS, MAPPINGS, MESSAGES, DELIVERIES):
+            await shared[name].delete_many({})
+        yield shared
 
 
 @pytest.fixture
@@ -44,3 +50,10 @@ async def service(environ: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
     """Return a client of a running notificationserver with the credentials of a service."""
     async with running(environ), client_of(environ) as client:
         yield client
+
+
+@pytest.fixture
+async def stepper(environ: dict[str, str], database: Database, clean_redis: LocalRedis) -> AsyncIterator[Stepper]:
+    """Return the loops of a notificationserver under a clock that the test sets."""
+    async with redis_client(clean_redis) as redis, stepping(environ, database, redis) as steps:
+        yield steps

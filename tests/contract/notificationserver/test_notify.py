@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx
+import pytest
 
 from services.backbone.mongo import Database
 from tests.contract.notificationserver.serving import EventStub, Receiver, match, register, until
@@ -35,16 +36,18 @@ async def test_each_side_gets_the_title_and_place_of_the_other_but_not_its_devic
     assert dict(params)["oid"] == "offer1"
 
 
-async def test_repeated_id_is_sent_once(
-    service: httpx.AsyncClient, receiver: Receiver, tracker: EventStub, database: Database
+@pytest.mark.parametrize("match_id", ["search1.offer1.1", None])
+async def test_equal_requests_make_one_message_and_one_event(
+    service: httpx.AsyncClient, receiver: Receiver, tracker: EventStub, database: Database, match_id: str | None
 ) -> None:
     await register(service, "offer-device-1", callback_url=receiver.url)
-    bodies = [match(match_id="search1.offer1.1")] * 50
+    bodies = [match(match_id=match_id)] * 50
     responses = await asyncio.gather(*(service.post("/notify", json=body) for body in bodies))
     assert {response.status_code for response in responses} == {202}
+    (notification_id,) = {response.json()["id"] for response in responses}
     await receiver.until(1)
     await until(lambda: len(tracker.ids) == 1)
-    await asyncio.sleep(0.3)
-    assert receiver.ids == ["search1.offer1.1.offer"]
+    assert receiver.ids == [f"{notification_id}.offer"]
     assert tracker.ids.total() == 1
     assert await database["notifications"].count_documents({}) == 1
+    assert await database["deliveries"].count_documents({}) == 1

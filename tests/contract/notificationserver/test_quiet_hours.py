@@ -1,0 +1,68 @@
+"""Quiet hours: nothing inside, one merged message at the end."""
+
+import datetime as dt
+
+import pytest
+
+from tests.contract.notificationserver.serving import Receiver
+from tests.contract.notificationserver.stepping import Stepper
+
+HOURS = {"time_zone": "Europe/Berlin", "quiet_from": "22:00", "quiet_to": "07:00"}
+
+
+def ms(year: int, month: int, day: int, hour: int, minute: int) -> int:
+    return round(dt.datetime(year, month, day, hour, minute, tzinfo=dt.UTC).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("begin_ms", "end_ms"),
+    [
+        (ms(2027, 3, 27, 21, 30), ms(2027, 3, 28, 5, 0)),
+        (ms(2027, 10, 30, 20, 30), ms(2027, 10, 31, 6, 0)),
+    ],
+)
+async def test_messages_of_a_night_become_one_at_its_end(
+    stepper: Stepper, receiver: Receiver, begin_ms: int, end_ms: int
+) -> None:
+    stepper.now_ms = begin_ms
+    await stepper.register("offer-device-1", callback_url=receiver.url, locale="de", **HOURS)
+    step_ms = (end_ms - begin_ms) // 8
+    for number in range(8):
+        await stepper.accept(f"s.o.{number}")
+        # Another pair each time would have its own window; here the limit has passed.
+        await stepper.windows.give_back("notify:window:offer:search1:offer1", f"s.o.{number - 1}.offer")
+        await stepper.work()
+        assert receiver.requests == []
+        stepper.now_ms += step_ms
+    stepper.now_ms = end_ms - 1
+    await stepper.work()
+    assert receiver.requests == []
+    stepper.now_ms = end_ms
+    await stepper.work()
+    assert len(receiver.requests) == 1
+    form = receiver.requests[0].form
+    assert form["title"] == "8 Nachrichten während deiner Ruhezeit"
+    assert form["msg"].endswith("und 3 weitere")
+    states = await stepper.states()
+    assert sorted(states.values()) == ["merged"] * 8 + ["sent", *["unreachable"] * 8]
+    await stepper.work()
+    assert len(receiver.requests) == 1
+
+
+async def test_single_message_is_sent_as_itself(stepper: Stepper, receiver: Receiver) -> None:
+    stepper.now_ms = ms(2027, 1, 10, 23, 0)
+    await stepper.register("offer-device-1", callback_url=receiver.url, **HOURS)
+    await stepper.accept("s.o.1")
+    await stepper.work()
+    stepper.now_ms = ms(2027, 1, 11, 6, 0)
+    await stepper.work()
+    assert receiver.ids == ["s.o.1.offer"]
+    assert (await stepper.states())["s.o.1.offer"] == "sent"
+
+
+async def test_device_without_quiet_hours_is_not_held(stepper: Stepper, receiver: Receiver) -> None:
+    stepper.now_ms = ms(2027, 1, 10, 23, 0)
+    await stepper.register("offer-device-1", callback_url=receiver.url, quiet_from="07:00", quiet_to="07:00")
+    await stepper.accept("s.o.1")
+    await stepper.work()
+    assert receiver.ids == ["s.o.1.offer"]

@@ -1,0 +1,120 @@
+"""The rate limit: one message a pair and side in RATE_LIMIT_SECONDS, over several processes and without Redis."""
+
+import asyncio
+import contextlib
+from collections import Counter
+
+import pytest
+
+from deploy.develop.localstack.ports import free_port
+from deploy.develop.localstack.redis import LocalRedis
+from services.backbone.mongo import Database
+from tests.contract.notificationserver.serving import EventStub, Receiver, client_of, match, register, running, until
+from tests.contract.notificationserver.stepping import Stepper, redis_client
+
+LIMIT_MS = 300_000
+
+
+@pytest.mark.slow
+async def test_fifty_equal_requests_over_four_workers_make_one_message_for_each_recipient_and_one_event(
+    environ: dict[str, str], receiver: Receiver, tracker: EventStub, database: Database
+) -> None:
+    limit_s = 8.0
+    ports = ({"NOTIFY_PORT": str(free_port()), "INTERNAL_PORT": str(free_port())} for _ in range(4))
+    environs = [environ | port | {"RATE_LIMIT_SECONDS": str(limit_s)} for port in ports]
+    async with contextlib.AsyncExitStack() as stack:
+        for each in environs:
+            await stack.enter_async_context(running(each))
+        clients = [await stack.enter_async_context(client_of(each)) for each in environs]
+        for side in ("offer", "search"):
+            await register(clients[0], f"{side}-device-1", callback_url=f"{receiver.url}/{side}")
+        begun = asyncio.get_running_loop().time()
+
+        async def send(number: int) -> str:
+            response = await clients[number % 4].post("/notify", json=match())
+            assert response.status_code == 202
+            return str(response.json()["id"])
+
+        assert len(set(await asyncio.gather(*map(send, range(50))))) == 1
+        all_accepted = asyncio.get_running_loop().time()
+        await receiver.until(2)
+        while asyncio.get_running_loop().time() < begun + limit_s - 0.3:  # repeats all the while
+            await send(0)
+            await asyncio.sleep(0.1)
+        await until(lambda: len(tracker.ids) == 1)
+        assert Counter(each.path for each in receiver.requests) == {"/offer": 1, "/search": 1}
+        await asyncio.sleep(all_accepted + limit_s + 0.5 - asyncio.get_running_loop().time())
+        await send(1)
+        await receiver.until(4)
+        await until(lambda: len(tracker.ids) == 2)
+    assert Counter(each.path for each in receiver.requests) == {"/offer": 2, "/search": 2}
+    assert set(tracker.ids.values()) == {1}
+    assert await database["notifications"].count_documents({}) == 2
+
+
+async def test_limit_does_not_slide(stepper: Stepper, receiver: Receiver) -> None:
+    await stepper.register("offer-device-1", callback_url=receiver.url)
+    for number in range(3):
+        await stepper.accept(f"s.o.{number}")
+        await stepper.work()
+    first = await stepper.database["messages"].find_one({"_id": "s.o.2.offer"})
+    assert first is not None
+    assert (first["state"], first["suppressed_by"]) == ("suppressed", "s.o.0.offer")
+    assert receiver.ids == ["s.o.0.offer"]
+
+
+async def test_window_is_as_long_as_the_limit_from_the_acceptance_however_late_it_is_planned(
+    stepper: Stepper, receiver: Receiver, clean_redis: LocalRedis
+) -> None:
+    await stepper.register("offer-device-1", callback_url=receiver.url)
+    await stepper.accept("s.o.1")
+    stepper.now_ms += LIMIT_MS - 5_000
+    await stepper.work()
+    async with redis_client(clean_redis) as redis:
+        ttl_ms = await redis.pttl("notify:window:offer:search1:offer1")
+    assert 4_000 < ttl_ms <= 5_000
+
+
+async def test_known_id_is_not_sent_again_when_redis_was_flushed(
+    stepper: Stepper, receiver: Receiver, clean_redis: LocalRedis
+) -> None:
+    await stepper.register("offer-device-1", callback_url=receiver.url)
+    assert await stepper.accept("s.o.1")
+    await stepper.work()
+    clean_redis.flush()
+    assert not await stepper.accept("s.o.1")
+    await stepper.work()
+    assert receiver.ids == ["s.o.1.offer"]
+
+
+async def test_messages_are_sent_while_redis_is_away(stepper: Stepper, receiver: Receiver) -> None:
+    stepper.redis.connection_pool.connection_kwargs["port"] = free_port()
+    await stepper.redis.connection_pool.disconnect()
+    await stepper.register("offer-device-1", callback_url=receiver.url)
+    for number in range(2):
+        await stepper.accept(f"s.o.{number}")
+    await stepper.work()
+    assert receiver.ids == ["s.o.0.offer", "s.o.1.offer"]
+    assert stepper.windows.failures == 1
+
+
+@pytest.mark.parametrize("point", ["claimed", "window", "messages", "deliveries"])
+async def test_planning_that_stops_at_any_point_is_continued(stepper: Stepper, receiver: Receiver, point: str) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop_at(name: str) -> None:
+        if name == point:
+            raise Stopped
+
+    await stepper.register("offer-device-1", callback_url=receiver.url)
+    await stepper.accept("s.o.1")
+    stepper.planner._at_point = stop_at
+    with pytest.raises(Stopped):
+        await stepper.planner.plan_due()
+    stepper.planner._at_point = lambda _: None
+    assert not await stepper.planner.plan_due()  # the lease holds
+    stepper.now_ms += 6_001
+    await stepper.work()
+    assert receiver.ids == ["s.o.1.offer"]
+    assert await stepper.states() == {"s.o.1.offer": "sent", "s.o.1.search": "unreachable"}
