@@ -1,0 +1,106 @@
+"""SIGKILL of the process at named points: every accepted notification is delivered, under one id."""
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from tests.contract.notificationserver.serving import (
+    Receiver,
+    client_of,
+    match,
+    process,
+    register,
+    running,
+    until,
+    wait_until_ready,
+)
+
+POINTS = ("claimed", "window", "messages", "deliveries", "sending", "sent", "recorded")
+SHORT_LEASE = {"NOTIFY_ATTEMPT_TIMEOUT_S": "1", "NOTIFY_LEASE_S": "3"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", POINTS)
+async def test_kill_at_any_point_loses_nothing(environ: dict[str, str], receiver: Receiver, point: str) -> None:
+    environ |= SHORT_LEASE
+    with process(environ, point) as killed:
+        await wait_until_ready(environ)
+        async with client_of(environ) as client:
+            await register(client, "offer-device-1", callback_url=receiver.url)
+            assert (await client.post("/notify", json=match(match_id="s.o.1"))).status_code == 202
+        await until(lambda: killed.poll() is not None)
+    async with running(environ):
+        await receiver.until(1)
+    assert set(receiver.ids) == {"s.o.1.offer"}
+    assert len(receiver.ids) == (2 if point == "sent" else 1)
+
+
+class Load:
+    """Posts matches of new pairs to one device, each again under its id until it was accepted."""
+
+    def __init__(self, environ: dict[str, str]) -> None:
+        self._environ = environ
+        self.accepted: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        stop = asyncio.Event()
+
+        async def post() -> None:
+            async with client_of(self._environ) as client:
+                number = 0
+                while not stop.is_set():
+                    number += 1
+                    body = match(number, match_id=f"s.o.{number}")
+                    body["offer"]["device_id"] = "device"
+                    while True:
+                        with contextlib.suppress(httpx.HTTPError):
+                            if (await client.post("/notify", json=body)).status_code == 202:
+                                break
+                        await asyncio.sleep(0.02)
+                    self.accepted.append(f"s.o.{number}.offer")
+                    await asyncio.sleep(0.01)
+
+        task = asyncio.create_task(post())
+        try:
+            yield
+        finally:
+            stop.set()
+            await task
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "kills", [pytest.param(4, marks=pytest.mark.slow), pytest.param(50, marks=pytest.mark.endurance)]
+)
+async def test_kills_in_mid_send_under_load_lose_nothing(
+    environ: dict[str, str], receiver: Receiver, kills: int
+) -> None:
+    environ |= SHORT_LEASE
+    chance = random.Random(kills)
+    receiver.delay_s = 0.02
+    async with running(environ), client_of(environ) as client:
+        await register(client, "device", callback_url=receiver.url)
+    load = Load(environ)
+    async with contextlib.AsyncExitStack() as loading:
+        for number in range(kills):
+            point = chance.choice(("sending", "sent", "recorded"))
+            with process(environ, point, str(chance.randrange(2, 30))) as killed:
+                if number == 0:
+                    await wait_until_ready(environ)
+                    await loading.enter_async_context(load.running())
+                await until(lambda: killed.poll() is not None, limit_s=60.0)
+        await loading.enter_async_context(running(environ))
+        await loading.pop_all().aclose()
+    async with running(environ):
+        await until(lambda: len(set(receiver.ids)) >= len(load.accepted), limit_s=60.0)
+    times = Counter(receiver.ids)
+    assert set(times) == set(load.accepted)
+    repeated = sum(times.values()) - len(times)
+    print(f"{kills} kills, {len(times)} messages, {repeated} repeated under their id")
+    assert repeated <= 8 * kills  # what was in flight at a kill
