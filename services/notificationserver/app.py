@@ -118,8 +118,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
         if not await create_when_available(lambda: create_indexes(database), stop):
             return
         stack.push_async_callback(workers.finish, _FINISH_S)
-        await stack.enter_async_context(running_loops(workers.run))
-        stack.callback(workers.stop)
+        await stack.enter_async_context(running_loops(workers.run, stop, before_cancel=workers.stop))
         await stack.enter_async_context(
             http_server(
                 _protected(public_app, settings, metrics), host=settings.host, port=settings.port, drain_s=_FINISH_S
