@@ -56,6 +56,7 @@ async def create_workers(
             checks={name: loop.heartbeat.check for name, loop in loops.items()},
             refresh_metrics=refresh_metrics,
             on_accepted=on_accepted,
+            on_due=wake,
             stop=stop,
             finish=lambda limit_s: deliverer.finish(limit_s=limit_s),
         )

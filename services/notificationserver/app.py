@@ -6,6 +6,7 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fastapi import FastAPI
@@ -17,15 +18,23 @@ from services.backbone.health import Check, Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.loops import running_loops
 from services.backbone.mongo import Database, connect, create_when_available
-from services.backbone.pages.guard import Guard, Login
+from services.backbone.pages import Assets, Guard, Login, Renderer, policy
 from services.backbone.process import http_server
 from services.backbone.redis import connect as connect_redis
 from services.notificationserver.core.signatures import format_key
 from services.notificationserver.metrics import Metrics
-from services.notificationserver.routes import NotifyContext, create_public_app
+from services.notificationserver.routes import SITE, NotifyContext, PageContext, create_public_app
 from services.notificationserver.routes.gate import APP_ROLE
 from services.notificationserver.settings import Settings
-from services.notificationserver.store import GroupWriter, MappingStore, NotificationStore, WindowStore, create_indexes
+from services.notificationserver.store import (
+    DeliveryStore,
+    GroupWriter,
+    MappingStore,
+    MessageStore,
+    NotificationStore,
+    WindowStore,
+    create_indexes,
+)
 
 log = get_logger(__name__)
 
@@ -33,6 +42,7 @@ _FINISH_S: Final = 8.0
 _CHECK_TIMEOUT_S: Final = 2.0
 _REDIS_TIMEOUT_S: Final = 1.0
 _KEY_BYTES: Final = 32
+_HERE: Final = Path(__file__).parent
 
 
 class Workers(NamedTuple):
@@ -44,6 +54,8 @@ class Workers(NamedTuple):
     refresh_metrics: Callable[[], Awaitable[None]]
     on_accepted: Callable[[], None]
     """Called after a notification was stored."""
+    on_due: Callable[[], None]
+    """Called after deliveries became due."""
     stop: Callable[[], None]
     """Called before the loops are cancelled."""
     finish: Callable[[float], Awaitable[None]]
@@ -110,7 +122,18 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
             new_key=lambda: format_key(os.urandom(_KEY_BYTES)),
             new_id=lambda: uuid.uuid4().hex,
         )
-        public_app = create_public_app(context)
+        assets = Assets(_HERE / "static", url=settings.assets_url)
+        renderer = Renderer(_HERE / "templates", SITE, assets)
+        page_context = PageContext(
+            context.mappings,
+            MessageStore(database, keep_days=settings.keep_days),
+            DeliveryStore(database, keep_days=settings.keep_days),
+            renderer,
+            settings.storage_pages_url,
+            now_ms=clock_ms,
+            wake=workers.on_due,
+        )
+        public_app = create_public_app(context, page_context, assets)
         internal_app = create_internal_app(health, registry, public_app=public_app, refresh_metrics=refresh_metrics)
         await stack.enter_async_context(
             http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
@@ -121,7 +144,10 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
         await stack.enter_async_context(running_loops(workers.run, stop, before_cancel=workers.stop))
         await stack.enter_async_context(
             http_server(
-                _protected(public_app, settings, metrics), host=settings.host, port=settings.port, drain_s=_FINISH_S
+                _protected(public_app, settings, metrics, assets, renderer),
+                host=settings.host,
+                port=settings.port,
+                drain_s=_FINISH_S,
             )
         )
         health.starting = False
@@ -131,13 +157,16 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
 
 
 class _OpenPaths:
-    """The paths that need no login: chat webhooks, which have a signature."""
+    """The paths that need no login: static files, and chat webhooks, which have a signature."""
+
+    def __init__(self, assets: Assets) -> None:
+        self._assets = assets
 
     def __contains__(self, path: object) -> bool:
-        return isinstance(path, str) and path.startswith("/sendbird/")
+        return isinstance(path, str) and (path.startswith("/sendbird/") or path in self._assets)
 
 
-def _protected(app: FastAPI, settings: Settings, metrics: Metrics) -> Any:
+def _protected(app: FastAPI, settings: Settings, metrics: Metrics, assets: Assets, renderer: Renderer) -> Any:
     """Wrap the application in the access control, and that in the middleware that finds the address of a client.
 
     The types are Any, because uvicorn and starlette use different types for an ASGI application.
@@ -152,7 +181,9 @@ def _protected(app: FastAPI, settings: Settings, metrics: Metrics) -> Any:
         name="notificationserver",
         login=login,
         refused=metrics.refused,
-        open_paths=_OpenPaths(),
+        open_paths=_OpenPaths(assets),
+        content_policy=policy(assets_url=settings.assets_url),
+        refusal_page=renderer.refusal,
         more_logins=phones,
     )
     return ProxyHeadersMiddleware(guard, trusted_hosts=[str(network) for network in settings.trusted_proxies])

@@ -38,10 +38,15 @@ class Delivery(msgspec.Struct, frozen=True):
     """Why it is in the dead list."""
     replayed: int = 0
     """The attempts that were made before it was replayed from the dead list."""
+    due_at: int | None = None
+    """When it is attempted next, or the end of the lease of the running attempt. Only the store writes it."""
+    ended_ms: int | None = None
+    """When it was delivered or went to the dead list. Only the store writes it."""
 
     def to_document(self) -> dict[str, Any]:
-        """Return the document of this delivery."""
+        """Return the document of a new delivery."""
         document: dict[str, Any] = msgspec.to_builtins(self)
+        del document["due_at"], document["ended_ms"]  # indexes contain only documents that have the field
         return document
 
     @classmethod

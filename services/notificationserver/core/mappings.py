@@ -71,10 +71,15 @@ class DeviceMapping(msgspec.Struct, frozen=True):
         """Return a subscription by its id."""
         return next((each for each in self.webpush if each.id == subscription_id), None)
 
+    @property
+    def ref(self) -> str:
+        """A name for addresses of pages: the device id may be a mail address."""
+        return ref_of(self.device_id)
+
     def to_document(self) -> dict[str, Any]:
         """Return the document of this mapping."""
         document: dict[str, Any] = msgspec.to_builtins(self)
-        return document
+        return document | {"ref": self.ref}
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
@@ -111,6 +116,11 @@ def targets_of(mapping: DeviceMapping | None, enabled: EnabledChannels) -> list[
     if mapping.onesignal_id and enabled.onesignal_host:
         targets.append(Target("onesignal", enabled.onesignal_host))
     return targets
+
+
+def ref_of(device_id: str) -> str:
+    """Return the name of a device in addresses of pages."""
+    return hashlib.sha256(device_id.encode()).hexdigest()[:24]
 
 
 def host_of(url: str) -> str:

@@ -2,5 +2,6 @@
 
 from services.notificationserver.routes.api import create_public_app
 from services.notificationserver.routes.context import NotifyContext
+from services.notificationserver.routes.pages import SITE, PageContext
 
-__all__ = ["NotifyContext", "create_public_app"]
+__all__ = ["SITE", "NotifyContext", "PageContext", "create_public_app"]

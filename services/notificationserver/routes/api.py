@@ -7,15 +7,18 @@ from fastapi import FastAPI, Request, Response
 from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.responses import RedirectResponse
 from starlette.routing import Match, Route
 
 from services.backbone.logs import get_logger
+from services.backbone.pages import Assets, Renderer
 from services.notificationserver.routes import schema
 from services.notificationserver.routes.context import NotifyContext
 from services.notificationserver.routes.gate import Gate
 from services.notificationserver.routes.notify import NotifyRoutes
+from services.notificationserver.routes.pages import DeadPages, DevicePages, MessagePages, PageContext, add_pages
 from services.notificationserver.routes.register import RegisterRoutes
-from services.notificationserver.routes.requests import RequestFailed, failure_response, json_response
+from services.notificationserver.routes.requests import RequestFailed, failure_response, json_response, wants_page
 from services.notificationserver.store.mappings import MappingConflict
 
 log = get_logger(__name__)
@@ -23,8 +26,8 @@ log = get_logger(__name__)
 _METHOD_NOT_ALLOWED: Final = 405
 
 
-def create_public_app(context: NotifyContext) -> FastAPI:
-    """Build the application. The caller puts the guard before it."""
+def create_public_app(context: NotifyContext, page_context: PageContext, assets: Assets) -> FastAPI:
+    """Build the application: the API and the pages. The caller puts the guard before it."""
     app = FastAPI(
         title="Push notificationserver",
         description="Registrations, matches, free texts and chat webhooks. State changes only by POST.",
@@ -32,7 +35,7 @@ def create_public_app(context: NotifyContext) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    _add_error_handlers(app)
+    _add_error_handlers(app, page_context.renderer)
 
     def add(method: str, path: str, endpoint: Callable[..., Any], described: dict[str, Any]) -> None:
         app.add_api_route(
@@ -50,24 +53,54 @@ def create_public_app(context: NotifyContext) -> FastAPI:
     add("POST", "/sendbird/{rest:path}", notify.chat, schema.SENDBIRD)
     add("POST", "/register", RegisterRoutes(context).register, schema.REGISTER)
 
+    devices, messages, dead = DevicePages(page_context), MessagePages(page_context), DeadPages(page_context)
+    add_pages(
+        app,
+        {
+            "GET /": ("home", _to_mappings),
+            "GET /mappings": ("mappings", devices.list),
+            "GET /mapping/{ref}": ("device", devices.show),
+            "GET /mapping/{ref}/clone": ("clone", devices.clone),
+            "POST /mapping/{ref}/delete": ("delete", devices.delete),
+            "POST /mapping/{ref}/activate": ("activate", devices.activate),
+            "GET /register": ("register form", devices.form),
+            "GET /notification/{ref}": ("text form", devices.text_form),
+            "GET /messages": ("messages", messages.list),
+            "GET /timeline/{notification_id}": ("timeline", messages.timeline),
+            "GET /dead": ("dead list", dead.list),
+            "POST /dead/replay": ("replay", dead.replay),
+        },
+    )
+    app.mount("/static", assets)
     app.add_middleware(Gate, metrics=context.metrics)
     return app
 
 
-def _add_error_handlers(app: FastAPI) -> None:
-    """Turn each exception of the routes into its response."""
+async def _to_mappings() -> Response:
+    return RedirectResponse("/mappings", 307)
 
-    async def failed(_: Request, error: Exception) -> Response:
+
+def _add_error_handlers(app: FastAPI, renderer: Renderer) -> None:
+    """Turn each exception of the routes into its response: a page for a browser, else JSON."""
+
+    def respond(request: Request, failure: RequestFailed) -> Response:
+        if not wants_page(request):
+            return failure_response(failure)
+        text = str(failure)
+        headers = {"Retry-After": str(failure.retry_s)} if failure.retry_s else {}
+        return renderer.error(request.scope, failure.status, text[:1].upper() + text[1:], headers)
+
+    async def failed(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestFailed)  # noqa: S101 - for mypy
-        return failure_response(error)
+        return respond(request, error)
 
     async def unavailable(request: Request, error: Exception) -> Response:
         log.warning("database_failed", path=request.url.path, error=type(error).__name__, detail=str(error)[:200])
         failure = RequestFailed(503, "unavailable", "the database does not respond; try again", retry_s=1)
-        return failure_response(failure)
+        return respond(request, failure)
 
-    async def conflict(_: Request, error: Exception) -> Response:
-        return failure_response(RequestFailed(503, "busy", str(error), retry_s=1))
+    async def conflict(request: Request, error: Exception) -> Response:
+        return respond(request, RequestFailed(503, "busy", str(error), retry_s=1))
 
     async def gone(_: Request, __: Exception) -> Response:
         return Response(status_code=499)  # the client has disconnected and gets no response
@@ -76,9 +109,11 @@ def _add_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101 - as above
         if error.status_code != _METHOD_NOT_ALLOWED:
             detail = f"there is nothing at {request.url.path}"
-            return failure_response(RequestFailed(error.status_code, "not_found", detail))
+            return respond(request, RequestFailed(error.status_code, "not_found", detail))
         methods = ", ".join(_methods_of(app, request))
         detail = f"{request.method} is not allowed here. Use {methods}."
+        if wants_page(request):
+            return renderer.error(request.scope, 405, detail, {"Allow": methods})
         content = {"status": "error", "error": "method_not_allowed", "detail": detail}
         return json_response(content, 405, {"Allow": methods})
 

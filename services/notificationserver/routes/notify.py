@@ -3,8 +3,10 @@
 from typing import Final
 
 from fastapi import Request, Response
+from starlette.responses import RedirectResponse
 
 from services.backbone.names import notify_content_key
+from services.notificationserver.core.mappings import ref_of
 from services.notificationserver.core.notifications import (
     InvalidNotification,
     Notice,
@@ -18,7 +20,7 @@ from services.notificationserver.core.notifications import (
 from services.notificationserver.core.registrations import MAX_DEVICE_CHARACTERS, MAX_URL_CHARACTERS
 from services.notificationserver.core.signatures import is_from_chat_provider
 from services.notificationserver.routes.context import NotifyContext
-from services.notificationserver.routes.requests import RequestFailed, json_response, read_body, read_fields
+from services.notificationserver.routes.requests import RequestFailed, json_response, read_body, read_fields, wants_page
 from services.notificationserver.store.windows import WindowRequest
 
 SIGNATURE_HEADER: Final = "x-sendbird-signature"
@@ -59,8 +61,11 @@ class NotifyRoutes:
             raise RequestFailed(422, "invalid", detail, fields=errors)
         if await self._context.mappings.get(device_id) is None:
             raise RequestFailed(404, "unknown_device", "this device is not registered")
-        notice = TextNotice(device_id, text, url)
-        return await self._accept(f"text.{self._context.new_id()}", notice, "text")
+        notification_id = f"text.{self._context.new_id()}"
+        response = await self._accept(notification_id, TextNotice(device_id, text, url), "text")
+        if wants_page(request):
+            return RedirectResponse(f"/mapping/{ref_of(device_id)}", 303)
+        return response
 
     async def chat(self, request: Request) -> Response:
         """Take a webhook of the chat provider. Without its signature nothing is stored."""

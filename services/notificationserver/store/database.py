@@ -39,12 +39,17 @@ async def create_indexes(database: Database) -> None:
         [
             IndexModel([("sendbird_id", ASCENDING)], name="chat", partialFilterExpression={"sendbird_id": {"$gt": ""}}),
             IndexModel([("updated_ms", DESCENDING), ("_id", ASCENDING)], name="newest"),
+            IndexModel([("ref", ASCENDING)], name="ref"),
+            IndexModel(
+                [("onesignal_id", ASCENDING)], name="phone", partialFilterExpression={"onesignal_id": {"$gt": ""}}
+            ),
         ]
     )
     await database[MESSAGES].create_indexes(
         [
             IndexModel([("notification_id", ASCENDING)], name="notification"),
             IndexModel([("device_id", ASCENDING), ("accepted_ms", DESCENDING)], name="device"),
+            IndexModel([("accepted_ms", DESCENDING)], name="newest"),
             IndexModel(
                 [("held_until", ASCENDING), ("device_id", ASCENDING)],
                 name="held",

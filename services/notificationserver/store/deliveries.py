@@ -1,11 +1,13 @@
 """DeliveryStore: the deliveries that are due, their results, and the dead list."""
 
+import asyncio
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from pymongo import ASCENDING, UpdateOne
+from pymongo import ASCENDING, DESCENDING, UpdateOne
 
 from services.backbone.mongo import Database
 from services.notificationserver.core.deliveries import Attempt, Delivery, NextStep
@@ -23,6 +25,25 @@ class AttemptResult(NamedTuple):
     attempt: Attempt | None
     """None if no attempt was made: the delivery was stale, or its channel is gone."""
     step: NextStep
+
+
+class DeadFilter(NamedTuple):
+    """Which deliveries of the dead list are meant."""
+
+    text: str = ""
+    """A part of the reason, the host, the channel or the message id, in lower or upper case. Empty: all."""
+    ids: tuple[str, ...] | None = None
+    """Only these; None: all."""
+
+    def query(self) -> dict[str, Any]:
+        """Return the query. The text is a value: it has no operators and no patterns."""
+        query: dict[str, Any] = {"state": "dead"}
+        if self.text:
+            pattern = {"$regex": re.escape(self.text), "$options": "i"}
+            query["$or"] = [{field: pattern} for field in ("reason", "host", "channel", "message_id")]
+        if self.ids is not None:
+            query["_id"] = {"$in": list(self.ids)}
+        return query
 
 
 class DeliveryStore:
@@ -90,24 +111,51 @@ class DeliveryStore:
         alive = {"message_id": {"$eq": message_id}, "state": {"$ne": "dead"}}
         return await self._deliveries.find_one(alive, {"_id": 1}) is None
 
-    async def replay(self, wanted: dict[str, Any], *, now_ms: int, life_ms: int) -> int:
-        """Make dead deliveries due again, with all their attempts. Return their number. The page builds `wanted`."""
+    async def replay(self, wanted: DeadFilter, *, now_ms: int, life_ms: int) -> int:
+        """Make dead deliveries due again, with ten more attempts. Return their number."""
         again: Sequence[dict[str, Any]] = [
             {
                 "$set": {
                     "state": "due",
                     "due_at": now_ms,
                     "expires_ms": now_ms + life_ms,
+                    "reason": "",
                     "replayed": {"$size": "$attempts"},
                 }
             },
             {"$unset": ["ended_ms", "due_at_token"]},
         ]
-        return (await self._deliveries.update_many({**wanted, "state": "dead"}, again)).modified_count
+        return (await self._deliveries.update_many(wanted.query(), again)).modified_count
 
     async def waiting(self, *, now_ms: int) -> tuple[int, int]:
         """Return the number of deliveries that are due or wait, and how long the oldest one has been due in ms."""
         return await waiting(self._deliveries, field="due_at", now_ms=now_ms)
+
+    async def dead_page(self, wanted: DeadFilter, *, skip: int, limit: int) -> tuple[list[Delivery], int]:
+        """Return a part of the dead list, newest first, and the number of all that match."""
+        query = wanted.query()
+        found = self._deliveries.find(query, sort=[("ended_ms", DESCENDING)], skip=skip, limit=limit)
+        return [Delivery.from_document(each) async for each in found], await self._deliveries.count_documents(query)
+
+    async def of_messages(self, message_ids: Iterable[str]) -> dict[str, list[Delivery]]:
+        """Return the deliveries of messages, by message."""
+        found: dict[str, list[Delivery]] = {}
+        async for document in self._deliveries.find({"message_id": {"$in": list(message_ids)}}):
+            delivery = Delivery.from_document(document)
+            found.setdefault(delivery.message_id, []).append(delivery)
+        return found
+
+    async def newest_of(self, device_ids: Iterable[str]) -> dict[str, Delivery]:
+        """Return the newest delivery of each device."""
+
+        async def newest(device_id: str) -> Delivery | None:
+            document = await self._deliveries.find_one(
+                {"device_id": {"$eq": device_id}}, sort=[("accepted_ms", DESCENDING)]
+            )
+            return None if document is None else Delivery.from_document(document)
+
+        found = await asyncio.gather(*map(newest, device_ids))
+        return {delivery.device_id: delivery for delivery in found if delivery is not None}
 
     async def dead(self) -> int:
         """Return the number of deliveries in the dead list."""

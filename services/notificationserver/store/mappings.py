@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from services.backbone.mongo import Database
@@ -27,6 +28,27 @@ class MappingStore:
         """Return the mapping of a device."""
         document = await self._mappings.find_one({"_id": device_id})
         return None if document is None else DeviceMapping.from_document(document)
+
+    async def by_ref(self, ref: str) -> DeviceMapping | None:
+        """Return the mapping of the device with this name in addresses of pages."""
+        document = await self._mappings.find_one({"ref": {"$eq": ref}})
+        return None if document is None else DeviceMapping.from_document(document)
+
+    async def page(self, text: str, *, skip: int, limit: int) -> tuple[list[DeviceMapping], int]:
+        """Return a part of the mappings, newest first, and the number of all that match.
+
+        `text` is an id of a device, of the chat provider or of OneSignal, or the beginning of a device id. Empty: all.
+        """
+        query: dict[str, Any] = {}
+        if text:
+            beginning = {"$gte": text, "$lt": text + "\uffff"}
+            exact = ({name: {"$eq": text}} for name in ("sendbird_id", "onesignal_id", "ref"))
+            query = {"$or": [{"_id": beginning}, *exact]}
+        found = self._mappings.find(
+            query, sort=[("updated_ms", DESCENDING), ("_id", ASCENDING)], skip=skip, limit=limit
+        )
+        mappings = [DeviceMapping.from_document(document) async for document in found]
+        return mappings, await self._mappings.count_documents(query)
 
     async def get_many(self, device_ids: Iterable[str]) -> dict[str, DeviceMapping]:
         """Return the known mappings among the devices."""

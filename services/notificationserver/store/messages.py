@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from pymongo import ASCENDING
+from pymongo import ASCENDING, DESCENDING
 
 from services.backbone.mongo import Database
 from services.notificationserver.core.messages import Message, MessageState
+from services.notificationserver.core.timelines import MessageRecord
 from services.notificationserver.store.database import MESSAGES, expiry, insert_new
 
 _MOST_HELD: Final = 1_000
@@ -56,6 +57,21 @@ class MessageStore:
         found = await self._messages.find({"_id": {"$in": wanted}}).to_list()
         return {document["_id"]: Message.from_document(document) for document in found}
 
+    async def page(self, *, device_id: str = "", text: str = "", skip: int, limit: int) -> list[MessageRecord]:
+        """Return a part of the messages, newest first: all, those of a device, or those of a notification or id."""
+        query: dict[str, Any] = {}
+        if device_id:
+            query["device_id"] = {"$eq": device_id}
+        if text:
+            query["$or"] = [{"notification_id": {"$eq": text}}, {"_id": {"$eq": text}}]
+        found = self._messages.find(query, sort=[("accepted_ms", DESCENDING)], skip=skip, limit=limit)
+        return [_record(document) async for document in found]
+
+    async def of_notification(self, notification_id: str) -> list[MessageRecord]:
+        """Return the messages of a notification."""
+        found = self._messages.find({"notification_id": {"$eq": notification_id}}, sort=[("_id", ASCENDING)])
+        return [_record(document) async for document in found]
+
     async def devices_to_merge(self, *, now_ms: int, limit: int) -> list[str]:
         """Return devices whose quiet hours have ended and that have held messages, longest first."""
         found = self._messages.find(
@@ -95,3 +111,13 @@ class MessageStore:
     async def held(self) -> int:
         """Return the number of held messages."""
         return await self._messages.count_documents({"held_until": {"$exists": True}})
+
+
+def _record(document: dict[str, Any]) -> MessageRecord:
+    return MessageRecord(
+        Message.from_document(document),
+        document["state"],
+        document.get("suppressed_by", ""),
+        document.get("was_held_until"),
+        document.get("merged_into", ""),
+    )

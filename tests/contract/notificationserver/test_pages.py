@@ -1,0 +1,112 @@
+"""The pages for operators: why, when and how a message was sent, in three clicks."""
+
+import asyncio
+import re
+from typing import Any
+
+import httpx
+
+from services.backbone.mongo import Database
+from tests.contract.notificationserver.serving import Receiver, client_of, match, register, until
+
+BROWSER = {"accept": "text/html"}
+
+
+def link(page: str, beginning: str) -> str:
+    """Return the first link of a page whose address begins so."""
+    found = re.search(rf'href="({beginning}[^"]*)"', page)
+    assert found is not None, page
+    return found[1]
+
+
+async def page_of(client: httpx.AsyncClient, path: str) -> str:
+    response = await client.get(path, headers=BROWSER)
+    assert response.status_code == 200, response.text
+    return response.text
+
+
+async def test_timeline_is_three_clicks_from_the_mappings(
+    service: httpx.AsyncClient, receiver: Receiver, database: Database
+) -> None:
+    await register(service, "offer-device-1", callback_url=receiver.url)
+    for number in range(2):
+        await service.post("/notify", json=match(match_id=f"s.o.{number}"))
+        await receiver.until(1)
+        await until_none(database, "notifications", {"due_at": {"$exists": True}})
+    mappings = await page_of(service, "/mappings")
+    assert "offer-device-1" not in mappings
+    assert "offe…ce-1" in mappings
+    device = await page_of(service, link(mappings, "/mapping/"))
+    assert "suppressed" in device
+    assert "callback delivered" in device
+    timelines = [await page_of(service, f"/timeline/s.o.{number}") for number in range(2)]
+    assert link(device, "/timeline/") == "/timeline/s.o.1"
+    assert "callback: delivered with status 200" in timelines[0]
+    assert "suppressed by the rate limit" in timelines[1]
+    assert link(timelines[1], "/timeline/") == "/timeline/s.o.0"
+
+
+async def until_none(database: Database, collection: str, query: dict[str, Any]) -> None:
+    async with asyncio.timeout(20.0):
+        while await database[collection].count_documents(query):  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(0.02)
+
+
+async def test_dead_deliveries_are_found_and_replayed(
+    service: httpx.AsyncClient, receiver: Receiver, database: Database
+) -> None:
+    receiver.respond = lambda _: (410, {})
+    for number in (1, 2):
+        await register(service, f"offer-device-{number}", callback_url=receiver.url)
+        await service.post("/notify", json=match(number, match_id=f"s.o.{number}"))
+    await receiver.until(2)
+    await until_none(database, "deliveries", {"state": "due"})
+    assert "the receiver responded 410" in await page_of(service, "/dead?q=RESPONDED+410")
+    assert "No dead delivery matches" in await page_of(service, "/dead?q=.*")
+    receiver.respond = lambda _: (200, {})
+    for number in (1, 2):
+        await register(service, f"offer-device-{number}", callback_url=receiver.url)
+    nothing = await service.post("/dead/replay", data={"what": "chosen"})
+    assert nothing.status_code == 422
+    one = await service.post("/dead/replay", data={"what": "chosen", "id": "s.o.1.offer:callback", "q": ""})
+    assert (one.status_code, one.headers["location"]) == (303, "/dead?replayed=1")
+    await until(lambda: len(receiver.ids) == 3)
+    everything = await service.post("/dead/replay", data={"what": "all", "q": "410"})
+    assert everything.headers["location"] == "/dead?q=410&replayed=1"
+    await until(lambda: len(receiver.ids) == 4)
+    assert "The dead list is empty" in await page_of(service, "/dead")
+
+
+async def test_operator_sends_a_text_clones_and_deletes_a_mapping(
+    service: httpx.AsyncClient, receiver: Receiver, database: Database
+) -> None:
+    await register(service, "offer-device-1", callback_url=receiver.url, locale="de-AT")
+    device = await page_of(service, link(await page_of(service, "/mappings?q=offer-dev"), "/mapping/"))
+    form = await page_of(service, link(device, "/notification/"))
+    hidden = re.search(r'name="deviceid" value="([^"]*)"', form)
+    assert hidden is not None
+    sent = {"deviceid": hidden[1], "type": "freeform", "msg": "Hello"}
+    assert (await service.post("/notification", data=sent, headers=BROWSER)).status_code == 303
+    await receiver.until(1)
+    clone = await page_of(service, link(device, "/mapping/"))
+    assert 'value="de-AT"' in clone
+    delete = re.search(r'action="(/mapping/[^"]*/delete)"', device)
+    assert delete is not None
+    assert (await service.get(delete[1])).status_code == 405
+    assert (await service.post(delete[1])).headers["location"] == "/mappings?done=deleted"
+    assert await database["mappings"].count_documents({}) == 0
+    assert "No device is registered yet" in await page_of(service, "/mappings")
+    assert "No device has this id" in await page_of(service, "/mappings?q=x")
+
+
+async def test_pages_need_the_login_of_operators_and_errors_are_pages(
+    service: httpx.AsyncClient, environ: dict[str, str]
+) -> None:
+    missing = await service.get("/timeline/unknown", headers=BROWSER)
+    assert missing.status_code == 404
+    assert "This notification has no messages" in missing.text
+    assert (await service.get("/nothing")).json()["error"] == "not_found"
+    async with client_of(environ, None) as stranger:
+        assert (await stranger.get("/mappings", headers=BROWSER)).status_code == 401
+    foreign = {"origin": "https://evil.example"}
+    assert (await service.post("/dead/replay", data={"what": "all"}, headers=foreign)).status_code == 403
