@@ -81,7 +81,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
 
     At a stop the public port closes first and finishes the requests in flight. Then the loops end, and the attempts in
     flight finish: an attempt that is cut off is repeated, and its receiver may have it already. Readiness requires
-    MongoDB, because nothing can be stored without it, and the loops. Redis is shown only: it is a help.
+    the loops. MongoDB and Redis are shown: responses report that MongoDB is away, and Redis is a help.
     """
     registry = CollectorRegistry()
     metrics = Metrics(registry)
@@ -108,7 +108,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
                     await workers.refresh_metrics()
 
         health = Health(
-            {"mongo": check_mongo, **workers.checks}, shown={"redis": check_redis}, check_timeout_s=_CHECK_TIMEOUT_S
+            workers.checks, shown={"mongo": check_mongo, "redis": check_redis}, check_timeout_s=_CHECK_TIMEOUT_S
         )
         health.starting = True
         context = NotifyContext(

@@ -82,9 +82,10 @@ class ProviderSettings(EnvSettings):
     """Settings of the providers that reach phones and browsers. Without them these channels are off."""
 
     vapid_key: SecretStr | None = Field(None, alias="VAPID_PRIVATE_KEY")
-    """The private key of Web Push (VAPID): base64url of 32 random bytes. Empty: no Web Push."""
+    """The private key of Web Push (VAPID): base64url of 32 random bytes. Without VAPID_SUBJECT it is not
+    used."""
     vapid_subject: Annotated[str, AfterValidator(_mail_link)] = Field("", alias="VAPID_SUBJECT")
-    """How a push service reaches you, such as mailto:operator@example.com. Required with VAPID_PRIVATE_KEY."""
+    """How a push service reaches you, such as mailto:operator@example.com. Empty: no Web Push."""
     onesignal_app_id: str = Field("", pattern=r"^[A-Za-z0-9-]{0,64}$", alias="ONESIGNAL_APP_ID")
     """The app at OneSignal. Empty: no OneSignal."""
     onesignal_key: SecretStr | None = Field(None, alias="ONESIGNAL_API_KEY")
@@ -100,8 +101,8 @@ class ProviderSettings(EnvSettings):
 
     @model_validator(mode="after")
     def _providers_are_complete(self) -> Self:
-        if self.vapid_key is not None and not self.vapid_subject:
-            raise ValueError("VAPID_SUBJECT is not set: push services require it with VAPID_PRIVATE_KEY")
+        if self.vapid_subject and self.vapid_key is None:
+            raise ValueError("VAPID_PRIVATE_KEY is not set: it is required with VAPID_SUBJECT")
         if self.onesignal_app_id and self.onesignal_key is None:
             raise ValueError("ONESIGNAL_API_KEY is not set: it is required with ONESIGNAL_APP_ID")
         if self.sendbird_app_id and self.sendbird_token is None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-Network = IPv4Network | IPv6Network
+IpNetwork = IPv4Network | IPv6Network
 
-_NAMED: Final[tuple[tuple[Network, str], ...]] = tuple(
+_NAMED: Final[tuple[tuple[IpNetwork, str], ...]] = tuple(
     (ip_network(network), name)
     for network, name in (
         ("0.0.0.0/8", "this network"),
@@ -38,7 +38,7 @@ _SHORTEST_COMPATIBLE: Final = 0x10000
 """`::` and `::1` are in the network of IPv4-compatible addresses, and contain none."""
 
 
-def refusal_of(address: str, *, allowed: Sequence[Network] = ()) -> str:
+def refusal_of(address: str, *, allowed: Sequence[IpNetwork] = ()) -> str:
     """Return why a connection to an address is refused, or an empty string if it is allowed.
 
     An IPv6 address that contains an IPv4 address (mapped, compatible, 6to4, Teredo, NAT64) is judged by it. Addresses

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from services.backbone.outgoing.addresses import Network, refusal_of
+from services.backbone.outgoing.addresses import IpNetwork, refusal_of
 from services.backbone.outgoing.resolver import ThreadResolver
 
 _MAX_URL_CHARACTERS: Final = 2_048
@@ -49,7 +49,7 @@ class OutgoingClient:
         *,
         timeout_s: float = 15.0,
         max_body_bytes: int = 65_536,
-        allowed: Sequence[Network] = (),
+        allowed: Sequence[IpNetwork] = (),
         resolver: AbstractResolver | None = None,
         ssl_context: Any = True,
     ) -> None:

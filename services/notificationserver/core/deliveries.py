@@ -4,7 +4,7 @@ from typing import Any, Final, Literal, NamedTuple, Self
 
 import msgspec
 
-from services.notificationserver.core.mappings import Target
+from services.notificationserver.core.mappings import ChannelTarget
 from services.notificationserver.core.messages import Message
 from services.notificationserver.core.outcomes import Outcome
 from services.notificationserver.core.retries import ATTEMPTS, next_attempt_ms
@@ -13,7 +13,7 @@ DeliveryState = Literal["due", "delivered", "dead"]
 STALE: Final = "it was stale: older than a day"
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class DeliveryAttempt(msgspec.Struct, frozen=True):
     """One attempt: when, for how long, and its result."""
 
     at_ms: int
@@ -33,7 +33,7 @@ class Delivery(msgspec.Struct, frozen=True):
     accepted_ms: int
     expires_ms: int
     state: DeliveryState = "due"
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[DeliveryAttempt, ...] = ()
     reason: str = ""
     """Why it is in the dead list."""
     replayed: int = 0
@@ -55,7 +55,7 @@ class Delivery(msgspec.Struct, frozen=True):
         return msgspec.convert(document, cls, strict=False)
 
 
-def deliveries_of(message: Message, targets: list[Target]) -> list[Delivery]:
+def deliveries_of(message: Message, targets: list[ChannelTarget]) -> list[Delivery]:
     """Return the deliveries of a message."""
     return [
         Delivery(

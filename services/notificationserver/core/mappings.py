@@ -87,7 +87,7 @@ class DeviceMapping(msgspec.Struct, frozen=True):
         return msgspec.convert(document, cls, strict=False)
 
 
-class Target(NamedTuple):
+class ChannelTarget(NamedTuple):
     """A channel of a device, and the host that its attempts go to."""
 
     channel: str
@@ -104,17 +104,17 @@ class EnabledChannels(NamedTuple):
     onesignal_host: str = ""
 
 
-def targets_of(mapping: DeviceMapping | None, enabled: EnabledChannels) -> list[Target]:
+def targets_of(mapping: DeviceMapping | None, enabled: EnabledChannels) -> list[ChannelTarget]:
     """Return the channels that a message to a device goes through."""
-    targets = [Target("log", "")] if enabled.log else []
+    targets = [ChannelTarget("log", "")] if enabled.log else []
     if mapping is None:
         return targets
     if mapping.callback_url and not mapping.callback_state:
-        targets.append(Target("callback", host_of(mapping.callback_url)))
+        targets.append(ChannelTarget("callback", host_of(mapping.callback_url)))
     if enabled.webpush:
-        targets += [Target(f"webpush.{each.id}", host_of(each.endpoint)) for each in mapping.webpush]
+        targets += [ChannelTarget(f"webpush.{each.id}", host_of(each.endpoint)) for each in mapping.webpush]
     if mapping.onesignal_id and enabled.onesignal_host:
-        targets.append(Target("onesignal", enabled.onesignal_host))
+        targets.append(ChannelTarget("onesignal", enabled.onesignal_host))
     return targets
 
 

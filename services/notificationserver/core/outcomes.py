@@ -5,7 +5,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-Result = Literal["delivered", "retry", "dead", "retire"]
+OutcomeKind = Literal["delivered", "retry", "dead", "retire"]
 """retry: attempt it again. dead: another attempt does not help. retire: so, and the address is not used again."""
 
 _GONE: Final = 410
@@ -15,7 +15,7 @@ _TOO_LARGE: Final = 413
 class Outcome(NamedTuple):
     """The result of one attempt."""
 
-    result: Result
+    result: OutcomeKind
     reason: str = ""
     """Why it was not delivered. It has no personal data."""
     status: int | None = None
@@ -52,7 +52,7 @@ def one_signal_outcome(status: int, body: bytes, retry_after_s: float | None) ->
     """Return the outcome of a message to OneSignal. It responds 200 also when nobody could receive the message."""
     if not is_success(status):
         # 400 names an error in the message. Others, such as a wrong key, another configuration can change.
-        result: Result = "dead" if status == HTTPStatus.BAD_REQUEST else "retry"
+        result: OutcomeKind = "dead" if status == HTTPStatus.BAD_REQUEST else "retry"
         return Outcome(result, _named(status), status, retry_after_s)
     try:
         response = msgspec.json.decode(body, type=_OneSignalResponse)

@@ -12,12 +12,12 @@ from services.notificationserver.providers.callback import CallbackChannel
 from services.notificationserver.providers.creating import create_channels, enabled_channels
 from services.notificationserver.providers.log import LogChannel
 from services.notificationserver.providers.one_signal import OneSignalChannel
-from services.notificationserver.providers.parcels import Channel, Parcel
+from services.notificationserver.providers.parcels import DeliveryChannel, Parcel
 from services.notificationserver.providers.web_push import WebPushChannel
 
 __all__ = [
     "CallbackChannel",
-    "Channel",
+    "DeliveryChannel",
     "LogChannel",
     "OneSignalChannel",
     "Parcel",

@@ -20,7 +20,7 @@ class Parcel(NamedTuple):
     """The time of the attempt."""
 
 
-class Channel(Protocol):
+class DeliveryChannel(Protocol):
     """A way to a device."""
 
     async def send(self, parcel: Parcel) -> Outcome:

@@ -10,7 +10,7 @@ import msgspec
 from pymongo import ASCENDING, DESCENDING, UpdateOne
 
 from services.backbone.mongo import Database
-from services.notificationserver.core.deliveries import Attempt, Delivery, NextStep
+from services.notificationserver.core.deliveries import Delivery, DeliveryAttempt, NextStep
 from services.notificationserver.store.database import DELIVERIES, Lease, claim, expiry, insert_new, waiting
 
 _MOST_PASSES: Final = 8
@@ -22,7 +22,7 @@ class AttemptResult(NamedTuple):
     delivery: Delivery
     token: str
     """The token of its lease."""
-    attempt: Attempt | None
+    attempt: DeliveryAttempt | None
     """None if no attempt was made: the delivery was stale, or its channel is gone."""
     step: NextStep
 

@@ -16,7 +16,7 @@ from services.backbone.logs import get_logger
 from services.backbone.mongo import Database
 from services.notificationserver.core.deliveries import STALE
 from services.notificationserver.metrics import Metrics
-from services.notificationserver.providers import Channel, Parcel
+from services.notificationserver.providers import DeliveryChannel, Parcel
 from services.notificationserver.settings import DeliverySettings
 from services.notificationserver.store import DeliveryStore, Lease, MappingStore, MessageStore, WindowStore
 from services.notificationserver.worker.loop import WorkLoop, clock_ms, new_token
@@ -44,7 +44,7 @@ class Deliverer:
     def __init__(  # noqa: PLR0913 - the channels, the settings, and what tests replace
         self,
         database: Database,
-        channels: Mapping[str, Channel],
+        channels: Mapping[str, DeliveryChannel],
         windows: WindowStore,
         settings: DeliverySettings,
         metrics: Metrics,

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from services.backbone.mongo import Database
 from services.notificationserver.core.deliveries import Delivery, deliveries_of
-from services.notificationserver.core.mappings import DeviceMapping, EnabledChannels, Target, targets_of
+from services.notificationserver.core.mappings import ChannelTarget, DeviceMapping, EnabledChannels, targets_of
 from services.notificationserver.core.messages import Message, compose
 from services.notificationserver.core.notifications import ChatNotice, Notification
 from services.notificationserver.core.planning import quiet_until_ms, recipients_of
@@ -34,7 +34,7 @@ _GROUP: Final = 200
 class _Draft(NamedTuple):
     message: Message
     mapping: DeviceMapping | None
-    targets: list[Target]
+    targets: list[ChannelTarget]
 
 
 class Planner:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 from services.backbone.mongo import Database
-from services.notificationserver.core.deliveries import Attempt, NextStep, after_attempt
+from services.notificationserver.core.deliveries import DeliveryAttempt, NextStep, after_attempt
 from services.notificationserver.core.mappings import callback_changes
 from services.notificationserver.core.outcomes import Outcome
 from services.notificationserver.metrics import Metrics
@@ -40,7 +40,7 @@ class AttemptRecorder:
     async def record(self, parcel: Parcel, outcome: Outcome, *, token: str) -> None:
         """Write the result of an attempt. A message whose channels are all dead gives its window back."""
         now_ms, delivery = self._now_ms(), parcel.delivery
-        attempt = Attempt(parcel.now_ms, max(0, now_ms - parcel.now_ms), outcome.status, outcome.reason)
+        attempt = DeliveryAttempt(parcel.now_ms, max(0, now_ms - parcel.now_ms), outcome.status, outcome.reason)
         unit = random.random()  # noqa: S311 - spreads retries, keeps no secret
         step = after_attempt(delivery, outcome, now_ms=now_ms, unit=unit)
         channel = delivery.channel.partition(".")[0]

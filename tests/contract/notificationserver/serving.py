@@ -183,7 +183,7 @@ async def running(environ: Mapping[str, str]) -> AsyncIterator[None]:
 
 
 async def wait_until_ready(environ: Mapping[str, str], task: asyncio.Task[None] | None = None) -> None:
-    async with asyncio.timeout(30), httpx.AsyncClient() as http:
+    async with asyncio.timeout(110), httpx.AsyncClient() as http:
         while task is None or not task.done():
             with contextlib.suppress(httpx.HTTPError):
                 if (await http.get(f"http://127.0.0.1:{environ['INTERNAL_PORT']}/readyz")).is_success:

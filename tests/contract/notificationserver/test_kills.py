@@ -25,6 +25,7 @@ SHORT_LEASE = {"NOTIFY_ATTEMPT_TIMEOUT_S": "1", "NOTIFY_LEASE_S": "3"}
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("point", POINTS)
 async def test_kill_at_any_point_loses_nothing(environ: dict[str, str], receiver: Receiver, point: str) -> None:
     environ |= SHORT_LEASE

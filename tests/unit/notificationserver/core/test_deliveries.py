@@ -1,4 +1,4 @@
-from services.notificationserver.core.deliveries import Attempt, Delivery, after_attempt
+from services.notificationserver.core.deliveries import Delivery, DeliveryAttempt, after_attempt
 from services.notificationserver.core.outcomes import Outcome
 
 DAY_MS = 86_400_000
@@ -6,7 +6,7 @@ FAILED = Outcome("retry", "the receiver responded 500", 500)
 
 
 def delivery(attempts: int, *, expires_ms: int = 10 * DAY_MS, replayed: int = 0) -> Delivery:
-    made = tuple(Attempt(n, 1, 500, "") for n in range(attempts))
+    made = tuple(DeliveryAttempt(n, 1, 500, "") for n in range(attempts))
     return Delivery("d", "m", "device", "callback", "h:80", 0, expires_ms, attempts=made, replayed=replayed)
 
 

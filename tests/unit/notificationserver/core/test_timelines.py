@@ -1,4 +1,4 @@
-from services.notificationserver.core.deliveries import Attempt, Delivery, DeliveryState
+from services.notificationserver.core.deliveries import Delivery, DeliveryAttempt, DeliveryState
 from services.notificationserver.core.messages import compose
 from services.notificationserver.core.notifications import Notification, TextNotice
 from services.notificationserver.core.timelines import MessageRecord, mask, timeline
@@ -6,7 +6,7 @@ from services.notificationserver.core.timelines import MessageRecord, mask, time
 MESSAGE = compose(Notification("n1", 1_000, TextNotice("device", "Hello")), "text", "device", "en")
 
 
-def delivery(*attempts: Attempt, state: DeliveryState = "due", reason: str = "", **more: int) -> Delivery:
+def delivery(*attempts: DeliveryAttempt, state: DeliveryState = "due", reason: str = "", **more: int) -> Delivery:
     return Delivery(
         "d", "m", "device", "webpush.abc", "h:443", 1_000, 9_000, state=state, attempts=attempts, reason=reason, **more
     )
@@ -17,7 +17,10 @@ def texts(record: MessageRecord, *deliveries: Delivery) -> list[str]:
 
 
 def test_steps_are_in_the_order_of_their_times() -> None:
-    failed, succeeded = Attempt(2_000, 15_000, None, "no complete response"), Attempt(7_000, 30, 201, "")
+    failed, succeeded = (
+        DeliveryAttempt(2_000, 15_000, None, "no complete response"),
+        DeliveryAttempt(7_000, 30, 201, ""),
+    )
     found = timeline(MessageRecord(MESSAGE, "sent"), [delivery(failed, succeeded, state="delivered")])
     assert [(step.at_ms, step.kind, step.text) for step in found] == [
         (1_000, "info", "accepted"),
