@@ -24,7 +24,7 @@ from services.backbone.redis import connect as connect_redis
 from services.notificationserver.core.signatures import format_key
 from services.notificationserver.metrics import Metrics
 from services.notificationserver.routes import SITE, NotifyContext, PageContext, create_public_app
-from services.notificationserver.routes.gate import APP_ROLE
+from services.notificationserver.routes.gate import APP_ROLE, Gate
 from services.notificationserver.settings import Settings
 from services.notificationserver.store import (
     DeliveryStore,
@@ -177,7 +177,7 @@ def _protected(app: FastAPI, settings: Settings, metrics: Metrics, assets: Asset
     if settings.app_password is not None:
         phones = {APP_ROLE: Login(settings.app_user.encode(), settings.app_password.get_secret_value().encode())}
     guard: Any = Guard(
-        app,
+        Gate(app, metrics=metrics),
         name="notificationserver",
         login=login,
         refused=metrics.refused,

@@ -76,6 +76,8 @@ class Metrics:
             ("method", "status"),
             registry=registry,
         )
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "other"):
+            self.requests.labels(method, "500")
         self.refused = Counter(
             "push_notify_requests_refused",
             "Refused requests, by reason: host, origin, credentials (missing), password (wrong), delayed (not checked "

@@ -14,7 +14,6 @@ from services.backbone.logs import get_logger
 from services.backbone.pages import Assets, Renderer
 from services.notificationserver.routes import schema
 from services.notificationserver.routes.context import NotifyContext
-from services.notificationserver.routes.gate import Gate
 from services.notificationserver.routes.notify import NotifyRoutes
 from services.notificationserver.routes.pages import DeadPages, DevicePages, MessagePages, PageContext, add_pages
 from services.notificationserver.routes.register import RegisterRoutes
@@ -27,7 +26,7 @@ _METHOD_NOT_ALLOWED: Final = 405
 
 
 def create_public_app(context: NotifyContext, page_context: PageContext, assets: Assets) -> FastAPI:
-    """Build the application: the API and the pages. The caller puts the guard before it."""
+    """Build the application: the API and the pages. The caller puts the guard and the gate before it."""
     app = FastAPI(
         title="Push notificationserver",
         description="Registrations, matches, free texts and chat webhooks. State changes only by POST.",
@@ -72,7 +71,6 @@ def create_public_app(context: NotifyContext, page_context: PageContext, assets:
         },
     )
     app.mount("/static", assets)
-    app.add_middleware(Gate, metrics=context.metrics)
     return app
 
 
