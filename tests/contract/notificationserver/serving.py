@@ -48,7 +48,7 @@ class Received(NamedTuple):
 
 
 class Receiver:
-    """An HTTP server on loopback. `respond` chooses the status and headers of each response."""
+    """An HTTP server on all addresses of loopback. `respond` chooses the status and headers of each response."""
 
     def __init__(self) -> None:
         self.requests: list[Received] = []
@@ -58,6 +58,7 @@ class Receiver:
         self.respond: Callable[[Received], tuple[int, dict[str, str]]] = lambda _: (200, {})
         self.response_body = b""
         self.connections = 0
+        self.most_open = 0
         self.port = 0
 
     @property
@@ -77,13 +78,14 @@ class Receiver:
             assert task is not None
             tasks.add(task)
             self.connections += 1
+            self.most_open = max(self.most_open, len(tasks))
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while True:
                     await self._exchange(reader, writer)
             writer.close()
             tasks.discard(task)
 
-        server = await asyncio.start_server(serve_connection, "127.0.0.1", 0)
+        server = await asyncio.start_server(serve_connection, "0.0.0.0", 0)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
@@ -237,3 +239,14 @@ async def register(client: httpx.AsyncClient, device: str, **fields: Any) -> dic
     assert response.status_code == 200, response.text
     content: dict[str, Any] = response.json()
     return content
+
+
+def wait_for(condition: Callable[[], bool], *, limit_s: float = 120.0) -> None:
+    """Wait for a condition that may raise while the server starts."""
+    end_s = time.monotonic() + limit_s
+    while time.monotonic() < end_s:
+        with contextlib.suppress(httpx.HTTPError):
+            if condition():
+                return
+        time.sleep(0.1)
+    raise TimeoutError

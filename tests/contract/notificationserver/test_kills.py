@@ -35,10 +35,10 @@ async def test_kill_at_any_point_loses_nothing(environ: dict[str, str], receiver
             await register(client, "offer-device-1", callback_url=receiver.url)
             assert (await client.post("/notify", json=match(match_id="s.o.1"))).status_code == 202
         await until(lambda: killed.poll() is not None)
+    attempts = 2 if point == "sent" else 1  # its result was not written
     async with running(environ):
-        await receiver.until(1)
-    assert set(receiver.ids) == {"s.o.1.offer"}
-    assert len(receiver.ids) == (2 if point == "sent" else 1)
+        await until(lambda: len(receiver.ids) >= attempts, limit_s=60.0)
+    assert receiver.ids == ["s.o.1.offer"] * attempts
 
 
 class Load:
@@ -95,11 +95,10 @@ async def test_kills_in_mid_send_under_load_lose_nothing(
                 if number == 0:
                     await wait_until_ready(environ)
                     await loading.enter_async_context(load.running())
-                await until(lambda: killed.poll() is not None, limit_s=60.0)
-        await loading.enter_async_context(running(environ))
-        await loading.pop_all().aclose()
-    async with running(environ):
-        await until(lambda: len(set(receiver.ids)) >= len(load.accepted), limit_s=60.0)
+                await until(lambda: killed.poll() is not None, limit_s=120.0)
+        async with running(environ):
+            await loading.aclose()  # the last requests are accepted
+            await until(lambda: len(set(receiver.ids)) >= len(load.accepted), limit_s=120.0)
     times = Counter(receiver.ids)
     assert set(times) == set(load.accepted)
     repeated = sum(times.values()) - len(times)
