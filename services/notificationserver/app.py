@@ -40,7 +40,7 @@ log = get_logger(__name__)
 
 _FINISH_S: Final = 8.0
 _CHECK_TIMEOUT_S: Final = 2.0
-_REDIS_TIMEOUT_S: Final = 1.0
+_REDIS_TIMEOUT_S: Final = 2.0
 _KEY_BYTES: Final = 32
 _HERE: Final = Path(__file__).parent
 
