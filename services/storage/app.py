@@ -3,18 +3,19 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from services.backbone.backoff import Backoff
 from services.backbone.health import Check, Health, create_internal_app
 from services.backbone.logs import get_logger
+from services.backbone.loops import running_loops
+from services.backbone.mongo import create_when_available
 from services.backbone.pages import Assets, Guard, Login, Logins, Renderer, policy
 from services.backbone.process import http_server
 from services.backbone.settings import tiles_host
@@ -110,9 +111,9 @@ async def run(settings: Settings, stop: asyncio.Event, create_loops: CreateLoops
         await stack.enter_async_context(
             http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
         )
-        if not await _is_prepared(database, stores, stop):
+        if not await create_when_available(lambda: _prepare(database, stores), stop):
             return
-        await stack.enter_async_context(_running(loops, stop))
+        await stack.enter_async_context(running_loops(loops.run, stop, before_cancel=loops.stop))
         await stack.enter_async_context(
             http_server(
                 _protected(public_app, pages, context, renderer, assets),
@@ -127,67 +128,17 @@ async def run(settings: Settings, stop: asyncio.Event, create_loops: CreateLoops
         health.stopping = True
 
 
-async def _is_prepared(database: Database, stores: Stores, stop: asyncio.Event) -> bool:
-    """Create the indexes and load the key of public locations. Try again while the database is not available.
-
-    Return False if `stop` is set.
-    """
-    backoff = Backoff(longest_s=2.0)
-    while not stop.is_set():
-        try:
-            for create in (
-                create_indexes,
-                create_list_indexes,
-                create_device_indexes,
-                create_channel_indexes,
-                create_owed_indexes,
-            ):
-                await create(database)
-            await stores.public_key.load()
-        except OperationFailure as error:
-            if not error.has_error_label("RetryableWriteError") and error.code in _PERMANENT:
-                raise
-            log.warning("preparing_failed", error=str(error)[:200])
-        except PyMongoError as error:
-            log.warning("database_not_available", error=f"{type(error).__name__}: {error}"[:200])
-        else:
-            return True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), backoff.next_s())
-    return False
-
-
-_PERMANENT: Final = frozenset({13, 18, 67, 85, 86})
-"""Errors that only an operator can correct: not authorised, wrong password, an index that differs from the stored."""
-
-
-@contextlib.asynccontextmanager
-async def _running(loops: Loops, stop: asyncio.Event) -> AsyncIterator[None]:
-    """Run the loops while the block runs.
-
-    A loop that fails sets `stop`, and its error is raised after the block, so that the process is restarted.
-    """
-
-    async def guarded(name: str, loop: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await loop()
-        except Exception:
-            log.exception("loop_failed", loop=name)
-            stop.set()
-            raise
-
-    tasks = [asyncio.create_task(guarded(name, loop)) for name, loop in loops.run.items()]
-    try:
-        yield
-    finally:
-        # The MongoDB client can swallow a cancellation: 9 of 25 processes that were stopped under load hung here.
-        loops.stop()
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    for task in tasks:
-        if not task.cancelled():
-            task.result()  # raises the error of the loop
+async def _prepare(database: Database, stores: Stores) -> None:
+    """Create the indexes, and load the key of public locations."""
+    for create in (
+        create_indexes,
+        create_list_indexes,
+        create_device_indexes,
+        create_channel_indexes,
+        create_owed_indexes,
+    ):
+        await create(database)
+    await stores.public_key.load()
 
 
 def _protected(api: FastAPI, pages: FastAPI, context: ApiContext, renderer: Renderer, assets: Assets) -> Any:
