@@ -46,6 +46,18 @@ RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 LOCAL_REDIS = SecretStr("redis://127.0.0.1:6379/0")
 
 
+def _mongo_url(value: SecretStr) -> SecretStr:
+    # An error message must not contain the value, because it may have a password.
+    if not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+        raise ValueError("must begin with mongodb:// or mongodb+srv://")
+    return value
+
+
+MongoUrl = Annotated[SecretStr, AfterValidator(_mongo_url)]
+"""It may have a password, like a RedisUrl."""
+LOCAL_MONGO = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
+
+
 def _brokers(value: str) -> str:
     for broker in value.split(","):
         host, _, port = broker.strip().rpartition(":")

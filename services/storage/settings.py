@@ -1,13 +1,15 @@
 """Settings of storage."""
 
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from services.backbone.settings import (
+    LOCAL_MONGO,
     AssetsUrl,
     EnvSettings,
     MapSettings,
+    MongoUrl,
     PageSettings,
     Password,
     Port,
@@ -17,16 +19,6 @@ from services.backbone.settings import (
     ServiceUrl,
     is_loopback,
 )
-
-
-def _mongo_url(value: SecretStr) -> SecretStr:
-    # An error message must not contain the value, because it may have a password.
-    if not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
-        raise ValueError("must begin with mongodb:// or mongodb+srv://")
-    return value
-
-
-MongoUrl = Annotated[SecretStr, AfterValidator(_mongo_url)]
 
 
 class MatcherSettings(EnvSettings):
@@ -56,7 +48,7 @@ class Settings(ProcessSettings, ProxySettings, PageSettings, MapSettings, Matche
     password."""
     port: Port = Field(5011, alias="STORAGE_PORT")
     """The port of the API and the pages."""
-    mongo_url: MongoUrl = Field(SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0"), alias="STORAGE_MONGO_URL")
+    mongo_url: MongoUrl = Field(LOCAL_MONGO, alias="STORAGE_MONGO_URL")
     """The replica set of the objects. It may have a password: mongodb://user:password@host:27017/?replicaSet=rs0."""
     database: str = Field("store", pattern=r"^[A-Za-z0-9_-]{1,60}$", alias="STORAGE_DATABASE")
     """The database of the objects."""
