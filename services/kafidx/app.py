@@ -94,7 +94,7 @@ def _protected(app: FastAPI, settings: Settings, metrics: Metrics, assets: Asset
     guard: Any = Guard(
         app,
         Logins("kafidx", logins, metrics.refused),
-        role="operator",
+        roles={"operator"},
         open_paths=assets,
         content_policy=policy(assets_url=settings.assets_url),
         refusal_page=renderer.refusal,

@@ -18,7 +18,7 @@ from services.backbone.health import Check, Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.loops import running_loops
 from services.backbone.mongo import Database, connect, create_when_available
-from services.backbone.pages import Assets, Guard, Login, Renderer, policy
+from services.backbone.pages import Assets, Guard, Login, Logins, Renderer, policy
 from services.backbone.process import http_server
 from services.backbone.redis import connect as connect_redis
 from services.notificationserver.core.signatures import format_key
@@ -171,19 +171,17 @@ def _protected(app: FastAPI, settings: Settings, metrics: Metrics, assets: Asset
 
     The types are Any, because uvicorn and starlette use different types for an ASGI application.
     """
-    login, phones = None, {}
+    by_role = {}
     if settings.password is not None:
-        login = Login(settings.user.encode(), settings.password.get_secret_value().encode())
+        by_role["service"] = Login(settings.user.encode(), settings.password.get_secret_value().encode())
     if settings.app_password is not None:
-        phones = {APP_ROLE: Login(settings.app_user.encode(), settings.app_password.get_secret_value().encode())}
+        by_role[APP_ROLE] = Login(settings.app_user.encode(), settings.app_password.get_secret_value().encode())
     guard: Any = Guard(
         Gate(app, metrics=metrics),
-        name="notificationserver",
-        login=login,
-        refused=metrics.refused,
+        Logins("notificationserver", by_role, metrics.refused),
+        roles=by_role,
         open_paths=_OpenPaths(assets),
         content_policy=policy(assets_url=settings.assets_url),
         refusal_page=renderer.refusal,
-        more_logins=phones,
     )
     return ProxyHeadersMiddleware(guard, trusted_hosts=[str(network) for network in settings.trusted_proxies])

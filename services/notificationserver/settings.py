@@ -1,40 +1,26 @@
 """Settings of the notificationserver."""
 
 import re
-from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from services.backbone.settings import (
+    LOCAL_MONGO,
     LOCAL_REDIS,
     EnvSettings,
+    MongoUrl,
     Networks,
     PageSettings,
+    Password,
     Port,
     ProcessSettings,
     ProxySettings,
     RedisUrl,
     Seconds,
+    ServiceUrl,
     is_loopback,
 )
-
-LEAST_PASSWORD_CHARACTERS: Final = 12
-"""A random password of this length cannot be guessed in a lifetime, even from many addresses at once."""
-
-
-def _mongo_url(value: SecretStr) -> SecretStr:
-    # An error message must not contain the value, because it may have a password.
-    if not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
-        raise ValueError("must begin with mongodb:// or mongodb+srv://")
-    return value
-
-
-def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("must be the address of a server, such as http://tracker:5222")
-    return value
 
 
 def _mail_link(value: str) -> str:
@@ -90,9 +76,7 @@ class ProviderSettings(EnvSettings):
     """The app at OneSignal. Empty: no OneSignal."""
     onesignal_key: SecretStr | None = Field(None, alias="ONESIGNAL_API_KEY")
     """The API key of the app. Required with ONESIGNAL_APP_ID."""
-    onesignal_url: Annotated[str, AfterValidator(_http_url)] = Field(
-        "https://api.onesignal.com/notifications", alias="ONESIGNAL_URL"
-    )
+    onesignal_url: ServiceUrl = Field("https://api.onesignal.com/notifications", alias="ONESIGNAL_URL")
     """The address that takes the messages for OneSignal."""
     sendbird_app_id: str = Field("", alias="SENDBIRD_APP_ID")
     """The app at the chat provider. Empty: its webhooks get 404."""
@@ -118,37 +102,28 @@ class Settings(ProcessSettings, ProxySettings, PageSettings, DeliverySettings, P
     password."""
     port: Port = Field(5041, alias="NOTIFY_PORT")
     """The port of the API and the pages."""
-    mongo_url: Annotated[SecretStr, AfterValidator(_mongo_url)] = Field(
-        SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0"), alias="NOTIFY_MONGO_URL"
-    )
+    mongo_url: MongoUrl = Field(LOCAL_MONGO, alias="NOTIFY_MONGO_URL")
     """The replica set of mappings, messages and deliveries. It may have a password, like STORAGE_MONGO_URL."""
     database: str = Field("notify", pattern=r"^[A-Za-z0-9_-]{1,60}$", alias="NOTIFY_DATABASE")
     """The database of the notificationserver."""
     redis_url: RedisUrl = Field(LOCAL_REDIS, alias="NOTIFY_REDIS_URL")
     """The Redis of the rate limit. While it is away, messages are sent without the limit."""
-    tracker_url: Annotated[str, AfterValidator(_http_url)] = Field("http://127.0.0.1:5222", alias="NOTIFY_TRACKER_URL")
+    tracker_url: ServiceUrl = Field("http://127.0.0.1:5222", alias="NOTIFY_TRACKER_URL")
     """The tracker that gets the events `mtf` and `chm`."""
     storage_pages_url: str = Field("", pattern=r"^(https?://[^\s/]+)?$", alias="NOTIFY_STORAGE_PAGES_URL")
     """The origin of the pages of storage, such as https://store.example.com: the page of mappings links to them. Empty:
     no links."""
     user: str = Field("notify", alias="NOTIFY_USER")
     """The user name of services and operators at the notificationserver."""
-    password: SecretStr | None = Field(None, alias="NOTIFY_PASSWORD")
+    password: Password | None = Field(None, alias="NOTIFY_PASSWORD")
     """Their password, at least 12 characters. Empty: no password; the notificationserver then starts on loopback only,
     and storage sends without credentials."""
     app_user: str = Field("app", alias="NOTIFY_APP_USER")
     """The user name that all phones share. They may register what only concerns their own phone."""
-    app_password: SecretStr | None = Field(None, alias="NOTIFY_APP_PASSWORD")
+    app_password: Password | None = Field(None, alias="NOTIFY_APP_PASSWORD")
     """The password that all phones share, at least 12 characters. Empty: phones have no access."""
     max_body_bytes: int = Field(262_144, ge=16_384, le=16_777_216, alias="NOTIFY_MAX_BODY_BYTES")
     """The largest body of a request in bytes."""
-
-    @model_validator(mode="after")
-    def _passwords_are_long(self) -> Self:
-        for name, password in (("NOTIFY_PASSWORD", self.password), ("NOTIFY_APP_PASSWORD", self.app_password)):
-            if password is not None and len(password.get_secret_value()) < LEAST_PASSWORD_CHARACTERS:
-                raise ValueError(f"{name} has fewer than {LEAST_PASSWORD_CHARACTERS} characters: choose a longer one")
-        return self
 
     @model_validator(mode="after")
     def _roles_differ(self) -> Self:

@@ -157,7 +157,7 @@ def _protected(api: FastAPI, pages: FastAPI, context: ApiContext, renderer: Rend
     guard: Any = Guard(
         pages,
         logins,
-        role="service",
+        roles={"service"},
         open_paths=assets,
         content_policy=policy(
             assets_url=settings.assets_url,

@@ -24,6 +24,7 @@ def policy(*, assets_url: str = "", tiles_host: str = "", images_url: str = "") 
 
 
 _STRICTEST: Final = policy()
+_ROLE: Final = "push.role"
 
 
 def plain_refusal(_: Scope, status: int, text: str, headers: Mapping[str, str]) -> Response:
@@ -39,19 +40,19 @@ class Guard:
         app: ASGIApp,
         logins: Logins,
         *,
-        role: str,
+        roles: Container[str],
         open_paths: Container[str] = (),
         content_policy: str = _STRICTEST,
         refusal_page: RefusalPage = plain_refusal,
     ) -> None:
-        """Protect `app`. Users of another role than `role` are refused.
+        """Protect `app`. Users of a role that is not in `roles` are refused. `role_of` returns the role of a request.
 
         A request for one of the `open_paths` needs no login: error pages load their style sheet from there, and a host
         in front of this one (ASSETS_URL) loads all static files.
         """
         self._app = app
         self._logins = logins
-        self._role = role
+        self._roles = roles
         self._open_paths = open_paths
         self._policy = content_policy
         self._refusal_page = refusal_page
@@ -85,6 +86,13 @@ class Guard:
         found = self._logins.role_of(scope)
         if isinstance(found, Refusal):
             return found
-        if found not in (None, self._role):
+        if found is not None and found not in self._roles:
             return self._logins.refuse("role", 401, "This user cannot open pages.")
+        scope[_ROLE] = found
         return None
+
+
+def role_of(scope: Scope) -> str | None:
+    """Return the role of a request that the guard has let through. None: the service has no logins, or an open path."""
+    role: str | None = scope.get(_ROLE)
+    return role

@@ -4,8 +4,9 @@ import httpx
 import pytest
 from prometheus_client import Counter
 from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
-from services.backbone.pages.guard import Guard
+from services.backbone.pages.guard import Guard, role_of
 from services.backbone.pages.logins import Login, Logins
 
 OPEN = "/static/push.0123456789ab.css"
@@ -16,7 +17,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     """Open a client of a guarded application."""
     by_role = {"operator": Login(b"me", b"secret"), "app": Login(b"phone", b"shared")}
     logins = Logins("toy", by_role, Counter("refused", "Refused requests", ("reason",), registry=None))
-    guard = Guard(PlainTextResponse("reached"), logins, role="operator", open_paths={OPEN})
+    guard = Guard(PlainTextResponse("reached"), logins, roles={"operator"}, open_paths={OPEN})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://toy.example") as client:
         yield client
 
@@ -44,3 +45,15 @@ async def test_user_of_another_role_opens_no_page_and_is_no_failure(client: http
     for _ in range(10):
         assert (await client.get("/", auth=httpx.BasicAuth("phone", "shared"))).status_code == 401
     assert (await client.get("/", auth=httpx.BasicAuth("me", "secret"))).status_code == 200
+
+
+async def test_application_sees_the_role_of_a_request() -> None:
+    async def show_role(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(str(role_of(scope)))(scope, receive, send)
+
+    by_role = {"service": Login(b"me", b"secret"), "app": Login(b"phone", b"shared")}
+    logins = Logins("toy", by_role, Counter("refused", "Refused requests", ("reason",), registry=None))
+    guard = Guard(show_role, logins, roles=by_role)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://toy.example") as client:
+        assert (await client.get("/", auth=httpx.BasicAuth("phone", "shared"))).text == "app"
+        assert (await client.get("/", auth=httpx.BasicAuth("me", "secret"))).text == "service"
