@@ -38,6 +38,7 @@ class Container:
     scales_by_lag: bool = False
     synthetic: bool = False
     page: str = "/"
+    prefix: str = ""
 
     @property
     def is_watched(self) -> bool:
@@ -47,7 +48,16 @@ class Container:
     @property
     def port_variable(self) -> str:
         """The variable of the port that a server listens on."""
-        return f"{self.service.upper()}_PORT"
+        return f"{self._prefix}_PORT"
+
+    @property
+    def host_variable(self) -> str:
+        """The variable of the address that a server listens on."""
+        return f"{self._prefix}_HOST"
+
+    @property
+    def _prefix(self) -> str:
+        return self.prefix or self.service.upper()
 
 
 @dataclass(frozen=True)

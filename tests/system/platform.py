@@ -27,6 +27,12 @@ TOOLS = ("operator", "visitors")
 PROJECT = "push-system"
 
 
+def _prefix(name: str) -> str:
+    """Return the first part of the names of a container's variables."""
+    row = CATALOG[name]
+    return str(row.get("prefix", row["service"].upper()))
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -71,7 +77,7 @@ class Platform:
             "DOCKER_HOST": docker_host,
             "COMPOSE_PROJECT_NAME": PROJECT,
             "COMPOSE_FILE": ":".join(map(str, files)),
-            **{f"{CATALOG[name]['service'].upper()}_PORT": str(port) for name, port in self.ports.items()},
+            **{f"{_prefix(name)}_PORT": str(port) for name, port in self.ports.items()},
             "PUSH_VERSION": "system",
         }
 
@@ -129,10 +135,15 @@ class Platform:
             yield Kafidx(http)
 
     def client(self, service: str) -> aiohttp.ClientSession:
-        """Return an HTTP client of a service with the name and the password of its operators."""
+        """Return an HTTP client of a service with the name and the password of its operators.
+
+        By default, the name is the prefix of the service's variables.
+        """
         lines = (line.partition("=") for line in (self.tree / ".env").read_text().splitlines())
-        password = {name: value for name, _, value in lines}[f"{service.upper()}_PASSWORD"]
-        login = {"Authorization": "Basic " + base64.b64encode(f"{service}:{password}".encode()).decode()}
+        password = {name: value for name, _, value in lines}[f"{_prefix(service)}_PASSWORD"]
+        login = {
+            "Authorization": "Basic " + base64.b64encode(f"{_prefix(service).lower()}:{password}".encode()).decode()
+        }
         return aiohttp.ClientSession(f"http://127.0.0.1:{self.ports[service]}", headers=login)
 
     def metrics(self, name: str) -> dict[str, float]:

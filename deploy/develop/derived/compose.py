@@ -54,7 +54,7 @@ def _value(listed: Catalog, variable: Variable, container: Container) -> str:
     name = variable.name
     if name in listed.addresses:
         return listed.addresses[name]
-    if name == f"{container.service.upper()}_HOST":
+    if name == container.host_variable:
         return _EVERYWHERE
     if name == container.port_variable:
         return f'"{container.port}"'

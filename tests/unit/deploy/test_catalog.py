@@ -46,6 +46,13 @@ def test_port_variable_has_the_name_of_the_service(tmp_path: Path) -> None:
     assert written(tmp_path).containers["web"].port_variable == "WEB_PORT"
 
 
+def test_variables_can_have_another_prefix(tmp_path: Path) -> None:
+    file = tmp_path / "catalog.toml"
+    file.write_text(ROWS.replace("port = 80", 'port = 80\nprefix = "SITE"'))
+    web = catalog.load(file).containers["web"]
+    assert (web.port_variable, web.host_variable) == ("SITE_PORT", "SITE_HOST")
+
+
 def test_container_reaches_only_containers_with_an_internal_port(tmp_path: Path) -> None:
     file = tmp_path / "catalog.toml"
     file.write_text(ROWS.replace("port = 80", 'port = 80\nreaches_internal = ["probe"]'))
