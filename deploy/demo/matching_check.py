@@ -1,4 +1,4 @@
-"""Play the scene once and compare: every pair that matches is reported, no other one, and every event is counted."""
+"""Play the scene once and compare: both sides of each pair that matches get a message, and each event is counted."""
 
 import asyncio
 import time
@@ -14,6 +14,7 @@ STALL_LIMIT_S: Final = 60.0
 """Time without a new match or a counted event after which a check gives up, as in a replay."""
 STOPS_M: Final = (900.0, 1_800.0)
 """The distances along their paths at which the moving objects stop. No pair is within 10 m of an edge there."""
+_SIDES: Final = ("search", "offer")
 _REFRESH_S: Final = 0.1
 
 
@@ -23,9 +24,10 @@ class MatchingResult(NamedTuple):
     offers: int
     searches: int
     matches: int
-    """The number of notifications, each counted once."""
+    messages: int
+    """The number of messages that the phones received, each counted once."""
     events: int
-    """The events of storage and of the moving objects that every consumer has counted."""
+    """The events of objects, fixes and matches that every consumer has counted."""
     lost: int
     """Events that were sent and are neither counted, nor dead, nor waiting."""
     errors: tuple[str, ...]
@@ -42,8 +44,9 @@ async def play_once(demo: MatchingDemo, reader: StatusReader, *, sent: SendCount
 
     The system must have counted all other events before.
     """
-    scene, log = demo.scene, demo.log
+    scene, phones = demo.scene, demo.phones
     await demo.wait_until_ready()
+    await demo.register()
     before = await reader.read()
     await scene.post()
     expected = scene.sample.pairs()
@@ -52,39 +55,38 @@ async def play_once(demo: MatchingDemo, reader: StatusReader, *, sent: SendCount
         await scene.move(stop_m)
         expected |= scene.sample.pairs(stop_m)
         await _wait_for_pairs(demo, expected)
-    owed = demo.events + sent.sent
     async for after in _statuses(reader):
+        owed = demo.events + sent.sent
         if after.counted_by_all - before.counted_by_all >= owed and after.ledger.waiting == 0:
             break
     counted = after.counted_by_all - before.counted_by_all
     lost = owed - counted - (after.ledger.dead - before.ledger.dead) - (after.ledger.waiting - before.ledger.waiting)
     errors = [f"{count:,} requests to storage failed: {reason}" for reason, count in scene.failures.items()]
     errors += [f"{count:,} location events were not acknowledged: {reason}" for reason, count in sent.failures.items()]
-    errors += [f"no match was reported: {pair.search} and {pair.offer}" for pair in sorted(expected - _pairs(demo))]
-    errors += [
-        f"a wrong match was reported: {pair.search} and {pair.offer}" for pair in sorted(_pairs(demo) - expected)
-    ]
-    errors += [f"{lost:,} events of offers, searches and locations are lost"] if lost else []
+    for side in _SIDES:
+        told = demo.pairs(side)
+        errors += [f"the {side} got no message: {pair.search} and {pair.offer}" for pair in sorted(expected - told)]
+        errors += [
+            f"the {side} got a wrong message: {pair.search} and {pair.offer}" for pair in sorted(told - expected)
+        ]
+    errors += [f"{lost:,} events of offers, searches, locations and matches are lost"] if lost else []
     return MatchingResult(
         offers=scene.posted["offers"],
         searches=scene.posted["searches"],
-        matches=log.count,
+        matches=phones.matches,
+        messages=phones.count,
         events=counted,
         lost=lost,
         errors=tuple(errors),
     )
 
 
-def _pairs(demo: MatchingDemo) -> set[Pair]:
-    return {Pair(found.search_owner, found.offer_owner) for found in demo.log.matches}
-
-
 async def _wait_for_pairs(demo: MatchingDemo, expected: set[Pair]) -> None:
-    """Return when all pairs are reported, or after STALL_LIMIT_S without a new one."""
+    """Return when both sides of all pairs have a message, or after STALL_LIMIT_S without a new one."""
     seen, seen_s = -1, 0.0
-    while not _pairs(demo) >= expected:
-        if demo.log.count != seen:
-            seen, seen_s = demo.log.count, time.monotonic()
+    while not all(demo.pairs(side) >= expected for side in _SIDES):
+        if demo.phones.count != seen:
+            seen, seen_s = demo.phones.count, time.monotonic()
         elif time.monotonic() - seen_s > STALL_LIMIT_S:
             return
         await asyncio.sleep(_REFRESH_S)

@@ -69,7 +69,8 @@ class DemoResult(NamedTuple):
             "offers": matching and matching.offers,
             "searches": matching and matching.searches,
             "matches": matching and matching.matches,
-            "storage_events": matching and matching.events,
+            "messages": matching and matching.messages,
+            "scene_events": matching and matching.events,
         }
 
 

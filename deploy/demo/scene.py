@@ -35,6 +35,8 @@ class DemoScene:
         self.sample = sample or read_sample()
         self.posted: Counter[str] = Counter()
         """The objects that storage has created, by collection. Each owes one event to the tracker."""
+        self.owners: dict[str, str] = {}
+        """The owner of each created object, by its id."""
         self.failures: Counter[str] = Counter()
         """The requests to storage without a 2xx response, by HTTP status or by the class of the network error."""
         self._storage_url = storage_url
@@ -61,8 +63,10 @@ class DemoScene:
     async def post(self) -> None:
         """Create all objects, the offers first."""
         for found in self.sample.objects:
-            if await self._post(f"/{found.collection}", found.document()):
+            created = await self._post(f"/{found.collection}", found.document())
+            if created is not None:
                 self.posted[found.collection] += 1
+                self.owners[created["_id"]] = found.owner
 
     async def move(self, travelled_m: float) -> None:
         """Send a fix for each moving object, as its phone does.
@@ -76,16 +80,17 @@ class DemoScene:
         for found, location in fixes:
             await self._post("/store/geo", _fix_parameters(found, location))
 
-    async def _post(self, path: str, document: dict[str, Any]) -> bool:
+    async def _post(self, path: str, document: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the response, or None without a 2xx."""
         try:
             async with self._session.post(f"{self._storage_url}{path}", json=document) as response:
-                await response.read()
+                if response.ok:
+                    content: dict[str, Any] = await response.json()
+                    return content
+                self.failures[f"HTTP {response.status}"] += 1
         except (aiohttp.ClientError, TimeoutError) as error:
             self.failures[type(error).__name__] += 1
-            return False
-        if not response.ok:
-            self.failures[f"HTTP {response.status}"] += 1
-        return response.ok
+        return None
 
 
 def _fix_parameters(found: SampleObject, location: Point) -> dict[str, str]:

@@ -83,14 +83,15 @@ def test_demo_replays_a_log_and_the_ledger_balances(kafka_kind: KafkaKind, mongo
     (line,) = finished.stdout.splitlines()
     result = json.loads(line)
     replayed = ["sent", "accepted", "produced", "dead", "waiting", "counted", "lost", "seconds"]
-    assert list(result) == [*replayed, "offers", "searches", "matches", "storage_events"]
+    assert list(result) == [*replayed, "offers", "searches", "matches", "messages", "scene_events"]
     assert [result[name] for name in ("sent", "accepted", "produced", "counted")] == [SAMPLE_LINES] * 4
     assert [result[name] for name in ("dead", "waiting", "lost")] == [0, 0, 0]
     sample = read_sample()
     assert (result["offers"], result["searches"]) == (len(sample.offers), len(sample.searches))
-    assert result["matches"] == len(sample.pairs().union(*(sample.pairs(stop_m) for stop_m in STOPS_M)))
+    matches = len(sample.pairs().union(*(sample.pairs(stop_m) for stop_m in STOPS_M)))
+    assert (result["matches"], result["messages"]) == (matches, 2 * matches)
     fixes = len(STOPS_M) * len(sample.mobile)
-    assert result["storage_events"] == len(sample.objects) + fixes
+    assert result["scene_events"] == len(sample.objects) + fixes + matches
 
 
 def test_sums_stay_exact_when_consumers_are_killed(fresh_system: LocalStack) -> None:

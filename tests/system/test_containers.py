@@ -193,26 +193,36 @@ async def test_pixel_is_shown_live_and_counted(platform: Platform) -> None:
         )
 
 
-async def test_offer_and_search_become_an_encounter_and_two_events(platform: Platform) -> None:
+async def test_offer_and_search_become_messages_and_three_events(platform: Platform) -> None:
+    async with (
+        platform.client("notificationserver") as http,
+        http.post("/register", json={"device_id": "system /offers", "callback_url": "http://kafka:9092/"}) as response,
+    ):
+        assert response.status == 200, await response.text()
+
     place = {"keywords": ["bread"], "location": {"type": "Point", "coordinates": [13.4, 52.5]}, "radius": 500}
     async with platform.client("storage") as http:
         for path, text in (("/offers", "fresh bread"), ("/searches", "bread")):
             async with http.post(path, json={"owner": f"system {path}", "text": text, **place}) as response:
                 assert response.status == 200, await response.text()
 
-    async def owed() -> bool:
-        # There is no notificationserver, so the encounter waits.
-        found = platform.metrics("storage")
-        return found["push_storage_owed_encounters"] == 1 and found["push_storage_events_sent_total"] == 2
+    async def told() -> bool:
+        # A callback to an own network is refused and attempted again. The other device has no channel.
+        found = platform.metrics("notificationserver")
+        return (
+            found.get('push_notify_messages_total{state="sent"}') == 1
+            and found.get('push_notify_messages_total{state="unreachable"}') == 1
+            and found.get('push_notify_attempts_total{channel="callback",result="retry"}', 0) >= 1
+        )
 
-    await until(owed, "one encounter waits, and the tracker has both events", limit_s=30)
+    await until(told, "both sides have a message, and the callback was refused", limit_s=30)
 
     async def counted() -> bool:
         async with platform.kafidx() as kafidx:
             events = await kafidx.counts("event_counter")
-        return {"offr[create]", "srch[create]"} <= events.keys()
+        return {"offr[create]", "srch[create]", "mtf"} <= events.keys()
 
-    await until(counted, "the events of the changes are counted", limit_s=30)
+    await until(counted, "the events of the changes and of the match are counted", limit_s=30)
 
 
 async def test_synthetic_visitors_are_counted_by_every_consumer(platform: Platform) -> None:

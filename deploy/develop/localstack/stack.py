@@ -129,6 +129,12 @@ class LocalStack:
         storage = self._services.get("storage")
         return f"http://{LOOPBACK}:{storage.env['STORAGE_PORT']}" if storage else None
 
+    @property
+    def notify_url(self) -> str | None:
+        """The public URL of the notificationserver, without a trailing slash. None if it was not started."""
+        server = self._services.get("notificationserver")
+        return f"http://{LOOPBACK}:{server.env['NOTIFY_PORT']}" if server else None
+
     def service(self, label: str) -> ServiceProcess:
         """Return a started service by its label. Raises KeyError."""
         return self._services[label]
@@ -181,7 +187,8 @@ class LocalStack:
             "TRUSTED_PROXIES": "127.0.0.0/8,::1/128",
             "GEOIP_DATABASE": str(bundled_database() or ""),
             **{found.port_variable: str(free_port()) for found in _servers()},
-            **({"STORAGE_MONGO_URL": self._mongo.url} if self._mongo else {}),
+            "NOTIFY_REDIS_URL": self.redis_url,
+            **(dict.fromkeys(("STORAGE_MONGO_URL", "NOTIFY_MONGO_URL"), self._mongo.url) if self._mongo else {}),
             **self._service_addresses(),
         }
 

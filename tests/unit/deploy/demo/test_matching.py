@@ -4,18 +4,22 @@ import pytest
 from rich.console import Console
 
 from deploy.demo.matching import MatchingDemo
-from deploy.demo.notification_log import FoundMatch, NotificationLog
+from deploy.demo.phones import DemoPhones, PhoneMessage
 from deploy.demo.scene import DemoScene
-from deploy.develop.localstack.services import ServiceProcess
 from deploy.operate.send import SendCounts
 
 
-class FakeLog:
-    """The part of the notification log that is shown."""
+class FakePhones:
+    """The part of the phones that is shown."""
 
-    def __init__(self, *matches: FoundMatch) -> None:
-        self.matches = matches
-        self.count = len(matches)
+    def __init__(self, *messages: PhoneMessage) -> None:
+        self.messages = messages
+        self.count = len(messages)
+        self.matches = len({message.match_id for message in messages})
+
+
+def message(match_id: str, title: str, *, at_s: float = 0.0, owner: str = "Ada", side: str = "search") -> PhoneMessage:
+    return PhoneMessage(at_s, owner, match_id, side, title, 99_999.0)
 
 
 @pytest.fixture
@@ -23,19 +27,22 @@ def scene() -> DemoScene:
     return DemoScene("http://nowhere", "http://nowhere", sent=SendCounts())
 
 
-def shown(scene: DemoScene, *matches: FoundMatch) -> list[str]:
+def shown(scene: DemoScene, *messages: PhoneMessage) -> list[str]:
     console = Console(width=80)
-    log = cast("NotificationLog", FakeLog(*matches))
+    phones = cast("DemoPhones", FakePhones(*messages))
     with console.capture() as capture:
-        console.print(MatchingDemo(cast("ServiceProcess", None), scene, log).render())
+        console.print(MatchingDemo((), scene, phones).render())
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
 def test_a_match_of_the_sample_fits_a_terminal_of_80_columns(scene: DemoScene) -> None:
     scene.posted.update(offers=12, searches=10)
     longest = max((offer.text for offer in scene.sample.offers), key=len)
-    title, heads, match = shown(scene, FoundMatch(0.0, "Chiara", "someone", longest, 99_999.0, 12))
-    assert title == "12 offers  10 searches  6 of them move  matches: 1"
+    both = (
+        message("s.o.12", longest, owner=owner, side=side) for owner, side in (("x", "offer"), ("Chiara", "search"))
+    )
+    title, heads, match = shown(scene, *both)
+    assert title == "12 offers  10 searches  6 of them move  matches: 1  messages: 2"
     assert heads.split() == ["time", "who", "found", "distance", "encounter"]
     assert f"  Chiara  {longest}  " in match
     assert match.endswith("99,999 m         12")
@@ -43,9 +50,9 @@ def test_a_match_of_the_sample_fits_a_terminal_of_80_columns(scene: DemoScene) -
 
 def test_the_newest_matches_are_shown_and_the_newest_is_first(scene: DemoScene) -> None:
     scene.posted.update(offers=1)
-    lines = shown(scene, *(FoundMatch(float(n), "Ada", "shop", f"offer {n}", 1.0, 1) for n in range(20)))
+    lines = shown(scene, *(message(f"s.{n}.1", f"offer {n}", at_s=n) for n in range(20)))
     assert [line.split("offer ")[1].split()[0] for line in lines[2:]] == [str(n) for n in range(19, 11, -1)]
 
 
-def test_the_start_of_storage_is_shown(scene: DemoScene) -> None:
-    assert shown(scene) == ["storage starts: offers and searches follow"]
+def test_the_start_of_the_services_is_shown(scene: DemoScene) -> None:
+    assert shown(scene) == ["storage and notificationserver start: offers and searches follow"]

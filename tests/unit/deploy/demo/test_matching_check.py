@@ -1,6 +1,7 @@
 """The check of a played scene: it reports what is missing and what is wrong."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import cast
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from deploy.demo import matching_check
 from deploy.demo.matching import MatchingDemo
 from deploy.demo.matching_check import STOPS_M, MatchingResult, play_once
-from deploy.demo.notification_log import FoundMatch, NotificationLog
+from deploy.demo.phones import DemoPhones, PhoneMessage
 from deploy.demo.sample import Pair, read_sample
 from deploy.demo.scene import DemoScene
 from deploy.develop.localstack.services import ServiceProcess
@@ -19,7 +20,7 @@ from services.backbone.queue import Ledger
 
 SAMPLE = read_sample()
 EXPECTED = SAMPLE.pairs().union(*(SAMPLE.pairs(stop_m) for stop_m in STOPS_M))
-EVENTS = len(SAMPLE.objects) + len(STOPS_M) * len(SAMPLE.mobile)
+EVENTS = len(SAMPLE.objects) + len(STOPS_M) * len(SAMPLE.mobile) + len(EXPECTED)
 
 
 class ReadyService:
@@ -27,10 +28,18 @@ class ReadyService:
         return True
 
 
-class FakeLog:
-    def __init__(self, pairs: set[Pair]) -> None:
-        self.matches = tuple(FoundMatch(0.0, pair.search, pair.offer, "", 1.0, 1) for pair in pairs)
-        self.count = len(pairs)
+class FakePhones:
+    def __init__(self, told: dict[str, set[Pair]]) -> None:
+        self.messages = tuple(
+            PhoneMessage(0.0, getattr(pair, side), f"{pair.search}.{pair.offer}.1", side, "", 1.0)
+            for side, pairs in told.items()
+            for pair in pairs
+        )
+        self.count = len(self.messages)
+        self.matches = len({message.match_id for message in self.messages})
+
+    async def register(self, owners: Iterable[str]) -> None:
+        assert set(owners) == {found.owner for found in SAMPLE.objects}
 
 
 class FakeScene:
@@ -39,6 +48,7 @@ class FakeScene:
     def __init__(self, sent: SendCounts) -> None:
         self.sample = SAMPLE
         self.posted: Counter[str] = Counter()
+        self.owners: dict[str, str] = {}
         self.failures: Counter[str] = Counter()
         self._sent = sent
 
@@ -62,10 +72,14 @@ class FakeReader:
         return Status(Ledger(counted, counted, 0, 0), counted, {"event_counter": progress}, {"event_counter": 0})
 
 
-async def play(pairs: set[Pair], *, counted: int = EVENTS) -> MatchingResult:
+async def play(
+    searches: set[Pair] = EXPECTED, offers: set[Pair] = EXPECTED, *, counted: int = EVENTS
+) -> MatchingResult:
+    """Play a scene in which the owners of the searches and those of the offers get messages about these pairs."""
     sent = SendCounts()
     scene = cast("DemoScene", FakeScene(sent))
-    demo = MatchingDemo(cast("ServiceProcess", ReadyService()), scene, cast("NotificationLog", FakeLog(pairs)))
+    phones = cast("DemoPhones", FakePhones({"search": searches, "offer": offers}))
+    demo = MatchingDemo((cast("ServiceProcess", ReadyService()),), scene, phones)
     return await play_once(demo, cast("StatusReader", FakeReader(counted)), sent=sent)
 
 
@@ -75,22 +89,27 @@ def _short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_expected_matches_and_counted_events_are_no_error() -> None:
-    result = await play(EXPECTED)
+    result = await play()
     assert (result.errors, result.exit_code) == ((), 0)
-    assert (result.matches, result.events, result.lost) == (len(EXPECTED), EVENTS, 0)
+    assert (result.matches, result.messages) == (len(EXPECTED), 2 * len(EXPECTED))
+    assert (result.events, result.lost) == (EVENTS, 0)
 
 
-async def test_a_missing_match_is_reported() -> None:
+async def test_a_missing_message_is_reported() -> None:
     result = await play(EXPECTED - {Pair("Ada", "bakery-mitte")})
-    assert (result.errors, result.exit_code) == (("no match was reported: Ada and bakery-mitte",), 1)
+    assert (result.errors, result.exit_code) == (("the search got no message: Ada and bakery-mitte",), 1)
 
 
-async def test_a_wrong_match_is_reported() -> None:
-    result = await play(EXPECTED | {Pair("Dmitri", "climb-friedrichshain")})
-    assert (result.errors, result.exit_code) == (("a wrong match was reported: Dmitri and climb-friedrichshain",), 1)
+async def test_a_wrong_message_is_reported() -> None:
+    wrong = {Pair("Dmitri", "climb-friedrichshain")}
+    result = await play(EXPECTED | wrong, EXPECTED | wrong, counted=EVENTS + 1)
+    sentences = tuple(
+        f"the {side} got a wrong message: Dmitri and climb-friedrichshain" for side in ("search", "offer")
+    )
+    assert (result.errors, result.exit_code) == (sentences, 1)
 
 
 async def test_a_lost_event_is_reported() -> None:
-    result = await play(EXPECTED, counted=EVENTS - 1)
-    assert (result.errors, result.exit_code) == (("1 events of offers, searches and locations are lost",), 1)
+    result = await play(counted=EVENTS - 1)
+    assert (result.errors, result.exit_code) == (("1 events of offers, searches, locations and matches are lost",), 1)
     assert (result.events, result.lost) == (EVENTS - 1, 1)

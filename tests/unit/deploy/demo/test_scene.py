@@ -30,7 +30,7 @@ class Server:
 
     async def post(self, request: web.Request) -> web.Response:
         self.posts.append((request.path, await request.json()))
-        return web.Response(status=self.status)
+        return web.json_response({"_id": f"id{len(self.posts)}"}, status=self.status)
 
     async def get(self, request: web.Request) -> web.Response:
         self.events.append((request.path, dict(request.query)))
@@ -60,6 +60,7 @@ async def test_objects_are_posted_and_counted_by_collection(server: Server) -> N
         ("/searches", "Bilal"),
     ]
     assert scene.posted == {"offers": 1, "searches": 2}
+    assert scene.owners == {"id1": "bakery", "id2": "Ada", "id3": "Bilal"}
     assert not scene.failures
 
 
