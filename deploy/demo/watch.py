@@ -111,6 +111,7 @@ def _print_addresses(stack: LocalStack, console: Console) -> None:
         "fire a pixel": f"{stack.tracker_url}/t/hello.gif?who=me",
         "watch it in a browser": f"{stack.kafidx_url}/kafidx",
         **({"offers and searches": f"{stack.storage_url}{rows['storage'].page}"} if stack.storage_url else {}),
+        **({"messages": f"{stack.notify_url}/messages"} if stack.notify_url else {}),
         **{f"{service.label} (readyz, metrics)": service.internal_url for service in stack.services},
         "logs": str(stack.log_directory),
         "from another terminal": "python3 tasks.py status",
