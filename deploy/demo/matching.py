@@ -25,7 +25,7 @@ _READY_TIMEOUT_S: Final = 120.0
 
 
 class MatchingDemo(NamedTuple):
-    """The scene in a running storage, and the phones that are told about it."""
+    """The scene in a running storage, and the phones of its owners."""
 
     services: tuple[ServiceProcess, ...]
     """storage and the notificationserver."""
@@ -34,7 +34,10 @@ class MatchingDemo(NamedTuple):
 
     @property
     def events(self) -> int:
-        """The events that are owed for the scene: one for each created object, and one for each match."""
+        """The events that are owed for the scene: one for each created object, and one for each match.
+
+        A match whose messages the rate limit suppresses is left out: an object meets another one again within minutes.
+        """
         return self.scene.posted.total() + self.phones.matches
 
     def pairs(self, side: str) -> set[Pair]:
@@ -74,8 +77,8 @@ class MatchingDemo(NamedTuple):
             return Group(Text("storage and notificationserver start: offers and searches follow", style="bold"))
         moving = len(self.scene.sample.mobile)
         numbers = f"{posted['offers']} offers  {posted['searches']} searches  {moving} of them move"
-        told = f"matches: {self.phones.matches:,}  messages: {self.phones.count:,}"
-        title = Text(f"{numbers}  {told}", style="bold")
+        found = f"matches: {self.phones.matches:,}  messages: {self.phones.count:,}"
+        title = Text(f"{numbers}  {found}", style="bold")
         table = Table(box=None, padding=(0, 2, 0, 0))
         for name in ("time", "who", "found"):
             table.add_column(name)

@@ -64,10 +64,10 @@ async def play_once(demo: MatchingDemo, reader: StatusReader, *, sent: SendCount
     errors = [f"{count:,} requests to storage failed: {reason}" for reason, count in scene.failures.items()]
     errors += [f"{count:,} location events were not acknowledged: {reason}" for reason, count in sent.failures.items()]
     for side in _SIDES:
-        told = demo.pairs(side)
-        errors += [f"the {side} got no message: {pair.search} and {pair.offer}" for pair in sorted(expected - told)]
+        found = demo.pairs(side)
+        errors += [f"the {side} got no message: {pair.search} and {pair.offer}" for pair in sorted(expected - found)]
         errors += [
-            f"the {side} got a wrong message: {pair.search} and {pair.offer}" for pair in sorted(told - expected)
+            f"the {side} got a wrong message: {pair.search} and {pair.offer}" for pair in sorted(found - expected)
         ]
     errors += [f"{lost:,} events of offers, searches, locations and matches are lost"] if lost else []
     return MatchingResult(

@@ -53,19 +53,15 @@ class DemoPhones:
         self._file = file
         self._port = free_port()
         self._messages: dict[str, PhoneMessage] = {}
-        self._match_ids: set[str] = set()
         self.count = 0
         """The number of different messages."""
+        self.matches = 0
+        """The number of different matches of which a message arrived."""
 
     @property
     def messages(self) -> tuple[PhoneMessage, ...]:
         """The newest messages, the oldest of them first."""
         return tuple(self._messages.values())
-
-    @property
-    def matches(self) -> int:
-        """The number of different matches of which a message arrived."""
-        return len(self._match_ids)
 
     async def __aenter__(self) -> Self:
         application = web.Application()
@@ -100,8 +96,9 @@ class DemoPhones:
         except (KeyError, ValueError) as error:
             return web.Response(status=422, text=f"{type(error).__name__}: {error}")
         if message_id not in self._messages:
+            other_side = "offer" if message.side == "search" else "search"
+            self.matches += f"{message.match_id}.{other_side}" not in self._messages
             self._messages[message_id] = message
-            self._match_ids.add(message.match_id)
             self.count += 1
             with self._file.open("ab") as log:
                 log.write(msgspec.json.encode(form | {"webhook-id": message_id, "owner": message.owner}) + b"\n")

@@ -206,7 +206,7 @@ async def test_offer_and_search_become_messages_and_three_events(platform: Platf
             async with http.post(path, json={"owner": f"system {path}", "text": text, **place}) as response:
                 assert response.status == 200, await response.text()
 
-    async def told() -> bool:
+    async def sent() -> bool:
         # A callback to an own network is refused and attempted again. The other device has no channel.
         found = platform.metrics("notificationserver")
         return (
@@ -215,7 +215,7 @@ async def test_offer_and_search_become_messages_and_three_events(platform: Platf
             and found.get('push_notify_attempts_total{channel="callback",result="retry"}', 0) >= 1
         )
 
-    await until(told, "both sides have a message, and the callback was refused", limit_s=30)
+    await until(sent, "both sides have a message, and the callback was refused", limit_s=30)
 
     async def counted() -> bool:
         async with platform.kafidx() as kafidx:

@@ -29,10 +29,10 @@ class ReadyService:
 
 
 class FakePhones:
-    def __init__(self, told: dict[str, set[Pair]]) -> None:
+    def __init__(self, messages: dict[str, set[Pair]]) -> None:
         self.messages = tuple(
             PhoneMessage(0.0, getattr(pair, side), f"{pair.search}.{pair.offer}.1", side, "", 1.0)
-            for side, pairs in told.items()
+            for side, pairs in messages.items()
             for pair in pairs
         )
         self.count = len(self.messages)
