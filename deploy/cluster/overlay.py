@@ -88,13 +88,13 @@ def containers(template: Manifest) -> list[dict[str, Any]]:
     return [*spec.get("initContainers", ()), *spec["containers"]]
 
 
-def secret_keys(manifests: Sequence[Manifest]) -> dict[str, set[str]]:
-    """Return the keys of each Secret that containers can't start without."""
+def secret_keys(manifests: Sequence[Manifest], *, optional: bool = False) -> dict[str, set[str]]:
+    """Return the keys of each Secret that containers can't start without. With `optional`, also the others."""
     wanted: dict[str, set[str]] = {}
     for manifest in manifests:
         for container in containers(pod_template(manifest) or {"spec": {"containers": []}}):
             for variable in container.get("env", ()):
                 source = variable.get("valueFrom", {}).get("secretKeyRef")
-                if source and not source.get("optional"):
+                if source and (optional or not source.get("optional")):
                     wanted.setdefault(source["name"], set()).add(source["key"])
     return wanted

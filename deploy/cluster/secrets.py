@@ -18,7 +18,8 @@ _LABELS = {"app.kubernetes.io/part-of": "push", "app.kubernetes.io/component": "
 def load(api: Api, manifests: Sequence[Manifest], dotenv: Path, report: Report) -> None:
     """Write the Secrets of an overlay's containers. They contain only the variables of `.env` that the containers use.
 
-    Raises OperatorError when a variable is missing, before anything is written.
+    Optional ones are left out if they are empty. Raises OperatorError when another one is missing, before anything is
+    written.
     """
     wanted = overlay.secret_keys(manifests)
     if not wanted:
@@ -32,8 +33,9 @@ def load(api: Api, manifests: Sequence[Manifest], dotenv: Path, report: Report) 
         raise OperatorError(
             f"{dotenv.name} has no {', '.join(missing)}: `python3 tasks.py dotenv.generate` adds missing variables"
         )
-    for name, named in sorted(wanted.items()):
-        data = {key: base64.b64encode(values[key].encode()).decode() for key in sorted(named)}
+    for name, named in sorted(overlay.secret_keys(manifests, optional=True).items()):
+        given = [key for key in sorted(named) if values.get(key, "") not in ("", SECRET_MARK)]
+        data = {key: base64.b64encode(values[key].encode()).decode() for key in given}
         try:
             api.apply(_secret(name, overlay.namespace(manifests)) | {"data": data}, manager=_MANAGER)
         except ApiRejection as rejection:

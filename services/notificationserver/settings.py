@@ -74,22 +74,22 @@ class ProviderSettings(EnvSettings):
     """How a push service reaches you, such as mailto:operator@example.com. Empty: no Web Push."""
     onesignal_app_id: str = Field("", pattern=r"^[A-Za-z0-9-]{0,64}$", alias="ONESIGNAL_APP_ID")
     """The app at OneSignal. Empty: no OneSignal."""
-    onesignal_key: SecretStr | None = Field(None, alias="ONESIGNAL_API_KEY")
+    onesignal_key: SecretStr = Field(SecretStr(""), alias="ONESIGNAL_API_KEY")
     """The API key of the app. Required with ONESIGNAL_APP_ID."""
     onesignal_url: ServiceUrl = Field("https://api.onesignal.com/notifications", alias="ONESIGNAL_URL")
     """The address that takes the messages for OneSignal."""
     sendbird_app_id: str = Field("", alias="SENDBIRD_APP_ID")
     """The app at the chat provider. Empty: its webhooks get 404."""
-    sendbird_token: SecretStr | None = Field(None, alias="SENDBIRD_API_TOKEN")
+    sendbird_token: SecretStr = Field(SecretStr(""), alias="SENDBIRD_API_TOKEN")
     """The API token of the app, which signs its webhooks. Required with SENDBIRD_APP_ID."""
 
     @model_validator(mode="after")
     def _providers_are_complete(self) -> Self:
         if self.vapid_subject and self.vapid_key is None:
             raise ValueError("VAPID_PRIVATE_KEY is not set: it is required with VAPID_SUBJECT")
-        if self.onesignal_app_id and self.onesignal_key is None:
+        if self.onesignal_app_id and not self.onesignal_key.get_secret_value():
             raise ValueError("ONESIGNAL_API_KEY is not set: it is required with ONESIGNAL_APP_ID")
-        if self.sendbird_app_id and self.sendbird_token is None:
+        if self.sendbird_app_id and not self.sendbird_token.get_secret_value():
             raise ValueError("SENDBIRD_API_TOKEN is not set: it is required with SENDBIRD_APP_ID")
         return self
 

@@ -87,7 +87,7 @@ def local() -> list[Manifest]:
 
 @pytest.fixture(scope="session")
 def secret_names(local: list[Manifest]) -> list[str]:
-    """Return the variables that containers of the local overlay use as secrets."""
+    """Return the secrets that containers of the local overlay can't start without."""
     return sorted({key for keys in overlay.secret_keys(local).values() for key in keys})
 
 

@@ -296,7 +296,7 @@ class State:
                 return "CreateContainerConfigError", f'configmap "{name}" not found'
         for variable in container.get("env", ()):
             wanted = variable.get("valueFrom", {}).get("secretKeyRef", {})
-            if wanted:
+            if wanted and not wanted.get("optional"):
                 secret = self.objects.get(Key("v1", "secrets", namespace, wanted["name"]), {})
                 if wanted["key"] not in secret.get("data", {}):
                     message = f"couldn't find key {wanted['key']} in Secret {namespace}/{wanted['name']}"

@@ -47,6 +47,18 @@ def test_missing_key_is_named_and_nothing_is_written(
     assert SECRET not in cluster.state.objects
 
 
+def test_optional_variables_are_loaded_if_they_have_a_value(
+    inside: Api, cluster: ApiServer, local: list[Manifest], dotenv: Path, secret_names: list[str]
+) -> None:
+    assert not {"ONESIGNAL_API_KEY", "SENDBIRD_API_TOKEN"} & set(secret_names)
+    with dotenv.open("a") as file:
+        file.write("ONESIGNAL_API_KEY=\nSENDBIRD_API_TOKEN=of the provider\n")
+    secrets.load(inside, local, dotenv, print)
+    stored = cluster.state.objects[SECRET]["data"]
+    assert stored.keys() == {*secret_names, "SENDBIRD_API_TOKEN"}
+    assert base64.b64decode(stored["SENDBIRD_API_TOKEN"]) == b"of the provider"
+
+
 def test_missing_dotenv_is_reported_with_its_task(inside: Api, local: list[Manifest], tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match=r"nowhere does not exist: `python3 tasks.py dotenv.generate` writes it"):
         secrets.load(inside, local, tmp_path / "nowhere", print)

@@ -25,7 +25,7 @@ def create_channels(settings: Settings, client: OutgoingClient) -> dict[str, Del
     if settings.vapid_subject and settings.vapid_key is not None:
         key = settings.vapid_key.get_secret_value()
         channels["webpush"] = WebPushChannel(client, private_key=key, subject=settings.vapid_subject)
-    if settings.onesignal_app_id and settings.onesignal_key is not None:
+    if settings.onesignal_app_id:
         key = settings.onesignal_key.get_secret_value()
         channels["onesignal"] = OneSignalChannel(
             client, url=settings.onesignal_url, app_id=settings.onesignal_app_id, key=key
