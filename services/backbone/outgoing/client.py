@@ -1,5 +1,6 @@
 """OutgoingClient: requests to foreign URLs, with the address check, time limits and size limits."""
 
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -16,16 +17,33 @@ from services.backbone.outgoing.resolver import ThreadResolver
 _MAX_URL_CHARACTERS: Final = 2_048
 _DNS_CACHE_S: Final = 30
 
-_refusals: ContextVar[list[str]] = ContextVar("refusals")
-"""The addresses that were refused during the request of this task. The client reports only the text of such errors."""
+
+class _Sockets:
+    """What happened to the addresses of a request."""
+
+    __slots__ = ("any_made", "refusals")
+
+    def __init__(self) -> None:
+        self.any_made = False
+        self.refusals: list[str] = []
+
+
+_sockets: ContextVar[_Sockets] = ContextVar("sockets")
+"""The sockets of the request of this task. The client reports only the text of errors of a socket factory."""
 
 
 class OutgoingRefused(Exception):
-    """No connection was opened: the URL or the address is not allowed. The message is the reason."""
+    """No connection was opened: the URL or the address is not allowed. The message is the reason.
+
+    It has no path and no query of the URL, which may be secrets.
+    """
 
 
 class OutgoingFailed(Exception):
-    """There is no response: the name, the connection, TLS or the time limit failed. The message is the reason."""
+    """There is no response: the name, the connection, TLS or the time limit failed. The message is the reason.
+
+    It has no path and no query of the URL, and no part of the response.
+    """
 
 
 class OutgoingResponse(NamedTuple):
@@ -94,8 +112,8 @@ class OutgoingClient:
         Raises OutgoingRefused or OutgoingFailed. After OutgoingFailed the receiver may have the request.
         """
         check_url(url)
-        refusals: list[str] = []
-        reset = _refusals.set(refusals)
+        sockets = _Sockets()
+        reset = _sockets.set(sockets)
         try:
             async with self._session.request(
                 method, url, data=body, headers=headers, allow_redirects=False
@@ -105,13 +123,13 @@ class OutgoingClient:
         except TimeoutError as error:
             raise OutgoingFailed("no complete response within the time limit") from error
         except aiohttp.InvalidURL as error:  # such as an IPv4 address in an old notation
-            raise OutgoingRefused(f"the URL is not accepted: {error}"[:300]) from error
+            raise OutgoingRefused(f"the URL is not accepted; its host is {urlsplit(url).hostname}"[:300]) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            if refusals:
-                raise OutgoingRefused("; ".join(dict.fromkeys(refusals))) from error
-            raise OutgoingFailed(f"{type(error).__name__}: {error}"[:300]) from error
+            if sockets.refusals and not sockets.any_made:
+                raise OutgoingRefused("; ".join(dict.fromkeys(sockets.refusals))) from error
+            raise OutgoingFailed(_reason(error)[:300]) from error
         finally:
-            _refusals.reset(reset)
+            _sockets.reset(reset)
 
     async def post(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> OutgoingResponse:
         """Send a POST. See `request`."""
@@ -128,10 +146,24 @@ class OutgoingClient:
 
     def _make_socket(self, address: Any) -> socket.socket:
         family, kind, protocol, _, target = address
+        sockets = _sockets.get(_Sockets())
         if reason := refusal_of(target[0], allowed=self._allowed):
-            _refusals.get([]).append(reason)
+            sockets.refusals.append(reason)
             raise PermissionError(reason)
+        sockets.any_made = True
         return socket.socket(family, kind, protocol)
+
+
+def _reason(error: Exception) -> str:
+    """Return why there is no response. The texts of most errors have the URL or a part of the response."""
+    name = type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
+        return f"{name}: {error}"  # the host and the error of the connection
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{name}: the response is not valid HTTP"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{name}: {os.strerror(error.errno)}"
+    return name
 
 
 def check_url(url: str) -> None:

@@ -147,6 +147,52 @@ async def test_name_that_resolves_to_loopback_at_connect_is_refused() -> None:
         assert listener.accepted == []
 
 
+class BothResolver(FixedResolver):
+    """Resolves each name to all addresses."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        return [(await FixedResolver(address).resolve(host, port, family))[0] for address in self.addresses]
+
+
+async def test_name_with_a_refused_address_is_not_refused_when_a_connection_to_another_one_failed() -> None:
+    async with listening() as listener:
+        pass
+    resolver = BothResolver("127.0.0.1", "127.0.0.2")
+    own = (ip_network("127.0.0.2/32"),)
+    async with OutgoingClient(timeout_s=3.0, resolver=resolver, allowed=own) as client:
+        with pytest.raises(OutgoingFailed, match=r"Cannot connect.*127\.0\.0\.2"):
+            await client.post(f"http://both.example:{listener.port}/", body=b"", headers={})
+
+
+SECRET = "SECRET?token=abc"
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        (b"SECRET 200 OK\r\n\r\n", "ClientResponseError: the response is not valid HTTP"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nSECRET\r\n", "Client"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: token=abc\r\n\r\n", "ClientResponseError: the response is not valid"),
+    ],
+)
+async def test_reason_has_no_path_no_query_and_no_part_of_the_response(response: bytes, reason: str) -> None:
+    async with listening(response) as listener, OutgoingClient(timeout_s=3.0, allowed=LOOPBACK) as client:
+        with pytest.raises(OutgoingFailed) as failed:
+            await client.post(f"http://127.0.0.1:{listener.port}/{SECRET}", body=b"", headers={})
+    assert str(failed.value).startswith(reason)
+    assert "SECRET" not in str(failed.value)
+    assert "abc" not in str(failed.value)
+
+
+async def test_reason_of_a_refused_url_has_no_path_and_no_query() -> None:
+    async with OutgoingClient(timeout_s=3.0, allowed=EVERYTHING) as client:
+        with pytest.raises(OutgoingRefused) as refused:
+            await client.post(f"http://0177.0.0.1/{SECRET}", body=b"", headers={})
+    assert str(refused.value) == "the URL is not accepted; its host is 0177.0.0.1"
+
+
 async def test_redirect_to_loopback_is_not_followed() -> None:
     async with listening() as listener:
         location = f"http://127.0.0.1:{listener.port}/inside"
