@@ -44,7 +44,7 @@ class DeliverySettings(EnvSettings):
     """Seconds after which work is taken from a process that has died. At least three attempts long: a delivery waits
     for a slot, and its result is written in a group."""
     poll_s: Seconds = Field(1.0, le=10.0, alias="NOTIFY_POLL_S")
-    """Seconds between two looks for work of other processes and for retries that have become due."""
+    """Seconds between two checks for work of other processes and for retries that have become due."""
     keep_days: int = Field(30, ge=1, le=3_650, alias="NOTIFY_KEEP_DAYS")
     """Days that notifications, messages and deliveries are kept. An id acts once for this time."""
     language: Literal["de", "en"] = Field("en", alias="NOTIFY_LANGUAGE")
