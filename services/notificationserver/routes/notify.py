@@ -52,10 +52,11 @@ class NotifyRoutes:
         errors: dict[str, str] = {}
         if sent.get("type", "freeform") != "freeform":
             errors["type"] = "must be freeform"
-        limits = (("deviceid", device_id, MAX_DEVICE_CHARACTERS), ("msg", text, MAX_TEXT_CHARACTERS))
-        for name, value, most in (*limits, ("url", url, MAX_URL_CHARACTERS)):
-            if not isinstance(value, str) or len(value) > most or (name != "url" and not value.strip()):
-                errors[name] = f"must be a text of 1 to {most} characters"
+        for name, value, most in (("deviceid", device_id, MAX_DEVICE_CHARACTERS), ("msg", text, MAX_TEXT_CHARACTERS)):
+            if not isinstance(value, str) or len(value) > most or not value.strip():
+                errors[name] = f"must be a text of 1 to {most} characters, not only spaces"
+        if not isinstance(url, str) or len(url) > MAX_URL_CHARACTERS:
+            errors["url"] = f"must be a text of at most {MAX_URL_CHARACTERS} characters, or blank"
         if errors:
             detail = "; ".join(f"{name}: {reason}" for name, reason in errors.items())
             raise RequestFailed(422, "invalid", detail, fields=errors)

@@ -144,3 +144,5 @@ async def test_free_text_reaches_a_registered_device(service: httpx.AsyncClient,
     assert receiver.requests[0].form["msg"] == "Hello"
     assert (await service.post("/notification", data=form | {"deviceid": "d2"})).status_code == 404
     assert (await service.post("/notification", data=form | {"msg": " "})).status_code == 422
+    wrong = await service.post("/notification", data=form | {"url": "a" * 2_049})
+    assert wrong.json()["fields"] == [{"field": "url", "detail": "must be a text of at most 2048 characters, or blank"}]
