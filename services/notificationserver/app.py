@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -120,7 +119,6 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
             on_accepted=workers.on_accepted,
             now_ms=clock_ms,
             new_key=lambda: format_key(os.urandom(_KEY_BYTES)),
-            new_id=lambda: uuid.uuid4().hex,
         )
         assets = Assets(_HERE / "static", url=settings.assets_url)
         renderer = Renderer(_HERE / "templates", SITE, assets)

@@ -11,6 +11,7 @@ MAX_ID_CHARACTERS: Final = 200
 MAX_TITLE_CHARACTERS: Final = 10_000
 MAX_MEMBERS: Final = 1_000
 _ID: Final = re.compile(rf"[A-Za-z0-9._:~-]{{1,{MAX_ID_CHARACTERS}}}")
+ID_FORM: Final = f"1 to {MAX_ID_CHARACTERS} of the characters A-Z a-z 0-9 . _ : ~ -"
 _EVENT_ID_CHARACTERS: Final = 120
 """The tracker accepts ids of at most 128 characters."""
 _EVENT_TEXT_CHARACTERS: Final = 1_000
@@ -108,16 +109,14 @@ def parse_match(body: bytes, *, header_id: str = "") -> tuple[str, MatchNotice]:
     if sent.category != "match_found":
         raise InvalidNotification(f"category: {sent.category[:50]!r} is unknown; the only category is match_found")
     notification_id = sent.id or header_id
-    if notification_id:
-        check_id(notification_id)
+    if notification_id and not is_id(notification_id):
+        raise InvalidNotification(f"id: {notification_id[:50]!r} is not {ID_FORM}")
     return notification_id, MatchNotice(sent.offer, sent.search)
 
 
-def check_id(notification_id: str) -> None:
-    """Raise InvalidNotification unless the text can be an id: it becomes a part of headers."""
-    if _ID.fullmatch(notification_id) is None:
-        allowed = f"1 to {MAX_ID_CHARACTERS} of the characters A-Z a-z 0-9 . _ : ~ -"
-        raise InvalidNotification(f"id: {notification_id[:50]!r} is not {allowed}")
+def is_id(value: object) -> bool:
+    """Return whether a value can be the id of a notification: it becomes a part of headers."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
 def digest_of(notice: Notice) -> str:

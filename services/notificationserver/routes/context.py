@@ -23,4 +23,3 @@ class NotifyContext(NamedTuple):
     now_ms: Callable[[], int]
     new_key: Callable[[], str]
     """Returns a new key for a callback."""
-    new_id: Callable[[], str]

@@ -8,12 +8,14 @@ from starlette.responses import RedirectResponse
 from services.backbone.names import notify_content_key
 from services.notificationserver.core.mappings import ref_of
 from services.notificationserver.core.notifications import (
+    ID_FORM,
     InvalidNotification,
     Notice,
     Notification,
     TextNotice,
     UnknownApp,
     digest_of,
+    is_id,
     parse_chat,
     parse_match,
 )
@@ -57,13 +59,16 @@ class NotifyRoutes:
                 errors[name] = f"must be a text of 1 to {most} characters, not only spaces"
         if not isinstance(url, str) or len(url) > MAX_URL_CHARACTERS:
             errors["url"] = f"must be a text of at most {MAX_URL_CHARACTERS} characters, or blank"
+        notification_id = sent.get("id") or request.headers.get("idempotency-key", "")
+        if notification_id and not is_id(notification_id):
+            errors["id"] = f"must be {ID_FORM}"
         if errors:
             detail = "; ".join(f"{name}: {reason}" for name, reason in errors.items())
             raise RequestFailed(422, "invalid", detail, fields=errors)
         if await self._context.mappings.get(device_id) is None:
             raise RequestFailed(404, "unknown_device", "this device is not registered")
-        notification_id = f"text.{self._context.new_id()}"
-        response = await self._accept(notification_id, TextNotice(device_id, text, url), "text")
+        notice = TextNotice(device_id, text, url)
+        response = await self._accept(notification_id or await self._id_of(notice), notice, "text")
         if wants_page(request):
             return RedirectResponse(f"/mapping/{ref_of(device_id)}", 303)
         return response

@@ -48,9 +48,9 @@ def _operation(example: Any, *, status: str, body: Any, form: bool = False) -> d
 
 NOTIFY: Final = _operation({"status": "ok", "id": _MATCH["id"]}, status="202", body=_MATCH)
 NOTIFICATION: Final = _operation(
-    {"status": "ok", "id": "text.0190"},
+    {"status": "ok", "id": "hello.0190"},
     status="202",
-    body={"deviceid": "0123456789abcdef", "type": "freeform", "msg": "Hello", "url": ""},
+    body={"deviceid": "0123456789abcdef", "type": "freeform", "msg": "Hello", "url": "", "id": "hello.0190"},
     form=True,
 )
 SENDBIRD: Final = _operation({"status": "ok"}, status="200", body=_CHAT)

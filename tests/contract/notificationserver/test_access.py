@@ -146,3 +146,21 @@ async def test_free_text_reaches_a_registered_device(service: httpx.AsyncClient,
     assert (await service.post("/notification", data=form | {"msg": " "})).status_code == 422
     wrong = await service.post("/notification", data=form | {"url": "a" * 2_049})
     assert wrong.json()["fields"] == [{"field": "url", "detail": "must be a text of at most 2048 characters, or blank"}]
+
+
+async def test_repeated_free_text_is_sent_once(
+    service: httpx.AsyncClient, receiver: Receiver, database: Database
+) -> None:
+    await register(service, "d1", callback_url=receiver.url)
+    text = {"deviceid": "d1", "msg": "Hello"}
+    by_body, by_header = text | {"id": "a"}, {"idempotency-key": "b"}
+    for _ in range(2):
+        assert (await service.post("/notification", json=by_body)).json() == {"status": "ok", "id": "a"}
+        assert (await service.post("/notification", data=text, headers=by_header)).json()["id"] == "b"
+        await service.post("/notification", data=text)
+    await receiver.until(3)
+    assert await database["notifications"].count_documents({}) == 3
+    for wrong in ("a b", {"$ne": 1}):
+        response = await service.post("/notification", json=text | {"id": wrong})
+        assert response.status_code == 422
+        assert response.json()["fields"][0]["field"] == "id"
