@@ -89,7 +89,7 @@ class DemoPhones:
     async def _receive(self, request: web.Request) -> web.Response:
         try:
             form = dict(parse_qsl((await request.read()).decode()))
-            message_id = request.headers["webhook-id"]
+            message_id = form["data[message_id]"]
             message = _message(request.match_info["owner"], message_id, form, at_s=time.time())
         except ConnectionError:  # the notificationserver was killed
             return web.Response(status=400)
@@ -101,7 +101,7 @@ class DemoPhones:
             self._messages[message_id] = message
             self.count += 1
             with self._file.open("ab") as log:
-                log.write(msgspec.json.encode(form | {"webhook-id": message_id, "owner": message.owner}) + b"\n")
+                log.write(msgspec.json.encode(form | {"owner": message.owner}) + b"\n")
         if len(self._messages) > _MOST_KEPT:
             del self._messages[next(iter(self._messages))]
         return web.Response()

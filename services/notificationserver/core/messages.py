@@ -26,7 +26,7 @@ class Message(msgspec.Struct, frozen=True):
     """A message to a device, in its language."""
 
     id: str = msgspec.field(name="_id")
-    """`<notification>.<side>`. Receivers know a repeated message by it."""
+    """`<notification>.<side>`. It has no ~. Receivers know a repeated message by it."""
     notification_id: str
     device_id: str
     kind: MessageKind

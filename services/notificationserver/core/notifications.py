@@ -10,8 +10,8 @@ from msgspec import Meta
 MAX_ID_CHARACTERS: Final = 200
 MAX_TITLE_CHARACTERS: Final = 10_000
 MAX_MEMBERS: Final = 1_000
-_ID: Final = re.compile(rf"[A-Za-z0-9._:~-]{{1,{MAX_ID_CHARACTERS}}}")
-ID_FORM: Final = f"1 to {MAX_ID_CHARACTERS} of the characters A-Z a-z 0-9 . _ : ~ -"
+_ID: Final = re.compile(rf"[A-Za-z0-9._:-]{{1,{MAX_ID_CHARACTERS}}}")
+ID_FORM: Final = f"1 to {MAX_ID_CHARACTERS} of the characters A-Z a-z 0-9 . _ : -"
 _EVENT_ID_CHARACTERS: Final = 120
 """The tracker accepts ids of at most 128 characters."""
 _EVENT_TEXT_CHARACTERS: Final = 1_000

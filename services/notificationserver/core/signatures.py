@@ -39,15 +39,16 @@ def format_key(key: bytes) -> str:
 def webhook_headers(message_id: str, body: bytes, keys: Sequence[str], *, now_ms: int) -> dict[str, str]:
     """Return the headers of Standard Webhooks for one attempt: one signature for each key.
 
-    The id is that of the message in all attempts. The timestamp is that of the attempt, because receivers reject old
-    ones.
+    The id is that of the message in all attempts, with ~ for each dot: a dot separates the parts of the signed content,
+    and no id of a message has a ~. The timestamp is that of the attempt, because receivers reject old ones.
     """
+    webhook_id = message_id.replace(".", "~")
     timestamp = str(now_ms // 1000)
-    content = b".".join((message_id.encode(), timestamp.encode(), body))
+    content = b".".join((webhook_id.encode(), timestamp.encode(), body))
     signatures = [
         "v1," + base64.b64encode(hmac.digest(parse_key(key), content, hashlib.sha256)).decode() for key in keys
     ]
-    return {"webhook-id": message_id, "webhook-timestamp": timestamp, "webhook-signature": " ".join(signatures)}
+    return {"webhook-id": webhook_id, "webhook-timestamp": timestamp, "webhook-signature": " ".join(signatures)}
 
 
 def is_from_chat_provider(body: bytes, signature: str, *, token: str) -> bool:

@@ -20,7 +20,8 @@ async def test_each_side_gets_the_title_and_place_of_the_other_but_not_its_devic
     await receiver.until(2)
     by_path = {request.path: request for request in receiver.requests}
     offer, search = by_path["/offer"], by_path["/search"]
-    assert offer.message_id == "search1.offer1.1.offer"
+    assert offer.headers["webhook-id"] == "search1~offer1~1~offer"
+    assert offer.form["data[message_id]"] == "search1.offer1.1.offer"
     assert offer.form["title"] == "Gesuch gefunden"
     assert offer.form["msg"] == "„Bakery 1“"
     assert offer.form["params[key]"] == "offer_matched_search"

@@ -37,7 +37,7 @@ class FakeNotificationserver:
     async def send(self, match_id: str, side: str, *, body: bytes | None = None) -> int:
         owner = {"offer": "bakery", "search": "Ada"}[side]
         message = compose(Notification(match_id, 0, MatchNotice(OFFER, SEARCH)), side, owner, "en")
-        headers = {"Content-Type": CONTENT_TYPE, "webhook-id": message.id}
+        headers = {"Content-Type": CONTENT_TYPE}
         async with httpx.AsyncClient() as client:
             content = callback_body(message) if body is None else body
             return (await client.post(self.callbacks[owner], content=content, headers=headers)).status_code
@@ -73,7 +73,8 @@ async def test_each_message_counts_once(listening: DemoPhones, server: FakeNotif
     assert second.at_s == pytest.approx(time.time(), abs=10)
     assert (second.encounter, third.encounter) == (1, 2)
     lines = (tmp_path / "messages.log").read_text().splitlines()
-    assert [json.loads(line)["webhook-id"] for line in lines] == ["s1.o1.1.offer", "s1.o1.1.search", "s1.o1.2.search"]
+    ids = [json.loads(line)["data[message_id]"] for line in lines]
+    assert ids == ["s1.o1.1.offer", "s1.o1.1.search", "s1.o1.2.search"]
 
 
 async def test_old_messages_are_dropped(

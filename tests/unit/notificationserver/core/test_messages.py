@@ -47,6 +47,7 @@ def test_no_channel_sends_the_device_of_the_other_side() -> None:
 
 def test_callback_is_a_form_with_the_fields_of_the_old_system() -> None:
     form = {name: values[0] for name, values in parse_qs(callback_body(message("offer")).decode()).items()}
+    assert form["data[message_id]"] == "s1.o1.1.offer"
     assert form["params[key]"] == "offer_matched_search"
     assert form["params[search][table][title]"] == "Bakery"
     assert form["params[search][table][lat]"] == "52.6"

@@ -39,6 +39,7 @@ def test_id_of_the_body_counts_before_the_header() -> None:
     [
         ({"category": "other"}, "category"),
         ({"id": "a b"}, "id"),
+        ({"id": "a~b"}, "id"),
         ({"id": "a\nb"}, "id"),
         ({"id": "a" * 201}, "id"),
         ({"id": {"$ne": 1}}, "$.id"),

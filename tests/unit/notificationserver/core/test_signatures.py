@@ -20,12 +20,19 @@ def test_receiver_verifies_each_attempt_with_the_old_and_with_the_new_key() -> N
     now_s = int(time.time())
     for attempt in range(3):
         headers = webhook_headers("encounter.offer", BODY, (NEW, OLD), now_ms=1000 * (now_s + attempt) + 999)
-        assert headers["webhook-id"] == "encounter.offer"
+        assert headers["webhook-id"] == "encounter~offer"
         assert headers["webhook-timestamp"] == str(now_s + attempt)
         for key in (OLD, NEW):
             Webhook(key).verify(BODY, headers, json_parse=False)
         with pytest.raises(WebhookVerificationError):
             Webhook(OTHER).verify(BODY, headers, json_parse=False)
+
+
+def test_id_of_a_webhook_has_no_dot_and_differs_between_messages() -> None:
+    messages = ("s.o.1.offer", "s.o.1", "so.1.offer", "s-o-1-offer", "s:o:1:offer", "s_o_1_offer")
+    ids = [webhook_headers(each, BODY, (NEW,), now_ms=0)["webhook-id"] for each in messages]
+    assert "." not in "".join(ids)
+    assert len(set(ids)) == len(messages)
 
 
 def test_changed_body_is_not_verified() -> None:
