@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -29,6 +30,14 @@ def _mail_link(value: str) -> str:
     return value
 
 
+def _known_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, KeyError):  # malformed, a directory, unknown (a KeyError)
+        raise ValueError("must be a time zone such as Europe/Berlin") from None
+    return value
+
+
 class DeliverySettings(EnvSettings):
     """Settings of planning and delivering."""
 
@@ -49,7 +58,7 @@ class DeliverySettings(EnvSettings):
     """Days that notifications, messages and deliveries are kept. An id acts once for this time."""
     language: Literal["de", "en"] = Field("en", alias="NOTIFY_LANGUAGE")
     """The language of a device whose language is neither de nor en."""
-    time_zone: str = Field("Europe/Berlin", alias="NOTIFY_TIME_ZONE")
+    time_zone: Annotated[str, AfterValidator(_known_zone)] = Field("Europe/Berlin", alias="NOTIFY_TIME_ZONE")
     """The time zone of the quiet hours of a device that has registered none."""
     log_messages: bool = Field(default=False, alias="NOTIFY_LOG_MESSAGES")
     """on: each message is logged too, by its id. For local use."""
