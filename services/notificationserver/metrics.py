@@ -35,6 +35,11 @@ class Metrics:
         )
         for state in _STATES:
             self.messages.labels(state)
+        self.set_aside = Counter(
+            "push_notify_set_aside",
+            "Notifications that cannot be planned; the log and their page have the reason",
+            registry=registry,
+        )
         self.attempts = Counter(
             "push_notify_attempts",
             "Attempts to deliver a message, by channel and result",

@@ -8,7 +8,6 @@ from services.backbone.mongo import Database
 from services.notificationserver.core.notifications import (
     Notification,
     OwedNotice,
-    from_document,
     owed_event,
     to_document,
 )
@@ -52,15 +51,20 @@ class NotificationStore:
             document |= {"owed": msgspec.to_builtins(event), "owed_at": notification.accepted_ms}
         return document
 
-    async def claim(self, *, limit: int, lease: Lease) -> list[Notification]:
-        """Claim notifications that are not planned yet, oldest first."""
-        claimed = await claim_oldest(self._notifications, field="due_at", limit=limit, lease=lease)
-        return [from_document(document) for document in claimed]
+    async def claim(self, *, limit: int, lease: Lease) -> list[dict[str, Any]]:
+        """Claim notifications that are not planned yet, oldest first. Return their documents."""
+        return await claim_oldest(self._notifications, field="due_at", limit=limit, lease=lease)
 
     async def note_planned(self, ids: list[str], *, token: str) -> None:
         """Clear the due marks of claimed notifications."""
         mine = {"_id": {"$in": ids}, "due_at_token": token}
         await self._notifications.update_many(mine, {"$unset": {"due_at": "", "due_at_token": ""}})
+
+    async def set_aside(self, notification_id: str, reason: str, *, token: str) -> None:
+        """Clear the due mark of a claimed notification that cannot be planned, and note the reason."""
+        mine = {"_id": notification_id, "due_at_token": token}
+        change = {"$set": {"set_aside": reason}, "$unset": {"due_at": "", "due_at_token": ""}}
+        await self._notifications.update_one(mine, change)
 
     async def claim_owed(self, *, limit: int, lease: Lease) -> list[OwingNotification]:
         """Claim notifications that owe an event, oldest first."""

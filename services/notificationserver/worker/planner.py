@@ -1,17 +1,19 @@
 """Planner: turns accepted notifications into the messages and deliveries of their recipients.
 
 The order makes a kill at any point harmless: take the windows, insert the messages, insert their deliveries, clear the
-due marks. Each step finds what an earlier run has done under the same ids and leaves it as it is.
+due marks. Each step finds what an earlier run has done under the same ids and leaves it as it is. A notification that
+cannot be planned is set aside with its reason, so that it does not stop the others.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from services.backbone.logs import get_logger
 from services.backbone.mongo import Database
 from services.notificationserver.core.deliveries import Delivery, deliveries_of
 from services.notificationserver.core.mappings import ChannelTarget, DeviceMapping, EnabledChannels, targets_of
 from services.notificationserver.core.messages import Message, compose
-from services.notificationserver.core.notifications import ChatNotice, Notification
+from services.notificationserver.core.notifications import ChatNotice, Notification, from_document
 from services.notificationserver.core.planning import quiet_until_ms, recipients_of
 from services.notificationserver.core.texts import language_of
 from services.notificationserver.metrics import Metrics
@@ -28,7 +30,11 @@ from services.notificationserver.store import (
 from services.notificationserver.store.windows import WindowRequest
 from services.notificationserver.worker.loop import WorkLoop, clock_ms, new_token
 
+log = get_logger(__name__)
+
 _GROUP: Final = 200
+_UNPLANNABLE: Final = (ValueError, LookupError, TypeError)
+"""What the rules raise for a value that they do not understand, such as that of a newer version."""
 
 
 class _Draft(NamedTuple):
@@ -72,6 +78,24 @@ class Planner:
         claimed = await self._notifications.claim(limit=_GROUP, lease=lease)
         if not claimed:
             return False
+        try:
+            await self._plan(claimed, lease)
+        except _UNPLANNABLE:
+            for each in claimed:
+                await self._plan_alone(each, lease)
+        return len(claimed) == _GROUP
+
+    async def _plan_alone(self, document: dict[str, Any], lease: Lease) -> None:
+        try:
+            await self._plan([document], lease)
+        except _UNPLANNABLE as error:
+            log.exception("notification_set_aside", id=document["_id"])
+            self._metrics.set_aside.inc()
+            reason = f"{type(error).__name__}: {error}"[:200]
+            await self._notifications.set_aside(document["_id"], reason, token=lease.token)
+
+    async def _plan(self, documents: list[dict[str, Any]], lease: Lease) -> None:
+        claimed = list(map(from_document, documents))
         drafts = await self._drafts(claimed)
         self._at_point("claimed")
         holders = await self._take_windows(drafts, lease.now_ms)
@@ -86,7 +110,6 @@ class Planner:
         self._count(planned, known)
         if deliveries:
             self._on_deliveries()
-        return len(claimed) == _GROUP
 
     async def refresh_metrics(self) -> None:
         """Set the metrics of what waits. Raises PyMongoError."""

@@ -98,6 +98,25 @@ async def test_messages_are_sent_while_redis_is_away(stepper: Stepper, receiver:
     assert stepper.windows.failures == 1
 
 
+async def test_notification_that_cannot_be_planned_is_set_aside_and_the_others_are_sent(
+    stepper: Stepper, receiver: Receiver
+) -> None:
+    for number in (1, 2, 3):
+        await stepper.register(f"offer-device-{number}", callback_url=receiver.url)
+        await stepper.accept(f"s.o.{number}", number=number)
+    await stepper.database["mappings"].update_one({"_id": "offer-device-1"}, {"$set": {"callback_url": "http://h:x/"}})
+    await stepper.database["notifications"].update_one({"_id": "s.o.2"}, {"$set": {"notice.offer.lat": 91}})
+    await stepper.work()
+    assert receiver.ids == ["s.o.3.offer"]
+    stored = [each async for each in stepper.database["notifications"].find(sort=[("_id", 1)])]
+    assert [each.get("set_aside", "") for each in stored] == [
+        "ValueError: Port could not be cast to integer value as 'x'",
+        "ValidationError: Expected `float` <= 90.0 - at `$.notice.offer.lat`",
+        "",
+    ]
+    assert not any("due_at" in each for each in stored)
+
+
 @pytest.mark.parametrize("point", ["claimed", "window", "messages", "deliveries"])
 async def test_planning_that_stops_at_any_point_is_continued(stepper: Stepper, receiver: Receiver, point: str) -> None:
     class Stopped(Exception):
