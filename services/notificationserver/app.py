@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -129,6 +130,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
             renderer,
             settings.storage_pages_url,
             now_ms=clock_ms,
+            new_id=lambda: uuid.uuid4().hex,
             wake=workers.on_due,
         )
         public_app = create_public_app(context, page_context, assets)

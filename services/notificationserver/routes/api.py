@@ -64,6 +64,7 @@ def create_public_app(context: NotifyContext, page_context: PageContext, assets:
             "POST /mapping/{ref}/activate": ("activate", devices.activate),
             "GET /register": ("register form", devices.form),
             "GET /notification/{ref}": ("text form", devices.text_form),
+            "POST /notification/{ref}": ("text", notify.text_of_page),
             "GET /messages": ("messages", messages.list),
             "GET /timeline/{notification_id}": ("timeline", messages.timeline),
             "GET /dead": ("dead list", dead.list),

@@ -1,12 +1,12 @@
 """`POST /notify`, `POST /notification` and `POST /sendbird/...`: store a notification, then respond."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from fastapi import Request, Response
 from starlette.responses import RedirectResponse
 
 from services.backbone.names import notify_content_key
-from services.notificationserver.core.mappings import ref_of
 from services.notificationserver.core.notifications import (
     ID_FORM,
     InvalidNotification,
@@ -22,7 +22,7 @@ from services.notificationserver.core.notifications import (
 from services.notificationserver.core.registrations import MAX_DEVICE_CHARACTERS, MAX_URL_CHARACTERS
 from services.notificationserver.core.signatures import is_from_chat_provider
 from services.notificationserver.routes.context import NotifyContext
-from services.notificationserver.routes.requests import RequestFailed, json_response, read_body, read_fields, wants_page
+from services.notificationserver.routes.requests import RequestFailed, json_response, read_body, read_fields
 from services.notificationserver.store.windows import WindowRequest
 
 SIGNATURE_HEADER: Final = "x-sendbird-signature"
@@ -50,7 +50,19 @@ class NotifyRoutes:
     async def free_text(self, request: Request) -> Response:
         """Take a free text for a device."""
         sent = await read_fields(request, max_bytes=self._context.settings.max_body_bytes)
-        device_id, text, url = (sent.get(name) or "" for name in ("deviceid", "msg", "url"))
+        return await self._accept_text(request, sent, sent.get("deviceid") or "")
+
+    async def text_of_page(self, request: Request, ref: str) -> Response:
+        """Take the form of a free text. Its page has no device id."""
+        sent = await read_fields(request, max_bytes=self._context.settings.max_body_bytes)
+        mapping = await self._context.mappings.by_ref(ref)
+        if mapping is None:
+            raise _unknown_device()
+        await self._accept_text(request, sent, mapping.device_id)
+        return RedirectResponse(f"/mapping/{ref}?done=sent", 303)
+
+    async def _accept_text(self, request: Request, sent: Mapping[str, Any], device_id: Any) -> Response:
+        text, url = (sent.get(name) or "" for name in ("msg", "url"))
         errors: dict[str, str] = {}
         if sent.get("type", "freeform") != "freeform":
             errors["type"] = "must be freeform"
@@ -66,12 +78,9 @@ class NotifyRoutes:
             detail = "; ".join(f"{name}: {reason}" for name, reason in errors.items())
             raise RequestFailed(422, "invalid", detail, fields=errors)
         if await self._context.mappings.get(device_id) is None:
-            raise RequestFailed(404, "unknown_device", "this device is not registered")
+            raise _unknown_device()
         notice = TextNotice(device_id, text, url)
-        response = await self._accept(notification_id or await self._id_of(notice), notice, "text")
-        if wants_page(request):
-            return RedirectResponse(f"/mapping/{ref_of(device_id)}", 303)
-        return response
+        return await self._accept(notification_id or await self._id_of(notice), notice, "text")
 
     async def chat(self, request: Request) -> Response:
         """Take a webhook of the chat provider. Without its signature nothing is stored."""
@@ -110,3 +119,7 @@ class NotifyRoutes:
         if is_new:
             self._context.on_accepted()
         return json_response({"status": "ok", "id": notification_id}, status)
+
+
+def _unknown_device() -> RequestFailed:
+    return RequestFailed(404, "unknown_device", "this device is not registered")

@@ -83,11 +83,20 @@ async def test_operator_sends_a_text_clones_and_deletes_a_mapping(
     await register(service, "offer-device-1", callback_url=receiver.url, locale="de-AT")
     device = await page_of(service, link(await page_of(service, "/mappings?q=offer-dev"), "/mapping/"))
     form = await page_of(service, link(device, "/notification/"))
-    hidden = re.search(r'name="deviceid" value="([^"]*)"', form)
+    assert "offer-device-1" not in form
+    hidden, action = (re.search(rf'{name}="([^"]*)"', form) for name in ('name="id" value', 'method="post" action'))
     assert hidden is not None
-    sent = {"deviceid": hidden[1], "type": "freeform", "msg": "Hello"}
-    assert (await service.post("/notification", data=sent, headers=BROWSER)).status_code == 303
+    assert action is not None
+    sent = {"id": hidden[1], "msg": "Hello", "url": ""}
+    for _ in range(2):
+        response = await service.post(action[1], data=sent, headers=BROWSER)
+        assert (response.status_code, response.headers["location"]) == (
+            303,
+            f"{link(device, '/mapping/').removesuffix('/clone')}?done=sent",
+        )
     await receiver.until(1)
+    assert await database["notifications"].count_documents({}) == 1
+    assert (await service.post("/notification/unknown", data=sent)).status_code == 404
     clone = await page_of(service, link(device, "/mapping/"))
     assert 'value="de-AT"' in clone
     delete = re.search(r'action="(/mapping/[^"]*/delete)"', device)

@@ -15,6 +15,7 @@ _DONE = {
     "registered": "The device is registered.",
     "deleted": "The mapping is deleted. Nothing is sent to this device until it registers again.",
     "activated": "The callback is active again.",
+    "sent": "The text is stored. It is among the newest messages in a moment.",
 }
 
 
@@ -74,7 +75,13 @@ class DevicePages:
     async def text_form(self, request: Request, ref: str) -> Response:
         """Show the form of a free text."""
         mapping = await self._mapping(ref)
-        return self._context.renderer.page(request.scope, "text.html", mapping=mapping, masked=mask(mapping.device_id))
+        return self._context.renderer.page(
+            request.scope,
+            "text.html",
+            ref=ref,
+            masked=mask(mapping.device_id),
+            notification_id=f"text.{self._context.new_id()}",
+        )
 
     async def delete(self, ref: str) -> Response:
         """Delete a mapping."""

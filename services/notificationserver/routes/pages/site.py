@@ -30,6 +30,8 @@ class PageContext(NamedTuple):
     storage_url: str
     """The origin of the pages of storage; empty: no links."""
     now_ms: Callable[[], int]
+    new_id: Callable[[], str]
+    """Returns the id of a form: a form that is sent twice acts once."""
     wake: Callable[[], None]
     """Called after deliveries became due."""
 
