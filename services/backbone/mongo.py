@@ -60,6 +60,12 @@ def connect(
     )
 
 
+def describe(error: PyMongoError) -> str:
+    """Return the class and the code of an error, for logs. The text of an error may have parts of documents."""
+    code = error.code if isinstance(error, OperationFailure) else None
+    return type(error).__name__ if code is None else f"{type(error).__name__} {code}"
+
+
 async def create_when_available(create: Callable[[], Awaitable[None]], stop: asyncio.Event) -> bool:
     """Create indexes by `create`, and try again while the database is not available.
 

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Match, Route
 
 from services.backbone.logs import get_logger
+from services.backbone.mongo import describe
 from services.backbone.pages import Assets, Renderer
 from services.notificationserver.routes import schema
 from services.notificationserver.routes.context import NotifyContext
@@ -94,7 +95,9 @@ def _add_error_handlers(app: FastAPI, renderer: Renderer) -> None:
         return respond(request, error)
 
     async def unavailable(request: Request, error: Exception) -> Response:
-        log.warning("database_failed", path=request.url.path, error=type(error).__name__, detail=str(error)[:200])
+        assert isinstance(error, PyMongoError)  # noqa: S101 - for mypy
+        # Not the path of the request: it may have a device id.
+        log.warning("database_failed", route=request.scope["route"].path, error=describe(error))
         failure = RequestFailed(503, "unavailable", "the database does not respond; try again", retry_s=1)
         return respond(request, failure)
 

@@ -13,7 +13,7 @@ from typing import Final
 from pymongo.errors import PyMongoError
 
 from services.backbone.logs import get_logger
-from services.backbone.mongo import Database
+from services.backbone.mongo import Database, describe
 from services.notificationserver.core.deliveries import STALE
 from services.notificationserver.metrics import Metrics
 from services.notificationserver.providers import DeliveryChannel, Parcel
@@ -145,7 +145,7 @@ class Deliverer:
             await self._send(claimed)
         except PyMongoError as error:
             # The lease ends by itself, and the delivery is attempted again.
-            log.warning("result_not_written", delivery=delivery.id, error=f"{type(error).__name__}: {error}"[:200])
+            log.warning("result_not_written", delivery=delivery.id, error=describe(error))
         except Exception:
             log.exception("attempt_failed", delivery=delivery.id)
         finally:

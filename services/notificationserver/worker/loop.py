@@ -12,6 +12,7 @@ from services.backbone.backoff import Backoff
 from services.backbone.clients import EventUnavailable
 from services.backbone.health import Heartbeat
 from services.backbone.logs import get_logger
+from services.backbone.mongo import describe
 
 log = get_logger(__name__)
 
@@ -54,7 +55,8 @@ class WorkLoop:
             try:
                 more = await self._step()
             except (PyMongoError, EventUnavailable) as error:
-                log.warning("step_failed", loop=self._name, error=f"{type(error).__name__}: {error}"[:300])
+                reason = describe(error) if isinstance(error, PyMongoError) else str(error)[:300]
+                log.warning("step_failed", loop=self._name, error=reason)
                 await asyncio.sleep(backoff.next_s())
                 continue
             backoff.reset()

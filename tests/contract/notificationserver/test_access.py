@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import httpx
+from structlog.testing import capture_logs
 
 from services.backbone.mongo import Database
 from tests.contract.notificationserver.serving import (
@@ -62,6 +63,21 @@ async def test_registration_by_form_keeps_what_is_blank_and_unsets_by_name(
     assert stored is not None
     assert (stored["onesignal_id"], stored["locale"], stored["time_zone"]) == ("p1", "", "Europe/Vienna")
     assert await database["mappings"].count_documents({}) == 1
+
+
+async def test_log_of_a_failed_write_has_the_class_and_no_device_id(
+    service: httpx.AsyncClient, database: Database
+) -> None:
+    await database.command("collMod", "mappings", validator={"never": {"$exists": True}})
+    try:
+        with capture_logs() as logged:
+            response = await service.post("/register", json={"device_id": "anna@example.com"})
+    finally:
+        await database.command("collMod", "mappings", validator={})
+    assert response.status_code == 503
+    (failed,) = (each for each in logged if each["event"] == "database_failed")
+    assert (failed["route"], failed["error"]) == ("/register", "WriteError 121")
+    assert "anna" not in str(logged)
 
 
 async def test_callback_gets_a_key_that_only_one_response_shows(service: httpx.AsyncClient) -> None:
