@@ -54,6 +54,8 @@ class Registration(msgspec.Struct, frozen=True):
     device_id: str
     values: dict[str, Any]
     unset: frozenset[str] = frozenset()
+    ignored: tuple[str, ...] = ()
+    """The fields that it sends and may not change."""
 
 
 class _Keys(msgspec.Struct, frozen=True):
@@ -69,28 +71,27 @@ class _BrowserSubscription(msgspec.Struct, frozen=True):
 def parse_registration(sent: Mapping[str, Any], *, is_app: bool = False) -> Registration:
     """Return the registration of a form or a JSON object. Raises InvalidRegistration with all errors.
 
-    `is_app`: fields that phones may not set are an error.
+    `is_app`: fields that phones may not change are ignored, because the old app sends all fields.
     """
     errors: dict[str, str] = {}
     device_id = sent.get("device_id")
     if not isinstance(device_id, str) or not 1 <= len(device_id) <= MAX_DEVICE_CHARACTERS or "\0" in device_id:
         errors["device_id"] = f"must be a text of 1 to {MAX_DEVICE_CHARACTERS} characters"
     unset = {name for name in FIELDS if name in sent and sent[name] is None} | _names(sent.get("unset"), errors)
+    filled = {name: value for name in FIELDS if (value := sent.get(name)) is not None and value not in ("", [])}
+    ignored = (unset | filled.keys()) - APP_FIELDS if is_app else set()
     values: dict[str, Any] = {}
-    for name in FIELDS:
-        value = sent.get(name)
-        if value is None or value in ("", []):
+    for name, value in filled.items():
+        if name in ignored:
             continue
         try:
             values[name] = _parse(name, value)
         except ValueError as error:
             errors[name] = str(error)
-    if is_app:
-        errors |= dict.fromkeys((values.keys() | unset) - APP_FIELDS, "needs the credentials of a service")
     if errors:
         raise InvalidRegistration(errors)
     assert isinstance(device_id, str)  # noqa: S101 - for mypy
-    return Registration(device_id, values, frozenset(unset - values.keys()))
+    return Registration(device_id, values, frozenset(unset - values.keys() - ignored), tuple(sorted(ignored)))
 
 
 def apply(registration: Registration, stored: DeviceMapping | None, *, now_ms: int, new_key: str) -> DeviceMapping:

@@ -42,7 +42,8 @@ class RegisterRoutes:
         if sent.get("redirect"):
             return RedirectResponse("/mappings", 303)
         made = {"callback_key": new_key} if mapping.callback_key == new_key else {}
-        return json_response({"status": "ok", **made})
+        ignored = {"ignored": registration.ignored} if registration.ignored else {}
+        return json_response({"status": "ok", **made, **ignored})
 
 
 def _check_addresses(registration: Registration) -> None:

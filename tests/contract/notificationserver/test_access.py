@@ -31,15 +31,20 @@ async def test_requests_without_credentials_are_refused(service: httpx.AsyncClie
 
 
 async def test_phone_may_only_register_what_concerns_itself(
-    service: httpx.AsyncClient, environ: dict[str, str]
+    service: httpx.AsyncClient, environ: dict[str, str], database: Database
 ) -> None:
-    del service
+    await register(service, "d1", callback_url="https://example.com/")
     async with client_of(environ, PHONE) as phone:
         allowed = {"device_id": "d1", "onesignal_id": "p1", "locale": "de"}
         assert (await phone.post("/register", json=allowed)).json() == {"status": "ok"}
-        refused = await phone.post("/register", json=allowed | {"callback_url": "https://evil.example/"})
-        assert refused.status_code == 422
-        assert refused.json()["fields"] == [{"field": "callback_url", "detail": "needs the credentials of a service"}]
+        old_app = allowed | {"onesignal_id": "p2", "sendbird_id": "anna", "callback_url": "https://evil.example/"}
+        response = await phone.post("/register", data=old_app)
+        assert response.status_code == 200
+        assert response.json() == {"status": "ok", "ignored": ["callback_url", "sendbird_id"]}
+        stored = await database["mappings"].find_one({"_id": "d1"})
+        assert stored is not None
+        assert stored["callback_url"] == "https://example.com/"
+        assert (stored["onesignal_id"], stored["sendbird_id"]) == ("p2", "")
         assert (await phone.post("/notify", json=match())).status_code == 403
         assert (await phone.post("/notification", json={})).status_code == 403
 

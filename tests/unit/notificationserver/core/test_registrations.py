@@ -63,11 +63,28 @@ def test_blank_value_changes_nothing_and_null_unsets() -> None:
     assert registered(mapping, unset="locale").locale == ""
 
 
-def test_phone_cannot_set_or_unset_a_callback() -> None:
-    for fields in ({"callback_url": "https://example.com/"}, {"sendbird_id": "anna"}, {"unset": "callback_url"}):
-        with pytest.raises(InvalidRegistration, match="needs the credentials of a service"):
-            parse_registration({"device_id": "d1", **fields}, is_app=True)
-    assert parse_registration({"device_id": "d1", "locale": "de"}, is_app=True).values == {"locale": "de"}
+@pytest.mark.parametrize(
+    ("fields", "ignored"),
+    [
+        ({"callback_url": "https://example.com/"}, "callback_url"),
+        ({"callback_url": None}, "callback_url"),
+        ({"callback_key": "not a key"}, "callback_key"),
+        ({"sendbird_id": "anna"}, "sendbird_id"),
+        ({"webpush": subscription(1)}, "webpush"),
+        ({"unset": "callback_url, onesignal_id"}, "callback_url"),
+    ],
+)
+def test_phone_cannot_set_or_unset_a_callback_and_the_rest_is_taken(fields: dict[str, Any], ignored: str) -> None:
+    found = parse_registration({"device_id": "d1", "locale": "de", "time_zone": "", **fields}, is_app=True)
+    assert found.values == {"locale": "de"}
+    assert found.unset <= {"onesignal_id"}
+    assert found.ignored == (ignored,)
+
+
+def test_blank_fields_of_a_phone_are_not_named() -> None:
+    old_app = {"device_id": "d1", "onesignal_id": "p1", "sendbird_id": "", "callback_url": ""}
+    assert parse_registration(old_app, is_app=True).ignored == ()
+    assert parse_registration(old_app | {"sendbird_id": "anna"}).ignored == ()
 
 
 def test_callback_gets_a_new_key_unless_it_has_one() -> None:
