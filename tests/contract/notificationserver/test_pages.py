@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from services.backbone.mongo import Database
+from services.notificationserver.routes.pages.site import PAGE_ROWS
 from tests.contract.notificationserver.serving import Receiver, client_of, match, register, until
 
 BROWSER = {"accept": "text/html"}
@@ -44,6 +45,23 @@ async def test_timeline_is_three_clicks_from_the_mappings(
     assert "callback: delivered with status 200" in timelines[0]
     assert "suppressed by the rate limit" in timelines[1]
     assert link(timelines[1], "/timeline/") == "/timeline/s.o.0"
+
+
+async def test_older_messages_of_a_device_are_on_its_next_pages(
+    service: httpx.AsyncClient, receiver: Receiver, database: Database
+) -> None:
+    await register(service, "offer-device-1", callback_url=receiver.url)
+    for number in range(PAGE_ROWS + 2):
+        await service.post("/notify", json=match(match_id=f"s.o.{number}"))
+    await until_none(database, "notifications", {"due_at": {"$exists": True}})
+    path = link(await page_of(service, "/mappings"), "/mapping/")
+    first = await page_of(service, path)
+    second = await page_of(service, link(first, f"{path}\\?page=2"))
+    found = [re.findall(r'href="/timeline/([^"]*)"', page) for page in (first, second)]
+    assert list(map(len, found)) == [PAGE_ROWS, 2]
+    assert sorted(found[0] + found[1]) == sorted(f"s.o.{number}" for number in range(PAGE_ROWS + 2))
+    assert link(second, f"{path}\\?page=1")
+    assert "page=3" not in second
 
 
 async def until_none(database: Database, collection: str, query: dict[str, Any]) -> None:

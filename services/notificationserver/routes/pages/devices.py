@@ -1,4 +1,4 @@
-"""The pages of devices: the list, one device with its newest messages, and the forms."""
+"""The pages of devices: the list, one device with its messages, and the forms."""
 
 from typing import Any
 
@@ -10,12 +10,11 @@ from services.notificationserver.core.timelines import mask
 from services.notificationserver.routes.pages.site import PAGE_ROWS, PageContext, address, page_number, redirect
 from services.notificationserver.routes.requests import RequestFailed
 
-_NEWEST = 50
 _DONE = {
     "registered": "The device is registered.",
     "deleted": "The mapping is deleted. Nothing is sent to this device until it registers again.",
     "activated": "The callback is active again.",
-    "sent": "The text is stored. It is among the newest messages in a moment.",
+    "sent": "The text is stored. It is among the messages in a moment.",
 }
 
 
@@ -44,9 +43,12 @@ class DevicePages:
         )
 
     async def show(self, request: Request, ref: str) -> Response:
-        """Show one device, its channels and its newest messages."""
-        mapping = await self._mapping(ref)
-        records = await self._context.messages.page(device_id=mapping.device_id, skip=0, limit=_NEWEST)
+        """Show one device, its channels and its messages, newest first."""
+        mapping, page = await self._mapping(ref), page_number(request)
+        found = await self._context.messages.page(
+            device_id=mapping.device_id, skip=PAGE_ROWS * (page - 1), limit=PAGE_ROWS + 1
+        )
+        records = found[:PAGE_ROWS]
         deliveries = await self._context.deliveries.of_messages(record.message.id for record in records)
         owner = {"owner": mapping.device_id}
         base = self._context.storage_url
@@ -56,6 +58,9 @@ class DevicePages:
             mapping=mapping,
             mask=mask,
             rows=[(record, deliveries.get(record.message.id, [])) for record in records],
+            page=page,
+            newer_url=address(f"/mapping/{ref}", page=page - 1) if page > 1 else "",
+            older_url=address(f"/mapping/{ref}", page=page + 1) if len(found) > PAGE_ROWS else "",
             storage_links=[(name, address(f"{base}/store/{name}", **owner)) for name in ("offers", "searches")]
             if base
             else [],
