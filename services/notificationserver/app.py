@@ -111,10 +111,11 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
             workers.checks, shown={"mongo": check_mongo, "redis": check_redis}, check_timeout_s=_CHECK_TIMEOUT_S
         )
         health.starting = True
+        notifications = NotificationStore(database, keep_days=settings.keep_days)
         context = NotifyContext(
             MappingStore(database),
             windows,
-            GroupWriter(NotificationStore(database, keep_days=settings.keep_days).accept),
+            GroupWriter(notifications.accept),
             settings,
             metrics,
             on_accepted=workers.on_accepted,
@@ -125,6 +126,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
         renderer = Renderer(_HERE / "templates", SITE, assets)
         page_context = PageContext(
             context.mappings,
+            notifications,
             MessageStore(database, keep_days=settings.keep_days),
             DeliveryStore(database, keep_days=settings.keep_days),
             renderer,

@@ -20,8 +20,17 @@ class MessageRecord(NamedTuple):
     merged_into: str = ""
 
 
+class NotificationRecord(NamedTuple):
+    """How far the planning of a notification is."""
+
+    accepted_ms: int
+    is_planned: bool
+    set_aside: str = ""
+    """Why it cannot be planned."""
+
+
 class TimelineStep(NamedTuple):
-    """One step of a message."""
+    """One step of a message or a notification."""
 
     at_ms: int
     kind: StepKind
@@ -56,6 +65,16 @@ def timeline(record: MessageRecord, deliveries: Sequence[Delivery]) -> list[Time
     for delivery in deliveries:
         steps += _steps_of(delivery)
     return sorted(steps, key=lambda step: step.at_ms)
+
+
+def timeline_without_messages(record: NotificationRecord) -> list[TimelineStep]:
+    """Return the steps of a notification that has no messages."""
+    accepted = TimelineStep(record.accepted_ms, "info", "accepted")
+    if record.set_aside:
+        return [accepted, TimelineStep(record.accepted_ms, "bad", f"set aside: {record.set_aside}")]
+    if not record.is_planned:
+        return [accepted, TimelineStep(record.accepted_ms, "info", "not planned yet: its messages come in a moment")]
+    return [accepted, TimelineStep(record.accepted_ms, "warn", "no message: no device of a recipient is registered")]
 
 
 def _steps_of(delivery: Delivery) -> Iterable[TimelineStep]:

@@ -11,6 +11,7 @@ from services.notificationserver.core.notifications import (
     owed_event,
     to_document,
 )
+from services.notificationserver.core.timelines import NotificationRecord
 from services.notificationserver.store.database import NOTIFICATIONS, Lease, claim_oldest, expiry, insert_new, waiting
 
 
@@ -59,6 +60,14 @@ class NotificationStore:
         """Clear the due marks of claimed notifications."""
         mine = {"_id": {"$in": ids}, "due_at_token": token}
         await self._notifications.update_many(mine, {"$unset": {"due_at": "", "due_at_token": ""}})
+
+    async def get(self, notification_id: str) -> NotificationRecord | None:
+        """Return how far the planning of a notification is."""
+        wanted = {"accepted_ms": 1, "due_at": 1, "set_aside": 1}
+        document = await self._notifications.find_one({"_id": {"$eq": notification_id}}, wanted)
+        if document is None:
+            return None
+        return NotificationRecord(document["accepted_ms"], "due_at" not in document, document.get("set_aside", ""))
 
     async def set_aside(self, notification_id: str, reason: str, *, token: str) -> None:
         """Clear the due mark of a claimed notification that cannot be planned, and note the reason."""

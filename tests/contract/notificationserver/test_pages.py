@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 
 from services.backbone.mongo import Database
+from services.notificationserver.core.notifications import ChatNotice, Notification
 from services.notificationserver.routes.pages.site import PAGE_ROWS
+from services.notificationserver.store import NotificationStore
 from tests.contract.notificationserver.serving import Receiver, client_of, match, register, until
 
 BROWSER = {"accept": "text/html"}
@@ -45,6 +47,21 @@ async def test_timeline_is_three_clicks_from_the_mappings(
     assert "callback: delivered with status 200" in timelines[0]
     assert "suppressed by the rate limit" in timelines[1]
     assert link(timelines[1], "/timeline/") == "/timeline/s.o.0"
+
+
+async def test_notification_without_messages_has_a_timeline(service: httpx.AsyncClient, database: Database) -> None:
+    chat = Notification("chat.1", 1_795_600_000_000, ChatNotice("Bread", "url", "anna", ("anna", "ben"), "Hi"))
+    notifications = NotificationStore(database, keep_days=3_650)
+    await notifications.accept([chat])
+    await until_none(database, "notifications", {"due_at": {"$exists": True}})
+    assert "no device of a recipient is registered" in await page_of(service, "/timeline/chat.1")
+    await database["notifications"].update_one({"_id": "chat.1"}, {"$set": {"set_aside": "ValueError: why"}})
+    assert "set aside: ValueError: why" in await page_of(service, "/timeline/chat.1")
+    later = 2**52
+    await database["notifications"].update_one(
+        {"_id": "chat.1"}, {"$set": {"due_at": later}, "$unset": {"set_aside": ""}}
+    )
+    assert "not planned yet" in await page_of(service, "/timeline/chat.1")
 
 
 async def test_older_messages_of_a_device_are_on_its_next_pages(
@@ -131,7 +148,7 @@ async def test_pages_need_the_login_of_operators_and_errors_are_pages(
 ) -> None:
     missing = await service.get("/timeline/unknown", headers=BROWSER)
     assert missing.status_code == 404
-    assert "This notification has no messages" in missing.text
+    assert "This notification is unknown" in missing.text
     assert (await service.get("/nothing")).json()["error"] == "not_found"
     async with client_of(environ, None) as stranger:
         assert (await stranger.get("/mappings", headers=BROWSER)).status_code == 401

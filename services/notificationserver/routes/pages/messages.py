@@ -3,7 +3,7 @@
 from fastapi import Request, Response
 
 from services.notificationserver.core.mappings import ref_of
-from services.notificationserver.core.timelines import mask, timeline
+from services.notificationserver.core.timelines import mask, timeline, timeline_without_messages
 from services.notificationserver.routes.pages.site import PAGE_ROWS, PageContext, address, page_number
 from services.notificationserver.routes.requests import RequestFailed
 
@@ -31,10 +31,11 @@ class MessagePages:
         )
 
     async def timeline(self, request: Request, notification_id: str) -> Response:
-        """Show each message of a notification with its steps."""
+        """Show each message of a notification with its steps, or why there is none."""
+        notification = await self._context.notifications.get(notification_id)
         records = await self._context.messages.of_notification(notification_id)
-        if not records:
-            raise RequestFailed(404, "unknown_notification", "This notification has no messages, or they have expired.")
+        if not records and notification is None:
+            raise RequestFailed(404, "unknown_notification", "This notification is unknown, or it has expired.")
         deliveries = await self._context.deliveries.of_messages(record.message.id for record in records)
         others = {record.suppressed_by or record.merged_into for record in records} - {""}
         linked = await self._context.messages.get_many(others)
@@ -42,6 +43,7 @@ class MessagePages:
             request.scope,
             "timeline.html",
             notification_id=notification_id,
+            own_steps=timeline_without_messages(notification) if notification and not records else [],
             rows=[
                 (
                     record,

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from services.backbone.pages import Renderer
 from services.backbone.pages.render import Site
-from services.notificationserver.store import DeliveryStore, MappingStore, MessageStore
+from services.notificationserver.store import DeliveryStore, MappingStore, MessageStore, NotificationStore
 
 SITE: Final = Site(
     "notificationserver",
@@ -24,6 +24,7 @@ class PageContext(NamedTuple):
     """What the pages work with."""
 
     mappings: MappingStore
+    notifications: NotificationStore
     messages: MessageStore
     deliveries: DeliveryStore
     renderer: Renderer
