@@ -132,6 +132,9 @@ async def test_operator_sends_a_text_clones_and_deletes_a_mapping(
     await receiver.until(1)
     assert await database["notifications"].count_documents({}) == 1
     assert (await service.post("/notification/unknown", data=sent)).status_code == 404
+    old_address = await service.get("/notification/offer-device-1")
+    assert (old_address.status_code, old_address.headers["location"]) == (307, action[1])
+    assert (await service.get("/notification/unknown")).status_code == 404
     clone = await page_of(service, link(device, "/mapping/"))
     assert 'value="de-AT"' in clone
     delete = re.search(r'action="(/mapping/[^"]*/delete)"', device)

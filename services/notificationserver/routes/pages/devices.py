@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastapi import Request, Response
+from starlette.responses import RedirectResponse
 
 from services.notificationserver.core.mappings import DeviceMapping
 from services.notificationserver.core.registrations import FIELDS
@@ -78,7 +79,9 @@ class DevicePages:
         return self._form(request, values, mask(mapping.device_id))
 
     async def text_form(self, request: Request, ref: str) -> Response:
-        """Show the form of a free text."""
+        """Show the form of a free text. An address of the old system has the device id: it leads to that of the ref."""
+        if (device := await self._context.mappings.get(ref)) is not None:
+            return RedirectResponse(f"/notification/{device.ref}", 307)
         mapping = await self._mapping(ref)
         return self._context.renderer.page(
             request.scope,
