@@ -10,7 +10,7 @@ from services.backbone.mongo import Database
 from services.notificationserver.core.notifications import ChatNotice, Notification
 from services.notificationserver.routes.pages.site import PAGE_ROWS
 from services.notificationserver.store import NotificationStore
-from tests.contract.notificationserver.serving import Receiver, client_of, match, register, until
+from tests.contract.notificationserver.serving import Receiver, client_of, match, register, running, until
 
 BROWSER = {"accept": "text/html"}
 
@@ -87,6 +87,12 @@ async def until_none(database: Database, collection: str, query: dict[str, Any])
             await asyncio.sleep(0.02)
 
 
+async def until_some(database: Database, collection: str, query: dict[str, Any]) -> None:
+    async with asyncio.timeout(20.0):
+        while not await database[collection].count_documents(query):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+
+
 async def test_dead_deliveries_are_found_and_replayed(
     service: httpx.AsyncClient, receiver: Receiver, database: Database
 ) -> None:
@@ -144,6 +150,18 @@ async def test_operator_sends_a_text_clones_and_deletes_a_mapping(
     assert await database["mappings"].count_documents({}) == 0
     assert "No device is registered yet" in await page_of(service, "/mappings")
     assert "No device has this id" in await page_of(service, "/mappings?q=x")
+
+
+async def test_timeline_has_the_reason_why_an_address_is_refused(environ: dict[str, str], database: Database) -> None:
+    private = environ | {"OUTGOING_ALLOWED_NETWORKS": ""}
+    async with running(private), client_of(private) as service:
+        await register(service, "offer-device-1", callback_url="http://127.0.0.1:9/SECRET")
+        await service.post("/notify", json=match(match_id="s.o.1"))
+        await until_some(database, "deliveries", {"attempts.0": {"$exists": True}})
+        timeline = await page_of(service, "/timeline/s.o.1")
+    assert "attempt 1 failed" in timeline
+    assert "refused: 127.0.0.1 is loopback" in timeline
+    assert "SECRET" not in timeline
 
 
 async def test_pages_need_the_login_of_operators_and_errors_are_pages(
