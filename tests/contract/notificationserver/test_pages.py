@@ -79,6 +79,8 @@ async def test_older_messages_of_a_device_are_on_its_next_pages(
     assert sorted(found[0] + found[1]) == sorted(f"s.o.{number}" for number in range(PAGE_ROWS + 2))
     assert link(second, f"{path}\\?page=1")
     assert "page=3" not in second
+    assert "suppressed by the rate limit" in await page_of(service, f"/timeline/{found[0][-1]}")
+    assert "accepted" in await page_of(service, link(second, "/timeline/"))
 
 
 async def until_none(database: Database, collection: str, query: dict[str, Any]) -> None:
