@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from yarl import URL
 
 from services.backbone.outgoing.addresses import IpNetwork, refusal_of
 from services.backbone.outgoing.resolver import ThreadResolver
@@ -115,8 +116,9 @@ class OutgoingClient:
         sockets = _Sockets()
         reset = _sockets.set(sockets)
         try:
+            # Sent as it is: a receiver may compare or sign its URL. Other characters than ASCII have to be encoded.
             async with self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=False
+                method, URL(url, encoded=url.isascii()), data=body, headers=headers, allow_redirects=False
             ) as response:
                 content = await self._read(response)
                 return OutgoingResponse(response.status, response.headers, content)
@@ -179,5 +181,9 @@ def check_url(url: str) -> None:
         raise OutgoingRefused("the URL must begin with http:// or https://")
     if not parts.hostname:
         raise OutgoingRefused("the URL has no host")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError:
+        raise OutgoingRefused("the host of the URL is not a name") from None
     if parts.username is not None or parts.password is not None or "@" in parts.netloc or "\\" in url:
         raise OutgoingRefused("the URL has a user name or a backslash")

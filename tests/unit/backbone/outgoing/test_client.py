@@ -123,6 +123,8 @@ async def test_listener_would_count_the_connections_of_a_client_without_the_chec
         "file:///etc/passwd",
         "gopher://127.0.0.1/",
         "http:///path",
+        "http://a..b/",
+        "http://" + "a" * 70 + ".example/",
         "http://[::1/",
         "http://example.com:99999/",
         "//example.com/",
@@ -134,6 +136,15 @@ async def test_url_of_another_form_is_refused(url: str) -> None:
     async with OutgoingClient(timeout_s=1.0, resolver=FixedResolver("127.0.0.1"), allowed=EVERYTHING) as client:
         with pytest.raises(OutgoingRefused, match="URL"):
             await client.post(url, body=b"", headers={})
+
+
+async def test_url_is_sent_as_it_is() -> None:
+    target = "/ok/%41%2f?sig=%2F%3a%7e&k[]=1&b={c}|d"
+    async with listening() as listener, OutgoingClient(timeout_s=3.0, allowed=EVERYTHING) as client:
+        await client.post(f"HTTP://127.0.0.1:{listener.port}{target}", body=b"", headers={})
+        await client.post(f"http://127.0.0.1:{listener.port}/ü?q=ä", body=b"", headers={})
+        lines = [request.split(b"\r\n")[0].decode() for request in listener.requests]
+    assert lines == [f"POST {target} HTTP/1.1", "POST /%C3%BC?q=%C3%A4 HTTP/1.1"]
 
 
 async def test_name_that_resolves_to_a_refused_address_later_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
