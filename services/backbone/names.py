@@ -5,6 +5,7 @@ Constants, and functions from names to names. No other module repeats these lite
 """
 
 from typing import Final
+from urllib.parse import quote
 
 # Kafka topics ------------------------------------------------------------------------------------------
 EVENTS_TOPIC: Final = "events"
@@ -81,7 +82,8 @@ def dropped_ids_key(counter: str) -> str:
 # Redis of the notificationserver: the rate limit of matches -----------------------------------------------------
 def notify_window_key(side: str, search_id: str, offer_id: str) -> str:
     """Key of the message that was sent last to one side of a pair; it expires when the next one may be sent."""
-    return f"notify:window:{side}:{search_id}:{offer_id}"
+    # Quoted, since the ids may contain colons: the windows of two pairs must never be one.
+    return f"notify:window:{side}:{quote(search_id, safe='')}:{quote(offer_id, safe='')}"
 
 
 def notify_content_key(digest: str) -> str:

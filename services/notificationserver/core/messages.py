@@ -104,13 +104,14 @@ def _match(notice: MatchNotice, side: str, language: Language) -> dict[str, Any]
     found, other_side = ("search_found", "search") if is_offer else ("offer_found", "offer")
     title = _short(other.title, _SHOWN_TITLE_CHARACTERS) or text(language, "untitled")
     link = (offer.id, search.id) if is_offer else (search.id, offer.id)
+    window = notify_window_key(side, search.id, offer.id)
     return {
         "kind": "match",
         "title": text(language, found),
         "body": text(language, "match", title=title),
         "url": f"pushtech://{side}/{quote(link[0], safe='')}/{quote(link[1], safe='')}/matched",
-        "topic": topic_of(f"match {side} {search.id} {offer.id}"),
-        "window": notify_window_key(side, search.id, offer.id),
+        "topic": topic_of(window),
+        "window": window,
         "data": {
             "search_id": search.id,
             "search_title": _short(search.title, _SHOWN_TITLE_CHARACTERS),

@@ -99,3 +99,15 @@ def test_chat_link_is_quoted() -> None:
     composed = compose(Notification("chat.1", 1, notice), "x", "d1", "de")
     assert composed.url == "pushtech://chat/a%2Fb%20%C3%BC/open/url%3Fx"
     assert composed.title == "Nachricht: a/b ü"
+
+
+def test_pairs_with_colons_and_spaces_in_their_ids_have_their_own_window_and_topic() -> None:
+    def of(search: str, offer: str) -> Message:
+        return message(
+            "offer",
+            search=msgspec.structs.replace(SEARCH, id=search),
+            offer=msgspec.structs.replace(OFFER, id=offer),
+        )
+
+    pairs = [of("a", "b:c"), of("a:b", "c"), of("a b", "c"), of("a", "b c")]
+    assert len({each.window for each in pairs}) == len({each.topic for each in pairs}) == 4
