@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +17,8 @@ ID_FORM: Final = f"1 to {MAX_ID_CHARACTERS} of the characters A-Z a-z 0-9 . _ : 
 _EVENT_ID_CHARACTERS: Final = 120
 """The tracker accepts ids of at most 128 characters."""
 _EVENT_TEXT_CHARACTERS: Final = 1_000
+_EVENT_MEMBERS_BYTES: Final = 65_536
+"""The most bytes of the members in an event, as they are sent. The tracker rejects an event over MAX_EVENT_BYTES."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Latitude = Annotated[float, Meta(ge=-90, le=90)]
@@ -148,11 +152,20 @@ def owed_event(notification: Notification) -> OwedNotice | None:
             "churl": notice.channel_url,
             "chnam": notice.channel_name,
             "snder": notice.sender,
-            "mbers": list(notice.members),
+            "mbers": list(_first_members(notice.members)),
             "msg": notice.text[:_EVENT_TEXT_CHARACTERS],
         }
         return OwedNotice("chm", _event_id(notification.id, "chm"), params)
     return None
+
+
+def _first_members(members: Iterable[str]) -> Iterator[str]:
+    left = _EVENT_MEMBERS_BYTES
+    for member in members:
+        left -= len(quote(member, safe="")) + len("&mbers=")
+        if left < 0:
+            return
+        yield member
 
 
 def _event_id(notification_id: str, event_type: str) -> str:

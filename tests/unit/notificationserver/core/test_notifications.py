@@ -1,5 +1,6 @@
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -135,3 +136,11 @@ def test_webhook_of_another_category_is_ignored_and_of_another_app_refused() -> 
         parse_chat(chat(), app_id="other")
     with pytest.raises(InvalidNotification):
         parse_chat(chat(members="anna"), app_id="ours")
+
+
+def test_event_of_a_large_chat_fits_the_tracker() -> None:
+    members = tuple("ü" * 115 + str(number) for number in range(950))
+    owed = owed_event(Notification("c.1", 1, ChatNotice("n", "u", "anna", members, "Hi" * 10_000)))
+    assert owed is not None
+    assert 50 < len(owed.params["mbers"]) < 950
+    assert len(urlencode(owed.params, doseq=True)) < 100_000
