@@ -64,7 +64,7 @@ async def read_fields(request: Request, *, max_bytes: int) -> dict[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("", _FORM):
         try:
-            return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
+            return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict"))
         except ValueError:
             raise RequestFailed(400, "malformed", f"the form is not UTF-8 or has over {_MAX_FIELDS} fields") from None
     if kind != "application/json":

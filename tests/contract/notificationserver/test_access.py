@@ -185,3 +185,10 @@ async def test_repeated_free_text_is_sent_once(
         response = await service.post("/notification", json=text | {"id": wrong})
         assert response.status_code == 422
         assert response.json()["fields"][0]["field"] == "id"
+
+
+async def test_form_that_is_not_utf_8_is_refused(service: httpx.AsyncClient, database: Database) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    for body in (b"device_id=dev%FF", b"device_id=dev\xff"):
+        assert (await service.post("/register", content=body, headers=form)).status_code == 400
+    assert await database["mappings"].count_documents({}) == 0
