@@ -14,6 +14,7 @@ from services.notificationserver.core.deliveries import Delivery, DeliveryAttemp
 from services.notificationserver.store.database import DELIVERIES, Lease, claim, expiry, insert_new, waiting
 
 _MOST_PASSES: Final = 8
+_MOST_TEXT_CHARACTERS: Final = 500
 
 
 class AttemptResult(NamedTuple):
@@ -38,6 +39,8 @@ class DeadFilter(NamedTuple):
     def query(self) -> dict[str, Any]:
         """Return the query. The text is a value: it has no operators and no patterns."""
         query: dict[str, Any] = {"state": "dead"}
+        if "\0" in self.text or len(self.text) > _MOST_TEXT_CHARACTERS:
+            return {"_id": {"$in": []}}  # no field has it, and MongoDB rejects it as a pattern
         if self.text:
             pattern = {"$regex": re.escape(self.text), "$options": "i"}
             query["$or"] = [{field: pattern} for field in ("reason", "host", "channel", "message_id")]

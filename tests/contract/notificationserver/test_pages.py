@@ -177,3 +177,10 @@ async def test_pages_need_the_login_of_operators_and_errors_are_pages(
         assert (await stranger.get("/mappings", headers=BROWSER)).status_code == 401
     foreign = {"origin": "https://evil.example"}
     assert (await service.post("/dead/replay", data={"what": "all"}, headers=foreign)).status_code == 403
+
+
+async def test_text_that_no_field_has_finds_nothing(service: httpx.AsyncClient) -> None:
+    for text in ("\0", "a" * 40_000):
+        response = await service.get("/dead", params={"q": text}, headers=BROWSER)
+        assert response.status_code == 200, response.text
+        assert (await service.post("/dead/replay", data={"what": "all", "q": text})).status_code == 303
