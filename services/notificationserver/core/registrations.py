@@ -30,11 +30,18 @@ FIELDS: Final = (
 APP_FIELDS: Final = frozenset({"onesignal_id", "locale", "time_zone", "quiet_from", "quiet_to"})
 """What phones may register. They share one password, so a callback or a chat id of theirs could be anybody's."""
 
+_OTHER_FIELDS: Final = ("device_id", "unset", "redirect")
+_MOST_UNKNOWN: Final = 10
+_SHOWN_NAME_CHARACTERS: Final = 50
+
 _PATTERNS: Final = {
     "onesignal_id": (re.compile(r"[A-Za-z0-9-]{1,64}"), "must be an id of OneSignal"),
     "sendbird_id": (re.compile(r"[^\x00-\x1f]{1,256}"), "must be an id of at most 256 characters"),
     "locale": (re.compile(r"[A-Za-z0-9_.@-]{1,35}"), "must be a locale such as de-AT"),
-    "callback_url": (re.compile(rf"https?://[^\x00-\x20]{{1,{MAX_URL_CHARACTERS}}}"), "must be an http or https URL"),
+    "callback_url": (
+        re.compile(rf"(?i:https?)://[^\x00-\x20]{{1,{MAX_URL_CHARACTERS}}}"),
+        "must be an http or https URL",
+    ),
     "quiet_from": (re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]"), "must be a time such as 22:00"),
     "quiet_to": (re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]"), "must be a time such as 07:00"),
 }
@@ -55,7 +62,7 @@ class Registration(msgspec.Struct, frozen=True):
     values: dict[str, Any]
     unset: frozenset[str] = frozenset()
     ignored: tuple[str, ...] = ()
-    """The fields that it sends and may not change."""
+    """The fields that it sends and may not change, and unknown ones. Old clients send more fields than there are."""
 
 
 class _Keys(msgspec.Struct, frozen=True):
@@ -80,6 +87,7 @@ def parse_registration(sent: Mapping[str, Any], *, is_app: bool = False) -> Regi
     unset = {name for name in FIELDS if name in sent and sent[name] is None} | _names(sent.get("unset"), errors)
     filled = {name: value for name in FIELDS if (value := sent.get(name)) is not None and value not in ("", [])}
     ignored = (unset | filled.keys()) - APP_FIELDS if is_app else set()
+    unknown = sorted(name[:_SHOWN_NAME_CHARACTERS] for name in sent.keys() - {*FIELDS, *_OTHER_FIELDS})
     values: dict[str, Any] = {}
     for name, value in filled.items():
         if name in ignored:
@@ -91,7 +99,9 @@ def parse_registration(sent: Mapping[str, Any], *, is_app: bool = False) -> Regi
     if errors:
         raise InvalidRegistration(errors)
     assert isinstance(device_id, str)  # noqa: S101 - for mypy
-    return Registration(device_id, values, frozenset(unset - values.keys() - ignored), tuple(sorted(ignored)))
+    return Registration(
+        device_id, values, frozenset(unset - values.keys() - ignored), (*sorted(ignored), *unknown[:_MOST_UNKNOWN])
+    )
 
 
 def apply(registration: Registration, stored: DeviceMapping | None, *, now_ms: int, new_key: str) -> DeviceMapping:
@@ -116,8 +126,11 @@ _EMPTY: Final[dict[str, Any]] = {"webpush": ()}
 
 
 def _names(sent: object, errors: dict[str, str]) -> set[str]:
-    names = sent.split(",") if isinstance(sent, str) else sent if isinstance(sent, list) else []
-    wanted = {name.strip() for name in names if isinstance(name, str) and name.strip()}
+    names = sent.split(",") if isinstance(sent, str) else [] if sent is None else sent
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        errors["unset"] = "must be names of fields, separated by commas"
+        return set()
+    wanted = {name.strip() for name in names if name.strip()}
     if unknown := wanted - set(FIELDS):
         errors["unset"] = f"{', '.join(sorted(unknown))[:100]} cannot be unset"
     return wanted & set(FIELDS)

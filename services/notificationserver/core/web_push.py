@@ -27,6 +27,7 @@ MOST_PAYLOAD_BYTES: Final = 3_993
 """With the header, the tag and the padding delimiter 4,096 bytes: what every push service accepts."""
 _RECORD_BYTES: Final = 4_096
 _TOPIC_CHARACTERS: Final = 32
+_MOST_PADDING: Final = 2
 _LAST_RECORD: Final = b"\x02"
 _MOST_TTL_S: Final = 2_419_200
 """Four weeks: push services reject or shorten more."""
@@ -61,8 +62,11 @@ def _derive(secret: bytes, salt: bytes, info: bytes, length: int) -> bytes:
 
 def decode_key(text: str, *, length: int) -> bytes:
     """Return the bytes of a key of a subscription: base64url, with or without padding. Raises InvalidSubscription."""
+    digits = text.rstrip("=")
+    if len(text) - len(digits) > _MOST_PADDING:
+        raise InvalidSubscription("a key is not base64url")
     try:
-        key = base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), altchars=b"-_", validate=True)
+        key = base64.b64decode(digits + "=" * (-len(digits) % 4), altchars=b"-_", validate=True)
     except ValueError:
         raise InvalidSubscription("a key is not base64url") from None
     if len(key) != length:

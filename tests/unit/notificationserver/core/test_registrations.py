@@ -39,7 +39,13 @@ def subscription(number: int) -> dict[str, Any]:
         ({"webpush": {"endpoint": "ftp://push.example/a", "keys": {"p256dh": POINT, "auth": AUTH}}}, "webpush"),
         ({"webpush": "{"}, "webpush"),
         ({"webpush": [subscription(number) for number in range(MAX_SUBSCRIPTIONS + 1)]}, "webpush"),
+        (
+            {"webpush": {"endpoint": "https://push.example/a", "keys": {"p256dh": POINT + "=" * 9, "auth": AUTH}}},
+            "webpush",
+        ),
         ({"unset": "device_id"}, "unset"),
+        ({"unset": {"locale": 1}}, "unset"),
+        ({"unset": [1, 2]}, "unset"),
         ({"unset": ["locale", "other"]}, "unset"),
     ],
 )
@@ -113,3 +119,8 @@ def test_subscriptions_of_a_device_are_added_and_the_oldest_go_first() -> None:
 def test_form_holds_a_subscription_as_json() -> None:
     text = f'{{"endpoint": "https://push.example/1", "keys": {{"p256dh": "{POINT}", "auth": "{AUTH}"}}}}'
     assert registered(None, webpush=text).webpush[0].endpoint == "https://push.example/1"
+
+
+def test_unknown_fields_are_named_and_change_nothing() -> None:
+    registration = parse_registration({"device_id": "d1", "callbackurl": "http://x", "locale": "de", "redirect": "1"})
+    assert (registration.values, registration.ignored) == ({"locale": "de"}, ("callbackurl",))
