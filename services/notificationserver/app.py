@@ -39,6 +39,9 @@ from services.notificationserver.store import (
 log = get_logger(__name__)
 
 _FINISH_S: Final = 8.0
+"""For the attempts in flight at a stop."""
+_DRAIN_S: Final = 3.0
+"""For the requests in flight at a stop. With the attempts it is shorter than the grace period of a container."""
 _CHECK_TIMEOUT_S: Final = 2.0
 _REDIS_TIMEOUT_S: Final = 2.0
 _KEY_BYTES: Final = 32
@@ -149,7 +152,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
                 _protected(public_app, settings, metrics, assets, renderer),
                 host=settings.host,
                 port=settings.port,
-                drain_s=_FINISH_S,
+                drain_s=_DRAIN_S,
             )
         )
         health.starting = False
