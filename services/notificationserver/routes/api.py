@@ -24,6 +24,7 @@ from services.notificationserver.store.mappings import MappingConflict
 log = get_logger(__name__)
 
 _METHOD_NOT_ALLOWED: Final = 405
+_SOON: Final = {"Retry-After": "1"}
 
 
 def create_public_app(context: NotifyContext, page_context: PageContext, assets: Assets) -> FastAPI:
@@ -87,8 +88,7 @@ def _add_error_handlers(app: FastAPI, renderer: Renderer) -> None:
         if not wants_page(request):
             return failure_response(failure)
         text = str(failure)
-        headers = {"Retry-After": str(failure.retry_s)} if failure.retry_s else {}
-        return renderer.error(request.scope, failure.status, text[:1].upper() + text[1:], headers)
+        return renderer.error(request.scope, failure.status, text[:1].upper() + text[1:], failure.headers)
 
     async def failed(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestFailed)  # noqa: S101 - for mypy
@@ -98,11 +98,11 @@ def _add_error_handlers(app: FastAPI, renderer: Renderer) -> None:
         assert isinstance(error, PyMongoError)  # noqa: S101 - for mypy
         # Not the path of the request: it may have a device id.
         log.warning("database_failed", route=request.scope["route"].path, error=describe(error))
-        failure = RequestFailed(503, "unavailable", "the database does not respond; try again", retry_s=1)
+        failure = RequestFailed(503, "unavailable", "the database does not respond; try again", headers=_SOON)
         return respond(request, failure)
 
     async def conflict(request: Request, error: Exception) -> Response:
-        return respond(request, RequestFailed(503, "busy", str(error), retry_s=1))
+        return respond(request, RequestFailed(503, "busy", str(error), headers=_SOON))
 
     async def gone(_: Request, __: Exception) -> Response:
         return Response(status_code=499)  # the client has disconnected and gets no response

@@ -17,14 +17,20 @@ class RequestFailed(Exception):
     """A request fails with this status."""
 
     def __init__(
-        self, status: int, code: str, detail: str, *, fields: Mapping[str, str] | None = None, retry_s: int = 0
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        fields: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.fields = dict(fields or {})
         """The reason for each wrong field."""
-        self.retry_s = retry_s
+        self.headers = dict(headers or {})
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -37,8 +43,7 @@ def failure_response(failure: RequestFailed) -> Response:
     content: dict[str, Any] = {"status": "error", "error": failure.code, "detail": str(failure)}
     if failure.fields:
         content["fields"] = [{"field": name, "detail": reason} for name, reason in failure.fields.items()]
-    headers = {"Retry-After": str(failure.retry_s)} if failure.retry_s else {}
-    return json_response(content, failure.status, headers)
+    return json_response(content, failure.status, failure.headers)
 
 
 async def read_body(request: Request, *, max_bytes: int) -> bytes:

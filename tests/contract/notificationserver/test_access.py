@@ -53,6 +53,8 @@ async def test_get_that_changed_something_names_the_method(service: httpx.AsyncC
     response = await service.get("/notify")
     assert response.status_code == 405
     assert response.headers["allow"] == "POST"
+    old = await service.get("/register", params={"device_id": "d1", "callback_url": "http://example.com/"})
+    assert (old.status_code, old.headers["allow"]) == (405, "POST")
 
 
 async def test_registration_by_form_keeps_what_is_blank_and_unsets_by_name(

@@ -69,7 +69,11 @@ class DevicePages:
         )
 
     async def form(self, request: Request) -> Response:
-        """Show the form of a registration."""
+        """Show the form of a registration. A GET that registered a device in the old system is refused."""
+        if "device_id" in request.query_params:
+            raise RequestFailed(
+                405, "method_not_allowed", "GET registers nothing. Use POST.", headers={"Allow": "POST"}
+            )
         return self._form(request, {}, "")
 
     async def clone(self, request: Request, ref: str) -> Response:
