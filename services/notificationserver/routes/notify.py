@@ -105,11 +105,12 @@ class NotifyRoutes:
     async def _id_of(self, notice: Notice) -> str:
         """Return an id for a notice without one: that of the same content within the rate limit."""
         digest = digest_of(notice)
+        key = notify_content_key(digest)
         limit_ms = round(1000 * self._context.settings.rate_limit_s)
-        # Also without Redis, equal requests of the same moment get the same id.
-        new = f"{digest}.{self._context.now_ms() // limit_ms}"
-        request = WindowRequest(notify_content_key(digest), new, limit_ms + _OVERLAP_MS)
-        return (await self._context.windows.take([request]))[0]
+        new = f"{digest}.{self._context.new_id()}"
+        holders = await self._context.windows.take([WindowRequest(key, new, limit_ms + _OVERLAP_MS)])
+        # Without Redis, equal requests of the same moment get the same id.
+        return holders.get(key) or f"{digest}.{self._context.now_ms() // limit_ms}"
 
     async def _accept(self, notification_id: str, notice: Notice, kind: str, *, status: int = 202) -> Response:
         notification = Notification(notification_id, self._context.now_ms(), notice)

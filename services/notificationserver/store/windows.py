@@ -51,22 +51,21 @@ class WindowStore:
         self._give_back = redis.register_script(_GIVE_BACK)
         self.failures = 0
 
-    async def take(self, requests: Sequence[WindowRequest]) -> list[str]:
-        """Take the windows that are free. Return the holder of each: its own id may send.
+    async def take(self, requests: Sequence[WindowRequest]) -> dict[str, str]:
+        """Take the windows that are free. Return the holder of each key; nothing without Redis.
 
-        A holder that takes its window again still has it, and the window does not become longer. Without Redis each
-        message holds its window.
+        A holder that takes its window again still has it, and the window does not become longer.
         """
         if not requests:
-            return []
+            return {}
         arguments = [value for each in requests for value in (each.holder, max(1, each.ms))]
         try:
             holders: list[str] = await self._take(keys=[each.key for each in requests], args=arguments)
         except RedisError as error:
             self.failures += 1
             log.warning("window_not_available", error=f"{type(error).__name__}: {error}"[:200])
-            return [each.holder for each in requests]
-        return holders
+            return {}
+        return {each.key: holder for each, holder in zip(requests, holders, strict=True)}
 
     async def give_back(self, key: str, holder: str) -> None:
         """Free a window if the message still holds it. Without Redis it ends by itself."""

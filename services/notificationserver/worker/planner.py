@@ -131,7 +131,7 @@ class Planner:
         return drafts
 
     async def _take_windows(self, drafts: list[_Draft], now_ms: int) -> Mapping[str, str]:
-        """Return the holder of the window of each message that has one and a channel: one without sends nothing."""
+        """Return the holders of the windows of the messages that have a channel: one without sends nothing."""
         limit_ms = round(1000 * self._settings.rate_limit_s)
         requests = [
             # The window begins when the notification was accepted, however late it is planned.
@@ -142,13 +142,13 @@ class Planner:
         failures = self._windows.failures
         holders = await self._windows.take(requests)
         self._metrics.windows_failed.inc(self._windows.failures - failures)
-        return {request.holder: holder for request, holder in zip(requests, holders, strict=True)}
+        return holders
 
     def _planned(self, draft: _Draft, holders: Mapping[str, str], now_ms: int) -> PlannedMessage:
         message = draft.message
         if not draft.targets:
             return PlannedMessage(message, "unreachable")
-        holder = holders.get(message.id, message.id)
+        holder = holders.get(message.window, message.id)
         if holder != message.id:
             return PlannedMessage(message, "suppressed", suppressed_by=holder)
         held_until = quiet_until_ms(draft.mapping, now_ms=now_ms, default_zone=self._settings.time_zone)

@@ -5,8 +5,18 @@ import asyncio
 import httpx
 import pytest
 
+from deploy.develop.localstack.ports import free_port
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.mongo import Database
-from tests.contract.notificationserver.serving import EventStub, Receiver, match, register, until
+from tests.contract.notificationserver.serving import (
+    EventStub,
+    Receiver,
+    client_of,
+    match,
+    register,
+    running,
+    until,
+)
 
 
 async def test_each_side_gets_the_title_and_place_of_the_other_but_not_its_device(
@@ -52,3 +62,20 @@ async def test_equal_requests_make_one_message_and_one_event(
     assert tracker.ids.total() == 1
     assert await database["notifications"].count_documents({}) == 1
     assert await database["deliveries"].count_documents({}) == 1
+
+
+async def test_content_gets_a_new_id_when_its_key_is_free_again(
+    service: httpx.AsyncClient, clean_redis: LocalRedis
+) -> None:
+    first = (await service.post("/notify", json=match())).json()["id"]
+    assert (await service.post("/notify", json=match())).json()["id"] == first
+    clean_redis.flush()
+    assert (await service.post("/notify", json=match())).json()["id"] != first
+
+
+async def test_equal_contents_have_one_id_while_redis_is_away(environ: dict[str, str]) -> None:
+    environ |= {"NOTIFY_REDIS_URL": f"redis://127.0.0.1:{free_port()}", "RATE_LIMIT_SECONDS": "86400"}
+    async with running(environ), client_of(environ) as client:
+        responses = [await client.post("/notify", json=match()) for _ in range(2)]
+    assert [response.status_code for response in responses] == [202, 202]
+    assert len({response.json()["id"] for response in responses}) == 1
