@@ -97,7 +97,7 @@ class Lease(NamedTuple):
 
 
 async def claim(collection: Documents, ids: list[str], *, field: str, lease: Lease) -> list[dict[str, Any]]:
-    """Claim those of the documents whose `field` is due. Return them.
+    """Claim those of the documents whose `field` is due. Return them in the order of their acceptance.
 
     The lease moves the field into the future. When the process dies, the document is due again after the lease.
     """
@@ -106,7 +106,8 @@ async def claim(collection: Documents, ids: list[str], *, field: str, lease: Lea
     # The condition again: of several processes that read the same ids, one gets each document.
     due: Mapping[str, Any] = {"_id": {"$in": ids}, field: {"$lte": lease.now_ms}}
     await collection.update_many(due, {"$set": {field: lease.now_ms + lease.ms, f"{field}_token": lease.token}})
-    return await collection.find({"_id": {"$in": ids}, f"{field}_token": lease.token}).to_list()
+    mine = {"_id": {"$in": ids}, f"{field}_token": lease.token}
+    return await collection.find(mine, sort=[("accepted_ms", ASCENDING)]).to_list()
 
 
 async def claim_oldest(collection: Documents, *, field: str, limit: int, lease: Lease) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ _TAKE: Final = """
 local holders = {}
 for index, key in ipairs(KEYS) do
   local holder = redis.call('GET', key)
-  if not holder then
+  if not holder or holder == ARGV[2 * index - 1] then
     holder = ARGV[2 * index - 1]
     redis.call('SET', key, holder, 'PX', ARGV[2 * index])
   end
@@ -54,11 +54,12 @@ class WindowStore:
     async def take(self, requests: Sequence[WindowRequest]) -> dict[str, str]:
         """Take the windows that are free. Return the holder of each key; nothing without Redis.
 
-        A holder that takes its window again still has it, and the window does not become longer.
+        A window begins when it is taken. A holder that takes its window again begins it anew: after a kill, its message
+        may be sent only now.
         """
         if not requests:
             return {}
-        arguments = [value for each in requests for value in (each.holder, max(1, each.ms))]
+        arguments = [value for each in requests for value in (each.holder, each.ms)]
         try:
             holders: list[str] = await self._take(keys=[each.key for each in requests], args=arguments)
         except RedisError as error:

@@ -98,7 +98,7 @@ class Planner:
         claimed = list(map(from_document, documents))
         drafts = await self._drafts(claimed)
         self._at_point("claimed")
-        holders = await self._take_windows(drafts, lease.now_ms)
+        holders = await self._take_windows(drafts)
         self._at_point("window")
         planned = [self._planned(draft, holders, lease.now_ms) for draft in drafts]
         known = await self._messages.insert(planned)
@@ -130,12 +130,11 @@ class Planner:
             drafts.append(_Draft(message, mapping, targets_of(mapping, self._enabled)))
         return drafts
 
-    async def _take_windows(self, drafts: list[_Draft], now_ms: int) -> Mapping[str, str]:
+    async def _take_windows(self, drafts: list[_Draft]) -> Mapping[str, str]:
         """Return the holders of the windows of the messages that have a channel: one without sends nothing."""
         limit_ms = round(1000 * self._settings.rate_limit_s)
         requests = [
-            # The window begins when the notification was accepted, however late it is planned.
-            WindowRequest(message.window, message.id, message.accepted_ms + limit_ms - now_ms)
+            WindowRequest(message.window, message.id, limit_ms)
             for message, _, targets in drafts
             if message.window and targets
         ]

@@ -10,9 +10,26 @@ from deploy.develop.localstack.ports import free_port
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.mongo import Database
 from tests.contract.notificationserver.serving import EventStub, Receiver, client_of, match, register, running, until
-from tests.contract.notificationserver.stepping import Stepper, redis_client
+from tests.contract.notificationserver.stepping import Stepper
 
 LIMIT_MS = 300_000
+WINDOW = "notify:window:offer:search1:offer1"
+
+
+async def stop_planning(stepper: Stepper, point: str) -> None:
+    """Plan until a point. The lease stays, as after a kill."""
+
+    class Stopped(Exception):
+        pass
+
+    def stop_at(name: str) -> None:
+        if name == point:
+            raise Stopped
+
+    stepper.planner._at_point = stop_at
+    with pytest.raises(Stopped):
+        await stepper.planner.plan_due()
+    stepper.planner._at_point = lambda _: None
 
 
 @pytest.mark.slow
@@ -52,27 +69,50 @@ async def test_fifty_equal_requests_over_four_workers_make_one_message_for_each_
     assert await database["notifications"].count_documents({}) == 2
 
 
-async def test_limit_does_not_slide(stepper: Stepper, receiver: Receiver) -> None:
+async def test_window_does_not_slide(stepper: Stepper, receiver: Receiver) -> None:
     await stepper.register("offer-device-1", callback_url=receiver.url)
-    for number in range(3):
+    await stepper.accept("s.o.0")
+    await stepper.work()
+    assert LIMIT_MS - 10_000 < await stepper.redis.pttl(WINDOW) <= LIMIT_MS
+    await stepper.redis.pexpire(WINDOW, 1_500)  # Redis has no clock that a test could set
+    for number in range(1, 4):
         await stepper.accept(f"s.o.{number}")
         await stepper.work()
-    first = await stepper.database["messages"].find_one({"_id": "s.o.2.offer"})
-    assert first is not None
-    assert (first["state"], first["suppressed_by"]) == ("suppressed", "s.o.0.offer")
-    assert receiver.ids == ["s.o.0.offer"]
+    suppressed = await stepper.database["messages"].find_one({"_id": "s.o.3.offer"})
+    assert suppressed is not None
+    assert (suppressed["state"], suppressed["suppressed_by"]) == ("suppressed", "s.o.0.offer")
+    async with asyncio.timeout(5.0):
+        while await stepper.redis.exists(WINDOW):  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(0.05)
+    await stepper.accept("s.o.4")
+    await stepper.work()
+    assert receiver.ids == ["s.o.0.offer", "s.o.4.offer"]
 
 
-async def test_window_is_as_long_as_the_limit_from_the_acceptance_however_late_it_is_planned(
-    stepper: Stepper, receiver: Receiver, clean_redis: LocalRedis
+async def test_window_begins_when_the_message_is_planned_also_after_a_kill(
+    stepper: Stepper, receiver: Receiver
 ) -> None:
     await stepper.register("offer-device-1", callback_url=receiver.url)
     await stepper.accept("s.o.1")
-    stepper.now_ms += LIMIT_MS - 5_000
+    stepper.now_ms += 2 * LIMIT_MS
+    await stop_planning(stepper, "window")
+    assert LIMIT_MS - 10_000 < await stepper.redis.pttl(WINDOW) <= LIMIT_MS
+    await stepper.redis.pexpire(WINDOW, 10_000)
+    stepper.now_ms += 6_001
     await stepper.work()
-    async with redis_client(clean_redis) as redis:
-        ttl_ms = await redis.pttl("notify:window:offer:search1:offer1")
-    assert 4_000 < ttl_ms <= 5_000
+    assert receiver.ids == ["s.o.1.offer"]
+    assert LIMIT_MS - 10_000 < await stepper.redis.pttl(WINDOW) <= LIMIT_MS
+
+
+async def test_first_accepted_match_of_a_backlog_is_sent_and_no_other(stepper: Stepper, receiver: Receiver) -> None:
+    await stepper.register("offer-device-1", callback_url=receiver.url)
+    stepper.now_ms += LIMIT_MS + 10_000
+    for number in range(3):  # stored in another order than they were accepted in
+        await stepper.accept(f"s.o.{number}")
+        stepper.now_ms -= LIMIT_MS + 10_000
+    stepper.now_ms += 4 * LIMIT_MS
+    await stepper.work()
+    assert receiver.ids == ["s.o.2.offer"]
 
 
 async def test_known_id_is_not_sent_again_when_redis_was_flushed(
@@ -119,19 +159,9 @@ async def test_notification_that_cannot_be_planned_is_set_aside_and_the_others_a
 
 @pytest.mark.parametrize("point", ["claimed", "window", "messages", "deliveries"])
 async def test_planning_that_stops_at_any_point_is_continued(stepper: Stepper, receiver: Receiver, point: str) -> None:
-    class Stopped(Exception):
-        pass
-
-    def stop_at(name: str) -> None:
-        if name == point:
-            raise Stopped
-
     await stepper.register("offer-device-1", callback_url=receiver.url)
     await stepper.accept("s.o.1")
-    stepper.planner._at_point = stop_at
-    with pytest.raises(Stopped):
-        await stepper.planner.plan_due()
-    stepper.planner._at_point = lambda _: None
+    await stop_planning(stepper, point)
     assert not await stepper.planner.plan_due()  # the lease holds
     stepper.now_ms += 6_001
     await stepper.work()
