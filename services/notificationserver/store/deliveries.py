@@ -24,7 +24,7 @@ class AttemptResult(NamedTuple):
     token: str
     """The token of its lease."""
     attempt: DeliveryAttempt | None
-    """None if no attempt was made: the delivery was stale, or its channel is gone."""
+    """None if no attempt was made: the delivery was stale or postponed, or its channel is gone."""
     step: NextStep
 
 

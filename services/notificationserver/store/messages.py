@@ -79,6 +79,12 @@ class MessageStore:
         )
         return list(dict.fromkeys([document["device_id"] async for document in found]))
 
+    async def hold(self, device_id: str, *, now_ms: int, until_ms: int) -> None:
+        """Hold the held messages of a device that are due until a later time."""
+        held: dict[str, Any] = {"device_id": {"$eq": device_id}, "held_until": {"$lte": now_ms}}
+        until = {"held_until": until_ms, "was_held_until": until_ms}
+        await self._messages.update_many(held, {"$set": until})
+
     async def take_held(self, device_id: str, *, now_ms: int, merged_id: str) -> tuple[str, list[Message]]:
         """Choose the held messages of a device that become one message. Return its id and the messages, oldest first.
 

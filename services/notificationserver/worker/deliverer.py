@@ -15,6 +15,7 @@ from pymongo.errors import PyMongoError
 from services.backbone.logs import get_logger
 from services.backbone.mongo import Database, describe
 from services.notificationserver.core.deliveries import STALE
+from services.notificationserver.core.planning import quiet_until_ms
 from services.notificationserver.metrics import Metrics
 from services.notificationserver.providers import DeliveryChannel, Parcel
 from services.notificationserver.settings import DeliverySettings
@@ -169,6 +170,10 @@ class Deliverer:
         channel = self._channels.get(parcel.delivery.channel.partition(".")[0])
         if channel is None:
             await self._recorder.give_up(parcel, "the channel is switched off", token=claimed.token)
+            return
+        quiet_until = quiet_until_ms(parcel.mapping, now_ms=now_ms, default_zone=self._settings.time_zone)
+        if quiet_until is not None:
+            await self._recorder.postpone(parcel, quiet_until, token=claimed.token)
             return
         self._at_point("sending")
         outcome = await channel.send(parcel)

@@ -7,6 +7,7 @@ from services.backbone.mongo import Database
 from services.notificationserver.core.deliveries import deliveries_of
 from services.notificationserver.core.mappings import EnabledChannels, targets_of
 from services.notificationserver.core.messages import merge
+from services.notificationserver.core.planning import quiet_until_ms
 from services.notificationserver.core.texts import language_of
 from services.notificationserver.metrics import Metrics
 from services.notificationserver.settings import DeliverySettings
@@ -62,6 +63,9 @@ class Merger:
             device_id, now_ms=now_ms, lease_ms=round(1000 * self._settings.lease_s)
         ):
             return False
+        quiet_until = quiet_until_ms(mapping, now_ms=now_ms, default_zone=self._settings.time_zone)
+        if quiet_until is not None:  # the device has changed its hours, or no merger ran since their end
+            await self._messages.hold(device_id, now_ms=now_ms, until_ms=quiet_until)
         merged_id, held = await self._messages.take_held(device_id, now_ms=now_ms, merged_id=f"merged.{new_token()}")
         self._at_point("chosen")
         ids = [message.id for message in held]

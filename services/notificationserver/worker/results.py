@@ -58,6 +58,10 @@ class AttemptRecorder:
         await self._writer.submit(AttemptResult(parcel.delivery, token, None, NextStep("dead", reason=reason)))
         await self._note_dead(parcel)
 
+    async def postpone(self, parcel: Parcel, due_ms: int, *, token: str) -> None:
+        """Make a delivery due at a later time, without an attempt."""
+        await self._writer.submit(AttemptResult(parcel.delivery, token, None, NextStep("due", due_ms)))
+
     async def _write(self, results: list[AttemptResult]) -> list[None]:
         return await self._deliveries.write(results, now_ms=self._now_ms())
 

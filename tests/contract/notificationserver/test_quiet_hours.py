@@ -66,3 +66,38 @@ async def test_device_without_quiet_hours_is_not_held(stepper: Stepper, receiver
     await stepper.accept("s.o.1")
     await stepper.work()
     assert receiver.ids == ["s.o.1.offer"]
+
+
+async def test_attempt_that_would_be_in_the_quiet_hours_is_made_at_their_end(
+    stepper: Stepper, receiver: Receiver
+) -> None:
+    stepper.now_ms = ms(2027, 1, 10, 20, 50)
+    end_ms = ms(2027, 1, 11, 6, 0)
+    await stepper.register("offer-device-1", callback_url=receiver.url, **HOURS)
+    receiver.respond = lambda _: (500 if stepper.now_ms < end_ms else 200, {})
+    await stepper.accept("s.o.1")
+    await stepper.work()
+    while await stepper.run_until_next() is not None:
+        pass
+    at_s = [int(request.headers["webhook-timestamp"]) for request in receiver.requests]
+    assert len(at_s) == 4  # at once, after 5 s and 5 min; the next one would be at 22:25
+    assert at_s[2] < ms(2027, 1, 10, 21, 0) / 1000
+    assert at_s[3] == end_ms / 1000
+    assert await stepper.states("deliveries") == {"s.o.1.offer:callback": "delivered"}
+
+
+async def test_messages_stay_held_when_the_device_has_made_its_quiet_hours_longer(
+    stepper: Stepper, receiver: Receiver
+) -> None:
+    stepper.now_ms = ms(2027, 1, 10, 23, 0)
+    await stepper.register("offer-device-1", callback_url=receiver.url, **HOURS)
+    await stepper.accept("s.o.1")
+    await stepper.work()
+    await stepper.register("offer-device-1", quiet_to="08:00")
+    stepper.now_ms = ms(2027, 1, 11, 6, 0)
+    await stepper.work()
+    assert receiver.requests == []
+    assert (await stepper.states())["s.o.1.offer"] == "held"
+    stepper.now_ms = ms(2027, 1, 11, 7, 0)
+    await stepper.work()
+    assert receiver.ids == ["s.o.1.offer"]
