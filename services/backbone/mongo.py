@@ -10,7 +10,7 @@ from bson.int64 import Int64
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.monitoring import CommandListener
 
 from services.backbone.backoff import Backoff
@@ -20,13 +20,13 @@ log = get_logger(__name__)
 
 Database = AsyncDatabase[dict[str, Any]]
 Documents = AsyncCollection[dict[str, Any]]
-DUPLICATE_KEY: Final = 11_000
 
 _CONNECT_TIMEOUT_MS: Final = 2_000
 _SELECTION_TIMEOUT_MS: Final = 5_000
 """A failover of a replica set takes longer. The caller's retry covers it, and a request fails in time."""
 _SOCKET_TIMEOUT_MS: Final = 30_000
 _MAX_CONNECTIONS: Final = 50
+_DUPLICATE_KEY: Final = 11_000
 _PERMANENT: Final = frozenset({13, 18, 67, 85, 86})
 """Errors that only an operator can correct: not authorised, wrong password, an index that differs from the stored."""
 
@@ -86,3 +86,15 @@ async def create_when_available(create: Callable[[], Awaitable[None]], stop: asy
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), backoff.next_s())
     return False
+
+
+def duplicates_of(error: BulkWriteError) -> list[dict[str, Any]]:
+    """Return the operations of a bulk write that failed because their keys exist: for an insert, its document.
+
+    Raises the error if anything else failed. That includes the write concern: without it, the loss of a member could
+    lose what was written.
+    """
+    failures: Sequence[dict[str, Any]] = error.details["writeErrors"]
+    if error.details["writeConcernErrors"] or any(failure["code"] != _DUPLICATE_KEY for failure in failures):
+        raise error
+    return [failure["op"] for failure in failures]

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import BulkWriteError
 
-from services.backbone.mongo import DUPLICATE_KEY, Database, Documents
+from services.backbone.mongo import Database, Documents, duplicates_of
 
 NOTIFICATIONS: Final = "notifications"
 MAPPINGS: Final = "mappings"
@@ -81,10 +81,7 @@ async def insert_new(collection: Documents, documents: Iterable[dict[str, Any]])
     try:
         await collection.insert_many(listed, ordered=False)
     except BulkWriteError as error:
-        failures = error.details["writeErrors"]
-        if any(failure["code"] != DUPLICATE_KEY for failure in failures):
-            raise
-        return {failure["op"]["_id"] for failure in failures}
+        return {document["_id"] for document in duplicates_of(error)}
     return set()
 
 

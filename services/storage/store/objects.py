@@ -1,10 +1,11 @@
 """ObjectStore: reads and writes offers and searches, each change by one write of one document."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 
 from pymongo.errors import BulkWriteError
 
+from services.backbone.mongo import duplicates_of
 from services.storage.core.documents import (
     SIDE_PROJECTION,
     from_document,
@@ -20,7 +21,6 @@ EventAction = Literal["create", "update", "setact", "delete"]
 """The actions of the events `offr` and `srch`."""
 
 _MAX_ATTEMPTS: Final = 16
-_DUPLICATE_KEY: Final = 11_000
 
 
 class ObjectConflict(Exception):
@@ -58,10 +58,7 @@ class ObjectStore:
         try:
             await objects_of(self._database, kind).insert_many(documents, ordered=False)
         except BulkWriteError as error:
-            failures: Sequence[dict[str, Any]] = error.details["writeErrors"]
-            if any(failure["code"] != _DUPLICATE_KEY for failure in failures):
-                raise
-            return [failure["op"]["_id"] for failure in failures]
+            return [document["_id"] for document in duplicates_of(error)]
         return []
 
     async def replace(self, before: StoredObject, after: StoredObject, *, event: EventAction | None = None) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from pymongo import ASCENDING, InsertOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
+from services.backbone.mongo import duplicates_of
 from services.storage.core.document_forms import MalformedDocument
 from services.storage.core.documents import from_pair_document, to_pair_document
 from services.storage.core.matching import SubjectKind
@@ -18,7 +19,6 @@ from services.storage.core.pairs import EncounterReport, PairState
 from services.storage.store.database import PAIRS, Database
 from services.storage.store.failing import FIRST_PAUSE_MS, postponement
 
-_DUPLICATE_KEY: Final = 11_000
 _KEPT_REPORTS: Final = 32
 _RANKS: Final = (*RANKS, RANK_RETRIED)
 
@@ -81,8 +81,7 @@ class PairStore:
         try:
             done = await self._pairs.bulk_write([_operation(change, owed_rank) for change in changes], ordered=False)
         except BulkWriteError as error:
-            if any(failure["code"] != _DUPLICATE_KEY for failure in error.details["writeErrors"]):
-                raise
+            duplicates_of(error)  # raises other failures
         else:
             if done.matched_count + done.inserted_count == len(changes):
                 return []
