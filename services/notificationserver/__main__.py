@@ -36,7 +36,7 @@ async def create_workers(
         deliverer = Deliverer(database, channels, windows, settings, metrics, at_point=at_point)
         wake = deliverer.loop.wake
         planner = Planner(database, windows, settings, metrics, enabled, on_deliveries=wake, at_point=at_point)
-        merger = Merger(database, settings, metrics, enabled, on_deliveries=wake, at_point=at_point)
+        merger = Merger(database, windows, settings, metrics, enabled, on_deliveries=wake, at_point=at_point)
         events = OwedEventSender(database, tracker, settings, metrics)
         loops = {"planner": planner.loop, "merger": merger.loop, "deliverer": deliverer.loop, "events": events.loop}
 

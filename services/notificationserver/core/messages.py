@@ -43,6 +43,8 @@ class Message(msgspec.Struct, frozen=True):
     """The form fields `params[...]` of a callback."""
     window: str = ""
     """The key of its rate limit; empty without a limit."""
+    merged_ids: tuple[str, ...] = ()
+    """The held messages that this one contains."""
 
     def to_document(self) -> dict[str, Any]:
         """Return the document of this message."""
@@ -164,6 +166,7 @@ def merge(messages: Sequence[Message], message_id: str, language: Language, *, n
             "params[key]": "merged",
             **{f"params[messages][{index}]": message.id for index, message in enumerate(messages)},
         },
+        merged_ids=tuple(message.id for message in messages),
     )
 
 

@@ -128,6 +128,16 @@ def digest_of(notice: Notice) -> str:
     return hashlib.sha256(msgspec.json.encode(notice)).hexdigest()[:40]
 
 
+def content_id(digest: str, ending: str) -> str:
+    """Return an id for a notification without one. Equal contents have the same digest in their ids."""
+    return f"{digest}.{ending}"
+
+
+def digest_in(notification_id: str) -> str:
+    """Return the digest in an id of `content_id`, or the beginning of another id."""
+    return notification_id.partition(".")[0]
+
+
 def owed_event(notification: Notification) -> OwedNotice | None:
     """Return the event that a notification owes: `mtf` for a match, `chm` for a chat message."""
     notice = notification.notice

@@ -14,6 +14,7 @@ from services.notificationserver.core.notifications import (
     Notification,
     TextNotice,
     UnknownApp,
+    content_id,
     digest_of,
     is_id,
     parse_chat,
@@ -107,10 +108,10 @@ class NotifyRoutes:
         digest = digest_of(notice)
         key = notify_content_key(digest)
         limit_ms = round(1000 * self._context.settings.rate_limit_s)
-        new = f"{digest}.{self._context.new_id()}"
+        new = content_id(digest, self._context.new_id())
         holders = await self._context.windows.take([WindowRequest(key, new, limit_ms + _OVERLAP_MS)])
         # Without Redis, equal requests of the same moment get the same id.
-        return holders.get(key) or f"{digest}.{self._context.now_ms() // limit_ms}"
+        return holders.get(key) or content_id(digest, str(self._context.now_ms() // limit_ms))
 
     async def _accept(self, notification_id: str, notice: Notice, kind: str, *, status: int = 202) -> Response:
         notification = Notification(notification_id, self._context.now_ms(), notice)

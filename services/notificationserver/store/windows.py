@@ -4,13 +4,16 @@ The keys are taken by a script instead of `SET key value NX GET`: Redis 6.2 allo
 takes the keys of a whole group.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.backbone.logs import get_logger
+from services.backbone.names import notify_content_key
+from services.notificationserver.core.messages import Message
+from services.notificationserver.core.notifications import digest_in
 
 log = get_logger(__name__)
 
@@ -27,8 +30,9 @@ end
 return holders
 """
 _GIVE_BACK: Final = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
+for index, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[index] then redis.call('DEL', key) end
+end
 """
 
 
@@ -68,10 +72,20 @@ class WindowStore:
             return {}
         return {each.key: holder for each, holder in zip(requests, holders, strict=True)}
 
-    async def give_back(self, key: str, holder: str) -> None:
-        """Free a window if the message still holds it. Without Redis it ends by itself."""
+    async def give_back(self, messages: Iterable[Message]) -> None:
+        """Free the windows that the messages still hold, and the ids of their contents. Without Redis these end later.
+
+        With its id free, a repeated request without an id is new instead of known.
+        """
+        held: dict[str, str] = {}
+        for message in messages:
+            if message.window:
+                held[message.window] = message.id
+                held[notify_content_key(digest_in(message.notification_id))] = message.notification_id
+        if not held:
+            return
         try:
-            await self._give_back(keys=[key], args=[holder])
+            await self._give_back(keys=list(held), args=list(held.values()))
         except RedisError as error:
             self.failures += 1
             log.warning("window_not_available", error=f"{type(error).__name__}: {error}"[:200])

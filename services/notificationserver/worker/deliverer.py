@@ -58,7 +58,7 @@ class Deliverer:
         self._mappings = MappingStore(database)
         self._messages = MessageStore(database, keep_days=settings.keep_days)
         self._deliveries = DeliveryStore(database, keep_days=settings.keep_days)
-        self._recorder = AttemptRecorder(database, self._deliveries, windows, metrics, now_ms=now_ms)
+        self._recorder = AttemptRecorder(database, self._deliveries, self._messages, windows, metrics, now_ms=now_ms)
         self._channels = channels
         self._settings = settings
         self._metrics = metrics

@@ -11,7 +11,7 @@ from services.notificationserver.core.planning import quiet_until_ms
 from services.notificationserver.core.texts import language_of
 from services.notificationserver.metrics import Metrics
 from services.notificationserver.settings import DeliverySettings
-from services.notificationserver.store import DeliveryStore, MappingStore, MessageStore, PlannedMessage
+from services.notificationserver.store import DeliveryStore, MappingStore, MessageStore, PlannedMessage, WindowStore
 from services.notificationserver.worker.loop import WorkLoop, clock_ms, new_token
 
 _DEVICES: Final = 100
@@ -23,6 +23,7 @@ class Merger:
     def __init__(  # noqa: PLR0913 - the settings, and what tests replace
         self,
         database: Database,
+        windows: WindowStore,
         settings: DeliverySettings,
         metrics: Metrics,
         enabled: EnabledChannels,
@@ -36,6 +37,7 @@ class Merger:
         self._mappings = MappingStore(database)
         self._messages = MessageStore(database, keep_days=settings.keep_days)
         self._deliveries = DeliveryStore(database, keep_days=settings.keep_days)
+        self._windows = windows
         self._settings = settings
         self._metrics = metrics
         self._enabled = enabled
@@ -72,6 +74,7 @@ class Merger:
         targets = targets_of(mapping, self._enabled)
         if not targets:
             await self._messages.note_unreachable(ids)
+            await self._windows.give_back(held)
         elif held:
             if len(held) == 1:
                 message = held[0]

@@ -14,6 +14,7 @@ from services.notificationserver.store import (
     DeliveryStore,
     GroupWriter,
     MappingStore,
+    MessageStore,
     WindowStore,
 )
 
@@ -21,16 +22,18 @@ from services.notificationserver.store import (
 class AttemptRecorder:
     """Records attempts. All methods raise PyMongoError while the database is not available."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the stores, and what tests replace
         self,
         database: Database,
         deliveries: DeliveryStore,
+        messages: MessageStore,
         windows: WindowStore,
         metrics: Metrics,
         *,
         now_ms: Callable[[], int],
     ) -> None:
         self._deliveries = deliveries
+        self._messages = messages
         self._mappings = MappingStore(database)
         self._windows = windows
         self._metrics = metrics
@@ -68,8 +71,9 @@ class AttemptRecorder:
     async def _note_dead(self, parcel: Parcel) -> None:
         self._metrics.dead.labels(parcel.delivery.channel.partition(".")[0]).inc()
         message = parcel.message
-        if message.window and await self._deliveries.are_all_dead(message.id):
-            await self._windows.give_back(message.window, message.id)
+        if await self._deliveries.are_all_dead(message.id):
+            merged = await self._messages.get_many(message.merged_ids)
+            await self._windows.give_back([message, *merged.values()])
 
     async def _change_address(self, parcel: Parcel, outcome: Outcome, now_ms: int) -> None:
         mapping, channel = parcel.mapping, parcel.delivery.channel

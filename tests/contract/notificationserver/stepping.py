@@ -44,7 +44,7 @@ class Stepper:
             return self.now_ms
 
         self.planner = Planner(database, self.windows, settings, self.metrics, enabled, now_ms=clock)
-        self.merger = Merger(database, settings, self.metrics, enabled, now_ms=clock)
+        self.merger = Merger(database, self.windows, settings, self.metrics, enabled, now_ms=clock)
         self.deliverer = Deliverer(database, channels, self.windows, settings, self.metrics, now_ms=clock)
 
     async def register(self, device_id: str, **fields: Any) -> DeviceMapping:
@@ -53,9 +53,9 @@ class Stepper:
             device_id, lambda stored: apply(registration, stored, now_ms=self.now_ms, new_key=KEY)
         )
 
-    async def accept(self, match_id: str, *, number: int = 1) -> bool:
-        """Accept a match between the devices `offer-device-<number>` and `search-device-<number>`."""
-        offer = MatchedObject(f"offer{number}", f"offer-device-{number}", "Bread", 52.51, 13.41, 500)
+    async def accept(self, match_id: str, *, number: int = 1, device: str = "") -> bool:
+        """Accept a match between the devices `offer-device-<number>`, or `device`, and `search-device-<number>`."""
+        offer = MatchedObject(f"offer{number}", device or f"offer-device-{number}", "Bread", 52.51, 13.41, 500)
         search = MatchedObject(f"search{number}", f"search-device-{number}", "Bakery", 52.52, 13.42, 700)
         return (await self.notifications.accept([Notification(match_id, self.now_ms, MatchNotice(offer, search))]))[0]
 

@@ -133,7 +133,7 @@ async def test_callback_that_only_fails_for_five_days_is_paused(stepper: Stepper
         assert mapping is not None
         assert mapping.callback_state == ("" if day < 5 else "paused")
         stepper.now_ms += 24 * 60 * MINUTE_MS + 1
-        await stepper.windows.give_back("notify:window:offer:search1:offer1", f"s.o.{day}.offer")
+        await stepper.redis.delete("notify:window:offer:search1:offer1")
     await stepper.accept("s.o.8")
     await stepper.work()
     assert (await stepper.states())["s.o.8.offer"] == "unreachable"
@@ -161,6 +161,26 @@ async def test_window_stays_while_a_channel_may_deliver(stepper: Stepper, receiv
     found = await stepper.database["messages"].find_one({"_id": "s.o.2.offer"})
     assert found is not None
     assert (found["state"], found["suppressed_by"]) == ("suppressed", "s.o.1.offer")
+
+
+async def test_window_is_free_again_when_the_last_of_several_channels_is_dead(
+    environ: dict[str, str], database: Database, clean_redis: LocalRedis, receiver: Receiver
+) -> None:
+    one_signal = {"ONESIGNAL_APP_ID": "app", "ONESIGNAL_API_KEY": "key", "ONESIGNAL_URL": f"{receiver.url}/send"}
+    statuses = {"/": 410, "/send": 500}
+    receiver.respond = lambda request: (statuses[request.path], {})
+    async with redis_client(clean_redis) as redis, stepping(environ, database, redis, **one_signal) as stepper:
+        await stepper.register("offer-device-1", callback_url=f"{receiver.url}/", onesignal_id="player-1")
+        await stepper.accept("s.o.1")
+        await stepper.work()
+        await stepper.accept("s.o.2")
+        await stepper.work()
+        statuses["/send"] = 400
+        await stepper.run_until_next()
+        await stepper.accept("s.o.3")
+        await stepper.work()
+        states = await stepper.states()
+    assert [states[f"s.o.{number}.offer"] for number in (1, 2, 3)] == ["sent", "suppressed", "sent"]
 
 
 async def test_target_in_a_private_network_is_not_reached_and_the_reason_is_kept(

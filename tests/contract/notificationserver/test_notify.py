@@ -17,6 +17,7 @@ from tests.contract.notificationserver.serving import (
     running,
     until,
 )
+from tests.contract.notificationserver.stepping import redis_client
 
 
 async def test_each_side_gets_the_title_and_place_of_the_other_but_not_its_device(
@@ -79,3 +80,19 @@ async def test_equal_contents_have_one_id_while_redis_is_away(environ: dict[str,
         responses = [await client.post("/notify", json=match()) for _ in range(2)]
     assert [response.status_code for response in responses] == [202, 202]
     assert len({response.json()["id"] for response in responses}) == 1
+
+
+async def test_content_without_an_id_is_sent_again_when_every_attempt_is_dead(
+    service: httpx.AsyncClient, receiver: Receiver, clean_redis: LocalRedis
+) -> None:
+    await register(service, "offer-device-1", callback_url=receiver.url)
+    receiver.respond = lambda _: (410, {})
+    await service.post("/notify", json=match())
+    await receiver.until(1)
+    async with redis_client(clean_redis) as redis, asyncio.timeout(10.0):
+        while await redis.keys("notify:*"):  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(0.02)
+    receiver.respond = lambda _: (200, {})
+    await register(service, "offer-device-1", callback_url=receiver.url)
+    await service.post("/notify", json=match())
+    await receiver.until(2)

@@ -30,7 +30,7 @@ async def test_messages_of_a_night_become_one_at_its_end(
     for number in range(8):
         await stepper.accept(f"s.o.{number}")
         # Another pair each time would have its own window; here the limit has passed.
-        await stepper.windows.give_back("notify:window:offer:search1:offer1", f"s.o.{number - 1}.offer")
+        await stepper.redis.delete("notify:window:offer:search1:offer1")
         await stepper.work()
         assert receiver.requests == []
         stepper.now_ms += step_ms
@@ -101,3 +101,33 @@ async def test_messages_stay_held_when_the_device_has_made_its_quiet_hours_longe
     stepper.now_ms = ms(2027, 1, 11, 7, 0)
     await stepper.work()
     assert receiver.ids == ["s.o.1.offer"]
+
+
+async def test_windows_of_merged_messages_are_free_again_when_every_channel_is_dead(
+    stepper: Stepper, receiver: Receiver
+) -> None:
+    stepper.now_ms = ms(2027, 1, 10, 23, 0)
+    await stepper.register("device", callback_url=receiver.url, **HOURS)
+    for number in (1, 2):
+        await stepper.accept(f"s.o.{number}", number=number, device="device")
+    await stepper.work()
+    assert await stepper.redis.keys("notify:window:*") != []
+    receiver.respond = lambda _: (410, {})
+    stepper.now_ms = ms(2027, 1, 11, 6, 0)
+    await stepper.work()
+    assert len(receiver.requests) == 1
+    assert await stepper.redis.keys("notify:window:*") == []
+
+
+async def test_window_of_a_held_message_is_free_again_when_the_device_has_no_channel_left(
+    stepper: Stepper, receiver: Receiver
+) -> None:
+    stepper.now_ms = ms(2027, 1, 10, 23, 0)
+    await stepper.register("offer-device-1", callback_url=receiver.url, **HOURS)
+    await stepper.accept("s.o.1")
+    await stepper.work()
+    await stepper.register("offer-device-1", unset="callback_url")
+    stepper.now_ms = ms(2027, 1, 11, 6, 0)
+    await stepper.work()
+    assert (await stepper.states())["s.o.1.offer"] == "unreachable"
+    assert await stepper.redis.keys("notify:window:*") == []
