@@ -109,7 +109,7 @@ class MessageStore:
         )
 
     async def note_unreachable(self, ids: list[str]) -> None:
-        """Note that held messages have no channel any more."""
+        """Note that messages have no channel any more."""
         await self._messages.update_many(
             {"_id": {"$in": ids}}, {"$set": {"state": "unreachable"}, "$unset": {"held_until": "", "merge_id": ""}}
         )

@@ -105,6 +105,7 @@ class Planner:
         self._at_point("messages")
         deliveries = self._sent_deliveries(drafts, planned, known)
         await self._deliveries.insert(deliveries, due_ms=lease.now_ms)
+        await self._note_unreachable(drafts, known)
         self._at_point("deliveries")
         await self._notifications.note_planned([each.id for each in claimed], token=lease.token)
         self._count(planned, known)
@@ -164,6 +165,19 @@ class Planner:
             if known.get(each.message.id, each.state) == "sent":
                 deliveries += deliveries_of(each.message, draft.targets)
         return deliveries
+
+    async def _note_unreachable(self, drafts: list[_Draft], known: Mapping[str, str]) -> None:
+        """Note the messages without deliveries that an earlier run has stored as `sent`.
+
+        Their devices have lost their channels since then.
+        """
+        sent = [draft.message for draft in drafts if not draft.targets and known.get(draft.message.id) == "sent"]
+        if not sent:
+            return
+        deliveries = await self._deliveries.of_messages(message.id for message in sent)
+        unreachable = [message for message in sent if message.id not in deliveries]
+        await self._messages.note_unreachable([message.id for message in unreachable])
+        await self._windows.give_back(unreachable)
 
     def _count(self, planned: list[PlannedMessage], known: Mapping[str, str]) -> None:
         for each in planned:

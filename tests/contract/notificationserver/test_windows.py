@@ -167,3 +167,18 @@ async def test_planning_that_stops_at_any_point_is_continued(stepper: Stepper, r
     await stepper.work()
     assert receiver.ids == ["s.o.1.offer"]
     assert await stepper.states() == {"s.o.1.offer": "sent", "s.o.1.search": "unreachable"}
+
+
+@pytest.mark.parametrize(("point", "state"), [("messages", "unreachable"), ("deliveries", "sent")])
+async def test_message_is_unreachable_when_its_device_loses_its_channels_before_there_are_deliveries(
+    stepper: Stepper, receiver: Receiver, point: str, state: str
+) -> None:
+    await stepper.register("offer-device-1", callback_url=receiver.url)
+    await stepper.accept("s.o.1")
+    await stop_planning(stepper, point)
+    await stepper.register("offer-device-1", unset="callback_url")
+    stepper.now_ms += 6_001
+    while await stepper.planner.plan_due():
+        pass
+    assert (await stepper.states())["s.o.1.offer"] == state
+    assert await stepper.redis.exists(WINDOW) == (state == "sent")
