@@ -7,7 +7,7 @@ from services.backbone.metrics import LATENCY_BUCKETS_S
 CHANNELS = ("log", "callback", "webpush", "onesignal")
 KINDS = ("match", "chat", "text")
 _STATES = ("sent", "suppressed", "held", "merged", "unreachable")
-_RESULTS = ("delivered", "retry", "dead", "retire")
+_RESULTS = ("delivered", "retry", "error", "dead", "retire")
 
 
 class Metrics:
@@ -42,7 +42,8 @@ class Metrics:
         )
         self.attempts = Counter(
             "push_notify_attempts",
-            "Attempts to deliver a message, by channel and result",
+            "Attempts to deliver a message, by channel and result: delivered, retry, error (of this service; attempted "
+            "again), dead, retire",
             ("channel", "result"),
             registry=registry,
         )

@@ -83,7 +83,7 @@ def after_attempt(delivery: Delivery, outcome: Outcome, *, now_ms: int, unit: fl
     """Return what follows from an attempt. `delivery` has the attempts before it; `unit` is random in [0, 1)."""
     if outcome.result == "delivered":
         return NextStep("delivered")
-    if outcome.result != "retry":
+    if outcome.result not in ("retry", "error"):
         return NextStep("dead", reason=outcome.reason)
     made = len(delivery.attempts) - delivery.replayed + 1
     due_ms = next_attempt_ms(made, now_ms=now_ms, unit=unit, retry_after_s=outcome.retry_after_s)

@@ -5,8 +5,14 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-OutcomeKind = Literal["delivered", "retry", "dead", "retire"]
-"""retry: attempt it again. dead: another attempt does not help. retire: so, and the address is not used again."""
+OutcomeKind = Literal["delivered", "retry", "error", "dead", "retire"]
+"""What follows from an attempt.
+
+- retry: another attempt
+- error: another attempt, after an error of this service and not of the receiver
+- dead: nothing, because another attempt does not help
+- retire: as dead, and the address is not used again
+"""
 
 _GONE: Final = 410
 _TOO_LARGE: Final = 413

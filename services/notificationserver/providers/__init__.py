@@ -5,7 +5,8 @@
 - `web_push`: an encrypted message to the push service of a browser
 - `one_signal`: a message to the provider of the phones' app
 
-An attempt never raises for a failure of the receiver: its outcome has the reason.
+An attempt never raises for a failure of the receiver: its outcome has the reason. What it raises is an error of this
+service.
 """
 
 from services.notificationserver.providers.callback import CallbackChannel

@@ -20,7 +20,7 @@ def enabled_channels(settings: Settings) -> EnabledChannels:
 
 
 def create_channels(settings: Settings, client: OutgoingClient) -> dict[str, DeliveryChannel]:
-    """Return the channels, by the first part of their name. Raises ValueError for a wrong VAPID key."""
+    """Return the channels, by the first part of their name. Raises ValueError for a wrong VAPID key or subject."""
     channels: dict[str, DeliveryChannel] = {"callback": CallbackChannel(client), "log": LogChannel()}
     if settings.vapid_subject and settings.vapid_key is not None:
         key = settings.vapid_key.get_secret_value()

@@ -4,7 +4,7 @@ import os
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from py_vapid import Vapid02
+from py_vapid import Vapid02, VapidException
 
 from services.backbone.outgoing import OutgoingClient
 from services.notificationserver.core.outcomes import Outcome, web_push_outcome
@@ -36,11 +36,18 @@ class WebPushChannel:
     """Sends push messages. The VAPID header of a push service is made once for half of its validity."""
 
     def __init__(self, client: OutgoingClient, *, private_key: str, subject: str) -> None:
-        """`private_key` is base64url. `subject` is a link to the operator. Raises ValueError for a wrong key."""
+        """`private_key` is base64url. `subject` is a link to the operator. Raises ValueError if one is wrong."""
         self._client = client
         self._vapid = Vapid02.from_raw(private_key.encode())
         self._subject = subject
         self._headers: dict[str, _CachedHeader] = {}
+        try:
+            self._signed("https://push.example.com", 0)
+        except VapidException:
+            raise ValueError(
+                f"VAPID_SUBJECT: {subject!r} is not a link to a mail address with a full domain, such as "
+                "mailto:operator@example.com, or to a site without a path"
+            ) from None
 
     async def send(self, parcel: Parcel) -> Outcome:
         subscription = None
@@ -59,6 +66,7 @@ class WebPushChannel:
                 sender=ec.generate_private_key(ec.SECP256R1()),
                 salt=os.urandom(SALT_BYTES),
             )
+            authorization = self._authorization(origin_of(subscription.endpoint), parcel.now_ms)
         except InvalidSubscription as error:
             return Outcome("retire", str(error))
         headers = {
@@ -67,7 +75,7 @@ class WebPushChannel:
             "TTL": str(ttl_s(expires_ms=message.expires_ms, now_ms=parcel.now_ms)),
             "Topic": message.topic,
             "Urgency": "normal",
-            "Authorization": self._authorization(origin_of(subscription.endpoint), parcel.now_ms),
+            "Authorization": authorization,
         }
         response = await post(self._client, subscription.endpoint, body, headers)
         if isinstance(response, Outcome):
@@ -78,9 +86,16 @@ class WebPushChannel:
     def _authorization(self, origin: str, now_ms: int) -> str:
         cached = self._headers.get(origin)
         if cached is None or cached.until_ms <= now_ms:
-            claims = {"aud": origin, "sub": self._subject, "exp": now_ms // 1000 + _VALID_S}
-            cached = _CachedHeader(self._vapid.sign(claims)["Authorization"], now_ms + _VALID_S * 500)
+            try:
+                cached = _CachedHeader(self._signed(origin, now_ms), now_ms + _VALID_S * 500)
+            except VapidException:
+                raise InvalidSubscription("the endpoint has no host name or IPv4 address") from None
             if len(self._headers) >= _MOST_ORIGINS:  # others choose the endpoints
                 self._headers.clear()
             self._headers[origin] = cached
         return cached.value
+
+    def _signed(self, origin: str, now_ms: int) -> str:
+        claims = {"aud": origin, "sub": self._subject, "exp": now_ms // 1000 + _VALID_S}
+        header: str = self._vapid.sign(claims)["Authorization"]
+        return header

@@ -15,6 +15,7 @@ from pymongo.errors import PyMongoError
 from services.backbone.logs import get_logger
 from services.backbone.mongo import Database, describe
 from services.notificationserver.core.deliveries import STALE
+from services.notificationserver.core.outcomes import Outcome
 from services.notificationserver.core.planning import quiet_until_ms
 from services.notificationserver.metrics import Metrics
 from services.notificationserver.providers import DeliveryChannel, Parcel
@@ -176,7 +177,11 @@ class Deliverer:
             await self._recorder.postpone(parcel, quiet_until, token=claimed.token)
             return
         self._at_point("sending")
-        outcome = await channel.send(parcel)
+        try:
+            outcome = await channel.send(parcel)
+        except Exception as error:
+            log.exception("channel_failed", delivery=parcel.delivery.id)
+            outcome = Outcome("error", f"an error of this service: {type(error).__name__}")
         self._at_point("sent")
         await self._recorder.record(parcel, outcome, token=claimed.token)
         self._at_point("recorded")

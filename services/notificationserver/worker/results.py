@@ -80,8 +80,9 @@ class AttemptRecorder:
         if mapping is None:
             return
         if channel == "callback":
-            # `dead` without a status: the callback was removed or paused, and no attempt was made.
-            changes = {} if outcome.result == "dead" else callback_changes(mapping, outcome, now_ms=now_ms)
+            # `dead`: the callback was removed or paused, and no attempt was made. `error`: not one of the receiver.
+            is_attempted = outcome.result not in ("dead", "error")
+            changes = callback_changes(mapping, outcome, now_ms=now_ms) if is_attempted else {}
             if changes:
                 await self._mappings.set_callback(mapping.device_id, mapping.callback_url, changes)
         elif outcome.result == "retire":

@@ -2,6 +2,7 @@
 
 import base64
 import datetime as dt
+import json
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -12,7 +13,11 @@ from standardwebhooks import Webhook, WebhookVerificationError, webhooks
 
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.mongo import Database
+from services.backbone.outgoing import OutgoingClient
+from services.notificationserver.core.outcomes import Outcome
 from services.notificationserver.core.signatures import format_key
+from services.notificationserver.providers import Parcel, create_channels
+from services.notificationserver.settings import Settings
 from tests.contract.notificationserver.serving import Received, Receiver
 from tests.contract.notificationserver.stepping import KEY, Stepper, redis_client, stepping
 
@@ -237,6 +242,80 @@ async def test_ended_subscription_is_removed_and_the_others_stay(
     assert headers["authorization"].startswith("vapid t=")
     assert headers["topic"] == by_path["/gone"].headers["topic"]
     assert len(headers["topic"]) == 32
+
+
+async def test_vapid_header_is_for_the_origin_and_is_renewed_before_it_expires(
+    environ: dict[str, str], database: Database, clean_redis: LocalRedis, receiver: Receiver
+) -> None:
+    push = {"VAPID_PRIVATE_KEY": VAPID_KEY, "VAPID_SUBJECT": "mailto:a@example.com"}
+    origins = [f"http://127.0.0.{number}:{receiver.port}" for number in (1, 2)]
+    async with redis_client(clean_redis) as redis, stepping(environ, database, redis, **push) as stepper:
+        for origin in origins:
+            fields = subscription(receiver, "push") | {"endpoint": f"{origin}/push"}
+            await stepper.register("offer-device-1", webpush=fields)
+        times_s: list[float] = []
+        for hour in range(0, 30, 5):
+            await stepper.accept(f"s.o.{hour}")
+            await stepper.work()
+            await stepper.redis.delete("notify:window:offer:search1:offer1")
+            times_s += [stepper.now_ms / 1000] * 2
+            stepper.now_ms += 5 * 60 * MINUTE_MS
+    assert len(receiver.requests) == len(times_s)
+    for request, at_s in zip(receiver.requests, times_s, strict=True):
+        token = request.headers["authorization"].removeprefix("vapid t=").partition(",")[0]
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        assert claims["aud"] == f"http://{request.headers['host']}"
+        assert claims["sub"] == "mailto:a@example.com"
+        assert at_s + 3_600 < claims["exp"] <= at_s + 24 * 3_600
+    assert {request.headers["host"] for request in receiver.requests} == {origin[7:] for origin in origins}
+
+
+async def test_endpoint_that_vapid_cannot_name_is_removed(
+    environ: dict[str, str], database: Database, clean_redis: LocalRedis, receiver: Receiver
+) -> None:
+    push = {"VAPID_PRIVATE_KEY": VAPID_KEY, "VAPID_SUBJECT": "mailto:a@example.com"}
+    async with redis_client(clean_redis) as redis, stepping(environ, database, redis, **push) as stepper:
+        fields = subscription(receiver, "push") | {"endpoint": "https://[2001:db8::1]/push"}
+        await stepper.register("offer-device-1", webpush=fields)
+        await stepper.accept("s.o.1")
+        await stepper.work()
+        mapping = await stepper.mappings.get("offer-device-1")
+    assert mapping is not None
+    assert mapping.webpush == ()
+
+
+@pytest.mark.parametrize("subject", ["https://example.com/x", "mailto:a@b"])
+async def test_subject_that_vapid_rejects_ends_the_start(environ: dict[str, str], subject: str) -> None:
+    settings = Settings.from_env(environ | {"VAPID_PRIVATE_KEY": VAPID_KEY, "VAPID_SUBJECT": subject})
+    async with OutgoingClient(timeout_s=1.0) as outgoing:
+        with pytest.raises(ValueError, match="VAPID_SUBJECT"):
+            create_channels(settings, outgoing)
+
+
+async def test_error_of_a_channel_is_an_attempt_and_is_not_counted_against_the_callback(
+    stepper: Stepper, receiver: Receiver
+) -> None:
+    class BrokenChannel:
+        async def send(self, parcel: Parcel) -> Outcome:
+            raise RuntimeError(parcel.delivery.id)
+
+    channels = stepper.deliverer._channels
+    stepper.deliverer._channels = {"callback": BrokenChannel()}
+    await stepper.register("offer-device-1", callback_url=receiver.url)
+    await stepper.accept("s.o.1")
+    await stepper.work()
+    delivery = await stepper.database["deliveries"].find_one()
+    assert delivery is not None
+    assert [each["reason"] for each in delivery["attempts"]] == ["an error of this service: RuntimeError"]
+    assert delivery["state"] == "due"
+    assert stepper.metrics.attempts.labels("callback", "error")._value.get() == 1
+    mapping = await stepper.mappings.get("offer-device-1")
+    assert mapping is not None
+    assert mapping.callback_failing_since_ms is None
+    stepper.deliverer._channels = channels
+    assert await stepper.run_until_next() is not None
+    assert receiver.ids == ["s.o.1.offer"]
 
 
 async def test_provider_that_knows_no_subscribed_device_is_a_failure(
