@@ -23,7 +23,7 @@ class OneSignalChannel:
             parcel.message,
             app_id=self._app_id,
             player_id=parcel.mapping.onesignal_id,
-            delivery_id=parcel.delivery.id,
+            delivery=parcel.delivery,
             now_ms=parcel.now_ms,
         )
         response = await post(self._client, self._url, body, self._headers)

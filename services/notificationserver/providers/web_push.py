@@ -72,7 +72,7 @@ class WebPushChannel:
         headers = {
             "Content-Type": "application/octet-stream",
             "Content-Encoding": "aes128gcm",
-            "TTL": str(ttl_s(expires_ms=message.expires_ms, now_ms=parcel.now_ms)),
+            "TTL": str(ttl_s(expires_ms=parcel.delivery.expires_ms, now_ms=parcel.now_ms)),
             "Topic": message.topic,
             "Urgency": "normal",
             "Authorization": authorization,

@@ -14,10 +14,13 @@ from standardwebhooks import Webhook, WebhookVerificationError, webhooks
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.mongo import Database
 from services.backbone.outgoing import OutgoingClient
+from services.notificationserver.core.messages import LIFE_MS
 from services.notificationserver.core.outcomes import Outcome
 from services.notificationserver.core.signatures import format_key
 from services.notificationserver.providers import Parcel, create_channels
 from services.notificationserver.settings import Settings
+from services.notificationserver.store import DeliveryStore
+from services.notificationserver.store.deliveries import DeadFilter
 from tests.contract.notificationserver.serving import Received, Receiver
 from tests.contract.notificationserver.stepping import KEY, Stepper, redis_client, stepping
 
@@ -269,6 +272,32 @@ async def test_vapid_header_is_for_the_origin_and_is_renewed_before_it_expires(
         assert claims["sub"] == "mailto:a@example.com"
         assert at_s + 3_600 < claims["exp"] <= at_s + 24 * 3_600
     assert {request.headers["host"] for request in receiver.requests} == {origin[7:] for origin in origins}
+
+
+async def test_replayed_message_has_a_new_life(
+    environ: dict[str, str], database: Database, clean_redis: LocalRedis, receiver: Receiver
+) -> None:
+    providers = {
+        "VAPID_PRIVATE_KEY": VAPID_KEY,
+        "VAPID_SUBJECT": "mailto:a@example.com",
+        "ONESIGNAL_APP_ID": "app",
+        "ONESIGNAL_API_KEY": "key",
+        "ONESIGNAL_URL": f"{receiver.url}/send",
+    }
+    async with redis_client(clean_redis) as redis, stepping(environ, database, redis, **providers) as stepper:
+        await stepper.register("offer-device-1", webpush=subscription(receiver, "push"), onesignal_id="player-1")
+        receiver.respond = lambda request: (413 if request.path == "/push" else 400, {})
+        await stepper.accept("s.o.1")
+        await stepper.work()
+        receiver.requests.clear()
+        stepper.now_ms += 2 * LIFE_MS
+        deliveries = DeliveryStore(database, keep_days=30)
+        assert await deliveries.replay(DeadFilter(), now_ms=stepper.now_ms, life_ms=LIFE_MS) == 2
+        stepper.now_ms += MINUTE_MS
+        await stepper.work()
+    by_path = {request.path: request for request in receiver.requests}
+    assert int(by_path["/push"].headers["ttl"]) == (LIFE_MS - MINUTE_MS) // 1000
+    assert json.loads(by_path["/send"].body)["ttl"] == (LIFE_MS - MINUTE_MS) // 1000
 
 
 async def test_endpoint_that_vapid_cannot_name_is_removed(

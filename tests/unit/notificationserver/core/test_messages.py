@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.notificationserver.core.callbacks import callback_body
+from services.notificationserver.core.deliveries import Delivery, deliveries_of
+from services.notificationserver.core.mappings import ChannelTarget
 from services.notificationserver.core.messages import Message, compose, merge
 from services.notificationserver.core.notifications import ChatNotice, MatchedObject, MatchNotice, Notification
 from services.notificationserver.core.one_signal import one_signal_body
@@ -20,9 +22,13 @@ def message(side: str, offer: MatchedObject = OFFER, search: MatchedObject = SEA
     return compose(notification, side, own.device_id, "en")
 
 
+def delivery(composed: Message) -> Delivery:
+    return deliveries_of(composed, [ChannelTarget("onesignal", "provider:443")])[0]
+
+
 def sent_bytes(composed: Message) -> list[bytes]:
     """Return what each channel sends."""
-    one_signal = one_signal_body(composed, app_id="app", player_id="player", delivery_id="d", now_ms=2_000)
+    one_signal = one_signal_body(composed, app_id="app", player_id="player", delivery=delivery(composed), now_ms=2_000)
     push = payload_of(
         message_id=composed.id, title=composed.title, body=composed.body, url=composed.url, data=composed.data
     )
@@ -86,9 +92,9 @@ def test_merged_message_names_the_first_five() -> None:
 def test_repeated_request_to_one_signal_has_one_key() -> None:
     first, again, other = (
         msgspec.json.decode(
-            one_signal_body(message("offer"), app_id="app", player_id="player", delivery_id=delivery, now_ms=now_ms)
+            one_signal_body(composed, app_id="app", player_id="player", delivery=delivery(composed), now_ms=now_ms)
         )
-        for delivery, now_ms in (("a", 1_000), ("a", 2_000), ("b", 1_000))
+        for composed, now_ms in ((message("offer"), 1_000), (message("offer"), 2_000), (message("search"), 1_000))
     )
     assert first["idempotency_key"] == again["idempotency_key"] != other["idempotency_key"]
     assert first["headings"] == {"en": "Search found"}
