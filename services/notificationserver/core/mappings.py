@@ -131,11 +131,11 @@ def host_of(url: str) -> str:
 
 
 def callback_changes(mapping: DeviceMapping, outcome: Outcome, *, now_ms: int) -> dict[str, Any]:
-    """Return the fields of a mapping that an attempt at its callback changes."""
-    if outcome.result == "delivered":
-        return {} if mapping.callback_failing_since_ms is None else {"callback_failing_since_ms": None}
+    """Return the fields of a mapping that a failed attempt at its callback changes."""
     if outcome.result == "retire":
         return {"callback_state": "retired"}
+    if outcome.result != "retry":
+        return {}  # no attempt was made, or the error was one of this service
     if mapping.callback_failing_since_ms is None:
         return {"callback_failing_since_ms": now_ms}
     if now_ms - mapping.callback_failing_since_ms > PAUSE_AFTER_MS:

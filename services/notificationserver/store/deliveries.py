@@ -101,13 +101,12 @@ class DeliveryStore:
         mine = {"_id": {"$in": ids}, "due_at_token": token}
         await self._deliveries.update_many(mine, {"$set": {"due_at": now_ms}, "$unset": {"due_at_token": ""}})
 
-    async def write(self, results: list[AttemptResult], *, now_ms: int) -> list[None]:
+    async def write(self, results: list[AttemptResult], *, now_ms: int) -> None:
         """Write the results of attempts in one request.
 
         A delivery that another process has claimed after the lease keeps its state, except after a success.
         """
         await self._deliveries.bulk_write([_operation(result, now_ms) for result in results], ordered=False)
-        return [None] * len(results)
 
     async def are_all_dead(self, message_id: str) -> bool:
         """Return whether every channel of a message has failed for good."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from pymongo import ASCENDING, DESCENDING
@@ -103,10 +103,26 @@ class MappingStore:
         """Delete the mapping of a device. Return whether there was one."""
         return (await self._mappings.delete_one({"_id": device_id})).deleted_count == 1
 
-    async def set_callback(self, device_id: str, url: str, changes: dict[str, Any]) -> None:
-        """Change the state of a callback, unless the device has another one by now."""
-        wanted = {"_id": device_id, "callback_url": {"$eq": url}}
+    async def set_callback(
+        self, device_id: str, url: str, changes: dict[str, Any], *, seen: DeviceMapping | None = None
+    ) -> None:
+        """Change the state of a callback, unless the device has another one by now.
+
+        With `seen`, also only while it fails since the time in `seen`: another failure, or a success, may have been
+        faster.
+        """
+        wanted: dict[str, Any] = {"_id": device_id, "callback_url": {"$eq": url}}
+        if seen is not None:
+            wanted["callback_failing_since_ms"] = seen.callback_failing_since_ms
         await self._mappings.update_one(wanted, {"$set": changes, "$inc": {"revision": 1}})
+
+    async def end_failing(self, device_ids: Collection[str]) -> None:
+        """Note that the callbacks of devices work, where the last attempts had failed."""
+        if not device_ids:
+            return
+        failing = {"_id": {"$in": list(device_ids)}, "callback_failing_since_ms": {"$ne": None}}
+        works = {"$set": {"callback_failing_since_ms": None}, "$inc": {"revision": 1}}
+        await self._mappings.update_many(failing, works)
 
     async def remove_subscription(self, device_id: str, endpoint: str) -> None:
         """Remove a Web Push subscription."""

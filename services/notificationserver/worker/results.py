@@ -66,7 +66,10 @@ class AttemptRecorder:
         await self._writer.submit(AttemptResult(parcel.delivery, token, None, NextStep("due", due_ms)))
 
     async def _write(self, results: list[AttemptResult]) -> list[None]:
-        return await self._deliveries.write(results, now_ms=self._now_ms())
+        await self._deliveries.write(results, now_ms=self._now_ms())
+        delivered = (each.delivery for each in results if each.step.state == "delivered")
+        await self._mappings.end_failing({each.device_id for each in delivered if each.channel == "callback"})
+        return [None] * len(results)
 
     async def _note_dead(self, parcel: Parcel) -> None:
         self._metrics.dead.labels(parcel.delivery.channel.partition(".")[0]).inc()
@@ -80,11 +83,10 @@ class AttemptRecorder:
         if mapping is None:
             return
         if channel == "callback":
-            # `dead`: the callback was removed or paused, and no attempt was made. `error`: not one of the receiver.
-            is_attempted = outcome.result not in ("dead", "error")
-            changes = callback_changes(mapping, outcome, now_ms=now_ms) if is_attempted else {}
+            changes = callback_changes(mapping, outcome, now_ms=now_ms)
             if changes:
-                await self._mappings.set_callback(mapping.device_id, mapping.callback_url, changes)
+                seen = None if outcome.result == "retire" else mapping  # 410 counts whatever happened meanwhile
+                await self._mappings.set_callback(mapping.device_id, mapping.callback_url, changes, seen=seen)
         elif outcome.result == "retire":
             subscription = mapping.subscription(channel.partition(".")[2])
             if subscription is not None:

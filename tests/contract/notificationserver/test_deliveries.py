@@ -14,8 +14,9 @@ from standardwebhooks import Webhook, WebhookVerificationError, webhooks
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.mongo import Database
 from services.backbone.outgoing import OutgoingClient
+from services.notificationserver.core.mappings import DeviceMapping
 from services.notificationserver.core.messages import LIFE_MS
-from services.notificationserver.core.outcomes import Outcome
+from services.notificationserver.core.outcomes import Outcome, callback_outcome
 from services.notificationserver.core.signatures import format_key
 from services.notificationserver.providers import Parcel, create_channels
 from services.notificationserver.settings import Settings
@@ -145,6 +146,34 @@ async def test_callback_that_only_fails_for_five_days_is_paused(stepper: Stepper
     await stepper.accept("s.o.8")
     await stepper.work()
     assert (await stepper.states())["s.o.8.offer"] == "unreachable"
+
+
+async def test_callback_is_judged_by_what_happened_last_when_attempts_overlap(
+    stepper: Stepper, receiver: Receiver
+) -> None:
+    healthy = await stepper.register("offer-device-1", callback_url=receiver.url)
+    await stepper.accept("s.o.1")
+    await stepper.work()
+    (delivery,) = (await stepper.deliverer._deliveries.of_messages(["s.o.1.offer"]))["s.o.1.offer"]
+    message = (await stepper.deliverer._messages.get_many(["s.o.1.offer"]))["s.o.1.offer"]
+
+    async def attempt(seen: DeviceMapping, status: int) -> DeviceMapping:
+        """Record an attempt that began when the mapping was as seen. Return the mapping after it."""
+        parcel = Parcel(delivery, message, seen, stepper.now_ms)
+        await stepper.deliverer._recorder.record(parcel, callback_outcome(status, None), token="a token")
+        after = await stepper.mappings.get("offer-device-1")
+        assert after is not None
+        return after
+
+    failing = await attempt(healthy, 500)
+    assert failing.callback_failing_since_ms == stepper.now_ms
+    stepper.now_ms += 6 * 24 * 60 * MINUTE_MS
+    working = await attempt(healthy, 200)
+    assert working.callback_failing_since_ms is None
+    assert await attempt(failing, 500) == working
+    assert await attempt(working, 200) == working
+    await attempt(working, 500)
+    assert (await attempt(healthy, 410)).callback_state == "retired"
 
 
 async def test_window_is_free_again_when_every_channel_is_dead(stepper: Stepper, receiver: Receiver) -> None:
