@@ -39,7 +39,7 @@ class Delivery(msgspec.Struct, frozen=True):
     replayed: int = 0
     """The attempts that were made before it was replayed from the dead list."""
     due_at: int | None = None
-    """When it is attempted next, or the end of the lease of the running attempt. Only the store writes it."""
+    """When it is attempted next, or when the running attempt was due. Only the store writes it."""
     ended_ms: int | None = None
     """When it was delivered or went to the dead list. Only the store writes it."""
 

@@ -1,7 +1,7 @@
 """The names of the collections, their indexes, and the claims of due documents."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
@@ -93,29 +93,44 @@ class Lease(NamedTuple):
     token: str
 
 
+def is_claimable(field: str, *, now_ms: int) -> dict[str, Any]:
+    """Return the condition of documents whose `field` is due and that no process has claimed."""
+    return {field: {"$lte": now_ms}, f"{field}_until": {"$not": {"$gt": now_ms}}}
+
+
+def lease_fields(field: str) -> dict[str, str]:
+    """Return the fields of a lease, for `$unset`. `field` itself stays, so a claim does not change its age."""
+    return {f"{field}_until": "", f"{field}_token": ""}
+
+
 async def claim(collection: Documents, ids: list[str], *, field: str, lease: Lease) -> list[dict[str, Any]]:
     """Claim those of the documents whose `field` is due. Return them in the order of their acceptance.
 
-    The lease moves the field into the future. When the process dies, the document is due again after the lease.
+    When the process dies, the documents can be claimed again after the lease.
     """
     if not ids:
         return []
     # The condition again: of several processes that read the same ids, one gets each document.
-    due: Mapping[str, Any] = {"_id": {"$in": ids}, field: {"$lte": lease.now_ms}}
-    await collection.update_many(due, {"$set": {field: lease.now_ms + lease.ms, f"{field}_token": lease.token}})
+    due = {"_id": {"$in": ids}, **is_claimable(field, now_ms=lease.now_ms)}
+    leased = {f"{field}_until": lease.now_ms + lease.ms, f"{field}_token": lease.token}
+    await collection.update_many(due, {"$set": leased})
     mine = {"_id": {"$in": ids}, f"{field}_token": lease.token}
     return await collection.find(mine, sort=[("accepted_ms", ASCENDING)]).to_list()
 
 
 async def claim_oldest(collection: Documents, *, field: str, limit: int, lease: Lease) -> list[dict[str, Any]]:
     """Claim the documents whose `field` has been due longest. Return them."""
-    found = collection.find({field: {"$lte": lease.now_ms}}, {"_id": 1}, sort=[(field, ASCENDING)], limit=limit)
+    wanted = is_claimable(field, now_ms=lease.now_ms)
+    found = collection.find(wanted, {"_id": 1}, sort=[(field, ASCENDING)], limit=limit)
     ids = [document["_id"] async for document in found]
     return await claim(collection, ids, field=field, lease=lease)
 
 
 async def waiting(collection: Documents, *, field: str, now_ms: int) -> tuple[int, int]:
-    """Return the number of documents that have `field`, and how long the oldest one has been due, in ms."""
+    """Return the number of documents that have `field`, and how long the oldest one has been due, in ms.
+
+    Claimed documents count: one that fails in each claim grows old like any other.
+    """
     number = await collection.count_documents({field: {"$exists": True}})
     first = await collection.find_one({field: {"$lte": now_ms}}, {field: 1}, sort=[(field, ASCENDING)])
     return number, now_ms - first[field] if first else 0

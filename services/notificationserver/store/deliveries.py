@@ -11,7 +11,16 @@ from pymongo import ASCENDING, DESCENDING, UpdateOne
 
 from services.backbone.mongo import Database
 from services.notificationserver.core.deliveries import Delivery, DeliveryAttempt, NextStep
-from services.notificationserver.store.database import DELIVERIES, Lease, claim, expiry, insert_new, waiting
+from services.notificationserver.store.database import (
+    DELIVERIES,
+    Lease,
+    claim,
+    expiry,
+    insert_new,
+    is_claimable,
+    lease_fields,
+    waiting,
+)
 
 _MOST_PASSES: Final = 8
 _MOST_TEXT_CHARACTERS: Final = 500
@@ -75,7 +84,7 @@ class DeliveryStore:
         chosen: dict[str, str] = {}
         taken: Counter[str] = Counter()
         for _ in range(_MOST_PASSES):
-            wanted: dict[str, Any] = {"due_at": {"$lte": lease.now_ms}}
+            wanted = is_claimable("due_at", now_ms=lease.now_ms)
             if excluded:
                 wanted["host"] = {"$nin": list(excluded)}
             found = await self._deliveries.find(
@@ -96,10 +105,10 @@ class DeliveryStore:
         claimed = await claim(self._deliveries, list(chosen), field="due_at", lease=lease)
         return [Delivery.from_document(document) for document in claimed]
 
-    async def release(self, ids: list[str], *, token: str, now_ms: int) -> None:
+    async def release(self, ids: list[str], *, token: str) -> None:
         """End the leases of deliveries that were not attempted."""
         mine = {"_id": {"$in": ids}, "due_at_token": token}
-        await self._deliveries.update_many(mine, {"$set": {"due_at": now_ms}, "$unset": {"due_at_token": ""}})
+        await self._deliveries.update_many(mine, {"$unset": lease_fields("due_at")})
 
     async def write(self, results: list[AttemptResult], *, now_ms: int) -> None:
         """Write the results of attempts in one request.
@@ -125,7 +134,7 @@ class DeliveryStore:
                     "replayed": {"$size": "$attempts"},
                 }
             },
-            {"$unset": ["ended_ms", "due_at_token"]},
+            {"$unset": "ended_ms"},
         ]
         return (await self._deliveries.update_many(wanted.query(), again)).modified_count
 
@@ -170,7 +179,7 @@ def _operation(result: AttemptResult, now_ms: int) -> UpdateOne:
     if step.state != "delivered":
         wanted["due_at_token"] = result.token
     changes: dict[str, Any] = {"state": step.state, "reason": step.reason}
-    removed = {"due_at_token": ""}
+    removed = lease_fields("due_at")
     if step.due_ms is None:
         changes["ended_ms"] = now_ms
         removed["due_at"] = ""

@@ -12,7 +12,15 @@ from services.notificationserver.core.notifications import (
     to_document,
 )
 from services.notificationserver.core.timelines import NotificationRecord
-from services.notificationserver.store.database import NOTIFICATIONS, Lease, claim_oldest, expiry, insert_new, waiting
+from services.notificationserver.store.database import (
+    NOTIFICATIONS,
+    Lease,
+    claim_oldest,
+    expiry,
+    insert_new,
+    lease_fields,
+    waiting,
+)
 
 
 class OwingNotification(NamedTuple):
@@ -59,7 +67,7 @@ class NotificationStore:
     async def note_planned(self, ids: list[str], *, token: str) -> None:
         """Clear the due marks of claimed notifications."""
         mine = {"_id": {"$in": ids}, "due_at_token": token}
-        await self._notifications.update_many(mine, {"$unset": {"due_at": "", "due_at_token": ""}})
+        await self._notifications.update_many(mine, {"$unset": {"due_at": "", **lease_fields("due_at")}})
 
     async def get(self, notification_id: str) -> NotificationRecord | None:
         """Return how far the planning of a notification is."""
@@ -72,7 +80,7 @@ class NotificationStore:
     async def set_aside(self, notification_id: str, reason: str, *, token: str) -> None:
         """Clear the due mark of a claimed notification that cannot be planned, and note the reason."""
         mine = {"_id": notification_id, "due_at_token": token}
-        change = {"$set": {"set_aside": reason}, "$unset": {"due_at": "", "due_at_token": ""}}
+        change = {"$set": {"set_aside": reason}, "$unset": {"due_at": "", **lease_fields("due_at")}}
         await self._notifications.update_one(mine, change)
 
     async def claim_owed(self, *, limit: int, lease: Lease) -> list[OwingNotification]:
@@ -83,14 +91,13 @@ class NotificationStore:
     async def acknowledge(self, ids: list[str]) -> None:
         """Note that the tracker has accepted the events of notifications."""
         await self._notifications.update_many(
-            {"_id": {"$in": ids}}, {"$unset": {"owed": "", "owed_at": "", "owed_at_token": ""}}
+            {"_id": {"$in": ids}}, {"$unset": {"owed": "", "owed_at": "", **lease_fields("owed_at")}}
         )
 
     async def release_owed(self, ids: list[str], *, lease: Lease) -> None:
-        """End the leases of notifications whose events were not accepted. They are as old as before."""
+        """End the leases of notifications whose events were not accepted."""
         mine = {"_id": {"$in": ids}, "owed_at_token": lease.token}
-        again: list[dict[str, Any]] = [{"$set": {"owed_at": "$accepted_ms"}}, {"$unset": "owed_at_token"}]
-        await self._notifications.update_many(mine, again)
+        await self._notifications.update_many(mine, {"$unset": lease_fields("owed_at")})
 
     async def waiting(self, *, now_ms: int) -> tuple[int, int]:
         """Return the number of notifications to plan, and how long the oldest one has waited in ms."""

@@ -110,7 +110,7 @@ class Deliverer:
         try:
             async with asyncio.timeout(limit_s):
                 for token, ids in by_token.items():
-                    await self._deliveries.release(ids, token=token, now_ms=self._now_ms())
+                    await self._deliveries.release(ids, token=token)
                 while self._tasks:
                     await asyncio.wait(set(self._tasks))
         except (TimeoutError, PyMongoError):
