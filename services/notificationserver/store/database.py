@@ -55,6 +55,11 @@ async def create_indexes(database: Database) -> None:
                 name="held",
                 partialFilterExpression=_when_present("held_until"),
             ),
+            IndexModel(
+                [("device_id", ASCENDING), ("held_until", ASCENDING)],
+                name="held_of_device",
+                partialFilterExpression=_when_present("held_until"),
+            ),
             ends,
         ]
     )

@@ -10,7 +10,7 @@ from pymongo.errors import DuplicateKeyError
 
 from services.backbone.mongo import Database
 from services.notificationserver.core.mappings import DeviceMapping
-from services.notificationserver.store.database import MAPPINGS
+from services.notificationserver.store.database import MAPPINGS, Lease, lease_fields
 
 _MAX_ATTEMPTS: Final = 16
 _LONGEST_PAUSE_S: Final = 0.02
@@ -129,12 +129,13 @@ class MappingStore:
         pulled = {"$pull": {"webpush": {"endpoint": {"$eq": endpoint}}}, "$inc": {"revision": 1}}
         await self._mappings.update_one({"_id": device_id}, pulled)
 
-    async def lease(self, device_id: str, *, now_ms: int, lease_ms: int) -> bool:
+    async def lease(self, device_id: str, lease: Lease) -> bool:
         """Lease the merging of the held messages of a device. Return False while another process has it."""
-        wanted = {"_id": device_id, "merging_until": {"$not": {"$gt": now_ms}}}
-        done = await self._mappings.update_one(wanted, {"$set": {"merging_until": now_ms + lease_ms}})
-        return done.matched_count == 1
+        wanted = {"_id": device_id, "merging_until": {"$not": {"$gt": lease.now_ms}}}
+        leased = {"merging_until": lease.now_ms + lease.ms, "merging_token": lease.token}
+        return (await self._mappings.update_one(wanted, {"$set": leased})).matched_count == 1
 
-    async def release(self, device_id: str) -> None:
-        """End the lease of a device."""
-        await self._mappings.update_one({"_id": device_id}, {"$unset": {"merging_until": ""}})
+    async def release(self, device_id: str, lease: Lease) -> None:
+        """End the lease of a device, unless another process has it by now."""
+        mine = {"_id": device_id, "merging_token": lease.token}
+        await self._mappings.update_one(mine, {"$unset": lease_fields("merging")})

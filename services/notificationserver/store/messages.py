@@ -74,10 +74,13 @@ class MessageStore:
 
     async def devices_to_merge(self, *, now_ms: int, limit: int) -> list[str]:
         """Return devices whose quiet hours have ended and that have held messages, longest first."""
-        found = self._messages.find(
-            {"held_until": {"$lte": now_ms}}, {"device_id": 1}, sort=[("held_until", ASCENDING)], limit=limit
-        )
-        return list(dict.fromkeys([document["device_id"] async for document in found]))
+        longest: list[dict[str, Any]] = [
+            {"$match": {"held_until": {"$lte": now_ms}}},
+            {"$group": {"_id": "$device_id", "held_until": {"$min": "$held_until"}}},
+            {"$sort": {"held_until": ASCENDING}},
+            {"$limit": limit},
+        ]
+        return [document["_id"] async for document in await self._messages.aggregate(longest)]
 
     async def hold(self, device_id: str, *, now_ms: int, until_ms: int) -> None:
         """Hold the held messages of a device that are due until a later time."""

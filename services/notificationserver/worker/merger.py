@@ -11,7 +11,14 @@ from services.notificationserver.core.planning import quiet_until_ms
 from services.notificationserver.core.texts import language_of
 from services.notificationserver.metrics import Metrics
 from services.notificationserver.settings import DeliverySettings
-from services.notificationserver.store import DeliveryStore, MappingStore, MessageStore, PlannedMessage, WindowStore
+from services.notificationserver.store import (
+    DeliveryStore,
+    Lease,
+    MappingStore,
+    MessageStore,
+    PlannedMessage,
+    WindowStore,
+)
 from services.notificationserver.worker.loop import WorkLoop, clock_ms, new_token
 
 _DEVICES: Final = 100
@@ -61,9 +68,8 @@ class Merger:
     async def _merge_device(self, device_id: str) -> bool:
         now_ms = self._now_ms()
         mapping = await self._mappings.get(device_id)
-        if mapping is not None and not await self._mappings.lease(
-            device_id, now_ms=now_ms, lease_ms=round(1000 * self._settings.lease_s)
-        ):
+        lease = Lease(now_ms, round(1000 * self._settings.lease_s), new_token())
+        if mapping is not None and not await self._mappings.lease(device_id, lease):
             return False
         quiet_until = quiet_until_ms(mapping, now_ms=now_ms, default_zone=self._settings.time_zone)
         if quiet_until is not None:  # the device has changed its hours, or no merger ran since their end
@@ -88,5 +94,5 @@ class Merger:
             await self._deliveries.insert(deliveries_of(message, targets), due_ms=now_ms)
             await self._messages.note_merged(ids, merged_id)
         if mapping is not None:
-            await self._mappings.release(device_id)
+            await self._mappings.release(device_id, lease)
         return bool(held)

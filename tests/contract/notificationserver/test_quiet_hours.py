@@ -4,6 +4,7 @@ import datetime as dt
 
 import pytest
 
+from services.notificationserver.store import Lease
 from tests.contract.notificationserver.serving import Receiver
 from tests.contract.notificationserver.stepping import Stepper
 
@@ -131,3 +132,30 @@ async def test_window_of_a_held_message_is_free_again_when_the_device_has_no_cha
     await stepper.work()
     assert (await stepper.states())["s.o.1.offer"] == "unreachable"
     assert await stepper.redis.keys("notify:window:*") == []
+
+
+async def test_many_messages_of_a_leased_device_do_not_delay_other_devices(
+    stepper: Stepper, receiver: Receiver
+) -> None:
+    stepper.now_ms = ms(2027, 1, 10, 23, 0)
+    for device in ("first", "second"):
+        await stepper.register(device, callback_url=f"{receiver.url}/{device}", **HOURS)
+    for number in range(101):
+        await stepper.accept(f"s.o.{number}", number=number, device="first" if number < 100 else "second")
+    await stepper.work()
+    stepper.now_ms = ms(2027, 1, 11, 6, 0)
+    assert await stepper.mappings.lease("first", Lease(stepper.now_ms, 6_000, "another process"))
+    await stepper.work()
+    assert [request.path for request in receiver.requests] == ["/second"]
+
+
+async def test_late_merger_does_not_end_the_lease_of_another_one(stepper: Stepper, receiver: Receiver) -> None:
+    await stepper.register("device", callback_url=receiver.url)
+    late = Lease(stepper.now_ms, 6_000, "late")
+    assert await stepper.mappings.lease("device", late)
+    other = Lease(stepper.now_ms + 6_001, 6_000, "other")
+    assert await stepper.mappings.lease("device", other)
+    await stepper.mappings.release("device", late)
+    assert not await stepper.mappings.lease("device", other._replace(token="third"))
+    await stepper.mappings.release("device", other)
+    assert await stepper.mappings.lease("device", other._replace(token="third"))

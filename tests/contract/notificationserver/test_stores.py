@@ -44,3 +44,12 @@ async def test_age_of_work_grows_however_often_it_is_claimed(stepper: Stepper, r
     await stepper.deliverer.refresh_metrics()
     assert stepper.metrics.oldest_due._value.get() == (stepper.now_ms - planned_ms) / 1000
     assert receiver.requests == []
+
+
+async def test_held_messages_are_read_without_the_sent_ones_and_those_of_other_devices(database: Database) -> None:
+    messages = database["messages"]
+    await messages.insert_many({"device_id": "device", "accepted_ms": 1} for _ in range(500))
+    await messages.insert_many({"device_id": "other", "accepted_ms": 1, "held_until": number} for number in range(500))
+    await messages.insert_many({"device_id": "device", "accepted_ms": 1, "held_until": 7} for _ in range(3))
+    found = await messages.find({"device_id": {"$eq": "device"}, "held_until": {"$lte": 1_000}}).explain()
+    assert found["executionStats"]["totalKeysExamined"] == 3
