@@ -13,6 +13,8 @@ NOTIFICATIONS: Final = "notifications"
 MAPPINGS: Final = "mappings"
 MESSAGES: Final = "messages"
 DELIVERIES: Final = "deliveries"
+DUE_OF_HOST: Final = "due_of_host"
+"""The index that claims read."""
 
 
 def expiry(accepted_ms: int, keep_days: int) -> dt.datetime:
@@ -65,9 +67,10 @@ async def create_indexes(database: Database) -> None:
     )
     await database[DELIVERIES].create_indexes(
         [
+            IndexModel([("due_at", ASCENDING)], name="due_time", partialFilterExpression=_when_present("due_at")),
             IndexModel(
-                [("due_at", ASCENDING), ("host", ASCENDING)],
-                name="due",
+                [("host", ASCENDING), ("due_at", ASCENDING)],
+                name=DUE_OF_HOST,
                 partialFilterExpression=_when_present("due_at"),
             ),
             IndexModel([("message_id", ASCENDING)], name="message"),

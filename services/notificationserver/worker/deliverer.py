@@ -77,8 +77,7 @@ class Deliverer:
             return False
         limit = min(_GROUP, room)
         lease = Lease(self._now_ms(), round(1000 * self._settings.lease_s), new_token())
-        full = [host for host in self._queued.keys() | self._active.keys() if self._free(host) <= 0]
-        claimed = await self._deliveries.claim(self._free, full_hosts=full, limit=limit, lease=lease)
+        claimed = await self._deliveries.claim(self._free, limit=limit, lease=lease)
         if not claimed:
             return False
         messages = await self._messages.get_many(each.message_id for each in claimed)
