@@ -27,6 +27,8 @@ _MOST_PASSES: Final = 8
 _MOST_TEXT_CHARACTERS: Final = 500
 _MOST_HOSTS: Final = 100
 """MongoDB merges the index ranges of at most 200 hosts in the order of their due times."""
+_SEARCH_TIMEOUT_MS: Final = 5_000
+"""The text of a search is not indexed: with a very long dead list the search fails instead of loading the database."""
 
 
 class AttemptResult(NamedTuple):
@@ -158,8 +160,11 @@ class DeliveryStore:
     async def dead_page(self, wanted: DeadFilter, *, skip: int, limit: int) -> tuple[list[Delivery], int]:
         """Return a part of the dead list, newest first, and the number of all that match."""
         query = wanted.query()
-        found = self._deliveries.find(query, sort=[("ended_ms", DESCENDING)], skip=skip, limit=limit)
-        return [Delivery.from_document(each) async for each in found], await self._deliveries.count_documents(query)
+        found = self._deliveries.find(
+            query, sort=[("ended_ms", DESCENDING)], skip=skip, limit=limit, max_time_ms=_SEARCH_TIMEOUT_MS
+        )
+        total = await self._deliveries.count_documents(query, maxTimeMS=_SEARCH_TIMEOUT_MS)
+        return [Delivery.from_document(each) async for each in found], total
 
     async def of_messages(self, message_ids: Iterable[str]) -> dict[str, list[Delivery]]:
         """Return the deliveries of messages, by message."""
