@@ -33,7 +33,6 @@ async def create_indexes(database: Database) -> None:
         [
             IndexModel([("due_at", ASCENDING)], name="due", partialFilterExpression=_when_present("due_at")),
             IndexModel([("owed_at", ASCENDING)], name="owed", partialFilterExpression=_when_present("owed_at")),
-            IndexModel([("accepted_ms", DESCENDING)], name="newest"),
             ends,
         ]
     )
