@@ -72,11 +72,12 @@ def compose(notification: Notification, side: str, device_id: str, language: Lan
         return Message(**common, **_match(notice, side, language))
     if isinstance(notice, ChatNotice):
         name, url = _short(notice.channel_name, _SHOWN_TITLE_CHARACTERS), notice.channel_url
+        body = _short(notice.text, _SHOWN_TEXT_CHARACTERS)
         return Message(
             **common,
             kind="chat",
             title=text(language, "chat", channel=name),
-            body=_short(notice.text, _SHOWN_TEXT_CHARACTERS),
+            body=body,
             url=f"pushtech://chat/{quote(name, safe='')}/open/{quote(url, safe='')}",
             topic=topic_of(f"chat {notification.id}"),
             data={"chat_name": name, "chat_id": url},
@@ -84,7 +85,7 @@ def compose(notification: Notification, side: str, device_id: str, language: Lan
                 "params[key]": "new_chat_message",
                 "params[chat_message][channel_name]": name,
                 "params[chat_message][channel_url]": url,
-                "params[chat_message][message]": notice.text,
+                "params[chat_message][message]": body,
             },
         )
     return Message(

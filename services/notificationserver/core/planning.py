@@ -2,12 +2,15 @@
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from services.notificationserver.core import quiet
 from services.notificationserver.core.mappings import DeviceMapping
 from services.notificationserver.core.notifications import ChatNotice, MatchNotice, Notification
+
+_MOST_SIDES: Final = 2
+"""Recipients of a notification that is not of a chat."""
 
 
 class Recipient(NamedTuple):
@@ -30,6 +33,25 @@ def recipients_of(notification: Notification, chat_devices: Mapping[str, Sequenc
                 yield Recipient(device_id, hashlib.sha256(device_id.encode()).hexdigest()[:16])
     else:
         yield Recipient(notice.device_id, "text")
+
+
+def groups_of(notifications: Iterable[Notification], *, most: int) -> Iterator[list[Notification]]:
+    """Yield the notifications in groups of at most `most` recipients, or of one notification with more.
+
+    The members of a chat count once, however many devices they have.
+    """
+    group: list[Notification] = []
+    size = 0
+    for notification in notifications:
+        notice = notification.notice
+        number = len(notice.recipients) if isinstance(notice, ChatNotice) else _MOST_SIDES
+        if group and size + number > most:
+            yield group
+            group, size = [], 0
+        group.append(notification)
+        size += number
+    if group:
+        yield group
 
 
 def quiet_until_ms(mapping: DeviceMapping | None, *, now_ms: int, default_zone: str) -> int | None:

@@ -14,7 +14,7 @@ from services.notificationserver.core.deliveries import Delivery, deliveries_of
 from services.notificationserver.core.mappings import ChannelTarget, DeviceMapping, EnabledChannels, targets_of
 from services.notificationserver.core.messages import Message, compose
 from services.notificationserver.core.notifications import ChatNotice, Notification, from_document
-from services.notificationserver.core.planning import quiet_until_ms, recipients_of
+from services.notificationserver.core.planning import Recipient, groups_of, quiet_until_ms, recipients_of
 from services.notificationserver.core.texts import language_of
 from services.notificationserver.metrics import Metrics
 from services.notificationserver.settings import DeliverySettings
@@ -35,6 +35,10 @@ log = get_logger(__name__)
 _GROUP: Final = 200
 _UNPLANNABLE: Final = (ValueError, LookupError, TypeError)
 """What the rules raise for a value that they do not understand, such as that of a newer version."""
+_RECIPIENTS: Final = 400
+"""Recipients of notifications that are planned together: of 200 matches, or of one large chat."""
+_MESSAGES: Final = 1_000
+"""Messages that are in memory at a time. A chat message can have 20,000: 999 members with 20 devices each."""
 
 
 class _Draft(NamedTuple):
@@ -78,39 +82,37 @@ class Planner:
         claimed = await self._notifications.claim(limit=_GROUP, lease=lease)
         if not claimed:
             return False
-        try:
-            await self._plan(claimed, lease)
-        except _UNPLANNABLE:
-            for each in claimed:
-                await self._plan_alone(each, lease)
+        self._at_point("claimed")
+        for group in groups_of(await self._readable(claimed, lease), most=_RECIPIENTS):
+            await self._plan_or_set_aside(group, lease)
+            self.loop.heartbeat.beat()
         return len(claimed) == _GROUP
 
-    async def _plan_alone(self, document: dict[str, Any], lease: Lease) -> None:
-        try:
-            await self._plan([document], lease)
-        except _UNPLANNABLE as error:
-            log.exception("notification_set_aside", id=document["_id"])
-            self._metrics.set_aside.inc()
-            reason = f"{type(error).__name__}: {error}"[:200]
-            await self._notifications.set_aside(document["_id"], reason, token=lease.token)
+    async def _readable(self, documents: list[dict[str, Any]], lease: Lease) -> list[Notification]:
+        """Return the notifications of documents. One that this version does not understand is set aside."""
+        found: list[Notification] = []
+        for document in documents:
+            try:
+                found.append(from_document(document))
+            except _UNPLANNABLE as error:
+                await self._set_aside(document["_id"], error, lease)
+        return found
 
-    async def _plan(self, documents: list[dict[str, Any]], lease: Lease) -> None:
-        claimed = list(map(from_document, documents))
-        drafts = await self._drafts(claimed)
-        self._at_point("claimed")
-        holders = await self._take_windows(drafts)
-        self._at_point("window")
-        planned = [self._planned(draft, holders, lease.now_ms) for draft in drafts]
-        known = await self._messages.insert(planned)
-        self._at_point("messages")
-        deliveries = self._sent_deliveries(drafts, planned, known)
-        await self._deliveries.insert(deliveries, due_ms=lease.now_ms)
-        await self._note_unreachable(drafts, known)
-        self._at_point("deliveries")
-        await self._notifications.note_planned([each.id for each in claimed], token=lease.token)
-        self._count(planned, known)
-        if deliveries:
-            self._on_deliveries()
+    async def _plan_or_set_aside(self, group: list[Notification], lease: Lease) -> None:
+        try:
+            await self._plan(group, lease)
+        except _UNPLANNABLE:
+            for each in group:
+                try:
+                    await self._plan([each], lease)
+                except _UNPLANNABLE as error:
+                    await self._set_aside(each.id, error, lease)
+
+    async def _set_aside(self, notification_id: str, error: Exception, lease: Lease) -> None:
+        log.error("notification_set_aside", id=notification_id, exc_info=error)
+        self._metrics.set_aside.inc()
+        reason = f"{type(error).__name__}: {error}"[:200]
+        await self._notifications.set_aside(notification_id, reason, token=lease.token)
 
     async def refresh_metrics(self) -> None:
         """Set the metrics of what waits. Raises PyMongoError."""
@@ -118,10 +120,30 @@ class Planner:
         self._metrics.unplanned.set(number)
         self._metrics.oldest_unplanned.set(age_ms / 1000.0)
 
-    async def _drafts(self, claimed: list[Notification]) -> list[_Draft]:
-        users = {user for each in claimed if isinstance(each.notice, ChatNotice) for user in each.notice.recipients}
+    async def _plan(self, group: list[Notification], lease: Lease) -> None:
+        users = {user for each in group if isinstance(each.notice, ChatNotice) for user in each.notice.recipients}
         chat_devices = await self._mappings.devices_of(users)
-        recipients = [(each, recipient) for each in claimed for recipient in recipients_of(each, chat_devices)]
+        recipients = [(each, recipient) for each in group for recipient in recipients_of(each, chat_devices)]
+        for first in range(0, len(recipients), _MESSAGES):
+            await self._plan_messages(recipients[first : first + _MESSAGES], lease.now_ms)
+        await self._notifications.note_planned([each.id for each in group], token=lease.token)
+
+    async def _plan_messages(self, recipients: list[tuple[Notification, Recipient]], now_ms: int) -> None:
+        drafts = await self._drafts(recipients)
+        holders = await self._take_windows(drafts)
+        self._at_point("window")
+        planned = [self._planned(draft, holders, now_ms) for draft in drafts]
+        known = await self._messages.insert(planned)
+        self._at_point("messages")
+        deliveries = self._sent_deliveries(drafts, planned, known)
+        await self._deliveries.insert(deliveries, due_ms=now_ms)
+        await self._note_unreachable(drafts, known)
+        self._at_point("deliveries")
+        self._count(planned, known)
+        if deliveries:
+            self._on_deliveries()
+
+    async def _drafts(self, recipients: list[tuple[Notification, Recipient]]) -> list[_Draft]:
         mappings = await self._mappings.get_many(recipient.device_id for _, recipient in recipients)
         drafts: list[_Draft] = []
         for notification, (device_id, side) in recipients:
