@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -23,6 +23,20 @@ from services.notificationserver.store import MappingStore, NotificationStore, W
 from services.notificationserver.worker import Deliverer, Merger, Planner
 
 KEY = format_key(b"k" * 32)
+
+
+class Stopped(Exception):
+    """A loop was stopped at a point, as by a kill: its leases stay."""
+
+
+def stop_at(point: str) -> Callable[[str], None]:
+    """Return an `at_point` that stops at a point."""
+
+    def at_point(name: str) -> None:
+        if name == point:
+            raise Stopped
+
+    return at_point
 
 
 class Stepper:

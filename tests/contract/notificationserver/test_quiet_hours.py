@@ -6,7 +6,7 @@ import pytest
 
 from services.notificationserver.store import Lease
 from tests.contract.notificationserver.serving import Receiver
-from tests.contract.notificationserver.stepping import Stepper
+from tests.contract.notificationserver.stepping import Stepper, Stopped, stop_at
 
 HOURS = {"time_zone": "Europe/Berlin", "quiet_from": "22:00", "quiet_to": "07:00"}
 
@@ -159,3 +159,32 @@ async def test_late_merger_does_not_end_the_lease_of_another_one(stepper: Steppe
     assert not await stepper.mappings.lease("device", other._replace(token="third"))
     await stepper.mappings.release("device", other)
     assert await stepper.mappings.lease("device", other._replace(token="third"))
+
+
+@pytest.mark.parametrize("point", ["chosen", "merged"])
+@pytest.mark.parametrize("number", [1, 2])
+async def test_merging_that_stops_at_any_point_is_continued(
+    stepper: Stepper, receiver: Receiver, point: str, number: int
+) -> None:
+    stepper.now_ms = ms(2027, 1, 10, 23, 0)
+    await stepper.register("device", callback_url=receiver.url, **HOURS)
+    for each in range(number):
+        await stepper.accept(f"s.o.{each}", number=each, device="device")
+    await stepper.work()
+    stepper.now_ms = ms(2027, 1, 11, 6, 0)
+    stepper.merger._at_point = stop_at(point)
+    with pytest.raises(Stopped):
+        await stepper.merger.merge_due()
+    stepper.merger._at_point = lambda _: None
+    await stepper.accept("s.o.7", number=7, device="device")
+    await stepper.work()
+    assert receiver.ids == ["s.o.7.offer"]  # the lease holds
+    stepper.now_ms += 6_001
+    await stepper.work()
+    assert len(receiver.ids) == 2
+    if number == 1:
+        assert receiver.ids[1] == "s.o.0.offer"
+    else:
+        assert receiver.requests[1].form["data[count]"] == "2"
+    states = await stepper.states()
+    assert [states[f"s.o.{each}.offer"] for each in range(number)] == ["sent" if number == 1 else "merged"] * number

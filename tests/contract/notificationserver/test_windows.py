@@ -10,23 +10,14 @@ from deploy.develop.localstack.ports import free_port
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.mongo import Database
 from tests.contract.notificationserver.serving import EventStub, Receiver, client_of, match, register, running, until
-from tests.contract.notificationserver.stepping import Stepper
+from tests.contract.notificationserver.stepping import Stepper, Stopped, stop_at
 
 LIMIT_MS = 300_000
 WINDOW = "notify:window:offer:search1:offer1"
 
 
 async def stop_planning(stepper: Stepper, point: str) -> None:
-    """Plan until a point. The lease stays, as after a kill."""
-
-    class Stopped(Exception):
-        pass
-
-    def stop_at(name: str) -> None:
-        if name == point:
-            raise Stopped
-
-    stepper.planner._at_point = stop_at
+    stepper.planner._at_point = stop_at(point)
     with pytest.raises(Stopped):
         await stepper.planner.plan_due()
     stepper.planner._at_point = lambda _: None
