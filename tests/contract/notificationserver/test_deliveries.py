@@ -98,6 +98,33 @@ async def test_retry_after_is_waited_for(stepper: Stepper, receiver: Receiver) -
     assert len(receiver.requests) == 2
 
 
+async def test_receiver_that_hangs_gets_the_message_again_and_keeps_its_callback(
+    environ: dict[str, str], database: Database, clean_redis: LocalRedis, receiver: Receiver
+) -> None:
+    receiver.hangs = True
+    async with (
+        redis_client(clean_redis) as redis,
+        stepping(environ, database, redis, NOTIFY_ATTEMPT_TIMEOUT_S="0.5") as stepper,
+    ):
+        await stepper.register("offer-device-1", callback_url=receiver.url)
+        await stepper.accept("s.o.1")
+        await stepper.work()
+        start_ms = stepper.now_ms
+        delivery = await database["deliveries"].find_one()
+        assert delivery is not None
+        (attempt,) = delivery["attempts"]
+        assert (attempt["status"], attempt["reason"]) == (None, "no complete response within the time limit")
+        mapping = await stepper.mappings.get("offer-device-1")
+        assert mapping is not None
+        assert (mapping.callback_state, mapping.callback_failing_since_ms) == ("", start_ms)
+        receiver.hangs = False
+        again_ms = await stepper.run_until_next()
+        assert again_ms is not None
+        assert 4_000 <= again_ms - start_ms <= 6_000
+        assert await stepper.states("deliveries") == {"s.o.1.offer:callback": "delivered"}
+    assert receiver.ids == ["s.o.1.offer"] * 2
+
+
 async def test_message_that_is_never_accepted_is_dead_before_it_is_a_day_old(
     stepper: Stepper, receiver: Receiver
 ) -> None:
