@@ -37,7 +37,7 @@ async def create_workers(
         wake = deliverer.loop.wake
         planner = Planner(database, windows, settings, metrics, enabled, on_deliveries=wake, at_point=at_point)
         merger = Merger(database, windows, settings, metrics, enabled, on_deliveries=wake, at_point=at_point)
-        events = OwedEventSender(database, tracker, settings, metrics)
+        events = OwedEventSender(database, tracker, settings, metrics, at_point=at_point)
         loops = {"planner": planner.loop, "merger": merger.loop, "deliverer": deliverer.loop, "events": events.loop}
 
         async def refresh_metrics() -> None:

@@ -26,7 +26,7 @@ _CONCURRENT: Final = 16
 class OwedEventSender:
     """Claims notifications that owe an event and sends the events."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings, and what tests replace
         self,
         database: Database,
         client: TrackerClient,
@@ -34,13 +34,16 @@ class OwedEventSender:
         metrics: Metrics,
         *,
         now_ms: Callable[[], int] = clock_ms,
+        at_point: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """Send by `client`. Tests stop the process in `at_point`."""
         self.loop = WorkLoop("events", self.send_owed, poll_s=settings.poll_s)
         self._notifications = NotificationStore(database, keep_days=settings.keep_days)
         self._client = client
         self._lease_ms = round(1000 * settings.lease_s)
         self._metrics = metrics
         self._now_ms = now_ms
+        self._at_point = at_point
 
     async def send_owed(self) -> bool:
         """Send the events of up to 100 notifications. Return whether there may be more.
@@ -67,6 +70,7 @@ class OwedEventSender:
         async with asyncio.TaskGroup() as tasks:
             for each in owing:
                 tasks.create_task(send(each))
+        self._at_point("events_sent")
         if accepted:
             await self._notifications.acknowledge(accepted)
         if failures:
