@@ -73,6 +73,10 @@ def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
 async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWorkers) -> None:
     """Serve until `stop` is set.
 
@@ -124,6 +128,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
             on_accepted=workers.on_accepted,
             now_ms=clock_ms,
             new_key=lambda: format_key(os.urandom(_KEY_BYTES)),
+            new_id=_new_id,
         )
         assets = Assets(_HERE / "static", url=settings.assets_url)
         renderer = Renderer(_HERE / "templates", SITE, assets)
@@ -135,7 +140,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
             renderer,
             settings.storage_pages_url,
             now_ms=clock_ms,
-            new_id=lambda: uuid.uuid4().hex,
+            new_id=_new_id,
             wake=workers.on_due,
         )
         public_app = create_public_app(context, page_context, assets)

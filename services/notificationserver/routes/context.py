@@ -23,3 +23,4 @@ class NotifyContext(NamedTuple):
     now_ms: Callable[[], int]
     new_key: Callable[[], str]
     """Returns a new key for a callback."""
+    new_id: Callable[[], str]
