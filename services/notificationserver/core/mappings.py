@@ -118,6 +118,13 @@ def targets_of(mapping: DeviceMapping | None, enabled: EnabledChannels) -> list[
     return targets
 
 
+def current_host(mapping: DeviceMapping | None, target: ChannelTarget) -> str:
+    """Return the host of a target now: that of a callback changes with its URL."""
+    if mapping is None or target.channel != "callback" or not mapping.callback_url:
+        return target.host
+    return host_of(mapping.callback_url)
+
+
 def ref_of(device_id: str) -> str:
     """Return the name of a device in addresses of pages."""
     return hashlib.sha256(device_id.encode()).hexdigest()[:24]

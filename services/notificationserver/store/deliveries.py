@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -124,6 +124,19 @@ class DeliveryStore:
         """End the leases of deliveries that were not attempted."""
         mine = {"_id": {"$in": ids}, "due_at_token": token}
         await self._deliveries.update_many(mine, {"$unset": lease_fields("due_at")})
+
+    async def move(self, hosts: Mapping[str, str], *, token: str) -> None:
+        """Note the new hosts of claimed deliveries, by id, and end their leases."""
+        if not hosts:
+            return
+        released = {"$unset": lease_fields("due_at")}
+        await self._deliveries.bulk_write(
+            [
+                UpdateOne({"_id": delivery_id, "due_at_token": token}, {"$set": {"host": host}, **released})
+                for delivery_id, host in hosts.items()
+            ],
+            ordered=False,
+        )
 
     async def write(self, results: list[AttemptResult], *, now_ms: int) -> None:
         """Write the results of attempts in one request.

@@ -15,6 +15,7 @@ from pymongo.errors import PyMongoError
 from services.backbone.logs import get_logger
 from services.backbone.mongo import Database, describe
 from services.notificationserver.core.deliveries import STALE
+from services.notificationserver.core.mappings import ChannelTarget, current_host
 from services.notificationserver.core.outcomes import Outcome
 from services.notificationserver.core.planning import quiet_until_ms
 from services.notificationserver.metrics import Metrics
@@ -82,15 +83,21 @@ class Deliverer:
             return False
         messages = await self._messages.get_many(each.message_id for each in claimed)
         mappings = await self._mappings.get_many(each.device_id for each in claimed)
+        moved: dict[str, str] = {}
         for delivery in claimed:
-            message = messages.get(delivery.message_id)
+            message, mapping = messages.get(delivery.message_id), mappings.get(delivery.device_id)
             if message is None:  # both expire at the same time
                 continue
-            parcel = Parcel(delivery, message, mappings.get(delivery.device_id), lease.now_ms)
+            host = current_host(mapping, ChannelTarget(delivery.channel, delivery.host))
+            if host != delivery.host:
+                moved[delivery.id] = host
+                continue
+            parcel = Parcel(delivery, message, mapping, lease.now_ms)
             waiting = self._queued.setdefault(delivery.host, deque())
             waiting.append(_Claimed(parcel, lease.token, lease.now_ms + lease.ms))
+        await self._deliveries.move(moved, token=lease.token)
         self._start()
-        return len(claimed) == limit
+        return len(claimed) == limit or bool(moved)
 
     async def refresh_metrics(self) -> None:
         """Set the metrics of what waits and of the dead list. Raises PyMongoError."""

@@ -125,6 +125,24 @@ async def test_receiver_that_hangs_gets_the_message_again_and_keeps_its_callback
     assert receiver.ids == ["s.o.1.offer"] * 2
 
 
+async def test_deliveries_to_callbacks_that_moved_to_one_host_share_its_slots(
+    stepper: Stepper, receiver: Receiver
+) -> None:
+    for number in range(20):
+        await stepper.register(f"offer-device-{number}", callback_url=f"http://127.0.1.{number}:{receiver.port}/")
+        await stepper.accept(f"s.o.{number}", number=number)
+    await stepper.planner.plan_due()
+    for number in range(20):
+        await stepper.register(f"offer-device-{number}", callback_url=receiver.url)
+    receiver.delay_s = 0.1
+    while await stepper.deliverer.claim_due():
+        pass
+    await stepper.attempt()
+    assert len(set(receiver.ids)) == 20
+    assert receiver.most_open <= stepper.settings.per_host
+    assert {each["host"] async for each in stepper.database["deliveries"].find()} == {f"127.0.0.1:{receiver.port}"}
+
+
 async def test_message_that_is_never_accepted_is_dead_before_it_is_a_day_old(
     stepper: Stepper, receiver: Receiver
 ) -> None:
