@@ -70,8 +70,8 @@ class OwedEventSender:
         async with asyncio.TaskGroup() as tasks:
             for each in owing:
                 tasks.create_task(send(each))
-        self._at_point("events_sent")
         if accepted:
+            self._at_point("events_sent")
             await self._notifications.acknowledge(accepted)
         if failures:
             left = [each.id for each in owing if each.id not in set(accepted)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -9,7 +10,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from services.backbone.mongo import Database
 from tests.contract.notificationserver.serving import (
+    EventStub,
     Receiver,
     client_of,
     match,
@@ -39,6 +42,54 @@ async def test_kill_at_any_point_loses_nothing(environ: dict[str, str], receiver
     async with running(environ):
         await until(lambda: len(receiver.ids) >= attempts, limit_s=60.0)
     assert receiver.ids == ["s.o.1.offer"] * attempts
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("point", ["chosen", "merged"])
+async def test_kill_of_a_merger_loses_nothing(
+    environ: dict[str, str], database: Database, receiver: Receiver, point: str
+) -> None:
+    environ |= SHORT_LEASE
+    now = dt.datetime.now(dt.UTC)
+    begin, end = (f"{now + dt.timedelta(hours=hours):%H:%M}" for hours in (-2, 2))
+    messages = database["messages"]
+    with process(environ, point) as killed:
+        await wait_until_ready(environ)
+        async with client_of(environ) as client:
+            hours = {"time_zone": "UTC", "quiet_from": begin, "quiet_to": end}
+            await register(client, "device", callback_url=receiver.url, **hours)
+            for number in (1, 2):
+                body = match(number, match_id=f"s.o.{number}")
+                body["offer"]["device_id"] = "device"
+                assert (await client.post("/notify", json=body)).status_code == 202
+            async with asyncio.timeout(20.0):
+                while await messages.count_documents({"state": "held"}) < 2:  # noqa: ASYNC110 - another process changes it
+                    await asyncio.sleep(0.05)
+            await register(client, "device", quiet_from=begin, quiet_to=begin)
+            await messages.update_many({"state": "held"}, {"$set": {"held_until": 1}})
+        await until(lambda: killed.poll() is not None)
+    assert receiver.requests == []
+    async with running(environ):
+        await until(lambda: len(receiver.ids) >= 1, limit_s=60.0)
+        assert receiver.requests[0].form["data[count]"] == "2"
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_kill_of_the_sender_of_events_repeats_the_event_under_its_id(
+    environ: dict[str, str], tracker: EventStub
+) -> None:
+    environ |= SHORT_LEASE
+    with process(environ, "events_sent") as killed:
+        await wait_until_ready(environ)
+        async with client_of(environ) as client:
+            assert (await client.post("/notify", json=match(match_id="s.o.1"))).status_code == 202
+        await until(lambda: killed.poll() is not None)
+    async with running(environ):
+        await until(lambda: tracker.ids.total() >= 2, limit_s=60.0)
+    assert tracker.ids == {"s.o.1.mtf": 2}
 
 
 class Load:
