@@ -184,3 +184,13 @@ async def test_text_that_no_field_has_finds_nothing(service: httpx.AsyncClient) 
         response = await service.get("/dead", params={"q": text}, headers=BROWSER)
         assert response.status_code == 200, response.text
         assert (await service.post("/dead/replay", data={"what": "all", "q": text})).status_code == 303
+
+
+async def test_page_behind_the_last_one_does_not_say_that_there_is_nothing(
+    service: httpx.AsyncClient, receiver: Receiver
+) -> None:
+    await register(service, "offer-device-1", callback_url=receiver.url)
+    device = link(await page_of(service, "/mappings"), "/mapping/")
+    for path in ("/mappings", "/dead", "/messages", device):
+        page = await page_of(service, f"{path}?page=50")
+        assert "The list has no such page" in page, path
