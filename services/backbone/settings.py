@@ -273,8 +273,8 @@ class ProxySettings(EnvSettings):
     """The proxies that a server trusts."""
 
     trusted_proxies: Networks = Field((), alias="TRUSTED_PROXIES")
-    """Networks (CIDR, separated by commas) of your load balancers. The tracker, kafidx and storage trust the client
-    address that these send in headers. Empty: none. The clients of a proxy that is not listed count as one address."""
+    """Networks (CIDR, separated by commas) of your load balancers. All servers trust the client address that these
+    send in headers. Empty: none. The clients of a proxy that is not listed count as one address."""
 
 
 class PageSettings(EnvSettings):
