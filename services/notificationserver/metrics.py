@@ -59,6 +59,7 @@ class Metrics:
         )
         for channel in CHANNELS:
             self.dead.labels(channel)
+            self.seconds.labels(channel)
             for result in _RESULTS:
                 self.attempts.labels(channel, result)
         self.delivered_after = Histogram(
