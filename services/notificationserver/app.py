@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from pymongo.errors import PyMongoError
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from services.backbone.clock import clock_ms
 from services.backbone.health import Check, Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.loops import running_loops
@@ -66,11 +66,6 @@ class Workers(NamedTuple):
 
 
 CreateWorkers = Callable[[Database, WindowStore, Metrics], contextlib.AbstractAsyncContextManager[Workers]]
-
-
-def clock_ms() -> int:
-    """Return the time in ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 def _new_id() -> str:

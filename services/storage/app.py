@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -12,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from pymongo.errors import PyMongoError
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from services.backbone.clock import clock_ms
 from services.backbone.health import Check, Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.loops import running_loops
@@ -53,11 +53,6 @@ class Loops(NamedTuple):
 
 
 CreateLoops = Callable[[Database, CollectorRegistry, ApiMetrics], contextlib.AbstractAsyncContextManager[Loops]]
-
-
-def clock_ms() -> int:
-    """Return the time in ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 async def run(settings: Settings, stop: asyncio.Event, create_loops: CreateLoops) -> None:

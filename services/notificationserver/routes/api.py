@@ -8,11 +8,11 @@ from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse
-from starlette.routing import Match, Route
 
 from services.backbone.logs import get_logger
 from services.backbone.mongo import describe
 from services.backbone.pages import Assets, Renderer
+from services.backbone.routing import methods_of
 from services.notificationserver.routes import schema
 from services.notificationserver.routes.context import NotifyContext
 from services.notificationserver.routes.notify import NotifyRoutes
@@ -112,7 +112,7 @@ def _add_error_handlers(app: FastAPI, renderer: Renderer) -> None:
         if error.status_code != _METHOD_NOT_ALLOWED:
             detail = f"there is nothing at {request.url.path}"
             return respond(request, RequestFailed(error.status_code, "not_found", detail))
-        methods = ", ".join(_methods_of(app, request))
+        methods = ", ".join(methods_of(app, request))
         detail = f"{request.method} is not allowed here. Use {methods}."
         if wants_page(request):
             return renderer.error(request.scope, 405, detail, {"Allow": methods})
@@ -124,12 +124,3 @@ def _add_error_handlers(app: FastAPI, renderer: Renderer) -> None:
     app.add_exception_handler(MappingConflict, conflict)
     app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(HTTPException, not_served)
-
-
-def _methods_of(app: FastAPI, request: Request) -> list[str]:
-    """Return the methods of all routes of a path. A route of its own knows only its own methods."""
-    methods: set[str] = set()
-    for route in app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return sorted(methods)

@@ -12,6 +12,7 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
+from services.backbone.clock import clock_ms
 from services.backbone.logs import get_logger
 from services.backbone.mongo import Database, describe
 from services.notificationserver.core.deliveries import STALE
@@ -22,7 +23,7 @@ from services.notificationserver.metrics import Metrics
 from services.notificationserver.providers import DeliveryChannel, Parcel
 from services.notificationserver.settings import DeliverySettings
 from services.notificationserver.store import DeliveryStore, Lease, MappingStore, MessageStore, WindowStore
-from services.notificationserver.worker.loop import WorkLoop, clock_ms, new_token
+from services.notificationserver.worker.loop import WorkLoop, new_token
 from services.notificationserver.worker.results import AttemptRecorder
 
 log = get_logger(__name__)

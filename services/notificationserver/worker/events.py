@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Final
 
 from services.backbone.clients import EventRefused, EventUnavailable, TrackerClient
+from services.backbone.clock import clock_ms
 from services.backbone.logs import get_logger
 from services.backbone.mongo import Database
 from services.notificationserver.metrics import Metrics
 from services.notificationserver.settings import DeliverySettings
 from services.notificationserver.store import Lease, NotificationStore
 from services.notificationserver.store.notifications import OwingNotification
-from services.notificationserver.worker.loop import WorkLoop, clock_ms, new_token
+from services.notificationserver.worker.loop import WorkLoop, new_token
 
 log = get_logger(__name__)
 

@@ -1,7 +1,6 @@
 """WorkLoop: repeats a step while it finds work, and waits between."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -17,11 +16,6 @@ from services.backbone.mongo import describe
 log = get_logger(__name__)
 
 _HEARTBEAT_SLACK_S: Final = 60.0
-
-
-def clock_ms() -> int:
-    """Return the time in ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 def new_token() -> str:

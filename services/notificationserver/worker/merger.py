@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from services.backbone.clock import clock_ms
 from services.backbone.mongo import Database
 from services.notificationserver.core.deliveries import deliveries_of
 from services.notificationserver.core.mappings import EnabledChannels, targets_of
@@ -19,7 +20,7 @@ from services.notificationserver.store import (
     PlannedMessage,
     WindowStore,
 )
-from services.notificationserver.worker.loop import WorkLoop, clock_ms, new_token
+from services.notificationserver.worker.loop import WorkLoop, new_token
 
 _DEVICES: Final = 100
 

@@ -8,6 +8,7 @@ cannot be planned is set aside with its reason, so that it does not stop the oth
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from services.backbone.clock import clock_ms
 from services.backbone.logs import get_logger
 from services.backbone.mongo import Database
 from services.notificationserver.core.deliveries import Delivery, deliveries_of
@@ -28,7 +29,7 @@ from services.notificationserver.store import (
     WindowStore,
 )
 from services.notificationserver.store.windows import WindowRequest
-from services.notificationserver.worker.loop import WorkLoop, clock_ms, new_token
+from services.notificationserver.worker.loop import WorkLoop, new_token
 
 log = get_logger(__name__)
 

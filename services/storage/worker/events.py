@@ -12,6 +12,7 @@ from pymongo.errors import PyMongoError
 
 from services.backbone.backoff import Backoff
 from services.backbone.clients import EventRefused, EventUnavailable, TrackerClient
+from services.backbone.clock import clock_ms
 from services.backbone.health import Heartbeat
 from services.backbone.logs import get_logger
 from services.storage.core.document_forms import MalformedDocument
@@ -22,7 +23,6 @@ from services.storage.store import Database, ObjectStore
 from services.storage.store.failing import FIRST_PAUSE_MS, LONGEST_PAUSE_MS
 from services.storage.store.owed import OwedBulk, OwedEvents, OwingObject
 from services.storage.worker.failures import FirstFailures
-from services.storage.worker.matcher import clock_ms
 from services.storage.worker.rounds import work_on_all
 
 log = get_logger(__name__)

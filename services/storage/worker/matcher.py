@@ -8,7 +8,6 @@ matching fails is tried again behind all others.
 
 import asyncio
 import contextlib
-import time
 import uuid
 from collections.abc import Callable
 from typing import Final
@@ -16,6 +15,7 @@ from typing import Final
 from pymongo.errors import ConnectionFailure, PyMongoError
 
 from services.backbone.backoff import Backoff
+from services.backbone.clock import clock_ms
 from services.backbone.health import Heartbeat
 from services.backbone.logs import get_logger
 from services.storage.core.document_forms import MalformedDocument
@@ -39,11 +39,6 @@ log = get_logger(__name__)
 _SINGLE_QUANTUM: Final = 1
 _KINDS: Final[tuple[SubjectKind, ...]] = ("search", "offer")
 _HEARTBEAT_SLACK_S: Final = 30.0
-
-
-def clock_ms() -> int:
-    """Return the time in ms since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class Matcher:

@@ -20,6 +20,7 @@ from services.backbone.clients import (
     NotificationUnavailable,
     NotifiedObject,
 )
+from services.backbone.clock import clock_ms
 from services.backbone.health import Heartbeat
 from services.backbone.logs import get_logger
 from services.storage.core.document_forms import MalformedDocument
@@ -37,7 +38,6 @@ from services.storage.metrics import Metrics
 from services.storage.settings import MatcherSettings
 from services.storage.store import Database, DueObjects, ObjectStore, PairStore
 from services.storage.worker.failures import FirstFailures
-from services.storage.worker.matcher import clock_ms
 from services.storage.worker.rounds import work_on_all
 
 log = get_logger(__name__)
