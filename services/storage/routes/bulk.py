@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
+import msgspec
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
@@ -15,7 +16,7 @@ from services.storage.core.objects import RANK_IMPORT, StoredObject, delete_obje
 from services.storage.core.responses import API_VERSION, visible_object
 from services.storage.routes.bulk_writer import LISTS, BulkWriter
 from services.storage.routes.context import ApiContext
-from services.storage.routes.errors import ApiError, encode_json, json_response
+from services.storage.routes.errors import ApiError, json_response
 from services.storage.routes.requests import body_pieces, caller_of, parameters_of, text_parameter
 
 _KIND: Final[SubjectKind] = "offer"
@@ -63,7 +64,7 @@ class BulkRoutes:
             status = error.status if isinstance(error, ApiError) else 400
             code = error.code if isinstance(error, ApiError) else "malformed"
             failure = {"version": API_VERSION, "error": code, "detail": str(error)}
-            content = encode_json(failure).removesuffix(b"}")
+            content = msgspec.json.encode(failure).removesuffix(b"}")
         finally:
             await writer.finish()
         return Response(content + b',"results":[' + writer.results + b"]}", status, media_type="application/json")
@@ -101,13 +102,13 @@ class BulkRoutes:
 async def _document_stream(
     first: StoredObject | None, rest: AsyncGenerator[StoredObject, None], *, is_own: bool
 ) -> AsyncIterator[bytes]:
-    piece = bytearray(encode_json({"version": API_VERSION}).removesuffix(b"}") + b',"data":[')
+    piece = bytearray(msgspec.json.encode({"version": API_VERSION}).removesuffix(b"}") + b',"data":[')
     async with contextlib.aclosing(rest):
         if first is not None:
-            piece += encode_json(visible_object(first, is_own=is_own))
+            piece += msgspec.json.encode(visible_object(first, is_own=is_own))
         async for stored in rest:
             piece += b","
-            piece += encode_json(visible_object(stored, is_own=is_own))
+            piece += msgspec.json.encode(visible_object(stored, is_own=is_own))
             if len(piece) >= _PIECE_BYTES:
                 yield bytes(piece)
                 piece.clear()

@@ -8,9 +8,10 @@ from fastapi import FastAPI, Request, Response
 from pymongo.errors import ExecutionTimeout, PyMongoError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match, Route
 
 from services.backbone.logs import get_logger
+from services.backbone.mongo import describe
+from services.backbone.routing import methods_of
 from services.storage.core.fields import FieldError, InvalidInput
 from services.storage.core.responses import API_VERSION
 from services.storage.store import ObjectConflict
@@ -30,20 +31,9 @@ class ApiError(Exception):
         self.code = code
 
 
-def encode_json(content: Any) -> bytes:
-    """Return the JSON of a content. The database returns large integers as a subclass of int."""
-    return msgspec.json.encode(content, enc_hook=_plain_int)
-
-
-def _plain_int(value: object) -> int:
-    if isinstance(value, int):
-        return int(value)
-    raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON response."""
-    return Response(encode_json(content), status, dict(headers or {}), "application/json")
+    return Response(msgspec.json.encode(content), status, dict(headers or {}), "application/json")
 
 
 def error_response(
@@ -73,7 +63,9 @@ def add_error_handlers(app: FastAPI) -> None:
         return error_response(error.status, error.code, str(error))
 
     async def unavailable(request: Request, error: Exception) -> Response:
-        log.warning("database_failed", path=request.url.path, error=type(error).__name__, detail=str(error)[:200])
+        assert isinstance(error, PyMongoError)  # noqa: S101 - for mypy
+        # Not the path and not the text of the error: both may have a device id.
+        log.warning("database_failed", route=request.scope["route"].path, error=describe(error))
         return error_response(503, "unavailable", "the database does not respond; try again", headers=_RETRY_AFTER)
 
     async def too_slow(_: Request, __: Exception) -> Response:
@@ -103,12 +95,3 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ObjectConflict, conflict)
     app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(HTTPException, not_served)
-
-
-def methods_of(app: FastAPI, request: Request) -> list[str]:
-    """Return the methods of all routes of a path. A route of its own knows only its own methods."""
-    methods: set[str] = set()
-    for route in app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
-            methods |= route.methods or set()
-    return sorted(methods)

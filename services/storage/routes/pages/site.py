@@ -10,12 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.backbone.logs import get_logger
+from services.backbone.mongo import describe
 from services.backbone.pages import Assets, Renderer
 from services.backbone.pages.map_view import MapAssets
 from services.backbone.pages.render import Site
+from services.backbone.routing import methods_of
 from services.storage.core.fields import InvalidInput
 from services.storage.routes.context import ApiContext
-from services.storage.routes.errors import ApiError, methods_of
+from services.storage.routes.errors import ApiError
 from services.storage.routes.pages.details import DetailPages
 from services.storage.routes.pages.lists import ListPages, sentence
 from services.storage.routes.pages.maps import Maps
@@ -146,8 +148,7 @@ def _described(app: FastAPI, request: Request, error: Exception) -> tuple[int, s
         case ExecutionTimeout():
             found = 503, "The database did not finish this within 10 s. Choose fewer objects by a filter.", {}
         case PyMongoError():
-            detail = str(error)[:200]
-            log.warning("database_failed", path=request.url.path, error=type(error).__name__, detail=detail)
+            log.warning("database_failed", route=request.scope["route"].path, error=describe(error))
             found = 503, "The database does not respond.", {"Retry-After": "1"}
         case ObjectConflict():
             found = 503, "Other writers changed this at each attempt.", {"Retry-After": "1"}
