@@ -1,7 +1,8 @@
 """Settings of the notificationserver."""
 
+import base64
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -9,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from services.backbone.settings import (
     LOCAL_MONGO,
     LOCAL_REDIS,
+    PLACEHOLDER,
     EnvSettings,
     MongoUrl,
     Networks,
@@ -23,6 +25,8 @@ from services.backbone.settings import (
     is_loopback,
 )
 
+_VAPID_KEY_BYTES: Final = 32
+
 
 def _mail_link(value: str) -> str:
     if value and re.fullmatch(r"(mailto:[^@\s]+@[^@\s]+|https://\S+)", value) is None:
@@ -35,6 +39,22 @@ def _known_zone(value: str) -> str:
         ZoneInfo(value)
     except (ValueError, OSError, KeyError):  # malformed, a directory, unknown (a KeyError)
         raise ValueError("must be a time zone such as Europe/Berlin") from None
+    return value
+
+
+def _vapid_key(value: SecretStr) -> SecretStr:
+    # An error message must not contain the value. A key that was not generated yet has an error of its own.
+    text = value.get_secret_value()
+    if text == PLACEHOLDER:
+        return value
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != _VAPID_KEY_BYTES:
+        raise ValueError(
+            "must be base64url of 32 bytes: remove it from .env and run `python3 tasks.py dotenv.generate`"
+        )
     return value
 
 
@@ -76,7 +96,7 @@ class DeliverySettings(EnvSettings):
 class ProviderSettings(EnvSettings):
     """Settings of the providers that reach phones and browsers. Without them these channels are off."""
 
-    vapid_key: SecretStr | None = Field(None, alias="VAPID_PRIVATE_KEY")
+    vapid_key: Annotated[SecretStr, AfterValidator(_vapid_key)] | None = Field(None, alias="VAPID_PRIVATE_KEY")
     """The private key of Web Push (VAPID): base64url of 32 random bytes. Without VAPID_SUBJECT it is not
     used."""
     vapid_subject: Annotated[str, AfterValidator(_mail_link)] = Field("", alias="VAPID_SUBJECT")
