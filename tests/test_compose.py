@@ -12,6 +12,7 @@ import yaml
 
 from deploy import catalog
 from deploy.catalog import Container
+from deploy.develop.dotenv import generated_secret
 from services.backbone.settings import EnvSettings
 from services.mongosetup.core import REPLICA_SET
 
@@ -231,7 +232,8 @@ def test_containers_get_exactly_the_settings_of_their_service(name: str) -> None
 @pytest.mark.parametrize("name", OWN_IMAGES)
 def test_unset_variables_have_the_default_of_the_service(name: str) -> None:
     given = {variable: re.sub(r"\$\{\w+:-\}", "", str(value)) for variable, value in environment(name).items()}
-    secrets = dict.fromkeys(re.findall(r"^([A-Z0-9_]+)=<generate>$", TEMPLATE, re.MULTILINE), "x" * 12)
+    names = re.findall(r"^([A-Z0-9_]+)=<generate>$", TEMPLATE, re.MULTILINE)
+    secrets = {name: generated_secret() for name in names}
     assert settings_of(row(name).service).from_env({**given, **secrets})
 
 

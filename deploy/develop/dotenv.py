@@ -102,8 +102,13 @@ def _with_secrets(text: str) -> str:
 
 def _filled(line: str) -> str:
     while SECRET_MARK in line:
-        line = line.replace(SECRET_MARK, secrets.token_urlsafe(_SECRET_BYTES), 1)
+        line = line.replace(SECRET_MARK, generated_secret(), 1)
     return line
+
+
+def generated_secret() -> str:
+    """Return a new random secret: base64url of 32 bytes, so it also is a private key of Web Push."""
+    return secrets.token_urlsafe(_SECRET_BYTES)
 
 
 def _ask(question: str) -> str:

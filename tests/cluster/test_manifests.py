@@ -12,6 +12,7 @@ import pytest
 from deploy import catalog
 from deploy.cluster import overlay
 from deploy.cluster.api import Manifest, title
+from deploy.develop.dotenv import generated_secret
 from services.backbone.settings import EnvSettings
 from services.mongosetup.core import REPLICA_SET
 from services.mongosetup.settings import Settings as MongoSettings
@@ -209,8 +210,12 @@ def test_every_variable_is_a_setting_of_its_service(manifests: list[Manifest]) -
             # Other variables refer to the namespace.
             refers = any("$(POD_NAMESPACE)" in variable.get("value", "") for variable in own.values())
             assert own.keys() - ({"POD_NAMESPACE"} if refers else set()) <= set(settings.variables()), container["name"]
-            # Together they are valid settings, for any secrets and any address of the pod.
-            values = {name: variable.get("value", "10.0.0.1, or a secret") for name, variable in own.items()}
+            # Together they are valid settings, for generated secrets and any address of the pod.
+            values = {
+                name: generated_secret() if "secretKeyRef" in source else variable.get("value", "10.0.0.1")
+                for name, variable in own.items()
+                for source in [variable.get("valueFrom", {})]
+            }
             settings.from_env({**common, **values})
 
 
