@@ -1,4 +1,8 @@
-"""The rules of the statistics consumers, without I/O."""
+"""The rules of the consumers, without I/O. The names here are those of the statistics consumers (`counting`).
+
+For the action consumers: `actions` decides which event makes which action, `offsets` which offset is committed, and
+`flights` which action is sent to the workers, and when.
+"""
 
 from services.consumers.core.counting import (
     LABEL_MAX_CHARS,
