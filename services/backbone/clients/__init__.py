@@ -7,6 +7,7 @@ from services.backbone.clients.notifications import (
     NotificationUnavailable,
     NotifiedObject,
 )
+from services.backbone.clients.storage import StorageClient, StorageFailed, StorageRefused, StorageUnavailable
 from services.backbone.clients.tracker import EventRefused, EventUnavailable, TrackerClient
 
 __all__ = [
@@ -17,5 +18,9 @@ __all__ = [
     "NotificationRefused",
     "NotificationUnavailable",
     "NotifiedObject",
+    "StorageClient",
+    "StorageFailed",
+    "StorageRefused",
+    "StorageUnavailable",
     "TrackerClient",
 ]

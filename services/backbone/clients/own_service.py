@@ -15,10 +15,16 @@ from services.backbone.backoff import Backoff
 
 _RETRY_LATER: Final = frozenset({401, 403, 404, 405, 408, 425, 429})
 """The 4xx that another configuration or another time changes. The other ones reject the request itself."""
+_FAILED: Final = frozenset({500, 501, 505, 507, 508})
+"""The 5xx of a service that was reached. 502 to 504 come from a proxy, or from a service without its database."""
 
 
 class ServiceUnavailable(Exception):
     """The service did not accept the request. It may have stored it. Send it again later under the same id."""
+
+
+class ServiceFailed(ServiceUnavailable):
+    """The service was reached and failed at this request (500). Other requests may succeed."""
 
 
 class RequestRefused(Exception):
@@ -57,25 +63,30 @@ class OwnServiceClient:
     async def post(self, url: str, body: bytes | Sequence[tuple[str, str]], headers: Mapping[str, str]) -> None:
         """Send a body, or a form, with at most `attempts` requests. Return after a 2xx.
 
-        Raises ServiceUnavailable or RequestRefused.
+        Raises ServiceUnavailable, which is ServiceFailed after a 500, or RequestRefused.
         """
         backoff = Backoff(first_s=0.1, longest_s=1.0)
+        error: ServiceUnavailable | None = None
         for attempt in range(self._attempts):
             if attempt:
                 await asyncio.sleep(backoff.next_s())
-            reason = await self._post(url, body, headers)
-            if not reason:
+            error = await self._post(url, body, headers)
+            if error is None:
                 return
-        raise ServiceUnavailable(reason)
+        raise error or ServiceUnavailable("no attempt")
 
-    async def _post(self, url: str, body: bytes | Sequence[tuple[str, str]], headers: Mapping[str, str]) -> str:
-        """Return the reason of a failure that a retry may cure, or an empty string."""
+    async def _post(
+        self, url: str, body: bytes | Sequence[tuple[str, str]], headers: Mapping[str, str]
+    ) -> ServiceUnavailable | None:
+        """Return a failure that a retry may cure, or None."""
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 await response.read()  # the connection is free for another request
         except (aiohttp.ClientError, TimeoutError) as error:
-            return f"{type(error).__name__}: {error}"
+            return ServiceUnavailable(f"{type(error).__name__}: {error}")
         status = response.status
         if 400 <= status < 500 and status not in _RETRY_LATER:  # noqa: PLR2004 - a client error
             raise RequestRefused(f"status {status}")
-        return "" if response.ok and status < 300 else f"status {status}"  # noqa: PLR2004 - success
+        if status < 300:  # noqa: PLR2004 - success
+            return None
+        return (ServiceFailed if status in _FAILED else ServiceUnavailable)(f"status {status}")
