@@ -17,6 +17,7 @@ from services.backbone.settings import KafkaSettings
 
 _CANCEL_LIMIT_S: Final = 0.5
 _STOP_LIMIT_S: Final = 2.0
+_NO_POLL_LIMIT_MS: Final = 7 * 86_400_000
 
 Position = int | None
 """The first offset to read in a partition. None: the first offset that the topic still contains."""
@@ -40,7 +41,7 @@ class EventConsumer:
     It never uses committed offsets: it asks the caller after every assignment and after every `reset_position`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a group and a topic need
         self,
         settings: KafkaSettings,
         *,
@@ -48,8 +49,11 @@ class EventConsumer:
         group: str,
         positions: Callable[[Sequence[int]], Awaitable[Mapping[int, Position]]],
         max_poll_events: int = 5000,
+        before_rebalance: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Join `group`. `poll` calls `positions` for newly assigned partitions and raises the errors of that call.
+
+        `before_rebalance` is awaited when a rebalance begins, while this member may still commit. It must not raise.
 
         If `positions` omits a partition, the next poll asks again. Until then that partition returns no records, and
         the other partitions continue. A changed number of partitions is noticed within METADATA_AGE_S.
@@ -59,6 +63,7 @@ class EventConsumer:
         self._topic = topic
         self._max_poll_events = max_poll_events
         self._ask_positions = positions
+        self._before_rebalance = before_rebalance
         self._assignments = 0  # detects an assignment during a call of positions()
         self._rebalancing = False  # during a rebalance, the client still returns the old assignment
         self._next: dict[int, int] = {}  # first offset of the next batch, by positioned partition
@@ -76,12 +81,16 @@ class EventConsumer:
             # The minimum that brokers allow by default: after this time, others get the partitions of a killed member.
             session_timeout_ms=6000,
             heartbeat_interval_ms=2000,
+            # A caller that hangs stops the heartbeats, which run in its event loop. A caller may poll rarely on
+            # purpose, while it can't process more records. By default the client leaves the group after 5 minutes.
+            max_poll_interval_ms=_NO_POLL_LIMIT_MS,
             max_partition_fetch_bytes=4 * max_record_bytes(settings.max_event_bytes),
         )
 
     async def __aenter__(self) -> Self:
         """Connect, join, and wait for the first assignment. Raises KafkaUnavailable."""
-        self._client.subscribe([self._topic], listener=_Listener(self._rebalance))
+        listener = _Listener(self._begin_rebalance, lambda: self._rebalance(ended=True))
+        self._client.subscribe([self._topic], listener=listener)
         try:
             await self._client.start()
         except (KafkaError, OSError) as error:
@@ -152,6 +161,14 @@ class EventConsumer:
         self._committing.add_done_callback(lambda task: task.cancelled() or task.exception())
         async with within_time_limit():
             await asyncio.shield(self._committing)
+
+    async def committed(self, partitions: Iterable[int]) -> dict[int, Position]:
+        """Return the offset that the group has committed in each partition; None without one.
+
+        Raises KafkaUnavailable.
+        """
+        async with within_time_limit():
+            return {part: await self._client.committed(TopicPartition(self._topic, part)) for part in partitions}
 
     async def beginning_offsets(self, partitions: Iterable[int]) -> dict[int, int]:
         """Return the first offset of each partition. Raises KafkaUnavailable."""
@@ -224,6 +241,11 @@ class EventConsumer:
             self._client.resume(tp)
             self._next[partition] = offset
 
+    async def _begin_rebalance(self) -> None:
+        if self._before_rebalance is not None:
+            await self._before_rebalance()
+        self._rebalance(ended=False)
+
     def _rebalance(self, *, ended: bool) -> None:
         self._rebalancing = not ended
         self._assignments += 1
@@ -283,11 +305,12 @@ async def _ended(task: asyncio.Task[Any], *, limit_s: float) -> None:
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the client has no types
     """Reports the beginning and the end of a rebalance. Both reset all positions and gaps."""
 
-    def __init__(self, rebalance: Callable[..., None]) -> None:
-        self._rebalance = rebalance
+    def __init__(self, begin: Callable[[], Awaitable[None]], end: Callable[[], None]) -> None:
+        self._begin = begin
+        self._end = end
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - the client's signature
-        self._rebalance(ended=False)
+        await self._begin()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # noqa: ARG002 - the client's signature
-        self._rebalance(ended=True)
+        self._end()
