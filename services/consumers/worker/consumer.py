@@ -19,6 +19,7 @@ from services.consumers.core import fold, ids_at
 from services.consumers.handlers import Handler
 from services.consumers.metrics import Metrics
 from services.consumers.settings import Settings
+from services.consumers.worker.members import check_assignment, check_member
 
 log = get_logger(__name__)
 
@@ -55,29 +56,17 @@ class StatisticsConsumer:
 
     async def check_kafka(self) -> str:
         """Raise unless this process is a member of its group and the cluster responds."""
-        if self._kafka is None:
-            raise RuntimeError("not in the consumer group yet")
-        await self._kafka.check()
-        return ""
+        return await check_member(self._kafka)
 
     async def check_partitions(self) -> str:
         """Raise unless this process counts all its partitions.
 
         A member without partitions is ready if it is a spare.
         """
-        kafka = self._kafka
-        if kafka is None:
-            raise RuntimeError("not in the consumer group yet")
         stopped = self._stopped()
         if stopped:
             raise RuntimeError(" ".join(position_error(self._name, str(at), stopped[at]) for at in sorted(stopped)))
-        held = self._held()
-        if held:
-            return f"partitions {sorted(held)}"
-        partitions, members = (await kafka.topic()).partitions, await kafka.group_size()
-        if members <= partitions:
-            raise RuntimeError(f"holds no partition, while {members} members share the topic's {partitions}")
-        return f"spare: {members} members share the topic's {partitions} partitions"
+        return await check_assignment(self._kafka, self._held())
 
     def _held(self) -> set[int]:
         return self._kafka.assigned() if self._kafka is not None else set()
