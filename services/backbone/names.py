@@ -91,6 +91,55 @@ def notify_content_key(digest: str) -> str:
     return f"notify:content:{digest}"
 
 
+# Redis of the actions: written by the action consumers and their workers ----------------------------------------
+DEAD_ACTIONS: Final = "actions:dead"
+"""Key of the sorted set of dead actions: `<handler>:<id>` by the time of death."""
+DEAD_ACTION_LETTERS: Final = "actions:letters"
+"""Key of the hash with the letter of each dead action."""
+ACT_TASK: Final = "actions.act"
+PING_TASK: Final = "actions.ping"
+
+
+def action_state_key(handler: str, action_id: str) -> str:
+    """Key of the hash with the last report of an action and its numbers of starts and attempts."""
+    return f"actions:state:{handler}:{action_id}"
+
+
+def action_running_key(handler: str, action_id: str) -> str:
+    """Key that exists while a worker runs an action."""
+    return f"actions:running:{handler}:{action_id}"
+
+
+def away_key(handler: str) -> str:
+    """Key that exists while what a handler depends on can't be reached. Its value is the reason."""
+    return f"actions:away:{handler}"
+
+
+def retried_actions_key(handler: str) -> str:
+    """Key of the hash of the dead actions that an operator retries: id -> arguments."""
+    return f"actions:retried:{handler}"
+
+
+def dead_action_name(handler: str, action_id: str) -> str:
+    """Name of an action in the dead list."""
+    return f"{handler}:{action_id}"
+
+
+def action_queue(handler: str) -> str:
+    """Celery queue of one handler."""
+    return f"actions.{handler}"
+
+
+def ping_queue(worker: str) -> str:
+    """Celery queue that only one worker reads."""
+    return f"actions.ping.{worker}"
+
+
+def pong_key(worker: str) -> str:
+    """Key of the last ping that one worker has received."""
+    return f"actions:pong:{worker}"
+
+
 # Consumer groups -------------------------------------------------------------------------------------------
 def consumer_group(consumer: str) -> str:
     """Consumer group of one consumer: the name of the consumer, which operators know."""

@@ -1,11 +1,66 @@
 """Settings of the consumers."""
 
-from pydantic import Field
+from typing import Self
 
-from services.backbone.settings import CountersRedisSettings, KafkaSettings, ProcessSettings, Seconds
+from pydantic import Field, SecretStr, model_validator
+
+from services.backbone.settings import (
+    LOCAL_REDIS,
+    CountersRedisSettings,
+    EnvSettings,
+    KafkaSettings,
+    ProcessSettings,
+    RedisUrl,
+    Seconds,
+    ServiceUrl,
+)
 
 
-class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings):
+class ActionSettings(EnvSettings):
+    """Settings of the action consumers and their workers."""
+
+    actions_redis_url: RedisUrl = Field(LOCAL_REDIS, alias="ACTIONS_REDIS_URL")
+    """The Redis of the actions: Celery's queues, what is known of each action, and the dead list. Its policy must be
+    noeviction, and it needs an append-only file. It may have a password, like REDIS_URL."""
+    storage_url: ServiceUrl = Field("http://127.0.0.1:5011", alias="ACTIONS_STORAGE_URL")
+    """The storage that the actions call."""
+    storage_user: str = Field("storage", alias="STORAGE_USER")
+    """The user name of services and operators. They may do all."""
+    storage_password: SecretStr | None = Field(None, alias="STORAGE_PASSWORD")
+    """The password of services and operators, at least 12 characters. Empty: no password; storage then starts on
+    loopback only, and everybody there may do all."""
+    in_flight: int = Field(500, ge=1, le=10_000, alias="ACTIONS_IN_FLIGHT")
+    """The most actions of a consumer that are sent and not finished. During an outage the other events stay in Kafka,
+    so the outage is visible as lag and needs no memory."""
+    attempts: int = Field(5, ge=1, le=100, alias="ACTIONS_ATTEMPTS")
+    """How often an action may fail before it goes to the dead list. An outage of what it depends on is no failure."""
+    backoff_s: Seconds = Field(1.0, alias="ACTIONS_BACKOFF_S")
+    """Seconds before the second attempt. Each further pause is twice as long, at most one minute."""
+    time_limit_s: int = Field(30, ge=2, le=3600, alias="ACTIONS_TIME_LIMIT_S")
+    """Seconds after which the process of an action is killed. It must end later than ACTIONS_SOFT_TIME_LIMIT_S."""
+    soft_time_limit_s: int = Field(25, ge=1, le=3599, alias="ACTIONS_SOFT_TIME_LIMIT_S")
+    """Seconds after which an action is interrupted. The process goes on with another one."""
+    visibility_timeout_s: int = Field(120, ge=4, alias="ACTIONS_VISIBILITY_TIMEOUT_S")
+    """Seconds after which Celery gives a task of a dead worker to another one. At least twice ACTIONS_TIME_LIMIT_S,
+    because a task that still runs then runs twice: a task of 16 s did so under 6 s."""
+    worker_processes: int = Field(2, ge=1, le=64, alias="ACTIONS_WORKER_PROCESSES")
+    """The number of processes of a worker. Each runs one action at a time."""
+    ping_s: Seconds = Field(10.0, alias="ACTIONS_PING_S")
+    """Seconds between two pings of a worker: tasks of its own, which prove that it takes tasks from Redis."""
+    silence_s: Seconds = Field(60.0, alias="ACTIONS_SILENCE_S")
+    """Seconds without a received ping after which a worker counts as silent and is restarted. A ping can wait for two
+    actions that run until their time limit."""
+
+    @model_validator(mode="after")
+    def _limits_are_in_order(self) -> Self:
+        if self.soft_time_limit_s >= self.time_limit_s:
+            raise ValueError("ACTIONS_SOFT_TIME_LIMIT_S must be less than ACTIONS_TIME_LIMIT_S")
+        if self.visibility_timeout_s < 2 * self.time_limit_s:
+            raise ValueError("ACTIONS_VISIBILITY_TIMEOUT_S must be at least twice ACTIONS_TIME_LIMIT_S")
+        return self
+
+
+class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ActionSettings):
     """Settings of one consumer process."""
 
     max_labels: int = Field(200_000, ge=10_000, alias="CONSUMERS_MAX_LABELS")

@@ -138,6 +138,11 @@ class Flights:
             flight.due_s = now_s + self._resend_s
         return [Send(flight.action, is_away) for flight in found]
 
+    def unsend(self, sends: Iterable[Send], now_s: float) -> None:
+        """Note that actions could not be sent: they are due at once."""
+        for send in sends:
+            self._by_id[send.action.id].due_s = now_s
+
     def drop(self, partitions: Collection[int]) -> None:
         """Drop the events of these partitions, and actions without other events.
 

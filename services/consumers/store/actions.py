@@ -1,0 +1,185 @@
+"""ActionStore: what is known of each action, in Redis."""
+
+import time
+import traceback
+import uuid
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple, cast
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.backbone import names
+from services.consumers.core.actions import Action
+from services.consumers.core.flights import ActionReport, ReportKind
+from services.consumers.store import scripts
+
+ActionStoreError = RedisError
+"""Raised by every method when Redis does not respond in time or responds with an error."""
+
+MOST_STARTS: Final = 3
+"""An action that was started so often and never ended is dead: it probably kills its worker."""
+MOST_DEAD: Final = 10_000
+_KEEP_S: Final = 86_400
+"""How long an end is remembered: longer than an event can come twice, by a rebalance or a killed kafkastore."""
+_LOCK_MARGIN_S: Final = 5.0
+"""Added to the time limit: Celery kills a task some time after its limit. Then nobody else must run it."""
+_AWAY_S: Final = 30
+"""How long a dependency counts as away without another failure. Several probes fit into it."""
+_MOST_TRACEBACK_CHARS: Final = 8_000
+_MOST_REASON_CHARS: Final = 500
+
+StartKind = Literal["started", "finished", "running", "away", "lost", "over_time"]
+
+
+class DeadAction(msgspec.Struct, frozen=True):
+    """A letter of the dead list."""
+
+    handler: str
+    id: str
+    arguments: str
+    """The JSON object of the action, unchanged."""
+    reason: str
+    traceback: str
+    attempts: int
+    died_at_ms: int
+
+
+class Start(NamedTuple):
+    """The result of a start. Only `started` permits to act; after `lost` and `over_time` the action is to be buried."""
+
+    kind: StartKind
+    token: str
+    attempts: int
+
+
+class ActionStore:
+    """The actions of all consumers in one Redis. `redis` must decode responses."""
+
+    def __init__(self, redis: Redis, *, time_limit_s: float) -> None:
+        self._redis = redis
+        self._lock_ms = round(1000 * (time_limit_s + _LOCK_MARGIN_S))
+        self._start = redis.register_script(scripts.START)
+        self._done = redis.register_script(scripts.DONE)
+        self._undone = redis.register_script(scripts.UNDONE)
+        self._bury = redis.register_script(scripts.BURY)
+        self._read = redis.register_script(scripts.READ)
+        self._retry = redis.register_script(scripts.RETRY)
+
+    async def start(self, action: Action, *, is_probe: bool = False) -> Start:
+        """Begin an action. A probe begins also while its dependency is away."""
+        token = uuid.uuid4().hex
+        args = (token, self._lock_ms, MOST_STARTS, _KEEP_S, int(is_probe), _now_ms())
+        kind, attempts = await self._start(keys=[*_own_keys(action), names.away_key(action.handler)], args=args)
+        return Start(cast("StartKind", kind), token, int(attempts))
+
+    async def report_done(self, action: Action, start: Start) -> None:
+        """Record that an action is done, and that its dependency responds."""
+        keys = [*_own_keys(action), names.away_key(action.handler), names.retried_actions_key(action.handler)]
+        await self._done(keys=keys, args=(start.token, _KEEP_S, action.id))
+
+    async def report_failed(self, action: Action, start: Start, reason: str) -> int:
+        """Record a failed attempt. Return the number of failed attempts."""
+        return await self._report_undone(action, start, "failed", reason)
+
+    async def report_over_time(self, action: Action, start: Start) -> None:
+        """Record that a start exceeded the time limit. It counts as a start without an end."""
+        await self._report_undone(action, start, "over_time", "")
+
+    async def report_away(self, action: Action, start: Start, reason: str) -> None:
+        """Record that the dependency of a handler can't be reached. This is neither an attempt nor a start."""
+        await self._report_undone(action, start, "away", reason)
+
+    async def bury(self, action: Action, reason: str, *, attempts: int = 0, error: BaseException | None = None) -> None:
+        """Put an action into the dead list, with the traceback of its last error."""
+        trace = "".join(traceback.format_exception(error)) if error is not None else ""
+        letter = DeadAction(
+            handler=action.handler,
+            id=action.id,
+            arguments=action.arguments,
+            reason=reason[:_MOST_REASON_CHARS],
+            traceback=trace[-_MOST_TRACEBACK_CHARS:],
+            attempts=attempts,
+            died_at_ms=_now_ms(),
+        )
+        retried = names.retried_actions_key(action.handler)
+        keys = [*_own_keys(action), retried, names.DEAD_ACTIONS, names.DEAD_ACTION_LETTERS]
+        name = names.dead_action_name(action.handler, action.id)
+        encoded = msgspec.json.encode(letter).decode()
+        await self._bury(keys=keys, args=(_KEEP_S, action.id, name, encoded, letter.died_at_ms, MOST_DEAD))
+
+    async def reports(self, handler: str, ids: Sequence[str]) -> dict[str, ActionReport | None]:
+        """Return the report of each action; None for one that no worker has started."""
+        if not ids:
+            return {}
+        keys = [
+            key for id_ in ids for key in (names.action_state_key(handler, id_), names.action_running_key(handler, id_))
+        ]
+        found = await self._read(keys=keys)
+        return {
+            id_: ActionReport(cast("ReportKind", kind), int(number), int(attempts)) if kind else None
+            for id_, (kind, number, attempts) in zip(ids, found, strict=True)
+        }
+
+    async def away_reason(self, handler: str) -> str | None:
+        """Return why the dependency of a handler is away, or None if it is not."""
+        return cast("str | None", await self._redis.get(names.away_key(handler)))
+
+    async def retried(self, handler: str, *, most: int) -> list[Action]:
+        """Return some of the actions that operators retry."""
+        found = await self._redis.hrandfield(names.retried_actions_key(handler), most, withvalues=True)
+        pairs = cast("list[str]", found or [])
+        return [Action(handler, id_, arguments) for id_, arguments in zip(pairs[::2], pairs[1::2], strict=True)]
+
+    async def retry(self, handler: str, id_: str) -> bool:
+        """Retry a dead action. Return whether it was in the dead list."""
+        retried, state = names.retried_actions_key(handler), names.action_state_key(handler, id_)
+        keys = [state, retried, names.DEAD_ACTIONS, names.DEAD_ACTION_LETTERS]
+        return bool(await self._retry(keys=keys, args=(id_, names.dead_action_name(handler, id_))))
+
+    async def dead(self, *, first: int = 0, count: int = 100) -> list[DeadAction]:
+        """Return letters of the dead list, the newest first."""
+        found = await self._redis.zrange(names.DEAD_ACTIONS, first, first + count - 1, desc=True)
+        if not found:
+            return []
+        letters = await self._redis.hmget(names.DEAD_ACTION_LETTERS, cast("list[str]", found))
+        return [msgspec.json.decode(letter, type=DeadAction) for letter in letters if letter is not None]
+
+    async def dead_size(self) -> int:
+        """Return the number of letters in the dead list."""
+        return int(await self._redis.zcard(names.DEAD_ACTIONS))
+
+    async def queue_lengths(self, handlers: Sequence[str]) -> dict[str, int]:
+        """Return the number of tasks that wait in the Celery queue of each handler."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for handler in handlers:
+                pipeline.llen(names.action_queue(handler))
+            return dict(zip(handlers, await pipeline.execute(), strict=True))
+
+    async def check_policy(self) -> None:
+        """Raise EvictingRedis unless Redis keeps all keys when its memory is full."""
+        policy = (await self._redis.info("memory")).get("maxmemory_policy")
+        if policy != "noeviction":
+            raise EvictingRedis(
+                f"ACTIONS_REDIS_URL: the maxmemory-policy of this Redis is {policy!r}. Set it to noeviction: an "
+                "evicted key is a lost task, or an event that is acted on twice"
+            )
+
+    async def _report_undone(self, action: Action, start: Start, kind: ReportKind, reason: str) -> int:
+        keys = [*_own_keys(action), names.away_key(action.handler)]
+        args = (start.token, _KEEP_S, kind, reason[:_MOST_REASON_CHARS], _AWAY_S)
+        return int(await self._undone(keys=keys, args=args))
+
+
+class EvictingRedis(Exception):
+    """The Redis of the actions may evict keys."""
+
+
+def _own_keys(action: Action) -> tuple[str, str]:
+    handler, id_ = action.handler, action.id
+    return names.action_state_key(handler, id_), names.action_running_key(handler, id_)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,118 @@
+"""The Redis scripts of the actions. Each is one atomic step. They require Redis 6.2.
+
+The state of an action is a hash: `report` (ActionReport), `number` of the report, `starts` without an end, `attempts`
+that failed. A key with a time to live exists while a worker runs the action. Its value is the token of the start.
+"""
+
+from typing import Final
+
+_REPORT: Final = """
+local function report(state, kind, keep_s)
+    redis.call('HSET', state, 'report', kind)
+    redis.call('HINCRBY', state, 'number', 1)
+    redis.call('EXPIRE', state, keep_s)
+end
+"""
+
+START: Final = (
+    _REPORT
+    + """
+-- KEYS state, running, away. ARGV token, ms of the lock, most starts, s to keep, whether it is a probe.
+local last = redis.call('HGET', KEYS[1], 'report')
+if last == 'done' or last == 'dead' then return {'finished', 0} end
+if ARGV[5] == '0' and redis.call('EXISTS', KEYS[3]) == 1 then
+    if redis.call('EXISTS', KEYS[2]) == 0 then report(KEYS[1], 'away', ARGV[4]) end
+    return {'away', 0}
+end
+if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {'running', 0} end
+local attempts = tonumber(redis.call('HGET', KEYS[1], 'attempts') or '0')
+local starts = redis.call('HINCRBY', KEYS[1], 'starts', 1)
+redis.call('HSETNX', KEYS[1], 'first_ms', ARGV[6])
+report(KEYS[1], 'started', ARGV[4])
+if starts > tonumber(ARGV[3]) then
+    return {redis.call('HGET', KEYS[1], 'over_time') and 'over_time' or 'lost', attempts}
+end
+return {'started', attempts}
+"""
+)
+"""Begin an action, unless it runs, is finished, or its dependency is away."""
+
+DONE: Final = (
+    _REPORT
+    + """
+-- KEYS state, running, away, retried. ARGV token, s to keep, id.
+report(KEYS[1], 'done', ARGV[2])
+redis.call('DEL', KEYS[3])
+redis.call('HDEL', KEYS[4], ARGV[3])
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+"""
+)
+"""Record that an action is done. It is done whoever runs it now."""
+
+UNDONE: Final = (
+    _REPORT
+    + """
+-- KEYS state, running, away. ARGV token, s to keep, kind (failed, over_time, away), reason, s to stay away.
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[2])
+local attempts = tonumber(redis.call('HGET', KEYS[1], 'attempts') or '0')
+if ARGV[3] == 'failed' then
+    attempts = redis.call('HINCRBY', KEYS[1], 'attempts', 1)
+    redis.call('HDEL', KEYS[1], 'starts', 'over_time')
+    redis.call('DEL', KEYS[3])
+elseif ARGV[3] == 'over_time' then
+    redis.call('HSET', KEYS[1], 'over_time', 1)
+else
+    redis.call('HINCRBY', KEYS[1], 'starts', -1)
+    redis.call('SET', KEYS[3], ARGV[4], 'EX', ARGV[5])
+end
+report(KEYS[1], ARGV[3], ARGV[2])
+return attempts
+"""
+)
+"""Record the end of a start that has not done the action. Has no effect if another worker runs the action meanwhile."""
+
+BURY: Final = (
+    _REPORT
+    + """
+-- KEYS state, running, retried, dead, letters. ARGV s to keep, id, name in the dead list, letter, ms, most letters.
+if redis.call('HGET', KEYS[1], 'report') == 'dead' then return 0 end
+report(KEYS[1], 'dead', ARGV[1])
+redis.call('DEL', KEYS[2])
+redis.call('HDEL', KEYS[3], ARGV[2])
+redis.call('ZADD', KEYS[4], ARGV[5], ARGV[3])
+redis.call('HSET', KEYS[5], ARGV[3], ARGV[4])
+local beyond = redis.call('ZCARD', KEYS[4]) - tonumber(ARGV[6])
+if beyond > 0 then
+    local dropped = redis.call('ZRANGE', KEYS[4], 0, beyond - 1)
+    redis.call('ZREM', KEYS[4], unpack(dropped))
+    redis.call('HDEL', KEYS[5], unpack(dropped))
+end
+return 1
+"""
+)
+"""Put an action into the dead list, once. The list keeps the newest letters."""
+
+READ: Final = """
+-- KEYS pairs of state and running.
+local found = {}
+for index = 1, #KEYS, 2 do
+    local state = redis.call('HMGET', KEYS[index], 'report', 'number', 'attempts')
+    local kind = state[1] or ''
+    if kind == 'started' and redis.call('EXISTS', KEYS[index + 1]) == 0 then kind = 'lost' end
+    found[#found + 1] = {kind, tonumber(state[2] or '0'), tonumber(state[3] or '0')}
+end
+return found
+"""
+"""Return the report of each action. An action that was started and that nobody runs is lost."""
+
+RETRY: Final = """
+-- KEYS state, retried, dead, letters. ARGV id, name in the dead list.
+local letter = redis.call('HGET', KEYS[4], ARGV[2])
+if redis.call('ZREM', KEYS[3], ARGV[2]) == 0 or not letter then return 0 end
+redis.call('HDEL', KEYS[4], ARGV[2])
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[2], ARGV[1], cjson.decode(letter)['arguments'])
+return 1
+"""
+"""Take an action out of the dead list and give it to its consumer again. A second call has no effect."""

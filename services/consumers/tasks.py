@@ -1,0 +1,177 @@
+"""The Celery worker: its processes run the actions.
+
+A task is one start of one action. The store decides whether the action may begin, and gets the report of its end. The
+consumer reads the report and decides on everything else (core/flights.py).
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from celery import Celery, signals
+from celery.exceptions import SoftTimeLimitExceeded
+from redis.asyncio import Redis
+
+from services.backbone import names
+from services.backbone.clients import StorageClient, StorageFailed, StorageRefused, StorageUnavailable
+from services.backbone.events import InvalidEvent
+from services.backbone.logs import get_logger
+from services.backbone.redis import connect
+from services.consumers.core.actions import Action
+from services.consumers.handlers.acting import ActionHandler
+from services.consumers.settings import Settings
+from services.consumers.store.actions import MOST_STARTS, ActionStore, Start
+from services.consumers.store.celery_queues import create_celery
+
+log = get_logger(__name__)
+
+_REDIS_TIMEOUT_S = 5.0
+_PONG_S = 600
+
+
+def run_celery_worker(settings: Settings, handlers: Mapping[str, ActionHandler], *, name: str) -> int:
+    """Run actions until SIGTERM. Return the exit code.
+
+    The environment must contain REMAP_SIGTERM=SIGQUIT before Celery is imported: at SIGTERM, running actions then get
+    SOFT_SHUTDOWN_S to end.
+    """
+    app = create_celery(settings)
+    executor = ActionExecutor(settings, handlers)
+
+    # The names of the parameters are those of the arguments in the queue.
+    @app.task(name=names.ACT_TASK)  # type: ignore[untyped-decorator]
+    def act(handler: str, action_id: str, arguments: str, is_probe: bool) -> None:
+        executor.run(Action(handler, action_id, arguments), is_probe=is_probe)
+
+    @app.task(name=names.PING_TASK)  # type: ignore[untyped-decorator]
+    def ping(worker: str) -> None:
+        executor.pong(worker)
+
+    return _run(app, [*map(names.action_queue, handlers), names.ping_queue(name)], name)
+
+
+def _run(app: Celery, queues: list[str], name: str) -> int:
+    def keep_our_logging(**_: object) -> None:
+        """Celery configures no logging if this signal has a receiver."""
+
+    signals.setup_logging.connect(keep_our_logging, weak=False)
+    worker = app.Worker(
+        hostname=name,
+        queues=",".join(queues),
+        loglevel="INFO",
+        quiet=True,
+        # Nothing reads what workers announce to each other.
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+class ActionExecutor:
+    """Runs actions in one process of the worker. Its clients are opened at the first action, after the fork."""
+
+    def __init__(self, settings: Settings, handlers: Mapping[str, ActionHandler]) -> None:
+        self._settings = settings
+        self._handlers = handlers
+        self._clients: _Clients | None = None
+
+    def run(self, action: Action, *, is_probe: bool) -> None:
+        """Run an action once, if it may begin, and report its end."""
+        clients = self._opened()
+        start = clients.run(clients.store.start(action, is_probe=is_probe))
+        if start.kind in ("lost", "over_time"):
+            reason = "time limit" if start.kind == "over_time" else "worker lost"
+            reason = f"{reason} {MOST_STARTS} times"
+            log.error("action_dead", handler=action.handler, id=action.id, reason=reason)
+            clients.run(clients.store.bury(action, reason, attempts=start.attempts))
+        elif start.kind != "started":
+            log.debug("action_not_begun", handler=action.handler, id=action.id, state=start.kind)
+        else:
+            self._run_started(clients, action, start)
+
+    def pong(self, worker: str) -> None:
+        """Record that this worker receives tasks."""
+        clients = self._opened()
+        clients.run(clients.redis.set(names.pong_key(worker), "1", ex=_PONG_S))
+
+    def _run_started(self, clients: "_Clients", action: Action, start: Start) -> None:
+        try:
+            clients.run(self._act(clients, action, start))
+        except SoftTimeLimitExceeded:
+            # The limit interrupts this process anywhere, also inside the event loop. So everything is opened again.
+            log.warning("action_over_time", handler=action.handler, id=action.id)
+            clients.close()
+            self._clients = None
+            clients = self._opened()
+            clients.run(clients.store.report_over_time(action, start))
+
+    async def _act(self, clients: "_Clients", action: Action, start: Start) -> None:
+        store = clients.store
+        fields = {"handler": action.handler, "id": action.id}
+        try:
+            handler = self._handlers[action.handler]
+            await handler.act(clients.storage, msgspec.json.decode(action.arguments, type=handler.arguments))
+        except SoftTimeLimitExceeded:
+            raise
+        except (InvalidEvent, StorageRefused, msgspec.MsgspecError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            log.exception("action_dead", **fields, reason=reason)
+            await store.bury(action, reason, attempts=start.attempts + 1, error=error)
+        except StorageUnavailable as error:
+            if not isinstance(error, StorageFailed):
+                log.info("action_dependency_away", **fields, reason=str(error))
+                await store.report_away(action, start, str(error))
+            else:
+                await self._fail(store, action, start, error)
+        except Exception as error:  # noqa: BLE001 - a failed attempt, whatever the error is
+            await self._fail(store, action, start, error)
+        else:
+            await store.report_done(action, start)
+
+    async def _fail(self, store: ActionStore, action: Action, start: Start, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        fields = {"handler": action.handler, "id": action.id, "reason": reason, "attempt": start.attempts + 1}
+        if start.attempts + 1 >= self._settings.attempts:
+            log.error("action_dead", **fields)
+            await store.bury(action, reason, attempts=start.attempts + 1, error=error)
+        else:
+            log.warning("action_failed", **fields)
+            await store.report_failed(action, start, reason)
+
+    def _opened(self) -> "_Clients":
+        if self._clients is None:
+            self._clients = _Clients(self._settings)
+        return self._clients
+
+
+class _Clients:
+    """The event loop of a process and its clients. They stay open between tasks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._runner = asyncio.Runner()
+        # A report may be sent twice: the first one decides.
+        url = settings.actions_redis_url.get_secret_value()
+        self.redis: Redis = connect(url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
+        self.store = ActionStore(self.redis, time_limit_s=settings.time_limit_s)
+        password = settings.storage_password
+        credentials = None if password is None else (settings.storage_user, password.get_secret_value())
+        self.storage = self.run(_open_storage(settings.storage_url, credentials))
+
+    def run(self, work: Any) -> Any:
+        """Run a coroutine to its end, and return its result."""
+        return self._runner.run(_awaited(work))
+
+    def close(self) -> None:
+        """Cancel all work and drop the connections."""
+        self._runner.close()
+
+
+async def _open_storage(url: str, credentials: tuple[str, str] | None) -> StorageClient:
+    return StorageClient(url, credentials=credentials)  # it must be built inside the loop
+
+
+async def _awaited(work: Any) -> Any:
+    return await work
