@@ -1,26 +1,66 @@
-"""Start a consumer: `python -m services.consumers event_counter`."""
+"""Start a consumer or a worker: `python -m services.consumers event_counter`, `... geo_updates`, `... worker`."""
 
 import os
 import sys
 from functools import partial
 
+from services.backbone.logs import configure_logging
 from services.backbone.process import fail, load_settings, run_until_stopped
+from services.consumers.core.actions import BULK_DATA, GEO_UPDATES, MATCH_NOTIFIER
 from services.consumers.handlers import HANDLERS
 from services.consumers.settings import Settings
 from services.consumers.worker import run
 
 EXIT_USAGE = 2
+WORKER = "worker"
+CELERY = "celery"
+"""The process that `worker` starts. Its second argument is its name."""
+RULES = {rule.handler: rule for rule in (GEO_UPDATES, MATCH_NOTIFIER, BULK_DATA)}
 
 
 def main() -> None:
-    """Read the name of the consumer and the settings, and run until stopped."""
+    """Read the name of the process and the settings, and run until stopped."""
     arguments = sys.argv[1:]
-    if len(arguments) != 1 or arguments[0] not in HANDLERS:
+    if len(arguments) == 2 and arguments[0] == CELERY:  # noqa: PLR2004 - with its name
+        _run_celery(load_settings(Settings, os.environ), arguments[1])
+    if len(arguments) != 1 or arguments[0] not in (*HANDLERS, *RULES, WORKER):
         error = f"unknown consumer {' '.join(arguments)!r}" if arguments else "the name of a consumer is missing"
-        fail(f"{error}\nusage: python -m services.consumers {{{' | '.join(sorted(HANDLERS))}}}", EXIT_USAGE)
-    handler = HANDLERS[arguments[0]]
+        valid = " | ".join(sorted((*HANDLERS, *RULES, WORKER)))
+        fail(f"{error}\nusage: python -m services.consumers {{{valid}}}", EXIT_USAGE)
+    name = arguments[0]
     settings = load_settings(Settings, os.environ)
-    run_until_stopped(partial(run, handler, settings), settings, service=f"consumers.{handler.description.name}")
+    if name == WORKER:
+        _run_worker(settings)
+    elif name in RULES:
+        _run_action_consumer(name, settings)
+    else:
+        run_until_stopped(partial(run, HANDLERS[name], settings), settings, service=f"consumers.{name}")
+
+
+def _run_action_consumer(name: str, settings: Settings) -> None:
+    # Celery takes 30 MB, and the statistics consumers do not need it.
+    from services.consumers.worker.acting_process import run_action_consumer  # noqa: PLC0415 - the reason is above
+
+    run_until_stopped(partial(run_action_consumer, RULES[name], settings), settings, service=f"consumers.{name}")
+
+
+def _run_worker(settings: Settings) -> None:
+    from services.consumers.worker.celery_worker import run_worker, worker_name  # noqa: PLC0415 - as above
+
+    name = worker_name()
+    command = (sys.executable, "-m", "services.consumers", CELERY, name)
+    main = partial(run_worker, settings, tuple(RULES), name=name, command=command)
+    run_until_stopped(main, settings, service="consumers.worker")
+
+
+def _run_celery(settings: Settings, name: str) -> None:
+    # Celery reads it when it is imported: at SIGTERM, running actions get some seconds, and then the worker ends.
+    os.environ["REMAP_SIGTERM"] = "SIGQUIT"
+    from services.consumers.handlers.acting import ACTION_HANDLERS  # noqa: PLC0415 - the reason is above
+    from services.consumers.tasks import run_celery_worker  # noqa: PLC0415 - the reason is above
+
+    configure_logging(service="consumers.celery", level=settings.log_level, output=settings.log_format)
+    sys.exit(run_celery_worker(settings, ACTION_HANDLERS, name=name))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The metrics of the statistics consumers."""
+"""The metrics of the statistics consumers, of the action consumers and of their workers."""
 
 from collections.abc import Callable
 
@@ -80,3 +80,79 @@ class Metrics:
         self.partitions.labels(consumer).set_function(partitions)
         self.stopped.labels(consumer).set_function(stopped)
         self.batch_seconds.labels(consumer)
+
+
+_ACTION_BUCKETS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0)
+
+
+class ActionMetrics:
+    """Metrics of the action consumers, by handler. In each process: taken = acted + dead + unfinished."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.taken = _counter("taken", "Events that need an action, by handler", registry)
+        self.passed = _counter("passed", "Records that need no action, by handler", registry)
+        self.acted = _counter("acted", "Events that were acted on, by handler", registry)
+        self.dead = _counter("dead", "Events that went to the dead list, by handler", registry)
+        self.sent = _counter("sent", "Tasks sent to the workers, repeated ones included, by handler", registry)
+        self.missed = _counter(
+            "missed", "Offsets that the topic had removed before they were acted on, by handler", registry
+        )
+        self.in_flight = _gauge("in_flight", "Actions that are sent and not finished, by handler", registry)
+        self.waiting = _gauge("waiting", "Polled actions that are not sent yet, by handler", registry)
+        self.oldest = _gauge("oldest_seconds", "Age of the oldest unfinished action, by handler", registry)
+        self.away = _gauge("dependency_away", "1 while the service that actions need is away, by handler", registry)
+        self.lag = Gauge(
+            "push_action_lag_events",
+            "Events in the topic after the committed offset, by handler and partition",
+            ("handler", "partition"),
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "push_action_seconds",
+            "Time from the poll of an event to the report of its end, by handler",
+            ("handler",),
+            buckets=_ACTION_BUCKETS_S,
+            registry=registry,
+        )
+
+    def begin(
+        self,
+        handler: str,
+        *,
+        in_flight: Callable[[], float],
+        waiting: Callable[[], float],
+        oldest_s: Callable[[], float],
+        away: Callable[[], float],
+    ) -> None:
+        """Export zeros for this handler. Each scrape calls the functions."""
+        for counter in (self.taken, self.passed, self.acted, self.dead, self.sent, self.missed):
+            counter.labels(handler)
+        self.in_flight.labels(handler).set_function(in_flight)
+        self.waiting.labels(handler).set_function(waiting)
+        self.oldest.labels(handler).set_function(oldest_s)
+        self.away.labels(handler).set_function(away)
+        self.seconds.labels(handler)
+
+
+class WorkerMetrics:
+    """Metrics of a Celery worker."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.pong_age = Gauge(
+            "push_action_worker_silent_seconds", "Age of the last ping that the worker received", registry=registry
+        )
+        self.queued = Gauge(
+            "push_action_queued",
+            "Tasks that wait in the queue of a handler, by handler",
+            ("handler",),
+            registry=registry,
+        )
+        self.dead_size = Gauge("push_action_dead_list", "Actions in the dead list", registry=registry)
+
+
+def _counter(name: str, explanation: str, registry: CollectorRegistry) -> Counter:
+    return Counter(f"push_action_{name}", explanation, ("handler",), registry=registry)
+
+
+def _gauge(name: str, explanation: str, registry: CollectorRegistry) -> Gauge:
+    return Gauge(f"push_action_{name}", explanation, ("handler",), registry=registry)

@@ -1,0 +1,291 @@
+"""ActionConsumer: sends an action for each event to the workers, and commits an offset when all before it are finished.
+
+Kafka is the memory. This process keeps the unfinished actions, and Redis what is known of each. When this process or
+Redis is lost, the events from the committed offset on are taken again, and workers drop what is finished by its id.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from services.backbone import names
+from services.backbone.backoff import Backoff
+from services.backbone.health import Heartbeat
+from services.backbone.kafka import EventConsumer, KafkaUnavailable, OffsetGone, Position, RecordBatch
+from services.backbone.logs import get_logger
+from services.consumers.core.actions import ActionRule, Selected, SourceRecord, select
+from services.consumers.core.flights import Finished, Flights
+from services.consumers.core.offsets import LowWaterMark
+from services.consumers.metrics import ActionMetrics
+from services.consumers.settings import Settings
+from services.consumers.store.actions import ActionStore, ActionStoreError
+from services.consumers.store.celery_queues import ActionQueues, QueueUnavailable
+from services.consumers.worker.members import check_assignment, check_member
+
+log = get_logger(__name__)
+
+_HEARTBEAT_LIMIT_S: Final = 30.0
+_ACTIVE_WAIT_S: Final = 0.05
+"""Pause between two reads of reports while actions are in flight."""
+_COMMIT_S: Final = 0.5
+_RETRIED_S: Final = 1.0
+"""Seconds between two looks for actions that operators retry."""
+
+
+class ActionConsumer:
+    """Acts on the events of its assigned partitions.
+
+    While Redis or Kafka is down, it is not ready and retries with growing pauses, for at most `give_up_s`.
+    """
+
+    def __init__(
+        self, rule: ActionRule, settings: Settings, store: ActionStore, queues: ActionQueues, metrics: ActionMetrics
+    ) -> None:
+        self.heartbeat = Heartbeat(limit_s=_HEARTBEAT_LIMIT_S)
+        self.stopping = False
+        """Ends the loops. Set it before a cancellation: asyncio and the Kafka client can swallow one."""
+        self._rule = rule
+        self._name = rule.handler
+        self._settings = settings
+        self._store = store
+        self._queues = queues
+        self._metrics = metrics
+        self._flights = Flights(
+            most=settings.in_flight, time_limit_s=settings.time_limit_s, backoff_s=settings.backoff_s
+        )
+        self._marks: dict[int, LowWaterMark] = {}
+        self._committed: dict[int, int] = {}
+        self._invalid: list[Selected] = []
+        """Invalid events that are not in the dead list yet."""
+        self._away: str | None = None
+        self._kafka: EventConsumer | None = None
+        self._backoff = Backoff(first_s=0.1, longest_s=5.0)
+        self._last_success_s = time.monotonic()
+        self._next_commit_s = self._next_retried_s = self._next_lag_s = 0.0
+        metrics.begin(
+            self._name,
+            in_flight=lambda: self._flights.in_flight,
+            waiting=lambda: self._flights.waiting,
+            oldest_s=lambda: self._flights.oldest_s(time.monotonic()),
+            away=lambda: float(self._away is not None),
+        )
+
+    async def check_kafka(self) -> str:
+        """Raise unless this process is a member of its group and the cluster responds."""
+        return await check_member(self._kafka)
+
+    async def check_partitions(self) -> str:
+        """Raise if this member has no partition, unless it is a spare."""
+        return await check_assignment(self._kafka, self._kafka.assigned() if self._kafka is not None else ())
+
+    async def check_dependency(self) -> str:
+        """Raise while what the actions depend on can't be reached."""
+        if self._away is not None:
+            raise RuntimeError(self._away)
+        return ""
+
+    async def act_forever(self) -> None:
+        """Act until cancelled or until `stopping` is set.
+
+        Raises KafkaUnavailable, ActionStoreError or QueueUnavailable when that has failed for `give_up_s`.
+        """
+        while not self.stopping:
+            try:
+                async with self._member() as kafka:
+                    await self._act(kafka)
+            except KafkaUnavailable as error:
+                await self._pause("kafka_unavailable", error)
+
+    def _member(self) -> EventConsumer:
+        return EventConsumer(
+            self._settings,
+            topic=names.EVENTS_TOPIC,
+            group=names.consumer_group(self._name),
+            positions=self._positions,
+            max_poll_events=self._settings.poll_events,
+            before_rebalance=self._commit_before_rebalance,
+        )
+
+    async def _act(self, kafka: EventConsumer) -> None:
+        self._kafka = kafka
+        try:
+            while not self.stopping:
+                self.heartbeat.beat()
+                try:
+                    await self._cycle(kafka)
+                except (ActionStoreError, QueueUnavailable) as error:
+                    # Stay in the group, with all actions: a Redis restart takes less time than a rebalance.
+                    await self._pause("redis_unavailable", error)
+        finally:
+            await self._commit(kafka)
+            self._kafka = None
+            self._drop(set(self._marks))
+
+    async def _cycle(self, kafka: EventConsumer) -> None:
+        """Take records if none wait, then send, read reports, and commit what they finish."""
+        self._drop(self._marks.keys() - kafka.positioned())
+        is_idle = not self._flights.in_flight and not self._invalid
+        if self._flights.waiting:
+            await asyncio.sleep(_ACTIVE_WAIT_S)
+        else:
+            await self._poll(kafka, wait_s=self._settings.poll_wait_s if is_idle else _ACTIVE_WAIT_S)
+        await self._bury_invalid()
+        now_s = time.monotonic()
+        if now_s >= self._next_retried_s:
+            self._next_retried_s = now_s + _RETRIED_S
+            await self._take_retried()
+        await self._read_reports()
+        await self._send()
+        self._backoff.reset()
+        self._last_success_s = now_s = time.monotonic()
+        if now_s >= self._next_commit_s:
+            self._next_commit_s = now_s + _COMMIT_S
+            await self._commit(kafka)
+        if now_s >= self._next_lag_s:
+            self._next_lag_s = now_s + self._settings.lag_interval_s
+            await self._observe_lag(kafka)
+
+    async def _poll(self, kafka: EventConsumer, *, wait_s: float) -> None:
+        try:
+            batches = await kafka.poll(wait_s=wait_s)
+        except OffsetGone as gone:
+            await self._skip_to_available(kafka, gone)
+            return
+        self._take(batches)
+
+    def _take(self, batches: Mapping[int, RecordBatch]) -> None:
+        """Take polled records. No step in between waits, so that none is lost."""
+        records = [
+            SourceRecord(partition, record.offset, record.key, record.value, record.headers)
+            for partition, batch in batches.items()
+            for record in batch.records
+        ]
+        selected = select(self._rule, records)
+        now_s = time.monotonic()
+        for partition, batch in batches.items():
+            offsets = [each.offset for each in selected if each.partition == partition]
+            self._marks[partition].take(batch.next_offset, offsets)
+        for each in selected:
+            if each.invalid:
+                self._invalid.append(each)
+            else:
+                self._flights.add(each.action, [(each.partition, each.offset)], now_s)
+        self._metrics.taken.labels(self._name).inc(len(selected))
+        self._metrics.passed.labels(self._name).inc(len(records) - len(selected))
+
+    async def _bury_invalid(self) -> None:
+        while self._invalid:
+            event = self._invalid[0]
+            await self._store.bury(event.action, f"invalid event: {event.invalid}")
+            log.warning("event_invalid", handler=self._name, id=event.action.id, reason=event.invalid)
+            del self._invalid[0]
+            self._finish_events([(event.partition, event.offset)], is_dead=True)
+
+    async def _take_retried(self) -> None:
+        for action in await self._store.retried(self._name, most=self._settings.in_flight):
+            if action.id not in self._flights:
+                self._flights.add(action, [], time.monotonic())
+
+    async def _read_reports(self) -> None:
+        reports = await self._store.reports(self._name, self._flights.admit())
+        # After the reports: an action that was not begun because its dependency is away must wait for this key.
+        self._away = await self._store.away_reason(self._name)
+        now_s = time.monotonic()
+        for id_, report in reports.items():
+            finished = self._flights.observe(id_, report, now_s)
+            if finished is not None:
+                self._finish(finished, now_s)
+
+    def _finish(self, finished: Finished, now_s: float) -> None:
+        self._finish_events(finished.offsets, is_dead=finished.is_dead)
+        self._metrics.seconds.labels(self._name).observe(now_s - finished.taken_s)
+        if not finished.offsets:
+            log.info("retried_action_ended", handler=self._name, id=finished.action.id, is_dead=finished.is_dead)
+
+    def _finish_events(self, offsets: Sequence[tuple[int, int]], *, is_dead: bool) -> None:
+        for partition, offset in offsets:
+            self._marks[partition].finish(offset)
+        (self._metrics.dead if is_dead else self._metrics.acted).labels(self._name).inc(len(offsets))
+
+    async def _send(self) -> None:
+        sends = self._flights.due(time.monotonic(), is_away=self._away is not None)
+        if not sends:
+            return
+        try:
+            await asyncio.to_thread(self._queues.send, sends)
+        except QueueUnavailable:
+            self._flights.unsend(sends, time.monotonic())
+            raise
+        self._metrics.sent.labels(self._name).inc(len(sends))
+
+    async def _commit(self, kafka: EventConsumer) -> None:
+        """Commit the marks that have moved. A failure is harmless: the next commit contains them."""
+        marks = {partition: mark.mark for partition, mark in self._marks.items()}
+        moved = {partition: at for partition, at in marks.items() if at != self._committed.get(partition)}
+        try:
+            await kafka.commit(moved)
+        except KafkaUnavailable as error:
+            log.info("offsets_not_committed", handler=self._name, reason=str(error))
+            return
+        self._committed.update(moved)
+
+    async def _commit_before_rebalance(self) -> None:
+        if self._kafka is not None:
+            await self._commit(self._kafka)
+
+    async def _positions(self, partitions: Sequence[int]) -> dict[int, Position]:
+        """Return the committed offsets. A partition without one begins at its first offset."""
+        if self._kafka is None:
+            return {}
+        self._drop(partitions)
+        found = await self._kafka.committed(partitions)
+        new = [partition for partition, position in found.items() if position is None]
+        positions = {partition: at for partition, at in found.items() if at is not None}
+        if new:
+            positions.update(await self._kafka.beginning_offsets(new))
+        for partition, position in positions.items():
+            self._marks[partition] = LowWaterMark(position)
+            self._committed[partition] = position
+        log.info("partitions_taken", handler=self._name, positions={str(part): at for part, at in positions.items()})
+        return dict(positions)
+
+    def _drop(self, partitions: Sequence[int] | set[int]) -> None:
+        """Drop the events of partitions that this member has lost or reads again."""
+        dropped = set(partitions)
+        if not dropped:
+            return
+        self._flights.drop(dropped)
+        self._invalid = [each for each in self._invalid if each.partition not in dropped]
+        for partition in dropped:
+            self._marks.pop(partition, None)
+            self._committed.pop(partition, None)
+
+    async def _skip_to_available(self, kafka: EventConsumer, gone: OffsetGone) -> None:
+        """Continue at the first available offset in partitions whose committed offset is out of range."""
+        begins = await kafka.beginning_offsets(gone.positions)
+        for partition, position in gone.positions.items():
+            missed = max(0, begins[partition] - position)
+            log.error("offsets_missed", partition=partition, position=position, begin=begins[partition], missed=missed)
+            self._metrics.missed.labels(self._name).inc(missed)
+        await kafka.commit({partition: begins[partition] for partition in gone.positions})
+        kafka.reset_position(gone.positions)
+
+    async def _observe_lag(self, kafka: EventConsumer) -> None:
+        marks = {partition: mark.mark for partition, mark in self._marks.items()}
+        try:
+            ends = await kafka.end_offsets(marks)
+        except KafkaUnavailable as error:
+            log.info("lag_not_observed", reason=str(error))
+            return
+        self._metrics.lag.clear()  # removes partitions that moved to other members
+        for partition, end in ends.items():
+            self._metrics.lag.labels(self._name, str(partition)).set(max(0, end - marks[partition]))
+
+    async def _pause(self, event: str, error: Exception) -> None:
+        """Wait before the next try; raises `error` when nothing has worked for too long."""
+        failing_s = time.monotonic() - self._last_success_s
+        if failing_s > self._settings.give_up_s:
+            raise error
+        log.warning(event, failing_s=round(failing_s, 1), error=f"{type(error).__name__}: {error}")
+        await asyncio.sleep(self._backoff.next_s())

@@ -1,0 +1,60 @@
+"""The process of one action consumer: clients, internal port, start and stop."""
+
+import asyncio
+import contextlib
+
+from prometheus_client import CollectorRegistry
+
+from services.backbone.health import Health, create_internal_app
+from services.backbone.process import http_server, run_task
+from services.backbone.redis import connect
+from services.consumers.core.actions import ActionRule
+from services.consumers.metrics import ActionMetrics
+from services.consumers.settings import Settings
+from services.consumers.store.actions import ActionStore
+from services.consumers.store.celery_queues import ActionQueues, create_celery
+from services.consumers.worker.acting import ActionConsumer
+
+_REDIS_TIMEOUT_S = 5.0
+
+
+async def run_action_consumer(rule: ActionRule, settings: Settings, stop: asyncio.Event) -> None:
+    """Act until `stop` is set.
+
+    The internal port opens first: while Redis or Kafka is down, readiness reports the reason. Then the consumer joins
+    its group. At a stop it commits its marks and leaves the group. The next owner of its partitions continues with the
+    actions that are in flight.
+    """
+    registry = CollectorRegistry()
+    # Each script may run twice: the first report of an end decides.
+    redis = connect(
+        settings.actions_redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict"
+    )
+    queues = ActionQueues(create_celery(settings))
+    store = ActionStore(redis, time_limit_s=settings.time_limit_s)
+    consumer = ActionConsumer(rule, settings, store, queues, ActionMetrics(registry))
+
+    async def check_redis() -> str:
+        await redis.ping()
+        return ""
+
+    health = Health(
+        {
+            "loop": consumer.heartbeat.check,
+            "redis": check_redis,
+            "kafka": consumer.check_kafka,
+            "partitions": consumer.check_partitions,
+        },
+        # A consumer that waits for another service is ready: it continues by itself.
+        shown={"dependency": consumer.check_dependency},
+    )
+    app = create_internal_app(health, registry)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(redis.aclose)
+        stack.callback(queues.close)
+        await stack.enter_async_context(http_server(app, host=settings.internal_host, port=settings.internal_port))
+
+        def begin_stop() -> None:
+            health.stopping = consumer.stopping = True
+
+        await run_task(consumer.act_forever(), stop, before_cancel=begin_stop)

@@ -1,0 +1,188 @@
+"""The process beside a Celery worker: it starts the worker, proves that tasks go round, and stops it.
+
+Celery workers that reconnect to Redis can fall silent: the process lives and takes no task. So liveness is a task: a
+ping in a queue that only this worker reads. A silent worker ends the process, to be restarted.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.backbone import names
+from services.backbone.backoff import Backoff
+from services.backbone.health import Health, create_internal_app
+from services.backbone.logs import get_logger
+from services.backbone.process import http_server, run_task
+from services.backbone.redis import connect
+from services.consumers.metrics import WorkerMetrics
+from services.consumers.settings import Settings
+from services.consumers.store.actions import ActionStore, ActionStoreError
+from services.consumers.store.celery_queues import SOFT_SHUTDOWN_S, ActionQueues, QueueUnavailable, create_celery
+
+log = get_logger(__name__)
+
+_REDIS_TIMEOUT_S: Final = 5.0
+_STOP_LIMIT_S: Final = SOFT_SHUTDOWN_S + 3.0
+"""Seconds that the worker gets to stop: its running actions, then its own end."""
+_POLL_S: Final = 0.2
+
+
+class WorkerEnded(Exception):
+    """The Celery worker ended by itself, or is silent."""
+
+
+def worker_name() -> str:
+    """Return the name of a new worker. A restarted one has another name, so that it gets no ping of the old one."""
+    return f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
+
+
+async def run_worker(
+    settings: Settings, handlers: Sequence[str], stop: asyncio.Event, *, name: str, command: Sequence[str]
+) -> None:
+    """Run a Celery worker until `stop` is set. `command` starts it.
+
+    The internal port opens first. Then Redis is checked: with another policy than noeviction the worker does not start.
+    At a stop the worker gets SIGTERM, so that running actions can end. What does not end is started by another worker.
+    """
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    redis = connect(
+        settings.actions_redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict"
+    )
+    store = ActionStore(redis, time_limit_s=settings.time_limit_s)
+    queues = ActionQueues(create_celery(settings))
+    pings = Pings(redis, queues, settings, name)
+
+    async def check_redis() -> str:
+        await redis.ping()
+        return ""
+
+    async def refresh_metrics() -> None:
+        metrics.pong_age.set(pings.silent_s)
+        with contextlib.suppress(ActionStoreError):  # the metrics keep their values; the check reports it
+            for handler, length in (await store.queue_lengths(handlers)).items():
+                metrics.queued.labels(handler).set(length)
+            metrics.dead_size.set(await store.dead_size())
+
+    health = Health({"redis": check_redis, "tasks": pings.check})
+    app = create_internal_app(health, registry, refresh_metrics=refresh_metrics)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(redis.aclose)
+        stack.callback(queues.close)
+        await stack.enter_async_context(http_server(app, host=settings.internal_host, port=settings.internal_port))
+
+        def begin_stop() -> None:
+            health.stopping = True
+
+        async def work() -> None:
+            await _wait_for_redis(store)
+            async with _celery_worker(command) as process:
+                await pings.exchange(process)
+
+        await run_task(work(), stop, before_cancel=begin_stop)
+
+
+class Pings:
+    """The pings of one worker."""
+
+    def __init__(self, redis: Redis, queues: ActionQueues, settings: Settings, name: str) -> None:
+        self._redis = redis
+        self._queues = queues
+        self._settings = settings
+        self._name = name
+        self._received_s = time.monotonic()
+        self._was_received = False
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the worker has received a ping, or since its start."""
+        return time.monotonic() - self._received_s
+
+    async def check(self) -> str:
+        """Raise unless the worker has received a ping in time."""
+        if not self._was_received:
+            raise RuntimeError("the worker has received no task yet")
+        if self.silent_s > self._settings.silence_s:
+            raise RuntimeError(f"the worker has received no task for {self.silent_s:.0f} s")
+        return ""
+
+    async def exchange(self, process: asyncio.subprocess.Process) -> None:
+        """Send pings and wait for each. Raises WorkerEnded when the worker ends or is silent."""
+        while True:
+            is_sent = await self._send()
+            while is_sent and not await self._arrived():
+                self._check_process(process)
+                if self.silent_s > self._settings.silence_s:
+                    raise WorkerEnded(f"the worker has received no task for {self.silent_s:.0f} s")
+                await asyncio.sleep(_POLL_S)
+            until_s = time.monotonic() + self._settings.ping_s
+            while time.monotonic() < until_s:
+                self._check_process(process)
+                await asyncio.sleep(_POLL_S)
+
+    def _check_process(self, process: asyncio.subprocess.Process) -> None:
+        if process.returncode is not None:
+            raise WorkerEnded(f"the worker has ended with {process.returncode}")
+
+    async def _send(self) -> bool:
+        try:
+            await self._redis.delete(names.pong_key(self._name))
+            await asyncio.to_thread(self._queues.ping, self._name)
+            # If the worker dies, nobody else reads its queue.
+            await self._redis.expire(names.ping_queue(self._name), round(10 * self._settings.silence_s))
+        except (RedisError, QueueUnavailable) as error:
+            self._redis_failed(error)
+            return False
+        return True
+
+    async def _arrived(self) -> bool:
+        try:
+            arrived = bool(await self._redis.exists(names.pong_key(self._name)))
+        except RedisError as error:
+            self._redis_failed(error)
+            return False
+        if arrived:
+            self._received_s, self._was_received = time.monotonic(), True
+        return arrived
+
+    def _redis_failed(self, error: Exception) -> None:
+        """Count no silence while Redis is down: the worker can't receive a task then."""
+        log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}")
+        self._received_s = time.monotonic()
+
+
+async def _wait_for_redis(store: ActionStore) -> None:
+    backoff = Backoff(first_s=0.1, longest_s=5.0)
+    while True:
+        try:
+            await store.check_policy()
+        except ActionStoreError as error:
+            log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(backoff.next_s())
+        else:
+            return
+
+
+@contextlib.asynccontextmanager
+async def _celery_worker(command: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(*command)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _STOP_LIMIT_S)
+        if process.returncode is None:
+            log.warning("worker_killed", pid=process.pid)
+            process.kill()
+            await process.wait()

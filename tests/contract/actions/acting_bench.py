@@ -1,0 +1,169 @@
+"""A topic of its own, a Redis that may be hurt, an action consumer in the test process, and workers as processes."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import msgspec
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from deploy.develop.localstack.kafka import KafkaBroker
+from deploy.develop.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack.processes import LocalProcess
+from deploy.develop.localstack.redis import LocalRedis
+from deploy.paths import ROOT
+from services.backbone import names
+from services.backbone.events import Event, encode_event
+from services.backbone.kafka import EventConsumer, EventProducer, Record
+from services.consumers.metrics import ActionMetrics
+from services.consumers.settings import Settings
+from services.consumers.store.actions import ActionStore, DeadAction
+from services.consumers.store.celery_queues import ActionQueues, create_celery
+from services.consumers.worker.acting import ActionConsumer
+from tests.contract.actions import proof
+
+PARTITIONS = 3
+TIME_LIMIT_S = 4
+
+
+def environ_of(redis: LocalRedis, broker: KafkaBroker, **changed: str) -> dict[str, str]:
+    return {
+        "ACTIONS_REDIS_URL": redis.url,
+        "PROOF_REDIS_URL": redis.url.removesuffix("0") + "1",  # not emptied together with the actions
+        "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+        "KAFKA_IDEMPOTENCE": "on" if broker.idempotence else "off",
+        "CONSUMERS_POLL_WAIT_S": "0.2",
+        "CONSUMERS_LAG_INTERVAL_S": "0.2",
+        "ACTIONS_TIME_LIMIT_S": str(TIME_LIMIT_S),
+        "ACTIONS_SOFT_TIME_LIMIT_S": "2",
+        "ACTIONS_VISIBILITY_TIMEOUT_S": "8",
+        "ACTIONS_BACKOFF_S": "0.1",
+        "ACTIONS_PING_S": "0.5",
+        **changed,
+    }
+
+
+class ProofWorker:
+    """A worker with the handler of tests."""
+
+    def __init__(self, environ: dict[str, str], logs: Path) -> None:
+        port = free_port()
+        self.url = f"http://{LOOPBACK}:{port}"
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        env = {**inherited, **environ, "INTERNAL_PORT": str(port), "PYTHONPATH": str(ROOT), "LOG_FORMAT": "json"}
+        command = [sys.executable, proof.__file__, "worker"]
+        label = f"worker-{port}"
+        self.process = LocalProcess(label, command, log=logs / f"{label}.log", env=env, cwd=ROOT)
+
+    def start(self) -> None:
+        self.process.start()
+
+    def wait_until_ready(self) -> None:
+        self.process.wait_until(self._is_ready, timeout_s=60)
+
+    def kill(self) -> None:
+        """Kill the process, its worker, and the processes of the worker."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(timeout_s=10)
+
+    def _is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=3).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+class ActingBench:
+    """What the tests of the action consumers share."""
+
+    def __init__(self, environ: dict[str, str], producer: EventProducer, redis: Redis, effects: Redis) -> None:
+        self.environ = environ
+        self.settings = Settings.from_env(environ)
+        self.producer = producer
+        self.redis = redis
+        self._effects = effects
+        self.store = ActionStore(redis, time_limit_s=self.settings.time_limit_s)
+
+    async def produce(self, numbers: Iterable[int], **params: Any) -> None:
+        """Produce an event for each number, spread over the partitions."""
+        now_ms = time.time_ns() // 1_000_000
+        records = [self._record(number, now_ms, params) for number in numbers]
+        assert await self.producer.produce(names.EVENTS_TOPIC, records) == []
+
+    def _record(self, number: int, now_ms: int, params: dict[str, Any]) -> Record:
+        query = urlencode({"number": number, **params})
+        event = Event(type="proof", id=f"event-{number}", received_at_ms=now_ms, queue_delay_ms=0, params=query)
+        key = b"device-%d" % (number % 20)  # two records are one event only if their keys are equal
+        return Record(
+            encode_event(event), key, headers=((names.HEADER_EVENT_ID, event.id.encode()),), timestamp_ms=now_ms
+        )
+
+    @contextlib.asynccontextmanager
+    async def consuming(self, **changed: str) -> AsyncIterator[ActionConsumer]:
+        """Run a consumer until the block ends."""
+        settings = Settings.from_env({**self.environ, **changed})
+        queues = ActionQueues(create_celery(settings))
+        metrics = ActionMetrics(CollectorRegistry())
+        consumer = ActionConsumer(proof.RULE, settings, self.store, queues, metrics)
+        acting = asyncio.create_task(consumer.act_forever())
+        try:
+            yield consumer
+        finally:
+            consumer.stopping = True
+            acting.cancel()
+            await asyncio.gather(acting, return_exceptions=True)
+            queues.close()
+
+    async def effects(self) -> Counter[str]:
+        """Return how often each action has had its effect, by number."""
+        found: Any = await self._effects.lrange(proof.EFFECTS, 0, -1)
+        return Counter(msgspec.json.decode(each)[0] for each in found)
+
+    async def values(self) -> list[Any]:
+        found: Any = await self._effects.lrange(proof.EFFECTS, 0, -1)
+        return [msgspec.json.decode(each)[1] for each in found]
+
+    async def begun(self, number: int) -> int:
+        """Return how often an action was begun."""
+        return int(await self._effects.hget(proof.BEGUN, str(number)) or 0)
+
+    async def set_away(self, *, is_away: bool) -> None:
+        await (self._effects.set(proof.AWAY, "1") if is_away else self._effects.delete(proof.AWAY))
+
+    async def dead(self) -> list[DeadAction]:
+        return await self.store.dead()
+
+    async def committed(self) -> int:
+        """Return the sum of the committed offsets."""
+        async with EventConsumer(
+            self.settings, topic=names.EVENTS_TOPIC, group=names.consumer_group(proof.NAME), positions=_nothing
+        ) as member:
+            found = await member.committed(range(PARTITIONS))
+        return sum(offset or 0 for offset in found.values())
+
+
+async def _nothing(_: object) -> dict[int, int]:
+    return {}
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], *, limit_s: float = 60.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not await condition():
+        assert time.monotonic() < deadline, f"the condition did not hold within {limit_s:.0f} s"
+        await asyncio.sleep(0.05)
+
+
+def unique_names() -> str:
+    return uuid.uuid4().hex[:8]

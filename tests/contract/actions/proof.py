@@ -1,0 +1,93 @@
+"""A handler for tests, and the process of a worker that runs it. Its actions do what their events ask for.
+
+Run as `python tests/contract/actions/proof.py worker`.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import msgspec
+from redis import Redis
+
+from services.backbone.clients import StorageClient, StorageFailed, StorageRefused, StorageUnavailable
+from services.backbone.events import EncodedEvent, parameter
+from services.consumers.core.actions import ActionRule
+from services.consumers.handlers.acting import ActionHandler
+
+NAME = "proof"
+EFFECTS = "proof:effects"
+BEGUN = "proof:begun"
+AWAY = "proof:away"
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """What an action does, and a value of any kind."""
+
+    number: str
+    do: str = "act"
+    seconds: float = 0.0
+    value: Any = None
+
+
+def read(event: EncodedEvent) -> Proof:
+    text = event.params.decode()
+    return Proof(
+        parameter(text, "number") or "",
+        parameter(text, "do") or "act",
+        float(parameter(text, "seconds") or 0.0),
+        msgspec.json.decode(parameter(text, "value") or "null"),
+    )
+
+
+async def act(_: StorageClient, arguments: Proof) -> None:
+    """Note the beginning, do what is asked, and note the effect."""
+    with Redis.from_url(os.environ["PROOF_REDIS_URL"]) as redis:
+        redis.hincrby(BEGUN, arguments.number, 1)
+        if redis.exists(AWAY):
+            raise StorageUnavailable("away")
+        if arguments.do == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif arguments.do == "fail":
+            raise ValueError(f"no {arguments.number}")
+        elif arguments.do == "fail_once" and int(redis.hget(BEGUN, arguments.number) or 0) == 1:
+            raise StorageFailed("status 500")
+        elif arguments.do == "refuse":
+            raise StorageRefused("status 422")
+        elif arguments.do == "block":
+            time.sleep(arguments.seconds)  # noqa: ASYNC251 - a handler that blocks is what is tested
+        await asyncio.sleep(arguments.seconds)
+        redis.rpush(EFFECTS, msgspec.json.encode([arguments.number, arguments.value]))
+
+
+RULE = ActionRule(NAME, frozenset({b"proof"}), read)
+HANDLERS = {NAME: ActionHandler(RULE, Proof, act)}
+
+
+def main() -> None:
+    from services.backbone.logs import configure_logging  # noqa: PLC0415 - Celery must be imported after the variable
+    from services.backbone.process import run_until_stopped  # noqa: PLC0415
+    from services.consumers.settings import Settings  # noqa: PLC0415
+
+    settings = Settings.from_env(os.environ)
+    if sys.argv[1] == "celery":
+        os.environ["REMAP_SIGTERM"] = "SIGQUIT"
+        from services.consumers.tasks import run_celery_worker  # noqa: PLC0415
+
+        configure_logging(service="proof.celery", level="INFO", output="json")
+        sys.exit(run_celery_worker(settings, HANDLERS, name=sys.argv[2]))
+    from services.consumers.worker.celery_worker import run_worker, worker_name  # noqa: PLC0415
+
+    name = worker_name()
+    command = (sys.executable, __file__, "celery", name)
+    run_until_stopped(
+        partial(run_worker, settings, (NAME,), name=name, command=command), settings, service="proof.worker"
+    )
+
+
+if __name__ == "__main__":
+    main()

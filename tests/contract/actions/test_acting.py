@@ -1,0 +1,242 @@
+"""Each event is acted on once, on a real Redis, a real broker and a real Celery worker."""
+
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from services.consumers.store.actions import MOST_STARTS
+from services.consumers.worker.acting import ActionConsumer
+from tests.contract.actions.acting_bench import ActingBench, ProofWorker, eventually
+
+VALUE = {"nested": [1, {"text": "Köln ☕ \\ \" '"}], "large": 2**63 - 1, "none": None, "empty": ""}
+
+
+async def acted_on(bench: ActingBench, count: int, *, limit_s: float = 60.0) -> None:
+    """Wait until so many actions have had an effect."""
+
+    async def condition() -> bool:
+        return len(await bench.effects()) >= count
+
+    await eventually(condition, limit_s=limit_s)
+
+
+async def died(bench: ActingBench, count: int = 1, *, limit_s: float = 60.0) -> None:
+    async def condition() -> bool:
+        return len(await bench.dead()) >= count
+
+    await eventually(condition, limit_s=limit_s)
+
+
+async def finished(consumer: ActionConsumer) -> None:
+    """Wait until the consumer has no unfinished action."""
+
+    async def condition() -> bool:
+        return consumer._flights.oldest_s(time.monotonic()) == 0.0
+
+    await eventually(condition)
+
+
+@pytest.mark.usefixtures("proof_worker")
+async def test_each_event_is_acted_on_once_and_committed(acting_bench: ActingBench) -> None:
+    await acting_bench.produce(range(200))
+    await acting_bench.produce(range(100, 150))  # the same events again
+    async with acting_bench.consuming() as consumer:
+        await acted_on(acting_bench, 200)
+        await finished(consumer)
+    assert set((await acting_bench.effects()).values()) == {1}
+    assert await acting_bench.committed() == 250
+    assert await acting_bench.dead() == []
+
+
+@pytest.mark.usefixtures("proof_worker")
+async def test_failed_attempt_is_retried(acting_bench: ActingBench) -> None:
+    await acting_bench.produce(range(5), do="fail_once")
+    async with acting_bench.consuming() as consumer:
+        await acted_on(acting_bench, 5)
+        await finished(consumer)
+    assert set((await acting_bench.effects()).values()) == {1}
+    assert await acting_bench.committed() == 5
+
+
+@pytest.mark.usefixtures("proof_worker")
+async def test_action_dies_after_all_attempts_and_its_offset_is_committed(acting_bench: ActingBench) -> None:
+    await acting_bench.produce([1], do="fail")
+    async with acting_bench.consuming() as consumer:
+        await died(acting_bench)
+        await finished(consumer)
+    (letter,) = await acting_bench.dead()
+    assert (letter.handler, letter.reason, letter.attempts) == ("proof", "ValueError: no 1", 5)
+    assert 'raise ValueError(f"no {arguments.number}")' in letter.traceback
+    assert json.loads(letter.arguments) == {"number": "1", "do": "fail", "seconds": 0.0, "value": None}
+    assert await acting_bench.begun(1) == 5
+    assert await acting_bench.committed() == 1
+
+
+@pytest.mark.usefixtures("proof_worker")
+async def test_refused_action_dies_at_once(acting_bench: ActingBench) -> None:
+    await acting_bench.produce([1], do="refuse")
+    async with acting_bench.consuming():
+        await died(acting_bench)
+    assert await acting_bench.begun(1) == 1
+
+
+@pytest.mark.usefixtures("proof_worker")
+async def test_retried_action_has_equal_arguments_and_one_effect(acting_bench: ActingBench) -> None:
+    await acting_bench.produce([1], do="refuse", value=json.dumps(VALUE))
+    async with acting_bench.consuming() as consumer:
+        await died(acting_bench)
+        (letter,) = await acting_bench.dead()
+        assert json.loads(letter.arguments)["value"] == VALUE
+        assert [await acting_bench.store.retry("proof", letter.id) for _ in range(3)] == [True, False, False]
+        await died(acting_bench)  # it is refused again, and lies in the list with its arguments
+        await finished(consumer)
+        (again,) = await acting_bench.dead()
+    assert again.arguments == letter.arguments
+    assert await acting_bench.begun(1) == 2
+
+
+@pytest.mark.usefixtures("proof_worker")
+async def test_outage_of_the_dependency_is_no_attempt(acting_bench: ActingBench) -> None:
+    await acting_bench.set_away(is_away=True)
+    await acting_bench.produce(range(40))
+    async with acting_bench.consuming(ACTIONS_IN_FLIGHT="10") as consumer:
+
+        async def is_away() -> bool:
+            return consumer._away is not None
+
+        await eventually(is_away)
+        with pytest.raises(RuntimeError, match="away"):
+            await consumer.check_dependency()
+        await asyncio.sleep(3)  # longer than all attempts of an action would take
+        assert consumer._flights.in_flight == 10
+        begun = sum([await acting_bench.begun(number) for number in range(40)])
+        assert begun < 30  # a probe now and then
+        await acting_bench.set_away(is_away=False)
+        await acted_on(acting_bench, 40)
+        await finished(consumer)
+    assert set((await acting_bench.effects()).values()) == {1}
+    assert await acting_bench.dead() == []
+
+
+async def test_redis_emptied_runs_unfinished_actions_again(
+    acting_bench: ActingBench, environ: dict[str, str], tmp_path: Path
+) -> None:
+    await acting_bench.produce(range(20))
+    worker = ProofWorker(environ, tmp_path)
+    async with acting_bench.consuming() as consumer:
+
+        async def all_queued() -> bool:
+            return sum((await acting_bench.store.queue_lengths(["proof"])).values()) == 20
+
+        await eventually(all_queued)
+        await acting_bench.redis.flushdb()
+        worker.start()
+        await acted_on(acting_bench, 20)
+        await finished(consumer)
+    worker.process.stop()
+    assert set((await acting_bench.effects()).values()) == {1}
+    assert await acting_bench.committed() == 20
+
+
+@pytest.mark.usefixtures("proof_worker")
+async def test_next_member_continues_at_the_low_water_mark(acting_bench: ActingBench) -> None:
+    await acting_bench.produce(range(30))
+    await acting_bench.produce([100], seconds=1.5)
+    await acting_bench.produce(range(200, 230))
+    async with acting_bench.consuming():
+        await acted_on(acting_bench, 60)
+    assert await acting_bench.committed() <= 60
+    async with acting_bench.consuming() as consumer:
+        await acted_on(acting_bench, 61)
+        await finished(consumer)
+    assert set((await acting_bench.effects()).values()) == {1}
+    assert await acting_bench.committed() == 61
+
+
+@pytest.mark.usefixtures("proof_worker")
+async def test_actions_continue_over_a_rebalance(acting_bench: ActingBench) -> None:
+    async with acting_bench.consuming() as first:
+        await acting_bench.produce(range(100), seconds=0.02)
+        await acted_on(acting_bench, 10)
+        async with acting_bench.consuming() as second:
+            await acted_on(acting_bench, 100)
+            await finished(first)
+            await finished(second)
+    assert set((await acting_bench.effects()).values()) == {1}
+    assert await acting_bench.committed() == 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("do", "reason"), [("kill", "worker lost 3 times"), ("block", "time limit 3 times")])
+@pytest.mark.usefixtures("proof_worker")
+async def test_action_that_ends_no_start_dies_after_three_and_delays_nobody(
+    acting_bench: ActingBench, do: str, reason: str
+) -> None:
+    async with acting_bench.consuming() as consumer:
+        await acting_bench.produce([1], do=do, seconds=60)
+        slowest_s = 0.0
+        number = 10
+        while not await acting_bench.dead():
+            began_s = time.monotonic()
+            await acting_bench.produce([number])
+            number += 1
+            await acted_on(acting_bench, number - 10)
+            slowest_s = max(slowest_s, time.monotonic() - began_s)
+        await finished(consumer)
+    (letter,) = await acting_bench.dead()
+    assert letter.reason == reason
+    assert await acting_bench.begun(1) == MOST_STARTS
+    assert slowest_s < 5.0
+    assert set((await acting_bench.effects()).values()) == {1}
+    assert await acting_bench.committed() == number - 9
+
+
+@pytest.mark.slow
+async def test_action_interrupted_by_a_stop_ends_on_another_worker(
+    acting_bench: ActingBench, environ: dict[str, str], tmp_path: Path
+) -> None:
+    longer = environ | {
+        "ACTIONS_TIME_LIMIT_S": "16",
+        "ACTIONS_SOFT_TIME_LIMIT_S": "14",
+        "ACTIONS_VISIBILITY_TIMEOUT_S": "40",
+    }
+    acting_bench.store._lock_ms = 21_000
+    first, second = ProofWorker(longer, tmp_path), ProofWorker(longer, tmp_path)
+    first.start()
+    first.wait_until_ready()
+    async with acting_bench.consuming(**longer):
+        await acting_bench.produce([1], seconds=12)
+
+        async def is_begun() -> bool:
+            return await acting_bench.begun(1) == 1
+
+        await eventually(is_begun)
+        await asyncio.to_thread(second.start)
+        await asyncio.sleep(3)
+        began_s = time.monotonic()
+        first.process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(first.process.wait, timeout_s=20)
+        assert time.monotonic() - began_s < 10
+        await acted_on(acting_bench, 1)
+    second.process.stop()
+    assert await acting_bench.effects() == {"1": 1}
+    assert await acting_bench.begun(1) == 2
+
+
+async def test_worker_does_not_start_when_redis_may_evict(
+    environ: dict[str, str], acting_bench: ActingBench, tmp_path: Path
+) -> None:
+    redis: Redis = acting_bench.redis
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    worker = ProofWorker(environ, tmp_path)
+    try:
+        worker.start()
+        assert await asyncio.to_thread(worker.process.wait, timeout_s=30) == 1
+    finally:
+        await redis.config_set("maxmemory-policy", "noeviction")
+    assert "noeviction" in worker.process.log.read_text()
