@@ -36,6 +36,7 @@ class Container:
     profile: str = ""
     stage: str = ""
     scales_by_lag: bool = False
+    acts: bool = False
     synthetic: bool = False
     page: str = "/"
     prefix: str = ""
@@ -87,7 +88,8 @@ class Catalog:
     @property
     def consumers(self) -> tuple[str, ...]:
         """The names of the consumers that count events."""
-        return tuple(found.arguments[0] for found in self.containers.values() if found.service == "consumers")
+        counting = (found for found in self.containers.values() if found.service == "consumers" and not found.acts)
+        return tuple(found.arguments[0] for found in counting)
 
     def pod_of(self, name: str) -> str:
         """Return the pod of a container: its own name, unless it shares a pod."""

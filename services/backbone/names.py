@@ -94,7 +94,7 @@ def notify_content_key(digest: str) -> str:
 # Redis of the actions: written by the action consumers and their workers ----------------------------------------
 DEAD_ACTIONS: Final = "actions:dead"
 """Key of the sorted set of dead actions: `<handler>:<id>` by the time of death."""
-DEAD_ACTION_LETTERS: Final = "actions:letters"
+DEAD_ACTION_CONTENTS: Final = "actions:dead:contents"
 """Key of the hash with the letter of each dead action."""
 ACT_TASK: Final = "actions.act"
 PING_TASK: Final = "actions.ping"

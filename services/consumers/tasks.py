@@ -21,7 +21,7 @@ from services.backbone.redis import connect
 from services.consumers.core.actions import Action
 from services.consumers.handlers.acting import ActionHandler
 from services.consumers.settings import Settings
-from services.consumers.store.actions import MOST_STARTS, ActionStore, Start
+from services.consumers.store.actions import MOST_STARTS, ActionStore, StartResult
 from services.consumers.store.celery_queues import create_celery
 
 log = get_logger(__name__)
@@ -86,7 +86,7 @@ class ActionExecutor:
             reason = "time limit" if start.kind == "over_time" else "worker lost"
             reason = f"{reason} {MOST_STARTS} times"
             log.error("action_dead", handler=action.handler, id=action.id, reason=reason)
-            clients.run(clients.store.bury(action, reason, attempts=start.attempts))
+            clients.run(clients.store.write_dead_letter(action, reason, attempts=start.attempts))
         elif start.kind != "started":
             log.debug("action_not_begun", handler=action.handler, id=action.id, state=start.kind)
         else:
@@ -97,7 +97,7 @@ class ActionExecutor:
         clients = self._opened()
         clients.run(clients.redis.set(names.pong_key(worker), "1", ex=_PONG_S))
 
-    def _run_started(self, clients: "_Clients", action: Action, start: Start) -> None:
+    def _run_started(self, clients: "_Clients", action: Action, start: StartResult) -> None:
         try:
             clients.run(self._act(clients, action, start))
         except SoftTimeLimitExceeded:
@@ -108,7 +108,7 @@ class ActionExecutor:
             clients = self._opened()
             clients.run(clients.store.report_over_time(action, start))
 
-    async def _act(self, clients: "_Clients", action: Action, start: Start) -> None:
+    async def _act(self, clients: "_Clients", action: Action, start: StartResult) -> None:
         store = clients.store
         fields = {"handler": action.handler, "id": action.id}
         try:
@@ -119,7 +119,7 @@ class ActionExecutor:
         except (InvalidEvent, StorageRefused, msgspec.MsgspecError) as error:
             reason = f"{type(error).__name__}: {error}"
             log.exception("action_dead", **fields, reason=reason)
-            await store.bury(action, reason, attempts=start.attempts + 1, error=error)
+            await store.write_dead_letter(action, reason, attempts=start.attempts + 1, error=error)
         except StorageUnavailable as error:
             if not isinstance(error, StorageFailed):
                 log.info("action_dependency_away", **fields, reason=str(error))
@@ -131,12 +131,12 @@ class ActionExecutor:
         else:
             await store.report_done(action, start)
 
-    async def _fail(self, store: ActionStore, action: Action, start: Start, error: Exception) -> None:
+    async def _fail(self, store: ActionStore, action: Action, start: StartResult, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
         fields = {"handler": action.handler, "id": action.id, "reason": reason, "attempt": start.attempts + 1}
         if start.attempts + 1 >= self._settings.attempts:
             log.error("action_dead", **fields)
-            await store.bury(action, reason, attempts=start.attempts + 1, error=error)
+            await store.write_dead_letter(action, reason, attempts=start.attempts + 1, error=error)
         else:
             log.warning("action_failed", **fields)
             await store.report_failed(action, start, reason)

@@ -46,8 +46,8 @@ class DeadAction(msgspec.Struct, frozen=True):
     died_at_ms: int
 
 
-class Start(NamedTuple):
-    """The result of a start. Only `started` permits to act; after `lost` and `over_time` the action is to be buried."""
+class StartResult(NamedTuple):
+    """The result of a start. Only `started` permits to act; after `lost` and `over_time` the action is dead."""
 
     kind: StartKind
     token: str
@@ -63,35 +63,37 @@ class ActionStore:
         self._start = redis.register_script(scripts.START)
         self._done = redis.register_script(scripts.DONE)
         self._undone = redis.register_script(scripts.UNDONE)
-        self._bury = redis.register_script(scripts.BURY)
+        self._write_dead = redis.register_script(scripts.WRITE_DEAD_LETTER)
         self._read = redis.register_script(scripts.READ)
         self._retry = redis.register_script(scripts.RETRY)
 
-    async def start(self, action: Action, *, is_probe: bool = False) -> Start:
+    async def start(self, action: Action, *, is_probe: bool = False) -> StartResult:
         """Begin an action. A probe begins also while its dependency is away."""
         token = uuid.uuid4().hex
         args = (token, self._lock_ms, MOST_STARTS, _KEEP_S, int(is_probe), _now_ms())
         kind, attempts = await self._start(keys=[*_own_keys(action), names.away_key(action.handler)], args=args)
-        return Start(cast("StartKind", kind), token, int(attempts))
+        return StartResult(cast("StartKind", kind), token, int(attempts))
 
-    async def report_done(self, action: Action, start: Start) -> None:
+    async def report_done(self, action: Action, start: StartResult) -> None:
         """Record that an action is done, and that its dependency responds."""
         keys = [*_own_keys(action), names.away_key(action.handler), names.retried_actions_key(action.handler)]
         await self._done(keys=keys, args=(start.token, _KEEP_S, action.id))
 
-    async def report_failed(self, action: Action, start: Start, reason: str) -> int:
+    async def report_failed(self, action: Action, start: StartResult, reason: str) -> int:
         """Record a failed attempt. Return the number of failed attempts."""
         return await self._report_undone(action, start, "failed", reason)
 
-    async def report_over_time(self, action: Action, start: Start) -> None:
+    async def report_over_time(self, action: Action, start: StartResult) -> None:
         """Record that a start exceeded the time limit. It counts as a start without an end."""
         await self._report_undone(action, start, "over_time", "")
 
-    async def report_away(self, action: Action, start: Start, reason: str) -> None:
+    async def report_away(self, action: Action, start: StartResult, reason: str) -> None:
         """Record that the dependency of a handler can't be reached. This is neither an attempt nor a start."""
         await self._report_undone(action, start, "away", reason)
 
-    async def bury(self, action: Action, reason: str, *, attempts: int = 0, error: BaseException | None = None) -> None:
+    async def write_dead_letter(
+        self, action: Action, reason: str, *, attempts: int = 0, error: BaseException | None = None
+    ) -> None:
         """Put an action into the dead list, with the traceback of its last error."""
         trace = "".join(traceback.format_exception(error)) if error is not None else ""
         letter = DeadAction(
@@ -104,10 +106,10 @@ class ActionStore:
             died_at_ms=_now_ms(),
         )
         retried = names.retried_actions_key(action.handler)
-        keys = [*_own_keys(action), retried, names.DEAD_ACTIONS, names.DEAD_ACTION_LETTERS]
+        keys = [*_own_keys(action), retried, names.DEAD_ACTIONS, names.DEAD_ACTION_CONTENTS]
         name = names.dead_action_name(action.handler, action.id)
         encoded = msgspec.json.encode(letter).decode()
-        await self._bury(keys=keys, args=(_KEEP_S, action.id, name, encoded, letter.died_at_ms, MOST_DEAD))
+        await self._write_dead(keys=keys, args=(_KEEP_S, action.id, name, encoded, letter.died_at_ms, MOST_DEAD))
 
     async def reports(self, handler: str, ids: Sequence[str]) -> dict[str, ActionReport | None]:
         """Return the report of each action; None for one that no worker has started."""
@@ -135,7 +137,7 @@ class ActionStore:
     async def retry(self, handler: str, id_: str) -> bool:
         """Retry a dead action. Return whether it was in the dead list."""
         retried, state = names.retried_actions_key(handler), names.action_state_key(handler, id_)
-        keys = [state, retried, names.DEAD_ACTIONS, names.DEAD_ACTION_LETTERS]
+        keys = [state, retried, names.DEAD_ACTIONS, names.DEAD_ACTION_CONTENTS]
         return bool(await self._retry(keys=keys, args=(id_, names.dead_action_name(handler, id_))))
 
     async def dead(self, *, first: int = 0, count: int = 100) -> list[DeadAction]:
@@ -143,8 +145,8 @@ class ActionStore:
         found = await self._redis.zrange(names.DEAD_ACTIONS, first, first + count - 1, desc=True)
         if not found:
             return []
-        letters = await self._redis.hmget(names.DEAD_ACTION_LETTERS, cast("list[str]", found))
-        return [msgspec.json.decode(letter, type=DeadAction) for letter in letters if letter is not None]
+        contents = await self._redis.hmget(names.DEAD_ACTION_CONTENTS, cast("list[str]", found))
+        return [msgspec.json.decode(letter, type=DeadAction) for letter in contents if letter is not None]
 
     async def dead_size(self) -> int:
         """Return the number of letters in the dead list."""
@@ -166,7 +168,7 @@ class ActionStore:
                 "evicted key is a lost task, or an event that is acted on twice"
             )
 
-    async def _report_undone(self, action: Action, start: Start, kind: ReportKind, reason: str) -> int:
+    async def _report_undone(self, action: Action, start: StartResult, kind: ReportKind, reason: str) -> int:
         keys = [*_own_keys(action), names.away_key(action.handler)]
         args = (start.token, _KEEP_S, kind, reason[:_MOST_REASON_CHARS], _AWAY_S)
         return int(await self._undone(keys=keys, args=args))

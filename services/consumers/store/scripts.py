@@ -72,7 +72,7 @@ return attempts
 )
 """Record the end of a start that has not done the action. Has no effect if another worker runs the action meanwhile."""
 
-BURY: Final = (
+WRITE_DEAD_LETTER: Final = (
     _REPORT
     + """
 -- KEYS state, running, retried, dead, letters. ARGV s to keep, id, name in the dead list, letter, ms, most letters.

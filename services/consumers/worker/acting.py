@@ -130,7 +130,7 @@ class ActionConsumer:
             await asyncio.sleep(_ACTIVE_WAIT_S)
         else:
             await self._poll(kafka, wait_s=self._settings.poll_wait_s if is_idle else _ACTIVE_WAIT_S)
-        await self._bury_invalid()
+        await self._write_invalid()
         now_s = time.monotonic()
         if now_s >= self._next_retried_s:
             self._next_retried_s = now_s + _RETRIED_S
@@ -174,10 +174,10 @@ class ActionConsumer:
         self._metrics.taken.labels(self._name).inc(len(selected))
         self._metrics.passed.labels(self._name).inc(len(records) - len(selected))
 
-    async def _bury_invalid(self) -> None:
+    async def _write_invalid(self) -> None:
         while self._invalid:
             event = self._invalid[0]
-            await self._store.bury(event.action, f"invalid event: {event.invalid}")
+            await self._store.write_dead_letter(event.action, f"invalid event: {event.invalid}")
             log.warning("event_invalid", handler=self._name, id=event.action.id, reason=event.invalid)
             del self._invalid[0]
             self._finish_events([(event.partition, event.offset)], is_dead=True)
