@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from deploy import catalog
 from deploy.demo.phones import DemoPhones
 from deploy.demo.sample import Pair
 from deploy.demo.scene import DemoScene
@@ -28,7 +29,7 @@ class MatchingDemo(NamedTuple):
     """The scene in a running storage, and the phones of its owners."""
 
     services: tuple[ServiceProcess, ...]
-    """storage and the notificationserver."""
+    """storage, the notificationserver, and the processes that act on events."""
     scene: DemoScene
     phones: DemoPhones
 
@@ -105,7 +106,9 @@ async def matching_demo(stack: LocalStack, *, sent: SendCounts) -> AsyncIterator
     if stack.storage_url is None or stack.notify_url is None:
         yield None
         return
-    services = (stack.service("notificationserver"), stack.service("storage"))
+    acting = [row for row in catalog.load().processes if row.acts]
+    labels = ("notificationserver", "storage", *(".".join((row.service, *row.arguments)) for row in acting))
+    services = tuple(stack.service(label) for label in labels)
     phones = DemoPhones(stack.notify_url, stack.log_directory / "messages.log")
     async with phones, DemoScene(stack.storage_url, stack.tracker_url, sent=sent) as scene:
         yield MatchingDemo(services, scene, phones)

@@ -69,16 +69,9 @@ class DemoScene:
                 self.owners[created["_id"]] = found.owner
 
     async def move(self, travelled_m: float) -> None:
-        """Send a fix for each moving object, as its phone does.
-
-        The fix is an event for the tracker. The consumer geo_updates will pass such events to storage. It does not
-        exist, so the demo does this as well.
-        """
-        fixes = [(found, found.location(travelled_m)) for found in self.sample.mobile]
-        requests = [_geo_event(found, location) for found, location in fixes]
+        """Send a fix for each moving object, as its phone does: an event, which geo_updates passes to storage."""
+        requests = [_geo_event(found, found.location(travelled_m)) for found in self.sample.mobile]
         await send(requests, self._tracker_url, counts=self._sent, connections=len(requests))
-        for found, location in fixes:
-            await self._post("/store/geo", _fix_parameters(found, location))
 
     async def _post(self, path: str, document: dict[str, Any]) -> dict[str, Any] | None:
         """Return the response, or None without a 2xx."""
@@ -93,10 +86,7 @@ class DemoScene:
         return None
 
 
-def _fix_parameters(found: SampleObject, location: Point) -> dict[str, str]:
-    latitude, longitude = location
-    return {"di": found.owner, "lt": f"{latitude:.6f}", "lg": f"{longitude:.6f}", "a": str(_ACCURACY_M)}
-
-
 def _geo_event(found: SampleObject, location: Point) -> TrackingRequest:
-    return TrackingRequest(f"/t/geo?{urlencode(_fix_parameters(found, location))}", _ADDRESS)
+    latitude, longitude = location
+    fix = {"di": found.owner, "lt": f"{latitude:.6f}", "lg": f"{longitude:.6f}", "a": str(_ACCURACY_M)}
+    return TrackingRequest(f"/t/geo?{urlencode(fix)}", _ADDRESS)

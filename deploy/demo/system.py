@@ -20,8 +20,6 @@ from deploy.operate import endpoints
 from deploy.operate.endpoints import Endpoints
 
 _MONGO: Final = "mongo"
-_MATCH_GRACE_S: Final = "0.5"
-"""By default a changed object waits 5 s for match_notifier, a consumer that does not exist. Here matching is prompt."""
 
 
 @contextmanager
@@ -33,14 +31,14 @@ def running_system(*, kafka: KafkaChoice, console: Console, mongo: MongoKind | N
     """
     begun = time.monotonic()
     rows = catalog.load().processes
-    first = [row for row in rows if _MONGO not in row.reaches]
-    later = [row for row in rows if _MONGO in row.reaches and mongo]
+    needing_mongo = [row for row in rows if _MONGO in row.reaches or row.acts]
+    first = [row for row in rows if row not in needing_mongo]
+    later = needing_mongo if mongo else []
     with LocalStack(kafka=kafka, mongo=mongo, say=console.print) as stack:
         console.print(f"starting {len(first)} services")
         own = {
             "TRACKER_SPOOL_DIRECTORY": str(stack.data_directory / "spool"),
             "OUTGOING_ALLOWED_NETWORKS": "127.0.0.0/8",  # the phones are on this machine
-            "MATCH_GRACE_S": _MATCH_GRACE_S,
         }
         for row in first:
             stack.start_service(row.service, *row.arguments, env=own | _usual_port(row))
