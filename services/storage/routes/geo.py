@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any
 
+import msgspec
 from fastapi import Request, Response
 
 from services.storage.core.extras import InvalidValue
@@ -71,7 +72,13 @@ class GeoRoutes:
                 return None
             # Anybody can send `geo` events of a device. They must not show where its other objects are.
             unit = context.stores.public_key.unit(f"{current.fields.owner} moved", fix.location)
-            return move_object(current, fix, exact=effect == "moved", now_ms=context.now_ms(), random_unit=unit)
+            now_ms = context.now_ms()
+            moved = move_object(current, fix, exact=effect == "moved", now_ms=now_ms, random_unit=unit)
+            if moved.due_at_ms is None:
+                return moved
+            # No event of this change follows, so the matcher must not wait for one.
+            without_grace_ms = now_ms - round(1000 * context.settings.match_grace_s)
+            return msgspec.structs.replace(moved, due_at_ms=min(moved.due_at_ms, without_grace_ms))
 
         done = await context.stores.objects.change(stored.kind, stored.id, move)
         if done is None:  # deleted meanwhile
