@@ -4,7 +4,7 @@ The canary is left out: its events would be counted among those of a replay.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -23,8 +23,10 @@ _MONGO: Final = "mongo"
 
 
 @contextmanager
-def running_system(*, kafka: KafkaChoice, console: Console, mongo: MongoKind | None = None) -> Iterator[LocalStack]:
-    """Start everything. Stop everything when the block is left.
+def running_system(
+    *, kafka: KafkaChoice, console: Console, mongo: MongoKind | None = None, env: Mapping[str, str] | None = None
+) -> Iterator[LocalStack]:
+    """Start everything, with `env` added to the environment of each service. Stop everything when the block is left.
 
     Services that need MongoDB run only if `mongo` is set. They are started when the other services are ready, so that
     they do not delay the first counted event. The caller waits until they are ready.
@@ -39,6 +41,7 @@ def running_system(*, kafka: KafkaChoice, console: Console, mongo: MongoKind | N
         own = {
             "TRACKER_SPOOL_DIRECTORY": str(stack.data_directory / "spool"),
             "OUTGOING_ALLOWED_NETWORKS": "127.0.0.0/8",  # the phones are on this machine
+            **(env or {}),
         }
         for row in first:
             stack.start_service(row.service, *row.arguments, env=own | _usual_port(row))

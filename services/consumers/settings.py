@@ -43,8 +43,9 @@ class ActionSettings(EnvSettings):
     visibility_timeout_s: int = Field(120, ge=4, alias="ACTIONS_VISIBILITY_TIMEOUT_S")
     """Seconds after which Celery gives a task of a dead worker to another one. At least twice ACTIONS_TIME_LIMIT_S,
     because a task that still runs then runs twice: a task of 16 s did so under 6 s."""
-    worker_processes: int = Field(2, ge=1, le=64, alias="ACTIONS_WORKER_PROCESSES")
-    """The number of processes of a worker. Each runs one action at a time."""
+    worker_processes: int = Field(4, ge=1, le=64, alias="ACTIONS_WORKER_PROCESSES")
+    """The number of processes of a worker. Each runs one action at a time, and mostly waits for storage. A process
+    takes about 60 MB."""
     ping_s: Seconds = Field(10.0, alias="ACTIONS_PING_S")
     """Seconds between two pings of a worker: tasks of its own, which prove that it takes tasks from Redis."""
     silence_s: Seconds = Field(60.0, alias="ACTIONS_SILENCE_S")
