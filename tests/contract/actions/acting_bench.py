@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import httpx
 import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
@@ -25,7 +26,7 @@ from deploy.develop.localstack.redis import LocalRedis
 from deploy.paths import ROOT
 from services.backbone import names
 from services.backbone.events import Event, encode_event
-from services.backbone.kafka import EventConsumer, EventProducer, Record
+from services.backbone.kafka import EventProducer, Record
 from services.consumers.metrics import ActionMetrics
 from services.consumers.settings import Settings
 from services.consumers.store.actions import ActionStore, DeadAction
@@ -54,16 +55,16 @@ def environ_of(redis: LocalRedis, broker: KafkaBroker, **changed: str) -> dict[s
     }
 
 
-class ProofWorker:
-    """A worker with the handler of tests."""
+class ProofProcess:
+    """A worker or a consumer with the handler of tests."""
 
-    def __init__(self, environ: dict[str, str], logs: Path) -> None:
+    def __init__(self, environ: dict[str, str], logs: Path, *, kind: str = "worker") -> None:
         port = free_port()
         self.url = f"http://{LOOPBACK}:{port}"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         env = {**inherited, **environ, "INTERNAL_PORT": str(port), "PYTHONPATH": str(ROOT), "LOG_FORMAT": "json"}
-        command = [sys.executable, proof.__file__, "worker"]
-        label = f"worker-{port}"
+        command = [sys.executable, proof.__file__, kind]
+        label = f"{kind}-{port}"
         self.process = LocalProcess(label, command, log=logs / f"{label}.log", env=env, cwd=ROOT)
 
     def start(self) -> None:
@@ -75,8 +76,13 @@ class ProofWorker:
     def kill(self) -> None:
         """Kill the process, its worker, and the processes of the worker."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+            os.killpg(self.process.pid, signal.SIGKILL)  # it leads the group of all its processes
         self.process.wait(timeout_s=10)
+
+    def metric(self, name: str) -> float:
+        """Return the sum of a metric."""
+        lines = httpx.get(f"{self.url}/metrics", timeout=5).text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
     def _is_ready(self) -> bool:
         try:
@@ -146,16 +152,19 @@ class ActingBench:
         return await self.store.dead()
 
     async def committed(self) -> int:
-        """Return the sum of the committed offsets."""
-        async with EventConsumer(
-            self.settings, topic=names.EVENTS_TOPIC, group=names.consumer_group(proof.NAME), positions=_nothing
-        ) as member:
-            found = await member.committed(range(PARTITIONS))
-        return sum(offset or 0 for offset in found.values())
-
-
-async def _nothing(_: object) -> dict[int, int]:
-    return {}
+        """Return the sum of the committed offsets of the group."""
+        client = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.bootstrap_servers,
+            group_id=names.consumer_group(proof.NAME),
+            enable_auto_commit=False,
+        )
+        partitions = [TopicPartition(names.EVENTS_TOPIC, partition) for partition in range(PARTITIONS)]
+        client.assign(partitions)  # it joins no group
+        await client.start()
+        try:
+            return sum([await client.committed(partition) or 0 for partition in partitions])
+        finally:
+            await client.stop()
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], *, limit_s: float = 60.0) -> None:

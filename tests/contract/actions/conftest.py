@@ -11,7 +11,7 @@ from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.kafka import EventProducer, ensure_topics, topic_plans
 from services.consumers.settings import Settings
-from tests.contract.actions.acting_bench import PARTITIONS, ActingBench, ProofWorker, environ_of, unique_names
+from tests.contract.actions.acting_bench import PARTITIONS, ActingBench, ProofProcess, environ_of, unique_names
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def environ(clean_redis: LocalRedis, kafka_broker: KafkaBroker) -> dict[str, str
 
 
 @pytest.fixture
-def proof_worker(environ: dict[str, str], tmp_path: Path) -> Iterator[ProofWorker]:
-    worker = ProofWorker(environ, tmp_path)
+def proof_worker(environ: dict[str, str], tmp_path: Path) -> Iterator[ProofProcess]:
+    worker = ProofProcess(environ, tmp_path)
     try:
         worker.start()
         worker.wait_until_ready()

@@ -1,6 +1,6 @@
-"""A handler for tests, and the process of a worker that runs it. Its actions do what their events ask for.
+"""A handler for tests, and the processes of its consumer and its worker. Its actions do what their events ask for.
 
-Run as `python tests/contract/actions/proof.py worker`.
+Run as `python tests/contract/actions/proof.py worker` or `... consumer`.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from redis import Redis
 
+from services.backbone import names
 from services.backbone.clients import StorageClient, StorageFailed, StorageRefused, StorageUnavailable
 from services.backbone.events import EncodedEvent, parameter
 from services.consumers.core.actions import ActionRule
@@ -80,6 +81,13 @@ def main() -> None:
 
         configure_logging(service="proof.celery", level="INFO", output="json")
         sys.exit(run_celery_worker(settings, HANDLERS, name=sys.argv[2]))
+    if sys.argv[1] == "consumer":
+        from services.consumers.worker.acting_process import run_action_consumer  # noqa: PLC0415
+
+        names.EVENTS_TOPIC = os.environ["PROOF_TOPIC"]  # type: ignore[misc]
+        names.consumer_group = lambda _: os.environ["PROOF_GROUP"]  # type: ignore[assignment]
+        run_until_stopped(partial(run_action_consumer, RULE, settings), settings, service="proof.consumer")
+        return
     from services.consumers.worker.celery_worker import run_worker, worker_name  # noqa: PLC0415
 
     name = worker_name()

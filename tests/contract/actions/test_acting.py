@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from services.consumers.store.actions import MOST_STARTS
 from services.consumers.worker.acting import ActionConsumer
-from tests.contract.actions.acting_bench import ActingBench, ProofWorker, eventually
+from tests.contract.actions.acting_bench import ActingBench, ProofProcess, eventually
 
 VALUE = {"nested": [1, {"text": "Köln ☕ \\ \" '"}], "large": 2**63 - 1, "none": None, "empty": ""}
 
@@ -127,7 +127,7 @@ async def test_redis_emptied_runs_unfinished_actions_again(
     acting_bench: ActingBench, environ: dict[str, str], tmp_path: Path
 ) -> None:
     await acting_bench.produce(range(20))
-    worker = ProofWorker(environ, tmp_path)
+    worker = ProofProcess(environ, tmp_path)
     async with acting_bench.consuming() as consumer:
 
         async def all_queued() -> bool:
@@ -206,7 +206,7 @@ async def test_action_interrupted_by_a_stop_ends_on_another_worker(
         "ACTIONS_VISIBILITY_TIMEOUT_S": "40",
     }
     acting_bench.store._lock_ms = 21_000
-    first, second = ProofWorker(longer, tmp_path), ProofWorker(longer, tmp_path)
+    first, second = ProofProcess(longer, tmp_path), ProofProcess(longer, tmp_path)
     first.start()
     first.wait_until_ready()
     async with acting_bench.consuming(**longer):
@@ -233,7 +233,7 @@ async def test_worker_does_not_start_when_redis_may_evict(
 ) -> None:
     redis: Redis = acting_bench.redis
     await redis.config_set("maxmemory-policy", "allkeys-lru")
-    worker = ProofWorker(environ, tmp_path)
+    worker = ProofProcess(environ, tmp_path)
     try:
         worker.start()
         assert await asyncio.to_thread(worker.process.wait, timeout_s=30) == 1
