@@ -287,6 +287,42 @@ def replay_dead(
         exit_with(dead.replay(endpoints.find(os.environ), selected, rate=limit, dry_run=dry_run))
 
 
+_ACTION_FLAGS = {
+    "handler": "only actions of this handler",
+    "text": "only actions with this text in their arguments, reason, traceback or id",
+}
+
+
+@task(
+    name="list",
+    help={
+        **_ACTION_FLAGS,
+        "json": "one JSON object instead of a table",
+        "limit": "number of actions, the newest first (default 50; 0: all)",
+    },
+)
+def list_dead_actions(
+    _context: Context, handler: str = "", text: str = "", limit: int = 50, json: bool = False
+) -> None:
+    """Show the dead actions: events that are not acted on, and why."""
+    from deploy.operate import dead_actions
+    from services.backbone.dead_actions import DeadActionFilter
+
+    with report_errors():
+        selected = DeadActionFilter(handler, text)
+        exit_with(dead_actions.show(endpoints.find(os.environ), selected, limit=limit, json_output=json))
+
+
+@task(name="retry", help={**_ACTION_FLAGS, "dry-run": "only show how many would be retried"})
+def retry_dead_actions(_context: Context, handler: str = "", text: str = "", dry_run: bool = False) -> None:
+    """Retry dead actions, after their cause is fixed. Each is retried once."""
+    from deploy.operate import dead_actions
+    from services.backbone.dead_actions import DeadActionFilter
+
+    with report_errors():
+        exit_with(dead_actions.retry(endpoints.find(os.environ), DeadActionFilter(handler, text), dry_run=dry_run))
+
+
 namespace = Collection(run_demo, send, show_status, erase_device, run_tests, check, fix, lock)
 namespace.add_collection(bench.namespace)
 namespace.add_collection(Collection("derived", write_derived))
@@ -294,6 +330,7 @@ namespace.add_collection(Collection("dotenv", generate))
 namespace.add_collection(Collection("geoip", fetch))
 namespace.add_collection(Collection("assets", vendor))
 namespace.add_collection(Collection("dead", list_dead, replay_dead))
+namespace.add_collection(Collection("actions", Collection("dead", list_dead_actions, retry_dead_actions)))
 namespace.add_collection(Collection("chaos", run_chaos, show_durability))
 namespace.add_collection(docker.collection)
 namespace.add_collection(kubernetes.collection)

@@ -61,4 +61,11 @@ def _usual_port(row: Container) -> dict[str, str]:
 def endpoints_of(stack: LocalStack) -> Endpoints:
     """Return the endpoints of this stack."""
     storage = [service.internal_url for service in stack.services if service.name == "storage"]
-    return Endpoints(stack.tracker_url, (stack.redis_url,), stack.redis_url, stack.bootstrap_servers, *storage)
+    return Endpoints(
+        stack.tracker_url,
+        (stack.redis_url,),
+        stack.redis_url,
+        stack.bootstrap_servers,
+        storage_internal_url=storage[0] if storage else "",
+        actions_url=stack.redis_url,
+    )

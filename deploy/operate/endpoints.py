@@ -13,7 +13,10 @@ from deploy.develop.dotenv import read_dotenv
 from deploy.errors import OperatorError
 from deploy.paths import ROOT
 
-_VARIABLES = {"REDIS_URL", "KAFKASTORE_REDIS_URLS", "COUNTERS_REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "TRACKER_PORT"}
+_VARIABLES = {
+    *("REDIS_URL", "KAFKASTORE_REDIS_URLS", "COUNTERS_REDIS_URL", "ACTIONS_REDIS_URL"),
+    *("KAFKA_BOOTSTRAP_SERVERS", "TRACKER_PORT"),
+}
 _ANNOUNCEMENTS = ROOT / ".cache" / "running"
 
 DOES_IT_RUN = (
@@ -34,6 +37,8 @@ class Endpoints(NamedTuple):
     bootstrap_servers: str
     storage_internal_url: str = ""
     """The internal port of a process of storage. Empty: not known, or the system runs without storage."""
+    actions_url: str = ""
+    """The Redis server of the actions."""
 
 
 @contextlib.contextmanager
@@ -74,6 +79,7 @@ def find(environ: Mapping[str, str], *, folder: Path = _ANNOUNCEMENTS, dotenv: P
         queue_urls=tuple(url.get_secret_value() for url in variables.redis_urls or (variables.redis_url,)),
         counters_url=variables.counters_url.get_secret_value(),
         bootstrap_servers=variables.bootstrap_servers,
+        actions_url=variables.actions_url.get_secret_value(),
     )
 
 

@@ -29,6 +29,7 @@ class SystemVariables(EnvSettings):
     redis_url: RedisUrl = Field(LOCAL_REDIS, alias="REDIS_URL")
     redis_urls: Annotated[tuple[RedisUrl, ...], CommaSeparated] = Field((), alias="KAFKASTORE_REDIS_URLS")
     counters_url: RedisUrl = Field(LOCAL_REDIS, alias="COUNTERS_REDIS_URL")
+    actions_url: RedisUrl = Field(LOCAL_REDIS, alias="ACTIONS_REDIS_URL")
     bootstrap_servers: Brokers = Field("127.0.0.1:9092", alias="KAFKA_BOOTSTRAP_SERVERS")
 
 

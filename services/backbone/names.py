@@ -95,7 +95,9 @@ def notify_content_key(digest: str) -> str:
 DEAD_ACTIONS: Final = "actions:dead"
 """Key of the sorted set of dead actions: `<handler>:<id>` by the time of death."""
 DEAD_ACTION_CONTENTS: Final = "actions:dead:contents"
-"""Key of the hash with the letter of each dead action."""
+"""Key of the hash with each dead action as JSON."""
+ACTION_AUDIT: Final = "actions:audit"
+"""Key of the list of what operators did to the dead list."""
 ACT_TASK: Final = "actions.act"
 PING_TASK: Final = "actions.ping"
 

@@ -6,11 +6,11 @@ import uuid
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, cast
 
-import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.backbone import names
+from services.backbone.dead_actions import KEEP_ENDS_S, DeadAction, DeadActions
 from services.consumers.core.actions import Action
 from services.consumers.core.flights import ActionReport, ReportKind
 from services.consumers.store import scripts
@@ -20,9 +20,6 @@ ActionStoreError = RedisError
 
 MOST_STARTS: Final = 3
 """An action that was started so often and never ended is dead: it probably kills its worker."""
-MOST_DEAD: Final = 10_000
-_KEEP_S: Final = 86_400
-"""How long an end is remembered: longer than an event can come twice, by a rebalance or a killed kafkastore."""
 _LOCK_MARGIN_S: Final = 5.0
 """Added to the time limit: Celery kills a task some time after its limit. Then nobody else must run it."""
 _AWAY_S: Final = 30
@@ -31,19 +28,6 @@ _MOST_TRACEBACK_CHARS: Final = 8_000
 _MOST_REASON_CHARS: Final = 500
 
 StartKind = Literal["started", "finished", "running", "away", "lost", "over_time"]
-
-
-class DeadAction(msgspec.Struct, frozen=True):
-    """A letter of the dead list."""
-
-    handler: str
-    id: str
-    arguments: str
-    """The JSON object of the action, unchanged."""
-    reason: str
-    traceback: str
-    attempts: int
-    died_at_ms: int
 
 
 class StartResult(NamedTuple):
@@ -59,25 +43,24 @@ class ActionStore:
 
     def __init__(self, redis: Redis, *, time_limit_s: float) -> None:
         self._redis = redis
+        self.dead = DeadActions(redis)
         self._lock_ms = round(1000 * (time_limit_s + _LOCK_MARGIN_S))
         self._start = redis.register_script(scripts.START)
         self._done = redis.register_script(scripts.DONE)
         self._undone = redis.register_script(scripts.UNDONE)
-        self._write_dead = redis.register_script(scripts.WRITE_DEAD_LETTER)
         self._read = redis.register_script(scripts.READ)
-        self._retry = redis.register_script(scripts.RETRY)
 
     async def start(self, action: Action, *, is_probe: bool = False) -> StartResult:
         """Begin an action. A probe begins also while its dependency is away."""
         token = uuid.uuid4().hex
-        args = (token, self._lock_ms, MOST_STARTS, _KEEP_S, int(is_probe), _now_ms())
+        args = (token, self._lock_ms, MOST_STARTS, KEEP_ENDS_S, int(is_probe), _now_ms())
         kind, attempts = await self._start(keys=[*_own_keys(action), names.away_key(action.handler)], args=args)
         return StartResult(cast("StartKind", kind), token, int(attempts))
 
     async def report_done(self, action: Action, start: StartResult) -> None:
         """Record that an action is done, and that its dependency responds."""
         keys = [*_own_keys(action), names.away_key(action.handler), names.retried_actions_key(action.handler)]
-        await self._done(keys=keys, args=(start.token, _KEEP_S, action.id))
+        await self._done(keys=keys, args=(start.token, KEEP_ENDS_S, action.id))
 
     async def report_failed(self, action: Action, start: StartResult, reason: str) -> int:
         """Record a failed attempt. Return the number of failed attempts."""
@@ -105,11 +88,7 @@ class ActionStore:
             attempts=attempts,
             died_at_ms=_now_ms(),
         )
-        retried = names.retried_actions_key(action.handler)
-        keys = [*_own_keys(action), retried, names.DEAD_ACTIONS, names.DEAD_ACTION_CONTENTS]
-        name = names.dead_action_name(action.handler, action.id)
-        encoded = msgspec.json.encode(letter).decode()
-        await self._write_dead(keys=keys, args=(_KEEP_S, action.id, name, encoded, letter.died_at_ms, MOST_DEAD))
+        await self.dead.write(letter)
 
     async def reports(self, handler: str, ids: Sequence[str]) -> dict[str, ActionReport | None]:
         """Return the report of each action; None for one that no worker has started."""
@@ -134,24 +113,6 @@ class ActionStore:
         pairs = cast("list[str]", found or [])
         return [Action(handler, id_, arguments) for id_, arguments in zip(pairs[::2], pairs[1::2], strict=True)]
 
-    async def retry(self, handler: str, id_: str) -> bool:
-        """Retry a dead action. Return whether it was in the dead list."""
-        retried, state = names.retried_actions_key(handler), names.action_state_key(handler, id_)
-        keys = [state, retried, names.DEAD_ACTIONS, names.DEAD_ACTION_CONTENTS]
-        return bool(await self._retry(keys=keys, args=(id_, names.dead_action_name(handler, id_))))
-
-    async def dead(self, *, first: int = 0, count: int = 100) -> list[DeadAction]:
-        """Return letters of the dead list, the newest first."""
-        found = await self._redis.zrange(names.DEAD_ACTIONS, first, first + count - 1, desc=True)
-        if not found:
-            return []
-        contents = await self._redis.hmget(names.DEAD_ACTION_CONTENTS, cast("list[str]", found))
-        return [msgspec.json.decode(letter, type=DeadAction) for letter in contents if letter is not None]
-
-    async def dead_size(self) -> int:
-        """Return the number of letters in the dead list."""
-        return int(await self._redis.zcard(names.DEAD_ACTIONS))
-
     async def queue_lengths(self, handlers: Sequence[str]) -> dict[str, int]:
         """Return the number of tasks that wait in the Celery queue of each handler."""
         async with self._redis.pipeline(transaction=False) as pipeline:
@@ -170,7 +131,7 @@ class ActionStore:
 
     async def _report_undone(self, action: Action, start: StartResult, kind: ReportKind, reason: str) -> int:
         keys = [*_own_keys(action), names.away_key(action.handler)]
-        args = (start.token, _KEEP_S, kind, reason[:_MOST_REASON_CHARS], _AWAY_S)
+        args = (start.token, KEEP_ENDS_S, kind, reason[:_MOST_REASON_CHARS], _AWAY_S)
         return int(await self._undone(keys=keys, args=args))
 
 

@@ -72,27 +72,6 @@ return attempts
 )
 """Record the end of a start that has not done the action. Has no effect if another worker runs the action meanwhile."""
 
-WRITE_DEAD_LETTER: Final = (
-    _REPORT
-    + """
--- KEYS state, running, retried, dead, letters. ARGV s to keep, id, name in the dead list, letter, ms, most letters.
-if redis.call('HGET', KEYS[1], 'report') == 'dead' then return 0 end
-report(KEYS[1], 'dead', ARGV[1])
-redis.call('DEL', KEYS[2])
-redis.call('HDEL', KEYS[3], ARGV[2])
-redis.call('ZADD', KEYS[4], ARGV[5], ARGV[3])
-redis.call('HSET', KEYS[5], ARGV[3], ARGV[4])
-local beyond = redis.call('ZCARD', KEYS[4]) - tonumber(ARGV[6])
-if beyond > 0 then
-    local dropped = redis.call('ZRANGE', KEYS[4], 0, beyond - 1)
-    redis.call('ZREM', KEYS[4], unpack(dropped))
-    redis.call('HDEL', KEYS[5], unpack(dropped))
-end
-return 1
-"""
-)
-"""Put an action into the dead list, once. The list keeps the newest letters."""
-
 READ: Final = """
 -- KEYS pairs of state and running.
 local found = {}
@@ -105,14 +84,3 @@ end
 return found
 """
 """Return the report of each action. An action that was started and that nobody runs is lost."""
-
-RETRY: Final = """
--- KEYS state, retried, dead, letters. ARGV id, name in the dead list.
-local letter = redis.call('HGET', KEYS[4], ARGV[2])
-if redis.call('ZREM', KEYS[3], ARGV[2]) == 0 or not letter then return 0 end
-redis.call('HDEL', KEYS[4], ARGV[2])
-redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[2], ARGV[1], cjson.decode(letter)['arguments'])
-return 1
-"""
-"""Take an action out of the dead list and give it to its consumer again. A second call has no effect."""

@@ -71,7 +71,7 @@ async def run_worker(
         with contextlib.suppress(ActionStoreError):  # the metrics keep their values; the check reports it
             for handler, length in (await store.queue_lengths(handlers)).items():
                 metrics.queued.labels(handler).set(length)
-            metrics.dead_size.set(await store.dead_size())
+            metrics.dead_size.set(await store.dead.size())
 
     health = Health({"redis": check_redis, "tasks": pings.check})
     app = create_internal_app(health, registry, refresh_metrics=refresh_metrics)

@@ -25,11 +25,12 @@ from deploy.develop.localstack.processes import LocalProcess
 from deploy.develop.localstack.redis import LocalRedis
 from deploy.paths import ROOT
 from services.backbone import names
+from services.backbone.dead_actions import DeadAction
 from services.backbone.events import Event, encode_event
 from services.backbone.kafka import EventProducer, Record
 from services.consumers.metrics import ActionMetrics
 from services.consumers.settings import Settings
-from services.consumers.store.actions import ActionStore, DeadAction
+from services.consumers.store.actions import ActionStore
 from services.consumers.store.celery_queues import ActionQueues, create_celery
 from services.consumers.worker.acting import ActionConsumer
 from tests.contract.actions import proof
@@ -149,7 +150,7 @@ class ActingBench:
         await (self._effects.set(proof.AWAY, "1") if is_away else self._effects.delete(proof.AWAY))
 
     async def dead(self) -> list[DeadAction]:
-        return await self.store.dead()
+        return await self.store.dead.find()
 
     async def committed(self) -> int:
         """Return the sum of the committed offsets of the group."""

@@ -92,7 +92,7 @@ async def test_retried_action_has_equal_arguments_and_one_effect(acting_bench: A
         await died(acting_bench)
         (letter,) = await acting_bench.dead()
         assert json.loads(letter.arguments)["value"] == VALUE
-        assert [await acting_bench.store.retry("proof", letter.id) for _ in range(3)] == [True, False, False]
+        assert [await acting_bench.store.dead.retry([letter], by="test") for _ in range(3)] == [1, 0, 0]
         await died(acting_bench)  # it is refused again, and lies in the list with its arguments
         await finished(consumer)
         (again,) = await acting_bench.dead()

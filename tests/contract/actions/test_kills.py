@@ -74,13 +74,13 @@ class Chaos:
         await self._bench.set_away(is_away=False)
 
     @property
-    def faults(self) -> list[Callable[[], Awaitable[None]]]:
+    def errors(self) -> list[Callable[[], Awaitable[None]]]:
         kills = [self.kill_worker, self.kill_child, self.kill_worker, self.kill_child, self.kill_consumer]
         return [*kills, self.restart_redis, self.send_storage_away]
 
     async def inject(self, until_s: float) -> None:
         while time.monotonic() < until_s:
-            await self._random.choice(self.faults)()
+            await self._random.choice(self.errors)()
             await asyncio.sleep(FAULT_EVERY_S)
 
     def stop(self) -> None:

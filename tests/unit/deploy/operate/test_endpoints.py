@@ -42,11 +42,12 @@ def test_announcement_of_a_dead_process_is_ignored(tmp_path: Path) -> None:
 def test_shell_variables_take_precedence_over_a_running_demo(tmp_path: Path) -> None:
     with announce(DEMO, folder=tmp_path):
         found = find(
-            {"REDIS_URL": "redis://r:1/0", "COUNTERS_REDIS_URL": "redis://c:1/0"},
+            {"REDIS_URL": "redis://r:1/0", "COUNTERS_REDIS_URL": "redis://c:1/0", "ACTIONS_REDIS_URL": "redis://a:1/0"},
             folder=tmp_path,
             dotenv=tmp_path / ".env",
         )
-    assert found == Endpoints("http://127.0.0.1:5222", ("redis://r:1/0",), "redis://c:1/0", "127.0.0.1:9092")
+    expected = Endpoints("http://127.0.0.1:5222", ("redis://r:1/0",), "redis://c:1/0", "127.0.0.1:9092")
+    assert found == expected._replace(actions_url="redis://a:1/0")
 
 
 def test_dotenv_is_read_when_no_demo_runs_and_no_variable_is_set(tmp_path: Path) -> None:

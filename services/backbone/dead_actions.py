@@ -1,0 +1,175 @@
+"""The dead list of actions in Redis. Workers and consumers write it; pages and the operators' tasks read it.
+
+It keeps the newest MOST_DEAD actions. A retried action goes to its consumer, which sends it until it has ended.
+"""
+
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from redis.asyncio import Redis
+
+from services.backbone import names
+
+MOST_DEAD: Final = 10_000
+KEEP_ENDS_S: Final = 86_400
+"""How long the end of an action is remembered: longer than its event can come twice, by a rebalance or a killed
+kafkastore."""
+_MOST_AUDITED: Final = 1_000
+_SLICE: Final = 500
+
+_WRITE: Final = """
+-- KEYS state, running, retried, dead, contents. ARGV s to keep, id, name in the dead list, content, ms, most names.
+if redis.call('HGET', KEYS[1], 'report') == 'dead' then return 0 end
+redis.call('HSET', KEYS[1], 'report', 'dead')
+redis.call('HINCRBY', KEYS[1], 'number', 1)
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+redis.call('DEL', KEYS[2])
+redis.call('HDEL', KEYS[3], ARGV[2])
+redis.call('ZADD', KEYS[4], ARGV[5], ARGV[3])
+redis.call('HSET', KEYS[5], ARGV[3], ARGV[4])
+local beyond = redis.call('ZCARD', KEYS[4]) - tonumber(ARGV[6])
+if beyond > 0 then
+    local dropped = redis.call('ZRANGE', KEYS[4], 0, beyond - 1)
+    redis.call('ZREM', KEYS[4], unpack(dropped))
+    redis.call('HDEL', KEYS[5], unpack(dropped))
+end
+return 1
+"""
+
+_RETRY: Final = """
+-- KEYS state, retried, dead, contents. ARGV id, name in the dead list.
+local content = redis.call('HGET', KEYS[4], ARGV[2])
+if redis.call('ZREM', KEYS[3], ARGV[2]) == 0 or not content then return 0 end
+redis.call('HDEL', KEYS[4], ARGV[2])
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[2], ARGV[1], cjson.decode(content)['arguments'])
+return 1
+"""
+
+
+class DeadAction(msgspec.Struct, frozen=True):
+    """An action that is not tried again by itself."""
+
+    handler: str
+    id: str
+    arguments: str
+    """The JSON object of the action, unchanged."""
+    reason: str
+    traceback: str = ""
+    attempts: int = 0
+    died_at_ms: int = 0
+
+
+class DeadActionFilter(NamedTuple):
+    """Selects dead actions."""
+
+    handler: str = ""
+    """The exact name of the handler. Empty: any."""
+    text: str = ""
+    """Text in the arguments, the reason, the traceback or the id, in any case. Empty: any."""
+
+    def has(self, action: DeadAction) -> bool:
+        """Return whether the filter selects an action."""
+        if self.handler and action.handler != self.handler:
+            return False
+        sought = self.text.casefold()
+        parts = (action.arguments, action.reason, action.traceback, action.id)
+        return not sought or any(sought in part.casefold() for part in parts)
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """What an operator did to the dead list."""
+
+    at_ms: int
+    by: str
+    what: str
+    count: int
+
+
+class DeadActions:
+    """The dead list. `redis` must decode responses. Every method raises RedisError when Redis does not respond."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._write = redis.register_script(_WRITE)
+        self._retry = redis.register_script(_RETRY)
+
+    async def write(self, action: DeadAction) -> None:
+        """Put an action into the list, once, and record that it is dead."""
+        handler, id_ = action.handler, action.id
+        keys = [
+            names.action_state_key(handler, id_),
+            names.action_running_key(handler, id_),
+            names.retried_actions_key(handler),
+            names.DEAD_ACTIONS,
+            names.DEAD_ACTION_CONTENTS,
+        ]
+        name, content = names.dead_action_name(handler, id_), msgspec.json.encode(action).decode()
+        await self._write(keys=keys, args=(KEEP_ENDS_S, id_, name, content, action.died_at_ms, MOST_DEAD))
+
+    async def find(self, wanted: DeadActionFilter | None = None) -> list[DeadAction]:
+        """Return the selected actions, the newest first."""
+        return [action async for action in self._read() if wanted is None or wanted.has(action)]
+
+    async def size(self) -> int:
+        """Return the number of actions in the list."""
+        return int(await self._redis.zcard(names.DEAD_ACTIONS))
+
+    async def retry(self, actions: Sequence[DeadAction], *, by: str) -> int:
+        """Retry actions. Return how many of them were still in the list: a second call has no effect."""
+        retried = 0
+        for part in _slices(actions):
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for action in part:
+                    keys = [
+                        names.action_state_key(action.handler, action.id),
+                        names.retried_actions_key(action.handler),
+                        names.DEAD_ACTIONS,
+                        names.DEAD_ACTION_CONTENTS,
+                    ]
+                    args = (action.id, names.dead_action_name(action.handler, action.id))
+                    await self._retry(keys=keys, args=args, client=pipeline)
+                retried += sum(await pipeline.execute())
+        await self._audit(by, "retry", retried)
+        return retried
+
+    async def delete(self, actions: Sequence[DeadAction], *, by: str) -> int:
+        """Delete actions from the list. Return how many of them were in it."""
+        found = [names.dead_action_name(action.handler, action.id) for action in actions]
+        deleted = 0
+        for part in _slices(found):
+            async with self._redis.pipeline(transaction=True) as pipeline:
+                pipeline.zrem(names.DEAD_ACTIONS, *part)
+                pipeline.hdel(names.DEAD_ACTION_CONTENTS, *part)
+                removed, _ = await pipeline.execute()
+            deleted += removed
+        await self._audit(by, "delete", deleted)
+        return deleted
+
+    async def audit(self) -> list[AuditEntry]:
+        """Return what operators did, the newest first."""
+        found: Any = await self._redis.lrange(names.ACTION_AUDIT, 0, -1)
+        return [msgspec.json.decode(each, type=AuditEntry) for each in found]
+
+    async def _read(self) -> AsyncIterator[DeadAction]:
+        found: Any = await self._redis.zrange(names.DEAD_ACTIONS, 0, -1, desc=True)
+        for part in _slices(found):
+            contents: Any = await self._redis.hmget(names.DEAD_ACTION_CONTENTS, part)
+            for content in contents:
+                if content is not None:  # retried or deleted meanwhile
+                    yield msgspec.json.decode(content, type=DeadAction)
+
+    async def _audit(self, by: str, what: str, count: int) -> None:
+        if not count:
+            return
+        entry = AuditEntry(time.time_ns() // 1_000_000, by, what, count)
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.lpush(names.ACTION_AUDIT, msgspec.json.encode(entry).decode())
+            pipeline.ltrim(names.ACTION_AUDIT, 0, _MOST_AUDITED - 1)
+            await pipeline.execute()
+
+
+def _slices(items: Sequence[Any]) -> Iterable[Any]:
+    return (items[first : first + _SLICE] for first in range(0, len(items), _SLICE))

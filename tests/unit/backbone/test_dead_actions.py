@@ -1,0 +1,86 @@
+import json
+import time
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+
+from deploy.develop.localstack.redis import LocalRedis
+from services.backbone import dead_actions, names
+from services.backbone.dead_actions import DeadAction, DeadActionFilter, DeadActions
+
+VALUE = {"nested": [1, {"text": "Köln ☕ \\ \" '"}], "large": 2**63 - 1, "none": None, "empty": ""}
+LIMIT_S = 2.0
+
+
+@pytest.fixture
+async def redis(clean_redis: LocalRedis) -> AsyncIterator[Redis]:
+    async with Redis.from_url(clean_redis.url, decode_responses=True) as client:
+        yield client
+
+
+def action(number: int, *, handler: str = "geo_updates", reason: str = "ValueError: no") -> DeadAction:
+    return DeadAction(handler, f"id-{number}", json.dumps({"number": number, "value": VALUE}), reason, "", 5, number)
+
+
+async def test_newest_action_is_first_and_the_oldest_are_dropped(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_actions, "MOST_DEAD", 3)
+    dead = DeadActions(redis)
+    for number in range(5):
+        await dead.write(action(number))
+    assert [found.died_at_ms for found in await dead.find()] == [4, 3, 2]
+    assert await dead.size() == 3
+    assert await redis.hlen(names.DEAD_ACTION_CONTENTS) == 3
+
+
+async def test_action_is_found_by_handler_and_text(redis: Redis) -> None:
+    dead = DeadActions(redis)
+    await dead.write(action(1))
+    await dead.write(action(2, handler="bulk_data", reason="Timed OUT"))
+
+    async def found(handler: str, text: str) -> list[str]:
+        return [each.id for each in await dead.find(DeadActionFilter(handler, text))]
+
+    assert await found("bulk_data", "") == ["id-2"]
+    assert await found("", "timed out") == ["id-2"]
+    assert await found("", '"number": 1') == ["id-1"]
+    assert await found("bulk_data", "id-1") == []
+
+
+async def test_retried_action_keeps_its_arguments_and_is_retried_once(redis: Redis) -> None:
+    dead = DeadActions(redis)
+    await dead.write(action(1))
+    found = await dead.find()
+    assert [await dead.retry(found, by="one"), await dead.retry(found, by="two")] == [1, 0]
+    retried = await redis.hgetall(names.retried_actions_key("geo_updates"))
+    assert retried == {"id-1": found[0].arguments}
+    assert json.loads(retried["id-1"])["value"] == VALUE
+    assert await dead.find() == []
+    assert [(entry.by, entry.what, entry.count) for entry in await dead.audit()] == [("one", "retry", 1)]
+
+
+async def test_deleted_action_is_neither_found_nor_retried(redis: Redis) -> None:
+    dead = DeadActions(redis)
+    await dead.write(action(1))
+    found = await dead.find()
+    assert await dead.delete(found, by="one") == 1
+    assert await dead.retry(found, by="one") == 0
+    assert await dead.find() == []
+
+
+async def test_full_list_is_searched_quickly_and_retried_together(redis: Redis) -> None:
+    dead = DeadActions(redis)
+    encoded = [action(number) for number in range(dead_actions.MOST_DEAD)]
+    async with redis.pipeline(transaction=False) as pipeline:
+        for each in encoded:
+            name = names.dead_action_name(each.handler, each.id)
+            pipeline.zadd(names.DEAD_ACTIONS, {name: each.died_at_ms})
+            pipeline.hset(names.DEAD_ACTION_CONTENTS, name, msgspec.json.encode(each).decode())
+        await pipeline.execute()
+    began_s = time.perf_counter()
+    found = await dead.find(DeadActionFilter(text='"number": 99'))
+    assert time.perf_counter() - began_s < LIMIT_S
+    assert len(found) == 1 + 10 + 100
+    assert await dead.retry((await dead.find())[:1_000], by="one") == 1_000
+    assert await dead.size() == 9_000
