@@ -1,6 +1,7 @@
 """The whole loop: a posted object becomes an event, match_notifier has it matched, and both sides get a message."""
 
 import asyncio
+import random
 import re
 import statistics
 import sys
@@ -19,6 +20,10 @@ from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaKind
 from deploy.develop.localstack.mongo import MongoKind
 from deploy.operate.send import SendCounts
+from services.backbone import names
+from services.backbone.events import Event, encode_event
+from services.backbone.kafka import EventProducer, Record
+from services.backbone.settings import KafkaSettings
 
 PAIRS = 40
 PAUSE_S = 0.25
@@ -110,3 +115,62 @@ async def eventually(condition: Callable[[], bool], *, limit_s: float = 60.0) ->
     async with asyncio.timeout(limit_s):
         while not condition():  # noqa: ASYNC110 - a condition of other processes
             await asyncio.sleep(0.05)
+
+
+DEVICES = 200
+FIXES_PER_S = 2_000
+FIXES_S = 10
+
+
+@pytest.mark.measures
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_many_fixes_are_folded_and_the_newest_wins(
+    system: LocalStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = metric(system, "consumers.geo_updates", "push_action_sent_total")
+    async with aiohttp.ClientSession(base_url=system.storage_url) as storage:
+        ids: dict[str, str] = {}
+        for number in range(DEVICES):
+            body = document(f"phone-{number}", number) | {"isMobile": True, "keywords": [f"none-{number}"]}
+            async with storage.post("/searches", json=body | {"showLocation": True}) as response:
+                ids[f"phone-{number}"] = (await response.json())["_id"]
+        newest = await _send_fixes(system)
+        await eventually(
+            lambda: metric(system, "consumers.geo_updates", "push_action_oldest_seconds") == 0, limit_s=200
+        )
+        await asyncio.sleep(2)
+        await eventually(lambda: metric(system, "consumers.geo_updates", "push_action_lag_events") == 0, limit_s=200)
+        for device, latitude in newest.items():
+            async with storage.get(f"/searches/{ids[device]}") as response:
+                found = (await response.json())["data"][0]["location"]["coordinates"][1]
+            assert found == pytest.approx(latitude), device
+    calls = metric(system, "consumers.geo_updates", "push_action_sent_total") - before
+    with capsys.disabled():
+        sys.stdout.write(f"\n{FIXES_PER_S * FIXES_S:,} fixes of {DEVICES} devices: {calls:,.0f} requests to storage\n")
+    assert calls < FIXES_PER_S * FIXES_S / 2
+
+
+async def _send_fixes(system: LocalStack) -> dict[str, float]:
+    """Produce the fixes at their rate. Return the latitude of the newest fix of each device."""
+    settings = KafkaSettings.from_env(system.environment())
+    chance = random.Random(7)
+    newest: dict[str, tuple[int, float]] = {}
+    async with EventProducer(settings) as producer:
+        for step in range(10 * FIXES_S):
+            began_s = time.monotonic()
+            records = []
+            for number in range(FIXES_PER_S // 10):
+                device = f"phone-{chance.randrange(DEVICES)}"
+                at_ms = time.time_ns() // 1_000_000 - chance.randrange(3_000)
+                latitude = 50 + chance.random()
+                if at_ms > newest.get(device, (0, 0.0))[0]:
+                    newest[device] = (at_ms, latitude)
+                    params = f"di={device}&lt={latitude:.6f}&lg=13.4&ts={at_ms}"
+                else:
+                    params = f"di={device}&lt={latitude:.6f}&lg=13.4&ts={at_ms - 1}"
+                event = Event("geo", f"fix-{step}-{number}", time.time_ns() // 1_000_000, 0, params=params)
+                records.append(Record(encode_event(event), device.encode()))
+            assert await producer.produce(names.EVENTS_TOPIC, records) == []
+            await asyncio.sleep(max(0.0, 0.1 - (time.monotonic() - began_s)))
+    return {device: round(latitude, 6) for device, (_, latitude) in newest.items()}
