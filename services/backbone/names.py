@@ -98,6 +98,8 @@ DEAD_ACTION_CONTENTS: Final = "actions:dead:contents"
 """Key of the hash with each dead action as JSON."""
 ACTION_AUDIT: Final = "actions:audit"
 """Key of the list of what operators did to the dead list."""
+ACTION_WORKERS: Final = "actions:workers"
+"""Key of the hash with the time of the last ping that each worker has received."""
 ACT_TASK: Final = "actions.act"
 PING_TASK: Final = "actions.ping"
 

@@ -1,4 +1,4 @@
-"""Start a consumer or a worker: `python -m services.consumers event_counter`, `... geo_updates`, `... worker`."""
+"""Start a consumer, a worker or the pages: `python -m services.consumers event_counter`, `... worker`, `... admin`."""
 
 import os
 import sys
@@ -13,6 +13,7 @@ from services.consumers.worker import run
 
 EXIT_USAGE = 2
 WORKER = "worker"
+ADMIN = "admin"
 CELERY = "celery"
 """The process that `worker` starts. Its second argument is its name."""
 RULES = {rule.handler: rule for rule in (GEO_UPDATES, MATCH_NOTIFIER, BULK_DATA)}
@@ -23,14 +24,16 @@ def main() -> None:
     arguments = sys.argv[1:]
     if len(arguments) == 2 and arguments[0] == CELERY:  # noqa: PLR2004 - with its name
         _run_celery(load_settings(Settings, os.environ), arguments[1])
-    if len(arguments) != 1 or arguments[0] not in (*HANDLERS, *RULES, WORKER):
+    if len(arguments) != 1 or arguments[0] not in (*HANDLERS, *RULES, WORKER, ADMIN):
         error = f"unknown consumer {' '.join(arguments)!r}" if arguments else "the name of a consumer is missing"
-        valid = " | ".join(sorted((*HANDLERS, *RULES, WORKER)))
+        valid = " | ".join(sorted((*HANDLERS, *RULES, WORKER, ADMIN)))
         fail(f"{error}\nusage: python -m services.consumers {{{valid}}}", EXIT_USAGE)
     name = arguments[0]
     settings = load_settings(Settings, os.environ)
     if name == WORKER:
         _run_worker(settings)
+    elif name == ADMIN:
+        _run_admin(settings)
     elif name in RULES:
         _run_action_consumer(name, settings)
     else:
@@ -51,6 +54,12 @@ def _run_worker(settings: Settings) -> None:
     command = (sys.executable, "-m", "services.consumers", CELERY, name)
     main = partial(run_worker, settings, tuple(RULES), name=name, command=command)
     run_until_stopped(main, settings, service="consumers.worker")
+
+
+def _run_admin(settings: Settings) -> None:
+    from services.consumers.app import run_admin  # noqa: PLC0415 - pages need packages that consumers do not load
+
+    run_until_stopped(partial(run_admin, settings, tuple(RULES)), settings, service="consumers.admin")
 
 
 def _run_celery(settings: Settings, name: str) -> None:

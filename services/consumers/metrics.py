@@ -150,6 +150,18 @@ class WorkerMetrics:
         self.dead_size = Gauge("push_action_dead_list", "Actions in the dead list", registry=registry)
 
 
+class AdminMetrics:
+    """Metrics of the pages for operators."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.refused = Counter(
+            "push_action_page_requests_refused",
+            "Requests for the pages of actions that were refused, by reason",
+            ("reason",),
+            registry=registry,
+        )
+
+
 def _counter(name: str, explanation: str, registry: CollectorRegistry) -> Counter:
     return Counter(f"push_action_{name}", explanation, ("handler",), registry=registry)
 

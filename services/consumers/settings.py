@@ -9,10 +9,15 @@ from services.backbone.settings import (
     CountersRedisSettings,
     EnvSettings,
     KafkaSettings,
+    PageSettings,
+    Password,
+    Port,
     ProcessSettings,
+    ProxySettings,
     RedisUrl,
     Seconds,
     ServiceUrl,
+    is_loopback,
 )
 
 
@@ -61,7 +66,31 @@ class ActionSettings(EnvSettings):
         return self
 
 
-class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ActionSettings):
+class AdminSettings(ProxySettings, PageSettings):
+    """Settings of the pages for operators."""
+
+    host: str = Field("127.0.0.1", alias="CONSUMERS_HOST")
+    """The address that the pages of the actions listen on. Containers set 0.0.0.0. Any address but loopback needs a
+    password."""
+    port: Port = Field(5051, alias="CONSUMERS_PORT")
+    """The port of the pages of the actions."""
+    user: str = Field("consumers", alias="CONSUMERS_USER")
+    """The user name of HTTP Basic."""
+    password: Password | None = Field(None, alias="CONSUMERS_PASSWORD")
+    """The password of HTTP Basic, at least 12 characters. Empty: no password; the pages are then on loopback only."""
+
+    @model_validator(mode="after")
+    def _open_to_this_machine_only(self) -> Self:
+        if ":" in self.user:
+            raise ValueError("CONSUMERS_USER must not contain a colon (RFC 7617)")
+        if self.password is None and not is_loopback(self.host):
+            raise ValueError(
+                "CONSUMERS_PASSWORD is not set: then CONSUMERS_HOST must be a loopback address (local use)"
+            )
+        return self
+
+
+class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ActionSettings, AdminSettings):
     """Settings of one consumer process."""
 
     max_labels: int = Field(200_000, ge=10_000, alias="CONSUMERS_MAX_LABELS")

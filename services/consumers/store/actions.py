@@ -3,8 +3,9 @@
 import time
 import traceback
 import uuid
+from collections import Counter
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -26,6 +27,7 @@ _AWAY_S: Final = 30
 """How long a dependency counts as away without another failure. Several probes fit into it."""
 _MOST_TRACEBACK_CHARS: Final = 8_000
 _MOST_REASON_CHARS: Final = 500
+_KEEP_WORKERS_MS: Final = 3_600_000
 
 StartKind = Literal["started", "finished", "running", "away", "lost", "over_time"]
 
@@ -36,6 +38,26 @@ class StartResult(NamedTuple):
     kind: StartKind
     token: str
     attempts: int
+
+
+class HandlerState(NamedTuple):
+    """What is known of a handler without its consumer."""
+
+    handler: str
+    queued: int
+    """Tasks in Celery's queue."""
+    dead: int
+    retried: int
+    """Actions that operators retry and that have not ended."""
+    away: str
+    """Why what it depends on can't be reached. Empty while it can."""
+
+
+class WorkerState(NamedTuple):
+    """A worker, and when it has received its last ping."""
+
+    name: str
+    seen_ms: int
 
 
 class ActionStore:
@@ -119,6 +141,30 @@ class ActionStore:
             for handler in handlers:
                 pipeline.llen(names.action_queue(handler))
             return dict(zip(handlers, await pipeline.execute(), strict=True))
+
+    async def states(self, handlers: Sequence[str]) -> list[HandlerState]:
+        """Return the state of each handler."""
+        dead = Counter(str(name).partition(":")[0] for name in await self._redis.zrange(names.DEAD_ACTIONS, 0, -1))
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for handler in handlers:
+                pipeline.llen(names.action_queue(handler))
+                pipeline.hlen(names.retried_actions_key(handler))
+                pipeline.get(names.away_key(handler))
+            found = await pipeline.execute()
+        parts = zip(handlers, found[::3], found[1::3], found[2::3], strict=True)
+        return [
+            HandlerState(handler, queued, dead[handler], retried, away or "")
+            for handler, queued, retried, away in parts
+        ]
+
+    async def workers(self) -> list[WorkerState]:
+        """Return the workers that received a ping in the last hour, the newest ping first. Drop the others."""
+        found: Any = await self._redis.hgetall(names.ACTION_WORKERS)
+        workers = sorted((WorkerState(name, int(seen)) for name, seen in found.items()), key=lambda each: -each.seen_ms)
+        gone = [worker.name for worker in workers if worker.seen_ms < _now_ms() - _KEEP_WORKERS_MS]
+        if gone:
+            await self._redis.hdel(names.ACTION_WORKERS, *gone)
+        return [worker for worker in workers if worker.name not in gone]
 
     async def check_policy(self) -> None:
         """Raise EvictingRedis unless Redis keeps all keys when its memory is full."""

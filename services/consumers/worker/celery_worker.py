@@ -147,6 +147,8 @@ class Pings:
     async def _arrived(self) -> bool:
         try:
             arrived = bool(await self._redis.exists(names.pong_key(self._name)))
+            if arrived:
+                await self._redis.hset(names.ACTION_WORKERS, self._name, str(time.time_ns() // 1_000_000))
         except RedisError as error:
             self._redis_failed(error)
             return False

@@ -23,3 +23,17 @@ def test_all_errors_are_reported_together_without_passwords() -> None:
         assert variable in str(error.value)
     assert "hunter2" not in str(error.value)
     assert "hunter2" not in repr(Settings.from_env({"COUNTERS_REDIS_URL": "redis://:hunter2@redis:6379/0"}))
+
+
+@pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({"ACTIONS_VISIBILITY_TIMEOUT_S": "59"}, "ACTIONS_VISIBILITY_TIMEOUT_S must be at least twice"),
+        ({"ACTIONS_SOFT_TIME_LIMIT_S": "30"}, "ACTIONS_SOFT_TIME_LIMIT_S must be less"),
+        ({"CONSUMERS_HOST": "0.0.0.0"}, "CONSUMERS_PASSWORD is not set"),
+        ({"CONSUMERS_USER": "a:b"}, "CONSUMERS_USER must not contain a colon"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_rejected(environ: dict[str, str], variable: str) -> None:
+    with pytest.raises(SettingsError, match=variable):
+        Settings.from_env(environ)

@@ -1,0 +1,90 @@
+"""Start and stop the pages of the actions: Redis, the internal port and the public port."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from services.backbone.health import Health, create_internal_app
+from services.backbone.logs import get_logger
+from services.backbone.pages import Assets, Guard, Login, Logins, Renderer, policy
+from services.backbone.process import http_server
+from services.backbone.redis import connect
+from services.consumers.metrics import AdminMetrics
+from services.consumers.routes import SITE, ActionPages, create_pages
+from services.consumers.routes.pages import PINGDOM
+from services.consumers.settings import Settings
+from services.consumers.store.actions import ActionStore
+
+log = get_logger(__name__)
+
+_REDIS_TIMEOUT_S: Final = 3.0
+_HERE: Final = Path(__file__).parent
+
+
+async def run_admin(settings: Settings, handlers: Sequence[str], stop: asyncio.Event) -> None:
+    """Serve the pages until `stop` is set.
+
+    They start without Redis and report that it is away. The internal port opens first and closes last.
+    """
+    registry = CollectorRegistry()
+    metrics = AdminMetrics(registry)
+    url = settings.actions_redis_url.get_secret_value()
+    redis = connect(url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
+    assets = Assets(_HERE / "static", url=settings.assets_url)
+    renderer = Renderer(_HERE / "templates", SITE, assets)
+    store = ActionStore(redis, time_limit_s=settings.time_limit_s)
+    pages = create_pages(ActionPages(store, handlers, renderer, by=settings.user), assets)
+
+    async def check_redis() -> str:
+        await redis.ping()
+        return ""
+
+    health = Health({}, shown={"redis": check_redis})
+    internal_app = create_internal_app(health, registry)
+    async with (
+        contextlib.aclosing(redis),
+        http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0),
+        http_server(
+            _protected(pages, settings, metrics, assets, renderer),
+            host=settings.host,
+            port=settings.port,
+            drain_s=3.0,
+        ),
+    ):
+        log.info("serving", host=settings.host, port=settings.port, internal_port=settings.internal_port)
+        await stop.wait()
+        health.stopping = True
+
+
+class _OpenPaths:
+    """The paths that need no login: static files, and the check of the old system, which tells nothing."""
+
+    def __init__(self, assets: Assets) -> None:
+        self._assets = assets
+
+    def __contains__(self, path: object) -> bool:
+        return path == PINGDOM or path in self._assets
+
+
+def _protected(app: FastAPI, settings: Settings, metrics: AdminMetrics, assets: Assets, renderer: Renderer) -> Any:
+    """Wrap the application in the guard, and the guard in the middleware that finds the address of a client.
+
+    The types are Any, because uvicorn and starlette use different types for an ASGI application.
+    """
+    password = None if settings.password is None else settings.password.get_secret_value()
+    logins = {} if password is None else {"operator": Login(settings.user.encode(), password.encode())}
+    guard: Any = Guard(
+        app,
+        Logins("actions", logins, metrics.refused),
+        roles={"operator"},
+        open_paths=_OpenPaths(assets),
+        content_policy=policy(assets_url=settings.assets_url),
+        refusal_page=renderer.refusal,
+    )
+    return ProxyHeadersMiddleware(guard, trusted_hosts=[str(network) for network in settings.trusted_proxies])

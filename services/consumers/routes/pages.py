@@ -1,0 +1,163 @@
+"""The pages of the actions. State changes only by POST, and each is confirmed on a page that states its count."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qs, urlencode
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
+
+from services.backbone.dead_actions import DeadAction, DeadActionFilter
+from services.backbone.pages import Assets, Renderer
+from services.backbone.pages.render import Site
+from services.consumers.store.actions import ActionStore, ActionStoreError
+
+SITE: Final = Site(
+    "actions",
+    (("Actions", "/actions"), ("Dead list", "/dead")),
+    safe="Events stay in Kafka until they are acted on or in the dead list.",
+)
+PAGE_ROWS: Final = 50
+PINGDOM: Final = "/pingdom"
+_MAX_FORM_BYTES: Final = 262_144
+_SEE_OTHER: Final = 303
+_VERBS: Final = ("retry", "delete")
+
+
+class ActionPages:
+    """Shows the actions, and changes the dead list. `by` names the operator in the audit list."""
+
+    def __init__(self, store: ActionStore, handlers: Sequence[str], renderer: Renderer, *, by: str) -> None:
+        self._store = store
+        self._handlers = tuple(handlers)
+        self._renderer = renderer
+        self._by = by
+
+    async def overview(self, request: Request) -> Response:
+        """Show what each handler has in hand, and the workers."""
+        try:
+            states = await self._store.states(self._handlers)
+            workers = await self._store.workers()
+        except ActionStoreError as error:
+            return self._redis_away(request, error)
+        return self._renderer.page(request.scope, "actions.html", states=states, workers=workers)
+
+    async def dead(self, request: Request) -> Response:
+        """Show the dead list, newest first, and what operators did to it."""
+        query = request.query_params
+        wanted = self._filter(query.get("handler", ""), query.get("q", ""))
+        try:
+            found = await self._store.dead.find(wanted)
+            audit = await self._store.dead.audit()
+        except ActionStoreError as error:
+            return self._redis_away(request, error)
+        pages = max(1, -(-len(found) // PAGE_ROWS))
+        text = query.get("page", "1")
+        page = min(pages, max(1, int(text))) if text.isascii() and text.isdigit() and len(text) <= len("1000") else 1
+        return self._renderer.page(
+            request.scope,
+            "dead_actions.html",
+            rows=found[PAGE_ROWS * (page - 1) : PAGE_ROWS * page],
+            total=len(found),
+            wanted=wanted,
+            handlers=self._handlers,
+            page=page,
+            pages=pages,
+            page_url=lambda number: _address("/dead", handler=wanted.handler, q=wanted.text, page=number),
+            audit=audit[:PAGE_ROWS],
+            done=_done(query.get("done", ""), query.get("count", "")),
+        )
+
+    async def change(self, request: Request) -> Response:
+        """Retry or delete the chosen actions, or all that match, after a page that states how many these are."""
+        form = await _read_form(request)
+        verb = form.get("verb", [""])[0]
+        if form is _TOO_LARGE or verb not in _VERBS:
+            return self._renderer.error(request.scope, 422, "Choose what to do with the actions.")
+        wanted = self._filter(form.get("handler", [""])[0], form.get("q", [""])[0])
+        names, is_all = set(form.get("name", ())), form.get("what", [""])[0] == "all"
+        try:
+            found = await self._store.dead.find(wanted if is_all else None)
+            chosen = [action for action in found if is_all or _name(action) in names]
+            if form.get("confirmed", [""])[0] != "yes":
+                return self._confirm(request, verb, wanted, chosen, is_all=is_all)
+            change = self._store.dead.retry if verb == "retry" else self._store.dead.delete
+            count = await change(chosen, by=self._by)
+        except ActionStoreError as error:
+            return self._redis_away(request, error)
+        address = _address("/dead", handler=wanted.handler, q=wanted.text, done=verb, count=count)
+        return RedirectResponse(address, _SEE_OTHER)
+
+    def _confirm(
+        self, request: Request, verb: str, wanted: DeadActionFilter, chosen: list[DeadAction], *, is_all: bool
+    ) -> Response:
+        if not chosen:
+            reason = "No action was chosen, or those that were are not in the dead list any more."
+            return self._renderer.error(request.scope, 422, reason)
+        return self._renderer.page(
+            request.scope,
+            "confirm_actions.html",
+            verb=verb,
+            wanted=wanted,
+            count=len(chosen),
+            names=[] if is_all else [_name(action) for action in chosen],
+        )
+
+    def _filter(self, handler: str, text: str) -> DeadActionFilter:
+        return DeadActionFilter(handler if handler in self._handlers else "", text.strip()[:200])
+
+    def _redis_away(self, request: Request, error: Exception) -> Response:
+        reason = f"The Redis of the actions does not respond ({type(error).__name__})."
+        return self._renderer.error(request.scope, 503, reason, {"Retry-After": "5"})
+
+
+def create_pages(pages: ActionPages, assets: Assets) -> FastAPI:
+    """Build the application of the public port. The caller puts a Guard before it."""
+    app = FastAPI(title="Push actions", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+
+    def add(method: str, path: str, endpoint: Callable[..., Any]) -> None:
+        app.add_api_route(path, endpoint, methods=[method], response_class=HTMLResponse, name=f"{method} {path}")
+
+    add("GET", "/", _to_actions)
+    add("GET", "/sidekiq", _to_actions)
+    add("GET", PINGDOM, _pingdom)
+    add("GET", "/actions", pages.overview)
+    add("GET", "/dead", pages.dead)
+    add("POST", "/dead", pages.change)
+    app.mount("/static", assets)
+    return app
+
+
+async def _to_actions() -> Response:
+    return RedirectResponse("/actions", 307)
+
+
+async def _pingdom() -> Response:
+    return PlainTextResponse("ok")
+
+
+_TOO_LARGE: Final[dict[str, list[str]]] = {}
+
+
+async def _read_form(request: Request) -> dict[str, list[str]]:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MAX_FORM_BYTES:
+            return _TOO_LARGE
+    return parse_qs(body.decode("utf-8", "replace"))
+
+
+def _name(action: DeadAction) -> str:
+    return f"{action.handler}:{action.id}"
+
+
+def _address(path: str, **parameters: object) -> str:
+    query = urlencode({name: value for name, value in parameters.items() if value not in ("", None)})
+    return f"{path}?{query}" if query else path
+
+
+def _done(verb: str, count: str) -> str:
+    if verb not in _VERBS or not count.isdigit() or len(count) > len("10000"):
+        return ""
+    return f"{count} actions are retried by their consumers." if verb == "retry" else f"{count} actions are deleted."

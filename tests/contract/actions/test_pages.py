@@ -1,0 +1,137 @@
+"""The pages of the actions: what operators see of the handlers, and what they change in the dead list."""
+
+import json
+import statistics
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+
+from deploy.develop.localstack.ports import LOOPBACK, free_port
+from deploy.develop.localstack.redis import LocalRedis
+from deploy.develop.localstack.services import ServiceProcess
+from services.backbone import names
+from services.backbone.dead_actions import MOST_DEAD, DeadAction, DeadActions
+
+PASSWORD = "a long enough password"
+MOST_P95_S = 0.5
+
+
+@pytest.fixture
+async def redis(own_redis: LocalRedis) -> AsyncIterator[Redis]:
+    async with Redis.from_url(own_redis.url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+async def pages(own_redis: LocalRedis, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    env = {
+        "CONSUMERS_PORT": str(free_port()),
+        "CONSUMERS_PASSWORD": PASSWORD,
+        "ACTIONS_REDIS_URL": own_redis.url,
+        "LOG_FORMAT": "json",
+    }
+    process = ServiceProcess("consumers", "admin", label="admin", logs=tmp_path, env=env)
+    process.start()
+    try:
+        process.wait_until_ready()
+        url = f"http://{LOOPBACK}:{env['CONSUMERS_PORT']}"
+        headers = {"accept": "text/html", "origin": url}
+        async with httpx.AsyncClient(
+            base_url=url, auth=("consumers", PASSWORD), headers=headers, follow_redirects=True, timeout=20
+        ) as client:
+            yield client
+    finally:
+        process.stop()
+
+
+def dead_action(number: int, *, text: str = "no") -> DeadAction:
+    arguments = json.dumps({"owner": f"<b>owner {number}</b>"})
+    return DeadAction("bulk_data", f"id-{number}", arguments, f"ValueError: {text}", "Traceback: line", 5, number)
+
+
+async def page(client: httpx.AsyncClient, path: str) -> str:
+    response = await client.get(path)
+    assert response.status_code == 200, response.text
+    return response.text
+
+
+async def test_old_addresses_lead_to_the_pages(pages: httpx.AsyncClient) -> None:
+    for path in ("/", "/sidekiq"):
+        assert (await pages.get(path)).url.path == "/actions"
+    assert (await pages.get("/pingdom", auth=None)).text == "ok"
+    assert (await pages.get("/actions", auth=("consumers", "wrong"))).status_code == 401
+
+
+async def test_overview_shows_handlers_and_workers(pages: httpx.AsyncClient, redis: Redis) -> None:
+    await redis.rpush(names.action_queue("geo_updates"), "task", "task")
+    await redis.set(names.away_key("match_notifier"), "status 503")
+    await redis.hset(names.ACTION_WORKERS, "worker-one", str(time.time_ns() // 1_000_000))
+    await redis.hset(names.ACTION_WORKERS, "worker-gone", "1000")
+    await DeadActions(redis).write(dead_action(1))
+    shown = await page(pages, "/actions")
+    assert "status 503" in shown
+    assert "worker-one" in shown
+    assert "worker-gone" not in shown
+    assert '<a href="/dead?handler=bulk_data">1</a>' in shown
+
+
+async def test_chosen_action_is_retried_once_after_a_confirmation(pages: httpx.AsyncClient, redis: Redis) -> None:
+    dead = DeadActions(redis)
+    for number in range(3):
+        await dead.write(dead_action(number))
+    shown = await page(pages, "/dead")
+    assert "&lt;b&gt;owner 1" in shown
+    assert "<b>owner" not in shown
+    form = {"verb": "retry", "what": "chosen", "name": ["bulk_data:id-1"]}
+    asked = await pages.post("/dead", data=form)
+    assert "Retry 1 action?" in asked.text
+    assert await dead.size() == 3
+    done = await pages.post("/dead", data=form | {"confirmed": "yes"})
+    assert "1 actions are retried" in done.text
+    again = await pages.post("/dead", data=form | {"confirmed": "yes"})
+    assert "0 actions are retried" in again.text
+    assert await redis.hgetall(names.retried_actions_key("bulk_data")) == {"id-1": dead_action(1).arguments}
+    assert "retry 1" in await page(pages, "/dead")
+
+
+async def test_all_that_match_are_deleted_together(pages: httpx.AsyncClient, redis: Redis) -> None:
+    dead = DeadActions(redis)
+    for number in range(120):
+        await dead.write(dead_action(number, text="gone" if number % 2 else "kept"))
+    form = {"verb": "delete", "what": "all", "q": "gone"}
+    assert "Delete 60 actions?" in (await pages.post("/dead", data=form)).text
+    await pages.post("/dead", data=form | {"confirmed": "yes"})
+    assert {action.reason for action in await dead.find()} == {"ValueError: kept"}
+
+
+async def test_request_of_another_site_changes_nothing(pages: httpx.AsyncClient, redis: Redis) -> None:
+    await DeadActions(redis).write(dead_action(1))
+    form = {"verb": "delete", "what": "all", "confirmed": "yes"}
+    response = await pages.post("/dead", data=form, headers={"origin": "https://elsewhere.example"})
+    assert response.status_code == 403
+    assert await DeadActions(redis).size() == 1
+
+
+async def test_missing_redis_is_reported(pages: httpx.AsyncClient, own_redis: LocalRedis) -> None:
+    own_redis.process.stop()
+    response = await pages.get("/actions")
+    assert response.status_code == 503
+    assert "Redis of the actions does not respond" in response.text
+
+
+@pytest.mark.measures
+@pytest.mark.slow
+async def test_full_dead_list_is_shown_quickly(pages: httpx.AsyncClient, redis: Redis) -> None:
+    dead = DeadActions(redis)
+    for number in range(MOST_DEAD):
+        await dead.write(dead_action(number))
+    took_s = []
+    for path in ("/actions", "/dead", "/dead?q=owner+77", "/dead?page=200") * 5:
+        began_s = time.perf_counter()
+        await page(pages, path)
+        took_s.append(time.perf_counter() - began_s)
+    assert statistics.quantiles(took_s, n=20)[-1] < MOST_P95_S, took_s
