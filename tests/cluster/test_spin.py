@@ -80,7 +80,9 @@ def test_down_with_volumes_keeps_namespace_and_secrets(
 
 def test_nothing_is_applied_while_a_secret_is_missing(client: Api, cluster: ApiServer, local: list[Manifest]) -> None:
     namespaces.create(client, local, print)
-    with pytest.raises(OperatorError, match="Secret push-secrets in namespace push lacks KAFIDX_PASSWORD"):
+    with pytest.raises(
+        OperatorError, match="Secret push-secrets in namespace push lacks CONSUMERS_PASSWORD, KAFIDX_PASSWORD"
+    ):
         spin.up(client, local, print)
     assert {key.plural for key in cluster.state.objects} == {"namespaces"}
 

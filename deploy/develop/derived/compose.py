@@ -47,7 +47,12 @@ def _template(listed: Catalog, service: str, containers: list[Container]) -> Ite
     yield "    environment:"
     for variable in variables_of(settings_of(service)):
         if variable.name not in _SET_IN_COMMON | _NOT_SET:
-            yield f"      {variable.name}: {_value(listed, variable, containers[0])}"
+            yield f"      {variable.name}: {_value(listed, variable, _server(containers))}"
+
+
+def _server(containers: list[Container]) -> Container:
+    """Return the container that listens on the port of the service, else any."""
+    return next((found for found in containers if found.port), containers[0])
 
 
 def _value(listed: Catalog, variable: Variable, container: Container) -> str:
