@@ -1,6 +1,7 @@
 """The dead list of actions in Redis. Workers and consumers write it; pages and the operators' tasks read it.
 
-It keeps the newest MOST_DEAD actions. A retried action goes to its consumer, which sends it until it has ended.
+It keeps the newest MOST_DEAD actions, of invalid events the newest MOST_INVALID. A retried action goes to its consumer,
+which sends it until it has ended.
 """
 
 import time
@@ -13,6 +14,8 @@ from redis.asyncio import Redis
 from services.backbone import names
 
 MOST_DEAD: Final = 10_000
+MOST_INVALID: Final = 1_000
+"""The share of invalid events in the list. Anybody can send them, and must not push out the other actions."""
 KEEP_ENDS_S: Final = 86_400
 """How long the end of an action is remembered: longer than its event can come twice, by a rebalance or a killed
 kafkastore."""
@@ -20,7 +23,16 @@ _MOST_AUDITED: Final = 1_000
 _SLICE: Final = 500
 
 _WRITE: Final = """
--- KEYS state, running, retried, dead, contents. ARGV s to keep, id, name in the dead list, content, ms, most names.
+-- KEYS state, running, retried, dead, contents, invalid.
+-- ARGV s to keep, id, name in the dead list, content, ms, most names, whether it is invalid, most invalid names.
+local function trim(key, most)
+    local beyond = redis.call('ZCARD', key) - tonumber(most)
+    if beyond <= 0 then return end
+    local dropped = redis.call('ZRANGE', key, 0, beyond - 1)
+    redis.call('ZREM', KEYS[4], unpack(dropped))
+    redis.call('HDEL', KEYS[5], unpack(dropped))
+    redis.call('ZREM', KEYS[6], unpack(dropped))
+end
 if redis.call('HGET', KEYS[1], 'report') == 'dead' then return 0 end
 redis.call('HSET', KEYS[1], 'report', 'dead')
 redis.call('HINCRBY', KEYS[1], 'number', 1)
@@ -29,20 +41,20 @@ redis.call('DEL', KEYS[2])
 redis.call('HDEL', KEYS[3], ARGV[2])
 redis.call('ZADD', KEYS[4], ARGV[5], ARGV[3])
 redis.call('HSET', KEYS[5], ARGV[3], ARGV[4])
-local beyond = redis.call('ZCARD', KEYS[4]) - tonumber(ARGV[6])
-if beyond > 0 then
-    local dropped = redis.call('ZRANGE', KEYS[4], 0, beyond - 1)
-    redis.call('ZREM', KEYS[4], unpack(dropped))
-    redis.call('HDEL', KEYS[5], unpack(dropped))
+if ARGV[7] == '1' then
+    redis.call('ZADD', KEYS[6], ARGV[5], ARGV[3])
+    trim(KEYS[6], ARGV[8])
 end
+trim(KEYS[4], ARGV[6])
 return 1
 """
 
 _RETRY: Final = """
--- KEYS state, retried, dead, contents. ARGV id, name in the dead list.
+-- KEYS state, retried, dead, contents, invalid. ARGV id, name in the dead list.
 local content = redis.call('HGET', KEYS[4], ARGV[2])
 if redis.call('ZREM', KEYS[3], ARGV[2]) == 0 or not content then return 0 end
 redis.call('HDEL', KEYS[4], ARGV[2])
+redis.call('ZREM', KEYS[5], ARGV[2])
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[2], ARGV[1], cjson.decode(content)['arguments'])
 return 1
@@ -60,6 +72,8 @@ class DeadAction(msgspec.Struct, frozen=True):
     traceback: str = ""
     attempts: int = 0
     died_at_ms: int = 0
+    is_invalid: bool = False
+    """Whether its event is invalid. The arguments are then the event."""
 
 
 class DeadActionFilter(NamedTuple):
@@ -105,9 +119,11 @@ class DeadActions:
             names.retried_actions_key(handler),
             names.DEAD_ACTIONS,
             names.DEAD_ACTION_CONTENTS,
+            names.INVALID_ACTIONS,
         ]
         name, content = names.dead_action_name(handler, id_), msgspec.json.encode(action).decode()
-        await self._write(keys=keys, args=(KEEP_ENDS_S, id_, name, content, action.died_at_ms, MOST_DEAD))
+        bounds = (MOST_DEAD, int(action.is_invalid), MOST_INVALID)
+        await self._write(keys=keys, args=(KEEP_ENDS_S, id_, name, content, action.died_at_ms, *bounds))
 
     async def find(self, wanted: DeadActionFilter | None = None) -> list[DeadAction]:
         """Return the selected actions, the newest first."""
@@ -128,6 +144,7 @@ class DeadActions:
                         names.retried_actions_key(action.handler),
                         names.DEAD_ACTIONS,
                         names.DEAD_ACTION_CONTENTS,
+                        names.INVALID_ACTIONS,
                     ]
                     args = (action.id, names.dead_action_name(action.handler, action.id))
                     await self._retry(keys=keys, args=args, client=pipeline)
@@ -143,7 +160,8 @@ class DeadActions:
             async with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.zrem(names.DEAD_ACTIONS, *part)
                 pipeline.hdel(names.DEAD_ACTION_CONTENTS, *part)
-                removed, _ = await pipeline.execute()
+                pipeline.zrem(names.INVALID_ACTIONS, *part)
+                removed, *_ = await pipeline.execute()
             deleted += removed
         await self._audit(by, "delete", deleted)
         return deleted

@@ -94,6 +94,8 @@ def notify_content_key(digest: str) -> str:
 # Redis of the actions: written by the action consumers and their workers ----------------------------------------
 DEAD_ACTIONS: Final = "actions:dead"
 """Key of the sorted set of dead actions: `<handler>:<id>` by the time of death."""
+INVALID_ACTIONS: Final = "actions:dead:invalid"
+"""Key of the sorted set of those dead actions whose event is invalid."""
 DEAD_ACTION_CONTENTS: Final = "actions:dead:contents"
 """Key of the hash with each dead action as JSON."""
 ACTION_AUDIT: Final = "actions:audit"

@@ -93,6 +93,7 @@ class ActionMetrics:
         self.passed = _counter("passed", "Records that need no action, by handler", registry)
         self.acted = _counter("acted", "Events that were acted on, by handler", registry)
         self.dead = _counter("dead", "Events that went to the dead list, by handler", registry)
+        self.invalid = _counter("invalid", "Those of the dead events that are invalid, by handler", registry)
         self.sent = _counter("sent", "Tasks sent to the workers, repeated ones included, by handler", registry)
         self.missed = _counter(
             "missed", "Offsets that the topic had removed before they were acted on, by handler", registry
@@ -125,7 +126,7 @@ class ActionMetrics:
         away: Callable[[], float],
     ) -> None:
         """Export zeros for this handler. Each scrape calls the functions."""
-        for counter in (self.taken, self.passed, self.acted, self.dead, self.sent, self.missed):
+        for counter in (self.taken, self.passed, self.acted, self.dead, self.invalid, self.sent, self.missed):
             counter.labels(handler)
         self.in_flight.labels(handler).set_function(in_flight)
         self.waiting.labels(handler).set_function(waiting)

@@ -97,9 +97,15 @@ class ActionStore:
         await self._report_undone(action, start, "away", reason)
 
     async def write_dead_letter(
-        self, action: Action, reason: str, *, attempts: int = 0, error: BaseException | None = None
+        self,
+        action: Action,
+        reason: str,
+        *,
+        attempts: int = 0,
+        error: BaseException | None = None,
+        is_invalid: bool = False,
     ) -> None:
-        """Put an action into the dead list, with the traceback of its last error."""
+        """Put an action, or an invalid event, into the dead list, with the traceback of its last error."""
         trace = "".join(traceback.format_exception(error)) if error is not None else ""
         letter = DeadAction(
             handler=action.handler,
@@ -109,6 +115,7 @@ class ActionStore:
             traceback=trace[-_MOST_TRACEBACK_CHARS:],
             attempts=attempts,
             died_at_ms=_now_ms(),
+            is_invalid=is_invalid,
         )
         await self.dead.write(letter)
 

@@ -177,9 +177,10 @@ class ActionConsumer:
     async def _write_invalid(self) -> None:
         while self._invalid:
             event = self._invalid[0]
-            await self._store.write_dead_letter(event.action, f"invalid event: {event.invalid}")
+            await self._store.write_dead_letter(event.action, f"invalid event: {event.invalid}", is_invalid=True)
             log.warning("event_invalid", handler=self._name, id=event.action.id, reason=event.invalid)
             del self._invalid[0]
+            self._metrics.invalid.labels(self._name).inc()
             self._finish_events([(event.partition, event.offset)], is_dead=True)
 
     async def _take_retried(self) -> None:

@@ -16,7 +16,7 @@ from redis import Redis
 
 from services.backbone import names
 from services.backbone.clients import StorageClient, StorageFailed, StorageRefused, StorageUnavailable
-from services.backbone.events import EncodedEvent, parameter
+from services.backbone.events import EncodedEvent, InvalidEvent, parameter
 from services.consumers.core.actions import ActionRule
 from services.consumers.handlers.acting import ActionHandler
 
@@ -37,10 +37,13 @@ class Proof(msgspec.Struct, frozen=True):
 
 def read(event: EncodedEvent) -> Proof:
     text = event.params.decode()
+    seconds = parameter(text, "seconds") or "0"
+    if not seconds.replace(".", "").isdigit():
+        raise InvalidEvent(f"seconds: {seconds!r} is not a number")
     return Proof(
         parameter(text, "number") or "",
         parameter(text, "do") or "act",
-        float(parameter(text, "seconds") or 0.0),
+        float(seconds),
         msgspec.json.decode(parameter(text, "value") or "null"),
     )
 

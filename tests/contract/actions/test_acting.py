@@ -240,3 +240,18 @@ async def test_worker_does_not_start_when_redis_may_evict(
     finally:
         await redis.config_set("maxmemory-policy", "noeviction")
     assert "noeviction" in worker.process.log.read_text()
+
+
+async def test_invalid_event_dies_at_once_and_its_offset_is_committed(acting_bench: ActingBench) -> None:
+    await acting_bench.produce([1], seconds="x")
+    async with acting_bench.consuming() as consumer:
+        await died(acting_bench)
+
+        async def is_committed() -> bool:
+            return await acting_bench.committed() == 1
+
+        await eventually(is_committed)
+        await finished(consumer)
+    (letter,) = await acting_bench.dead()
+    assert (letter.is_invalid, letter.reason) == (True, "invalid event: seconds: 'x' is not a number")
+    assert json.loads(letter.arguments) == {"type": "proof", "params": "number=1&seconds=x"}

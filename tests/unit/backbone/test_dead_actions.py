@@ -34,6 +34,18 @@ async def test_newest_action_is_first_and_the_oldest_are_dropped(redis: Redis, m
     assert await redis.hlen(names.DEAD_ACTION_CONTENTS) == 3
 
 
+async def test_invalid_events_push_out_no_other_action(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_actions, "MOST_DEAD", 5)
+    monkeypatch.setattr(dead_actions, "MOST_INVALID", 2)
+    dead = DeadActions(redis)
+    await dead.write(action(0))
+    for number in range(1, 20):
+        await dead.write(msgspec.structs.replace(action(number), is_invalid=True))
+    assert [found.died_at_ms for found in await dead.find()] == [19, 18, 0]
+    await dead.delete(await dead.find(), by="one")
+    assert await redis.exists(names.INVALID_ACTIONS, names.DEAD_ACTION_CONTENTS, names.DEAD_ACTIONS) == 0
+
+
 async def test_action_is_found_by_handler_and_text(redis: Redis) -> None:
     dead = DeadActions(redis)
     await dead.write(action(1))
