@@ -5,6 +5,7 @@ consumer reads the report and decides on everything else (core/flights.py).
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,8 @@ log = get_logger(__name__)
 
 _REDIS_TIMEOUT_S = 5.0
 _PONG_S = 600
+_LOGGERS_OF_EACH_TASK = ("celery.worker.strategy", "celery.app.trace")
+"""At INFO they log two lines for each task."""
 
 
 def run_celery_worker(settings: Settings, handlers: Mapping[str, ActionHandler], *, name: str) -> int:
@@ -56,6 +59,8 @@ def _run(app: Celery, queues: list[str], name: str) -> int:
         """Celery configures no logging if this signal has a receiver."""
 
     signals.setup_logging.connect(keep_our_logging, weak=False)
+    for logger in _LOGGERS_OF_EACH_TASK:
+        logging.getLogger(logger).setLevel(logging.WARNING)
     worker = app.Worker(
         hostname=name,
         queues=",".join(queues),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -255,3 +256,24 @@ async def test_invalid_event_dies_at_once_and_its_offset_is_committed(acting_ben
     (letter,) = await acting_bench.dead()
     assert (letter.is_invalid, letter.reason) == (True, "invalid event: seconds: 'x' is not a number")
     assert json.loads(letter.arguments) == {"type": "proof", "params": "number=1&seconds=x"}
+
+
+@pytest.mark.measures
+@pytest.mark.slow
+async def test_rate_of_one_process(
+    acting_bench: ActingBench, environ: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = ProofProcess(environ | {"ACTIONS_WORKER_PROCESSES": "1"}, tmp_path)
+    worker.start()
+    worker.wait_until_ready()
+    await acting_bench.produce(range(3_000))
+    async with acting_bench.consuming() as consumer:
+        await acted_on(acting_bench, 100)
+        began_s = time.monotonic()
+        await acted_on(acting_bench, 3_000)
+        rate = 2_900 / (time.monotonic() - began_s)
+        await finished(consumer)
+    worker.process.stop()
+    with capsys.disabled():
+        sys.stdout.write(f"\n{rate:.0f} actions/s in one process of a worker\n")
+    assert rate > 20
