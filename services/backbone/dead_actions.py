@@ -23,8 +23,9 @@ _MOST_AUDITED: Final = 1_000
 _SLICE: Final = 500
 
 _WRITE: Final = """
--- KEYS state, running, retried, dead, contents, invalid.
--- ARGV s to keep, id, name in the dead list, content, ms, most names, whether it is invalid, most invalid names.
+-- KEYS state, running, retried, dead, contents, invalid, failing, ends.
+-- ARGV s to keep, id, name in the dead list, content, ms, most names, whether it is invalid, most invalid names,
+-- name among the ends.
 local function trim(key, most)
     local beyond = redis.call('ZCARD', key) - tonumber(most)
     if beyond <= 0 then return end
@@ -39,6 +40,8 @@ redis.call('HINCRBY', KEYS[1], 'number', 1)
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 redis.call('DEL', KEYS[2])
 redis.call('HDEL', KEYS[3], ARGV[2])
+redis.call('SREM', KEYS[7], ARGV[2])
+redis.call('HINCRBY', KEYS[8], ARGV[9], 1)
 redis.call('ZADD', KEYS[4], ARGV[5], ARGV[3])
 redis.call('HSET', KEYS[5], ARGV[3], ARGV[4])
 if ARGV[7] == '1' then
@@ -120,10 +123,14 @@ class DeadActions:
             names.DEAD_ACTIONS,
             names.DEAD_ACTION_CONTENTS,
             names.INVALID_ACTIONS,
+            names.failing_actions_key(handler),
+            names.ACTION_ENDS,
         ]
         name, content = names.dead_action_name(handler, id_), msgspec.json.encode(action).decode()
         bounds = (MOST_DEAD, int(action.is_invalid), MOST_INVALID)
-        await self._write(keys=keys, args=(KEEP_ENDS_S, id_, name, content, action.died_at_ms, *bounds))
+        await self._write(
+            keys=keys, args=(KEEP_ENDS_S, id_, name, content, action.died_at_ms, *bounds, f"{handler}:dead")
+        )
 
     async def find(self, wanted: DeadActionFilter | None = None) -> list[DeadAction]:
         """Return the selected actions, the newest first."""

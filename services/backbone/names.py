@@ -106,6 +106,12 @@ ACT_TASK: Final = "actions.act"
 PING_TASK: Final = "actions.ping"
 
 
+ACTION_ENDS: Final = "actions:ends"
+"""Key of the hash with the number of actions that are done and dead: `<handler>:done` and `<handler>:dead`."""
+ACTION_CONSUMERS: Final = "actions:consumers"
+"""Key of the hash with what each consumer process has in hand, as JSON: `<handler>:<process>`."""
+
+
 def action_state_key(handler: str, action_id: str) -> str:
     """Key of the hash with the last report of an action and its numbers of starts and attempts."""
     return f"actions:state:{handler}:{action_id}"
@@ -124,6 +130,11 @@ def away_key(handler: str) -> str:
 def retried_actions_key(handler: str) -> str:
     """Key of the hash of the dead actions that an operator retries: id -> arguments."""
     return f"actions:retried:{handler}"
+
+
+def failing_actions_key(handler: str) -> str:
+    """Key of the set of the ids of unfinished actions that have failed."""
+    return f"actions:failing:{handler}"
 
 
 def dead_action_name(handler: str, action_id: str) -> str:

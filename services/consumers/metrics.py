@@ -148,6 +148,12 @@ class WorkerMetrics:
             ("handler",),
             registry=registry,
         )
+        self.ended = Gauge(
+            "push_action_ended",
+            "Actions that all workers have ended since Redis was last emptied, by handler and end (done, dead)",
+            ("handler", "end"),
+            registry=registry,
+        )
         self.dead_size = Gauge("push_action_dead_list", "Actions in the dead list", registry=registry)
 
 

@@ -4,7 +4,8 @@ A consumer sends an action, then reads its report in Redis until the action is f
 
 - after a failure, with a growing pause,
 - when the worker that started it has died,
-- when no report came within the time limit of a task and 15 s: Celery can lose a task that its broker has.
+- when no report came within the time limit of a task and 15 s, and the queue is short: Celery can lose a task that its
+  broker has. In a long queue the task probably waits, and a copy would make the queue longer.
 
 A duplicate in the queue is harmless: a worker starts an action only if it is neither running nor finished.
 """
@@ -65,6 +66,8 @@ class _Flight:
         self.offsets: list[tuple[int, int]] = []
         self.taken_s = now_s
         self.due_s = now_s
+        self.is_sent = False
+        """Whether it was sent and has no report since."""
         self.seen: tuple[ReportKind, int] | None = None
 
 
@@ -112,6 +115,7 @@ class Flights:
         seen, flight.seen = flight.seen, (report.kind, report.number)
         if seen == flight.seen:
             return None
+        flight.is_sent = False
         if report.kind == "started":
             flight.due_s = now_s + self._resend_s
         elif report.kind in ("failed", "over_time"):
@@ -120,12 +124,13 @@ class Flights:
             flight.due_s = now_s
         return None
 
-    def due(self, now_s: float, *, is_away: bool) -> list[Send]:
-        """Return the actions to send now, and note that they are sent.
+    def due(self, now_s: float, *, is_away: bool, queued: int = 0) -> list[Send]:
+        """Return the actions to send now, and note that they are sent. `queued` is the length of the queue.
 
         While the dependency is away this is at most one, after growing pauses.
         """
-        found = [flight for flight in self._flights.values() if flight.due_s <= now_s]
+        is_short = queued < self._most
+        found = [each for each in self._flights.values() if each.due_s <= now_s and (is_short or not each.is_sent)]
         if not is_away:
             self._probes.reset()
             self._next_probe_s = 0.0
@@ -136,12 +141,14 @@ class Flights:
             self._next_probe_s = now_s + self._probes.next_s()
         for flight in found:
             flight.due_s = now_s + self._resend_s
+            flight.is_sent = True
         return [Send(flight.action, is_away) for flight in found]
 
     def unsend(self, sends: Iterable[Send], now_s: float) -> None:
         """Note that actions could not be sent: they are due at once."""
         for send in sends:
-            self._by_id[send.action.id].due_s = now_s
+            flight = self._by_id[send.action.id]
+            flight.due_s, flight.is_sent = now_s, False
 
     def drop(self, partitions: Collection[int]) -> None:
         """Drop the events of these partitions, and actions without other events.

@@ -36,8 +36,8 @@ class ActionPages:
     async def overview(self, request: Request) -> Response:
         """Show what each handler has in hand, and the workers."""
         try:
-            states = await self._store.states(self._handlers)
-            workers = await self._store.workers()
+            states = await self._store.overview.states(self._handlers)
+            workers = await self._store.overview.workers()
         except ActionStoreError as error:
             return self._redis_away(request, error)
         return self._renderer.page(request.scope, "actions.html", states=states, workers=workers)

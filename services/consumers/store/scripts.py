@@ -40,10 +40,12 @@ return {'started', attempts}
 DONE: Final = (
     _REPORT
     + """
--- KEYS state, running, away, retried. ARGV token, s to keep, id.
+-- KEYS state, running, away, retried, failing, ends. ARGV token, s to keep, id, name among the ends.
+if redis.call('HGET', KEYS[1], 'report') ~= 'done' then redis.call('HINCRBY', KEYS[6], ARGV[4], 1) end
 report(KEYS[1], 'done', ARGV[2])
 redis.call('DEL', KEYS[3])
 redis.call('HDEL', KEYS[4], ARGV[3])
+redis.call('SREM', KEYS[5], ARGV[3])
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 """
 )
@@ -52,7 +54,8 @@ if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 UNDONE: Final = (
     _REPORT
     + """
--- KEYS state, running, away. ARGV token, s to keep, kind (failed, over_time, away), reason, s to stay away.
+-- KEYS state, running, away, failing.
+-- ARGV token, s to keep, kind (failed, over_time, away), reason, s to stay away, id.
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[2])
 local attempts = tonumber(redis.call('HGET', KEYS[1], 'attempts') or '0')
@@ -60,8 +63,10 @@ if ARGV[3] == 'failed' then
     attempts = redis.call('HINCRBY', KEYS[1], 'attempts', 1)
     redis.call('HDEL', KEYS[1], 'starts', 'over_time')
     redis.call('DEL', KEYS[3])
+    redis.call('SADD', KEYS[4], ARGV[6])
 elseif ARGV[3] == 'over_time' then
     redis.call('HSET', KEYS[1], 'over_time', 1)
+    redis.call('SADD', KEYS[4], ARGV[6])
 else
     redis.call('HINCRBY', KEYS[1], 'starts', -1)
     redis.call('SET', KEYS[3], ARGV[4], 'EX', ARGV[5])

@@ -5,6 +5,7 @@ Redis is lost, the events from the committed offset on are taken again, and work
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -19,9 +20,10 @@ from services.consumers.core.flights import Finished, Flights
 from services.consumers.core.offsets import LowWaterMark
 from services.consumers.metrics import ActionMetrics
 from services.consumers.settings import Settings
-from services.consumers.store.actions import ActionStore, ActionStoreError
+from services.consumers.store.actions import ActionStore, ActionStoreError, HandlerCondition
 from services.consumers.store.celery_queues import ActionQueues, QueueUnavailable
 from services.consumers.worker.members import check_assignment, check_member
+from services.consumers.worker.observing import ActionObserver
 
 log = get_logger(__name__)
 
@@ -51,6 +53,7 @@ class ActionConsumer:
         self._store = store
         self._queues = queues
         self._metrics = metrics
+        self._observer = ActionObserver(rule.handler, store.overview, metrics)
         self._flights = Flights(
             most=settings.in_flight, time_limit_s=settings.time_limit_s, backoff_s=settings.backoff_s
         )
@@ -58,7 +61,7 @@ class ActionConsumer:
         self._committed: dict[int, int] = {}
         self._invalid: list[Selected] = []
         """Invalid events that are not in the dead list yet."""
-        self._away: str | None = None
+        self._condition = HandlerCondition(None, 0)
         self._kafka: EventConsumer | None = None
         self._backoff = Backoff(first_s=0.1, longest_s=5.0)
         self._last_success_s = time.monotonic()
@@ -68,7 +71,7 @@ class ActionConsumer:
             in_flight=lambda: self._flights.in_flight,
             waiting=lambda: self._flights.waiting,
             oldest_s=lambda: self._flights.oldest_s(time.monotonic()),
-            away=lambda: float(self._away is not None),
+            away=lambda: float(self._condition.away is not None),
         )
 
     async def check_kafka(self) -> str:
@@ -81,8 +84,8 @@ class ActionConsumer:
 
     async def check_dependency(self) -> str:
         """Raise while what the actions depend on can't be reached."""
-        if self._away is not None:
-            raise RuntimeError(self._away)
+        if self._condition.away is not None:
+            raise RuntimeError(self._condition.away)
         return ""
 
     async def act_forever(self) -> None:
@@ -121,6 +124,8 @@ class ActionConsumer:
             await self._commit(kafka)
             self._kafka = None
             self._drop(set(self._marks))
+            with contextlib.suppress(ActionStoreError):  # without Redis its state expires
+                await self._observer.end()
 
     async def _cycle(self, kafka: EventConsumer) -> None:
         """Take records if none wait, then send, read reports, and commit what they finish."""
@@ -144,7 +149,8 @@ class ActionConsumer:
             await self._commit(kafka)
         if now_s >= self._next_lag_s:
             self._next_lag_s = now_s + self._settings.lag_interval_s
-            await self._observe_lag(kafka)
+            marks = {partition: mark.mark for partition, mark in self._marks.items()}
+            await self._observer.observe(kafka, marks, self._flights, now_s)
 
     async def _poll(self, kafka: EventConsumer, *, wait_s: float) -> None:
         try:
@@ -191,7 +197,7 @@ class ActionConsumer:
     async def _read_reports(self) -> None:
         reports = await self._store.reports(self._name, self._flights.admit())
         # After the reports: an action that was not begun because its dependency is away must wait for this key.
-        self._away = await self._store.away_reason(self._name)
+        self._condition = await self._store.condition(self._name)
         now_s = time.monotonic()
         for id_, report in reports.items():
             finished = self._flights.observe(id_, report, now_s)
@@ -210,7 +216,8 @@ class ActionConsumer:
         (self._metrics.dead if is_dead else self._metrics.acted).labels(self._name).inc(len(offsets))
 
     async def _send(self) -> None:
-        sends = self._flights.due(time.monotonic(), is_away=self._away is not None)
+        away, queued = self._condition
+        sends = self._flights.due(time.monotonic(), is_away=away is not None, queued=queued)
         if not sends:
             return
         try:
@@ -271,17 +278,6 @@ class ActionConsumer:
             self._metrics.missed.labels(self._name).inc(missed)
         await kafka.commit({partition: begins[partition] for partition in gone.positions})
         kafka.reset_position(gone.positions)
-
-    async def _observe_lag(self, kafka: EventConsumer) -> None:
-        marks = {partition: mark.mark for partition, mark in self._marks.items()}
-        try:
-            ends = await kafka.end_offsets(marks)
-        except KafkaUnavailable as error:
-            log.info("lag_not_observed", reason=str(error))
-            return
-        self._metrics.lag.clear()  # removes partitions that moved to other members
-        for partition, end in ends.items():
-            self._metrics.lag.labels(self._name, str(partition)).set(max(0, end - marks[partition]))
 
     async def _pause(self, event: str, error: Exception) -> None:
         """Wait before the next try; raises `error` when nothing has worked for too long."""

@@ -69,8 +69,10 @@ async def run_worker(
     async def refresh_metrics() -> None:
         metrics.pong_age.set(pings.silent_s)
         with contextlib.suppress(ActionStoreError):  # the metrics keep their values; the check reports it
-            for handler, length in (await store.queue_lengths(handlers)).items():
+            for handler, length in (await store.overview.queue_lengths(handlers)).items():
                 metrics.queued.labels(handler).set(length)
+            for (handler, end), number in (await store.overview.ends(handlers)).items():
+                metrics.ended.labels(handler, end).set(number)
             metrics.dead_size.set(await store.dead.size())
 
     health = Health({"redis": check_redis, "tasks": pings.check})

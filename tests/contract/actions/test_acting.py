@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from services.consumers.store.actions import MOST_STARTS
 from services.consumers.worker.acting import ActionConsumer
 from tests.contract.actions.acting_bench import ActingBench, ProofProcess, eventually
+from tests.contract.actions.proof import NAME
 
 VALUE = {"nested": [1, {"text": "Köln ☕ \\ \" '"}], "large": 2**63 - 1, "none": None, "empty": ""}
 
@@ -57,9 +58,18 @@ async def test_each_event_is_acted_on_once_and_committed(acting_bench: ActingBen
 @pytest.mark.usefixtures("proof_worker")
 async def test_failed_attempt_is_retried(acting_bench: ActingBench) -> None:
     await acting_bench.produce(range(5), do="fail_once")
-    async with acting_bench.consuming() as consumer:
+    overview = acting_bench.store.overview
+    async with acting_bench.consuming(ACTIONS_BACKOFF_S="2") as consumer:
+
+        async def all_fail() -> bool:
+            (state,) = await overview.states([NAME])
+            return (state.consumers, state.in_flight, state.failing, state.done) == (1, 5, 5, 0)
+
+        await eventually(all_fail)
         await acted_on(acting_bench, 5)
         await finished(consumer)
+    (state,) = await overview.states([NAME])
+    assert (state.consumers, state.failing, state.done, state.died, state.dead) == (0, 0, 5, 0, 0)
     assert set((await acting_bench.effects()).values()) == {1}
     assert await acting_bench.committed() == 5
 
@@ -76,6 +86,8 @@ async def test_action_dies_after_all_attempts_and_its_offset_is_committed(acting
     assert json.loads(letter.arguments) == {"number": "1", "do": "fail", "seconds": 0.0, "value": None}
     assert await acting_bench.begun(1) == 5
     assert await acting_bench.committed() == 1
+    (state,) = await acting_bench.store.overview.states([NAME])
+    assert (state.failing, state.done, state.died, state.dead) == (0, 0, 1, 1)
 
 
 @pytest.mark.usefixtures("proof_worker")
@@ -108,7 +120,7 @@ async def test_outage_of_the_dependency_is_no_attempt(acting_bench: ActingBench)
     async with acting_bench.consuming(ACTIONS_IN_FLIGHT="10") as consumer:
 
         async def is_away() -> bool:
-            return consumer._away is not None
+            return consumer._condition.away is not None
 
         await eventually(is_away)
         with pytest.raises(RuntimeError, match="away"):
@@ -132,7 +144,7 @@ async def test_redis_emptied_runs_unfinished_actions_again(
     async with acting_bench.consuming() as consumer:
 
         async def all_queued() -> bool:
-            return sum((await acting_bench.store.queue_lengths(["proof"])).values()) == 20
+            return sum((await acting_bench.store.overview.queue_lengths(["proof"])).values()) == 20
 
         await eventually(all_queued)
         await acting_bench.redis.flushdb()

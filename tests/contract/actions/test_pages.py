@@ -1,6 +1,7 @@
 """The pages of the actions: what operators see of the handlers, and what they change in the dead list."""
 
 import json
+import re
 import statistics
 import time
 from collections.abc import AsyncIterator
@@ -14,7 +15,9 @@ from deploy.develop.localstack.ports import LOOPBACK, free_port
 from deploy.develop.localstack.redis import LocalRedis
 from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
+from services.backbone.clock import clock_ms
 from services.backbone.dead_actions import MOST_DEAD, DeadAction, DeadActions
+from services.consumers.store.overview import ActionOverview, ConsumerState
 
 PASSWORD = "a long enough password"
 MOST_P95_S = 0.5
@@ -53,6 +56,12 @@ def dead_action(number: int, *, text: str = "no") -> DeadAction:
     return DeadAction("bulk_data", f"id-{number}", arguments, f"ValueError: {text}", "Traceback: line", 5, number)
 
 
+def row_of(shown: str, handler: str) -> list[str]:
+    """Return the cells of the row of a handler, without its name."""
+    row = shown.partition(f'<th scope="row">{handler}</th>')[2].partition("</tr>")[0]
+    return [re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<td.*?>(.*?)</td>", row)]
+
+
 async def page(client: httpx.AsyncClient, path: str) -> str:
     response = await client.get(path)
     assert response.status_code == 200, response.text
@@ -71,11 +80,16 @@ async def test_overview_shows_handlers_and_workers(pages: httpx.AsyncClient, red
     await redis.set(names.away_key("match_notifier"), "status 503")
     await redis.hset(names.ACTION_WORKERS, "worker-one", str(time.time_ns() // 1_000_000))
     await redis.hset(names.ACTION_WORKERS, "worker-gone", "1000")
+    overview = ActionOverview(redis)
+    for process, at_ms in (("one", clock_ms()), ("two", clock_ms()), ("gone", 1000)):
+        await overview.write_consumer("match_notifier", process, ConsumerState(7000, 1300, 500, 2.0, at_ms))
     await DeadActions(redis).write(dead_action(1))
     shown = await page(pages, "/actions")
     assert "status 503" in shown
     assert "worker-one" in shown
     assert "worker-gone" not in shown
+    assert row_of(shown, "match_notifier")[:3] == ["2", "14,000", "2,600"]
+    assert "no consumer" in row_of(shown, "geo_updates")[-1]
     assert '<a href="/dead?handler=bulk_data">1</a>' in shown
 
 

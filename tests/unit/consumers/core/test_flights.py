@@ -19,8 +19,8 @@ def flying(*ids: str, most: int = 500) -> Flights:
     return flights
 
 
-def sent(flights: Flights, now_s: float, *, is_away: bool = False) -> list[str]:
-    return [send.action.id for send in flights.due(now_s, is_away=is_away)]
+def sent(flights: Flights, now_s: float, *, is_away: bool = False, queued: int = 0) -> list[str]:
+    return [send.action.id for send in flights.due(now_s, is_away=is_away, queued=queued)]
 
 
 def report(flights: Flights, id_: str, kind: ReportKind, number: int, now_s: float, *, attempts: int = 0) -> bool:
@@ -33,6 +33,14 @@ def test_action_is_sent_at_once_and_again_only_after_the_time_limit() -> None:
     assert sent(flights, 0.0) == ["a"]
     assert sent(flights, RESEND_S - 0.1) == []
     assert sent(flights, RESEND_S) == ["a"]
+
+
+def test_unanswered_action_is_sent_again_only_if_the_queue_is_short() -> None:
+    flights = flying("waits", "fails", most=2)
+    assert sent(flights, 0.0, queued=2) == ["waits", "fails"]
+    assert not report(flights, "fails", "failed", 1, 1.0, attempts=1)
+    assert sent(flights, RESEND_S, queued=2) == ["fails"]
+    assert sent(flights, RESEND_S, queued=1) == ["waits"]
 
 
 def test_at_most_so_many_actions_are_in_flight() -> None:

@@ -1,0 +1,48 @@
+"""ActionObserver: measures the lag of an action consumer, and shows operators what it has in hand."""
+
+import socket
+import uuid
+from collections.abc import Mapping
+
+from services.backbone.clock import clock_ms
+from services.backbone.kafka import EventConsumer, KafkaUnavailable
+from services.backbone.logs import get_logger
+from services.consumers.core.flights import Flights
+from services.consumers.metrics import ActionMetrics
+from services.consumers.store.overview import ActionOverview, ConsumerState
+
+log = get_logger(__name__)
+
+
+class ActionObserver:
+    """Observes one consumer process."""
+
+    def __init__(self, handler: str, overview: ActionOverview, metrics: ActionMetrics) -> None:
+        self._handler = handler
+        self._overview = overview
+        self._metrics = metrics
+        self._process = f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
+
+    async def observe(self, kafka: EventConsumer, marks: Mapping[int, int], flights: Flights, now_s: float) -> None:
+        """Measure the lag of each partition after its mark, and record the state of this process in Redis."""
+        try:
+            ends = await kafka.end_offsets(marks)
+        except KafkaUnavailable as error:
+            log.info("lag_not_observed", reason=str(error))
+            return
+        lags = {partition: max(0, end - marks[partition]) for partition, end in ends.items()}
+        self._metrics.lag.clear()  # removes partitions that moved to other members
+        for partition, lag in lags.items():
+            self._metrics.lag.labels(self._handler, str(partition)).set(lag)
+        state = ConsumerState(
+            lag=sum(lags.values()),
+            waiting=flights.waiting,
+            in_flight=flights.in_flight,
+            oldest_s=flights.oldest_s(now_s),
+            at_ms=clock_ms(),
+        )
+        await self._overview.write_consumer(self._handler, self._process, state)
+
+    async def end(self) -> None:
+        """Remove the state of this process."""
+        await self._overview.forget_consumer(self._handler, self._process)
