@@ -1,5 +1,6 @@
 """The pages of the actions. State changes only by POST, and each is confirmed on a page that states its count."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
@@ -22,6 +23,7 @@ PINGDOM: Final = "/pingdom"
 _MAX_FORM_BYTES: Final = 262_144
 _SEE_OTHER: Final = 303
 _VERBS: Final = ("retry", "delete")
+_TIME_MS: Final = re.compile(r"[0-9]{1,15}").fullmatch
 
 
 class ActionPages:
@@ -72,14 +74,20 @@ class ActionPages:
         """Retry or delete the chosen actions, or all that match, after a page that states how many these are."""
         form = await _read_form(request)
         verb = form.get("verb", [""])[0]
-        if form is _TOO_LARGE or verb not in _VERBS:
+        until_ms = form.get("until", [""])[0]
+        if form is _TOO_LARGE or verb not in _VERBS or not (until_ms == "" or _TIME_MS(until_ms)):
             return self._renderer.error(request.scope, 422, "Choose what to do with the actions.")
         wanted = self._filter(form.get("handler", [""])[0], form.get("q", [""])[0])
         names, is_all = set(form.get("name", ())), form.get("what", [""])[0] == "all"
         try:
             found = await self._store.dead.find(wanted if is_all else None)
-            chosen = [action for action in found if is_all or _name(action) in names]
-            if form.get("confirmed", [""])[0] != "yes":
+            # What has died since the confirmation was shown, also again, is not part of it.
+            chosen = [
+                action
+                for action in found
+                if (is_all or _name(action) in names) and action.died_at_ms <= int(until_ms or action.died_at_ms)
+            ]
+            if not until_ms:
                 return self._confirm(request, verb, wanted, chosen, is_all=is_all)
             change = self._store.dead.retry if verb == "retry" else self._store.dead.delete
             count = await change(chosen, by=self._by)
@@ -100,6 +108,7 @@ class ActionPages:
             verb=verb,
             wanted=wanted,
             count=len(chosen),
+            until_ms=max(action.died_at_ms for action in chosen),
             names=[] if is_all else [_name(action) for action in chosen],
         )
 
@@ -160,4 +169,5 @@ def _address(path: str, **parameters: object) -> str:
 def _done(verb: str, count: str) -> str:
     if verb not in _VERBS or not count.isdigit() or len(count) > len("10000"):
         return ""
-    return f"{count} actions are retried by their consumers." if verb == "retry" else f"{count} actions are deleted."
+    subject = "1 action is" if count == "1" else f"{count} actions are"
+    return f"{subject} retried by the consumer." if verb == "retry" else f"{subject} deleted."

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -56,6 +57,11 @@ def dead_action(number: int, *, text: str = "no") -> DeadAction:
     return DeadAction("bulk_data", f"id-{number}", arguments, f"ValueError: {text}", "Traceback: line", 5, number)
 
 
+def confirmed(asked: httpx.Response, form: dict[str, Any]) -> dict[str, Any]:
+    """Return the form of a confirmation page."""
+    return form | dict(re.findall(r'name="(until)" value="(\d+)"', asked.text))
+
+
 def row_of(shown: str, handler: str) -> list[str]:
     """Return the cells of the row of a handler, without its name."""
     row = shown.partition(f'<th scope="row">{handler}</th>')[2].partition("</tr>")[0]
@@ -104,9 +110,9 @@ async def test_chosen_action_is_retried_once_after_a_confirmation(pages: httpx.A
     asked = await pages.post("/dead", data=form)
     assert "Retry 1 action?" in asked.text
     assert await dead.size() == 3
-    done = await pages.post("/dead", data=form | {"confirmed": "yes"})
-    assert "1 actions are retried" in done.text
-    again = await pages.post("/dead", data=form | {"confirmed": "yes"})
+    done = await pages.post("/dead", data=confirmed(asked, form))
+    assert "1 action is retried" in done.text
+    again = await pages.post("/dead", data=confirmed(asked, form))
     assert "0 actions are retried" in again.text
     assert await redis.hgetall(names.retried_actions_key("bulk_data")) == {"id-1": dead_action(1).arguments}
     assert "retry 1" in await page(pages, "/dead")
@@ -117,14 +123,17 @@ async def test_all_that_match_are_deleted_together(pages: httpx.AsyncClient, red
     for number in range(120):
         await dead.write(dead_action(number, text="gone" if number % 2 else "kept"))
     form = {"verb": "delete", "what": "all", "q": "gone"}
-    assert "Delete 60 actions?" in (await pages.post("/dead", data=form)).text
-    await pages.post("/dead", data=form | {"confirmed": "yes"})
+    asked = await pages.post("/dead", data=form)
+    assert "Delete 60 actions?" in asked.text
+    await dead.write(dead_action(120, text="gone"))
+    assert "60 actions are deleted" in (await pages.post("/dead", data=confirmed(asked, form))).text
+    await dead.delete([dead_action(120)], by="test")
     assert {action.reason for action in await dead.find()} == {"ValueError: kept"}
 
 
 async def test_request_of_another_site_changes_nothing(pages: httpx.AsyncClient, redis: Redis) -> None:
     await DeadActions(redis).write(dead_action(1))
-    form = {"verb": "delete", "what": "all", "confirmed": "yes"}
+    form = {"verb": "delete", "what": "all", "until": "1"}
     response = await pages.post("/dead", data=form, headers={"origin": "https://elsewhere.example"})
     assert response.status_code == 403
     assert await DeadActions(redis).size() == 1
