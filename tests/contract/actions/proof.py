@@ -60,7 +60,9 @@ async def act(_: StorageClient, arguments: Proof) -> None:
             raise ValueError(f"no {arguments.number}")
         elif arguments.do == "fail_once" and int(redis.hget(BEGUN, arguments.number) or 0) == 1:
             raise StorageFailed("status 500")
-        elif arguments.do == "refuse":
+        elif arguments.do == "refuse" or (
+            arguments.do == "refuse_once" and int(redis.hget(BEGUN, arguments.number) or 0) == 1
+        ):
             raise StorageRefused("status 422")
         elif arguments.do == "block":
             time.sleep(arguments.seconds)  # noqa: ASYNC251 - a handler that blocks is what is tested

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from services.consumers.worker.acting import ActionConsumer
 from tests.contract.actions.acting_bench import ActingBench, ProofProcess, eventually
 from tests.contract.actions.proof import NAME
 
+MOST_P95_S = 2.0
 VALUE = {"nested": [1, {"text": "Köln ☕ \\ \" '"}], "large": 2**63 - 1, "none": None, "empty": ""}
 
 
@@ -113,6 +115,24 @@ async def test_retried_action_has_equal_arguments_and_one_effect(acting_bench: A
     assert await acting_bench.begun(1) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("proof_worker")
+async def test_thousand_retried_twice_at_once_have_a_thousand_effects(acting_bench: ActingBench) -> None:
+    await acting_bench.produce(range(1000), do="refuse_once", value=json.dumps(VALUE))
+    async with acting_bench.consuming() as consumer:
+        await died(acting_bench, 1000)
+        await finished(consumer)
+        letters = await acting_bench.dead()
+        retries = [acting_bench.store.dead.retry(letters, by=by) for by in ("one", "two")]
+        assert sum(await asyncio.gather(*retries)) == 1000
+        await acted_on(acting_bench, 1000)
+        await finished(consumer)
+    assert set((await acting_bench.effects()).values()) == {1}
+    assert all(value == VALUE for value in await acting_bench.values())
+    (state,) = await acting_bench.store.overview.states([NAME])
+    assert (state.done, state.died, state.dead, state.retried) == (1000, 1000, 0, 0)
+
+
 @pytest.mark.usefixtures("proof_worker")
 async def test_outage_of_the_dependency_is_no_attempt(acting_bench: ActingBench) -> None:
     await acting_bench.set_away(is_away=True)
@@ -192,19 +212,19 @@ async def test_action_that_ends_no_start_dies_after_three_and_delays_nobody(
 ) -> None:
     async with acting_bench.consuming() as consumer:
         await acting_bench.produce([1], do=do, seconds=60)
-        slowest_s = 0.0
+        took_s: list[float] = []
         number = 10
         while not await acting_bench.dead():
             began_s = time.monotonic()
             await acting_bench.produce([number])
             number += 1
             await acted_on(acting_bench, number - 10)
-            slowest_s = max(slowest_s, time.monotonic() - began_s)
+            took_s.append(time.monotonic() - began_s)
         await finished(consumer)
     (letter,) = await acting_bench.dead()
     assert letter.reason == reason
     assert await acting_bench.begun(1) == MOST_STARTS
-    assert slowest_s < 5.0
+    assert statistics.quantiles(took_s, n=20)[-1] < MOST_P95_S, took_s
     assert set((await acting_bench.effects()).values()) == {1}
     assert await acting_bench.committed() == number - 9
 
