@@ -27,7 +27,7 @@ from deploy.paths import ROOT
 from services.backbone import names
 from services.backbone.dead_actions import DeadAction
 from services.backbone.events import Event, encode_event
-from services.backbone.kafka import EventProducer, Record
+from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
 from services.consumers.metrics import ActionMetrics
 from services.consumers.settings import Settings
 from services.consumers.store.actions import ActionStore
@@ -105,9 +105,16 @@ class ActingBench:
 
     async def produce(self, numbers: Iterable[int], **params: Any) -> None:
         """Produce an event for each number, spread over the partitions."""
+        assert await self.produced(numbers, **params)
+
+    async def produced(self, numbers: Iterable[int], **params: Any) -> bool:
+        """Produce events. Return whether the broker has taken all of them."""
         now_ms = time.time_ns() // 1_000_000
         records = [self._record(number, now_ms, params) for number in numbers]
-        assert await self.producer.produce(names.EVENTS_TOPIC, records) == []
+        try:
+            return not await self.producer.produce(names.EVENTS_TOPIC, records)
+        except KafkaUnavailable:
+            return False
 
     def _record(self, number: int, now_ms: int, params: dict[str, Any]) -> Record:
         query = urlencode({"number": number, **params})

@@ -1,6 +1,7 @@
 """A handler for tests, and the processes of its consumer and its worker. Its actions do what their events ask for.
 
-Run as `python tests/contract/actions/proof.py worker` or `... consumer`.
+Run as `python tests/contract/actions/proof.py worker`, `... consumer`, or `... bare`: a Celery worker with the same
+settings and without our consumer, for comparison.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import signal
 import sys
 import time
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from redis import Redis
@@ -20,9 +21,13 @@ from services.backbone.events import EncodedEvent, InvalidEvent, parameter
 from services.consumers.core.actions import ActionRule
 from services.consumers.handlers.acting import ActionHandler
 
+if TYPE_CHECKING:
+    from services.consumers.settings import Settings
+
 NAME = "proof"
 EFFECTS = "proof:effects"
 BEGUN = "proof:begun"
+BARE_TASK = BARE_QUEUE = "proof.bare"
 AWAY = "proof:away"
 
 
@@ -74,6 +79,21 @@ RULE = ActionRule(NAME, frozenset({b"proof"}), read)
 HANDLERS = {NAME: ActionHandler(RULE, Proof, act)}
 
 
+def run_bare(settings: "Settings") -> None:
+    """Run tasks that sleep 20 ms and note their number."""
+    from services.consumers.store.celery_queues import create_celery  # noqa: PLC0415 - as in main
+
+    app = create_celery(settings)
+    redis = Redis.from_url(os.environ["PROOF_REDIS_URL"])
+
+    @app.task(name=BARE_TASK)  # type: ignore[untyped-decorator]
+    def act(number: int) -> None:
+        time.sleep(0.02)
+        redis.rpush(EFFECTS, msgspec.json.encode([str(number), None]))
+
+    app.Worker(queues=BARE_QUEUE, quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True).start()
+
+
 def main() -> None:
     from services.backbone.logs import configure_logging  # noqa: PLC0415 - Celery must be imported after the variable
     from services.backbone.process import run_until_stopped  # noqa: PLC0415
@@ -86,6 +106,9 @@ def main() -> None:
 
         configure_logging(service="proof.celery", level="INFO", output="json")
         sys.exit(run_celery_worker(settings, HANDLERS, name=sys.argv[2]))
+    if sys.argv[1] == "bare":
+        run_bare(settings)
+        return
     if sys.argv[1] == "consumer":
         from services.consumers.worker.acting_process import run_action_consumer  # noqa: PLC0415
 

@@ -1,20 +1,23 @@
-"""No event is lost while consumers, workers and their processes are killed, Redis restarts, and storage is away."""
+"""No event is lost while consumers, workers and their processes are killed, servers restart, and storage is away."""
 
 import asyncio
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from deploy.develop.localstack.kafka import KafkaBroker
+from deploy.develop.localstack.kafka import KafkaBroker, KafkaKind
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
+from services.consumers.store.celery_queues import create_celery
 from tests.contract.actions import proof
-from tests.contract.actions.acting_bench import ActingBench, ProofProcess, environ_of, eventually
+from tests.contract.actions.acting_bench import PARTITIONS, ActingBench, ProofProcess, environ_of, eventually
 
 SEED = 7
 RATE = 40
@@ -23,16 +26,26 @@ AWAY_S = 6.0
 
 
 @pytest.fixture
-def environ(own_redis: LocalRedis, clean_redis: LocalRedis, kafka_broker: KafkaBroker) -> dict[str, str]:
+def own_broker(kafka_kind: KafkaKind, tmp_path: Path) -> Iterator[KafkaBroker]:
+    """A broker that the test restarts."""
+    broker = KafkaBroker(kafka_kind, data=tmp_path / "kafka", log=tmp_path / "kafka.log")
+    broker.start()
+    broker.wait_ready()
+    yield broker
+    broker.process.stop()
+
+
+@pytest.fixture
+def environ(own_redis: LocalRedis, clean_redis: LocalRedis, own_broker: KafkaBroker) -> dict[str, str]:
     """The effects are in another Redis than the actions, which is hurt."""
-    return environ_of(own_redis, kafka_broker, PROOF_REDIS_URL=clean_redis.url)
+    return environ_of(own_redis, own_broker, PROOF_REDIS_URL=clean_redis.url)
 
 
 class Chaos:
     """Two consumers and two workers, and the faults that hurt them."""
 
-    def __init__(self, bench: ActingBench, logs: Path, redis: LocalRedis) -> None:
-        self._bench, self._logs, self._redis = bench, logs, redis
+    def __init__(self, bench: ActingBench, logs: Path, redis: LocalRedis, broker: KafkaBroker) -> None:
+        self._bench, self._logs, self._redis, self._broker = bench, logs, redis, broker
         self._random = random.Random(SEED)
         self._environ = bench.environ | {
             "PROOF_TOPIC": names.EVENTS_TOPIC,
@@ -68,20 +81,33 @@ class Chaos:
         self._redis.start()
         await asyncio.to_thread(self._redis.wait_ready)
 
-    async def send_storage_away(self) -> None:
+    async def restart_broker(self) -> None:
+        if self._broker.kind != "apache":
+            return  # Tansu loses its data at a restart
+        await asyncio.to_thread(self._broker.process.stop)
+        self._broker.start()
+        await asyncio.to_thread(self._broker.wait_ready)
+
+    async def send_storage_away(self, seconds: float = AWAY_S) -> None:
         await self._bench.set_away(is_away=True)
-        await asyncio.sleep(AWAY_S)
+        await asyncio.sleep(seconds)
         await self._bench.set_away(is_away=False)
 
     @property
-    def errors(self) -> list[Callable[[], Awaitable[None]]]:
+    def faults(self) -> list[Callable[[], Awaitable[None]]]:
         kills = [self.kill_worker, self.kill_child, self.kill_worker, self.kill_child, self.kill_consumer]
-        return [*kills, self.restart_redis, self.send_storage_away]
+        return [*kills, self.restart_redis, self.restart_broker, self.send_storage_away]
 
-    async def inject(self, until_s: float) -> None:
+    async def inject(self, until_s: float, faults: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        """Inject each fault once, in a random order, then random ones."""
+        coming = self._random.sample(faults, len(faults))
         while time.monotonic() < until_s:
-            await self._random.choice(self.errors)()
+            await (coming.pop() if coming else self._random.choice(faults))()
             await asyncio.sleep(FAULT_EVERY_S)
+
+    def ended(self) -> float:
+        """Return the number of actions that are done or dead, from the metrics of a worker."""
+        return self.workers[0].metric("push_action_ended")
 
     def stop(self) -> None:
         for process in (*self.consumers, *self.workers):
@@ -96,46 +122,171 @@ class Chaos:
 
 
 @pytest.fixture
-async def chaos(acting_bench: ActingBench, tmp_path: Path, own_redis: LocalRedis) -> AsyncIterator[Chaos]:
-    found = Chaos(acting_bench, tmp_path, own_redis)
+async def chaos(
+    acting_bench: ActingBench, tmp_path: Path, own_redis: LocalRedis, own_broker: KafkaBroker
+) -> AsyncIterator[Chaos]:
+    found = Chaos(acting_bench, tmp_path, own_redis, own_broker)
     for process in (*found.workers, *found.consumers):
         await asyncio.to_thread(process.wait_until_ready)
     yield found
     await asyncio.to_thread(found.stop)
 
 
-async def load(bench: ActingBench, until_s: float) -> int:
-    """Produce events at a rate. Return their number."""
+async def load(bench: ActingBench, is_over: Callable[[], bool]) -> int:
+    """Produce events at a rate. Return their number. What the broker does not take is produced again."""
     number = 0
-    while time.monotonic() < until_s:
-        await bench.produce(range(number, number + RATE // 4), seconds=0.02)
+    while not is_over():
+        while not await bench.produced(range(number, number + RATE // 4), seconds=0.02):
+            pass
         number += RATE // 4
         await asyncio.sleep(0.25)
     return number
 
 
+async def end_offsets(bench: ActingBench) -> int:
+    """Return the sum of the end offsets of the topic."""
+    partitions = [TopicPartition(names.EVENTS_TOPIC, partition) for partition in range(PARTITIONS)]
+    async with AIOKafkaConsumer(bootstrap_servers=bench.settings.bootstrap_servers) as client:
+        return sum((await client.end_offsets(partitions)).values())
+
+
+async def assert_all_acted(bench: ActingBench, chaos: Chaos, produced: int, *, limit_s: float = 150.0) -> Counter[str]:
+    """Wait for the effect of each event and for the ledger: committed = acted + dead. Return the effects."""
+
+    async def all_acted() -> bool:
+        return len(await bench.effects()) == produced
+
+    await eventually(all_acted, limit_s=limit_s)
+    ends = await end_offsets(bench)
+
+    async def all_committed() -> bool:
+        return await bench.committed() == ends
+
+    await eventually(all_committed, limit_s=60)
+    assert ends >= produced
+
+    async def all_ended() -> bool:
+        return await asyncio.to_thread(chaos.ended) == produced
+
+    await eventually(all_ended, limit_s=30)
+    assert await bench.dead() == []
+    return await bench.effects()
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seconds", [45, pytest.param(240, marks=pytest.mark.endurance)])
-async def test_no_event_is_lost_while_processes_are_killed(
+async def test_no_event_is_lost_while_everything_fails(
     acting_bench: ActingBench, chaos: Chaos, capsys: pytest.CaptureFixture[str], seconds: int
 ) -> None:
     until_s = time.monotonic() + seconds
-    produced, _ = await asyncio.gather(load(acting_bench, until_s), chaos.inject(until_s))
-
-    async def all_acted() -> bool:
-        return len(await acting_bench.effects()) == produced
-
-    await eventually(all_acted, limit_s=150)
-
-    async def is_committed() -> bool:
-        return await acting_bench.committed() == produced
-
-    await eventually(is_committed, limit_s=60)
-    effects = await acting_bench.effects()
+    produced, _ = await asyncio.gather(
+        load(acting_bench, lambda: time.monotonic() >= until_s), chaos.inject(until_s, chaos.faults)
+    )
+    effects = await assert_all_acted(acting_bench, chaos, produced)
     repeated = sum(count - 1 for count in effects.values())
     with capsys.disabled():
         sys.stdout.write(f"\n{produced} events, {chaos.kills} kills of workers: 0 lost, {repeated} effects repeated\n")
     # A kill between an effect and its report repeats the effect. Each kill meets at most all processes of a worker.
     assert repeated <= 4 * chaos.kills
-    assert await acting_bench.dead() == []
+
+
+FAULTS = ("kill_worker", "kill_child", "kill_consumer", "restart_redis", "restart_broker")
+
+
+@pytest.mark.endurance
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_no_event_is_lost_in_three_minutes_of_one_fault(
+    acting_bench: ActingBench, chaos: Chaos, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    until_s = time.monotonic() + 180
+    produced, _ = await asyncio.gather(
+        load(acting_bench, lambda: time.monotonic() >= until_s), chaos.inject(until_s, [getattr(chaos, fault)])
+    )
+    effects = await assert_all_acted(acting_bench, chaos, produced)
+    repeated = sum(count - 1 for count in effects.values())
+    with capsys.disabled():
+        sys.stdout.write(f"\n{fault}: {produced} events, 0 lost, {repeated} effects repeated, 0 dead\n")
+    assert repeated <= 4 * chaos.kills
+
+
+@pytest.mark.endurance
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("away_s", [60, 600])
+async def test_outage_of_storage_fills_no_dead_list(
+    acting_bench: ActingBench, chaos: Chaos, capsys: pytest.CaptureFixture[str], away_s: int
+) -> None:
+    until_s = time.monotonic() + away_s + 20
+    produced, _ = await asyncio.gather(
+        load(acting_bench, lambda: time.monotonic() >= until_s), chaos.send_storage_away(away_s)
+    )
+    effects = await assert_all_acted(acting_bench, chaos, produced, limit_s=600)
+    with capsys.disabled():
+        sys.stdout.write(f"\nstorage away for {away_s} s: {produced} events, 0 lost, 0 dead\n")
+    assert set(effects.values()) == {1}
+
+
+KILLS = 50
+_UNACKED = "unacked"
+"""The key of Celery's tasks that a worker has taken and not acknowledged."""
+
+
+@pytest.mark.endurance
+@pytest.mark.timeout(900)
+async def test_fifty_kills_of_workers_lose_no_event(
+    acting_bench: ActingBench, chaos: Chaos, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def kill() -> None:
+        while chaos.kills < KILLS:
+            await chaos.kill_worker()
+            await asyncio.sleep(1)
+
+    killing = asyncio.create_task(kill())
+    produced = await load(acting_bench, killing.done)
+    await assert_all_acted(acting_bench, chaos, produced)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{produced} events, {KILLS} kills of workers: 0 lost\n")
+
+
+@pytest.mark.endurance
+@pytest.mark.timeout(900)
+async def test_fifty_kills_of_workers_of_bare_celery(
+    acting_bench: ActingBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Print what the same kills cost without a consumer that sends lost tasks again. How much it is is chance."""
+    workers = [ProofProcess(acting_bench.environ, tmp_path, kind="bare") for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    app, chance = create_celery(acting_bench.settings), random.Random(SEED)
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        while True:
+            for _ in range(RATE // 4):
+                await asyncio.to_thread(app.send_task, proof.BARE_TASK, [sent], queue=proof.BARE_QUEUE)
+                sent += 1
+            await asyncio.sleep(0.25)
+
+    sending = asyncio.create_task(send())
+    for _ in range(KILLS):
+        worker = chance.choice(workers)
+        await asyncio.to_thread(worker.kill)
+        worker.start()
+        await asyncio.sleep(1)
+    sending.cancel()
+
+    async def is_empty() -> bool:
+        redis = acting_bench.redis
+        return await redis.llen(proof.BARE_QUEUE) + await redis.hlen(_UNACKED) == 0
+
+    # Celery delivers the tasks of killed workers again after the visibility timeout.
+    await eventually(is_empty, limit_s=120)
+    effects = len(await acting_bench.effects())
+    for worker in workers:
+        worker.process.stop()
+    app.close()
+    with capsys.disabled():
+        sys.stdout.write(f"\nbare Celery: {sent} tasks, {KILLS} kills of workers: {sent - effects} lost\n")
+    assert 0 < effects <= sent
