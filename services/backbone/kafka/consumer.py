@@ -69,6 +69,7 @@ class EventConsumer:
         self._next: dict[int, int] = {}  # first offset of the next batch, by positioned partition
         self._gaps: dict[int, int] = {}  # positions with a gap seen once; a second time, the gap is in the topic
         self._pending: asyncio.Task[dict[int, RecordBatch]] | None = None
+        self._sought: set[int] = set()  # partitions whose position was set while a fetch was pending
         self._committing: asyncio.Task[None] | None = None
         self._client = AIOKafkaConsumer(
             bootstrap_servers=settings.bootstrap_servers,
@@ -240,6 +241,8 @@ class EventConsumer:
             self._client.seek(tp, offset)
             self._client.resume(tp)
             self._next[partition] = offset
+            if self._pending is not None:
+                self._sought.add(partition)
 
     async def _begin_rebalance(self) -> None:
         if self._before_rebalance is not None:
@@ -261,7 +264,11 @@ class EventConsumer:
         if not done:
             return {}
         pending, self._pending = self._pending, None
-        return pending.result()
+        sought, self._sought = self._sought, set()
+        batches = pending.result()
+        # Records from before a reset or a rebalance: the caller continues at another position, or lost the partition.
+        self.reset_position(sought & batches.keys())
+        return {partition: batch for partition, batch in batches.items() if partition in self._next}
 
     async def _fetch(self, wait_s: float) -> dict[int, RecordBatch]:
         fetched = await self._client.getmany(timeout_ms=int(wait_s * 1000), max_records=self._max_poll_events)

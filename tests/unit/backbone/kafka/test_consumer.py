@@ -86,6 +86,39 @@ async def test_records_of_an_unpositioned_partition_are_dropped(consumer: EventC
     assert consumer._batch(0, [record(5)], 6) is None
 
 
+async def test_records_of_a_late_fetch_are_dropped_after_a_reset(
+    consumer: EventConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition, sought, arrived = TopicPartition("events", 0), [FIRST], asyncio.Event()
+
+    async def asked(_partitions: Sequence[int]) -> dict[int, int]:
+        return {0: sought[-1]}
+
+    async def getmany(**_: object) -> dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]:
+        await arrived.wait()
+        return {partition: [record(sought[0])]}
+
+    async def position(_: TopicPartition) -> int:
+        return sought[0] + 1
+
+    consumer._ask_positions = asked
+    for name, fake in {"assignment": lambda: {partition}, "getmany": getmany, "position": position}.items():
+        monkeypatch.setattr(consumer._client, name, fake)
+    for name in ("seek", "resume"):
+        monkeypatch.setattr(consumer._client, name, lambda *_: None)
+
+    assert await consumer.poll(wait_s=0.01) == {}  # the fetch continues
+    arrived.set()
+    assert consumer._pending is not None
+    await consumer._pending
+    consumer.reset_position([0])
+    sought.append(50)
+    assert await consumer.poll(wait_s=1.0) == {}
+    sought[0] = 50
+    batches = await consumer.poll(wait_s=1.0)
+    assert {part: batch[:2] for part, batch in batches.items()} == {0: (50, 51)}
+
+
 async def test_member_has_no_partitions_and_commits_nothing_during_a_rebalance(
     consumer: EventConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
