@@ -6,6 +6,9 @@ consumer reads the report and decides on everything else (core/flights.py).
 
 import asyncio
 import logging
+import os
+import signal
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +26,7 @@ from services.consumers.core.actions import Action
 from services.consumers.handlers.acting import ActionHandler
 from services.consumers.settings import Settings
 from services.consumers.store.actions import MOST_STARTS, ActionStore, StartResult
-from services.consumers.store.celery_queues import create_celery
+from services.consumers.store.celery_queues import STOP_LIMIT_S, create_celery
 
 log = get_logger(__name__)
 
@@ -31,6 +34,7 @@ _REDIS_TIMEOUT_S = 5.0
 _PONG_S = 600
 _LOGGERS_OF_EACH_TASK = ("celery.worker.strategy", "celery.app.trace")
 """At INFO they log two lines for each task."""
+_LOGGER_OF_ACKS = "celery.worker.request"
 
 
 def run_celery_worker(settings: Settings, handlers: Mapping[str, ActionHandler], *, name: str) -> int:
@@ -59,6 +63,7 @@ def _run(app: Celery, queues: list[str], name: str) -> int:
         """Celery configures no logging if this signal has a receiver."""
 
     signals.setup_logging.connect(keep_our_logging, weak=False)
+    logging.getLogger(_LOGGER_OF_ACKS).addHandler(_EndAfterLostAck())
     for logger in _LOGGERS_OF_EACH_TASK:
         logging.getLogger(logger).setLevel(logging.WARNING)
     worker = app.Worker(
@@ -73,6 +78,27 @@ def _run(app: Celery, queues: list[str], name: str) -> int:
     )
     worker.start()
     return int(worker.exitcode or 0)
+
+
+class _EndAfterLostAck(logging.Handler):
+    """Ends the worker when it could not acknowledge a task, because its connection to Redis broke.
+
+    Such a task occupies a process for ever. When all processes were busy at that moment, the worker takes no further
+    task, and Celery notices nothing. It only logs the failure, at CRITICAL. Its stop can hang then, too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.CRITICAL)
+        self._is_ending = False
+
+    def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - the signature of a handler
+        if not self._is_ending:
+            self._is_ending = True  # a second signal would not wait for running actions
+            log.error("worker_ends", reason="a task could not be acknowledged")
+            ending = threading.Timer(STOP_LIMIT_S, os._exit, args=(1,))
+            ending.daemon = True
+            ending.start()
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class ActionExecutor:

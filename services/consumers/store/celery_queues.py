@@ -19,6 +19,8 @@ QueueUnavailable = OperationalError
 
 SOFT_SHUTDOWN_S: Final = 6.0
 """Seconds that running actions get at a stop. With Celery's own SIGTERM a worker waited for its task: 11 s."""
+STOP_LIMIT_S: Final = SOFT_SHUTDOWN_S + 3.0
+"""Seconds that a worker gets to stop: its running actions, then its own end."""
 _SOCKET_TIMEOUT_S: Final = 5.0
 
 

@@ -26,13 +26,11 @@ from services.backbone.redis import connect
 from services.consumers.metrics import WorkerMetrics
 from services.consumers.settings import Settings
 from services.consumers.store.actions import ActionStore, ActionStoreError
-from services.consumers.store.celery_queues import SOFT_SHUTDOWN_S, ActionQueues, QueueUnavailable, create_celery
+from services.consumers.store.celery_queues import STOP_LIMIT_S, ActionQueues, QueueUnavailable, create_celery
 
 log = get_logger(__name__)
 
 _REDIS_TIMEOUT_S: Final = 5.0
-_STOP_LIMIT_S: Final = SOFT_SHUTDOWN_S + 3.0
-"""Seconds that the worker gets to stop: its running actions, then its own end."""
 _POLL_S: Final = 0.2
 
 
@@ -185,7 +183,7 @@ async def _celery_worker(command: Sequence[str]) -> AsyncIterator[asyncio.subpro
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _STOP_LIMIT_S)
+                await asyncio.wait_for(process.wait(), STOP_LIMIT_S)
         if process.returncode is None:
             log.warning("worker_killed", pid=process.pid)
             process.kill()

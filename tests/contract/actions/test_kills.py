@@ -1,6 +1,7 @@
 """No event is lost while consumers, workers and their processes are killed, servers restart, and storage is away."""
 
 import asyncio
+import contextlib
 import random
 import sys
 import time
@@ -23,6 +24,8 @@ SEED = 7
 RATE = 40
 FAULT_EVERY_S = 3.0
 AWAY_S = 6.0
+PROCESSES = 4
+"""Of a worker, by default."""
 
 
 @pytest.fixture
@@ -62,18 +65,20 @@ class Chaos:
 
     async def kill_worker(self) -> None:
         self.kills += 1
-        await asyncio.to_thread(self._restart, self._random.choice(self.workers))
+        await asyncio.to_thread(self._random.choice(self.workers).kill)
 
     async def kill_child(self) -> None:
         """Kill one process of a worker's pool."""
-        worker = psutil.Process(self._random.choice(self.workers).process.pid)
-        pool = [child for child in worker.children(recursive=True) if child.parent() != worker]
-        if pool:
-            self.kills += 1
-            self._random.choice(pool).kill()
+        pid = self._random.choice(self.workers).process.pid
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            worker = psutil.Process(pid)
+            pool = [child for child in worker.children(recursive=True) if child.parent() != worker]
+            if pool:
+                self._random.choice(pool).kill()
+                self.kills += 1
 
     async def kill_consumer(self) -> None:
-        await asyncio.to_thread(self._restart, self._random.choice(self.consumers))
+        await asyncio.to_thread(self._random.choice(self.consumers).kill)
 
     async def restart_redis(self) -> None:
         await asyncio.to_thread(self._redis.process.stop)
@@ -105,6 +110,14 @@ class Chaos:
             await (coming.pop() if coming else self._random.choice(faults))()
             await asyncio.sleep(FAULT_EVERY_S)
 
+    async def supervise(self) -> None:
+        """Start processes again that have ended, as every container does."""
+        while True:
+            for process in (*self.workers, *self.consumers):
+                if not process.process.is_alive:
+                    process.start()
+            await asyncio.sleep(0.5)
+
     def ended(self) -> float:
         """Return the number of actions that are done or dead, from the metrics of a worker."""
         return self.workers[0].metric("push_action_ended")
@@ -115,11 +128,6 @@ class Chaos:
         for process in (*self.consumers, *self.workers):
             process.process.stop()
 
-    @staticmethod
-    def _restart(process: ProofProcess) -> None:
-        process.kill()
-        process.start()
-
 
 @pytest.fixture
 async def chaos(
@@ -128,8 +136,31 @@ async def chaos(
     found = Chaos(acting_bench, tmp_path, own_redis, own_broker)
     for process in (*found.workers, *found.consumers):
         await asyncio.to_thread(process.wait_until_ready)
+    supervising = asyncio.create_task(found.supervise())
     yield found
+    supervising.cancel()
     await asyncio.to_thread(found.stop)
+
+
+@pytest.mark.slow
+async def test_worker_that_could_acknowledge_nothing_ends(
+    acting_bench: ActingBench, own_redis: LocalRedis, tmp_path: Path
+) -> None:
+    worker = ProofProcess(acting_bench.environ, tmp_path)
+    worker.start()
+    await asyncio.to_thread(worker.wait_until_ready)
+    async with acting_bench.consuming():
+        await acting_bench.produce(range(PROCESSES), seconds=1.0)
+
+        async def is_busy() -> bool:
+            return sum([await acting_bench.begun(number) for number in range(PROCESSES)]) == PROCESSES
+
+        await eventually(is_busy)
+        await asyncio.to_thread(own_redis.process.stop)
+        await asyncio.sleep(1.5)  # all processes end their action meanwhile
+        own_redis.start()
+        await asyncio.to_thread(own_redis.wait_ready)
+        assert await asyncio.to_thread(worker.process.wait, timeout_s=15) == 1  # the limit of silence is 60 s
 
 
 async def load(bench: ActingBench, is_over: Callable[[], bool]) -> int:
