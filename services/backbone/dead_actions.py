@@ -4,7 +4,6 @@ It keeps the newest MOST_DEAD actions, of invalid events the newest MOST_INVALID
 which sends it until it has ended.
 """
 
-import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +11,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from services.backbone import names
+from services.backbone.audit import AuditEntry, AuditList
 
 MOST_DEAD: Final = 10_000
 MOST_INVALID: Final = 1_000
@@ -19,7 +19,6 @@ MOST_INVALID: Final = 1_000
 KEEP_ENDS_S: Final = 86_400
 """How long the end of an action is remembered: longer than its event can come twice, by a rebalance or a killed
 kafkastore."""
-_MOST_AUDITED: Final = 1_000
 _SLICE: Final = 500
 
 _WRITE: Final = """
@@ -96,15 +95,6 @@ class DeadActionFilter(NamedTuple):
         return not sought or any(sought in part.casefold() for part in parts)
 
 
-class AuditEntry(msgspec.Struct, frozen=True):
-    """What an operator did to the dead list."""
-
-    at_ms: int
-    by: str
-    what: str
-    count: int
-
-
 class DeadActions:
     """The dead list. `redis` must decode responses. Every method raises RedisError when Redis does not respond."""
 
@@ -112,6 +102,7 @@ class DeadActions:
         self._redis = redis
         self._write = redis.register_script(_WRITE)
         self._retry = redis.register_script(_RETRY)
+        self._audit = AuditList(redis, names.ACTION_AUDIT)
 
     async def write(self, action: DeadAction) -> None:
         """Put an action into the list, once, and record that it is dead."""
@@ -156,12 +147,23 @@ class DeadActions:
                     args = (action.id, names.dead_action_name(action.handler, action.id))
                     await self._retry(keys=keys, args=args, client=pipeline)
                 retried += sum(await pipeline.execute())
-        await self._audit(by, "retry", retried)
+        await self._note(by, "retry", retried)
         return retried
 
     async def delete(self, actions: Sequence[DeadAction], *, by: str) -> int:
         """Delete actions from the list. Return how many of them were in it."""
-        found = [names.dead_action_name(action.handler, action.id) for action in actions]
+        return await self._delete([names.dead_action_name(action.handler, action.id) for action in actions], by)
+
+    async def delete_before(self, before_ms: int, *, by: str) -> int:
+        """Delete the actions that died before a time, in ms since 1970. Return their number."""
+        found: Any = await self._redis.zrange(names.DEAD_ACTIONS, "-inf", f"({before_ms}", byscore=True)
+        return await self._delete(found, by)
+
+    async def audit(self) -> list[AuditEntry]:
+        """Return what operators did, the newest first."""
+        return await self._audit.entries()
+
+    async def _delete(self, found: Sequence[str], by: str) -> int:
         deleted = 0
         for part in _slices(found):
             async with self._redis.pipeline(transaction=True) as pipeline:
@@ -170,13 +172,8 @@ class DeadActions:
                 pipeline.zrem(names.INVALID_ACTIONS, *part)
                 removed, *_ = await pipeline.execute()
             deleted += removed
-        await self._audit(by, "delete", deleted)
+        await self._note(by, "delete", deleted)
         return deleted
-
-    async def audit(self) -> list[AuditEntry]:
-        """Return what operators did, the newest first."""
-        found: Any = await self._redis.lrange(names.ACTION_AUDIT, 0, -1)
-        return [msgspec.json.decode(each, type=AuditEntry) for each in found]
 
     async def _read(self) -> AsyncIterator[DeadAction]:
         found: Any = await self._redis.zrange(names.DEAD_ACTIONS, 0, -1, desc=True)
@@ -186,14 +183,9 @@ class DeadActions:
                 if content is not None:  # retried or deleted meanwhile
                     yield msgspec.json.decode(content, type=DeadAction)
 
-    async def _audit(self, by: str, what: str, count: int) -> None:
-        if not count:
-            return
-        entry = AuditEntry(time.time_ns() // 1_000_000, by, what, count)
-        async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.lpush(names.ACTION_AUDIT, msgspec.json.encode(entry).decode())
-            pipeline.ltrim(names.ACTION_AUDIT, 0, _MOST_AUDITED - 1)
-            await pipeline.execute()
+    async def _note(self, by: str, what: str, count: int) -> None:
+        if count:
+            await self._audit.add(by, what, count=count)
 
 
 def _slices(items: Sequence[Any]) -> Iterable[Any]:

@@ -96,3 +96,16 @@ async def test_full_list_is_searched_quickly_and_retried_together(redis: Redis) 
     assert len(found) == 1 + 10 + 100
     assert await dead.retry((await dead.find())[:1_000], by="one") == 1_000
     assert await dead.size() == 9_000
+
+
+async def test_old_actions_and_invalid_events_are_deleted_and_audited(redis: Redis) -> None:
+    dead = DeadActions(redis)
+    await dead.write(action(1000))
+    await dead.write(msgspec.structs.replace(action(2000), is_invalid=True))
+    await dead.write(action(3000))
+    assert await dead.delete_before(3000, by="expire") == 2
+    assert await dead.delete_before(3000, by="expire") == 0
+    assert [found.died_at_ms for found in await dead.find()] == [3000]
+    assert await redis.exists(names.INVALID_ACTIONS) == 0
+    assert await redis.hlen(names.DEAD_ACTION_CONTENTS) == 1
+    assert [(entry.by, entry.what, entry.count) for entry in await dead.audit()] == [("expire", "delete", 2)]
