@@ -157,6 +157,35 @@ def pong_key(worker: str) -> str:
     return f"actions:pong:{worker}"
 
 
+# Redis of the schedules: periodic jobs of a service, started by Celery beat -----------------------------------------
+SCHEDULE_CHECK_TASK: Final = "schedule.check"
+
+
+def schedule_queue(service: str) -> str:
+    """Celery queue of the checks of the jobs of one service."""
+    return f"schedule.{service}"
+
+
+def job_state_key(service: str, job: str) -> str:
+    """Key of the hash with the state of a periodic job: its mark, its pause, a waiting request, its counts."""
+    return f"schedule:{service}:job:{job}"
+
+
+def job_runs_key(service: str, job: str) -> str:
+    """Key of the hash with the last runs of a periodic job: planned time in ms -> RunRecord as JSON."""
+    return f"schedule:{service}:runs:{job}"
+
+
+def job_running_key(service: str, job: str) -> str:
+    """Key that exists while a worker runs a periodic job. Its value is the token of the run."""
+    return f"schedule:{service}:running:{job}"
+
+
+def job_taken_key(service: str, job: str, planned_ms: int) -> str:
+    """Key that the run of a planned time is taken with. `planned_ms` is in ms since 1970."""
+    return f"schedule:{service}:taken:{job}:{planned_ms}"
+
+
 # Consumer groups -------------------------------------------------------------------------------------------
 def consumer_group(consumer: str) -> str:
     """Consumer group of one consumer: the name of the consumer, which operators know."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -178,6 +179,18 @@ def _password(value: SecretStr) -> SecretStr:
 
 Password = Annotated[SecretStr, AfterValidator(_password)]
 """A password of at least 12 characters. If it is random, nobody guesses it in a lifetime, even from many addresses."""
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ValueError, OSError, KeyError):  # malformed, a directory, unknown (a KeyError)
+        raise ValueError("must be a time zone such as Europe/Berlin") from None
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+"""The name of a time zone."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0.01, le=86_400)]
 
@@ -267,6 +280,20 @@ class CountersRedisSettings(EnvSettings):
 
     counters_redis_url: RedisUrl = Field(LOCAL_REDIS, alias="COUNTERS_REDIS_URL")
     """The Redis of the counters: one for all consumers and kafidx. It may have a password, like REDIS_URL."""
+
+
+class ScheduleSettings(EnvSettings):
+    """Settings of the periodic jobs of a service."""
+
+    schedule_zone: TimeZone = Field("Europe/Berlin", alias="SCHEDULE_ZONE")
+    """The time zone of the planned times of periodic jobs. In a night with a change of the clock, a daily job runs
+    once."""
+    schedule_check_s: Seconds = Field(10.0, alias="SCHEDULE_CHECK_S")
+    """Seconds between two checks of a periodic job. A run begins at most this time after its planned time or after the
+    request of an operator. Tests set it below one second."""
+    schedule_late_s: Seconds = Field(3600.0, alias="SCHEDULE_LATE_S")
+    """Seconds that a run may begin after its planned time, because no beat or no worker ran. Later, it is recorded as
+    missed. Of several such times only the newest one runs."""
 
 
 class ProxySettings(EnvSettings):

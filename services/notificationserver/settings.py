@@ -3,7 +3,6 @@
 import base64
 import re
 from typing import Annotated, Final, Literal, Self
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -22,6 +21,7 @@ from services.backbone.settings import (
     RedisUrl,
     Seconds,
     ServiceUrl,
+    TimeZone,
     is_loopback,
 )
 
@@ -31,14 +31,6 @@ _VAPID_KEY_BYTES: Final = 32
 def _mail_link(value: str) -> str:
     if value and re.fullmatch(r"(mailto:[^@\s]+@[^@\s]+|https://\S+)", value) is None:
         raise ValueError("must be a link such as mailto:operator@example.com")
-    return value
-
-
-def _known_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ValueError, OSError, KeyError):  # malformed, a directory, unknown (a KeyError)
-        raise ValueError("must be a time zone such as Europe/Berlin") from None
     return value
 
 
@@ -78,7 +70,7 @@ class DeliverySettings(EnvSettings):
     """Days that notifications, messages and deliveries are kept. An id acts once for this time."""
     language: Literal["de", "en"] = Field("en", alias="NOTIFY_LANGUAGE")
     """The language of a device whose language is neither de nor en."""
-    time_zone: Annotated[str, AfterValidator(_known_zone)] = Field("Europe/Berlin", alias="NOTIFY_TIME_ZONE")
+    time_zone: TimeZone = Field("Europe/Berlin", alias="NOTIFY_TIME_ZONE")
     """The time zone of the quiet hours of a device that has registered none."""
     log_messages: bool = Field(default=False, alias="NOTIFY_LOG_MESSAGES")
     """on: each message is logged too, by its id. For local use."""

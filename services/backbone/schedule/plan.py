@@ -1,0 +1,139 @@
+"""When a periodic job is planned, and what a check of it must do. Pure: no I/O, no clock.
+
+Times are in ms since 1970. A planned time is a whole second, and identifies the run of a job.
+"""
+
+import datetime as dt
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+MOST_DUE: Final = 1_000
+"""The most planned times that one check decides on. After a long pause of all processes, the next checks continue."""
+_SOME_DAY: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """A periodic job. Raises ValueError if its name or its plan is invalid."""
+
+    name: str
+    """Lower-case letters, digits and underscores."""
+    cron: str
+    """The planned times in the zone of the schedule: minute, hour, day of month, month, day of week; with six fields,
+    the first one is the second. In a night with a change of the clock, a plan of five fields without a star in minute
+    and hour has each time once: a time that does not exist runs when the clock has moved forward, and of two equal
+    times the first one runs. Every other plan follows the clock, so an hourly job runs each hour (cron of Debian)."""
+    purpose: str
+    """One sentence for operators."""
+
+    def __post_init__(self) -> None:
+        if re.fullmatch(r"[a-z0-9_]{1,64}", self.name) is None:
+            raise ValueError(f"{self.name!r} is not the name of a job: use lower-case letters, digits and underscores")
+        try:
+            CronSim(self.cron, _SOME_DAY)
+        except CronSimError as error:
+            raise ValueError(f"{self.name}: {self.cron!r} is not a plan: {error}") from None
+
+
+class ScheduledJob(NamedTuple):
+    """A plan and what it runs."""
+
+    plan: JobPlan
+    run: Callable[[], Awaitable[str]]
+    """Does the work, and returns one sentence for the history. An exception is a failed run.
+
+    It must be safe to run again, because a run whose worker is killed is lost in the middle.
+    """
+
+
+class JobState(NamedTuple):
+    """What is known of a job, without its history."""
+
+    mark_ms: int | None = None
+    """Planned times up to it are decided: run, missed, or skipped by a pause. None before the first check."""
+    since_ms: int = 0
+    """The time of the first check."""
+    paused_ms: int | None = None
+    requested_ms: int | None = None
+    """The time of a request of an operator to run the job now, which no worker has taken yet."""
+    requested_by: str = ""
+    current_ms: int | None = None
+    """The planned time of a run without an end."""
+    is_running: bool = False
+    """Whether the run without an end is within its time limit. If it is not, the run is lost."""
+    succeeded_ms: int | None = None
+    """When the last successful run ended."""
+    counts: Mapping[str, int] = {}
+    """The number of ends by result, since the first check."""
+
+
+class RunDecision(NamedTuple):
+    """What a check does: record missed times, then begin a run."""
+
+    missed: tuple[int, ...] = ()
+    planned_ms: int | None = None
+    """The run to begin; None for none."""
+    is_requested: bool = False
+    """Whether an operator has asked for it."""
+
+
+def due_times(plan: JobPlan, zone: ZoneInfo, *, after_ms: int, until_ms: int) -> list[int]:
+    """Return the planned times after `after_ms` and up to `until_ms`, ascending: the first MOST_DUE of them."""
+    found: list[int] = []
+    for planned_ms in _planned_after(plan, zone, after_ms):
+        if planned_ms > until_ms or len(found) == MOST_DUE:
+            break
+        found.append(planned_ms)
+    return found
+
+
+def next_time(plan: JobPlan, zone: ZoneInfo, after_ms: int) -> int | None:
+    """Return the first planned time after `after_ms`; None if there is none within 50 years."""
+    return next(_planned_after(plan, zone, after_ms), None)
+
+
+def decide(plan: JobPlan, state: JobState, now_ms: int, *, zone: ZoneInfo, late_s: float) -> RunDecision:
+    """Return what a check at `now_ms` does.
+
+    Of all due times the newest one runs, if it is at most `late_s` old; the others are missed. So a job does not run
+    several times in a row after an outage. While a run lasts, the next one waits. While a job is paused, only a request
+    of an operator runs it.
+    """
+    if state.is_running:
+        return RunDecision()
+    due: list[int] = []
+    if state.paused_ms is None and state.mark_ms is not None:
+        due = due_times(plan, zone, after_ms=state.mark_ms, until_ms=now_ms)
+    is_newest_known = len(due) < MOST_DUE
+    if due and is_newest_known and now_ms - due[-1] <= 1000 * late_s:
+        return RunDecision(tuple(due[:-1]), due[-1])
+    return RunDecision(tuple(due), state.requested_ms, is_requested=state.requested_ms is not None)
+
+
+def overdue_s(plan: JobPlan, state: JobState, now_ms: int, *, zone: ZoneInfo) -> float:
+    """Return the age in seconds of the oldest due time that is neither run nor missed; 0 if there is none.
+
+    A job that runs or is paused has none.
+    """
+    if state.is_running or state.paused_ms is not None or state.mark_ms is None:
+        return 0.0
+    oldest_ms = next_time(plan, zone, state.mark_ms)
+    return max(0.0, (now_ms - oldest_ms) / 1000) if oldest_ms is not None else 0.0
+
+
+def _planned_after(plan: JobPlan, zone: ZoneInfo, after_ms: int) -> Iterator[int]:
+    """Yield the planned times after `after_ms`, each once.
+
+    Within a repeated hour the library begins again at the first of two equal times, which may be before `after_ms`.
+    """
+    last_ms = after_ms
+    for planned in CronSim(plan.cron, dt.datetime.fromtimestamp(after_ms // 1000, zone)):
+        planned_ms = round(1000 * planned.timestamp())
+        if planned_ms > last_ms:
+            last_ms = planned_ms
+            yield planned_ms

@@ -1,0 +1,195 @@
+"""ScheduleStore: the state and the history of the periodic jobs of a service, in Redis."""
+
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Literal
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.backbone import names
+from services.backbone.audit import AuditList
+from services.backbone.clock import clock_ms
+from services.backbone.schedule import scripts
+from services.backbone.schedule.plan import JobState
+
+ScheduleStoreError = RedisError
+"""Raised by every method when Redis does not respond in time or responds with an error."""
+
+RunResult = Literal["running", "done", "failed", "lost", "missed"]
+RESULTS: Final = ("done", "failed", "lost", "missed")
+"""The ends of a run. lost: no end within its time limit; missed: nobody began it in time."""
+MOST_RUNS: Final = 100
+"""The runs in the history of a job."""
+REQUEST_WINDOW_S: Final = 10.0
+"""A request to run a job within this time after another one has no effect: a second click, or a second operator."""
+_LOCK_MARGIN_S: Final = 5.0
+"""Added to the time limit: Celery kills a task some time after its limit."""
+_KEEP_TAKEN_S: Final = 172_800
+"""Longer than a run may be late (ScheduleSettings)."""
+_MOST_NOTE_CHARS: Final = 500
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A run in the history of a job, or a row of missed times."""
+
+    planned_ms: int
+    """The planned time, or the time of the request. It identifies the run."""
+    result: RunResult
+    by: str = ""
+    """The operator who asked for the run. Empty: it was planned."""
+    begun_ms: int = 0
+    ended_ms: int = 0
+    note: str = ""
+    """What the run did, or why it failed."""
+    count: int = 1
+    """The number of missed times."""
+    until_ms: int = 0
+    """The last of the missed times."""
+
+
+class BegunRun(msgspec.Struct, frozen=True):
+    """A run that this process may do. `token` proves it."""
+
+    job: str
+    token: str
+    record: RunRecord
+
+
+class ScheduleStore:
+    """The jobs of one service. `redis` must decode responses.
+
+    `limit_s` is the time limit of a run. Operators' changes go to `audit`.
+    """
+
+    def __init__(
+        self, redis: Redis, service: str, *, limit_s: float, audit: AuditList, clock: Callable[[], int] = clock_ms
+    ) -> None:
+        self._redis = redis
+        self.service = service
+        self._lock_ms = round(1000 * (limit_s + _LOCK_MARGIN_S))
+        self.audit = audit
+        self.clock = clock
+        self._begin = redis.register_script(scripts.BEGIN)
+        self._miss = redis.register_script(scripts.MISS)
+        self._end = redis.register_script(scripts.END)
+        self._lose = redis.register_script(scripts.LOSE)
+        self._request = redis.register_script(scripts.REQUEST)
+        self._pause = redis.register_script(scripts.PAUSE)
+        self._resume = redis.register_script(scripts.RESUME)
+
+    async def aclose(self) -> None:
+        """Close the connections to Redis."""
+        await self._redis.aclose()
+
+    async def ping(self) -> None:
+        """Raise unless Redis responds."""
+        await self._redis.ping()
+
+    async def state(self, job: str) -> JobState:
+        """Return the state of a job."""
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hgetall(names.job_state_key(self.service, job))
+            pipeline.exists(names.job_running_key(self.service, job))
+            found, is_running = await pipeline.execute()
+
+        def number(field: str) -> int | None:
+            return int(found[field]) if field in found else None
+
+        return JobState(
+            mark_ms=number("mark"),
+            since_ms=number("since") or 0,
+            paused_ms=number("paused"),
+            requested_ms=number("requested"),
+            requested_by=found.get("requested_by", ""),
+            current_ms=number("current"),
+            is_running=bool(is_running),
+            succeeded_ms=number("succeeded"),
+            counts={result: number(result) or 0 for result in RESULTS},
+        )
+
+    async def runs(self, job: str) -> list[RunRecord]:
+        """Return the last runs of a job, the newest first. A run whose worker was lost may still be `running`."""
+        found: Any = await self._redis.hvals(names.job_runs_key(self.service, job))
+        records = [msgspec.json.decode(each, type=RunRecord) for each in found]
+        return sorted(records, key=lambda record: -record.planned_ms)
+
+    async def begin_planning(self, job: str) -> None:
+        """Make a new job known: times before now are not missed."""
+        now, key = str(self.clock()), names.job_state_key(self.service, job)
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hsetnx(key, "mark", now)
+            pipeline.hsetnx(key, "since", now)
+            await pipeline.execute()
+
+    async def begin(self, job: str, planned_ms: int, *, by: str = "", is_requested: bool = False) -> BegunRun | None:
+        """Take a run by SET NX and begin it.
+
+        Return None if another process took it, if the job runs, or if it was paused meanwhile.
+        """
+        token = uuid.uuid4().hex
+        record = RunRecord(planned_ms=planned_ms, result="running", by=by, begun_ms=self.clock())
+        keys = [*self._keys(job), names.job_taken_key(self.service, job, planned_ms)]
+        args = (token, planned_ms, _json(record), self._lock_ms, _KEEP_TAKEN_S, MOST_RUNS, int(is_requested))
+        return BegunRun(job, token, record) if await self._begin(keys=keys, args=args) else None
+
+    async def end(self, run: BegunRun, result: Literal["done", "failed"], note: str) -> None:
+        """Record the end of a run. It has no effect on a run that was recorded as lost."""
+        now_ms = self.clock()
+        record = msgspec.structs.replace(run.record, result=result, ended_ms=now_ms, note=note[:_MOST_NOTE_CHARS])
+        args = (run.token, record.planned_ms, _json(record), result, now_ms)
+        await self._end(keys=self._keys(run.job), args=args)
+
+    async def record_missed(self, job: str, planned: Iterable[int]) -> int:
+        """Record that nobody began the runs of these times, ascending. Return how many of them were not taken."""
+        times = tuple(planned)
+        taken = [names.job_taken_key(self.service, job, planned_ms) for planned_ms in times]
+        return int(await self._miss(keys=[*self._keys(job)[:2], *taken], args=(_KEEP_TAKEN_S, MOST_RUNS, *times)))
+
+    async def record_lost(self, job: str, planned_ms: int) -> bool:
+        """Record that a run has no end after its time limit. Return whether it was so."""
+        found = await self._redis.hget(names.job_runs_key(self.service, job), str(planned_ms))
+        begun = msgspec.json.decode(found, type=RunRecord) if found else RunRecord(planned_ms=planned_ms, result="lost")
+        note = "no end within the time limit: its worker was killed, or could not report the end"
+        record = msgspec.structs.replace(begun, result="lost", note=note)
+        return bool(await self._lose(keys=self._keys(job), args=(planned_ms, _json(record))))
+
+    async def request(self, job: str, *, by: str) -> bool:
+        """Ask for a run now, also of a paused job. The next check begins it.
+
+        Return False without an effect if a request waits, or if the last one is younger than REQUEST_WINDOW_S.
+        """
+        key = names.job_state_key(self.service, job)
+        changed = bool(await self._request(keys=[key], args=(self.clock(), by, round(1000 * REQUEST_WINDOW_S))))
+        return await self._audited(changed, by, "run now", job)
+
+    async def pause(self, job: str, *, by: str) -> bool:
+        """Pause a job. A run that has begun continues. Return whether the job was not paused."""
+        changed = bool(await self._pause(keys=[names.job_state_key(self.service, job)], args=(self.clock(),)))
+        return await self._audited(changed, by, "pause", job)
+
+    async def resume(self, job: str, *, by: str) -> bool:
+        """Resume a job at its next planned time. Return whether it was paused."""
+        changed = bool(await self._resume(keys=[names.job_state_key(self.service, job)], args=(self.clock(),)))
+        return await self._audited(changed, by, "resume", job)
+
+    async def trim_queue(self, most: int) -> None:
+        """Keep only the newest checks in the queue: each check looks at all that is due."""
+        await self._redis.ltrim(names.schedule_queue(self.service), 0, most - 1)
+
+    async def _audited(self, changed: bool, by: str, what: str, job: str) -> bool:  # noqa: FBT001 - returned unchanged
+        if changed:
+            await self.audit.add(by, what, subject=job)
+        return changed
+
+    def _keys(self, job: str) -> tuple[str, str, str]:
+        return (
+            names.job_state_key(self.service, job),
+            names.job_runs_key(self.service, job),
+            names.job_running_key(self.service, job),
+        )
+
+
+def _json(record: RunRecord) -> str:
+    return msgspec.json.encode(record).decode()
