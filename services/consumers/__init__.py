@@ -1,4 +1,4 @@
-"""consumers: the statistics consumers, each with one counter, and the action consumers with their Celery worker.
+"""consumers: the statistics consumers, and the action consumers with their Celery worker and their periodic jobs.
 
 Reads: the topic `events`. Writes: counters, positions and descriptions, and the state of actions in Redis; requests to
 storage.

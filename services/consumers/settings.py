@@ -15,6 +15,7 @@ from services.backbone.settings import (
     ProcessSettings,
     ProxySettings,
     RedisUrl,
+    ScheduleSettings,
     Seconds,
     ServiceUrl,
     is_loopback,
@@ -57,6 +58,10 @@ class ActionSettings(EnvSettings):
     """Seconds without a received ping after which a worker counts as silent and is restarted. A ping can wait for two
     actions that run until their time limit."""
 
+    dead_days: int = Field(30, ge=1, le=3650, alias="ACTIONS_DEAD_DAYS")
+    """Days that the dead list keeps an action, or an invalid event. They contain location fixes and device ids, which
+    are personal data. A daily job deletes older ones."""
+
     @model_validator(mode="after")
     def _limits_are_in_order(self) -> Self:
         if self.soft_time_limit_s >= self.time_limit_s:
@@ -90,7 +95,7 @@ class AdminSettings(ProxySettings, PageSettings):
         return self
 
 
-class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ActionSettings, AdminSettings):
+class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ActionSettings, ScheduleSettings, AdminSettings):
     """Settings of one consumer process."""
 
     max_labels: int = Field(200_000, ge=10_000, alias="CONSUMERS_MAX_LABELS")

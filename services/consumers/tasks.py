@@ -10,7 +10,9 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 from celery import Celery, signals
@@ -22,11 +24,14 @@ from services.backbone.clients import StorageClient, StorageFailed, StorageRefus
 from services.backbone.events import InvalidEvent
 from services.backbone.logs import get_logger
 from services.backbone.redis import connect
+from services.backbone.schedule import ScheduledJob
+from services.backbone.schedule.executor import JobExecutor
 from services.consumers.core.actions import Action
 from services.consumers.handlers.acting import ActionHandler
 from services.consumers.settings import Settings
 from services.consumers.store.actions import MOST_STARTS, ActionStore, StartResult
 from services.consumers.store.celery_queues import STOP_LIMIT_S, create_celery
+from services.consumers.store.schedule import SERVICE, open_schedule
 
 log = get_logger(__name__)
 
@@ -37,14 +42,19 @@ _LOGGERS_OF_EACH_TASK = ("celery.worker.strategy", "celery.app.trace")
 _LOGGER_OF_ACKS = "celery.worker.request"
 
 
-def run_celery_worker(settings: Settings, handlers: Mapping[str, ActionHandler], *, name: str) -> int:
-    """Run actions until SIGTERM. Return the exit code.
+def run_celery_worker(
+    settings: Settings, handlers: Mapping[str, ActionHandler], jobs: Mapping[str, ScheduledJob], *, name: str
+) -> int:
+    """Run actions and periodic jobs until SIGTERM. Return the exit code.
 
     The environment must contain REMAP_SIGTERM=SIGQUIT before Celery is imported: at SIGTERM, running actions then get
     SOFT_SHUTDOWN_S to end.
     """
     app = create_celery(settings)
     executor = ActionExecutor(settings, handlers)
+    job_executor = JobExecutor(
+        partial(open_schedule, settings), jobs, zone=ZoneInfo(settings.schedule_zone), late_s=settings.schedule_late_s
+    )
 
     # The names of the parameters are those of the arguments in the queue.
     @app.task(name=names.ACT_TASK)  # type: ignore[untyped-decorator]
@@ -55,7 +65,11 @@ def run_celery_worker(settings: Settings, handlers: Mapping[str, ActionHandler],
     def ping(worker: str) -> None:
         executor.pong(worker)
 
-    return _run(app, [*map(names.action_queue, handlers), names.ping_queue(name)], name)
+    @app.task(name=names.SCHEDULE_CHECK_TASK)  # type: ignore[untyped-decorator]
+    def check_job(job: str) -> None:
+        job_executor.check(job)
+
+    return _run(app, [*map(names.action_queue, handlers), names.schedule_queue(SERVICE), names.ping_queue(name)], name)
 
 
 def _run(app: Celery, queues: list[str], name: str) -> int:

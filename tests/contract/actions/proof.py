@@ -18,6 +18,7 @@ from redis import Redis
 from services.backbone import names
 from services.backbone.clients import StorageClient, StorageFailed, StorageRefused, StorageUnavailable
 from services.backbone.events import EncodedEvent, InvalidEvent, parameter
+from services.backbone.schedule import JobPlan, ScheduledJob
 from services.consumers.core.actions import ActionRule
 from services.consumers.handlers.acting import ActionHandler
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from services.consumers.settings import Settings
 
 NAME = "proof"
+JOB = "proof_job"
+RUNS = "proof:runs"
 EFFECTS = "proof:effects"
 BEGUN = "proof:begun"
 BARE_TASK = BARE_QUEUE = "proof.bare"
@@ -94,6 +97,25 @@ def run_bare(settings: "Settings") -> None:
     app.Worker(queues=BARE_QUEUE, quiet=True, without_gossip=True, without_mingle=True, without_heartbeat=True).start()
 
 
+async def run_job() -> str:
+    """Note the begin, and do what the test has asked for."""
+    with Redis.from_url(os.environ["PROOF_REDIS_URL"]) as redis:
+        redis.rpush(RUNS, f"begun {time.time_ns() // 1_000_000}")
+        do = os.environ.get("PROOF_JOB_DO", "act")
+        if do == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if do == "fail":
+            raise ValueError("no")
+        await asyncio.sleep(float(os.environ.get("PROOF_JOB_S", "0")))
+        redis.rpush(RUNS, "ended")
+        return "noted"
+
+
+# A plan with six fields begins with the second, so that a test sees several planned times within seconds.
+PLAN = JobPlan(JOB, os.environ.get("PROOF_JOB_CRON", "*/2 * * * * *"), "Notes its runs.")
+JOBS = {JOB: ScheduledJob(PLAN, run_job)}
+
+
 def main() -> None:
     from services.backbone.logs import configure_logging  # noqa: PLC0415 - Celery must be imported after the variable
     from services.backbone.process import run_until_stopped  # noqa: PLC0415
@@ -105,9 +127,14 @@ def main() -> None:
         from services.consumers.tasks import run_celery_worker  # noqa: PLC0415
 
         configure_logging(service="proof.celery", level="INFO", output="json")
-        sys.exit(run_celery_worker(settings, HANDLERS, name=sys.argv[2]))
+        sys.exit(run_celery_worker(settings, HANDLERS, JOBS, name=sys.argv[2]))
     if sys.argv[1] == "bare":
         run_bare(settings)
+        return
+    if sys.argv[1] == "beat":
+        from services.consumers.worker.beat_process import run_schedule  # noqa: PLC0415
+
+        run_until_stopped(partial(run_schedule, settings, (PLAN,)), settings, service="proof.beat")
         return
     if sys.argv[1] == "consumer":
         from services.consumers.worker.acting_process import run_action_consumer  # noqa: PLC0415

@@ -1,0 +1,24 @@
+"""The process of beat, which makes the workers check the periodic jobs."""
+
+import asyncio
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+from services.backbone.beat import run_beat
+from services.backbone.schedule import JobPlan
+from services.consumers.settings import Settings
+from services.consumers.store.celery_queues import create_celery
+from services.consumers.store.schedule import open_schedule
+
+
+async def run_schedule(settings: Settings, plans: Sequence[JobPlan], stop: asyncio.Event) -> None:
+    """Run beat until `stop` is set."""
+    await run_beat(
+        create_celery(settings),
+        open_schedule(settings),
+        plans,
+        settings,
+        stop,
+        zone=ZoneInfo(settings.schedule_zone),
+        check_s=settings.schedule_check_s,
+    )
