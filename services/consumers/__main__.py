@@ -69,7 +69,7 @@ def _run_beat(settings: Settings) -> None:
 def _run_admin(settings: Settings) -> None:
     from services.consumers.app import run_admin  # noqa: PLC0415 - pages need packages that consumers do not load
 
-    run_until_stopped(partial(run_admin, settings, tuple(RULES)), settings, service="consumers.admin")
+    run_until_stopped(partial(run_admin, settings, tuple(RULES), JOBS), settings, service="consumers.admin")
 
 
 def _run_celery(settings: Settings, name: str) -> None:

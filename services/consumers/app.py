@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -13,13 +14,16 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.pages import Assets, Guard, Login, Logins, Renderer, policy
+from services.backbone.pages.schedule import SchedulePages
 from services.backbone.process import http_server
 from services.backbone.redis import connect
+from services.backbone.schedule import JobPlan
 from services.consumers.metrics import AdminMetrics
 from services.consumers.routes import SITE, ActionPages, create_pages
 from services.consumers.routes.pages import PINGDOM
 from services.consumers.settings import Settings
 from services.consumers.store.actions import ActionStore
+from services.consumers.store.schedule import schedule_of
 
 log = get_logger(__name__)
 
@@ -27,7 +31,7 @@ _REDIS_TIMEOUT_S: Final = 3.0
 _HERE: Final = Path(__file__).parent
 
 
-async def run_admin(settings: Settings, handlers: Sequence[str], stop: asyncio.Event) -> None:
+async def run_admin(settings: Settings, handlers: Sequence[str], jobs: Sequence[JobPlan], stop: asyncio.Event) -> None:
     """Serve the pages until `stop` is set.
 
     They start without Redis and report that it is away. The internal port opens first and closes last.
@@ -39,7 +43,10 @@ async def run_admin(settings: Settings, handlers: Sequence[str], stop: asyncio.E
     assets = Assets(_HERE / "static", url=settings.assets_url)
     renderer = Renderer(_HERE / "templates", SITE, assets)
     store = ActionStore(redis, time_limit_s=settings.time_limit_s)
-    pages = create_pages(ActionPages(store, handlers, renderer, by=settings.user), assets)
+    schedule = SchedulePages(
+        schedule_of(redis, settings), jobs, renderer, zone=ZoneInfo(settings.schedule_zone), by=settings.user
+    )
+    pages = create_pages(ActionPages(store, handlers, renderer, by=settings.user), schedule, assets)
 
     async def check_redis() -> str:
         await redis.ping()

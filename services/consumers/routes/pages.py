@@ -11,11 +11,12 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from services.backbone.dead_actions import DeadAction, DeadActionFilter
 from services.backbone.pages import Assets, Renderer
 from services.backbone.pages.render import Site
+from services.backbone.pages.schedule import SchedulePages
 from services.consumers.store.actions import ActionStore, ActionStoreError
 
 SITE: Final = Site(
     "actions",
-    (("Actions", "/actions"), ("Dead list", "/dead")),
+    (("Actions", "/actions"), ("Dead list", "/dead"), ("Schedule", "/schedule")),
     safe="Events stay in Kafka until they are acted on or in the dead list.",
 )
 PAGE_ROWS: Final = 50
@@ -120,7 +121,7 @@ class ActionPages:
         return self._renderer.error(request.scope, 503, reason, {"Retry-After": "5"})
 
 
-def create_pages(pages: ActionPages, assets: Assets) -> FastAPI:
+def create_pages(pages: ActionPages, schedule: SchedulePages, assets: Assets) -> FastAPI:
     """Build the application of the public port. The caller puts a Guard before it."""
     app = FastAPI(title="Push actions", openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
 
@@ -133,6 +134,10 @@ def create_pages(pages: ActionPages, assets: Assets) -> FastAPI:
     add("GET", "/actions", pages.overview)
     add("GET", "/dead", pages.dead)
     add("POST", "/dead", pages.change)
+    add("GET", "/schedule", schedule.overview)
+    add("GET", "/schedule/{job}", schedule.history)
+    add("GET", "/schedule/{job}/{verb}", schedule.confirm)
+    add("POST", "/schedule/{job}/{verb}", schedule.change)
     app.mount("/static", assets)
     return app
 
