@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from deploy import catalog
 from services.backbone.metrics import HealthMetrics
+from services.backbone.schedule.metrics import ScheduleMetrics
 
 ROOT = Path(__file__).parents[1]
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -40,7 +41,7 @@ RECORDED = {rule["record"] for file in ("expected.yml", "recording.yml") for rul
 
 def exported() -> set[str]:
     """Return each sample name that a service exports."""
-    declared = [HealthMetrics, *(kind for name in DECLARING for kind in metrics_of(name))]
+    declared = [HealthMetrics, ScheduleMetrics, *(kind for name in DECLARING for kind in metrics_of(name))]
     names: set[str] = set()
     for kind in declared:
         registry = CollectorRegistry()
