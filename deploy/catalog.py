@@ -36,6 +36,7 @@ class Container:
     profile: str = ""
     stage: str = ""
     scales_by_lag: bool = False
+    scales_by_queues: bool = False
     acts: bool = False
     synthetic: bool = False
     page: str = "/"
@@ -90,6 +91,12 @@ class Catalog:
         """The names of the consumers that count events."""
         counting = (found for found in self.containers.values() if found.service == "consumers" and not found.acts)
         return tuple(found.arguments[0] for found in counting)
+
+    @property
+    def handlers(self) -> tuple[str, ...]:
+        """The names of the action consumers. Each has a queue of its own for the workers."""
+        acting = (found for found in self.containers.values() if found.acts and found.scales_by_lag)
+        return tuple(found.arguments[0] for found in acting)
 
     def pod_of(self, name: str) -> str:
         """Return the pod of a container: its own name, unless it shares a pod."""

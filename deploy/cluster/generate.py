@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -100,14 +101,28 @@ def _kustomization(
         ],
         "patches": [
             *({"path": name} for name in changed),
-            # KEDA queries the lag from another namespace, so it needs the full name.
-            {
-                "target": {"kind": "ScaledObject"},
-                "patch": "- op: replace\n  path: /spec/triggers/0/metadata/bootstrapServers\n"
-                f"  value: kafka.{cluster.namespace}.svc:9092\n",
-            },
+            *_scaler_patches(cluster, known),
         ],
     }
+
+
+def _scaler_patches(cluster: Cluster, known: catalog.Catalog) -> list[dict[str, Any]]:
+    """Return the addresses in this namespace. KEDA asks from another namespace, so it needs the full names."""
+    by_lag = "|".join(found.name for found in known.containers.values() if found.scales_by_lag)
+    by_queues = "|".join(found.name for found in known.containers.values() if found.scales_by_queues)
+    redis = urlsplit(known.addresses["ACTIONS_REDIS_URL"])
+    kafka = [("/spec/triggers/0/metadata/bootstrapServers", f"kafka.{cluster.namespace}.svc:9092")]
+    queues = [
+        (f"/spec/triggers/{number}/metadata/address", f"{redis.hostname}.{cluster.namespace}.svc:{redis.port}")
+        for number in range(len(known.handlers))
+    ]
+    return [
+        {
+            "target": {"kind": "ScaledObject", "name": names},
+            "patch": "".join(f"- op: replace\n  path: {path}\n  value: {value}\n" for path, value in changes),
+        }
+        for names, changes in ((by_lag, kafka), (by_queues, queues))
+    ]
 
 
 def _components(cluster: Cluster, directory: Path) -> list[str]:

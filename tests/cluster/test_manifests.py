@@ -243,9 +243,22 @@ def test_autoscaled_workloads_have_bounds(manifests: list[Manifest]) -> None:
         name = scaler["spec"]["scaleTargetRef"]["name"]
         assert "replicas" not in targets["Deployment", name]["spec"]
         assert 1 <= scaler["spec"]["minReplicaCount"] < scaler["spec"]["maxReplicaCount"] <= PARTITIONS
-        (trigger,) = scaler["spec"]["triggers"]
-        assert [trigger["metadata"]["consumerGroup"]] == list(CATALOG.containers[name].arguments)
-        assert trigger["metadata"]["bootstrapServers"] == f"kafka.{overlay.namespace(manifests)}.svc:9092"
+        container = CATALOG.containers[name]
+        triggers = [trigger["metadata"] for trigger in scaler["spec"]["triggers"]]
+        if container.scales_by_queues:
+            assert [trigger["listName"] for trigger in triggers] == [f"actions.{each}" for each in CATALOG.handlers]
+            redis = f"counters-redis.{overlay.namespace(manifests)}.svc:6379"
+            assert {(trigger["address"], trigger["databaseIndex"]) for trigger in triggers} == {(redis, "2")}
+        else:
+            (trigger,) = triggers
+            assert [trigger["consumerGroup"]] == list(container.arguments)
+            assert trigger["bootstrapServers"] == f"kafka.{overlay.namespace(manifests)}.svc:9092"
+
+
+def test_every_consumer_and_the_workers_are_scaled_in_the_cloud(manifests: list[Manifest]) -> None:
+    scaled = names(manifests, "ScaledObject")
+    consumers = {found.name for found in CATALOG.containers.values() if found.service == "consumers" and not found.port}
+    assert scaled in (set(), consumers)
 
 
 def test_every_container_has_limits_and_a_restricted_security_context(manifests: list[Manifest]) -> None:

@@ -1,24 +1,33 @@
 """Write the lists in kubernetes/ from the catalog. Developers edit the manifests of the workloads.
 
 The base lists the directory of every pod and the tag of every image. The component `release` has the tags of a release.
-The components `gateway` and `ingress` have a route for every public name; `keda` has a scaler for every consumer;
-`network-policies` has a pair of policies for every container that others reach.
+The components `gateway` and `ingress` have a route for every public name; `keda` has a scaler for every consumer and
+for the workers; `network-policies` has a pair of policies for every container that others reach.
 """
 
 import tomllib
 from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
 from deploy.catalog import INTERNAL_PORT, Catalog, Container
 from deploy.paths import ROOT
+from services.backbone import names
 
 _HEAD = "# `python3 tasks.py derived.write` writes this file from deploy/catalog.toml.\n"
 _DOMAIN = "example.org"
 """The domain of the public names in git. cloud.generate replaces it."""
 _LAG_OF_ONE = "20000"
 """Events that one consumer counts in a few seconds. KEDA adds a replica when the lag for each replica is higher."""
+_QUEUE_OF_ONE = "100"
+"""Tasks that a worker of four processes runs in a second. KEDA adds a replica when the longest queue has more for each
+replica. Each action consumer sends at most ACTIONS_IN_FLIGHT (500) tasks."""
+_MOST_CONSUMERS = 12
+"""The number of partitions."""
+_MOST_WORKERS = 6
+"""With four processes each, 24 requests to storage at a time."""
 
 
 def base_text(listed: Catalog) -> str:
@@ -83,10 +92,14 @@ def ingress_text(listed: Catalog) -> str:
 
 
 def keda_text(listed: Catalog) -> str:
-    """Return a scaler and a disruption budget for every consumer."""
-    return _HEAD + _dump(
-        document for found in listed.containers.values() if found.scales_by_lag for document in _scaler(found)
-    )
+    """Return a scaler and a disruption budget for every consumer and every kind of worker."""
+    documents: list[dict[str, Any]] = []
+    for found in listed.containers.values():
+        if found.scales_by_lag:
+            documents += _scaler(found, [_lag_trigger(found)], most=_MOST_CONSUMERS)
+        elif found.scales_by_queues:
+            documents += _scaler(found, _queue_triggers(listed), most=_MOST_WORKERS)
+    return _HEAD + _dump(documents)
 
 
 def policies_text(listed: Catalog) -> str:
@@ -182,7 +195,35 @@ def _ingress(container: Container) -> dict[str, Any]:
     }
 
 
-def _scaler(container: Container) -> Iterator[dict[str, Any]]:
+def _lag_trigger(container: Container) -> dict[str, Any]:
+    metadata = {
+        "bootstrapServers": "kafka.push.svc:9092",
+        "consumerGroup": names.consumer_group(container.arguments[0]),
+        "topic": names.EVENTS_TOPIC,
+        "lagThreshold": _LAG_OF_ONE,
+        "offsetResetPolicy": "earliest",
+    }
+    return {"type": "kafka", "metadata": metadata}
+
+
+def _queue_triggers(listed: Catalog) -> list[dict[str, Any]]:
+    """Return a trigger for the queue of each handler.
+
+    The lag is no measure for workers: it also grows while storage is away, when more workers help nobody.
+    """
+    redis = urlsplit(listed.addresses["ACTIONS_REDIS_URL"])
+    metadata = {
+        "address": f"{redis.hostname}.push.svc:{redis.port}",
+        "databaseIndex": redis.path.removeprefix("/"),
+        "listLength": _QUEUE_OF_ONE,
+    }
+    return [
+        {"type": "redis", "metadata": {**metadata, "listName": names.action_queue(handler)}}
+        for handler in listed.handlers
+    ]
+
+
+def _scaler(container: Container, triggers: list[dict[str, Any]], *, most: int) -> Iterator[dict[str, Any]]:
     yield {
         "apiVersion": "keda.sh/v1alpha1",
         "kind": "ScaledObject",
@@ -190,24 +231,13 @@ def _scaler(container: Container) -> Iterator[dict[str, Any]]:
         "spec": {
             "scaleTargetRef": {"name": container.name},
             "minReplicaCount": 2,
-            "maxReplicaCount": 12,
+            "maxReplicaCount": most,
             # Every new member causes a rebalance, which pauses the group. So scale up at once, but scale down slowly.
             "cooldownPeriod": 600,
             "advanced": {
                 "horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 600}}}
             },
-            "triggers": [
-                {
-                    "type": "kafka",
-                    "metadata": {
-                        "bootstrapServers": "kafka.push.svc:9092",
-                        "consumerGroup": container.arguments[0],
-                        "topic": "events",
-                        "lagThreshold": _LAG_OF_ONE,
-                        "offsetResetPolicy": "earliest",
-                    },
-                }
-            ],
+            "triggers": triggers,
         },
     }
     selector = {"app.kubernetes.io/name": container.name, "app.kubernetes.io/instance": "push"}

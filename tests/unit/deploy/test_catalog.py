@@ -42,6 +42,14 @@ def test_consumers_are_named_by_their_argument(tmp_path: Path) -> None:
     assert written(tmp_path).consumers == ("count_words",)
 
 
+def test_handlers_are_the_consumers_that_act(tmp_path: Path) -> None:
+    row = '[containers.act-on-words]\nservice = "consumers"\narguments = ["act_on_words"]\nkind = "worker"\n'
+    file = tmp_path / "catalog.toml"
+    file.write_text(f"{ROWS}{row}acts = true\nscales_by_lag = true\n")
+    assert catalog.load(file).handlers == ("act_on_words",)
+    assert catalog.load(file).consumers == ("count_words",)
+
+
 def test_port_variable_has_the_name_of_the_service(tmp_path: Path) -> None:
     assert written(tmp_path).containers["web"].port_variable == "WEB_PORT"
 
