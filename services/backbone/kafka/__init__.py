@@ -8,6 +8,7 @@ processed records. `TopicReader` joins no group, so the brokers store nothing ab
 from services.backbone.events import Record
 from services.backbone.kafka.consumer import EventConsumer, Position, RecordBatch
 from services.backbone.kafka.errors import KafkaUnavailable, OffsetGone, UnreadableRecord
+from services.backbone.kafka.groups import GroupState, read_groups
 from services.backbone.kafka.identity import Topic
 from services.backbone.kafka.producer import EventProducer
 from services.backbone.kafka.reader import TopicReader
@@ -24,6 +25,7 @@ from services.backbone.kafka.topics import (
 __all__ = [
     "EventConsumer",
     "EventProducer",
+    "GroupState",
     "KafkaUnavailable",
     "OffsetGone",
     "Position",
@@ -37,6 +39,7 @@ __all__ = [
     "delete_records",
     "ensure_topics",
     "max_record_bytes",
+    "read_groups",
     "topic_differences",
     "topic_plans",
 ]

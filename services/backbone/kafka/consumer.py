@@ -10,9 +10,10 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from aiokafka.structs import ConsumerRecord
 
 from services.backbone.kafka.errors import KafkaUnavailable, OffsetGone, unavailable, within_time_limit
+from services.backbone.kafka.groups import group_size
 from services.backbone.kafka.identity import METADATA_AGE_S, Topic, read_topic
 from services.backbone.kafka.isolation import ISOLATION_LEVEL
-from services.backbone.kafka.topics import group_size, max_record_bytes
+from services.backbone.kafka.topics import max_record_bytes
 from services.backbone.settings import KafkaSettings
 
 _CANCEL_LIMIT_S: Final = 0.5

@@ -91,7 +91,7 @@ async def ensure_topics(bootstrap_servers: str, plans: Iterable[TopicPlan]) -> t
         NewTopic(plan.name, plan.partitions, plan.replication, topic_configs=dict(plan.settings)) for plan in plans
     ]
     try:
-        async with _admin(bootstrap_servers) as admin:
+        async with open_admin(bootstrap_servers) as admin:
             response = await admin.create_topics(wanted)
     except (KafkaError, OSError) as error:
         raise unavailable(error) from error
@@ -107,7 +107,7 @@ async def ensure_topics(bootstrap_servers: str, plans: Iterable[TopicPlan]) -> t
 async def topic_differences(bootstrap_servers: str, plans: Sequence[TopicPlan]) -> list[str]:
     """Return the differences between existing topics and their plans, as sentences. Raises KafkaUnavailable."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, plan.name, dict(plan.settings)) for plan in plans]
-    async with within_time_limit(), _admin(bootstrap_servers) as admin:
+    async with within_time_limit(), open_admin(bootstrap_servers) as admin:
         described = {topic["topic"]: topic for topic in await admin.describe_topics([plan.name for plan in plans])}
         responses = await admin.describe_configs(resources)
     has: dict[str, dict[str, str]] = {}
@@ -141,7 +141,7 @@ async def delete_records(bootstrap_servers: str, topic: str, before: Mapping[int
     """
     wanted = {TopicPartition(topic, partition): RecordsToDelete(offset) for partition, offset in before.items()}
     try:
-        async with within_time_limit(), _admin(bootstrap_servers) as admin:
+        async with within_time_limit(), open_admin(bootstrap_servers) as admin:
             await admin.delete_records(wanted)
     except KafkaUnavailable as error:
         if isinstance(error.__cause__, IncompatibleBrokerVersion | UnsupportedVersionError):
@@ -150,18 +150,9 @@ async def delete_records(bootstrap_servers: str, topic: str, before: Mapping[int
     return True
 
 
-async def group_size(bootstrap_servers: str, group: str) -> int:
-    """Return the number of members of a consumer group. Raises KafkaUnavailable."""
-    async with within_time_limit(), _admin(bootstrap_servers) as admin:
-        responses = await admin.describe_consumer_groups([group])
-    [(error_code, *_, members)] = [described[:6] for response in responses for described in response.groups]
-    if error_code:
-        raise KafkaUnavailable(f"group {group} could not be described: {for_code(error_code).__name__}")
-    return len(members)
-
-
 @contextlib.asynccontextmanager
-async def _admin(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+async def open_admin(bootstrap_servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Connect the client for requests about topics and groups. Raises the errors of the client."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     try:
         await admin.start()
