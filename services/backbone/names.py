@@ -137,6 +137,11 @@ def failing_actions_key(handler: str) -> str:
     return f"actions:failing:{handler}"
 
 
+def action_moves_key(handler: str) -> str:
+    """Key of the hash of the positions that operators request: partition -> next offset."""
+    return f"actions:moves:{handler}"
+
+
 def dead_action_name(handler: str, action_id: str) -> str:
     """Name of an action in the dead list."""
     return f"{handler}:{action_id}"

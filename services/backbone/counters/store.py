@@ -86,11 +86,12 @@ class Progress(NamedTuple):
     last_received_ms: int = 0
     invalid: int = 0
     missed: int = 0
-    """Offsets that Kafka had deleted before the consumer read them."""
+    """Offsets that Kafka had deleted before the consumer read them, or that an operator has skipped."""
     duplicates: int = 0
     """Records dropped because the same event (`events.fingerprint`) was counted before."""
     given_up: int = 0
-    """Offsets by which positions were moved back, because the topic was created again or its end offset decreased."""
+    """Offsets by which positions were moved back: the topic was created again, its end offset decreased, or an operator
+    repeats them."""
 
     @property
     def passed(self) -> int:
@@ -164,13 +165,20 @@ class CounterStore:
     async def move_position(self, counter: str, partition: int, *, expected: int, to: int) -> bool:
         """Move a position to another offset without a change of the counts.
 
-        Use it when the topic does not contain the position. A move forward increases `missed` by the difference. A move
-        back increases `given_up`. If the stored position is not `expected`, another member has moved it: change nothing
-        and return False.
+        Use it when the topic does not contain the position, or for an operator. A move forward increases `missed` by
+        the difference. A move back increases `given_up`. If the stored position is not `expected`, another member has
+        moved it: change nothing and return False.
         """
         keys = (names.positions_key(counter), names.progress_key(counter))
         args = (partition, expected, to, max(0, to - expected), max(0, expected - to))
         return bool(await self._move_script(keys=keys, args=args))
+
+    async def remembered_ids(self, counter: str) -> int:
+        """Return the number of event ids that a counter remembers, at most (see IdWindow)."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.scard(names.new_ids_key(counter))
+            pipeline.scard(names.old_ids_key(counter))
+            return sum(await pipeline.execute())
 
     async def apply(
         self, counter: str, updates: Sequence[Update], *, max_labels: int, window: IdWindow = _DEFAULT_WINDOW

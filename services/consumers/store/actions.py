@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.backbone import names
+from services.backbone.action_moves import RequestedMoves
 from services.backbone.clock import clock_ms
 from services.backbone.dead_actions import KEEP_ENDS_S, DeadAction, DeadActions
 from services.consumers.core.actions import Action
@@ -55,6 +56,7 @@ class ActionStore:
         self._redis = redis
         self.dead = DeadActions(redis)
         self.overview = ActionOverview(redis)
+        self.moves = RequestedMoves(redis)
         self._lock_ms = round(1000 * (time_limit_s + _LOCK_MARGIN_S))
         self._start = redis.register_script(scripts.START)
         self._done = redis.register_script(scripts.DONE)

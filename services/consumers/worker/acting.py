@@ -7,7 +7,7 @@ Redis is lost, the events from the committed offset on are taken again, and work
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from services.backbone import names
@@ -31,8 +31,8 @@ _HEARTBEAT_LIMIT_S: Final = 30.0
 _ACTIVE_WAIT_S: Final = 0.05
 """Pause between two reads of reports while actions are in flight."""
 _COMMIT_S: Final = 0.5
-_RETRIED_S: Final = 1.0
-"""Seconds between two looks for actions that operators retry."""
+_REQUESTED_S: Final = 1.0
+"""Seconds between two looks for what operators request: retried actions and moved positions."""
 
 
 class ActionConsumer:
@@ -65,7 +65,7 @@ class ActionConsumer:
         self._kafka: EventConsumer | None = None
         self._backoff = Backoff(first_s=0.1, longest_s=5.0)
         self._last_success_s = time.monotonic()
-        self._next_commit_s = self._next_retried_s = self._next_lag_s = 0.0
+        self._next_commit_s = self._next_requested_s = self._next_lag_s = 0.0
         metrics.begin(
             self._name,
             in_flight=lambda: self._flights.in_flight,
@@ -137,9 +137,10 @@ class ActionConsumer:
             await self._poll(kafka, wait_s=self._settings.poll_wait_s if is_idle else _ACTIVE_WAIT_S)
         await self._write_invalid()
         now_s = time.monotonic()
-        if now_s >= self._next_retried_s:
-            self._next_retried_s = now_s + _RETRIED_S
+        if now_s >= self._next_requested_s:
+            self._next_requested_s = now_s + _REQUESTED_S
             await self._take_retried()
+            await self._apply_moves(kafka, kafka.positioned())
         await self._read_reports()
         await self._send()
         self._backoff.reset()
@@ -247,6 +248,7 @@ class ActionConsumer:
         if self._kafka is None:
             return {}
         self._drop(partitions)
+        await self._apply_moves(self._kafka, partitions)
         found = await self._kafka.committed(partitions)
         new = [partition for partition, position in found.items() if position is None]
         positions = {partition: at for partition, at in found.items() if at is not None}
@@ -258,7 +260,19 @@ class ActionConsumer:
         log.info("partitions_taken", handler=self._name, positions={str(part): at for part, at in positions.items()})
         return dict(positions)
 
-    def _drop(self, partitions: Sequence[int] | set[int]) -> None:
+    async def _apply_moves(self, kafka: EventConsumer, partitions: Iterable[int]) -> None:
+        """Commit the offsets that operators request, and continue there. What is sent already is acted on, once."""
+        requested = await self._store.moves.read(self._name)
+        moved = {partition: requested[partition] for partition in partitions if partition in requested}
+        self._drop(moved)
+        # The request is removed last: after a failure, the next owner of the partition applies it.
+        await kafka.commit(moved)
+        kafka.reset_position(moved)
+        for partition, position in moved.items():
+            log.warning("position_moved", handler=self._name, partition=partition, position=position)
+            await self._store.moves.remove(self._name, partition, position)
+
+    def _drop(self, partitions: Iterable[int]) -> None:
         """Drop the events of partitions that this member has lost or reads again."""
         dropped = set(partitions)
         if not dropped:

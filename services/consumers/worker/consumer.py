@@ -254,14 +254,21 @@ class StatisticsConsumer:
         kafka.reset_position(gone.positions)
 
     async def _observe(self, kafka: EventConsumer) -> None:
-        """Check the topic's id, measure lag, and commit positions for lag tools.
+        """Check the topic's id and the stored positions, measure lag, and commit positions for lag tools.
 
-        A failure is only logged: this service never reads committed offsets.
+        A failure of Kafka is only logged: this service never reads committed offsets.
         """
         # The position of the next fetch may be ahead of the counted records, because fetches run beside this loop.
         positions = {partition: self._counted[partition] for partition in kafka.positioned()}
         if not positions:
             self._metrics.lag.clear()
+            return
+        # Without new records, no rejected batch shows that an operator has moved the position.
+        stored = (await self._store.read_positions(self._name)).offsets
+        moved = {partition for partition, at in positions.items() if stored.get(partition) != at}
+        if moved:
+            log.warning("positions_moved", partitions=sorted(moved))
+            kafka.reset_position(moved)
             return
         try:
             if (await kafka.topic()).id != self._topic_id:
