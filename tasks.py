@@ -323,6 +323,47 @@ def retry_dead_actions(_context: Context, handler: str = "", text: str = "", dry
         exit_with(dead_actions.retry(endpoints.find(os.environ), DeadActionFilter(handler, text), dry_run=dry_run))
 
 
+@task(name="show", help={"group": "only this consumer group (default: all)", "json": "one JSON object, no table"})
+def show_offsets(_context: Context, group: str = "", json: bool = False) -> None:
+    """Show where the consumer groups are in the topic of events, and how far each is behind."""
+    from deploy.operate import offsets
+
+    with report_errors():
+        environ = endpoints.environment(os.environ)
+        exit_with(offsets.show(endpoints.find(os.environ), group=group, environ=environ, json_output=json))
+
+
+@task(
+    name="set",
+    help={
+        "dry-run": "only show what would be repeated or skipped",
+        "group": "the consumer group: the name of a consumer, as in offsets.show",
+        "partition": "only this partition (default: all)",
+        "to": "earliest, latest, or the first record since a time (2026-11-23T10:00:00Z) or an age (90s, 30m, 2h, 7d)",
+        "yes": "do not ask for confirmation",
+    },
+)
+def set_offsets(
+    _context: Context, group: str = "", to: str = "", partition: str = "", dry_run: bool = False, yes: bool = False
+) -> None:
+    """Move a consumer group to another place of the topic, so that it repeats or skips events. It may run meanwhile."""
+    from deploy.operate import offsets
+
+    with report_errors():
+        environ = endpoints.environment(os.environ)
+        exit_with(
+            offsets.move(
+                endpoints.find(os.environ),
+                group=group,
+                to=to,
+                partition=partition,
+                environ=environ,
+                dry_run=dry_run,
+                yes=yes,
+            )
+        )
+
+
 namespace = Collection(run_demo, send, show_status, erase_device, run_tests, check, fix, lock)
 namespace.add_collection(bench.namespace)
 namespace.add_collection(Collection("derived", write_derived))
@@ -331,6 +372,7 @@ namespace.add_collection(Collection("geoip", fetch))
 namespace.add_collection(Collection("assets", vendor))
 namespace.add_collection(Collection("dead", list_dead, replay_dead))
 namespace.add_collection(Collection("actions", Collection("dead", list_dead_actions, retry_dead_actions)))
+namespace.add_collection(Collection("offsets", show_offsets, set_offsets))
 namespace.add_collection(Collection("chaos", run_chaos, show_durability))
 namespace.add_collection(docker.collection)
 namespace.add_collection(kubernetes.collection)

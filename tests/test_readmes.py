@@ -19,6 +19,8 @@ PLAYED = ROOT / "deploy" / "kubernetes.md"
 RUN_BY = {
     "python3 tasks.py demo": "tests/journey/test_interrupts.py",
     "python3 tasks.py test": ".ci/run",
+    "python3 tasks.py offsets.show": "tests/contract/test_consumers_offsets.py",
+    "python3 tasks.py offsets.set --group event_counter --to 2h --dry-run": "tests/contract/test_consumers_offsets.py",
     "python3 tasks.py demo --once --log access.log.gz --json": "tests/journey/test_fresh_clone.py",
     "python3 tasks.py test --suite measures -k first_counted_event": "tests/journey/test_demo.py",
     "python3 tasks.py test --suite measures -k thousand": "tests/contract/notificationserver/test_rates.py",

@@ -246,6 +246,8 @@ def command_line(stack: LocalStack, redis: LocalRedis, *words: str) -> Command:
     environ = {
         **os.environ,
         "REDIS_URL": redis.url,
+        "COUNTERS_REDIS_URL": redis.url,
+        "ACTIONS_REDIS_URL": redis.url,
         "KAFKA_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
         "KAFKA_IDEMPOTENCE": "on" if stack.kafka_idempotence else "off",
         "COLUMNS": "250",
