@@ -75,7 +75,7 @@ def send(_context: Context, log: str = "", rate: str = "", url: str = "") -> Non
 
 @task(name="status", help={"json": "one JSON object instead of tables"})
 def show_status(_context: Context, json: bool = False) -> None:
-    """Show the ledger of the running system, its counters and their lag."""
+    """Show the ledger of the running system, its counters, its actions, and their lag."""
     from deploy.operate import status
 
     with report_errors():

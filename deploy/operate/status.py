@@ -1,4 +1,4 @@
-"""The state of a running system for people and scripts: the ledger, the counters and their lag."""
+"""The state of a running system for people and scripts: the ledger, the counters and their lag, and the actions."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.errors import OperatorError
+from deploy.operate.actions_status import ActionsStatus, read_actions
 from deploy.operate.endpoints import DOES_IT_RUN, Endpoints, without_password
 from deploy.operate.storage_status import StorageStatus, read_storage
 from services.backbone import histogram, names
@@ -133,7 +134,11 @@ class StatusReader:
 
 
 def as_json(
-    status: Status, top_types: Mapping[str, int], timing: Mapping[str, float], storage: StorageStatus | None = None
+    status: Status,
+    top_types: Mapping[str, int],
+    timing: Mapping[str, float],
+    storage: StorageStatus | None = None,
+    actions: ActionsStatus | None = None,
 ) -> dict[str, Any]:
     """Return the status as JSON values. Scripts rely on the keys."""
     ledger = status.ledger
@@ -161,11 +166,16 @@ def as_json(
         "timing_ms": {name: value for name, value in timing.items() if name != histogram.TOTAL_LABEL},
         "top_types": dict(top_types),
         "storage": storage.as_json() if storage else None,
+        "actions": actions.as_json() if actions else None,
     }
 
 
 def render(
-    status: Status, top_types: Mapping[str, int], timing: Mapping[str, float], storage: StorageStatus | None = None
+    status: Status,
+    top_types: Mapping[str, int],
+    timing: Mapping[str, float],
+    storage: StorageStatus | None = None,
+    actions: ActionsStatus | None = None,
 ) -> Group:
     """Return the status as tables for a terminal."""
     ledger = status.ledger
@@ -204,7 +214,9 @@ def render(
     for error in status.position_errors:
         topic.append(f"\n{error}", style="bold red")
     about_storage = (storage.render(),) if storage else ()
-    parts = (Text.assemble("ledger    ", equation, verdict), topic, *about_storage, Text(), consumers)
+    about_actions = (Text(), actions.render()) if actions else ()
+    ledger_line = Text.assemble("ledger    ", equation, verdict)
+    parts = (ledger_line, topic, *about_storage, Text(), consumers, *about_actions)
     return Group(*parts, *((Text(), delays, Text(), types) if top_types else ()))
 
 
@@ -222,9 +234,11 @@ async def show(endpoints: Endpoints, *, json_output: bool) -> int:
         top_types = await reader.top_types()
         timing = await reader.timing()
     storage = await read_storage(endpoints.storage_internal_url) if endpoints.storage_internal_url else None
+    found = await read_actions(endpoints, has_kafka=not status.kafka_error) if endpoints.actions_url else None
+    actions = found if found and found.is_used else None
     console = Console()
     if json_output:
-        console.print_json(data=as_json(status, top_types, timing, storage), indent=None)
+        console.print_json(data=as_json(status, top_types, timing, storage, actions), indent=None)
     else:
-        console.print(render(status, top_types, timing, storage))
-    return 1 if storage and storage.error else status.exit_code
+        console.print(render(status, top_types, timing, storage, actions))
+    return 1 if (storage and storage.error) or (actions and actions.error) else status.exit_code

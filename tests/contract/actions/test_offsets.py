@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from deploy.operate.actions_status import read_actions
 from deploy.operate.endpoints import Endpoints
 from deploy.operate.offset_groups import ConsumerGroup, GroupPositions, open_offsets
 from deploy.operate.offset_moves import OffsetMove
@@ -164,6 +165,25 @@ async def test_request_that_nobody_applies_is_reported(
         assert "not applied within 1 s in the partitions [0, 1, 2]" in printed.replace("\n", " ")
         assert "proof-consumer" in printed
         await committed(acting_bench, 10)  # later it is applied
+
+
+async def test_status_has_the_lag_and_the_oldest_unfinished_event(
+    acting_bench: ActingBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.operate.actions_status.known_groups", lambda: {proof.NAME: GROUP})
+    began_ms = time.time_ns() // 1_000_000
+    await acting_bench.produce(range(12))
+    async with acting_bench.consuming() as consumer:  # without a worker nothing is finished
+
+        async def is_sent() -> bool:
+            return consumer._flights.in_flight == 12 and (await shown(acting_bench)).members == 1
+
+        await eventually(is_sent)
+        status = await read_actions(endpoints_of(acting_bench), has_kafka=True)
+    handler = status.handlers[proof.NAME]
+    assert (handler.lag, handler.queued, status.workers) == (12, 12, 0)
+    assert handler.oldest_ms is not None
+    assert began_ms <= handler.oldest_ms <= time.time_ns() // 1_000_000
 
 
 async def _ignore(*_: object) -> None: ...

@@ -1,0 +1,132 @@
+"""The state of the actions: what each handler has to do, its dead actions, and the workers."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from redis.exceptions import RedisError
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from deploy.errors import OperatorError
+from deploy.operate.dead_letters import readable_time
+from deploy.operate.endpoints import Endpoints, without_password
+from deploy.operate.offset_groups import GroupPositions, known_groups, open_offsets
+from services.backbone import names
+from services.backbone.redis import connect
+from services.backbone.settings import KafkaSettings
+
+_REDIS_TIMEOUT_S: Final = 3.0
+_SILENT_MS: Final = 60_000
+"""A worker without a ping for so long has ended, or is restarted (ACTIONS_SILENCE_S)."""
+
+
+class HandlerStatus(NamedTuple):
+    """What one handler has to do."""
+
+    lag: int | None = None
+    """Events in the topic after the committed offset. None when Kafka does not respond, or without a consumer yet."""
+    oldest_ms: int | None = None
+    """When the oldest of these was received, in ms since 1970. An event before it is finished."""
+    queued: int = 0
+    """Tasks in Celery's queue."""
+    retried: int = 0
+    """Actions that operators retry."""
+    dead: int = 0
+    away: str = ""
+    """Why storage can't be reached. Empty while it can."""
+
+
+class ActionsStatus(NamedTuple):
+    """The state of all handlers and workers."""
+
+    handlers: dict[str, HandlerStatus]
+    workers: int = 0
+    """Workers that received a ping in the last minute."""
+    error: str = ""
+    """Why Redis could not be read. Empty when it responds."""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the system has, or had, action consumers."""
+        handlers = self.handlers.values()
+        return bool(self.error or self.workers or any(each.lag is not None or each.dead for each in handlers))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values. Scripts rely on the keys."""
+        handlers = {name: handler._asdict() for name, handler in self.handlers.items()}
+        dead = sum(handler.dead for handler in self.handlers.values())
+        return {"handlers": handlers, "workers": self.workers, "dead": dead, "error": self.error or None}
+
+    def render(self) -> Group | Text:
+        """Return a table for a terminal."""
+        if self.error:
+            return Text(self.error, style="bold red")
+        table = Table("actions", box=None)
+        for title in ("lag", "oldest unfinished", "queued", "retried", "dead"):
+            table.add_column(title, justify="right")
+        for name, handler in self.handlers.items():
+            oldest = "" if handler.oldest_ms is None else readable_time(handler.oldest_ms)
+            lag = "?" if handler.lag is None else f"{handler.lag:,}"
+            table.add_row(name, lag, oldest, f"{handler.queued:,}", f"{handler.retried:,}", f"{handler.dead:,}")
+        waits = [
+            Text(f"{name} waits for storage: {handler.away}", style="bold red")
+            for name, handler in self.handlers.items()
+            if handler.away
+        ]
+        workers = Text(f" workers: {self.workers}", style="" if self.workers else "bold red")
+        return Group(table, workers, *waits)
+
+
+async def read_actions(endpoints: Endpoints, *, has_kafka: bool, now_ms: int | None = None) -> ActionsStatus:
+    """Return the status. Without Kafka, the lags are unknown."""
+    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    groups = [group for group in known_groups().values() if group.acts]
+    handlers = [group.name for group in groups]
+    lags: dict[str, tuple[int | None, int | None]] = {}
+    try:
+        if has_kafka:
+            settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": endpoints.bootstrap_servers})
+            async with open_offsets(endpoints, settings) as offsets:
+                for found in await offsets.read(groups):
+                    times = await offsets.record_times({place.partition: place.current for place in found.partitions})
+                    lags[found.group.name] = _lag(found, list(times.values()))
+        return await _read_redis(endpoints, handlers, lags, now_ms)
+    except (OperatorError, RedisError) as error:
+        address = without_password(endpoints.actions_url)
+        return ActionsStatus({}, error=f"the state of the actions ({address}) could not be read: {error}")
+
+
+def _lag(found: GroupPositions, times: Sequence[int]) -> tuple[int | None, int | None]:
+    """Return the lag of a group, and when its oldest unfinished event was received."""
+    if not found.members and all(place.position is None for place in found.partitions):
+        return None, None
+    return sum(place.lag for place in found.partitions), min(times, default=None)
+
+
+async def _read_redis(
+    endpoints: Endpoints, handlers: Sequence[str], lags: dict[str, tuple[int | None, int | None]], now_ms: int
+) -> ActionsStatus:
+    redis = connect(endpoints.actions_url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
+    try:
+        async with redis.pipeline(transaction=False) as pipeline:
+            pipeline.zrange(names.DEAD_ACTIONS, 0, -1)
+            pipeline.hvals(names.ACTION_WORKERS)
+            for handler in handlers:
+                pipeline.llen(names.action_queue(handler))
+                pipeline.hlen(names.retried_actions_key(handler))
+                pipeline.get(names.away_key(handler))
+            dead_names, pings, *found = await pipeline.execute()
+    finally:
+        await redis.aclose()
+    dead = Counter(name.partition(":")[0] for name in dead_names)
+    states = zip(handlers, found[::3], found[1::3], found[2::3], strict=True)
+    return ActionsStatus(
+        {
+            handler: HandlerStatus(*lags.get(handler, (None, None)), queued, retried, dead[handler], away or "")
+            for handler, queued, retried, away in states
+        },
+        workers=sum(int(ping) > now_ms - _SILENT_MS for ping in pings),
+    )
