@@ -22,6 +22,10 @@ class ContainerSettings(EnvSettings):
     """The port of Grafana on this machine's loopback (profile observability)."""
     grafana_password: SecretStr | None = Field(None, alias="GRAFANA_PASSWORD")
     """The password of Grafana's user admin."""
+    flower_port: int = Field(5555, alias="FLOWER_PORT")
+    """The port of Flower on this machine's loopback (profile flower)."""
+    flower_password: SecretStr | None = Field(None, alias="FLOWER_PASSWORD")
+    """The password of Flower's user admin."""
     visitors_rate: int = Field(50, alias="VISITORS_RATE")
     """Requests a second of the synthetic visitors (profile load)."""
 

@@ -20,7 +20,12 @@ FILES = Path(__file__).parents[1] / "docker-compose"
 TEMPLATE = (FILES.parent / ".env.template").read_text()
 CATALOG = catalog.load()
 # Tools that are not in the catalog, since they run only on demand, and what each of them reaches.
-TOOLS = {"visitors": ("tracker",), "operator": ("tracker-redis", "kafka", "counters-redis")}
+TOOLS = {
+    "visitors": ("tracker",),
+    "operator": ("tracker-redis", "kafka", "counters-redis"),
+    "flower": ("counters-redis",),
+}
+PAGES_OF_TOOLS = {"flower": 5555}
 REACHES = {**{name: row.reaches for name, row in CATALOG.containers.items()}, **TOOLS}
 NAMES = sorted(REACHES)
 STORES = [name for name, row in CATALOG.containers.items() if row.kind == "store"]
@@ -94,7 +99,7 @@ def test_container_file_is_at_most_15_lines(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_profiles_match_the_catalog(name: str) -> None:
-    of_tools = {"visitors": ["load"], "operator": ["tools"]}
+    of_tools = {"visitors": ["load"], "operator": ["tools"], "flower": ["flower"]}
     expected = of_tools[name] if name in TOOLS else [row(name).profile] if row(name).profile else []
     assert container(name).get("profiles", []) == expected
 
@@ -122,6 +127,14 @@ def test_images_match_the_catalog(name: str) -> None:
         assert image == f"push/{row(name).service}:${{PUSH_VERSION:-dev}}"
         assert container(name)["build"]["args"]["SERVICE"] == row(name).service
         assert tuple(container(name).get("command", ())) == row(name).arguments
+
+
+def test_flower_has_the_broker_and_the_queues_of_the_actions() -> None:
+    found = container("flower")
+    assert found["image"] == "push/flower:${PUSH_VERSION:-dev}"
+    assert (found["build"]["target"], found["build"]["args"]["SERVICE"]) == ("runtime", "flower")
+    assert found["environment"]["CELERY_BROKER_URL"] == CATALOG.addresses["ACTIONS_REDIS_URL"]
+    assert found["environment"]["FLOWER_READ_ONLY"] == "true"
 
 
 # Confinement --------------------------------------------------------------------------------------------------------
@@ -157,11 +170,12 @@ def test_permanent_containers_have_a_restart_policy_and_a_health_check(name: str
 @pytest.mark.parametrize("name", NAMES)
 def test_ports_are_published_by_servers_only_and_on_loopback(name: str) -> None:
     ports = container(name).get("ports", [])
-    if name in TOOLS or row(name).kind != "server":
+    inside = PAGES_OF_TOOLS.get(name) if name in TOOLS else row(name).port if row(name).kind == "server" else None
+    if inside is None:
         assert ports == []
         return
     [port] = ports
-    assert re.fullmatch(rf"127\.0\.0\.1:\$\{{[A-Z]+_PORT:-{row(name).port}\}}:{row(name).port}", port)
+    assert re.fullmatch(rf"127\.0\.0\.1:\$\{{[A-Z]+_PORT:-{inside}\}}:{inside}", port)
     assert "edge" in container(name)["networks"]
 
 
@@ -181,7 +195,7 @@ def test_trackers_of_the_readme_have_different_ports() -> None:
 
 def test_networks_are_internal_except_the_edge() -> None:
     assert {name for name, network in MAIN["networks"].items() if not (network or {}).get("internal")} == {"edge"}
-    assert on("edge") == {name for name in CATALOG.containers if row(name).kind == "server"}
+    assert on("edge") == {name for name in CATALOG.containers if row(name).kind == "server"} | PAGES_OF_TOOLS.keys()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,6 +11,8 @@ from deploy.paths import ROOT
 
 OPERATOR = "operator"
 """The image of the operators' tasks and of the synthetic visitors. It is not a service, so it is not in the catalog."""
+FLOWER = "flower"
+"""The image of the optional profile of this name. It is built only when it is asked for."""
 _DEFAULT_VERSION = "dev"
 _REGISTRY = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d+)?(/[a-z0-9._-]+)*")
 _VERSION = re.compile(r"\w[\w.-]{0,127}")
@@ -33,7 +35,7 @@ def reference(image: str) -> str:
 
 
 def build(service: str) -> None:
-    """Build the image of one service, or all images in parallel. Raises OperatorError."""
+    """Build the image of one service, or in parallel all that the system needs. Raises OperatorError."""
     wanted = _wanted(service)
     named = ", ".join(reference(image) for image in wanted)  # called first, because it checks the tag
     engine.require_engine()
@@ -73,12 +75,13 @@ def push(registry: str, service: str) -> None:
 
 
 def _wanted(service: str) -> dict[str, str]:
-    """Return the selected images, each with a container of the compose files that runs it."""
+    """Return the selected images, each with a container of the compose files that runs it. All leave out Flower."""
     containers = list(catalog.load().containers.values())
     # Several containers can run one image. Use the first container.
     every = {found.service: found.name for found in reversed(containers) if found.service} | {OPERATOR: OPERATOR}
     if not service:
         return dict(sorted(every.items()))
+    every[FLOWER] = FLOWER
     if service not in every:
         raise OperatorError(f"--service {service}: unknown service. Use one of {', '.join(sorted(every))}.")
     return {service: every[service]}

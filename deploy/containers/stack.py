@@ -15,7 +15,7 @@ from deploy.containers import engine, images
 from deploy.errors import OperatorError
 
 VISITORS = "visitors"
-_PROFILES = {"observability", "load"}
+_PROFILES = {"observability", "load", images.FLOWER}
 _POLL_S = 0.5
 _LOG_LINES = 12
 _LOG_WIDTH = 300
@@ -45,6 +45,8 @@ def spin_up(*, build: bool, profiles: Sequence[str], timeout_s: float = _START_T
     names = [row.name for row in rows if not row.profile or row.profile in profiles]
     if "load" in profiles:
         names.append(VISITORS)
+    if images.FLOWER in profiles:
+        names.append(images.FLOWER)
     _require(names, build=build)
     _bring_up(names, profiles=profiles, timeout_s=timeout_s)
     print_urls()
@@ -156,15 +158,18 @@ def _agrees(ask: Callable[[str], str], volumes: int) -> bool:
     return reply.strip().lower() in ("y", "yes")
 
 
-def _require(names: Iterable[str], *, build: bool) -> None:
+def _require(names: Sequence[str], *, build: bool) -> None:
     """Return when engine, settings and images are available. Builds with `build`, and pulls third-party images."""
     engine.require_engine()
     engine.require_dotenv()
     if build:
         images.build("")
+        if images.FLOWER in names:
+            images.build(images.FLOWER)
     found = catalog.load()
     rows = [found.containers[name] for name in names if name in found.containers]
     ours = {row.service for row in rows if row.service} | ({images.OPERATOR} if VISITORS in names else set())
+    ours |= {images.FLOWER} & set(names)
     _require_images(sorted(ours))
     for key in sorted({row.image for row in rows if row.image}):
         if not engine.has_image(found.images[key]):

@@ -61,6 +61,9 @@ class ActionSettings(EnvSettings):
     dead_days: int = Field(30, ge=1, le=3650, alias="ACTIONS_DEAD_DAYS")
     """Days that the dead list keeps an action, or an invalid event. They contain location fixes and device ids, which
     are personal data. A daily job deletes older ones."""
+    sends_events: bool = Field(default=False, alias="ACTIONS_SEND_EVENTS")
+    """Whether workers send Celery's events, for Flower (docker-compose/flower.yml). These are three messages for each
+    action, with its arguments. Workers take no commands in any case."""
 
     @model_validator(mode="after")
     def _limits_are_in_order(self) -> Self:

@@ -69,10 +69,11 @@ def run_celery_worker(
     def check_job(job: str) -> None:
         job_executor.check(job)
 
-    return _run(app, [*map(names.action_queue, handlers), names.schedule_queue(SERVICE), names.ping_queue(name)], name)
+    queues = [*map(names.action_queue, handlers), names.schedule_queue(SERVICE), names.ping_queue(name)]
+    return _run(app, queues, name, has_heartbeat=settings.sends_events)
 
 
-def _run(app: Celery, queues: list[str], name: str) -> int:
+def _run(app: Celery, queues: list[str], name: str, *, has_heartbeat: bool) -> int:
     def keep_our_logging(**_: object) -> None:
         """Celery configures no logging if this signal has a receiver."""
 
@@ -85,10 +86,10 @@ def _run(app: Celery, queues: list[str], name: str) -> int:
         queues=",".join(queues),
         loglevel="INFO",
         quiet=True,
-        # Nothing reads what workers announce to each other.
+        # Nothing but Flower reads what workers announce.
         without_gossip=True,
         without_mingle=True,
-        without_heartbeat=True,
+        without_heartbeat=not has_heartbeat,
     )
     worker.start()
     return int(worker.exitcode or 0)

@@ -22,6 +22,7 @@ def derived_texts() -> Mapping[Path, str]:
         Path("deploy/monitoring/prometheus.yml"): monitoring.prometheus_text(listed),
         Path("deploy/monitoring/rules/expected.yml"): monitoring.expected_text(listed),
         Path("docker-compose/containers.yml"): compose.containers_text(listed),
+        Path("docker-compose/flower_queues.py"): compose.flower_text(listed),
         Path("kubernetes/base/kustomization.yaml"): kubernetes.base_text(listed),
         Path("kubernetes/components/release/kustomization.yaml"): kubernetes.release_text(listed),
         Path("kubernetes/components/gateway/routes.yaml"): kubernetes.gateway_text(listed),

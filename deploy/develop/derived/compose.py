@@ -7,11 +7,18 @@ from collections.abc import Iterator
 
 from deploy.catalog import Catalog, Container
 from deploy.develop.derived.settings_classes import Variable, settings_of, variables_of
+from services.backbone import names
 
 _HEAD = """\
 # One template for each Python service. A container's file extends it.
 # `python3 tasks.py derived.write` writes this file from the Settings classes and deploy/catalog.toml.
 services:
+"""
+_FLOWER_HEAD = """\
+\"\"\"Celery's queues, for Flower. `python3 tasks.py derived.write` writes this file from deploy/catalog.toml.\"\"\"
+
+from kombu import Queue
+
 """
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a container, whose networks limit its clients
 _SET_IN_COMMON = {"INTERNAL_HOST", "INTERNAL_PORT", "LOG_FORMAT"}
@@ -31,6 +38,13 @@ def containers_text(listed: Catalog) -> str:
     """Return `docker-compose/containers.yml`, which includes the file of every container."""
     files = "".join(f"  - {name}.yml\n" for name in listed.containers)
     return f"# `python3 tasks.py derived.write` writes this file from deploy/catalog.toml.\ninclude:\n{files}"
+
+
+def flower_text(listed: Catalog) -> str:
+    """Return `docker-compose/flower_queues.py`, since Flower can't ask our workers for their queues."""
+    queues = "".join(f'    Queue("{names.action_queue(handler)}"),\n' for handler in listed.handlers)
+    default = names.action_queue(listed.handlers[0])  # Flower shows it too, and Celery's own default does not exist
+    return f'{_FLOWER_HEAD}task_default_queue = "{default}"\ntask_queues = [\n{queues}]\n'
 
 
 def _by_service(listed: Catalog) -> Iterator[tuple[str, list[Container]]]:

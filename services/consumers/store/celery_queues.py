@@ -46,11 +46,11 @@ def create_celery(settings: Settings) -> Celery:
         task_soft_time_limit=settings.soft_time_limit_s,
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
         worker_concurrency=settings.worker_processes,
-        # Our own logs (backbone.logs), and no announcements between workers, which cost messages for each worker.
+        # Our own logs (backbone.logs). Nobody may stop a worker through Redis. Events are for Flower only.
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_enable_remote_control=False,
-        worker_send_task_events=False,
+        worker_send_task_events=settings.sends_events,
         # A worker waits for Redis at its start as long as later.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

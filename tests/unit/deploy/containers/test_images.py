@@ -53,3 +53,8 @@ def test_registry_can_come_from_dotenv(settings: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(OperatorError, match="Docker is not installed"):
         images.push("", "tracker")
+
+
+def test_image_of_flower_is_built_only_when_it_is_asked_for() -> None:
+    assert images.FLOWER not in images._wanted("")
+    assert images._wanted("flower") == {"flower": "flower"}
