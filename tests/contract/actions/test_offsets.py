@@ -137,7 +137,7 @@ async def test_consumer_that_waits_for_its_dependency_is_moved(acting_bench: Act
     async with acting_bench.consuming(ACTIONS_IN_FLIGHT="2") as consumer:
 
         async def waits() -> bool:
-            return consumer._flights.waiting > 0 and consumer._away is not None
+            return consumer._flights.waiting > 0 and consumer._condition.away is not None
 
         await eventually(waits)
         assert await moved(acting_bench, "latest") == (0, 30)
