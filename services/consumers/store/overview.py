@@ -73,7 +73,7 @@ class ActionOverview:
         content = msgspec.json.encode(state).decode()
         await self._redis.hset(names.ACTION_CONSUMERS, f"{handler}:{process}", content)
 
-    async def forget_consumer(self, handler: str, process: str) -> None:
+    async def erase_consumer(self, handler: str, process: str) -> None:
         """Record that a consumer process ends."""
         await self._redis.hdel(names.ACTION_CONSUMERS, f"{handler}:{process}")
 

@@ -45,4 +45,4 @@ class ActionObserver:
 
     async def end(self) -> None:
         """Remove the state of this process."""
-        await self._overview.forget_consumer(self._handler, self._process)
+        await self._overview.erase_consumer(self._handler, self._process)

@@ -122,8 +122,8 @@ async def test_thousand_retried_twice_at_once_have_a_thousand_effects(acting_ben
     async with acting_bench.consuming() as consumer:
         await died(acting_bench, 1000)
         await finished(consumer)
-        letters = await acting_bench.dead()
-        retries = [acting_bench.store.dead.retry(letters, by=by) for by in ("one", "two")]
+        dead_letters = await acting_bench.dead()
+        retries = [acting_bench.store.dead.retry(dead_letters, by=by) for by in ("one", "two")]
         assert sum(await asyncio.gather(*retries)) == 1000
         await acted_on(acting_bench, 1000)
         await finished(consumer)

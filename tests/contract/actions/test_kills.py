@@ -45,7 +45,7 @@ def environ(own_redis: LocalRedis, clean_redis: LocalRedis, own_broker: KafkaBro
 
 
 class Chaos:
-    """Two consumers and two workers, and the faults that hurt them."""
+    """Two consumers and two workers, and the errors that hurt them."""
 
     def __init__(self, bench: ActingBench, logs: Path, redis: LocalRedis, broker: KafkaBroker) -> None:
         self._bench, self._logs, self._redis, self._broker = bench, logs, redis, broker
@@ -99,15 +99,15 @@ class Chaos:
         await self._bench.set_away(is_away=False)
 
     @property
-    def faults(self) -> list[Callable[[], Awaitable[None]]]:
+    def errors(self) -> list[Callable[[], Awaitable[None]]]:
         kills = [self.kill_worker, self.kill_child, self.kill_worker, self.kill_child, self.kill_consumer]
         return [*kills, self.restart_redis, self.restart_broker, self.send_storage_away]
 
-    async def inject(self, until_s: float, faults: Sequence[Callable[[], Awaitable[None]]]) -> None:
-        """Inject each fault once, in a random order, then random ones."""
-        coming = self._random.sample(faults, len(faults))
+    async def inject(self, until_s: float, errors: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        """Inject each error once, in a random order, then random ones."""
+        coming = self._random.sample(errors, len(errors))
         while time.monotonic() < until_s:
-            await (coming.pop() if coming else self._random.choice(faults))()
+            await (coming.pop() if coming else self._random.choice(errors))()
             await asyncio.sleep(FAULT_EVERY_S)
 
     async def supervise(self) -> None:
@@ -212,7 +212,7 @@ async def test_no_event_is_lost_while_everything_fails(
 ) -> None:
     until_s = time.monotonic() + seconds
     produced, _ = await asyncio.gather(
-        load(acting_bench, lambda: time.monotonic() >= until_s), chaos.inject(until_s, chaos.faults)
+        load(acting_bench, lambda: time.monotonic() >= until_s), chaos.inject(until_s, chaos.errors)
     )
     effects = await assert_all_acted(acting_bench, chaos, produced)
     repeated = sum(count - 1 for count in effects.values())
@@ -222,23 +222,23 @@ async def test_no_event_is_lost_while_everything_fails(
     assert repeated <= 4 * chaos.kills
 
 
-FAULTS = ("kill_worker", "kill_child", "kill_consumer", "restart_redis", "restart_broker")
+ERRORS = ("kill_worker", "kill_child", "kill_consumer", "restart_redis", "restart_broker")
 
 
 @pytest.mark.endurance
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("fault", FAULTS)
-async def test_no_event_is_lost_in_three_minutes_of_one_fault(
-    acting_bench: ActingBench, chaos: Chaos, capsys: pytest.CaptureFixture[str], fault: str
+@pytest.mark.parametrize("error", ERRORS)
+async def test_no_event_is_lost_in_three_minutes_of_one_error(
+    acting_bench: ActingBench, chaos: Chaos, capsys: pytest.CaptureFixture[str], error: str
 ) -> None:
     until_s = time.monotonic() + 180
     produced, _ = await asyncio.gather(
-        load(acting_bench, lambda: time.monotonic() >= until_s), chaos.inject(until_s, [getattr(chaos, fault)])
+        load(acting_bench, lambda: time.monotonic() >= until_s), chaos.inject(until_s, [getattr(chaos, error)])
     )
     effects = await assert_all_acted(acting_bench, chaos, produced)
     repeated = sum(count - 1 for count in effects.values())
     with capsys.disabled():
-        sys.stdout.write(f"\n{fault}: {produced} events, 0 lost, {repeated} effects repeated, 0 dead\n")
+        sys.stdout.write(f"\n{error}: {produced} events, 0 lost, {repeated} effects repeated, 0 dead\n")
     assert repeated <= 4 * chaos.kills
 
 
