@@ -24,10 +24,13 @@ class JobPlan:
     name: str
     """Lower-case letters, digits and underscores."""
     cron: str
-    """The planned times in the zone of the schedule: minute, hour, day of month, month, day of week; with six fields,
-    the first one is the second. In a night with a change of the clock, a plan of five fields without a star in minute
-    and hour has each time once: a time that does not exist runs when the clock has moved forward, and of two equal
-    times the first one runs. Every other plan follows the clock, so an hourly job runs each hour (cron of Debian)."""
+    """The planned times in the zone of the schedule: minute, hour, day of month, month, day of week. With six fields,
+    the first one is the second.
+
+    In a night with a change of the clock, the rules of Debian's cron apply. With five fields, and no star at the begin
+    of minute and hour, a job runs once at each of its times: at a time that does not exist, it runs when the clock has
+    moved forward, and of two equal times it runs at the first. Every other job follows the clock, so an hourly one runs
+    each hour."""
     purpose: str
     """One sentence for operators."""
 

@@ -200,8 +200,12 @@ async def test_actions_continue_over_a_rebalance(acting_bench: ActingBench) -> N
             await acted_on(acting_bench, 100)
             await finished(first)
             await finished(second)
+
+            async def all_committed() -> bool:
+                return await acting_bench.committed() == 100
+
+            await eventually(all_committed)  # a member that leaves during a rebalance can't commit
     assert set((await acting_bench.effects()).values()) == {1}
-    assert await acting_bench.committed() == 100
 
 
 @pytest.mark.slow

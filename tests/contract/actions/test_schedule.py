@@ -1,7 +1,9 @@
 """Periodic jobs on a real Redis, with real beats and real Celery workers. Their plan has a time every two seconds."""
 
 import asyncio
+import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,34 @@ async def test_beat_killed_at_planned_times_and_restarted_loses_and_doubles_none
 
 
 @pytest.mark.slow
+@pytest.mark.endurance
+async def test_kills_of_beats_and_workers_lose_and_double_no_planned_time(
+    schedule: ScheduleStore, effects: Redis, start: START
+) -> None:
+    choice = random.Random(16)
+    kinds = ("worker", "worker", "beat", "beat")
+    processes = [await asyncio.to_thread(start, kind, PROOF_JOB_S="0.5") for kind in kinds]
+    await wait_for(schedule, "done")
+    kills = 0
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s:
+        await asyncio.sleep(choice.uniform(0.2, 2))
+        at = choice.randrange(len(kinds))
+        await asyncio.to_thread(processes[at].kill)
+        processes[at] = await asyncio.to_thread(start, kinds[at], PROOF_JOB_S="0.5")
+        kills += 1
+    done = len(await runs(schedule, "done"))
+    await wait_for(schedule, "done", done + 2)
+    found = await schedule.runs(proof.JOB)
+    assert_each_time_once(await decided(schedule))
+    executed = sum(record.result != "missed" for record in found)
+    results = Counter(record.result for record in found)
+    # A worker may be killed between taking a run and its first line, and one run may have begun meanwhile.
+    assert executed - results["lost"] <= await begun(effects) <= executed + 1
+    print(f"\n{kills} kills, {await begun(effects)} begun, rows of the history: {dict(results)}")  # noqa: T201
+
+
+@pytest.mark.slow
 async def test_times_without_a_worker_are_missed_and_overdue_meanwhile(
     schedule: ScheduleStore, effects: Redis, start: START, environ: dict[str, str]
 ) -> None:
@@ -182,6 +212,7 @@ async def test_run_that_does_not_succeed_is_shown(
     assert (state.current_ms, state.counts[result]) == (None, 1)
 
 
+@pytest.mark.slow
 async def test_run_over_the_time_limit_fails(schedule: ScheduleStore, start: START) -> None:
     await asyncio.to_thread(start, "worker", PROOF_JOB_S="60")
     await asyncio.to_thread(start, "beat")
@@ -189,6 +220,7 @@ async def test_run_over_the_time_limit_fails(schedule: ScheduleStore, start: STA
     assert {record.note for record in await runs(schedule, "failed")} == {"time limit"}
 
 
+@pytest.mark.slow
 async def test_run_now_twice_within_a_second_runs_once(schedule: ScheduleStore, effects: Redis, start: START) -> None:
     for kind in ("worker", "beat", "beat"):
         await asyncio.to_thread(start, kind, **YEARLY)

@@ -129,6 +129,7 @@ async def test_missing_redis_is_reported(pages: httpx.AsyncClient, own_redis: Lo
         assert "Redis of the schedule does not respond" in response.text
 
 
+@pytest.mark.slow
 async def test_run_from_the_page_deletes_old_dead_actions(
     pages: httpx.AsyncClient, schedule: ScheduleStore, environ: dict[str, str], tmp_path: Path
 ) -> None:
