@@ -1,9 +1,12 @@
 """Pauses between retries. Each is twice the previous one, up to a limit. Jitter spreads the retries of processes."""
 
+import asyncio
 import random
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 _MOST_DOUBLINGS: Final = 16
+_Result = TypeVar("_Result")
 
 
 class Backoff:
@@ -23,3 +26,22 @@ class Backoff:
     def reset(self) -> None:
         """Begin again with the first pause. Call it after a success."""
         self.failures = 0
+
+
+async def retried(
+    work: Callable[[], Awaitable[_Result]],
+    errors: type[Exception],
+    *,
+    backoff: Backoff,
+    attempts: int,
+    on_error: Callable[[Exception], object],
+) -> _Result:
+    """Return the result of `work`. After one of `errors` try again, `attempts` times in all; raise the last one."""
+    while True:
+        try:
+            return await work()
+        except errors as error:
+            on_error(error)
+            if backoff.failures + 1 >= attempts:
+                raise
+            await asyncio.sleep(backoff.next_s())

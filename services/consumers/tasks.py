@@ -20,6 +20,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from redis.asyncio import Redis
 
 from services.backbone import names
+from services.backbone.backoff import Backoff, retried
 from services.backbone.clients import StorageClient, StorageFailed, StorageRefused, StorageUnavailable
 from services.backbone.events import InvalidEvent
 from services.backbone.logs import get_logger
@@ -29,13 +30,15 @@ from services.backbone.schedule.executor import JobExecutor
 from services.consumers.core.actions import Action
 from services.consumers.handlers.acting import ActionHandler
 from services.consumers.settings import Settings
-from services.consumers.store.actions import MOST_STARTS, ActionStore, StartResult
+from services.consumers.store.actions import MOST_STARTS, ActionStore, ActionStoreError, StartResult
 from services.consumers.store.celery_queues import STOP_LIMIT_S, create_celery
 from services.consumers.store.schedule import SERVICE, open_schedule
 
 log = get_logger(__name__)
 
 _REDIS_TIMEOUT_S = 5.0
+_REPORTS = 6
+_LONGEST_PAUSE_S = 2.0
 _PONG_S = 600
 _LOGGERS_OF_EACH_TASK = ("celery.worker.strategy", "celery.app.trace")
 """At INFO they log two lines for each task."""
@@ -175,7 +178,14 @@ class ActionExecutor:
         except Exception as error:  # noqa: BLE001 - a failed attempt, whatever the error is
             await self._fail(store, action, start, error)
         else:
-            await store.report_done(action, start)
+            # Also over a restart of Redis: without this report the effect would be repeated.
+            await retried(
+                lambda: store.report_done(action, start),
+                ActionStoreError,
+                backoff=Backoff(first_s=0.2, longest_s=_LONGEST_PAUSE_S),
+                attempts=_REPORTS,
+                on_error=lambda error: log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}"),
+            )
 
     async def _fail(self, store: ActionStore, action: Action, start: StartResult, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-from services.backbone.backoff import Backoff
+from services.backbone.backoff import Backoff, retried
 from services.backbone.logs import get_logger
 from services.backbone.schedule.plan import JobPlan, ScheduledJob, decide
 from services.backbone.schedule.store import BegunRun, ScheduleStore, ScheduleStoreError
@@ -104,17 +104,13 @@ class JobExecutor:
 
 async def _report(store: ScheduleStore, run: BegunRun, result: Literal["done", "failed"], note: str) -> None:
     """Record the end of a run, also over a restart of Redis: an end that is not recorded counts as lost."""
-    backoff = Backoff(first_s=0.2, longest_s=_LONGEST_PAUSE_S)
-    while True:
-        try:
-            await store.end(run, result, note)
-        except ScheduleStoreError as error:
-            log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}")
-            if backoff.failures >= _REPORTS:
-                raise
-            await asyncio.sleep(backoff.next_s())
-        else:
-            return
+    await retried(
+        lambda: store.end(run, result, note),
+        ScheduleStoreError,
+        backoff=Backoff(first_s=0.2, longest_s=_LONGEST_PAUSE_S),
+        attempts=_REPORTS,
+        on_error=lambda error: log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}"),
+    )
 
 
 async def _awaited(work: Awaitable[str]) -> str:

@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.backbone.backoff import Backoff
+from services.backbone.backoff import Backoff, retried
 
 
 @given(st.integers(0, 100))
@@ -19,3 +20,30 @@ def test_pause_is_the_first_again_after_a_success() -> None:
         backoff.next_s()
     backoff.reset()
     assert backoff.next_s() <= 0.1
+
+
+@pytest.mark.parametrize(("failures", "attempts"), [(0, 1), (2, 3), (3, 3)])
+async def test_work_is_tried_again_after_an_error(failures: int, attempts: int) -> None:
+    results = [OSError(str(number)) for number in range(failures)]
+    seen: list[Exception] = []
+
+    async def work() -> str:
+        if results:
+            raise results.pop(0)
+        return "done"
+
+    waits = Backoff(first_s=0.001)
+    if failures < attempts:
+        assert await retried(work, OSError, backoff=waits, attempts=attempts, on_error=seen.append) == "done"
+    else:
+        with pytest.raises(OSError, match="2"):
+            await retried(work, OSError, backoff=waits, attempts=attempts, on_error=seen.append)
+    assert len(seen) == failures
+
+
+async def test_other_errors_are_not_tried_again() -> None:
+    async def work() -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await retried(work, OSError, backoff=Backoff(), attempts=5, on_error=print)
