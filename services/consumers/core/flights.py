@@ -139,6 +139,8 @@ class Flights:
         else:
             found = found[:1]
             self._next_probe_s = now_s + self._probes.next_s()
+            for flight in found:  # the next probe is another action: this one may be what its dependency fails at
+                self._flights[flight.action.id] = self._flights.pop(flight.action.id)
         for flight in found:
             flight.due_s = now_s + self._resend_s
             flight.is_sent = True

@@ -99,6 +99,18 @@ def test_one_action_probes_while_the_dependency_is_away() -> None:
     assert all(len(each) == 1 and each[0].is_probe for each in found)
 
 
+def test_probes_are_different_actions() -> None:
+    flights = flying("a", "b", "c")
+    sent(flights, 0.0)
+    for id_ in "abc":
+        report(flights, id_, "away", 2, 0.0)
+    probes: list[str] = []
+    for second in range(10, 70, 10):
+        probes += sent(flights, float(second), is_away=True)
+        report(flights, probes[-1], "away", 2 + second, float(second))
+    assert probes == ["a", "b", "c", "a", "b", "c"]
+
+
 def test_all_actions_continue_when_the_dependency_responds() -> None:
     flights = flying("a", "b", "c")
     sent(flights, 0.0)
