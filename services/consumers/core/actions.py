@@ -27,8 +27,8 @@ from services.consumers.core.counting import whole_number
 _MOST_OWNER_CHARS: Final = 256
 """The limit of storage."""
 _MOST_NUMBER_CHARS: Final = 32
-_MOST_LATITUDE: Final = 90.0
-_MOST_LONGITUDE: Final = 180.0
+MOST_LATITUDE: Final = 90.0
+MOST_LONGITUDE: Final = 180.0
 _MOST_KEPT_CHARS: Final = 2000
 _OBJECT_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}").fullmatch
 _WITHOUT_MATCHING: Final = frozenset({"delete", "search", "preview"})
@@ -108,12 +108,18 @@ class ActionRule(NamedTuple):
     read: ReadArguments
     newest_only: bool = False
     """Whether only the newest fix of each device among the records of a poll needs an action."""
+    ignores_old: bool = False
+    """Whether an event needs no action if it is old when its consumer takes it: nobody waits for its effect any more.
+    It does not become old while its action waits."""
+    provider_wait_s: float = 0.0
+    """Seconds that an action may wait for a provider on the internet until operators get an alert. 0: it calls none."""
 
 
-def select(rule: ActionRule, records: Iterable[SourceRecord]) -> list[Selected]:
+def select(rule: ActionRule, records: Iterable[SourceRecord], *, oldest_ms: int = 0) -> list[Selected]:
     """Return the events that need an action, in the order of the records. Never raises.
 
-    Records that are not events are skipped: the statistics consumers count them.
+    Records that are not events are skipped: the statistics consumers count them. A rule that ignores old events ignores
+    those that the tracker received before `oldest_ms`, or at an unknown time.
     """
     selected: list[Selected] = []
     newest: dict[str, tuple[int, int]] = {}  # device -> time of its newest fix, and index in `selected`
@@ -124,6 +130,8 @@ def select(rule: ActionRule, records: Iterable[SourceRecord]) -> list[Selected]:
         except InvalidEvent:
             continue
         if event.type not in rule.types:
+            continue
+        if rule.ignores_old and (whole_number(meta_value(event.meta, META_RECEIVED_AT)) or 0) < oldest_ms:
             continue
         id_ = event_id(event, record)
         try:
@@ -157,7 +165,7 @@ def event_id(event: EncodedEvent, record: SourceRecord) -> str:
 
 def store_fix(event: EncodedEvent) -> StoreFix | None:
     """Read a `geo` event. The event of a person who opted out has no device id, and needs no action."""
-    params = _text_of(event)
+    params = text_of(event)
     device = parameter(params, "di") or ""
     if not device and meta_value(event.meta, META_OPTED_OUT) == b"1":
         return None
@@ -171,9 +179,9 @@ def store_fix(event: EncodedEvent) -> StoreFix | None:
             raise InvalidEvent(f"ts: {_kept_text(text)!r} is not a time in ms since 1970")
         at_ms = min(fixed_ms, received_ms)  # a fix of the future would make all later fixes stale
     return StoreFix(
-        device=_owner(device, "di"),
-        latitude=_number(params, "lt", _MOST_LATITUDE),
-        longitude=_number(params, "lg", _MOST_LONGITUDE),
+        device=checked_text(device, "di"),
+        latitude=_number(params, "lt", MOST_LATITUDE),
+        longitude=_number(params, "lg", MOST_LONGITUDE),
         accuracy_m=_accuracy_m(params),
         at_ms=at_ms,
     )
@@ -181,7 +189,7 @@ def store_fix(event: EncodedEvent) -> StoreFix | None:
 
 def match_object(event: EncodedEvent) -> MatchObject | None:
     """Read an `offr` or `srch` event. Only those that storage sends about an object have an `_id`."""
-    params = _text_of(event)
+    params = text_of(event)
     id_ = parameter(params, "_id")
     if not id_ or parameter(params, "action") in _WITHOUT_MATCHING:
         return None
@@ -192,7 +200,7 @@ def match_object(event: EncodedEvent) -> MatchObject | None:
 
 def notify_searchers(event: EncodedEvent) -> NotifySearchers:
     """Read a `bud` event."""
-    return NotifySearchers(_owner(parameter(_text_of(event), "owner") or "", "owner"))
+    return NotifySearchers(checked_text(parameter(text_of(event), "owner") or "", "owner"))
 
 
 GEO_UPDATES: Final = ActionRule("geo_updates", frozenset({b"geo"}), store_fix, newest_only=True)
@@ -200,18 +208,20 @@ MATCH_NOTIFIER: Final = ActionRule("match_notifier", frozenset({b"offr", b"srch"
 BULK_DATA: Final = ActionRule("bulk_data", frozenset({b"bud"}), notify_searchers)
 
 
-def _text_of(event: EncodedEvent) -> str:
+def text_of(event: EncodedEvent) -> str:
+    """Return the parameters of an event."""
     return event.params.decode("ascii", "replace")
 
 
-def _owner(text: str, name: str) -> str:
-    if not text or len(text) > _MOST_OWNER_CHARS:
-        raise InvalidEvent(f"{name}: must have 1 to {_MOST_OWNER_CHARS} characters, has {len(text)}")
+def checked_text(text: str, name: str, *, least: int = 1, most: int = _MOST_OWNER_CHARS) -> str:
+    """Return a text. Raises InvalidEvent, with the name of its parameter, unless its length is allowed."""
+    if not least <= len(text) <= most:
+        raise InvalidEvent(f"{name}: must have {least} to {most} characters, has {len(text)}")
     return text
 
 
-def _number(params: str, name: str, most: float) -> float:
-    text = parameter(params, name) or ""
+def checked_number(text: str, name: str, most: float) -> float:
+    """Return a number from -`most` to `most`. Raises InvalidEvent with the name of its parameter."""
     try:
         number = float(text) if len(text) <= _MOST_NUMBER_CHARS and "_" not in text else math.nan
     except ValueError:
@@ -219,6 +229,10 @@ def _number(params: str, name: str, most: float) -> float:
     if not abs(number) <= most:  # not a number is never less
         raise InvalidEvent(f"{name}: {_kept_text(text)!r} is not a number from {-most:g} to {most:g}")
     return number
+
+
+def _number(params: str, name: str, most: float) -> float:
+    return checked_number(parameter(params, name) or "", name, most)
 
 
 def _accuracy_m(params: str) -> float:
