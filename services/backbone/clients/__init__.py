@@ -1,5 +1,6 @@
 """The clients of our own services: typed requests with time limits and bounded retries."""
 
+from services.backbone.clients.errors import RequestRefused, ServiceFailed, ServiceUnavailable
 from services.backbone.clients.notifications import (
     MatchNotification,
     NotificationClient,
@@ -7,7 +8,13 @@ from services.backbone.clients.notifications import (
     NotificationUnavailable,
     NotifiedObject,
 )
-from services.backbone.clients.storage import StorageClient, StorageFailed, StorageRefused, StorageUnavailable
+from services.backbone.clients.storage import (
+    ReadOffer,
+    StorageClient,
+    StorageFailed,
+    StorageRefused,
+    StorageUnavailable,
+)
 from services.backbone.clients.tracker import EventRefused, EventUnavailable, TrackerClient
 
 __all__ = [
@@ -18,6 +25,10 @@ __all__ = [
     "NotificationRefused",
     "NotificationUnavailable",
     "NotifiedObject",
+    "ReadOffer",
+    "RequestRefused",
+    "ServiceFailed",
+    "ServiceUnavailable",
     "StorageClient",
     "StorageFailed",
     "StorageRefused",

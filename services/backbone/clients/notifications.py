@@ -10,7 +10,8 @@ from typing import Literal, Self
 
 import msgspec
 
-from services.backbone.clients.own_service import OwnServiceClient, RequestRefused, ServiceUnavailable
+from services.backbone.clients.errors import RequestRefused, ServiceUnavailable
+from services.backbone.clients.own_service import OwnServiceClient
 
 
 class NotifiedObject(msgspec.Struct, frozen=True):

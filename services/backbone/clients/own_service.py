@@ -1,4 +1,4 @@
-"""OwnServiceClient: POST requests to one of our own services, with time limits and bounded retries.
+"""OwnServiceClient: requests to one of our own services, with time limits and bounded retries.
 
 It uses aiohttp, because a request takes 0.07 ms of CPU time there and 0.9 ms in httpx (services/storage/matching.md).
 Addresses that others choose belong to `backbone.outgoing`.
@@ -12,23 +12,12 @@ from typing import Final, Self
 import aiohttp
 
 from services.backbone.backoff import Backoff
+from services.backbone.clients.errors import RequestRefused, ServiceFailed, ServiceUnavailable
 
 _RETRY_LATER: Final = frozenset({401, 403, 404, 405, 408, 425, 429})
 """The 4xx that another configuration or another time changes. The other ones reject the request itself."""
 _FAILED: Final = frozenset({500, 501, 505, 507, 508})
 """The 5xx of a service that was reached. 502 to 504 come from a proxy, or from a service without its database."""
-
-
-class ServiceUnavailable(Exception):
-    """The service did not accept the request. It may have stored it. Send it again later under the same id."""
-
-
-class ServiceFailed(ServiceUnavailable):
-    """The service was reached and failed at this request (500). Other requests may succeed."""
-
-
-class RequestRefused(Exception):
-    """The service rejects this request. To send it again does not help."""
 
 
 class OwnServiceClient:
@@ -60,33 +49,45 @@ class OwnServiceClient:
     ) -> None:
         await self._session.close()
 
-    async def post(self, url: str, body: bytes | Sequence[tuple[str, str]], headers: Mapping[str, str]) -> None:
-        """Send a body, or a form, with at most `attempts` requests. Return after a 2xx.
+    async def post(self, url: str, body: bytes | Sequence[tuple[str, str]], headers: Mapping[str, str]) -> bytes:
+        """Send a body, or a form, with at most `attempts` requests. Return the body of the 2xx response.
 
         Raises ServiceUnavailable, which is ServiceFailed after a 500, or RequestRefused.
         """
+        return await self._request("POST", url, body, headers)
+
+    async def get(self, url: str, headers: Mapping[str, str]) -> bytes:
+        """Send a GET with at most `attempts` requests. Return the body of the 2xx response. Raises what `post` does."""
+        return await self._request("GET", url, None, headers)
+
+    async def _request(
+        self, method: str, url: str, body: bytes | Sequence[tuple[str, str]] | None, headers: Mapping[str, str]
+    ) -> bytes:
         backoff = Backoff(first_s=0.1, longest_s=1.0)
         error: ServiceUnavailable | None = None
         for attempt in range(self._attempts):
             if attempt:
                 await asyncio.sleep(backoff.next_s())
-            error = await self._post(url, body, headers)
-            if error is None:
-                return
+            found = await self._attempt(method, url, body, headers)
+            if isinstance(found, bytes):
+                return found
+            error = found
         raise error or ServiceUnavailable("no attempt")
 
-    async def _post(
-        self, url: str, body: bytes | Sequence[tuple[str, str]], headers: Mapping[str, str]
-    ) -> ServiceUnavailable | None:
-        """Return a failure that a retry may cure, or None."""
+    async def _attempt(
+        self, method: str, url: str, body: bytes | Sequence[tuple[str, str]] | None, headers: Mapping[str, str]
+    ) -> bytes | ServiceUnavailable:
+        """Return the body of a 2xx response, or a failure that a retry may cure."""
         try:
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-                await response.read()  # the connection is free for another request
+            async with self._session.request(
+                method, url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                content = await response.read()  # the connection is free for another request
         except (aiohttp.ClientError, TimeoutError) as error:
             return ServiceUnavailable(f"{type(error).__name__}: {error}")
         status = response.status
         if 400 <= status < 500 and status not in _RETRY_LATER:  # noqa: PLR2004 - a client error
             raise RequestRefused(f"status {status}")
         if status < 300:  # noqa: PLR2004 - success
-            return None
+            return content
         return (ServiceFailed if status in _FAILED else ServiceUnavailable)(f"status {status}")

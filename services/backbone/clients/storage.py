@@ -1,14 +1,19 @@
 """StorageClient: the requests of the action consumers to storage.
 
-The contract: `POST /store/geo` as a form, `POST /<offers or searches>/<id>/notify` and
-`POST /bulk/notify_searchers/<owner>`, with the credentials of a service. Each of them may be sent again.
+The contract: `POST /store/geo` as a form, `POST /<offers or searches>/<id>/notify`,
+`POST /bulk/notify_searchers/<owner>`, `GET /chat/byids`, `GET` and `POST /bulk/offers`, with the credentials of a
+service. All but a bulk request that creates offers may be sent again.
 """
 
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Self
-from urllib.parse import quote
+from typing import Any, Literal, Self, TypeVar
+from urllib.parse import quote, urlencode
 
-from services.backbone.clients.own_service import OwnServiceClient, RequestRefused, ServiceFailed, ServiceUnavailable
+import msgspec
+
+from services.backbone.clients.errors import RequestRefused, ServiceFailed, ServiceUnavailable
+from services.backbone.clients.own_service import OwnServiceClient
 
 StorageUnavailable = ServiceUnavailable
 """Raised while storage can't be reached. Send the request again later."""
@@ -16,6 +21,34 @@ StorageFailed = ServiceFailed
 """Raised when storage fails at this request. Other requests may succeed."""
 StorageRefused = RequestRefused
 """Raised when storage rejects the request itself. To send it again does not help."""
+_Response = TypeVar("_Response")
+
+
+class ReadOffer(msgspec.Struct, frozen=True):
+    """The fields of an offer that the actions need."""
+
+    id: str = msgspec.field(name="_id")
+    owner: str
+    extdata: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    """What its importer knows of it. Free JSON."""
+    valid_until_ms: int | None = msgspec.field(name="validuntil", default=None)
+    """None: for ever."""
+
+
+class _Offers(msgspec.Struct):
+    offers: list[ReadOffer]
+
+
+class _Data(msgspec.Struct):
+    data: list[ReadOffer]
+
+
+class _Result(msgspec.Struct):
+    status: str
+
+
+class _Results(msgspec.Struct):
+    results: list[_Result]
 
 
 class StorageClient:
@@ -46,7 +79,7 @@ class StorageClient:
     async def store_fix(self, device: str, *, latitude: float, longitude: float, accuracy_m: float, at_ms: int) -> None:
         """Move the mobile objects of a device. storage ignores a fix that is older than the one it has.
 
-        Raises StorageUnavailable, StorageFailed or StorageRefused, as all methods do.
+        Raises ServiceUnavailable, ServiceFailed or RequestRefused, as all methods do.
         """
         numbers = {"lt": repr(latitude), "lg": repr(longitude), "a": repr(accuracy_m), "ts": str(at_ms)}
         await self._post("/store/geo", [("di", device), *numbers.items()])
@@ -59,5 +92,52 @@ class StorageClient:
         """Match the active and valid offers of an owner again."""
         await self._post(f"/bulk/notify_searchers/{quote(owner, safe='')}")
 
+    async def offers_of_chat(self, ids: Sequence[str]) -> list[ReadOffer]:
+        """Return those of the ids that are offers, in their order. Neither validity nor owner matters."""
+        body = await self._get("/chat/byids", {"_id": "_".join(ids)})
+        return _decoded(body, _Offers).offers
+
+    async def offers_in_box(
+        self, owner: str, *, south: float, west: float, north: float, east: float
+    ) -> list[ReadOffer]:
+        """Return all offers of an owner in a box, also inactive ones and those out of their validity.
+
+        The corners are in degrees. `west` > `east`: the box crosses the antimeridian.
+        """
+        corners = {
+            "sw[latitude]": repr(south),
+            "sw[longitude]": repr(west),
+            "ne[latitude]": repr(north),
+            "ne[longitude]": repr(east),
+        }
+        body = await self._get(f"/bulk/offers/{quote(owner, safe='')}", corners)
+        return _decoded(body, _Data).data
+
+    async def write_offers(
+        self, *, new: Sequence[msgspec.Struct], changed: Sequence[msgspec.Struct], removed: Sequence[str]
+    ) -> int:
+        """Create, change and remove offers, which are documents of storage's API. Return how many were refused.
+
+        storage then sends the event `bud` of each owner. A request whose response is lost may have created offers.
+        """
+        body = {
+            "new_offers": list(new),
+            "old_offers": list(changed),
+            "remove_offers": [{"_id": each} for each in removed],
+        }
+        headers = {"User-Agent": "push", "Content-Type": "application/json"}
+        found = await self._client.post(f"{self._url}/bulk/offers", msgspec.json.encode(body), headers)
+        return sum(each.status == "refused" for each in _decoded(found, _Results).results)
+
+    async def _get(self, path: str, query: Mapping[str, str]) -> bytes:
+        return await self._client.get(f"{self._url}{path}?{urlencode(query)}", {"User-Agent": "push"})
+
     async def _post(self, path: str, form: list[tuple[str, str]] | None = None) -> None:
         await self._client.post(f"{self._url}{path}", form or b"", {"User-Agent": "push"})
+
+
+def _decoded(body: bytes, kind: type[_Response]) -> _Response:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ServiceFailed(f"the response of storage is not as expected: {error}") from None

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from services.backbone.clients.own_service import OwnServiceClient, RequestRefused, ServiceUnavailable
+from services.backbone.clients.errors import RequestRefused, ServiceUnavailable
+from services.backbone.clients.own_service import OwnServiceClient
 
 EventUnavailable = ServiceUnavailable
 """Raised while the event is not accepted. Send it again later under the same id."""

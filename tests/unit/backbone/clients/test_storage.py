@@ -1,11 +1,19 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from urllib.parse import unquote_plus
 
+import msgspec
 import pytest
 
 from deploy.develop.localstack.ports import LOOPBACK, free_port
-from services.backbone.clients import StorageClient, StorageFailed, StorageRefused, StorageUnavailable
+from services.backbone.clients import ReadOffer, RequestRefused, ServiceFailed, ServiceUnavailable, StorageClient
+
+
+class Document(msgspec.Struct):
+    """A document to write."""
+
+    text: str
 
 
 class Stub:
@@ -13,14 +21,17 @@ class Stub:
 
     def __init__(self, status: int) -> None:
         self.status = status
+        self.content = b""
         self.requests: list[str] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        length = [line.partition(":")[2] for line in head.splitlines() if line.lower().startswith("content-length")]
-        body = await reader.readexactly(int(length[0])) if length else b""
+        sizes = [line.partition(":")[2] for line in head.splitlines() if line.lower().startswith("content-length")]
+        body = await reader.readexactly(int(sizes[0])) if sizes else b""
         self.requests.append(f"{head.partition(' HTTP')[0]} {body.decode()}".strip())
-        writer.write(f"HTTP/1.1 {self.status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        length = len(self.content)
+        writer.write(f"HTTP/1.1 {self.status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n".encode())
+        writer.write(self.content)
         writer.close()
 
 
@@ -48,14 +59,14 @@ async def test_requests_have_the_paths_of_storage() -> None:
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (400, StorageRefused),
-        (401, StorageUnavailable),
-        (422, StorageRefused),
-        (429, StorageUnavailable),
-        (500, StorageFailed),
-        (502, StorageUnavailable),
-        (503, StorageUnavailable),
-        (504, StorageUnavailable),
+        (400, RequestRefused),
+        (401, ServiceUnavailable),
+        (422, RequestRefused),
+        (429, ServiceUnavailable),
+        (500, ServiceFailed),
+        (502, ServiceUnavailable),
+        (503, ServiceUnavailable),
+        (504, ServiceUnavailable),
     ],
 )
 async def test_error_depends_on_whether_a_retry_helps(status: int, error: type[Exception]) -> None:
@@ -68,5 +79,51 @@ async def test_error_depends_on_whether_a_retry_helps(status: int, error: type[E
 
 async def test_service_without_a_connection_is_unavailable() -> None:
     async with StorageClient(f"http://{LOOPBACK}:{free_port()}") as client:
-        with pytest.raises(StorageUnavailable, match="Connect"):
+        with pytest.raises(ServiceUnavailable, match="Connect"):
             await client.notify_searchers("a")
+
+
+async def test_offers_of_a_chat_are_read_by_their_ids() -> None:
+    async with storage() as (client, stub):
+        stub.content = (
+            b'{"offers":[{"_id":"1a","owner":"MeetupCom","extdata":{"id":7},"validuntil":null,"rank":0},'
+            b'{"_id":"2b","owner":"b","extdata":{},"validuntil":99}],"searches":[]}'
+        )
+        assert await client.offers_of_chat(["1a", "2b"]) == [
+            ReadOffer("1a", "MeetupCom", {"id": 7}),
+            ReadOffer("2b", "b", {}, 99),
+        ]
+    assert stub.requests == ["GET /chat/byids?_id=1a_2b"]
+
+
+async def test_offers_of_an_owner_are_read_in_a_box() -> None:
+    async with storage() as (client, stub):
+        stub.content = b'{"version":"1.0","data":[{"_id":"1a","owner":"A/B"}]}'
+        found = await client.offers_in_box("A/B", south=52.5, west=-13.25, north=52.6, east=13.5)
+    assert found == [ReadOffer("1a", "A/B")]
+    (request,) = stub.requests
+    assert unquote_plus(request) == (
+        "GET /bulk/offers/A/B?sw[latitude]=52.5&sw[longitude]=-13.25&ne[latitude]=52.6&ne[longitude]=13.5"
+    )
+    assert request.startswith("GET /bulk/offers/A%2FB?")
+
+
+async def test_offers_are_written_in_one_request() -> None:
+    async with storage() as (client, stub):
+        stub.content = b'{"status":"ok","results":[{"list":"new_offers","status":"refused"},{"status":"changed"}]}'
+        new, changed = Document("new"), Document("changed")
+        assert await client.write_offers(new=[new], changed=[changed], removed=["1a"]) == 1
+    path, _, body = stub.requests[0].rpartition(" ")
+    assert path == "POST /bulk/offers"
+    assert msgspec.json.decode(body) == {
+        "new_offers": [{"text": "new"}],
+        "old_offers": [{"text": "changed"}],
+        "remove_offers": [{"_id": "1a"}],
+    }
+
+
+async def test_unexpected_response_is_a_failure() -> None:
+    async with storage() as (client, stub):
+        stub.content = b'{"offers":{}}'
+        with pytest.raises(ServiceFailed, match="not as expected"):
+            await client.offers_of_chat(["1a"])
