@@ -33,6 +33,7 @@ class Container:
     pod: str = ""
     reaches: tuple[str, ...] = ()
     reaches_internal: tuple[str, ...] = ()
+    internet: bool = False
     profile: str = ""
     stage: str = ""
     scales_by_lag: bool = False

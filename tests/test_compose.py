@@ -193,8 +193,10 @@ def test_trackers_of_the_readme_have_different_ports() -> None:
 # Networks -----------------------------------------------------------------------------------------------------------
 
 
-def test_networks_are_internal_except_the_edge() -> None:
-    assert {name for name, network in MAIN["networks"].items() if not (network or {}).get("internal")} == {"edge"}
+def test_only_servers_and_containers_that_call_the_internet_have_a_route_out() -> None:
+    routed = {name for name, network in MAIN["networks"].items() if not (network or {}).get("internal")}
+    assert routed == {"edge", "internet"}
+    assert on("internet") == {name for name in CATALOG.containers if row(name).internet}
     assert on("edge") == {name for name in CATALOG.containers if row(name).kind == "server"} | PAGES_OF_TOOLS.keys()
 
 

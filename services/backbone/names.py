@@ -147,6 +147,15 @@ def dead_action_name(handler: str, action_id: str) -> str:
     return f"{handler}:{action_id}"
 
 
+def provider_limit_key(provider: str) -> str:
+    """Key of the requests that a provider has got in the current window."""
+    return f"actions:limit:{provider}"
+
+
+PLACES_LOCK: Final = "actions:lock:places"
+"""Key of the lock of the worker that writes the offers of places."""
+
+
 def action_queue(handler: str) -> str:
     """Celery queue of one handler."""
     return f"actions.{handler}"

@@ -304,6 +304,31 @@ class ProxySettings(EnvSettings):
     send in headers. Empty: none. The clients of a proxy that is not listed count as one address."""
 
 
+class OutgoingSettings(EnvSettings):
+    """Settings of every service that sends requests to the internet."""
+
+    allowed_networks: Networks = Field((), alias="OUTGOING_ALLOWED_NETWORKS")
+    """Networks of your own (CIDR, separated by commas) that callbacks, feeds and requests to providers may reach.
+    Empty: public addresses only."""
+
+
+class ChatProviderSettings(EnvSettings):
+    """Settings of every service that knows the chat provider."""
+
+    sendbird_app_id: str = Field("", pattern=r"^[A-Za-z0-9-]{0,64}$", alias="SENDBIRD_APP_ID")
+    """The app at the chat provider. Empty: its webhooks get 404, and the chatbot is off."""
+    sendbird_token: SecretStr = Field(SecretStr(""), alias="SENDBIRD_API_TOKEN")
+    """The API token of the app, which signs its webhooks, and with which the chatbot sends. Required with
+    SENDBIRD_APP_ID."""
+
+    @property
+    def sendbird_error(self) -> str:
+        """What is missing, else empty."""
+        if self.sendbird_app_id and not self.sendbird_token.get_secret_value():
+            return "SENDBIRD_API_TOKEN is not set: it is required with SENDBIRD_APP_ID"
+        return ""
+
+
 class PageSettings(EnvSettings):
     """Settings of every service with pages."""
 

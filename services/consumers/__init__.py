@@ -1,7 +1,7 @@
 """consumers: the statistics consumers, and the action consumers with their Celery worker and their periodic jobs.
 
 Reads: the topic `events`. Writes: counters, positions and descriptions, and the state of actions in Redis; requests to
-storage.
+storage, the chat provider and GeoNames.
 Promise: A statistics consumer processes each record of the topic exactly once, also when members are killed and
 partitions move. Of several records with one fingerprint (`backbone.events.fingerprint`) it counts one, within the
 window of ids. So each event counts once, also when a kafkastore is killed between produce and confirm. Records that are

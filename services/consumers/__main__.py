@@ -7,9 +7,11 @@ from functools import partial
 from services.backbone.logs import configure_logging
 from services.backbone.process import fail, load_settings, run_until_stopped
 from services.consumers.core.actions import BULK_DATA, GEO_UPDATES, MATCH_NOTIFIER
+from services.consumers.core.chat import CHATBOT
 from services.consumers.core.jobs import JOBS
+from services.consumers.core.places import GEONAMES_RULE
 from services.consumers.handlers import HANDLERS
-from services.consumers.settings import Settings
+from services.consumers.settings import Settings, WorkerSettings
 from services.consumers.worker import run
 
 EXIT_USAGE = 2
@@ -18,20 +20,20 @@ ADMIN = "admin"
 BEAT = "beat"
 CELERY = "celery"
 """The process that `worker` starts. Its second argument is its name."""
-RULES = {rule.handler: rule for rule in (GEO_UPDATES, MATCH_NOTIFIER, BULK_DATA)}
+RULES = {rule.handler: rule for rule in (GEO_UPDATES, MATCH_NOTIFIER, BULK_DATA, CHATBOT, GEONAMES_RULE)}
 
 
 def main() -> None:
     """Read the name of the process and the settings, and run until stopped."""
     arguments = sys.argv[1:]
     if len(arguments) == 2 and arguments[0] == CELERY:  # noqa: PLR2004 - with its name
-        _run_celery(load_settings(Settings, os.environ), arguments[1])
+        _run_celery(load_settings(WorkerSettings, os.environ), arguments[1])
     if len(arguments) != 1 or arguments[0] not in (*HANDLERS, *RULES, WORKER, BEAT, ADMIN):
         error = f"unknown consumer {' '.join(arguments)!r}" if arguments else "the name of a consumer is missing"
         valid = " | ".join(sorted((*HANDLERS, *RULES, WORKER, BEAT, ADMIN)))
         fail(f"{error}\nusage: python -m services.consumers {{{valid}}}", EXIT_USAGE)
     name = arguments[0]
-    settings = load_settings(Settings, os.environ)
+    settings = load_settings(WorkerSettings if name == WORKER else Settings, os.environ)
     if name == WORKER:
         _run_worker(settings)
     elif name == BEAT:

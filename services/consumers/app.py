@@ -46,7 +46,7 @@ async def run_admin(settings: Settings, handlers: Sequence[str], jobs: Sequence[
     schedule = SchedulePages(
         schedule_of(redis, settings), jobs, renderer, zone=ZoneInfo(settings.schedule_zone), by=settings.user
     )
-    pages = create_pages(ActionPages(store, handlers, renderer, by=settings.user), schedule, assets)
+    pages = create_pages(ActionPages(store, handlers, renderer, by=settings.user, off=settings.off), schedule, assets)
 
     async def check_redis() -> str:
         await redis.ping()

@@ -102,6 +102,11 @@ class ActionMetrics:
         self.waiting = _gauge("waiting", "Polled actions that are not sent yet, by handler", registry)
         self.oldest = _gauge("oldest_seconds", "Age of the oldest unfinished action, by handler", registry)
         self.away = _gauge("dependency_away", "1 while the service that actions need is away, by handler", registry)
+        self.provider_wait_limit = _gauge(
+            "provider_wait_limit_seconds",
+            "Time that an action may wait for a provider until an alert; 0 if it calls none, by handler",
+            registry,
+        )
         self.lag = Gauge(
             "push_action_lag_events",
             "Events in the topic after the committed offset, by handler and partition",

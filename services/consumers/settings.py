@@ -1,14 +1,17 @@
 """Settings of the consumers."""
 
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
 from services.backbone.settings import (
     LOCAL_REDIS,
+    ChatProviderSettings,
     CountersRedisSettings,
     EnvSettings,
     KafkaSettings,
+    OutgoingSettings,
     PageSettings,
     Password,
     Port,
@@ -74,6 +77,38 @@ class ActionSettings(EnvSettings):
         return self
 
 
+class ActionProviderSettings(ChatProviderSettings, OutgoingSettings):
+    """Settings of the actions that call providers on the internet."""
+
+    sendbird_url: ServiceUrl | None = Field(None, alias="SENDBIRD_URL")
+    """The API of the chat provider. Empty: https://api-SENDBIRD_APP_ID.sendbird.com/v3."""
+    chat_messages_per_s: int = Field(5, ge=1, le=1_000, alias="CHATBOT_MESSAGES_PER_S")
+    """The most replies a second of all workers. 5 is the limit of the provider's smallest plan for POST requests."""
+    geonames_user: str = Field("", pattern=r"^[A-Za-z0-9._@-]{0,64}$", alias="GEONAMES_USER")
+    """The name of an account at GeoNames. It needs no password. Empty: no offers are made of places."""
+    geonames_url: ServiceUrl = Field("https://secure.geonames.org", alias="GEONAMES_URL")
+    """The web services of GeoNames."""
+    geonames_credits_per_h: int = Field(400, ge=2, le=1_000_000, alias="GEONAMES_CREDITS_PER_H")
+    """The most credits an hour of all workers: a search takes 1 or 2. A free account has 10,000 a day and 1,000 an
+    hour, so the default never exceeds them."""
+    oldest_s: float = Field(3600.0, ge=1.0, le=604_800.0, alias="ACTIONS_OLDEST_S")
+    """Seconds after which a chat message gets no reply, and a search no offers of places, if their consumer takes them
+    so late: after its first start, or when it was off. Nobody waits for them any more. Events that the consumer has
+    taken do not become too old while a provider is away."""
+
+    @property
+    def off(self) -> Mapping[str, str]:
+        """The action consumers that are off, and why.
+
+        The names that decide are no secrets, so each process can know them: only the workers have the token.
+        """
+        needed = {
+            "chatbot": ("SENDBIRD_APP_ID", self.sendbird_app_id),
+            "geonames": ("GEONAMES_USER", self.geonames_user),
+        }
+        return {handler: f"{variable} is not set" for handler, (variable, value) in needed.items() if not value}
+
+
 class AdminSettings(ProxySettings, PageSettings):
     """Settings of the pages for operators."""
 
@@ -98,7 +133,15 @@ class AdminSettings(ProxySettings, PageSettings):
         return self
 
 
-class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ActionSettings, ScheduleSettings, AdminSettings):
+class Settings(
+    ProcessSettings,
+    CountersRedisSettings,
+    KafkaSettings,
+    ActionSettings,
+    ActionProviderSettings,
+    ScheduleSettings,
+    AdminSettings,
+):
     """Settings of one consumer process."""
 
     max_labels: int = Field(200_000, ge=10_000, alias="CONSUMERS_MAX_LABELS")
@@ -119,3 +162,13 @@ class Settings(ProcessSettings, CountersRedisSettings, KafkaSettings, ActionSett
     """Seconds between measurements of lag. Each measurement also commits the positions to Kafka, only for lag tools."""
     give_up_s: Seconds = Field(300.0, alias="CONSUMERS_GIVE_UP_S")
     """Seconds that Redis or Kafka may fail before the process exits with 1, to be restarted."""
+
+
+class WorkerSettings(Settings):
+    """Settings of a worker, the only process that calls storage and the chat provider."""
+
+    @model_validator(mode="after")
+    def _providers_are_complete(self) -> Self:
+        if self.sendbird_error:
+            raise ValueError(self.sendbird_error)
+        return self

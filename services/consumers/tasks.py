@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 
 from services.backbone import names
 from services.backbone.backoff import Backoff, retried
-from services.backbone.clients import StorageClient, StorageFailed, StorageRefused, StorageUnavailable
+from services.backbone.clients import RequestRefused, ServiceFailed, ServiceUnavailable
 from services.backbone.events import InvalidEvent
 from services.backbone.logs import get_logger
 from services.backbone.redis import connect
@@ -29,6 +29,7 @@ from services.backbone.schedule import ScheduledJob
 from services.backbone.schedule.executor import JobExecutor
 from services.consumers.core.actions import Action
 from services.consumers.handlers.acting import ActionHandler
+from services.consumers.handlers.clients import open_clients
 from services.consumers.settings import Settings
 from services.consumers.store.actions import MOST_STARTS, ActionStore, ActionStoreError, StartResult
 from services.consumers.store.celery_queues import STOP_LIMIT_S, create_celery
@@ -162,17 +163,24 @@ class ActionExecutor:
         fields = {"handler": action.handler, "id": action.id}
         try:
             handler = self._handlers[action.handler]
-            await handler.act(clients.storage, msgspec.json.decode(action.arguments, type=handler.arguments))
+            arguments = msgspec.json.decode(action.arguments, type=handler.arguments)
+            await handler.act(clients.of_handlers, arguments, action.id)
         except SoftTimeLimitExceeded:
             raise
-        except (InvalidEvent, StorageRefused, msgspec.MsgspecError) as error:
+        except (InvalidEvent, RequestRefused, msgspec.MsgspecError) as error:
             reason = f"{type(error).__name__}: {error}"
             log.exception("action_dead", **fields, reason=reason)
-            await store.write_dead_letter(action, reason, attempts=start.attempts + 1, error=error)
-        except StorageUnavailable as error:
-            if not isinstance(error, StorageFailed):
+            await store.write_dead_letter(
+                action,
+                reason,
+                attempts=start.attempts + 1,
+                error=error,
+                is_invalid=isinstance(error, InvalidEvent),
+            )
+        except ServiceUnavailable as error:
+            if not isinstance(error, ServiceFailed):
                 log.info("action_dependency_away", **fields, reason=str(error))
-                await store.report_away(action, start, str(error))
+                await store.report_away(action, start, str(error), wait_s=error.wait_s)
             else:
                 await self._fail(store, action, start, error)
         except Exception as error:  # noqa: BLE001 - a failed attempt, whatever the error is
@@ -212,9 +220,7 @@ class _Clients:
         url = settings.actions_redis_url.get_secret_value()
         self.redis: Redis = connect(url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
         self.store = ActionStore(self.redis, time_limit_s=settings.time_limit_s)
-        password = settings.storage_password
-        credentials = None if password is None else (settings.storage_user, password.get_secret_value())
-        self.storage = self.run(_open_storage(settings.storage_url, credentials))
+        self.of_handlers = self.run(open_clients(settings, self.redis))
 
     def run(self, work: Any) -> Any:
         """Run a coroutine to its end, and return its result."""
@@ -223,10 +229,6 @@ class _Clients:
     def close(self) -> None:
         """Cancel all work and drop the connections."""
         self._runner.close()
-
-
-async def _open_storage(url: str, credentials: tuple[str, str] | None) -> StorageClient:
-    return StorageClient(url, credentials=credentials)  # it must be built inside the loop
 
 
 async def _awaited(work: Any) -> Any:

@@ -10,9 +10,9 @@ from services.backbone.settings import (
     LOCAL_MONGO,
     LOCAL_REDIS,
     PLACEHOLDER,
-    EnvSettings,
+    ChatProviderSettings,
     MongoUrl,
-    Networks,
+    OutgoingSettings,
     PageSettings,
     Password,
     Port,
@@ -50,7 +50,7 @@ def _vapid_key(value: SecretStr) -> SecretStr:
     return value
 
 
-class DeliverySettings(EnvSettings):
+class DeliverySettings(OutgoingSettings):
     """Settings of planning and delivering."""
 
     rate_limit_s: float = Field(300.0, ge=0.1, le=86_400.0, alias="RATE_LIMIT_SECONDS")
@@ -74,9 +74,6 @@ class DeliverySettings(EnvSettings):
     """The time zone of the quiet hours of a device that has registered none."""
     log_messages: bool = Field(default=False, alias="NOTIFY_LOG_MESSAGES")
     """on: each message is logged too, by its id. For local use."""
-    allowed_networks: Networks = Field((), alias="OUTGOING_ALLOWED_NETWORKS")
-    """Networks of your own (CIDR, separated by commas) that callbacks and feeds may reach. Empty: public addresses
-    only."""
 
     @model_validator(mode="after")
     def _lease_is_longer_than_attempts(self) -> Self:
@@ -85,7 +82,7 @@ class DeliverySettings(EnvSettings):
         return self
 
 
-class ProviderSettings(EnvSettings):
+class ProviderSettings(ChatProviderSettings):
     """Settings of the providers that reach phones and browsers. Without them these channels are off."""
 
     vapid_key: Annotated[SecretStr, AfterValidator(_vapid_key)] | None = Field(None, alias="VAPID_PRIVATE_KEY")
@@ -99,10 +96,6 @@ class ProviderSettings(EnvSettings):
     """The API key of the app. Required with ONESIGNAL_APP_ID."""
     onesignal_url: ServiceUrl = Field("https://api.onesignal.com/notifications", alias="ONESIGNAL_URL")
     """The address that takes the messages for OneSignal."""
-    sendbird_app_id: str = Field("", alias="SENDBIRD_APP_ID")
-    """The app at the chat provider. Empty: its webhooks get 404."""
-    sendbird_token: SecretStr = Field(SecretStr(""), alias="SENDBIRD_API_TOKEN")
-    """The API token of the app, which signs its webhooks. Required with SENDBIRD_APP_ID."""
 
     @model_validator(mode="after")
     def _providers_are_complete(self) -> Self:
@@ -110,8 +103,8 @@ class ProviderSettings(EnvSettings):
             raise ValueError("VAPID_PRIVATE_KEY is not set: it is required with VAPID_SUBJECT")
         if self.onesignal_app_id and not self.onesignal_key.get_secret_value():
             raise ValueError("ONESIGNAL_API_KEY is not set: it is required with ONESIGNAL_APP_ID")
-        if self.sendbird_app_id and not self.sendbird_token.get_secret_value():
-            raise ValueError("SENDBIRD_API_TOKEN is not set: it is required with SENDBIRD_APP_ID")
+        if self.sendbird_error:
+            raise ValueError(self.sendbird_error)
         return self
 
 

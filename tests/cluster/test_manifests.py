@@ -319,6 +319,15 @@ def test_policies_allow_exactly_the_connections_of_the_catalog(manifests: list[M
     assert allowed(of_kind(manifests, "NetworkPolicy"), pods) == wanted
 
 
+def test_only_containers_that_call_the_internet_may_reach_it(manifests: list[Manifest]) -> None:
+    labelled = {
+        workload["metadata"]["name"]
+        for workload, template in workloads(manifests)
+        if labels_of(template).get("push-reaches/internet") == "true"
+    }
+    assert labelled == {CATALOG.pod_of(row.name) for row in CATALOG.containers.values() if row.internet}
+
+
 def test_public_hosts_match_the_catalog(manifests: list[Manifest], build: str) -> None:
     domain = {"cloud": "example.org", "ingress": "example.org"}.get(build, "push.example.com")
     wanted = {row.name: [f"{host}.{domain}" for host in row.host] for row in CATALOG.containers.values() if row.host}

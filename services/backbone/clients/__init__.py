@@ -8,13 +8,7 @@ from services.backbone.clients.notifications import (
     NotificationUnavailable,
     NotifiedObject,
 )
-from services.backbone.clients.storage import (
-    ReadOffer,
-    StorageClient,
-    StorageFailed,
-    StorageRefused,
-    StorageUnavailable,
-)
+from services.backbone.clients.storage import ReadOffer, StorageClient
 from services.backbone.clients.tracker import EventRefused, EventUnavailable, TrackerClient
 
 __all__ = [
@@ -30,8 +24,5 @@ __all__ = [
     "ServiceFailed",
     "ServiceUnavailable",
     "StorageClient",
-    "StorageFailed",
-    "StorageRefused",
-    "StorageUnavailable",
     "TrackerClient",
 ]

@@ -12,15 +12,9 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from services.backbone.clients.errors import RequestRefused, ServiceFailed, ServiceUnavailable
+from services.backbone.clients.errors import ServiceFailed
 from services.backbone.clients.own_service import OwnServiceClient
 
-StorageUnavailable = ServiceUnavailable
-"""Raised while storage can't be reached. Send the request again later."""
-StorageFailed = ServiceFailed
-"""Raised when storage fails at this request. Other requests may succeed."""
-StorageRefused = RequestRefused
-"""Raised when storage rejects the request itself. To send it again does not help."""
 _Response = TypeVar("_Response")
 
 

@@ -5,7 +5,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from services.backbone.clients import StorageClient
 from services.consumers.core.actions import (
     BULK_DATA,
     GEO_UPDATES,
@@ -15,7 +14,10 @@ from services.consumers.core.actions import (
     NotifySearchers,
     StoreFix,
 )
-from services.consumers.handlers import bulk_data, geo_updates, match_notifier
+from services.consumers.core.chat import CHATBOT, ReplyInChat
+from services.consumers.core.places import GEONAMES_RULE, SearchPlaces
+from services.consumers.handlers import bulk_data, chatbot, geo_updates, geonames, match_notifier
+from services.consumers.handlers.clients import ActionClients
 
 
 class ActionHandler(NamedTuple):
@@ -23,11 +25,12 @@ class ActionHandler(NamedTuple):
 
     rule: ActionRule
     arguments: type[msgspec.Struct]
-    act: Callable[[StorageClient, Any], Awaitable[None]]
-    """Acts on the arguments. It may run twice for one event, so its effect must be the same then.
+    act: Callable[[ActionClients, Any, str], Awaitable[None]]
+    """Acts on the arguments of the action with an id. It may run twice for one event, so its effect must be the same
+    then.
 
-    Raises StorageUnavailable when the service can't be reached, StorageRefused when the arguments are invalid, and any
-    other error for a failed attempt.
+    Raises ServiceUnavailable when what it calls can't be reached, RequestRefused or InvalidEvent when the arguments are
+    rejected, and any other error (ServiceFailed, for example) for a failed attempt.
     """
 
 
@@ -37,5 +40,7 @@ ACTION_HANDLERS: Final = {
         ActionHandler(GEO_UPDATES, StoreFix, geo_updates.act),
         ActionHandler(MATCH_NOTIFIER, MatchObject, match_notifier.act),
         ActionHandler(BULK_DATA, NotifySearchers, bulk_data.act),
+        ActionHandler(CHATBOT, ReplyInChat, chatbot.act),
+        ActionHandler(GEONAMES_RULE, SearchPlaces, geonames.act),
     )
 }

@@ -1,9 +1,9 @@
 """bulk_data: asks storage to match the offers of an owner after a bulk update."""
 
-from services.backbone.clients import StorageClient
 from services.consumers.core.actions import NotifySearchers
+from services.consumers.handlers.clients import ActionClients
 
 
-async def act(storage: StorageClient, arguments: NotifySearchers) -> None:
+async def act(clients: ActionClients, arguments: NotifySearchers, _: str) -> None:
     """Match the offers of an owner."""
-    await storage.notify_searchers(arguments.owner)
+    await clients.storage.notify_searchers(arguments.owner)

@@ -1,12 +1,12 @@
 """geo_updates: passes the newest location fix of each device to storage."""
 
-from services.backbone.clients import StorageClient
 from services.consumers.core.actions import StoreFix
+from services.consumers.handlers.clients import ActionClients
 
 
-async def act(storage: StorageClient, arguments: StoreFix) -> None:
+async def act(clients: ActionClients, arguments: StoreFix, _: str) -> None:
     """Move the mobile objects of a device."""
-    await storage.store_fix(
+    await clients.storage.store_fix(
         arguments.device,
         latitude=arguments.latitude,
         longitude=arguments.longitude,

@@ -1,9 +1,9 @@
 """match_notifier: asks storage to match each object that has changed."""
 
-from services.backbone.clients import StorageClient
 from services.consumers.core.actions import MatchObject
+from services.consumers.handlers.clients import ActionClients
 
 
-async def act(storage: StorageClient, arguments: MatchObject) -> None:
+async def act(clients: ActionClients, arguments: MatchObject, _: str) -> None:
     """Match one object now."""
-    await storage.match_object(arguments.collection, arguments.id)
+    await clients.storage.match_object(arguments.collection, arguments.id)

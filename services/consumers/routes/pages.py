@@ -1,7 +1,7 @@
 """The pages of the actions. State changes only by POST, and each is confirmed on a page that states its count."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
 
@@ -28,9 +28,15 @@ _TIME_MS: Final = re.compile(r"[0-9]{1,15}").fullmatch
 
 
 class ActionPages:
-    """Shows the actions, and changes the dead list. `by` names the operator in the audit list."""
+    """Shows the actions, and changes the dead list. `by` names the operator in the audit list.
 
-    def __init__(self, store: ActionStore, handlers: Sequence[str], renderer: Renderer, *, by: str) -> None:
+    `off`: the handlers that are off, and why.
+    """
+
+    def __init__(
+        self, store: ActionStore, handlers: Sequence[str], renderer: Renderer, *, by: str, off: Mapping[str, str]
+    ) -> None:
+        self._off = off
         self._store = store
         self._handlers = tuple(handlers)
         self._renderer = renderer
@@ -43,7 +49,7 @@ class ActionPages:
             workers = await self._store.overview.workers()
         except ActionStoreError as error:
             return self._redis_away(request, error)
-        return self._renderer.page(request.scope, "actions.html", states=states, workers=workers)
+        return self._renderer.page(request.scope, "actions.html", states=states, workers=workers, off=self._off)
 
     async def dead(self, request: Request) -> Response:
         """Show the dead list, newest first, and what operators did to it."""

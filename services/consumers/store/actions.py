@@ -1,5 +1,6 @@
 """ActionStore: what is known of each action, in Redis."""
 
+import math
 import traceback
 import uuid
 from collections.abc import Sequence
@@ -90,9 +91,13 @@ class ActionStore:
         """Record that a start exceeded the time limit. It counts as a start without an end."""
         await self._report_undone(action, start, "over_time", "")
 
-    async def report_away(self, action: Action, start: StartResult, reason: str) -> None:
-        """Record that the dependency of a handler can't be reached. This is neither an attempt nor a start."""
-        await self._report_undone(action, start, "away", reason)
+    async def report_away(self, action: Action, start: StartResult, reason: str, *, wait_s: float = 0.0) -> None:
+        """Record that the dependency of a handler can't be reached. This is neither an attempt nor a start.
+
+        `wait_s`: seconds that the dependency stays away, 0 if they are not known.
+        """
+        away_s = math.ceil(wait_s) if wait_s else _AWAY_S
+        await self._report_undone(action, start, "away", reason, away_s=away_s)
 
     async def write_dead_letter(
         self,
@@ -153,10 +158,12 @@ class ActionStore:
                 "evicted key is a lost task, or an event that is acted on twice"
             )
 
-    async def _report_undone(self, action: Action, start: StartResult, kind: ReportKind, reason: str) -> int:
+    async def _report_undone(
+        self, action: Action, start: StartResult, kind: ReportKind, reason: str, *, away_s: int = _AWAY_S
+    ) -> int:
         handler = action.handler
         keys = [*_own_keys(action), names.away_key(handler), names.failing_actions_key(handler)]
-        args = (start.token, KEEP_ENDS_S, kind, reason[:_MOST_REASON_CHARS], _AWAY_S, action.id)
+        args = (start.token, KEEP_ENDS_S, kind, reason[:_MOST_REASON_CHARS], away_s, action.id)
         return int(await self._undone(keys=keys, args=args))
 
 

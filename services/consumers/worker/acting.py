@@ -73,6 +73,7 @@ class ActionConsumer:
             oldest_s=lambda: self._flights.oldest_s(time.monotonic()),
             away=lambda: float(self._condition.away is not None),
         )
+        metrics.provider_wait_limit.labels(self._name).set(rule.provider_wait_s)
 
     async def check_kafka(self) -> str:
         """Raise unless this process is a member of its group and the cluster responds."""
@@ -168,7 +169,8 @@ class ActionConsumer:
             for partition, batch in batches.items()
             for record in batch.records
         ]
-        selected = select(self._rule, records)
+        oldest_ms = time.time_ns() // 1_000_000 - round(1000 * self._settings.oldest_s)
+        selected = select(self._rule, records, oldest_ms=oldest_ms)
         now_s = time.monotonic()
         for partition, batch in batches.items():
             offsets = [each.offset for each in selected if each.partition == partition]

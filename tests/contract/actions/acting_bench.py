@@ -28,6 +28,7 @@ from services.backbone import names
 from services.backbone.dead_actions import DeadAction
 from services.backbone.events import Event, encode_event
 from services.backbone.kafka import EventProducer, KafkaUnavailable, Record
+from services.consumers.core.actions import ActionRule
 from services.consumers.metrics import ActionMetrics
 from services.consumers.settings import Settings
 from services.consumers.store.actions import ActionStore
@@ -124,13 +125,20 @@ class ActingBench:
             encode_event(event), key, headers=((names.HEADER_EVENT_ID, event.id.encode()),), timestamp_ms=now_ms
         )
 
+    async def produce_event(self, kind: str, id_: str, query: Any, *, received_at_ms: int | None = None) -> None:
+        """Produce one event of any type, now or at a time."""
+        now_ms = received_at_ms or time.time_ns() // 1_000_000
+        params = urlencode(query, doseq=True)
+        event = Event(type=kind, id=id_, received_at_ms=now_ms, queue_delay_ms=0, params=params)
+        assert await self.producer.produce(names.EVENTS_TOPIC, [Record(encode_event(event), b"key")]) == []
+
     @contextlib.asynccontextmanager
-    async def consuming(self, **changed: str) -> AsyncIterator[ActionConsumer]:
+    async def consuming(self, rule: ActionRule = proof.RULE, /, **changed: str) -> AsyncIterator[ActionConsumer]:
         """Run a consumer until the block ends."""
         settings = Settings.from_env({**self.environ, **changed})
         queues = ActionQueues(create_celery(settings))
         metrics = ActionMetrics(CollectorRegistry())
-        consumer = ActionConsumer(proof.RULE, settings, self.store, queues, metrics)
+        consumer = ActionConsumer(rule, settings, self.store, queues, metrics)
         acting = asyncio.create_task(consumer.act_forever())
         try:
             yield consumer
@@ -159,11 +167,11 @@ class ActingBench:
     async def dead(self) -> list[DeadAction]:
         return await self.store.dead.find()
 
-    async def committed(self) -> int:
+    async def committed(self, name: str = proof.NAME) -> int:
         """Return the sum of the committed offsets of the group."""
         client = AIOKafkaConsumer(
             bootstrap_servers=self.settings.bootstrap_servers,
-            group_id=names.consumer_group(proof.NAME),
+            group_id=names.consumer_group(name),
             enable_auto_commit=False,
         )
         partitions = [TopicPartition(names.EVENTS_TOPIC, partition) for partition in range(PARTITIONS)]

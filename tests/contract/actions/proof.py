@@ -16,11 +16,12 @@ import msgspec
 from redis import Redis
 
 from services.backbone import names
-from services.backbone.clients import StorageClient, StorageFailed, StorageRefused, StorageUnavailable
+from services.backbone.clients import RequestRefused, ServiceFailed, ServiceUnavailable
 from services.backbone.events import EncodedEvent, InvalidEvent, parameter
 from services.backbone.schedule import JobPlan, ScheduledJob
 from services.consumers.core.actions import ActionRule
 from services.consumers.handlers.acting import ActionHandler
+from services.consumers.handlers.clients import ActionClients
 
 if TYPE_CHECKING:
     from services.consumers.settings import Settings
@@ -56,22 +57,22 @@ def read(event: EncodedEvent) -> Proof:
     )
 
 
-async def act(_: StorageClient, arguments: Proof) -> None:
+async def act(_: ActionClients, arguments: Proof, __: str) -> None:
     """Note the beginning, do what is asked, and note the effect."""
     with Redis.from_url(os.environ["PROOF_REDIS_URL"]) as redis:
         redis.hincrby(BEGUN, arguments.number, 1)
         if redis.exists(AWAY):
-            raise StorageUnavailable("away")
+            raise ServiceUnavailable("away")
         if arguments.do == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif arguments.do == "fail":
             raise ValueError(f"no {arguments.number}")
         elif arguments.do == "fail_once" and int(redis.hget(BEGUN, arguments.number) or 0) == 1:
-            raise StorageFailed("status 500")
+            raise ServiceFailed("status 500")
         elif arguments.do == "refuse" or (
             arguments.do == "refuse_once" and int(redis.hget(BEGUN, arguments.number) or 0) == 1
         ):
-            raise StorageRefused("status 422")
+            raise RequestRefused("status 422")
         elif arguments.do == "block":
             time.sleep(arguments.seconds)  # noqa: ASYNC251 - a handler that blocks is what is tested
         await asyncio.sleep(arguments.seconds)

@@ -103,6 +103,15 @@ async def test_overview_shows_handlers_and_workers(pages: httpx.AsyncClient, red
     assert '<a href="/dead?handler=bulk_data">1</a>' in shown
 
 
+async def test_overview_shows_why_a_handler_is_off(pages: httpx.AsyncClient) -> None:
+    shown = await page(pages, "/actions")
+    rows = {row.partition("</th>")[0]: row for row in shown.split('<th scope="row">')}
+    assert "off" in rows["chatbot"]
+    assert "SENDBIRD_APP_ID is not set" in rows["chatbot"]
+    assert "GEONAMES_USER is not set" in rows["geonames"]
+    assert "works" in rows["bulk_data"]
+
+
 async def test_chosen_action_is_retried_once_after_a_confirmation(pages: httpx.AsyncClient, redis: Redis) -> None:
     dead = DeadActions(redis)
     for number in range(3):

@@ -1,7 +1,7 @@
 import pytest
 
 from services.backbone.settings import SettingsError
-from services.consumers.settings import Settings
+from services.consumers.settings import Settings, WorkerSettings
 
 
 def test_defaults_need_no_environment() -> None:
@@ -37,3 +37,22 @@ def test_all_errors_are_reported_together_without_passwords() -> None:
 def test_settings_that_contradict_each_other_are_rejected(environ: dict[str, str], variable: str) -> None:
     with pytest.raises(SettingsError, match=variable):
         Settings.from_env(environ)
+
+
+def test_only_the_worker_needs_the_token_of_the_chat_provider() -> None:
+    environ = {"SENDBIRD_APP_ID": "A1B2"}
+    assert Settings.from_env(environ)
+    with pytest.raises(SettingsError, match="SENDBIRD_API_TOKEN is not set"):
+        WorkerSettings.from_env(environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "off"),
+    [
+        ({}, {"chatbot": "SENDBIRD_APP_ID is not set", "geonames": "GEONAMES_USER is not set"}),
+        ({"GEONAMES_USER": "push"}, {"chatbot": "SENDBIRD_APP_ID is not set"}),
+        ({"SENDBIRD_APP_ID": "A1B2", "GEONAMES_USER": "push"}, {}),
+    ],
+)
+def test_consumer_without_credentials_is_off(environ: dict[str, str], off: dict[str, str]) -> None:
+    assert Settings.from_env(environ).off == off

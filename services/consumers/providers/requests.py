@@ -1,0 +1,93 @@
+"""Provider: requests to a provider within its rate limit, and what all providers' errors have in common."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final, Protocol
+
+from services.backbone.clients import RequestRefused, ServiceFailed, ServiceUnavailable
+from services.backbone.outgoing import OutgoingClient, OutgoingFailed, OutgoingRefused, OutgoingResponse
+
+_AWAY: Final = frozenset(
+    {
+        HTTPStatus.UNAUTHORIZED,  # another configuration cures it
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_EARLY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+_RETRY_HEADERS: Final = ("Retry-After", "X-RateLimit-RetryAfter")
+_LONGEST_RETRY_S: Final = 3600
+_MOST_DIGITS: Final = 9
+
+
+class RequestLimit(Protocol):
+    """A limit of requests."""
+
+    async def take(self, cost: int = 1) -> float:
+        """Count a request of this cost. Return 0, or the seconds until there is room; then nothing was counted."""
+
+    async def close(self, for_s: float) -> None:
+        """Permit no request for so long."""
+
+
+class Provider:
+    """Sends requests to one provider."""
+
+    def __init__(self, name: str, client: OutgoingClient, limit: RequestLimit) -> None:
+        self._name = name
+        self._client = client
+        self._limit = limit
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        cost: int = 1,
+    ) -> OutgoingResponse:
+        """Send a request and return its response, whatever its status is.
+
+        Raises ServiceUnavailable without a response, and while the limit leaves no room.
+        """
+        wait_s = await self._limit.take(cost)
+        if wait_s:
+            raise self.unavailable("the rate limit is reached", wait_s=wait_s)
+        try:
+            return await self._client.request(method, url, body=body, headers=headers)
+        except (OutgoingFailed, OutgoingRefused) as error:
+            raise self.unavailable(str(error)) from error
+
+    async def check_status(self, response: OutgoingResponse) -> None:
+        """Return after a 2xx. Raises ServiceUnavailable, ServiceFailed (other 5xx) or RequestRefused."""
+        status = response.status
+        if status in _AWAY:
+            wait_s = _retry_after_s(response.headers)
+            if wait_s:
+                await self._limit.close(wait_s)
+            raise self.unavailable(f"status {status}", wait_s=wait_s)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise ServiceFailed(f"{self._name}: status {status}")
+        if status >= HTTPStatus.MULTIPLE_CHOICES:
+            raise RequestRefused(f"{self._name}: status {status}")
+
+    async def close(self, for_s: float) -> None:
+        """Send no request for so long, because the provider rejects them."""
+        await self._limit.close(for_s)
+
+    def unavailable(self, reason: str, *, wait_s: float = 0.0) -> ServiceUnavailable:
+        """Return the error for a provider that can't be reached."""
+        return ServiceUnavailable(f"{self._name}: {reason}", wait_s=wait_s)
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    """Return the seconds that a header names, 0 without one. A date counts as none."""
+    for name in _RETRY_HEADERS:
+        text = headers.get(name, "").strip()
+        if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:
+            return float(min(int(text), _LONGEST_RETRY_S))
+    return 0.0
