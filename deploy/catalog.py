@@ -34,6 +34,7 @@ class Container:
     reaches: tuple[str, ...] = ()
     reaches_internal: tuple[str, ...] = ()
     internet: bool = False
+    secrets: tuple[str, ...] = ()
     profile: str = ""
     stage: str = ""
     scales_by_lag: bool = False

@@ -11,7 +11,7 @@ from services.consumers.core.chat import CHATBOT
 from services.consumers.core.jobs import JOBS
 from services.consumers.core.places import GEONAMES_RULE
 from services.consumers.handlers import HANDLERS
-from services.consumers.settings import Settings, WorkerSettings
+from services.consumers.settings import PagesProcessSettings, Settings, WorkerSettings
 from services.consumers.worker import run
 
 EXIT_USAGE = 2
@@ -33,7 +33,8 @@ def main() -> None:
         valid = " | ".join(sorted((*HANDLERS, *RULES, WORKER, BEAT, ADMIN)))
         fail(f"{error}\nusage: python -m services.consumers {{{valid}}}", EXIT_USAGE)
     name = arguments[0]
-    settings = load_settings(WorkerSettings if name == WORKER else Settings, os.environ)
+    kinds = {WORKER: WorkerSettings, ADMIN: PagesProcessSettings}
+    settings = load_settings(kinds.get(name, Settings), os.environ)
     if name == WORKER:
         _run_worker(settings)
     elif name == BEAT:

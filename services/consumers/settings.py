@@ -123,13 +123,9 @@ class AdminSettings(ProxySettings, PageSettings):
     """The password of HTTP Basic, at least 12 characters. Empty: no password; the pages are then on loopback only."""
 
     @model_validator(mode="after")
-    def _open_to_this_machine_only(self) -> Self:
+    def _user_is_valid(self) -> Self:
         if ":" in self.user:
             raise ValueError("CONSUMERS_USER must not contain a colon (RFC 7617)")
-        if self.password is None and not is_loopback(self.host):
-            raise ValueError(
-                "CONSUMERS_PASSWORD is not set: then CONSUMERS_HOST must be a loopback address (local use)"
-            )
         return self
 
 
@@ -165,10 +161,22 @@ class Settings(
 
 
 class WorkerSettings(Settings):
-    """Settings of a worker, the only process that calls storage and the chat provider."""
+    """Settings of a worker, the only process with the secrets of storage and of the chat provider."""
 
     @model_validator(mode="after")
     def _providers_are_complete(self) -> Self:
         if self.sendbird_error:
             raise ValueError(self.sendbird_error)
+        return self
+
+
+class PagesProcessSettings(Settings):
+    """Settings of the process of the pages, the only one with their password."""
+
+    @model_validator(mode="after")
+    def _open_to_this_machine_only(self) -> Self:
+        if self.password is None and not is_loopback(self.host):
+            raise ValueError(
+                "CONSUMERS_PASSWORD is not set: then CONSUMERS_HOST must be a loopback address (local use)"
+            )
         return self

@@ -328,6 +328,20 @@ def test_only_containers_that_call_the_internet_may_reach_it(manifests: list[Man
     assert labelled == {CATALOG.pod_of(row.name) for row in CATALOG.containers.values() if row.internet}
 
 
+def test_secrets_of_one_container_are_in_no_other_of_its_service(manifests: list[Manifest]) -> None:
+    for workload, template in workloads(manifests):
+        for container in overlay.containers(template):
+            row = CATALOG.containers.get(container["name"])
+            if row is None:
+                continue
+            same_service = [
+                found for found in CATALOG.containers.values() if found.service == row.service and row.service
+            ]
+            of_others = {secret for found in same_service for secret in found.secrets} - set(row.secrets)
+            given = {variable["name"] for variable in container.get("env", ())}
+            assert not given & of_others, workload["metadata"]["name"]
+
+
 def test_public_hosts_match_the_catalog(manifests: list[Manifest], build: str) -> None:
     domain = {"cloud": "example.org", "ingress": "example.org"}.get(build, "push.example.com")
     wanted = {row.name: [f"{host}.{domain}" for host in row.host] for row in CATALOG.containers.values() if row.host}

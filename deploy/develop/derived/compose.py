@@ -59,8 +59,10 @@ def _template(listed: Catalog, service: str, containers: list[Container]) -> Ite
     yield f"    image: push/{service}:${{PUSH_VERSION:-dev}}"
     yield f"    build: {{args: {{SERVICE: {service}}}}}"
     yield "    environment:"
+    # The files of the containers that need them add these.
+    of_one_container = {name for found in containers for name in found.secrets}
     for variable in variables_of(settings_of(service)):
-        if variable.name not in _SET_IN_COMMON | _NOT_SET:
+        if variable.name not in _SET_IN_COMMON | _NOT_SET | of_one_container:
             yield f"      {variable.name}: {_value(listed, variable, _server(containers))}"
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from services.backbone.settings import SettingsError
-from services.consumers.settings import Settings, WorkerSettings
+from services.consumers.settings import PagesProcessSettings, Settings, WorkerSettings
 
 
 def test_defaults_need_no_environment() -> None:
@@ -30,13 +30,19 @@ def test_all_errors_are_reported_together_without_passwords() -> None:
     [
         ({"ACTIONS_VISIBILITY_TIMEOUT_S": "59"}, "ACTIONS_VISIBILITY_TIMEOUT_S must be at least twice"),
         ({"ACTIONS_SOFT_TIME_LIMIT_S": "30"}, "ACTIONS_SOFT_TIME_LIMIT_S must be less"),
-        ({"CONSUMERS_HOST": "0.0.0.0"}, "CONSUMERS_PASSWORD is not set"),
         ({"CONSUMERS_USER": "a:b"}, "CONSUMERS_USER must not contain a colon"),
     ],
 )
 def test_settings_that_contradict_each_other_are_rejected(environ: dict[str, str], variable: str) -> None:
     with pytest.raises(SettingsError, match=variable):
         Settings.from_env(environ)
+
+
+def test_only_the_pages_need_a_password() -> None:
+    environ = {"CONSUMERS_HOST": "0.0.0.0"}
+    assert WorkerSettings.from_env(environ)
+    with pytest.raises(SettingsError, match="CONSUMERS_PASSWORD is not set"):
+        PagesProcessSettings.from_env(environ)
 
 
 def test_only_the_worker_needs_the_token_of_the_chat_provider() -> None:
