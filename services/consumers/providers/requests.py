@@ -1,5 +1,6 @@
 """Provider: requests to a provider within its rate limit, and what all providers' errors have in common."""
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -20,6 +21,9 @@ _AWAY: Final = frozenset(
 )
 _RETRY_HEADERS: Final = ("Retry-After", "X-RateLimit-RetryAfter")
 _LONGEST_RETRY_S: Final = 3600
+_SHORT_WAIT_S: Final = 1.0
+"""A limit that has room so soon is waited for. If the handler waited instead, all its actions would be sent again each
+second, while it has more of them than the limit permits."""
 _MOST_DIGITS: Final = 9
 
 
@@ -55,6 +59,9 @@ class Provider:
         Raises ServiceUnavailable without a response, and while the limit leaves no room.
         """
         wait_s = await self._limit.take(cost)
+        if 0.0 < wait_s <= _SHORT_WAIT_S:
+            await asyncio.sleep(wait_s)
+            wait_s = await self._limit.take(cost)
         if wait_s:
             raise self.unavailable("the rate limit is reached", wait_s=wait_s)
         try:

@@ -31,11 +31,15 @@ class MemoryLimit(RequestLimit):
 
     def __init__(self, room: int = 1000) -> None:
         self.room = room
+        self.wait_s = 30.0
+        self.next_room = 0
+        """The room after a first request for which there was none."""
         self.closed_s = 0.0
 
     async def take(self, cost: int = 1) -> float:
         if self.room < cost:
-            return 30.0
+            self.room, self.next_room = self.next_room, 0
+            return self.wait_s
         self.room -= cost
         return 0.0
 

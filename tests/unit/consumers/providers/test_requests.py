@@ -1,3 +1,4 @@
+import contextlib
 import socket
 from ipaddress import ip_network
 
@@ -18,6 +19,15 @@ async def test_request_over_the_limit_is_not_sent() -> None:
             await provider.request("GET", url)
     assert raised.value.wait_s == 30
     assert len(replay.requests) == 1
+
+
+@pytest.mark.parametrize(("next_room", "sent"), [(1, 1), (0, 0)])
+async def test_room_that_comes_within_a_second_is_waited_for_once(next_room: int, sent: int) -> None:
+    async with replaying("message_sent") as (replay, provider, url):
+        replay.limit.room, replay.limit.wait_s, replay.limit.next_room = 0, 0.01, next_room
+        with contextlib.nullcontext() if sent else pytest.raises(ServiceUnavailable, match="the rate limit is reached"):
+            await provider.request("GET", url)
+    assert len(replay.requests) == sent
 
 
 @pytest.mark.parametrize(
