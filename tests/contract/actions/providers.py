@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,8 @@ class Providers:
         self.headers: dict[str, str] = {}
         self.messages: list[SentMessage] = []
         self.refused = 0
+        self.hold_s = 0.0
+        """Seconds between the acceptance of a message and the response."""
         self.searches: list[str] = []
         """The paths of the requests for places."""
         self.url = ""
@@ -53,6 +55,7 @@ class Providers:
                 if outer.status == 200:
                     message = SentMessage(channel, body["user_id"], body["message"], body["dedup_id"], time.monotonic())
                     outer.messages.append(message)
+                    time.sleep(outer.hold_s)
                 self._respond("message_sent")
 
             def do_GET(self) -> None:
@@ -68,7 +71,8 @@ class Providers:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                with suppress(BrokenPipeError, ConnectionResetError):  # the worker was killed
+                    self.wfile.write(content)
 
             def log_message(self, *_: Any) -> None:
                 pass

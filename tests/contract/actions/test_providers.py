@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -80,14 +82,14 @@ def environ(
 
 
 @pytest.fixture
-def worker(environ: dict[str, str], tmp_path: Path) -> Iterator[None]:
+def worker(environ: dict[str, str], tmp_path: Path) -> Iterator[ServiceProcess]:
     process = ServiceProcess(
         "consumers", "worker", label="worker", logs=tmp_path, env={**environ, "LOG_FORMAT": "json"}
     )
     process.start()
     try:
         process.wait_until_ready()
-        yield
+        yield process
     finally:
         process.stop()
 
@@ -197,6 +199,23 @@ async def test_replies_keep_to_the_rate_limit(
     assert len(at_s) == 8
     # Two windows of a second can touch: at most four in one second, and eight in no less than three windows.
     assert all(fifth - first > 0.5 for first, fifth in zip(at_s, at_s[4:], strict=False))
+    assert await acting_bench.dead() == []
+
+
+async def test_reply_of_a_worker_that_is_killed_is_sent_again_under_its_id(
+    acting_bench: ActingBench, storage: httpx.AsyncClient, providers: Providers, worker: ServiceProcess
+) -> None:
+    providers.hold_s = 1.0
+    await ask(acting_bench, storage, "chat.1")
+    async with acting_bench.consuming(CHATBOT):
+        await replied(providers, 1)
+        os.killpg(worker.pid, signal.SIGKILL)  # it leads the group of its processes
+        worker.process.wait(timeout_s=10)
+        providers.hold_s = 0.0
+        worker.start()
+        await committed(acting_bench, "chatbot", 1)
+    assert len(providers.messages) == 2
+    assert len({sent.message_id for sent in providers.messages}) == 1
     assert await acting_bench.dead() == []
 
 
