@@ -7,4 +7,6 @@ task_queues = [
     Queue("actions.geo_updates"),
     Queue("actions.match_notifier"),
     Queue("actions.bulk_data"),
+    Queue("actions.chatbot"),
+    Queue("actions.geonames"),
 ]

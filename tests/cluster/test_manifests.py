@@ -22,6 +22,7 @@ from tests.cluster.policies import allowed
 ROOT = Path(__file__).parents[2]
 CATALOG = catalog.load()
 PARTITIONS = 12
+TEMPORARY = "/tmp"  # noqa: S108 - a mount of a container
 
 pytestmark = pytest.mark.parametrize("build", BUILDS)
 
@@ -217,6 +218,14 @@ def test_every_variable_is_a_setting_of_its_service(manifests: list[Manifest]) -
                 for source in [variable.get("valueFrom", {})]
             }
             settings.from_env({**common, **values})
+
+
+def test_processes_of_celery_have_a_folder_for_temporary_files(manifests: list[Manifest]) -> None:
+    (template,) = [found for workload, found in workloads(manifests) if workload["metadata"]["name"] == "action-worker"]
+    (container,) = overlay.containers(template)
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["mountPath"] == TEMPORARY]
+    (volume,) = [volume for volume in template["spec"]["volumes"] if volume["name"] == mount["name"]]
+    assert "emptyDir" in volume
 
 
 def test_budgets_fit_replicas(manifests: list[Manifest]) -> None:
