@@ -16,6 +16,7 @@ from deploy.develop.localstack.ports import LOOPBACK, free_port
 from deploy.develop.localstack.processes import LocalProcess
 from deploy.paths import ROOT
 from services.backbone import names
+from services.consumers.__main__ import RULES
 from services.consumers.store.celery_queues import create_celery
 from tests.contract.actions import proof
 from tests.contract.actions.acting_bench import ActingBench, ProofProcess, eventually
@@ -79,7 +80,7 @@ async def test_queues_of_all_handlers_are_shown_without_events(flower: Flower, a
     await acting_bench.redis.lpush(names.action_queue("bulk_data"), "task", "task", "task")
     found = flower.client.get("/api/queues/length").json()["active_queues"]
     lengths = {queue["name"]: queue["messages"] for queue in found}
-    assert lengths == {"actions.geo_updates": 0, "actions.match_notifier": 0, "actions.bulk_data": 3}
+    assert lengths == {names.action_queue(rule): 0 for rule in RULES} | {names.action_queue("bulk_data"): 3}
 
 
 async def acted(bench: ActingBench, count: int) -> None:

@@ -109,7 +109,7 @@ async def test_overview_shows_why_a_handler_is_off(pages: httpx.AsyncClient) -> 
     assert "off" in rows["chatbot"]
     assert "SENDBIRD_APP_ID is not set" in rows["chatbot"]
     assert "GEONAMES_USER is not set" in rows["geonames"]
-    assert "works" in rows["bulk_data"]
+    assert "no consumer" in rows["bulk_data"]
 
 
 async def test_chosen_action_is_retried_once_after_a_confirmation(pages: httpx.AsyncClient, redis: Redis) -> None:
