@@ -133,7 +133,7 @@ def retried_actions_key(handler: str) -> str:
 
 
 def failing_actions_key(handler: str) -> str:
-    """Key of the set of the ids of unfinished actions that have failed."""
+    """Key of the sorted set of the ids of unfinished actions that have failed: by the time of the last failure in s."""
     return f"actions:failing:{handler}"
 
 

@@ -32,7 +32,7 @@ from services.consumers.handlers.acting import ActionHandler
 from services.consumers.handlers.clients import open_clients
 from services.consumers.settings import Settings
 from services.consumers.store.actions import MOST_STARTS, ActionStore, ActionStoreError, StartResult
-from services.consumers.store.celery_queues import STOP_LIMIT_S, create_celery
+from services.consumers.store.celery_queues import STOP_LIMIT_S, create_celery, declare_pings
 from services.consumers.store.schedule import SERVICE, open_schedule
 
 log = get_logger(__name__)
@@ -73,7 +73,7 @@ def run_celery_worker(
     def check_job(job: str) -> None:
         job_executor.check(job)
 
-    queues = [*map(names.action_queue, handlers), names.schedule_queue(SERVICE), names.ping_queue(name)]
+    queues = [*map(names.action_queue, handlers), names.schedule_queue(SERVICE), declare_pings(app, name)]
     return _run(app, queues, name, has_heartbeat=settings.sends_events)
 
 

@@ -22,6 +22,8 @@ SOFT_SHUTDOWN_S: Final = 6.0
 STOP_LIMIT_S: Final = SOFT_SHUTDOWN_S + 3.0
 """Seconds that a worker gets to stop: its running actions, then its own end."""
 _SOCKET_TIMEOUT_S: Final = 5.0
+_KEEP_PINGS_S: Final = 600.0
+"""If a worker dies, nobody else reads its queue of pings."""
 
 
 def create_celery(settings: Settings) -> Celery:
@@ -71,6 +73,17 @@ def create_celery(settings: Settings) -> Celery:
     return app
 
 
+def declare_pings(app: Celery, worker: str) -> str:
+    """Declare the queue that only one worker reads, and return its name.
+
+    Each worker has another name, so Redis must not keep the queue. With `expires`, the list expires, and Celery deletes
+    the keys that bind the queue to its exchange. The worker and the sender of pings must both declare it so.
+    """
+    name = names.ping_queue(worker)
+    app.amqp.queues.add(name, exchange=name, exchange_type="direct", routing_key=name, expires=_KEEP_PINGS_S)
+    return name
+
+
 class ActionQueues:
     """Sends actions to the Celery queue of their handler. Its methods block; call them in a thread."""
 
@@ -91,7 +104,7 @@ class ActionQueues:
     def ping(self, worker: str) -> None:
         """Send a task that only this worker receives. Raises QueueUnavailable."""
         with self._app.producer_pool.acquire(block=True) as producer:
-            self._send(producer, names.PING_TASK, [worker], names.ping_queue(worker))
+            self._send(producer, names.PING_TASK, [worker], declare_pings(self._app, worker))
 
     def close(self) -> None:
         """Close the connections."""

@@ -98,7 +98,7 @@ class ActionOverview:
         queued = await self.queue_lengths(handlers)
         async with self._redis.pipeline(transaction=False) as pipeline:
             for handler in handlers:
-                pipeline.scard(names.failing_actions_key(handler))
+                pipeline.zcard(names.failing_actions_key(handler))
                 pipeline.hlen(names.retried_actions_key(handler))
                 pipeline.get(names.away_key(handler))
             found = await pipeline.execute()

@@ -45,7 +45,7 @@ if redis.call('HGET', KEYS[1], 'report') ~= 'done' then redis.call('HINCRBY', KE
 report(KEYS[1], 'done', ARGV[2])
 redis.call('DEL', KEYS[3])
 redis.call('HDEL', KEYS[4], ARGV[3])
-redis.call('SREM', KEYS[5], ARGV[3])
+redis.call('ZREM', KEYS[5], ARGV[3])
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 """
 )
@@ -54,6 +54,13 @@ if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 UNDONE: Final = (
     _REPORT
     + """
+local function fails(failing, id, keep_s)
+    local now = tonumber(redis.call('TIME')[1])
+    redis.call('ZADD', failing, now, id)
+    -- An event that was skipped, or removed by retention, gets no end.
+    redis.call('ZREMRANGEBYSCORE', failing, '-inf', now - tonumber(keep_s))
+    redis.call('EXPIRE', failing, keep_s)
+end
 -- KEYS state, running, away, failing.
 -- ARGV token, s to keep, kind (failed, over_time, away), reason, s to stay away, id.
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
@@ -63,10 +70,10 @@ if ARGV[3] == 'failed' then
     attempts = redis.call('HINCRBY', KEYS[1], 'attempts', 1)
     redis.call('HDEL', KEYS[1], 'starts', 'over_time')
     redis.call('DEL', KEYS[3])
-    redis.call('SADD', KEYS[4], ARGV[6])
+    fails(KEYS[4], ARGV[6], ARGV[2])
 elseif ARGV[3] == 'over_time' then
     redis.call('HSET', KEYS[1], 'over_time', 1)
-    redis.call('SADD', KEYS[4], ARGV[6])
+    fails(KEYS[4], ARGV[6], ARGV[2])
 else
     redis.call('HINCRBY', KEYS[1], 'starts', -1)
     redis.call('SET', KEYS[3], ARGV[4], 'EX', ARGV[5])

@@ -137,8 +137,6 @@ class Pings:
         try:
             await self._redis.delete(names.pong_key(self._name))
             await asyncio.to_thread(self._queues.ping, self._name)
-            # If the worker dies, nobody else reads its queue.
-            await self._redis.expire(names.ping_queue(self._name), round(10 * self._settings.silence_s))
         except (RedisError, QueueUnavailable) as error:
             self._redis_failed(error)
             return False

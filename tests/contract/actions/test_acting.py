@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from services.consumers.store.actions import MOST_STARTS
 from services.consumers.worker.acting import ActionConsumer
-from tests.contract.actions.acting_bench import ActingBench, ProofProcess, eventually
+from tests.contract.actions.acting_bench import TIME_LIMIT_S, ActingBench, ProofProcess, eventually
 from tests.contract.actions.proof import NAME
 
 MOST_P95_S = 2.0
@@ -277,6 +277,15 @@ async def test_worker_does_not_start_when_redis_may_evict(
     finally:
         await redis.config_set("maxmemory-policy", "noeviction")
     assert "noeviction" in worker.process.log.read_text()
+
+
+async def test_keys_of_a_worker_expire(acting_bench: ActingBench, proof_worker: ProofProcess) -> None:
+    assert proof_worker.metric("push_action_worker_silent_seconds") < TIME_LIMIT_S
+    redis = acting_bench.redis
+    names_of_pings = [key async for key in redis.scan_iter("_kombu.*actions.ping.*")]
+    assert len(names_of_pings) == 1, "two keys a worker would stay for ever"
+    exchange = names_of_pings[0].removeprefix("_kombu.binding.")
+    assert await redis.zscore("_kombu.binding_deadlines", exchange) is not None
 
 
 async def test_invalid_event_dies_at_once_and_its_offset_is_committed(acting_bench: ActingBench) -> None:

@@ -1,0 +1,45 @@
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from deploy.develop.localstack.redis import LocalRedis
+from services.backbone import names
+from services.backbone.dead_actions import KEEP_ENDS_S
+from services.consumers.core.actions import Action
+from services.consumers.store.actions import ActionStore
+
+FAILING = names.failing_actions_key("bulk_data")
+
+
+@pytest.fixture
+async def redis(clean_redis: LocalRedis) -> AsyncIterator[Redis]:
+    async with Redis.from_url(clean_redis.url, decode_responses=True) as client:
+        yield client
+
+
+async def fail(store: ActionStore, id_: str) -> None:
+    action = Action("bulk_data", id_, "{}")
+    await store.report_failed(action, await store.start(action), "no")
+
+
+async def test_failing_action_without_an_end_is_not_counted_for_ever(redis: Redis) -> None:
+    store = ActionStore(redis, time_limit_s=30)
+    await fail(store, "skipped")
+    now_s, _ = await redis.time()
+    await redis.zadd(FAILING, {"skipped": now_s - KEEP_ENDS_S - 1})
+    await fail(store, "new")
+    assert await redis.zrange(FAILING, 0, -1) == ["new"]
+    assert 0 < await redis.ttl(FAILING) <= KEEP_ENDS_S
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+async def test_action_with_an_end_is_not_failing(redis: Redis, is_done: bool) -> None:  # noqa: FBT001 - a case
+    store, action = ActionStore(redis, time_limit_s=30), Action("bulk_data", "id-1", "{}")
+    await fail(store, action.id)
+    assert await redis.zcard(FAILING) == 1
+    if is_done:
+        await store.report_done(action, await store.start(action))
+    else:
+        await store.write_dead_letter(action, "no")
+    assert await redis.zcard(FAILING) == 0
