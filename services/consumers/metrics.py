@@ -144,8 +144,13 @@ class WorkerMetrics:
     """Metrics of a Celery worker."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.pong_age = Gauge(
+        self.silent_s = Gauge(
             "push_action_worker_silent_seconds", "Age of the last ping that the worker received", registry=registry
+        )
+        self.silence_limit_s = Gauge(
+            "push_action_worker_silence_limit_seconds",
+            "Age of the last ping at which the worker is restarted",
+            registry=registry,
         )
         self.queued = Gauge(
             "push_action_queued",

@@ -1,7 +1,7 @@
 """Settings of the consumers."""
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -23,6 +23,9 @@ from services.backbone.settings import (
     ServiceUrl,
     is_loopback,
 )
+
+_SILENCE_MARGIN_S: Final = 20.0
+"""A killed process of a worker is replaced, and Redis and the task take their time."""
 
 
 class ActionSettings(EnvSettings):
@@ -56,10 +59,8 @@ class ActionSettings(EnvSettings):
     """The number of processes of a worker. Each runs one action at a time, and mostly waits for storage. A process
     takes about 60 MB."""
     ping_s: Seconds = Field(10.0, alias="ACTIONS_PING_S")
-    """Seconds between two pings of a worker: tasks of its own, which prove that it takes tasks from Redis."""
-    silence_s: Seconds = Field(60.0, alias="ACTIONS_SILENCE_S")
-    """Seconds without a received ping after which a worker counts as silent and is restarted. A ping can wait for two
-    actions that run until their time limit."""
+    """Seconds between two pings of a worker: tasks of its own, which prove that it takes tasks from Redis. A worker
+    counts as silent, and is restarted, when none has arrived for this time and twice ACTIONS_TIME_LIMIT_S and 20 s."""
 
     dead_days: int = Field(30, ge=1, le=3650, alias="ACTIONS_DEAD_DAYS")
     """Days that the dead list keeps an action, or an invalid event. They contain location fixes and device ids, which
@@ -67,6 +68,14 @@ class ActionSettings(EnvSettings):
     sends_events: bool = Field(default=False, alias="ACTIONS_SEND_EVENTS")
     """Whether workers send Celery's events, for Flower (docker-compose/flower.yml). These are three messages for each
     action, with its arguments. Workers take no commands in any case."""
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds without a received ping after which a worker counts as silent.
+
+        Celery's queues take turns, so a ping can wait for two actions that run until their time limit.
+        """
+        return self.ping_s + 2 * self.time_limit_s + _SILENCE_MARGIN_S
 
     @model_validator(mode="after")
     def _limits_are_in_order(self) -> Self:

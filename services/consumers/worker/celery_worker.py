@@ -53,6 +53,7 @@ async def run_worker(
     """
     registry = CollectorRegistry()
     metrics = WorkerMetrics(registry)
+    metrics.silence_limit_s.set(settings.silence_s)
     redis = connect(
         settings.actions_redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict"
     )
@@ -65,7 +66,7 @@ async def run_worker(
         return ""
 
     async def refresh_metrics() -> None:
-        metrics.pong_age.set(pings.silent_s)
+        metrics.silent_s.set(pings.silent_s)
         with contextlib.suppress(ActionStoreError):  # the metrics keep their values; the check reports it
             for handler, length in (await store.overview.queue_lengths(handlers)).items():
                 metrics.queued.labels(handler).set(length)

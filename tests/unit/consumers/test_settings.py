@@ -38,6 +38,14 @@ def test_settings_that_contradict_each_other_are_rejected(environ: dict[str, str
         Settings.from_env(environ)
 
 
+@pytest.mark.parametrize(
+    ("environ", "silence_s"),
+    [({}, 90), ({"ACTIONS_PING_S": "300"}, 380), ({"ACTIONS_TIME_LIMIT_S": "50", "ACTIONS_PING_S": "1"}, 121)],
+)
+def test_worker_is_not_silent_while_a_ping_waits_for_two_actions(environ: dict[str, str], silence_s: float) -> None:
+    assert Settings.from_env(environ).silence_s == silence_s
+
+
 def test_only_the_pages_need_a_password() -> None:
     environ = {"CONSUMERS_HOST": "0.0.0.0"}
     assert WorkerSettings.from_env(environ)
