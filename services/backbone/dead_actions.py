@@ -75,7 +75,8 @@ class DeadAction(msgspec.Struct, frozen=True):
     attempts: int = 0
     died_at_ms: int = 0
     is_invalid: bool = False
-    """Whether its event is invalid. The arguments are then the event."""
+    """Whether its event is invalid. It can't be retried: it would be invalid again. If a consumer has rejected it, the
+    arguments are the event."""
 
 
 class DeadActionFilter(NamedTuple):
@@ -132,9 +133,12 @@ class DeadActions:
         return int(await self._redis.zcard(names.DEAD_ACTIONS))
 
     async def retry(self, actions: Sequence[DeadAction], *, by: str) -> int:
-        """Retry actions. Return how many of them were still in the list: a second call has no effect."""
+        """Retry actions. Return how many of them were still in the list: a second call has no effect.
+
+        Invalid events stay in the list (`DeadAction.is_invalid`).
+        """
         retried = 0
-        for part in _slices(actions):
+        for part in _slices([action for action in actions if not action.is_invalid]):
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for action in part:
                     keys = [

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 
 from services.backbone.dead_actions import DeadAction, DeadActionFilter
+from services.backbone.names import dead_action_name
 from services.backbone.pages import Assets, Renderer
 from services.backbone.pages.render import Site
 from services.backbone.pages.schedule import SchedulePages
@@ -92,8 +93,11 @@ class ActionPages:
             chosen = [
                 action
                 for action in found
-                if (is_all or _name(action) in names) and action.died_at_ms <= int(until_ms or action.died_at_ms)
+                if (is_all or dead_action_name(action.handler, action.id) in names)
+                and action.died_at_ms <= int(until_ms or action.died_at_ms)
             ]
+            if verb == "retry":
+                chosen = [action for action in chosen if not action.is_invalid]
             if not until_ms:
                 return self._confirm(request, verb, wanted, chosen, is_all=is_all)
             change = self._store.dead.retry if verb == "retry" else self._store.dead.delete
@@ -107,7 +111,7 @@ class ActionPages:
         self, request: Request, verb: str, wanted: DeadActionFilter, chosen: list[DeadAction], *, is_all: bool
     ) -> Response:
         if not chosen:
-            reason = "No action was chosen, or those that were are not in the dead list any more."
+            reason = "No action was chosen that is still in the dead list. An invalid event can't be retried."
             return self._renderer.error(request.scope, 422, reason)
         return self._renderer.page(
             request.scope,
@@ -116,11 +120,12 @@ class ActionPages:
             wanted=wanted,
             count=len(chosen),
             until_ms=max(action.died_at_ms for action in chosen),
-            names=[] if is_all else [_name(action) for action in chosen],
+            names=[] if is_all else [dead_action_name(action.handler, action.id) for action in chosen],
         )
 
     def _filter(self, handler: str, text: str) -> DeadActionFilter:
-        return DeadActionFilter(handler if handler in self._handlers else "", text.strip()[:200])
+        """Return the filter. An unknown handler selects its own actions, if any: it may have been removed."""
+        return DeadActionFilter(handler.strip()[:200], text.strip()[:200])
 
     def _redis_away(self, request: Request, error: Exception) -> Response:
         reason = f"The Redis of the actions does not respond ({type(error).__name__})."
@@ -166,10 +171,6 @@ async def _read_form(request: Request) -> dict[str, list[str]]:
         if len(body) > _MAX_FORM_BYTES:
             return _TOO_LARGE
     return parse_qs(body.decode("utf-8", "replace"))
-
-
-def _name(action: DeadAction) -> str:
-    return f"{action.handler}:{action.id}"
 
 
 def _address(path: str, **parameters: object) -> str:

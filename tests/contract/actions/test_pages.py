@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
@@ -142,6 +143,32 @@ async def test_all_that_match_are_deleted_together(pages: httpx.AsyncClient, red
     assert "60 actions are deleted" in (await pages.post("/dead", data=confirmed(asked, form))).text
     await dead.delete([dead_action(120)], by="test")
     assert {action.reason for action in await dead.find()} == {"ValueError: kept"}
+
+
+async def test_invalid_events_are_not_among_the_retried(pages: httpx.AsyncClient, redis: Redis) -> None:
+    dead = DeadActions(redis)
+    for number in range(3):
+        await dead.write(msgspec.structs.replace(dead_action(number), is_invalid=number > 0))
+    form = {"verb": "retry", "what": "all"}
+    asked = await pages.post("/dead", data=form)
+    assert "Retry 1 action?" in asked.text
+    assert "1 action is retried" in (await pages.post("/dead", data=confirmed(asked, form))).text
+    refused = await pages.post("/dead", data={"verb": "retry", "what": "chosen", "name": ["bulk_data:id-1"]})
+    assert refused.status_code == 422
+    assert "Delete 2 actions?" in (await pages.post("/dead", data={"verb": "delete", "what": "all"})).text
+
+
+async def test_unknown_handler_selects_only_its_own_actions(pages: httpx.AsyncClient, redis: Redis) -> None:
+    dead = DeadActions(redis)
+    await dead.write(dead_action(1))
+    await dead.write(msgspec.structs.replace(dead_action(2), handler="removed"))
+    assert (await pages.post("/dead", data={"verb": "delete", "what": "all", "handler": "other"})).status_code == 422
+    assert "No dead action matches" in await page(pages, "/dead?handler=other")
+    assert "owner 2" in await page(pages, "/dead?handler=removed")
+    form = {"verb": "delete", "what": "all", "handler": "removed"}
+    asked = await pages.post("/dead", data=form)
+    assert "1 action is deleted" in (await pages.post("/dead", data=confirmed(asked, form))).text
+    assert [found.handler for found in await dead.find()] == ["bulk_data"]
 
 
 async def test_request_of_another_site_changes_nothing(pages: httpx.AsyncClient, redis: Redis) -> None:

@@ -72,6 +72,15 @@ async def test_retried_action_keeps_its_arguments_and_is_retried_once(redis: Red
     assert [(entry.by, entry.what, entry.count) for entry in await dead.audit()] == [("one", "retry", 1)]
 
 
+async def test_invalid_event_is_not_retried_and_stays_in_the_list(redis: Redis) -> None:
+    dead = DeadActions(redis)
+    await dead.write(action(1))
+    await dead.write(msgspec.structs.replace(action(2), is_invalid=True))
+    assert await dead.retry(await dead.find(), by="one") == 1
+    assert [found.id for found in await dead.find()] == ["id-2"]
+    assert list(await redis.hgetall(names.retried_actions_key("geo_updates"))) == ["id-1"]
+
+
 async def test_deleted_action_is_neither_found_nor_retried(redis: Redis) -> None:
     dead = DeadActions(redis)
     await dead.write(action(1))
