@@ -313,14 +313,20 @@ def list_dead_actions(
         exit_with(dead_actions.show(endpoints.find(os.environ), selected, limit=limit, json_output=json))
 
 
-@task(name="retry", help={**_ACTION_FLAGS, "dry-run": "only show how many would be retried"})
-def retry_dead_actions(_context: Context, handler: str = "", text: str = "", dry_run: bool = False) -> None:
+@task(
+    name="retry",
+    help={**_ACTION_FLAGS, "dry-run": "only show how many would be retried", "yes": "do not ask for confirmation"},
+)
+def retry_dead_actions(
+    _context: Context, handler: str = "", text: str = "", dry_run: bool = False, yes: bool = False
+) -> None:
     """Retry dead actions, after their cause is fixed. Each is retried once."""
     from deploy.operate import dead_actions
     from services.backbone.dead_actions import DeadActionFilter
 
     with report_errors():
-        exit_with(dead_actions.retry(endpoints.find(os.environ), DeadActionFilter(handler, text), dry_run=dry_run))
+        selected = DeadActionFilter(handler, text)
+        exit_with(dead_actions.retry(endpoints.find(os.environ), selected, dry_run=dry_run, yes=yes))
 
 
 @task(name="show", help={"group": "only this consumer group (default: all)", "json": "one JSON object, no table"})
@@ -346,7 +352,7 @@ def show_offsets(_context: Context, group: str = "", json: bool = False) -> None
 def set_offsets(
     _context: Context, group: str = "", to: str = "", partition: str = "", dry_run: bool = False, yes: bool = False
 ) -> None:
-    """Move a consumer group to another place of the topic, so that it repeats or skips events. It may run meanwhile."""
+    """Move a consumer group to other offsets of the topic, so that it repeats or skips events. It may run meanwhile."""
     from deploy.operate import offsets
 
     with report_errors():

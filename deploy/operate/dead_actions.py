@@ -5,7 +5,7 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from getpass import getuser
 from typing import Final
 
@@ -18,6 +18,7 @@ from rich.text import Text
 from deploy.errors import OperatorError
 from deploy.operate.dead_letters import readable_time
 from deploy.operate.endpoints import DOES_IT_RUN, Endpoints, without_password
+from deploy.operate.offset_groups import known_groups
 from services.backbone.dead_actions import DeadAction, DeadActionFilter, DeadActions
 from services.backbone.redis import connect
 
@@ -25,12 +26,12 @@ _REDIS_TIMEOUT_S: Final = 5.0
 
 
 def show(endpoints: Endpoints, selected: DeadActionFilter, *, limit: int, json_output: bool) -> int:
-    """Print the selected actions, the newest first. Return the exit code."""
+    """Print the selected actions, the newest first. Return the exit code. Raises OperatorError."""
     found = asyncio.run(_find(endpoints, selected))
     newest = found[:limit] if limit else found
     if json_output:
         rows = [msgspec.to_builtins(action) for action in newest]
-        sys.stdout.write(json.dumps({"actions": rows, "total": len(found), "by_handler": _by_handler(found)}) + "\n")
+        sys.stdout.write(json.dumps({"actions": rows, "total": len(found), "by_handler": _counts(found)}) + "\n")
         return 0
     console = Console()
     if not found:
@@ -45,29 +46,41 @@ def show(endpoints: Endpoints, selected: DeadActionFilter, *, limit: int, json_o
     console.print(table)
     if len(newest) < len(found):
         console.print(f"showing the newest {len(newest):,} of {len(found):,} (--limit 0 shows all)")
-    console.print("  ".join(f"{handler}: {count:,}" for handler, count in _by_handler(found).items()))
+    console.print(_by_handler(found))
     return 0
 
 
-def retry(endpoints: Endpoints, selected: DeadActionFilter, *, dry_run: bool) -> int:
-    """Retry the selected actions. Return the exit code."""
-    console = Console()
-    if dry_run:
-        found = asyncio.run(_find(endpoints, selected))
-        console.print(f"would retry {len(found):,} actions")
+def retry(endpoints: Endpoints, selected: DeadActionFilter, *, dry_run: bool, yes: bool) -> int:
+    """Show how many actions are selected, ask, and retry exactly these. Return the exit code. Raises OperatorError."""
+    if not (dry_run or yes or sys.stdin.isatty()):
+        raise OperatorError("this repeats actions: look at it with --dry-run, then confirm with --yes")
+    found = asyncio.run(_find(endpoints, selected))
+    due = [action for action in found if not action.is_invalid]
+    console = Console(highlight=False)
+    console.print(f"{_counted(len(due))} to retry: {_by_handler(due)}" if due else "no action to retry")
+    if len(due) < len(found):
+        console.print(f"invalid events, which would be invalid again and stay in the list: {len(found) - len(due):,}")
+    if dry_run or not due:
         return 0
-    console.print(f"{asyncio.run(_retry(endpoints, selected)):,} actions are retried by their consumers")
+    if not yes and input(f"Retry {_counted(len(due))}? [y/N] ").lower() != "y":
+        raise OperatorError("cancelled: nothing was retried")
+    console.print(f"{_counted(asyncio.run(_retry(endpoints, due)))} given to the consumers")
     return 0
 
 
 async def _find(endpoints: Endpoints, selected: DeadActionFilter) -> list[DeadAction]:
+    """Return the selected actions. Raises OperatorError if no consumer has the handler, and no action either."""
     async with _dead_actions(endpoints) as dead:
-        return await dead.find(selected)
+        found = await dead.find(selected)
+    known = [group.name for group in known_groups().values() if group.acts]
+    if selected.handler and not found and selected.handler not in known:
+        raise OperatorError(f'--handler: unknown handler "{selected.handler}". Use one of {", ".join(sorted(known))}.')
+    return found
 
 
-async def _retry(endpoints: Endpoints, selected: DeadActionFilter) -> int:
+async def _retry(endpoints: Endpoints, found: Sequence[DeadAction]) -> int:
     async with _dead_actions(endpoints) as dead:
-        return await dead.retry(await dead.find(selected), by=f"task {getuser()}")
+        return await dead.retry(found, by=f"task {getuser()}")
 
 
 @contextlib.asynccontextmanager
@@ -82,5 +95,13 @@ async def _dead_actions(endpoints: Endpoints) -> AsyncIterator[DeadActions]:
         await redis.aclose()
 
 
-def _by_handler(found: list[DeadAction]) -> dict[str, int]:
+def _counts(found: Sequence[DeadAction]) -> dict[str, int]:
     return dict(Counter(action.handler for action in found).most_common())
+
+
+def _by_handler(found: Sequence[DeadAction]) -> str:
+    return "  ".join(f"{handler}: {count:,}" for handler, count in _counts(found).items())
+
+
+def _counted(count: int) -> str:
+    return "1 action" if count == 1 else f"{count:,} actions"
