@@ -219,7 +219,7 @@ def erase_device(
     id: str = "",  # noqa: A002 - the name of the flag
     yes: bool = False,
 ) -> None:
-    """Erase a device: remove its queued entries and dead letters, and drop its future events."""
+    """Erase a device: remove its queued entries, dead letters and dead actions, and drop its future events."""
     from deploy.operate import erase
 
     with report_errors():

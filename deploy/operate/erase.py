@@ -1,4 +1,4 @@
-"""Erase a device: reject its future events, and remove its queued entries and its dead letters."""
+"""Erase a device: reject its future events, and remove its queued entries, its dead letters and its dead actions."""
 
 import asyncio
 import sys
@@ -18,6 +18,7 @@ from deploy.operate import variables
 from deploy.operate.dead import quieten
 from deploy.operate.dead_letters import read_dead_letters
 from deploy.operate.endpoints import Endpoints, without_password
+from deploy.operate.erase_actions import erase_actions
 from deploy.operate.queue_admin import QueueAdmin
 from services.backbone import names
 from services.backbone.erasure import device_digest, is_erased
@@ -36,6 +37,7 @@ _POLL_S: Final = 0.2
 
 UNTOUCHED: Final = (
     "events in the topic `events`: they stay until its retention ends, and consumers may have read them",
+    "actions that a consumer has taken: they end within minutes. If one dies then, run the command again",
     "the counters and the ledger: they contain no device id",
     "the latest events in the memory of kafidx: newer events replace them",
     "the offers, searches, pairs, chat channels and token of the device in storage: delete its objects there",
@@ -46,10 +48,11 @@ UNTOUCHED: Final = (
 
 
 class ErasureResult(NamedTuple):
-    """The numbers of removed entries and dead letters, and the failed steps."""
+    """The numbers of removed entries, dead letters and actions, and the failed steps."""
 
     from_lists: int
     dead_letters: int
+    actions: int
     errors: tuple[str, ...]
     """A sentence for each step that failed. If there is one, the exit code is 1."""
 
@@ -78,6 +81,7 @@ def erase(
     console.print("marked as erased: kafkastore drops future events of this device")
     console.print(f"{result.from_lists:,} entries removed from the queue in Redis")
     console.print(f"{result.dead_letters:,} dead letters removed")
+    console.print(f"{result.actions:,} dead and retried actions removed")
     console.print("not erased:")
     for line in UNTOUCHED:
         console.print(f"  {line}", highlight=False)
@@ -91,6 +95,7 @@ async def _erase(
 ) -> ErasureResult:
     console = Console()
     clients = [connect(url, timeout_s=_REDIS_TIMEOUT_S) for url in endpoints.queue_urls]
+    actions = connect(endpoints.actions_url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
     removed = 0
     errors: list[str] = []
     try:
@@ -108,13 +113,16 @@ async def _erase(
                 ) from error
         with console.status("reading the dead letters"):
             dead_letters = await _erase_dead_letters(endpoints, device_id, settings, errors)
-        for url, redis in zip(endpoints.queue_urls, clients, strict=True):
+        with console.status("searching the dead actions"):
+            erased_actions = await erase_actions(actions, endpoints.actions_url, device_id, errors)
+        urls = (*endpoints.queue_urls, endpoints.actions_url)
+        for url, redis in zip(urls, (*clients, actions), strict=True):
             with console.status(f"{without_password(url)}: rewriting its append-only file"):
                 errors += await _rewrite_file(redis, without_password(url))
     finally:
-        for redis in clients:
+        for redis in (*clients, actions):
             await redis.aclose()
-    return ErasureResult(removed, dead_letters, tuple(errors))
+    return ErasureResult(removed, dead_letters, erased_actions, tuple(errors))
 
 
 async def _erase_in_redis(  # noqa: PLR0913 - all are inputs

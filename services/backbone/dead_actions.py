@@ -4,7 +4,7 @@ It keeps the newest MOST_DEAD actions, of invalid events the newest MOST_INVALID
 which sends it until it has ended.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,6 +20,7 @@ KEEP_ENDS_S: Final = 86_400
 """How long the end of an action is remembered: longer than its event can come twice, by a rebalance or a killed
 kafkastore."""
 _SLICE: Final = 500
+_SCANNED_AT_ONCE: Final = 10_000
 
 _WRITE: Final = """
 -- KEYS state, running, retried, dead, contents, invalid, failing, ends.
@@ -162,6 +163,18 @@ class DeadActions:
         """Delete the actions that died before a time, in ms since 1970. Return their number."""
         found: Any = await self._redis.zrange(names.DEAD_ACTIONS, "-inf", f"({before_ms}", byscore=True)
         return await self._delete(found, by)
+
+    async def erase(self, is_wanted: Callable[[str], bool], *, by: str) -> int:
+        """Delete the dead and the retried actions whose arguments are wanted. Return their number.
+
+        A consumer that has taken a retried action already still ends it.
+        """
+        erased = await self.delete([action for action in await self.find() if is_wanted(action.arguments)], by=by)
+        async for key in self._redis.scan_iter(match=names.retried_actions_key("*"), count=_SCANNED_AT_ONCE):
+            retried: Any = await self._redis.hgetall(key)
+            if found := [id_ for id_, arguments in retried.items() if is_wanted(arguments)]:
+                erased += await self._redis.hdel(key, *found)
+        return erased
 
     async def audit(self) -> list[AuditEntry]:
         """Return what operators did, the newest first."""

@@ -7,7 +7,8 @@ from deploy.operate.erase import UNTOUCHED, belongs_to, erase
 from services.backbone.events import encode_raw
 from tests.raw_event import RAW
 
-NOWHERE = Endpoints("http://127.0.0.1:1", ("redis://127.0.0.1:1/0",), "redis://127.0.0.1:1/0", "127.0.0.1:1")
+REDIS = "redis://127.0.0.1:1/0"
+NOWHERE = Endpoints("http://127.0.0.1:1", (REDIS,), REDIS, "127.0.0.1:1", actions_url=REDIS)
 
 
 def test_missing_device_id_is_rejected() -> None:
