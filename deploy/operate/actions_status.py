@@ -1,7 +1,5 @@
 """The state of the actions: what each handler has to do, its dead actions, and the workers."""
 
-import time
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -14,13 +12,11 @@ from deploy.errors import OperatorError
 from deploy.operate.dead_letters import readable_time
 from deploy.operate.endpoints import Endpoints, without_password
 from deploy.operate.offset_groups import GroupPositions, known_groups, open_offsets
-from services.backbone import names
+from services.backbone.action_overview import ActionOverview
 from services.backbone.redis import connect
 from services.backbone.settings import KafkaSettings
 
 _REDIS_TIMEOUT_S: Final = 3.0
-_SILENT_MS: Final = 60_000
-"""A worker without a ping for so long has ended, or is restarted (ACTIONS_SILENCE_S)."""
 
 
 class HandlerStatus(NamedTuple):
@@ -44,7 +40,7 @@ class ActionsStatus(NamedTuple):
 
     handlers: dict[str, HandlerStatus]
     workers: int = 0
-    """Workers that received a ping in the last minute."""
+    """Workers that take tasks."""
     error: str = ""
     """Why Redis could not be read. Empty when it responds."""
 
@@ -80,9 +76,8 @@ class ActionsStatus(NamedTuple):
         return Group(table, workers, *waits)
 
 
-async def read_actions(endpoints: Endpoints, *, has_kafka: bool, now_ms: int | None = None) -> ActionsStatus:
+async def read_actions(endpoints: Endpoints, *, has_kafka: bool) -> ActionsStatus:
     """Return the status. Without Kafka, the lags are unknown."""
-    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     groups = [group for group in known_groups().values() if group.acts]
     handlers = [group.name for group in groups]
     lags: dict[str, tuple[int | None, int | None]] = {}
@@ -91,9 +86,9 @@ async def read_actions(endpoints: Endpoints, *, has_kafka: bool, now_ms: int | N
             settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": endpoints.bootstrap_servers})
             async with open_offsets(endpoints, settings) as offsets:
                 for found in await offsets.read(groups):
-                    times = await offsets.record_times({place.partition: place.current for place in found.partitions})
+                    times = await offsets.record_times({each.partition: each.current for each in found.partitions})
                     lags[found.group.name] = _lag(found, list(times.values()))
-        return await _read_redis(endpoints, handlers, lags, now_ms)
+        return await _read_redis(endpoints, handlers, lags)
     except (OperatorError, RedisError) as error:
         address = without_password(endpoints.actions_url)
         return ActionsStatus({}, error=f"the state of the actions ({address}) could not be read: {error}")
@@ -101,32 +96,26 @@ async def read_actions(endpoints: Endpoints, *, has_kafka: bool, now_ms: int | N
 
 def _lag(found: GroupPositions, times: Sequence[int]) -> tuple[int | None, int | None]:
     """Return the lag of a group, and when its oldest unfinished event was received."""
-    if not found.members and all(place.position is None for place in found.partitions):
+    if not found.members and all(each.position is None for each in found.partitions):
         return None, None
-    return sum(place.lag for place in found.partitions), min(times, default=None)
+    return sum(each.lag for each in found.partitions), min(times, default=None)
 
 
 async def _read_redis(
-    endpoints: Endpoints, handlers: Sequence[str], lags: dict[str, tuple[int | None, int | None]], now_ms: int
+    endpoints: Endpoints, handlers: Sequence[str], lags: dict[str, tuple[int | None, int | None]]
 ) -> ActionsStatus:
     redis = connect(endpoints.actions_url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
     try:
-        async with redis.pipeline(transaction=False) as pipeline:
-            pipeline.zrange(names.DEAD_ACTIONS, 0, -1)
-            pipeline.hvals(names.ACTION_WORKERS)
-            for handler in handlers:
-                pipeline.llen(names.action_queue(handler))
-                pipeline.hlen(names.retried_actions_key(handler))
-                pipeline.get(names.away_key(handler))
-            dead_names, pings, *found = await pipeline.execute()
+        overview = ActionOverview(redis)
+        states, workers = await overview.states(handlers), await overview.workers()
     finally:
         await redis.aclose()
-    dead = Counter(name.partition(":")[0] for name in dead_names)
-    states = zip(handlers, found[::3], found[1::3], found[2::3], strict=True)
     return ActionsStatus(
         {
-            handler: HandlerStatus(*lags.get(handler, (None, None)), queued, retried, dead[handler], away or "")
-            for handler, queued, retried, away in states
+            state.handler: HandlerStatus(
+                *lags.get(state.handler, (None, None)), state.queued, state.retried, state.dead, state.away
+            )
+            for state in states
         },
-        workers=sum(int(ping) > now_ms - _SILENT_MS for ping in pings),
+        workers=sum(not worker.is_silent for worker in workers.values()),
     )

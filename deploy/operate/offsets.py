@@ -44,16 +44,16 @@ def show(endpoints: Endpoints, *, group: str, environ: Mapping[str, str], json_o
     for title in ("members", "partition", "position", "end", "lag", "waiting since", "requested"):
         table.add_column(title, justify="right")
     for positions, waiting in found:
-        for place in positions.partitions:
+        for each in positions.partitions:
             table.add_row(
                 positions.group.name,
                 str(positions.members),
-                str(place.partition),
-                "none" if place.position is None else f"{place.position:,}",
-                f"{place.end:,}",
-                f"{place.lag:,}",
-                readable_time(waiting[place.partition]) if place.partition in waiting else "",
-                "" if place.requested is None else f"{place.requested:,}",
+                str(each.partition),
+                "none" if each.position is None else f"{each.position:,}",
+                f"{each.end:,}",
+                f"{each.lag:,}",
+                readable_time(waiting[each.partition]) if each.partition in waiting else "",
+                "" if each.requested is None else f"{each.requested:,}",
             )
     console = Console(highlight=False)
     console.print(table)
@@ -95,7 +95,7 @@ async def _read(
     """Return each group with the time of its oldest waiting record by partition."""
     async with open_offsets(endpoints, settings) as offsets:
         return [
-            (found, await offsets.record_times({place.partition: place.current for place in found.partitions}))
+            (found, await offsets.record_times({each.partition: each.current for each in found.partitions}))
             for found in await offsets.read(groups)
         ]
 
@@ -116,8 +116,8 @@ async def preview(  # noqa: PLR0913 - one a flag
         [found] = await offsets.read([group])
         if found.errors:
             raise OperatorError("\n".join(found.errors))
-        places = [place for place in found.partitions if chosen in (None, place.partition)]
-        moves = plan_moves(places, await _targets(offsets, found, target))
+        chosen_positions = [each for each in found.partitions if chosen in (None, each.partition)]
+        moves = plan_moves(chosen_positions, await _targets(offsets, found, target))
         if moves:
             await _print_preview(console, offsets, found, moves, now_ms=now_ms)
         else:
@@ -132,17 +132,17 @@ async def apply(
     async with open_offsets(endpoints, settings) as offsets:
         # The group goes on while a person reads the preview.
         [found] = await offsets.read([group])
-        due = still_due(moves, {place.partition: place.current for place in found.partitions})
+        due = still_due(moves, {each.partition: each.current for each in found.partitions})
         await offsets.move(group, due)
         return await _report(Console(highlight=False), offsets, found, due)
 
 
 async def _targets(offsets: GroupOffsets, found: GroupPositions, target: str | int) -> dict[int, int]:
-    ends = {place.partition: place.end for place in found.partitions}
+    ends = {each.partition: each.end for each in found.partitions}
     if target == "latest":
         return ends
     if target == "earliest":
-        return {place.partition: place.begin for place in found.partitions}
+        return {each.partition: each.begin for each in found.partitions}
     return ends | await offsets.reader.offsets_at(int(target))
 
 
@@ -161,7 +161,7 @@ async def _print_preview(
     if repeated := sum(each.repeated for each in moves):
         console.print(f"repeats {repeated:,} records{await _span(offsets, [each for each in moves if each.repeated])}")
         if group.acts:
-            young = {place.partition: place.end for place in found.partitions}
+            young = {each.partition: each.end for each in found.partitions}
             young |= await offsets.reader.offsets_at(now_ms - 1000 * KEEP_ENDS_S)
             hours, older = KEEP_ENDS_S // 3600, older_records(moves, young)
             console.print(
@@ -216,15 +216,15 @@ def _as_json(positions: GroupPositions, waiting: Mapping[int, int]) -> dict[str,
         "members": positions.members,
         "partitions": [
             {
-                "partition": place.partition,
-                "position": place.position,
-                "begin": place.begin,
-                "end": place.end,
-                "lag": place.lag,
-                "waiting_since_ms": waiting.get(place.partition),
-                "requested": place.requested,
+                "partition": each.partition,
+                "position": each.position,
+                "begin": each.begin,
+                "end": each.end,
+                "lag": each.lag,
+                "waiting_since_ms": waiting.get(each.partition),
+                "requested": each.requested,
             }
-            for place in positions.partitions
+            for each in positions.partitions
         ],
     }
 

@@ -101,15 +101,15 @@ DEAD_ACTION_CONTENTS: Final = "actions:dead:contents"
 ACTION_AUDIT: Final = "actions:audit"
 """Key of the list of what operators did to the dead list."""
 ACTION_WORKERS: Final = "actions:workers"
-"""Key of the hash with the time of the last ping that each worker has received."""
-ACT_TASK: Final = "actions.act"
-PING_TASK: Final = "actions.ping"
-
-
+"""Key of the hash with the last ping that each worker has received, as JSON."""
 ACTION_ENDS: Final = "actions:ends"
 """Key of the hash with the number of actions that are done and dead: `<handler>:done` and `<handler>:dead`."""
 ACTION_CONSUMERS: Final = "actions:consumers"
 """Key of the hash with what each consumer process has in hand, as JSON: `<handler>:<process>`."""
+PLACES_LOCK: Final = "actions:lock:places"
+"""Key of the lock of the worker that writes the offers of places."""
+ACT_TASK: Final = "actions.act"
+PING_TASK: Final = "actions.ping"
 
 
 def action_state_key(handler: str, action_id: str) -> str:
@@ -147,13 +147,19 @@ def dead_action_name(handler: str, action_id: str) -> str:
     return f"{handler}:{action_id}"
 
 
+def action_process_name(handler: str, process: str) -> str:
+    """Name of a consumer process among the consumers."""
+    return f"{handler}:{process}"
+
+
+def handler_of(name: str) -> str:
+    """Return the handler of a name of dead_action_name or action_process_name."""
+    return name.partition(":")[0]
+
+
 def provider_limit_key(provider: str) -> str:
     """Key of the requests that a provider has got in the current window."""
     return f"actions:limit:{provider}"
-
-
-PLACES_LOCK: Final = "actions:lock:places"
-"""Key of the lock of the worker that writes the offers of places."""
 
 
 def action_queue(handler: str) -> str:

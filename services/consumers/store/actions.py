@@ -11,12 +11,12 @@ from redis.exceptions import RedisError
 
 from services.backbone import names
 from services.backbone.action_moves import RequestedMoves
+from services.backbone.action_overview import ActionOverview
 from services.backbone.clock import clock_ms
 from services.backbone.dead_actions import KEEP_ENDS_S, DeadAction, DeadActions
 from services.consumers.core.actions import Action
 from services.consumers.core.flights import ActionReport, ReportKind
 from services.consumers.store import scripts
-from services.consumers.store.overview import ActionOverview
 
 ActionStoreError = RedisError
 """Raised by every method when Redis does not respond in time or responds with an error."""

@@ -53,7 +53,7 @@ class ActionConsumer:
         self._store = store
         self._queues = queues
         self._metrics = metrics
-        self._observer = ActionObserver(rule.handler, store.overview, metrics)
+        self._observer = ActionObserver(rule.handler, store.overview, metrics, interval_s=settings.lag_interval_s)
         self._flights = Flights(
             most=settings.in_flight, time_limit_s=settings.time_limit_s, backoff_s=settings.backoff_s
         )

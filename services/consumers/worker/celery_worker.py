@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.backbone import names
+from services.backbone.action_overview import ActionOverview
 from services.backbone.backoff import Backoff
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
@@ -97,6 +98,7 @@ class Pings:
 
     def __init__(self, redis: Redis, queues: ActionQueues, settings: Settings, name: str) -> None:
         self._redis = redis
+        self._overview = ActionOverview(redis)
         self._queues = queues
         self._settings = settings
         self._name = name
@@ -147,7 +149,7 @@ class Pings:
         try:
             arrived = bool(await self._redis.exists(names.pong_key(self._name)))
             if arrived:
-                await self._redis.hset(names.ACTION_WORKERS, self._name, str(time.time_ns() // 1_000_000))
+                await self._overview.write_worker(self._name, silence_s=self._settings.silence_s)
         except RedisError as error:
             self._redis_failed(error)
             return False

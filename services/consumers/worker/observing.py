@@ -3,24 +3,29 @@
 import socket
 import uuid
 from collections.abc import Mapping
+from typing import Final
 
+from services.backbone.action_overview import ActionOverview, ConsumerState
 from services.backbone.clock import clock_ms
 from services.backbone.kafka import EventConsumer, KafkaUnavailable
 from services.backbone.logs import get_logger
 from services.consumers.core.flights import Flights
 from services.consumers.metrics import ActionMetrics
-from services.consumers.store.overview import ActionOverview, ConsumerState
 
 log = get_logger(__name__)
 
+_MARGIN_S: Final = 15.0
+"""A consumer that is so late with its state waits for Redis or Kafka."""
+
 
 class ActionObserver:
-    """Observes one consumer process."""
+    """Observes one consumer process. `interval_s`: seconds between two observations."""
 
-    def __init__(self, handler: str, overview: ActionOverview, metrics: ActionMetrics) -> None:
+    def __init__(self, handler: str, overview: ActionOverview, metrics: ActionMetrics, *, interval_s: float) -> None:
         self._handler = handler
         self._overview = overview
         self._metrics = metrics
+        self._keep_ms = round(1000 * (interval_s + _MARGIN_S))
         self._process = f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
 
     async def observe(self, kafka: EventConsumer, marks: Mapping[int, int], flights: Flights, now_s: float) -> None:
@@ -39,7 +44,7 @@ class ActionObserver:
             waiting=flights.waiting,
             in_flight=flights.in_flight,
             oldest_s=flights.oldest_s(now_s),
-            at_ms=clock_ms(),
+            until_ms=clock_ms() + self._keep_ms,
         )
         await self._overview.write_consumer(self._handler, self._process, state)
 

@@ -133,8 +133,8 @@ async def test_tasks_are_shown_with_events_and_the_worker_takes_no_commands(
             sent_ms = time.time_ns() // 1_000_000
 
             async def still_runs() -> bool:
-                pings = await acting_bench.redis.hvals(names.ACTION_WORKERS)
-                return max(map(int, pings)) > sent_ms + 2000
+                workers = await acting_bench.store.overview.workers()
+                return max(worker.seen_ms for worker in workers.values()) > sent_ms + 2000
 
             await eventually(still_runs)
             await acting_bench.produce(range(5, 10))

@@ -18,11 +18,11 @@ from deploy.develop.localstack.ports import LOOPBACK, free_port
 from deploy.develop.localstack.redis import LocalRedis
 from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
+from services.backbone.action_overview import ActionOverview, ConsumerState
 from services.backbone.clock import clock_ms
 from services.backbone.dead_actions import MOST_DEAD, DeadAction, DeadActions
 from services.consumers.core.actions import Action
 from services.consumers.store.actions import ActionStore
-from services.consumers.store.overview import ActionOverview, ConsumerState
 
 PASSWORD = "a long enough password"
 MOST_P95_S = 0.5
@@ -89,16 +89,16 @@ async def test_old_addresses_lead_to_the_pages(pages: httpx.AsyncClient) -> None
 async def test_overview_shows_handlers_and_workers(pages: httpx.AsyncClient, redis: Redis) -> None:
     await redis.rpush(names.action_queue("geo_updates"), "task", "task")
     await redis.set(names.away_key("match_notifier"), "status 503")
-    await redis.hset(names.ACTION_WORKERS, "worker-one", str(time.time_ns() // 1_000_000))
-    await redis.hset(names.ACTION_WORKERS, "worker-gone", "1000")
     overview = ActionOverview(redis)
-    for process, at_ms in (("one", clock_ms()), ("two", clock_ms()), ("gone", 1000)):
-        await overview.write_consumer("match_notifier", process, ConsumerState(7000, 1300, 500, 2.0, at_ms))
+    await overview.write_worker("worker-one", silence_s=60)
+    await overview.write_worker("worker-two", silence_s=-1)
+    for process, until_ms in (("one", clock_ms() + 60_000), ("two", clock_ms() + 60_000), ("gone", 1000)):
+        await overview.write_consumer("match_notifier", process, ConsumerState(7000, 1300, 500, 2.0, until_ms))
     await DeadActions(redis).write(dead_action(1))
     shown = await page(pages, "/actions")
     assert "status 503" in shown
-    assert "worker-one" in shown
-    assert "worker-gone" not in shown
+    workers = {row.partition("</bdi>")[0]: row for row in shown.split('<th scope="row"><bdi>')}
+    assert ["silent" in workers[worker] for worker in ("worker-one", "worker-two")] == [False, True]
     assert row_of(shown, "match_notifier")[:3] == ["2", "14,000", "2,600"]
     assert "no consumer" in row_of(shown, "geo_updates")[-1]
     assert '<a href="/dead?handler=bulk_data">1</a>' in shown

@@ -10,9 +10,8 @@ from deploy.develop.localstack.redis import LocalRedis
 from deploy.operate.actions_status import ActionsStatus, HandlerStatus, read_actions
 from deploy.operate.endpoints import Endpoints
 from services.backbone import names
+from services.backbone.action_overview import ActionOverview
 from services.backbone.dead_actions import DeadAction, DeadActions
-
-NOW_MS = 1_764_153_000_000
 
 
 @pytest.fixture
@@ -37,8 +36,9 @@ async def test_state_in_redis_is_read_without_kafka(clean_redis: LocalRedis, red
     await redis.lpush(names.action_queue("geo_updates"), "task", "task")
     await redis.hset(names.retried_actions_key("match_notifier"), "id-2", "{}")
     await redis.set(names.away_key("geo_updates"), "no connection")
-    await redis.hset(names.ACTION_WORKERS, mapping={"fresh": str(NOW_MS - 59_000), "gone": str(NOW_MS - 61_000)})
-    status = await read_actions(endpoints(clean_redis), has_kafka=False, now_ms=NOW_MS)
+    for worker, silence_s in (("fresh", 60.0), ("silent", -1.0)):
+        await ActionOverview(redis).write_worker(worker, silence_s=silence_s)
+    status = await read_actions(endpoints(clean_redis), has_kafka=False)
     assert status.handlers["geo_updates"] == HandlerStatus(None, None, 2, 0, 0, "no connection")
     assert status.handlers["match_notifier"] == HandlerStatus(None, None, 0, 1, 0, "")
     assert status.handlers["bulk_data"].dead == 1

@@ -1,8 +1,12 @@
-"""What operators see of the actions: the state of each handler, and the processes that run. Read from Redis."""
+"""What operators see of the actions: the state of each handler, and the processes that run.
+
+Consumers and workers write their states to Redis, with the time at which they expire, since only they know their
+settings. The pages, the metrics of the workers and the task `status` read them here.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
@@ -11,8 +15,8 @@ from services.backbone import names
 from services.backbone.clock import clock_ms
 
 _KEEP_WORKERS_MS: Final = 3_600_000
-_CONSUMER_ALIVE_MS: Final = 15_000
-"""A consumer that has not written its state for so long does not run, or waits for Redis or Kafka."""
+"""How long a silent worker is shown."""
+_State = TypeVar("_State")
 
 
 class ConsumerState(msgspec.Struct, frozen=True):
@@ -26,8 +30,9 @@ class ConsumerState(msgspec.Struct, frozen=True):
     """Actions that are sent and not finished."""
     oldest_s: float
     """Age of the oldest unfinished action, in seconds."""
-    at_ms: int
-    """When the process wrote this."""
+    until_ms: int
+    """When the state expires, in ms since 1970. A process without a newer one does not run, or waits for Redis or
+    Kafka."""
 
 
 class HandlerState(NamedTuple):
@@ -47,35 +52,53 @@ class HandlerState(NamedTuple):
     """Actions that operators retry and that have not ended."""
     done: int
     """Actions that were done since Redis was last emptied."""
-    died: int
-    """Actions that went to the dead list since Redis was last emptied."""
     dead: int
     """Actions in the dead list now."""
     away: str
     """Why what it depends on can't be reached. Empty while it can."""
 
 
-class WorkerState(NamedTuple):
-    """A worker, and when it has received its last ping."""
+class WorkerState(msgspec.Struct, frozen=True):
+    """When a worker has received its last ping, and from when on it is silent, in ms since 1970."""
 
-    name: str
     seen_ms: int
+    until_ms: int
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the worker has ended, or takes no tasks."""
+        return self.until_ms < clock_ms()
 
 
 class ActionOverview:
-    """Reads the state of all actions. `redis` must decode responses. Methods raise RedisError when Redis fails."""
+    """Reads and writes the state of all actions. `redis` must decode responses. Each method raises RedisError."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def write_consumer(self, handler: str, process: str, state: ConsumerState) -> None:
-        """Record what a consumer process has in hand."""
-        content = msgspec.json.encode(state).decode()
-        await self._redis.hset(names.ACTION_CONSUMERS, f"{handler}:{process}", content)
+        """Record what a consumer process has in hand, and drop the states of processes that do not run."""
+        name = names.action_process_name(handler, process)
+        await self._redis.hset(names.ACTION_CONSUMERS, name, msgspec.json.encode(state).decode())
+        found = await self._read(names.ACTION_CONSUMERS, ConsumerState)
+        await self._drop(names.ACTION_CONSUMERS, [name for name, each in found.items() if each.until_ms < clock_ms()])
 
     async def erase_consumer(self, handler: str, process: str) -> None:
         """Record that a consumer process ends."""
-        await self._redis.hdel(names.ACTION_CONSUMERS, f"{handler}:{process}")
+        await self._redis.hdel(names.ACTION_CONSUMERS, names.action_process_name(handler, process))
+
+    async def write_worker(self, name: str, *, silence_s: float) -> None:
+        """Record that a worker has received a ping, and drop the workers that are silent for an hour.
+
+        `silence_s`: seconds until the worker counts as silent.
+        """
+        now_ms = clock_ms()
+        state = WorkerState(now_ms, now_ms + round(1000 * silence_s))
+        await self._redis.hset(names.ACTION_WORKERS, name, msgspec.json.encode(state).decode())
+        found = await self._read(names.ACTION_WORKERS, WorkerState)
+        await self._drop(
+            names.ACTION_WORKERS, [name for name, each in found.items() if each.until_ms < now_ms - _KEEP_WORKERS_MS]
+        )
 
     async def queue_lengths(self, handlers: Sequence[str]) -> dict[str, int]:
         """Return the number of tasks that wait in the Celery queue of each handler."""
@@ -92,7 +115,7 @@ class ActionOverview:
 
     async def states(self, handlers: Sequence[str]) -> list[HandlerState]:
         """Return the state of each handler."""
-        dead = Counter(str(name).partition(":")[0] for name in await self._redis.zrange(names.DEAD_ACTIONS, 0, -1))
+        dead = Counter(names.handler_of(str(name)) for name in await self._redis.zrange(names.DEAD_ACTIONS, 0, -1))
         consumers = await self._consumers()
         ends = await self.ends(handlers)
         queued = await self.queue_lengths(handlers)
@@ -117,33 +140,30 @@ class ActionOverview:
                     failing=failing,
                     retried=retried,
                     done=ends[handler, "done"],
-                    died=ends[handler, "dead"],
                     dead=dead[handler],
                     away=away or "",
                 )
             )
         return states
 
-    async def workers(self) -> list[WorkerState]:
-        """Return the workers that received a ping in the last hour, the newest ping first. Drop the others."""
-        found: Any = await self._redis.hgetall(names.ACTION_WORKERS)
-        workers = sorted((WorkerState(name, int(seen)) for name, seen in found.items()), key=lambda each: -each.seen_ms)
-        gone = [worker.name for worker in workers if worker.seen_ms < clock_ms() - _KEEP_WORKERS_MS]
-        if gone:
-            await self._redis.hdel(names.ACTION_WORKERS, *gone)
-        return [worker for worker in workers if worker.name not in gone]
+    async def workers(self) -> dict[str, WorkerState]:
+        """Return the workers, the newest ping first. Silent ones stay for an hour."""
+        found = await self._read(names.ACTION_WORKERS, WorkerState)
+        shown = {name: each for name, each in found.items() if each.until_ms >= clock_ms() - _KEEP_WORKERS_MS}
+        return dict(sorted(shown.items(), key=lambda each: -each[1].seen_ms))
 
     async def _consumers(self) -> dict[str, list[ConsumerState]]:
-        """Return what the running processes of each handler have in hand. Drop those that do not run."""
-        found: Any = await self._redis.hgetall(names.ACTION_CONSUMERS)
+        """Return what the running processes of each handler have in hand."""
         running: dict[str, list[ConsumerState]] = {}
-        gone = []
-        for name, content in found.items():
-            state = msgspec.json.decode(content, type=ConsumerState)
-            if state.at_ms < clock_ms() - _CONSUMER_ALIVE_MS:
-                gone.append(name)
-            else:
-                running.setdefault(name.partition(":")[0], []).append(state)
-        if gone:
-            await self._redis.hdel(names.ACTION_CONSUMERS, *gone)
+        for name, state in (await self._read(names.ACTION_CONSUMERS, ConsumerState)).items():
+            if state.until_ms >= clock_ms():
+                running.setdefault(names.handler_of(name), []).append(state)
         return running
+
+    async def _read(self, key: str, kind: type[_State]) -> dict[str, _State]:
+        found: Any = await self._redis.hgetall(key)
+        return {name: msgspec.json.decode(content, type=kind) for name, content in found.items()}
+
+    async def _drop(self, key: str, gone: Sequence[str]) -> None:
+        if gone:
+            await self._redis.hdel(key, *gone)
