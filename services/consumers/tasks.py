@@ -132,9 +132,8 @@ class ActionExecutor:
         """Run an action once, if it may begin, and report its end."""
         clients = self._opened()
         start = clients.run(clients.store.start(action, is_probe=is_probe))
-        if start.kind in ("lost", "over_time"):
-            reason = "time limit" if start.kind == "over_time" else "worker lost"
-            reason = f"{reason} {MOST_STARTS} times"
+        if start.kind == "lost":
+            reason = _reason(MOST_STARTS, start.over_time)
             log.error("action_dead", handler=action.handler, id=action.id, reason=reason)
             clients.run(clients.store.write_dead_letter(action, reason, attempts=start.attempts))
         elif start.kind != "started":
@@ -150,13 +149,24 @@ class ActionExecutor:
     def _run_started(self, clients: "_Clients", action: Action, start: StartResult) -> None:
         try:
             clients.run(self._act(clients, action, start))
-        except SoftTimeLimitExceeded:
+        except SoftTimeLimitExceeded as error:
             # The limit interrupts this process anywhere, also inside the event loop. So everything is opened again.
-            log.warning("action_over_time", handler=action.handler, id=action.id)
             clients.close()
             self._clients = None
-            clients = self._opened()
-            clients.run(clients.store.report_over_time(action, start))
+            self._report_over_time(self._opened(), action, start, error)
+
+    def _report_over_time(
+        self, clients: "_Clients", action: Action, start: StartResult, error: SoftTimeLimitExceeded
+    ) -> None:
+        """Report a start over the time limit. The last one has the traceback: it shows where the action hangs."""
+        fields = {"handler": action.handler, "id": action.id}
+        unended = clients.run(clients.store.report_over_time(action, start))
+        if not unended.are_too_many:
+            log.warning("action_over_time", **fields)
+            return
+        reason = _reason(unended.starts, unended.over_time)
+        log.error("action_dead", **fields, reason=reason)
+        clients.run(clients.store.write_dead_letter(action, reason, attempts=unended.attempts, error=error))
 
     async def _act(self, clients: "_Clients", action: Action, start: StartResult) -> None:
         store = clients.store
@@ -209,6 +219,12 @@ class ActionExecutor:
         if self._clients is None:
             self._clients = _Clients(self._settings)
         return self._clients
+
+
+def _reason(starts: int, over_time: int) -> str:
+    """Return why an action is dead whose starts have not ended it."""
+    counts = {"worker lost": starts - over_time, "time limit": over_time}
+    return ", ".join(f"{what} {times} time{'' if times == 1 else 's'}" for what, times in counts.items() if times > 0)
 
 
 class _Clients:

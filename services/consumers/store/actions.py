@@ -30,15 +30,31 @@ _AWAY_S: Final = 30
 _MOST_TRACEBACK_CHARS: Final = 8_000
 _MOST_REASON_CHARS: Final = 500
 
-StartKind = Literal["started", "finished", "running", "away", "lost", "over_time"]
+StartKind = Literal["started", "finished", "running", "away", "lost"]
 
 
 class StartResult(NamedTuple):
-    """The result of a start. Only `started` permits to act; after `lost` and `over_time` the action is dead."""
+    """The result of a start. Only `started` permits to act; after `lost` the action is dead."""
 
     kind: StartKind
     token: str
     attempts: int
+    over_time: int = 0
+    """Of the starts of a lost action, how many exceeded the time limit."""
+
+
+class UnendedStarts(NamedTuple):
+    """The starts of an action that have not ended it."""
+
+    starts: int
+    over_time: int
+    """How many of them exceeded the time limit. The workers of the others died."""
+    attempts: int
+
+    @property
+    def are_too_many(self) -> bool:
+        """Whether the action is dead."""
+        return self.starts >= MOST_STARTS
 
 
 class HandlerCondition(NamedTuple):
@@ -68,8 +84,10 @@ class ActionStore:
         """Begin an action. A probe begins also while its dependency is away."""
         token = uuid.uuid4().hex
         args = (token, self._lock_ms, MOST_STARTS, KEEP_ENDS_S, int(is_probe), clock_ms())
-        kind, attempts = await self._start(keys=[*_own_keys(action), names.away_key(action.handler)], args=args)
-        return StartResult(cast("StartKind", kind), token, int(attempts))
+        kind, attempts, *over_time = await self._start(
+            keys=[*_own_keys(action), names.away_key(action.handler)], args=args
+        )
+        return StartResult(cast("StartKind", kind), token, int(attempts), *map(int, over_time))
 
     async def report_done(self, action: Action, start: StartResult) -> None:
         """Record that an action is done, and that its dependency responds."""
@@ -83,13 +101,13 @@ class ActionStore:
         ]
         await self._done(keys=keys, args=(start.token, KEEP_ENDS_S, action.id, f"{handler}:done"))
 
-    async def report_failed(self, action: Action, start: StartResult, reason: str) -> int:
-        """Record a failed attempt. Return the number of failed attempts."""
-        return await self._report_undone(action, start, "failed", reason)
+    async def report_failed(self, action: Action, start: StartResult, reason: str) -> None:
+        """Record a failed attempt."""
+        await self._report_undone(action, start, "failed", reason)
 
-    async def report_over_time(self, action: Action, start: StartResult) -> None:
+    async def report_over_time(self, action: Action, start: StartResult) -> UnendedStarts:
         """Record that a start exceeded the time limit. It counts as a start without an end."""
-        await self._report_undone(action, start, "over_time", "")
+        return await self._report_undone(action, start, "over_time", "")
 
     async def report_away(self, action: Action, start: StartResult, reason: str, *, wait_s: float = 0.0) -> None:
         """Record that the dependency of a handler can't be reached. This is neither an attempt nor a start.
@@ -160,11 +178,11 @@ class ActionStore:
 
     async def _report_undone(
         self, action: Action, start: StartResult, kind: ReportKind, reason: str, *, away_s: int = _AWAY_S
-    ) -> int:
+    ) -> UnendedStarts:
         handler = action.handler
         keys = [*_own_keys(action), names.away_key(handler), names.failing_actions_key(handler)]
         args = (start.token, KEEP_ENDS_S, kind, reason[:_MOST_REASON_CHARS], away_s, action.id)
-        return int(await self._undone(keys=keys, args=args))
+        return UnendedStarts(*map(int, await self._undone(keys=keys, args=args)))
 
 
 class EvictingRedis(Exception):

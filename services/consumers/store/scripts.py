@@ -1,7 +1,8 @@
 """The Redis scripts of the actions. Each is one atomic step. They require Redis 6.2.
 
-The state of an action is a hash: `report` (ActionReport), `number` of the report, `starts` without an end, `attempts`
-that failed. A key with a time to live exists while a worker runs the action. Its value is the token of the start.
+The state of an action is a hash: `report` (ActionReport), `number` of the report, `starts` without an end, how many of
+them were `over_time`, and `attempts` that failed. A key with a time to live exists while a worker runs the action. Its
+value is the token of the start.
 """
 
 from typing import Final
@@ -30,12 +31,15 @@ local starts = redis.call('HINCRBY', KEYS[1], 'starts', 1)
 redis.call('HSETNX', KEYS[1], 'first_ms', ARGV[6])
 report(KEYS[1], 'started', ARGV[4])
 if starts > tonumber(ARGV[3]) then
-    return {redis.call('HGET', KEYS[1], 'over_time') and 'over_time' or 'lost', attempts}
+    return {'lost', attempts, tonumber(redis.call('HGET', KEYS[1], 'over_time') or '0')}
 end
 return {'started', attempts}
 """
 )
-"""Begin an action, unless it runs, is finished, or its dependency is away."""
+"""Begin an action, unless it runs, is finished, or its dependency is away.
+
+Return the kind of the result, the failed attempts, and for `lost` the starts over the time limit.
+"""
 
 DONE: Final = (
     _REPORT
@@ -63,26 +67,29 @@ local function fails(failing, id, keep_s)
 end
 -- KEYS state, running, away, failing.
 -- ARGV token, s to keep, kind (failed, over_time, away), reason, s to stay away, id.
-if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {0, 0, 0} end
 redis.call('DEL', KEYS[2])
-local attempts = tonumber(redis.call('HGET', KEYS[1], 'attempts') or '0')
 if ARGV[3] == 'failed' then
-    attempts = redis.call('HINCRBY', KEYS[1], 'attempts', 1)
+    redis.call('HINCRBY', KEYS[1], 'attempts', 1)
     redis.call('HDEL', KEYS[1], 'starts', 'over_time')
     redis.call('DEL', KEYS[3])
     fails(KEYS[4], ARGV[6], ARGV[2])
 elseif ARGV[3] == 'over_time' then
-    redis.call('HSET', KEYS[1], 'over_time', 1)
+    redis.call('HINCRBY', KEYS[1], 'over_time', 1)
     fails(KEYS[4], ARGV[6], ARGV[2])
 else
     redis.call('HINCRBY', KEYS[1], 'starts', -1)
     redis.call('SET', KEYS[3], ARGV[4], 'EX', ARGV[5])
 end
 report(KEYS[1], ARGV[3], ARGV[2])
-return attempts
+local found = redis.call('HMGET', KEYS[1], 'starts', 'over_time', 'attempts')
+return {tonumber(found[1] or '0'), tonumber(found[2] or '0'), tonumber(found[3] or '0')}
 """
 )
-"""Record the end of a start that has not done the action. Has no effect if another worker runs the action meanwhile."""
+"""Record the end of a start that has not done the action. Has no effect if another worker runs the action meanwhile.
+
+Return the starts without an end, how many of them were over the time limit, and the failed attempts.
+"""
 
 READ: Final = """
 -- KEYS pairs of state and running.

@@ -228,6 +228,7 @@ async def test_action_that_ends_no_start_dies_after_three_and_delays_nobody(
         await finished(consumer)
     (letter,) = await acting_bench.dead()
     assert letter.reason == reason
+    assert ("time.sleep(arguments.seconds)" in letter.traceback) == (do == "block"), "it shows where the action hangs"
     assert await acting_bench.begun(1) == MOST_STARTS
     assert statistics.quantiles(took_s, n=20)[-1] < MOST_P95_S, took_s
     assert set((await acting_bench.effects()).values()) == {1}

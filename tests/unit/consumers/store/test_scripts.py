@@ -7,7 +7,7 @@ from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.dead_actions import KEEP_ENDS_S
 from services.consumers.core.actions import Action
-from services.consumers.store.actions import ActionStore
+from services.consumers.store.actions import MOST_STARTS, ActionStore, UnendedStarts
 
 FAILING = names.failing_actions_key("bulk_data")
 
@@ -31,6 +31,27 @@ async def test_failing_action_without_an_end_is_not_counted_for_ever(redis: Redi
     await fail(store, "new")
     assert await redis.zrange(FAILING, 0, -1) == ["new"]
     assert 0 < await redis.ttl(FAILING) <= KEEP_ENDS_S
+
+
+async def test_starts_over_the_time_limit_are_counted_apart_from_lost_workers(redis: Redis) -> None:
+    store, action = ActionStore(redis, time_limit_s=30), Action("bulk_data", "id-1", "{}")
+    running = names.action_running_key(action.handler, action.id)
+    await store.start(action)
+    await redis.delete(running)  # the worker is lost
+    assert await store.report_over_time(action, await store.start(action)) == UnendedStarts(2, 1, 0)
+    await store.start(action)
+    await redis.delete(running)
+    dead = await store.start(action)
+    assert (dead.kind, dead.over_time) == ("lost", 1)
+
+
+@pytest.mark.parametrize("starts", [1, 2, 3])
+async def test_action_is_dead_at_the_third_start_over_the_time_limit(redis: Redis, starts: int) -> None:
+    store, action = ActionStore(redis, time_limit_s=30), Action("bulk_data", "id-1", "{}")
+    for _ in range(starts):
+        unended = await store.report_over_time(action, await store.start(action))
+    assert unended == UnendedStarts(starts, starts, 0)
+    assert unended.are_too_many == (starts == MOST_STARTS)
 
 
 @pytest.mark.parametrize("is_done", [True, False])
