@@ -103,7 +103,11 @@ class JobExecutor:
 
 
 async def _report(store: ScheduleStore, run: BegunRun, result: Literal["done", "failed"], note: str) -> None:
-    """Record the end of a run, also over a restart of Redis: an end that is not recorded counts as lost."""
+    """Record the end of a run, also over a restart of Redis, as long as the time limit of the task allows.
+
+    The task is killed at its hard limit, some seconds after the soft one that ends a job. An end that is not recorded
+    until then counts as lost.
+    """
     await retried(
         lambda: store.end(run, result, note),
         ScheduleStoreError,
