@@ -186,6 +186,11 @@ def schedule_queue(service: str) -> str:
     return f"schedule.{service}"
 
 
+def schedule_audit_key(service: str) -> str:
+    """Key of the list of what operators did to the jobs of one service."""
+    return f"schedule:{service}:audit"
+
+
 def job_state_key(service: str, job: str) -> str:
     """Key of the hash with the state of a periodic job: its mark, its pause, a waiting request, its counts."""
     return f"schedule:{service}:job:{job}"

@@ -60,16 +60,14 @@ class BegunRun(msgspec.Struct, frozen=True):
 class ScheduleStore:
     """The jobs of one service. `redis` must decode responses.
 
-    `limit_s` is the time limit of a run. Operators' changes go to `audit`.
+    `limit_s` is the time limit of a run.
     """
 
-    def __init__(
-        self, redis: Redis, service: str, *, limit_s: float, audit: AuditList, clock: Callable[[], int] = clock_ms
-    ) -> None:
+    def __init__(self, redis: Redis, service: str, *, limit_s: float, clock: Callable[[], int] = clock_ms) -> None:
         self._redis = redis
         self.service = service
         self._lock_ms = round(1000 * (limit_s + _LOCK_MARGIN_S))
-        self.audit = audit
+        self.audit = AuditList(redis, names.schedule_audit_key(service))
         self.clock = clock
         self._begin = redis.register_script(scripts.BEGIN)
         self._miss = redis.register_script(scripts.MISS)

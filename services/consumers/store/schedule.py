@@ -4,8 +4,6 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from services.backbone import names
-from services.backbone.audit import AuditList
 from services.backbone.redis import connect
 from services.backbone.schedule import ScheduleStore
 from services.consumers.settings import Settings
@@ -17,7 +15,7 @@ _REDIS_TIMEOUT_S: Final = 5.0
 
 def schedule_of(redis: Redis, settings: Settings) -> ScheduleStore:
     """Return the schedule in an open Redis, which must decode responses."""
-    return ScheduleStore(redis, SERVICE, limit_s=settings.time_limit_s, audit=AuditList(redis, names.ACTION_AUDIT))
+    return ScheduleStore(redis, SERVICE, limit_s=settings.time_limit_s)
 
 
 def open_schedule(settings: Settings) -> ScheduleStore:

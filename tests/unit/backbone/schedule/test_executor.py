@@ -12,7 +12,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
-from services.backbone.audit import AuditList
 from services.backbone.schedule import JobPlan, RunRecord, ScheduledJob, ScheduleStore
 from services.backbone.schedule.executor import JobExecutor
 
@@ -41,7 +40,7 @@ class Bench:
     def open_store(self) -> ScheduleStore:
         redis = Redis.from_url(self._url, decode_responses=True)
         clock = lambda: round(1000 * self.now.timestamp())  # noqa: E731
-        return ScheduleStore(redis, "tests", limit_s=30, audit=AuditList(redis, "audit"), clock=clock)
+        return ScheduleStore(redis, "tests", limit_s=30, clock=clock)
 
     def check_each(self, minutes: int, *, first: dt.datetime, last: dt.datetime) -> None:
         """Check the job from one time to another."""

@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
-from services.backbone.audit import AuditList
+from services.backbone.dead_actions import DeadActions
 from services.backbone.schedule import ScheduleStore, store
 
 JOB = "one"
@@ -35,7 +35,7 @@ async def redis(clean_redis: LocalRedis) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def schedule(redis: Redis, clock: Clock) -> ScheduleStore:
-    return ScheduleStore(redis, "tests", limit_s=30, audit=AuditList(redis, "audit"), clock=clock)
+    return ScheduleStore(redis, "tests", limit_s=30, clock=clock)
 
 
 async def lose_worker(redis: Redis) -> None:
@@ -147,6 +147,14 @@ async def test_paused_job_begins_no_planned_run(schedule: ScheduleStore) -> None
     assert not await schedule.pause(JOB, by="two")
     assert await schedule.begin(JOB, 60_000) is None
     assert await schedule.runs(JOB) == []
+
+
+async def test_audit_list_of_a_service_has_only_its_jobs(redis: Redis, schedule: ScheduleStore) -> None:
+    await ScheduleStore(redis, "others", limit_s=30).pause(JOB, by="one")
+    assert await schedule.audit.entries() == []
+    await schedule.pause(JOB, by="two")
+    assert [entry.by for entry in await schedule.audit.entries()] == ["two"]
+    assert await DeadActions(redis).audit() == []
 
 
 async def test_resume_skips_the_times_of_the_pause(schedule: ScheduleStore, clock: Clock) -> None:
