@@ -3,6 +3,6 @@
 `actions` holds what is known of each action, `celery_queues` sends actions to the workers, and `rate_limits` counts the
 requests to providers.
 
-Redis holds nothing that Kafka does not: when it is emptied, the consumers send their unfinished actions again. It then
-loses the dead list, the retries that operators have asked for, and the ids of finished actions.
+Kafka has each unfinished event: when Redis is emptied, the consumers send the actions again. The section Failures of
+actions.md lists what is lost then.
 """
