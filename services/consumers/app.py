@@ -70,7 +70,7 @@ async def run_admin(settings: Settings, handlers: Sequence[str], jobs: Sequence[
 
 
 class _OpenPaths:
-    """The paths that need no login: static files, and the check of the old system, which tells nothing."""
+    """The paths that need no login: static files, and the check of the old system, which returns a constant."""
 
     def __init__(self, assets: Assets) -> None:
         self._assets = assets

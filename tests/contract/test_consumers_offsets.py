@@ -161,8 +161,8 @@ async def test_sums_are_exact_when_the_position_moves_under_load(bench: Bench) -
             async with open_offsets(endpoints_of(bench), bench.settings) as offsets:
                 [found] = await offsets.read([GROUP])
                 back = [
-                    OffsetMove(place.partition, place.current, chooser.randint(0, place.current))
-                    for place in found.partitions
+                    OffsetMove(each.partition, each.current, chooser.randint(0, each.current))
+                    for each in found.partitions
                 ]
                 await offsets.move(GROUP, back)
 
@@ -183,8 +183,8 @@ async def test_positions_of_all_partitions_are_shown_with_the_members(bench: Ben
         async with open_offsets(endpoints_of(bench), bench.settings) as offsets:
             [found] = await offsets.read([GROUP])
     assert (found.members, len(found.partitions)) == (1, PARTITIONS)
-    assert sum(place.position or 0 for place in found.partitions) == 30
-    assert [place.lag for place in found.partitions] == [0] * PARTITIONS
+    assert sum(each.position or 0 for each in found.partitions) == 30
+    assert [each.lag for each in found.partitions] == [0] * PARTITIONS
 
 
 async def test_commands_show_and_plan_a_move(local_stack: LocalStack, clean_redis: LocalRedis) -> None:

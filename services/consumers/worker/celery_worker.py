@@ -50,7 +50,7 @@ async def run_worker(
     """Run a Celery worker until `stop` is set. `command` starts it.
 
     The internal port opens first. Then Redis is checked: with another policy than noeviction the worker does not start.
-    At a stop the worker gets SIGTERM, so that running actions can end. What does not end is started by another worker.
+    At a stop the worker gets SIGTERM, so that running actions can end. Another worker starts unended ones again.
     """
     registry = CollectorRegistry()
     metrics = WorkerMetrics(registry)

@@ -43,7 +43,7 @@ async def shown(bench: ActingBench) -> GroupPositions:
 async def committed(bench: ActingBench, count: int) -> None:
     async def condition() -> bool:
         found = await shown(bench)
-        return sum(place.position or 0 for place in found.partitions) == count
+        return sum(each.position or 0 for each in found.partitions) == count
 
     await eventually(condition)
 
@@ -101,14 +101,14 @@ async def test_actions_that_ended_within_a_day_are_not_repeated(
 async def test_next_consumer_begins_after_the_skipped_records(acting_bench: ActingBench) -> None:
     await acting_bench.produce(range(80))
     assert await moved(acting_bench, "latest") == (0, 80)
-    assert [place.requested for place in (await shown(acting_bench)).partitions] == [
-        place.end for place in (await shown(acting_bench)).partitions
+    assert [each.requested for each in (await shown(acting_bench)).partitions] == [
+        each.end for each in (await shown(acting_bench)).partitions
     ]
     await acting_bench.produce(range(80, 85))
     async with acting_bench.consuming():
         await committed(acting_bench, 85)
     assert (await acting_bench.effects()).keys() == {str(number) for number in range(80, 85)}
-    assert [place.requested for place in (await shown(acting_bench)).partitions] == [None] * 3
+    assert [each.requested for each in (await shown(acting_bench)).partitions] == [None] * 3
 
 
 @pytest.mark.usefixtures("proof_worker")
@@ -116,7 +116,7 @@ async def test_one_partition_is_moved_alone(acting_bench: ActingBench) -> None:
     await acting_bench.produce(range(60))
     async with acting_bench.consuming():
         await committed(acting_bench, 60)
-        before = {place.partition: place.end for place in (await shown(acting_bench)).partitions}
+        before = {each.partition: each.end for each in (await shown(acting_bench)).partitions}
         assert 0 < before[1] < 60
         await erase_ends(acting_bench)
         assert await moved(acting_bench, "earliest", partition="1") == (before[1], 0)
