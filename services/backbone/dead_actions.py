@@ -97,6 +97,19 @@ class DeadActionFilter(NamedTuple):
         return not sought or any(sought in part.casefold() for part in parts)
 
 
+_ALL: Final = DeadActionFilter()
+
+
+class DeadActionsPage(NamedTuple):
+    """A part of the selected actions."""
+
+    actions: list[DeadAction]
+    total: int
+    """The number of selected actions."""
+    number: int
+    pages: int
+
+
 class DeadActions:
     """The dead list. `redis` must decode responses. Every method raises RedisError when Redis does not respond."""
 
@@ -125,9 +138,21 @@ class DeadActions:
             keys=keys, args=(KEEP_ENDS_S, id_, name, content, action.died_at_ms, *bounds, f"{handler}:dead")
         )
 
-    async def find(self, wanted: DeadActionFilter | None = None) -> list[DeadAction]:
-        """Return the selected actions, the newest first."""
-        return [action async for action in self._read() if wanted is None or wanted.has(action)]
+    async def find(self, wanted: DeadActionFilter = _ALL) -> list[DeadAction]:
+        """Return the selected actions, the newest first. A full list takes up to 0.4 s."""
+        return [action async for action in self._read(await self._names(wanted.handler)) if wanted.has(action)]
+
+    async def page(self, wanted: DeadActionFilter, number: int, *, rows: int) -> DeadActionsPage:
+        """Return the selected actions of a page, the newest first. Without a text, it reads only these.
+
+        The first page is 1. A number beyond the last page returns the last one.
+        """
+        found: Sequence[Any] = await self.find(wanted) if wanted.text else await self._names(wanted.handler)
+        pages = max(1, -(-len(found) // rows))
+        number = min(pages, max(1, number))
+        shown = found[rows * (number - 1) : rows * number]
+        actions = shown if wanted.text else [action async for action in self._read(shown)]
+        return DeadActionsPage(list(actions), len(found), number, pages)
 
     async def size(self) -> int:
         """Return the number of actions in the list."""
@@ -192,8 +217,11 @@ class DeadActions:
         await self._note(by, "delete", deleted)
         return deleted
 
-    async def _read(self) -> AsyncIterator[DeadAction]:
+    async def _names(self, handler: str) -> list[str]:
         found: Any = await self._redis.zrange(names.DEAD_ACTIONS, 0, -1, desc=True)
+        return [name for name in found if handler in ("", names.handler_of(name))]
+
+    async def _read(self, found: Sequence[str]) -> AsyncIterator[DeadAction]:
         for part in _slices(found):
             contents: Any = await self._redis.hmget(names.DEAD_ACTION_CONTENTS, part)
             for content in contents:

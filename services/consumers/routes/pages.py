@@ -57,22 +57,19 @@ class ActionPages:
         query = request.query_params
         wanted = self._filter(query.get("handler", ""), query.get("q", ""))
         try:
-            found = await self._store.dead.find(wanted)
+            found = await self._store.dead.page(wanted, _page(query.get("page", "")), rows=PAGE_ROWS)
             audit = await self._store.dead.audit()
         except ActionStoreError as error:
             return self._redis_away(request, error)
-        pages = max(1, -(-len(found) // PAGE_ROWS))
-        text = query.get("page", "1")
-        page = min(pages, max(1, int(text))) if text.isascii() and text.isdigit() and len(text) <= len("1000") else 1
         return self._renderer.page(
             request.scope,
             "dead_actions.html",
-            rows=found[PAGE_ROWS * (page - 1) : PAGE_ROWS * page],
-            total=len(found),
+            rows=found.actions,
+            total=found.total,
             wanted=wanted,
             handlers=self._handlers,
-            page=page,
-            pages=pages,
+            page=found.number,
+            pages=found.pages,
             page_url=lambda number: _address("/dead", handler=wanted.handler, q=wanted.text, page=number),
             audit=audit[:PAGE_ROWS],
             done=_done(query.get("done", ""), query.get("count", "")),
@@ -88,7 +85,7 @@ class ActionPages:
         wanted = self._filter(form.get("handler", [""])[0], form.get("q", [""])[0])
         names, is_all = set(form.get("name", ())), form.get("what", [""])[0] == "all"
         try:
-            found = await self._store.dead.find(wanted if is_all else None)
+            found = await self._store.dead.find(wanted if is_all else DeadActionFilter())
             # What has died since the confirmation was shown, also again, is not part of it.
             chosen = [
                 action
@@ -171,6 +168,10 @@ async def _read_form(request: Request) -> dict[str, list[str]]:
         if len(body) > _MAX_FORM_BYTES:
             return _TOO_LARGE
     return parse_qs(body.decode("utf-8", "replace"))
+
+
+def _page(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= len("1000") else 1
 
 
 def _address(path: str, **parameters: object) -> str:

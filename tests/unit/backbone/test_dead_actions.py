@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import dead_actions, names
-from services.backbone.dead_actions import DeadAction, DeadActionFilter, DeadActions
+from services.backbone.dead_actions import DeadAction, DeadActionFilter, DeadActions, DeadActionsPage
 
 VALUE = {"nested": [1, {"text": "Köln ☕ \\ \" '"}], "large": 2**63 - 1, "none": None, "empty": ""}
 LIMIT_S = 2.0
@@ -58,6 +58,27 @@ async def test_action_is_found_by_handler_and_text(redis: Redis) -> None:
     assert await found("", "timed out") == ["id-2"]
     assert await found("", '"number": 1') == ["id-1"]
     assert await found("bulk_data", "id-1") == []
+
+
+@pytest.mark.parametrize("text", ["", "no"])
+async def test_page_has_a_part_of_the_selected_actions(redis: Redis, text: str) -> None:
+    dead = DeadActions(redis)
+    for number in range(7):
+        await dead.write(action(number, handler="bulk_data" if number == 3 else "geo_updates"))
+    wanted = DeadActionFilter("geo_updates", text)
+    shown = [await dead.page(wanted, number, rows=4) for number in (1, 2, 9)]
+    assert [[each.died_at_ms for each in page.actions] for page in shown] == [[6, 5, 4, 2], [1, 0], [1, 0]]
+    assert [(page.number, page.pages, page.total) for page in shown] == [(1, 2, 6), (2, 2, 6), (2, 2, 6)]
+    empty = await dead.page(DeadActionFilter("none", text), 2, rows=4)
+    assert empty == DeadActionsPage([], 0, 1, 1)
+
+
+async def test_page_without_a_text_reads_only_its_actions(redis: Redis) -> None:
+    dead = DeadActions(redis)
+    for number in range(3):
+        await dead.write(action(number))
+    await redis.hset(names.DEAD_ACTION_CONTENTS, names.dead_action_name("geo_updates", "id-0"), "not read")
+    assert [each.id for each in (await dead.page(DeadActionFilter(), 1, rows=2)).actions] == ["id-2", "id-1"]
 
 
 async def test_retried_action_keeps_its_arguments_and_is_retried_once(redis: Redis) -> None:
