@@ -155,7 +155,7 @@ class Flights:
     def drop(self, partitions: Collection[int]) -> None:
         """Drop the events of these partitions, and actions without other events.
 
-        The next owner of a partition takes them again. What is sent already is acted on, once.
+        The next owner of a partition takes them again. Actions that are sent already run, once.
         """
         for id_, flight in list(self._by_id.items()):
             kept = [each for each in flight.offsets if each[0] not in partitions]

@@ -263,7 +263,7 @@ class ActionConsumer:
         return dict(positions)
 
     async def _apply_moves(self, kafka: EventConsumer, partitions: Iterable[int]) -> None:
-        """Commit the offsets that operators request, and continue there. What is sent already is acted on, once."""
+        """Commit the offsets that operators request, and continue there. Actions that are sent already run."""
         requested = await self._store.moves.read(self._name)
         moved = {partition: requested[partition] for partition in partitions if partition in requested}
         self._drop(moved)
