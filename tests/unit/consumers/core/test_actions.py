@@ -136,6 +136,12 @@ def test_bulk_update_without_an_owner_is_invalid() -> None:
     assert [each.invalid[:6] for each in chosen(BULK_DATA, "bud", "bud?owner=")] == ["owner:", "owner:"]
 
 
+@pytest.mark.parametrize("owner", [".", "..", "%2E%2e"])
+def test_owner_that_would_change_the_path_of_a_request_is_invalid(owner: str) -> None:
+    (invalid,) = chosen(BULK_DATA, f"bud?owner={owner}")
+    assert invalid.invalid.startswith("owner: ")
+
+
 def test_event_of_another_sender_has_another_id() -> None:
     text = "bud?owner=a"
     first, second, repeated = (select(BULK_DATA, [record(text, key=key)])[0] for key in (b"a", b"b", b"a"))
