@@ -34,7 +34,8 @@ local function trim(key, most)
     redis.call('HDEL', KEYS[5], unpack(dropped))
     redis.call('ZREM', KEYS[6], unpack(dropped))
 end
-if redis.call('HGET', KEYS[1], 'report') == 'dead' then return 0 end
+local last = redis.call('HGET', KEYS[1], 'report')
+if last == 'done' or last == 'dead' then return 0 end
 redis.call('HSET', KEYS[1], 'report', 'dead')
 redis.call('HINCRBY', KEYS[1], 'number', 1)
 redis.call('EXPIRE', KEYS[1], ARGV[1])
@@ -120,7 +121,7 @@ class DeadActions:
         self._audit = AuditList(redis, names.ACTION_AUDIT)
 
     async def write(self, action: DeadAction) -> None:
-        """Put an action into the list, once, and record that it is dead."""
+        """Put an action into the list and record that it is dead. Has no effect on an action that has ended."""
         handler, id_ = action.handler, action.id
         keys = [
             names.action_state_key(handler, id_),

@@ -83,7 +83,7 @@ class ActionStore:
     async def start(self, action: Action, *, is_probe: bool = False) -> StartResult:
         """Begin an action. A probe begins also while its dependency is away."""
         token = uuid.uuid4().hex
-        args = (token, self._lock_ms, MOST_STARTS, KEEP_ENDS_S, int(is_probe), clock_ms())
+        args = (token, self._lock_ms, MOST_STARTS, KEEP_ENDS_S, int(is_probe))
         kind, attempts, *over_time = await self._start(
             keys=[*_own_keys(action), names.away_key(action.handler)], args=args
         )

@@ -13,26 +13,29 @@ local function report(state, kind, keep_s)
     redis.call('HINCRBY', state, 'number', 1)
     redis.call('EXPIRE', state, keep_s)
 end
+local function has_ended(state)
+    local last = redis.call('HGET', state, 'report')
+    return last == 'done' or last == 'dead'
+end
 """
 
 START: Final = (
     _REPORT
     + """
 -- KEYS state, running, away. ARGV token, ms of the lock, most starts, s to keep, whether it is a probe.
-local last = redis.call('HGET', KEYS[1], 'report')
-if last == 'done' or last == 'dead' then return {'finished', 0} end
-if ARGV[5] == '0' and redis.call('EXISTS', KEYS[3]) == 1 then
-    if redis.call('EXISTS', KEYS[2]) == 0 then report(KEYS[1], 'away', ARGV[4]) end
-    return {'away', 0}
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then  -- else this start is sent again, because its response was lost
+    if has_ended(KEYS[1]) then return {'finished', 0} end
+    if ARGV[5] == '0' and redis.call('EXISTS', KEYS[3]) == 1 then
+        if redis.call('EXISTS', KEYS[2]) == 0 then report(KEYS[1], 'away', ARGV[4]) end
+        return {'away', 0}
+    end
+    if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {'running', 0} end
+    redis.call('HINCRBY', KEYS[1], 'starts', 1)
+    report(KEYS[1], 'started', ARGV[4])
 end
-if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {'running', 0} end
-local attempts = tonumber(redis.call('HGET', KEYS[1], 'attempts') or '0')
-local starts = redis.call('HINCRBY', KEYS[1], 'starts', 1)
-redis.call('HSETNX', KEYS[1], 'first_ms', ARGV[6])
-report(KEYS[1], 'started', ARGV[4])
-if starts > tonumber(ARGV[3]) then
-    return {'lost', attempts, tonumber(redis.call('HGET', KEYS[1], 'over_time') or '0')}
-end
+local state = redis.call('HMGET', KEYS[1], 'attempts', 'starts', 'over_time')
+local attempts = tonumber(state[1] or '0')
+if tonumber(state[2] or '0') > tonumber(ARGV[3]) then return {'lost', attempts, tonumber(state[3] or '0')} end
 return {'started', attempts}
 """
 )
@@ -45,15 +48,17 @@ DONE: Final = (
     _REPORT
     + """
 -- KEYS state, running, away, retried, failing, ends. ARGV token, s to keep, id, name among the ends.
-if redis.call('HGET', KEYS[1], 'report') ~= 'done' then redis.call('HINCRBY', KEYS[6], ARGV[4], 1) end
-report(KEYS[1], 'done', ARGV[2])
-redis.call('DEL', KEYS[3])
-redis.call('HDEL', KEYS[4], ARGV[3])
-redis.call('ZREM', KEYS[5], ARGV[3])
+if not has_ended(KEYS[1]) then
+    report(KEYS[1], 'done', ARGV[2])
+    redis.call('HINCRBY', KEYS[6], ARGV[4], 1)
+    redis.call('DEL', KEYS[3])
+    redis.call('HDEL', KEYS[4], ARGV[3])
+    redis.call('ZREM', KEYS[5], ARGV[3])
+end
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 """
 )
-"""Record that an action is done. It is done whoever runs it now."""
+"""Record that an action is done, also if another worker runs it now. Has no effect on an action that has ended."""
 
 UNDONE: Final = (
     _REPORT
@@ -69,6 +74,7 @@ end
 -- ARGV token, s to keep, kind (failed, over_time, away), reason, s to stay away, id.
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {0, 0, 0} end
 redis.call('DEL', KEYS[2])
+if has_ended(KEYS[1]) then return {0, 0, 0} end
 if ARGV[3] == 'failed' then
     redis.call('HINCRBY', KEYS[1], 'attempts', 1)
     redis.call('HDEL', KEYS[1], 'starts', 'over_time')
@@ -86,9 +92,10 @@ local found = redis.call('HMGET', KEYS[1], 'starts', 'over_time', 'attempts')
 return {tonumber(found[1] or '0'), tonumber(found[2] or '0'), tonumber(found[3] or '0')}
 """
 )
-"""Record the end of a start that has not done the action. Has no effect if another worker runs the action meanwhile.
+"""Record the end of a start that has not done the action.
 
-Return the starts without an end, how many of them were over the time limit, and the failed attempts.
+Has no effect on an action that has ended, or that another worker runs meanwhile. Return the starts without an end, how
+many of them were over the time limit, and the failed attempts.
 """
 
 READ: Final = """

@@ -1,0 +1,94 @@
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.connection import Connection
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from deploy.develop.localstack.redis import LocalRedis
+from services.backbone import names
+from services.backbone.redis import connect
+from services.consumers.core.actions import Action
+from services.consumers.core.flights import ActionReport
+from services.consumers.store.actions import MOST_STARTS, ActionStore
+
+ACTION = Action("match_notifier", "id-1", "{}")
+OTHER = Action("match_notifier", "id-2", "{}")
+
+
+@pytest.fixture
+async def redis(clean_redis: LocalRedis) -> AsyncIterator[Redis]:
+    async with connect(clean_redis.url, timeout_s=5.0, resend=True, text="strict") as client:
+        yield client
+
+
+@pytest.fixture
+def store(redis: Redis) -> ActionStore:
+    return ActionStore(redis, time_limit_s=30)
+
+
+def lose_next_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Break the connection after the next request, before its response is read."""
+    read_response = Connection.read_response
+
+    async def lose(self: Connection, *arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(Connection, "read_response", read_response)
+        await read_response(self, *arguments, **named)
+        await self.disconnect()
+        raise RedisConnectionError("lost")
+
+    monkeypatch.setattr(Connection, "read_response", lose)
+
+
+async def lose_lock(redis: Redis, action: Action) -> None:
+    """Expire the lock of a start, as Redis does when a worker is frozen for longer than its time limit."""
+    await redis.delete(names.action_running_key(action.handler, action.id))
+
+
+async def test_start_whose_response_is_lost_begins_the_action(
+    redis: Redis, store: ActionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.start(OTHER)  # Redis has the script
+    lose_next_response(monkeypatch)
+    start = await store.start(ACTION)
+    assert start.kind == "started"
+    assert await redis.hget(names.action_state_key(ACTION.handler, ACTION.id), "starts") == "1"
+    assert (await store.start(ACTION)).kind == "running"
+
+
+async def test_start_beyond_the_last_stays_lost_when_its_response_is_lost(
+    redis: Redis, store: ActionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(MOST_STARTS):
+        assert (await store.start(ACTION)).kind == "started"
+        await lose_lock(redis, ACTION)
+    lose_next_response(monkeypatch)
+    assert (await store.start(ACTION)).kind == "lost"
+
+
+async def test_late_end_of_an_older_start_does_not_replace_the_end(redis: Redis, store: ActionStore) -> None:
+    frozen = await store.start(ACTION)
+    await lose_lock(redis, ACTION)
+    await store.report_done(ACTION, await store.start(ACTION))
+    await store.write_dead_letter(ACTION, "a late failure")
+    assert await store.reports(ACTION.handler, [ACTION.id]) == {ACTION.id: ActionReport("done", 3)}
+    assert await store.dead.find() == []
+
+    await store.write_dead_letter(OTHER, "a failure")
+    await store.report_done(OTHER, frozen)
+    assert [letter.id for letter in await store.dead.find()] == [OTHER.id]
+    assert await store.overview.ends([ACTION.handler]) == {(ACTION.handler, "done"): 1, (ACTION.handler, "dead"): 1}
+
+
+async def test_failure_of_a_second_start_does_not_replace_the_end_of_the_first(
+    redis: Redis, store: ActionStore
+) -> None:
+    frozen = await store.start(ACTION)
+    await lose_lock(redis, ACTION)
+    second = await store.start(ACTION)
+    await store.report_done(ACTION, frozen)
+    assert (await store.start(ACTION)).kind == "finished"
+    await store.report_failed(ACTION, second, "a failure")
+    assert (await store.start(ACTION)).kind == "finished"
+    assert not await redis.exists(names.action_running_key(ACTION.handler, ACTION.id))
