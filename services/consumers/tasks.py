@@ -187,12 +187,13 @@ class ActionExecutor:
                 error=error,
                 is_invalid=isinstance(error, InvalidEvent),
             )
+        except ServiceFailed as error:
+            await self._fail(store, action, start, error)
         except ServiceUnavailable as error:
-            if not isinstance(error, ServiceFailed):
-                log.info("action_dependency_away", **fields, reason=str(error))
-                await store.report_away(action, start, str(error), wait_s=error.wait_s)
-            else:
-                await self._fail(store, action, start, error)
+            log.info("action_dependency_away", **fields, reason=str(error))
+            attempts = await store.report_away(action, start, str(error), wait_s=error.wait_s)
+            if attempts >= self._settings.attempts:
+                await self._die(store, action, attempts, error)
         except Exception as error:  # noqa: BLE001 - a failed attempt, whatever the error is
             await self._fail(store, action, start, error)
         else:
@@ -206,14 +207,18 @@ class ActionExecutor:
             )
 
     async def _fail(self, store: ActionStore, action: Action, start: StartResult, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        fields = {"handler": action.handler, "id": action.id, "reason": reason, "attempt": start.attempts + 1}
-        if start.attempts + 1 >= self._settings.attempts:
-            log.error("action_dead", **fields)
-            await store.write_dead_letter(action, reason, attempts=start.attempts + 1, error=error)
+        attempts = start.attempts + 1
+        if attempts >= self._settings.attempts:
+            await self._die(store, action, attempts, error)
         else:
-            log.warning("action_failed", **fields)
+            reason = f"{type(error).__name__}: {error}"
+            log.warning("action_failed", handler=action.handler, id=action.id, reason=reason, attempt=attempts)
             await store.report_failed(action, start, reason)
+
+    async def _die(self, store: ActionStore, action: Action, attempts: int, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        log.error("action_dead", handler=action.handler, id=action.id, reason=reason, attempt=attempts)
+        await store.write_dead_letter(action, reason, attempts=attempts, error=error)
 
     def _opened(self) -> "_Clients":
         if self._clients is None:

@@ -26,7 +26,7 @@ ReportKind = Literal["started", "done", "dead", "failed", "over_time", "away", "
 - started: a worker runs it.
 - done, dead: it is finished.
 - failed: the attempt raised an error. over_time: it exceeded the time limit. It is sent again after a pause.
-- away: what it depends on can't be reached. This is no attempt.
+- away: what it depends on can't be reached. This is no attempt (store/scripts.py, UNDONE).
 - lost: the worker that started it has died.
 """
 

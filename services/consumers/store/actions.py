@@ -109,13 +109,15 @@ class ActionStore:
         """Record that a start exceeded the time limit. It counts as a start without an end."""
         return await self._report_undone(action, start, "over_time", "")
 
-    async def report_away(self, action: Action, start: StartResult, reason: str, *, wait_s: float = 0.0) -> None:
+    async def report_away(self, action: Action, start: StartResult, reason: str, *, wait_s: float = 0.0) -> int:
         """Record that the dependency of a handler can't be reached. This is neither an attempt nor a start.
+
+        But it is a failed attempt if another action of the handler was done since this one has found the dependency
+        away before. Then the result is the number of failed attempts, else 0.
 
         `wait_s`: seconds that the dependency stays away, 0 if they are not known.
         """
-        away_s = math.ceil(wait_s) if wait_s else _AWAY_S
-        await self._report_undone(action, start, "away", reason, away_s=away_s)
+        return (await self._report_undone(action, start, "away", reason, wait_s=wait_s)).attempts
 
     async def write_dead_letter(
         self,
@@ -177,11 +179,13 @@ class ActionStore:
             )
 
     async def _report_undone(
-        self, action: Action, start: StartResult, kind: ReportKind, reason: str, *, away_s: int = _AWAY_S
+        self, action: Action, start: StartResult, kind: ReportKind, reason: str, *, wait_s: float = 0.0
     ) -> UnendedStarts:
         handler = action.handler
-        keys = [*_own_keys(action), names.away_key(handler), names.failing_actions_key(handler)]
-        args = (start.token, KEEP_ENDS_S, kind, reason[:_MOST_REASON_CHARS], away_s, action.id)
+        keys = [*_own_keys(action), names.away_key(handler), names.failing_actions_key(handler), names.ACTION_ENDS]
+        away_s = math.ceil(wait_s) if wait_s else _AWAY_S
+        reason = reason[:_MOST_REASON_CHARS]
+        args = (start.token, KEEP_ENDS_S, kind, reason, away_s, action.id, f"{handler}:done", int(wait_s > 0))
         return UnendedStarts(*map(int, await self._undone(keys=keys, args=args)))
 
 

@@ -70,32 +70,45 @@ local function fails(failing, id, keep_s)
     redis.call('ZREMRANGEBYSCORE', failing, '-inf', now - tonumber(keep_s))
     redis.call('EXPIRE', failing, keep_s)
 end
--- KEYS state, running, away, failing.
--- ARGV token, s to keep, kind (failed, over_time, away), reason, s to stay away, id.
+-- KEYS state, running, away, failing, ends.
+-- ARGV token, s to keep, kind (failed, over_time, away), reason, s to stay away, id, name among the ends,
+-- whether it is known how long it stays away.
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return {0, 0, 0} end
 redis.call('DEL', KEYS[2])
 if has_ended(KEYS[1]) then return {0, 0, 0} end
-if ARGV[3] == 'failed' then
+local kind = ARGV[3]
+if kind == 'away' and ARGV[8] == '0' then
+    local done = redis.call('HGET', KEYS[5], ARGV[7]) or '0'
+    local before = redis.call('HGET', KEYS[1], 'done_when_away')
+    redis.call('HSET', KEYS[1], 'done_when_away', done)
+    if before and before ~= done then kind = 'failed' end
+end
+if kind == 'failed' then
     redis.call('HINCRBY', KEYS[1], 'attempts', 1)
     redis.call('HDEL', KEYS[1], 'starts', 'over_time')
-    redis.call('DEL', KEYS[3])
     fails(KEYS[4], ARGV[6], ARGV[2])
-elseif ARGV[3] == 'over_time' then
+    if ARGV[3] == 'failed' then redis.call('DEL', KEYS[3]) end
+elseif kind == 'over_time' then
     redis.call('HINCRBY', KEYS[1], 'over_time', 1)
     fails(KEYS[4], ARGV[6], ARGV[2])
 else
     redis.call('HINCRBY', KEYS[1], 'starts', -1)
     redis.call('SET', KEYS[3], ARGV[4], 'EX', ARGV[5])
 end
-report(KEYS[1], ARGV[3], ARGV[2])
+report(KEYS[1], kind, ARGV[2])
 local found = redis.call('HMGET', KEYS[1], 'starts', 'over_time', 'attempts')
-return {tonumber(found[1] or '0'), tonumber(found[2] or '0'), tonumber(found[3] or '0')}
+local attempts = kind == 'away' and 0 or tonumber(found[3] or '0')
+return {tonumber(found[1] or '0'), tonumber(found[2] or '0'), attempts}
 """
 )
 """Record the end of a start that has not done the action.
 
-Has no effect on an action that has ended, or that another worker runs meanwhile. Return the starts without an end, how
-many of them were over the time limit, and the failed attempts.
+Return the starts without an end, how many of them were over the time limit, and the failed attempts, which are 0 while
+its dependency is away.
+
+A dependency is away if no action of the handler was done since this action has found it away before. Otherwise only
+this action fails, and the attempt counts. Else one request that always times out would keep its handler away for ever.
+Has no effect on an action that has ended, or that another worker runs meanwhile.
 """
 
 READ: Final = """

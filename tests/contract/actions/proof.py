@@ -61,7 +61,7 @@ async def act(_: ActionClients, arguments: Proof, __: str) -> None:
     """Note the beginning, do what is asked, and note the effect."""
     with Redis.from_url(os.environ["PROOF_REDIS_URL"]) as redis:
         redis.hincrby(BEGUN, arguments.number, 1)
-        if redis.exists(AWAY):
+        if redis.exists(AWAY) or arguments.do == "time_out":
             raise ServiceUnavailable("away")
         if arguments.do == "kill":
             os.kill(os.getpid(), signal.SIGKILL)

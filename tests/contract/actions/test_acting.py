@@ -157,6 +157,21 @@ async def test_outage_of_the_dependency_is_no_attempt(acting_bench: ActingBench)
     assert await acting_bench.dead() == []
 
 
+@pytest.mark.usefixtures("proof_worker")
+async def test_request_that_always_times_out_dies_while_others_succeed(acting_bench: ActingBench) -> None:
+    await acting_bench.produce([1], do="time_out")
+    async with acting_bench.consuming() as consumer:
+        number = 10
+        while not await acting_bench.dead():
+            await acting_bench.produce([number])
+            number += 1
+            await acted_on(acting_bench, number - 10)
+        await finished(consumer)
+    (letter,) = await acting_bench.dead()
+    assert (letter.reason, letter.attempts) == ("ServiceUnavailable: away", 5)
+    assert await acting_bench.committed() == number - 9
+
+
 async def test_redis_emptied_runs_unfinished_actions_again(
     acting_bench: ActingBench, environ: dict[str, str], tmp_path: Path
 ) -> None:

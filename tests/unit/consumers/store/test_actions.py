@@ -92,3 +92,20 @@ async def test_failure_of_a_second_start_does_not_replace_the_end_of_the_first(
     await store.report_failed(ACTION, second, "a failure")
     assert (await store.start(ACTION)).kind == "finished"
     assert not await redis.exists(names.action_running_key(ACTION.handler, ACTION.id))
+
+
+async def test_away_counts_as_an_attempt_only_if_other_actions_were_done_since_the_last_one(store: ActionStore) -> None:
+    async def away(*, wait_s: float = 0.0) -> int:
+        return await store.report_away(ACTION, await store.start(ACTION, is_probe=True), "TimeoutError", wait_s=wait_s)
+
+    async def do_another(id_: str) -> None:
+        another = Action(ACTION.handler, id_, "{}")
+        await store.report_done(another, await store.start(another, is_probe=True))
+
+    assert [await away() for _ in range(5)] == [0] * 5  # an outage
+    await do_another("2")
+    assert [await away(), await away()] == [1, 0]
+    await do_another("3")
+    assert await away(wait_s=1.0) == 0  # a rate limit
+    assert await away() == 2
+    await store.report_done(ACTION, await store.start(ACTION, is_probe=True))
