@@ -24,9 +24,10 @@ from deploy.operate.offset_moves import (
     plan_moves,
     still_due,
 )
-from services.backbone.dead_actions import KEEP_ENDS_S
+from services.backbone.dead_actions import keep_done_s
 from services.backbone.settings import KafkaSettings
 
+_HOUR_S: Final = 3600
 _APPLIED_LIMIT_S: Final = 20.0
 """A consumer looks for requests every second, unless it waits for Redis or for a rebalance."""
 
@@ -162,10 +163,12 @@ async def _print_preview(
         console.print(f"repeats {repeated:,} records{await _span(offsets, [each for each in moves if each.repeated])}")
         if group.acts:
             young = {each.partition: each.end for each in found.partitions}
-            young |= await offsets.reader.offsets_at(now_ms - 1000 * KEEP_ENDS_S)
-            hours, older = KEEP_ENDS_S // 3600, older_records(moves, young)
+            keep_s = keep_done_s(group.name)
+            young |= await offsets.reader.offsets_at(now_ms - 1000 * keep_s)
+            kept = f"{keep_s // 3600} hours" if keep_s >= _HOUR_S else f"{keep_s // 60} minutes"
+            older = older_records(moves, young)
             console.print(
-                f"  An action that has ended within {hours} hours is not repeated, because its id is remembered.\n"
+                f"  An action that has ended within {kept} is not repeated, because its id is remembered.\n"
                 f"  Records that were received before that, whose actions run again: {older:,}."
             )
         else:

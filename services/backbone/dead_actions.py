@@ -19,6 +19,9 @@ MOST_INVALID: Final = 1_000
 KEEP_ENDS_S: Final = 86_400
 """How long the end of an action is remembered: longer than its event can come twice, by a rebalance or a killed
 kafkastore."""
+_KEEP_DONE_S: Final = {"geo_updates": 600}
+"""Handlers whose done actions are remembered for a shorter time. Most actions are fixes, each takes 235 bytes, and
+storage ignores a repeated one."""
 _SLICE: Final = 500
 _SCANNED_AT_ONCE: Final = 10_000
 
@@ -232,6 +235,11 @@ class DeadActions:
     async def _note(self, by: str, what: str, count: int) -> None:
         if count:
             await self._audit.add(by, what, count=count)
+
+
+def keep_done_s(handler: str) -> int:
+    """Return how many seconds it is remembered that an action of a handler is done."""
+    return _KEEP_DONE_S.get(handler, KEEP_ENDS_S)
 
 
 def _slices(items: Sequence[Any]) -> Iterable[Any]:

@@ -164,6 +164,11 @@ class WorkerMetrics:
             ("handler", "end"),
             registry=registry,
         )
+        self.redis_memory = Gauge(
+            "push_action_redis_memory_ratio",
+            "Used share of the memory limit of the Redis of the actions; 0 without a limit",
+            registry=registry,
+        )
         self.dead_size = Gauge("push_action_dead_list", "Actions in the dead list", registry=registry)
 
 

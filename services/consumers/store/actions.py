@@ -13,7 +13,7 @@ from services.backbone import names
 from services.backbone.action_moves import RequestedMoves
 from services.backbone.action_overview import ActionOverview
 from services.backbone.clock import clock_ms
-from services.backbone.dead_actions import KEEP_ENDS_S, DeadAction, DeadActions
+from services.backbone.dead_actions import KEEP_ENDS_S, DeadAction, DeadActions, keep_done_s
 from services.consumers.core.actions import Action
 from services.consumers.core.flights import ActionReport, ReportKind
 from services.consumers.store import scripts
@@ -99,7 +99,7 @@ class ActionStore:
             names.failing_actions_key(handler),
             names.ACTION_ENDS,
         ]
-        await self._done(keys=keys, args=(start.token, KEEP_ENDS_S, action.id, f"{handler}:done"))
+        await self._done(keys=keys, args=(start.token, keep_done_s(handler), action.id, f"{handler}:done"))
 
     async def report_failed(self, action: Action, start: StartResult, reason: str) -> None:
         """Record a failed attempt."""
@@ -168,6 +168,11 @@ class ActionStore:
         found = await self._redis.hrandfield(names.retried_actions_key(handler), most, withvalues=True)
         pairs = cast("list[str]", found or [])
         return [Action(handler, id_, arguments) for id_, arguments in zip(pairs[::2], pairs[1::2], strict=True)]
+
+    async def memory_share(self) -> float:
+        """Return the used share of the memory limit of Redis, 0.0 without a limit."""
+        memory = await self._redis.info("memory")
+        return float(memory["used_memory"] / memory["maxmemory"]) if memory["maxmemory"] else 0.0
 
     async def check_policy(self) -> None:
         """Raise EvictingRedis unless Redis keeps all keys when its memory is full."""

@@ -74,6 +74,7 @@ async def run_worker(
             for (handler, end), number in (await store.overview.ends(handlers)).items():
                 metrics.ended.labels(handler, end).set(number)
             metrics.dead_size.set(await store.dead.size())
+            metrics.redis_memory.set(await store.memory_share())
 
     health = Health({"redis": check_redis, "tasks": pings.check})
     app = create_internal_app(health, registry, refresh_metrics=refresh_metrics)

@@ -15,6 +15,7 @@ from services.consumers.store.actions import MOST_STARTS, ActionStore
 
 ACTION = Action("match_notifier", "id-1", "{}")
 OTHER = Action("match_notifier", "id-2", "{}")
+MOST_BYTES = 260
 
 
 @pytest.fixture
@@ -109,3 +110,32 @@ async def test_away_counts_as_an_attempt_only_if_other_actions_were_done_since_t
     assert await away(wait_s=1.0) == 0  # a rate limit
     assert await away() == 2
     await store.report_done(ACTION, await store.start(ACTION, is_probe=True))
+
+
+async def test_end_of_a_fix_is_remembered_for_ten_minutes_and_others_for_a_day(
+    redis: Redis, store: ActionStore
+) -> None:
+    for action, keep_s in ((Action("geo_updates", "id", "{}"), 600), (ACTION, 86_400)):
+        await store.report_done(action, await store.start(action))
+        assert keep_s - 5 <= await redis.ttl(names.action_state_key(action.handler, action.id)) <= keep_s
+
+
+async def test_ended_action_takes_little_memory(redis: Redis, store: ActionStore) -> None:
+    used = []
+    for first in (0, 2_000):
+        for number in range(first, first + 2_000):
+            action = Action("match_notifier", f"{number:032x}", "{}")
+            await store.report_done(action, await store.start(action))
+        used.append((await redis.info("memory"))["used_memory"])
+    assert used[1] - used[0] < 2_000 * MOST_BYTES
+
+
+async def test_used_share_of_memory_is_zero_without_a_limit(redis: Redis, store: ActionStore) -> None:
+    limit = str((await redis.config_get("maxmemory"))["maxmemory"])
+    try:
+        await redis.config_set("maxmemory", 0)
+        assert await store.memory_share() == 0.0
+        await redis.config_set("maxmemory", 1_000_000_000)
+        assert 0.0 < await store.memory_share() < 0.5
+    finally:
+        await redis.config_set("maxmemory", limit)
