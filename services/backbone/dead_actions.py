@@ -25,18 +25,23 @@ storage ignores a repeated one."""
 _SLICE: Final = 500
 _SCANNED_AT_ONCE: Final = 10_000
 
-_WRITE: Final = """
--- KEYS state, running, retried, dead, contents, invalid, failing, ends.
--- ARGV s to keep, id, name in the dead list, content, ms, most names, whether it is invalid, most invalid names,
--- name among the ends.
-local function trim(key, most)
+_TRIM: Final = """
+local function trim(key, most, dead, contents, invalid)
     local beyond = redis.call('ZCARD', key) - tonumber(most)
     if beyond <= 0 then return end
     local dropped = redis.call('ZRANGE', key, 0, beyond - 1)
-    redis.call('ZREM', KEYS[4], unpack(dropped))
-    redis.call('HDEL', KEYS[5], unpack(dropped))
-    redis.call('ZREM', KEYS[6], unpack(dropped))
+    redis.call('ZREM', dead, unpack(dropped))
+    redis.call('HDEL', contents, unpack(dropped))
+    redis.call('ZREM', invalid, unpack(dropped))
 end
+"""
+
+_WRITE: Final = (
+    _TRIM
+    + """
+-- KEYS state, running, retried, dead, contents, invalid, failing, ends.
+-- ARGV s to keep, id, name in the dead list, content, ms, most names, whether it is invalid, most invalid names,
+-- name among the ends.
 local last = redis.call('HGET', KEYS[1], 'report')
 if last == 'done' or last == 'dead' then return 0 end
 redis.call('HSET', KEYS[1], 'report', 'dead')
@@ -50,11 +55,28 @@ redis.call('ZADD', KEYS[4], ARGV[5], ARGV[3])
 redis.call('HSET', KEYS[5], ARGV[3], ARGV[4])
 if ARGV[7] == '1' then
     redis.call('ZADD', KEYS[6], ARGV[5], ARGV[3])
-    trim(KEYS[6], ARGV[8])
+    trim(KEYS[6], ARGV[8], KEYS[4], KEYS[5], KEYS[6])
 end
-trim(KEYS[4], ARGV[6])
+trim(KEYS[4], ARGV[6], KEYS[4], KEYS[5], KEYS[6])
 return 1
 """
+)
+
+_WRITE_INVALID: Final = (
+    _TRIM
+    + """
+-- KEYS dead, contents, invalid. ARGV most names, most invalid names, then ms, name and content of each.
+for index = 3, #ARGV, 3 do
+    local ms, name, content = ARGV[index], ARGV[index + 1], ARGV[index + 2]
+    if redis.call('ZADD', KEYS[1], 'NX', ms, name) == 1 then
+        redis.call('ZADD', KEYS[3], ms, name)
+        redis.call('HSET', KEYS[2], name, content)
+    end
+end
+trim(KEYS[3], ARGV[2], KEYS[1], KEYS[2], KEYS[3])
+trim(KEYS[1], ARGV[1], KEYS[1], KEYS[2], KEYS[3])
+"""
+)
 
 _RETRY: Final = """
 -- KEYS state, retried, dead, contents, invalid. ARGV id, name in the dead list.
@@ -120,6 +142,7 @@ class DeadActions:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._write = redis.register_script(_WRITE)
+        self._write_invalid = redis.register_script(_WRITE_INVALID)
         self._retry = redis.register_script(_RETRY)
         self._audit = AuditList(redis, names.ACTION_AUDIT)
 
@@ -141,6 +164,18 @@ class DeadActions:
         await self._write(
             keys=keys, args=(KEEP_ENDS_S, id_, name, content, action.died_at_ms, *bounds, f"{handler}:dead")
         )
+
+    async def write_invalid(self, events: Sequence[DeadAction]) -> None:
+        """Put invalid events, which no worker has started, into the list, at most the last MOST_INVALID of them.
+
+        An event that is in the list stays as it is. Nothing else is stored of an event: anybody can send many.
+        """
+        keys = [names.DEAD_ACTIONS, names.DEAD_ACTION_CONTENTS, names.INVALID_ACTIONS]
+        for part in _slices(events[-MOST_INVALID:]):
+            args: list[Any] = [MOST_DEAD, MOST_INVALID]
+            for each in part:
+                args += (each.died_at_ms, names.dead_action_name(each.handler, each.id), msgspec.json.encode(each))
+            await self._write_invalid(keys=keys, args=args)
 
     async def find(self, wanted: DeadActionFilter = _ALL) -> list[DeadAction]:
         """Return the selected actions, the newest first. A full list takes up to 0.4 s."""

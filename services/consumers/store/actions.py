@@ -14,7 +14,7 @@ from services.backbone.action_moves import RequestedMoves
 from services.backbone.action_overview import ActionOverview
 from services.backbone.clock import clock_ms
 from services.backbone.dead_actions import KEEP_ENDS_S, DeadAction, DeadActions, keep_done_s
-from services.consumers.core.actions import Action
+from services.consumers.core.actions import Action, Selected
 from services.consumers.core.flights import ActionReport, ReportKind
 from services.consumers.store import scripts
 
@@ -141,6 +141,22 @@ class ActionStore:
             is_invalid=is_invalid,
         )
         await self.dead.write(letter)
+
+    async def write_invalid_events(self, events: Sequence[Selected]) -> None:
+        """Put invalid events into the dead list."""
+        died_at_ms = clock_ms()
+        letters = [
+            DeadAction(
+                handler=event.action.handler,
+                id=event.action.id,
+                arguments=event.action.arguments,
+                reason=f"invalid event: {event.invalid}"[:_MOST_REASON_CHARS],
+                died_at_ms=died_at_ms,
+                is_invalid=True,
+            )
+            for event in events
+        ]
+        await self.dead.write_invalid(letters)
 
     async def reports(self, handler: str, ids: Sequence[str]) -> dict[str, ActionReport | None]:
         """Return the report of each action; None for one that no worker has started."""

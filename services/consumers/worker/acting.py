@@ -184,13 +184,15 @@ class ActionConsumer:
         self._metrics.passed.labels(self._name).inc(len(records) - len(selected))
 
     async def _write_invalid(self) -> None:
-        while self._invalid:
-            event = self._invalid[0]
-            await self._store.write_dead_letter(event.action, f"invalid event: {event.invalid}", is_invalid=True)
-            log.warning("event_invalid", handler=self._name, id=event.action.id, reason=event.invalid)
-            del self._invalid[0]
-            self._metrics.invalid.labels(self._name).inc()
-            self._finish_events([(event.partition, event.offset)], is_dead=True)
+        if not self._invalid:
+            return
+        events = self._invalid
+        await self._store.write_invalid_events(events)
+        self._invalid = []
+        # Not their reasons: these have values of clients.
+        log.warning("events_invalid", handler=self._name, count=len(events))
+        self._metrics.invalid.labels(self._name).inc(len(events))
+        self._finish_events([(event.partition, event.offset) for event in events], is_dead=True)
 
     async def _take_retried(self) -> None:
         for action in await self._store.retried(self._name, most=self._settings.in_flight):

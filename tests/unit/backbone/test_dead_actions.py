@@ -46,6 +46,23 @@ async def test_invalid_events_push_out_no_other_action(redis: Redis, monkeypatch
     assert await redis.exists(names.INVALID_ACTIONS, names.DEAD_ACTION_CONTENTS, names.DEAD_ACTIONS) == 0
 
 
+async def test_invalid_events_of_a_poll_leave_nothing_but_the_newest_in_the_list(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_actions, "MOST_INVALID", 4)
+    monkeypatch.setattr(dead_actions, "_SLICE", 3)
+    dead = DeadActions(redis)
+    await dead.write(action(0))
+    keys = await redis.dbsize()
+    events = [msgspec.structs.replace(action(number), is_invalid=True) for number in range(1, 11)]
+    for _ in range(2):  # they are polled again after a rebalance
+        await dead.write_invalid(events)
+    assert {found.id for found in await dead.find()} == {"id-0", "id-7", "id-8", "id-9", "id-10"}
+    assert await redis.dbsize() == keys + 1
+    await dead.delete(await dead.find(), by="one")
+    assert await redis.exists(names.INVALID_ACTIONS, names.DEAD_ACTION_CONTENTS, names.DEAD_ACTIONS) == 0
+
+
 async def test_action_is_found_by_handler_and_text(redis: Redis) -> None:
     dead = DeadActions(redis)
     await dead.write(action(1))
