@@ -100,7 +100,9 @@ class ActionMetrics:
         )
         self.in_flight = _gauge("in_flight", "Actions that are sent and not finished, by handler", registry)
         self.waiting = _gauge("waiting", "Polled actions that are not sent yet, by handler", registry)
-        self.oldest = _gauge("oldest_seconds", "Age of the oldest unfinished action, by handler", registry)
+        self.oldest = _gauge(
+            "oldest_seconds", "Time since the poll of the oldest unfinished action, by handler", registry
+        )
         self.away = _gauge("dependency_away", "1 while the service that actions need is away, by handler", registry)
         self.provider_wait_limit = _gauge(
             "provider_wait_limit_seconds",
