@@ -20,6 +20,9 @@ from services.consumers.core.actions import Action
 RESEND_MARGIN_S: Final = 15.0
 """Added to the time limit of a task: after this time a task without a report is sent again."""
 
+RETRY_PARTITION: Final = 0
+"""The owner of this partition sends the actions that operators retry, so that only one member does."""
+
 ReportKind = Literal["started", "done", "dead", "failed", "over_time", "away", "lost"]
 """The last thing that is known of an action:
 
@@ -159,7 +162,7 @@ class Flights:
         """
         for id_, flight in list(self._by_id.items()):
             kept = [each for each in flight.offsets if each[0] not in partitions]
-            if not kept and flight.offsets:
+            if not kept and (flight.offsets or RETRY_PARTITION in partitions):
                 del self._by_id[id_]
                 self._flights.pop(id_, None)
             flight.offsets = kept
@@ -174,6 +177,11 @@ class Flights:
     def in_flight(self) -> int:
         """The number of actions that are sent or about to be sent."""
         return len(self._flights)
+
+    @property
+    def retried(self) -> int:
+        """The number of actions that operators retry."""
+        return sum(not flight.offsets for flight in self._by_id.values())
 
     def oldest_s(self, now_s: float) -> float:
         """Return the age of the oldest unfinished action in seconds, 0 without one."""

@@ -16,7 +16,7 @@ from services.backbone.health import Heartbeat
 from services.backbone.kafka import EventConsumer, KafkaUnavailable, OffsetGone, Position, RecordBatch
 from services.backbone.logs import get_logger
 from services.consumers.core.actions import ActionRule, Selected, SourceRecord, select
-from services.consumers.core.flights import Finished, Flights
+from services.consumers.core.flights import RETRY_PARTITION, Finished, Flights
 from services.consumers.core.offsets import LowWaterMark
 from services.consumers.metrics import ActionMetrics
 from services.consumers.settings import Settings
@@ -140,7 +140,8 @@ class ActionConsumer:
         now_s = time.monotonic()
         if now_s >= self._next_requested_s:
             self._next_requested_s = now_s + _REQUESTED_S
-            await self._take_retried()
+            if RETRY_PARTITION in self._marks:
+                await self._take_retried()
             await self._apply_moves(kafka, kafka.positioned())
         await self._read_reports()
         await self._send()
@@ -195,9 +196,12 @@ class ActionConsumer:
         self._finish_events([(event.partition, event.offset) for event in events], is_dead=True)
 
     async def _take_retried(self) -> None:
-        for action in await self._store.retried(self._name, most=self._settings.in_flight):
-            if action.id not in self._flights:
-                self._flights.add(action, [], time.monotonic())
+        """Take actions that operators retry. At most half of those in flight, so that events go on."""
+        most = (self._settings.in_flight + 1) // 2
+        found = await self._store.retried(self._name, most=most)
+        new = [action for action in found if action.id not in self._flights]
+        for action in new[: max(0, most - self._flights.retried)]:
+            self._flights.add(action, [], time.monotonic())
 
     async def _read_reports(self) -> None:
         reports = await self._store.reports(self._name, self._flights.admit())

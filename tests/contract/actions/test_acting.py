@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from services.backbone import names
 from services.consumers.store.actions import MOST_STARTS
 from services.consumers.worker.acting import ActionConsumer
 from tests.contract.actions.acting_bench import TIME_LIMIT_S, ActingBench, ProofProcess, eventually
@@ -113,6 +114,29 @@ async def test_retried_action_has_equal_arguments_and_one_effect(acting_bench: A
         (again,) = await acting_bench.dead()
     assert again.arguments == letter.arguments
     assert await acting_bench.begun(1) == 2
+
+
+async def test_retried_actions_leave_room_for_events_and_are_sent_by_one_member(acting_bench: ActingBench) -> None:
+    for number in range(20):
+        await acting_bench.redis.hset(names.retried_actions_key(NAME), f"id-{number}", '{"number": "0"}')
+    async with (
+        acting_bench.consuming(ACTIONS_IN_FLIGHT="10") as one,
+        acting_bench.consuming(ACTIONS_IN_FLIGHT="10") as two,
+    ):
+        consumers = (one, two)
+
+        async def are_shared() -> bool:
+            return all(consumer._marks for consumer in consumers)
+
+        await eventually(are_shared)
+        await acting_bench.produce(range(60))
+
+        async def are_full() -> bool:
+            return all(consumer._flights.in_flight == 10 for consumer in consumers)
+
+        await eventually(are_full)
+        await asyncio.sleep(2)  # they look for retried actions every second
+        assert sorted(consumer._flights.retried for consumer in consumers) == [0, 5]
 
 
 @pytest.mark.slow

@@ -124,10 +124,20 @@ def test_all_actions_continue_when_the_dependency_responds() -> None:
 def test_events_of_lost_partitions_are_dropped() -> None:
     flights = flying("a", "b", most=1)
     flights.add(action("b"), [(1, 5)], 0.0)
-    flights.add(action("retried"), [], 0.0)
     flights.drop({0})
-    assert [id_ in flights for id_ in ("a", "b", "retried")] == [False, True, True]
-    _drain(flights, ["b", "retried"])
+    assert [id_ in flights for id_ in ("a", "b")] == [False, True]
+    _drain(flights, ["b"])
+
+
+def test_retried_actions_are_dropped_with_the_partition_of_their_sender() -> None:
+    flights = Flights(most=500, time_limit_s=LIMIT_S)
+    flights.add(action("a"), [(1, 5)], 0.0)
+    flights.add(action("retried"), [], 0.0)
+    flights.drop({2})
+    assert flights.retried == 1
+    flights.drop({0})
+    assert flights.retried == 0
+    _drain(flights, ["a"])
 
 
 def test_age_is_that_of_the_oldest_unfinished_action() -> None:
