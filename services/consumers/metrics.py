@@ -86,7 +86,10 @@ _ACTION_BUCKETS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300
 
 
 class ActionMetrics:
-    """Metrics of the action consumers, by handler. In each process: taken = acted + dead + unfinished."""
+    """Metrics of the action consumers, by handler.
+
+    In each process, at each scrape: taken = acted + dead + dropped + unfinished.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.taken = _counter("taken", "Events that need an action, by handler", registry)
@@ -94,10 +97,17 @@ class ActionMetrics:
         self.acted = _counter("acted", "Events that were acted on, by handler", registry)
         self.dead = _counter("dead", "Events that went to the dead list, by handler", registry)
         self.invalid = _counter("invalid", "Those of the dead events that are invalid, by handler", registry)
+        self.dropped = _counter(
+            "dropped", "Unfinished events that the next owner of their partition takes again, by handler", registry
+        )
+        self.dead_again = _counter(
+            "dead_again", "Retried actions that went to the dead list again, by handler", registry
+        )
         self.sent = _counter("sent", "Tasks sent to the workers, repeated ones included, by handler", registry)
         self.missed = _counter(
             "missed", "Offsets that the topic had removed before they were acted on, by handler", registry
         )
+        self.unfinished = _gauge("unfinished", "Events that were taken and are not finished, by handler", registry)
         self.in_flight = _gauge("in_flight", "Actions that are sent and not finished, by handler", registry)
         self.waiting = _gauge("waiting", "Polled actions that are not sent yet, by handler", registry)
         self.oldest = _gauge(
@@ -123,18 +133,21 @@ class ActionMetrics:
             registry=registry,
         )
 
-    def begin(
+    def begin(  # noqa: PLR0913 - a function for each gauge
         self,
         handler: str,
         *,
+        unfinished: Callable[[], float],
         in_flight: Callable[[], float],
         waiting: Callable[[], float],
         oldest_s: Callable[[], float],
         away: Callable[[], float],
     ) -> None:
         """Export zeros for this handler. Each scrape calls the functions."""
-        for counter in (self.taken, self.passed, self.acted, self.dead, self.invalid, self.sent, self.missed):
+        events = (self.taken, self.passed, self.acted, self.dead, self.invalid, self.dropped, self.missed)
+        for counter in (*events, self.dead_again, self.sent):
             counter.labels(handler)
+        self.unfinished.labels(handler).set_function(unfinished)
         self.in_flight.labels(handler).set_function(in_flight)
         self.waiting.labels(handler).set_function(waiting)
         self.oldest.labels(handler).set_function(oldest_s)

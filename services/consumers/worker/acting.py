@@ -68,6 +68,7 @@ class ActionConsumer:
         self._next_commit_s = self._next_requested_s = self._next_lag_s = 0.0
         metrics.begin(
             self._name,
+            unfinished=lambda: sum(mark.unfinished for mark in self._marks.values()),
             in_flight=lambda: self._flights.in_flight,
             waiting=lambda: self._flights.waiting,
             oldest_s=lambda: self._flights.oldest_s(time.monotonic()),
@@ -217,6 +218,7 @@ class ActionConsumer:
         self._finish_events(finished.offsets, is_dead=finished.is_dead)
         self._metrics.seconds.labels(self._name).observe(now_s - finished.taken_s)
         if not finished.offsets:
+            self._metrics.dead_again.labels(self._name).inc(int(finished.is_dead))
             log.info("retried_action_ended", handler=self._name, id=finished.action.id, is_dead=finished.is_dead)
 
     def _finish_events(self, offsets: Sequence[tuple[int, int]], *, is_dead: bool) -> None:
@@ -288,8 +290,10 @@ class ActionConsumer:
         self._flights.drop(dropped)
         self._invalid = [each for each in self._invalid if each.partition not in dropped]
         for partition in dropped:
-            self._marks.pop(partition, None)
+            mark = self._marks.pop(partition, None)
             self._committed.pop(partition, None)
+            if mark is not None:
+                self._metrics.dropped.labels(self._name).inc(mark.unfinished)
 
     async def _skip_to_available(self, kafka: EventConsumer, gone: OffsetGone) -> None:
         """Continue at the first available offset in partitions whose committed offset is out of range."""

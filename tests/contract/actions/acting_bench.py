@@ -37,6 +37,7 @@ from services.consumers.worker.acting import ActionConsumer
 from tests.contract.actions import proof
 
 PARTITIONS = 3
+LEDGER = ("taken_total", "acted_total", "dead_total", "dropped_total", "unfinished")
 TIME_LIMIT_S = 4
 
 
@@ -103,6 +104,7 @@ class ActingBench:
         self.redis = redis
         self._effects = effects
         self.store = ActionStore(redis, time_limit_s=self.settings.time_limit_s)
+        self.registries: dict[ActionConsumer, CollectorRegistry] = {}
 
     async def produce(self, numbers: Iterable[int], **params: Any) -> None:
         """Produce an event for each number, spread over the partitions."""
@@ -137,8 +139,10 @@ class ActingBench:
         """Run a consumer until the block ends."""
         settings = Settings.from_env({**self.environ, **changed})
         queues = ActionQueues(create_celery(settings))
-        metrics = ActionMetrics(CollectorRegistry())
+        registry = CollectorRegistry()
+        metrics = ActionMetrics(registry)
         consumer = ActionConsumer(rule, settings, self.store, queues, metrics)
+        self.registries[consumer] = registry
         acting = asyncio.create_task(consumer.act_forever())
         try:
             yield consumer
@@ -147,6 +151,17 @@ class ActingBench:
             acting.cancel()
             await asyncio.gather(acting, return_exceptions=True)
             queues.close()
+
+    def metric(self, consumer: ActionConsumer, name: str) -> float:
+        """Return a metric of a consumer of the handler of tests."""
+        found = self.registries[consumer].get_sample_value(f"push_action_{name}", {"handler": proof.NAME})
+        assert found is not None
+        return found
+
+    def is_balanced(self, consumer: ActionConsumer) -> bool:
+        """Return whether each taken event is acted on, dead, dropped or unfinished."""
+        taken, *rest = (self.metric(consumer, name) for name in LEDGER)
+        return taken == sum(rest)
 
     async def effects(self) -> Counter[str]:
         """Return how often each action has had its effect, by number."""

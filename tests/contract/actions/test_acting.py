@@ -106,12 +106,14 @@ async def test_retried_action_has_equal_arguments_and_one_effect(acting_bench: A
     await acting_bench.produce([1], do="refuse", value=json.dumps(VALUE))
     async with acting_bench.consuming() as consumer:
         await died(acting_bench)
+        await finished(consumer)
         (letter,) = await acting_bench.dead()
         assert json.loads(letter.arguments)["value"] == VALUE
         assert [await acting_bench.store.dead.retry([letter], by="test") for _ in range(3)] == [1, 0, 0]
         await died(acting_bench)  # it is refused again, and lies in the list with its arguments
         await finished(consumer)
         (again,) = await acting_bench.dead()
+        assert acting_bench.metric(consumer, "dead_again_total") == 1
     assert again.arguments == letter.arguments
     assert await acting_bench.begun(1) == 2
 
@@ -237,9 +239,13 @@ async def test_actions_continue_over_a_rebalance(acting_bench: ActingBench) -> N
         await acting_bench.produce(range(100), seconds=0.02)
         await acted_on(acting_bench, 10)
         async with acting_bench.consuming() as second:
-            await acted_on(acting_bench, 100)
+            while len(await acting_bench.effects()) < 100:
+                assert acting_bench.is_balanced(first)
+                assert acting_bench.is_balanced(second)
             await finished(first)
             await finished(second)
+            assert acting_bench.metric(first, "dropped_total") > 0
+            assert acting_bench.metric(first, "unfinished") == acting_bench.metric(second, "unfinished") == 0
 
             async def all_committed() -> bool:
                 return await acting_bench.committed() == 100

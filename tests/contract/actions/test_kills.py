@@ -18,7 +18,7 @@ from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.consumers.store.celery_queues import create_celery
 from tests.contract.actions import proof
-from tests.contract.actions.acting_bench import PARTITIONS, ActingBench, ProofProcess, environ_of, eventually
+from tests.contract.actions.acting_bench import LEDGER, PARTITIONS, ActingBench, ProofProcess, environ_of, eventually
 
 SEED = 7
 RATE = 40
@@ -201,6 +201,10 @@ async def assert_all_acted(bench: ActingBench, chaos: Chaos, produced: int, *, l
         return await asyncio.to_thread(chaos.ended) == produced
 
     await eventually(all_ended, limit_s=30)
+    for consumer in chaos.consumers:  # each counts since its last start
+        taken, *rest = [await asyncio.to_thread(consumer.metric, f"push_action_{name}") for name in LEDGER]
+        assert taken == sum(rest)
+        assert rest[-1] == 0
     assert await bench.dead() == []
     return await bench.effects()
 
