@@ -136,6 +136,14 @@ class EventConsumer:
             self._next.pop(partition, None)
             self._gaps.pop(partition, None)
 
+    def seek(self, partition: int, offset: int) -> None:
+        """Continue at this offset of an assigned partition, without a call of `positions`."""
+        self._client.seek(TopicPartition(self._topic, partition), offset)
+        self._next[partition] = offset
+        self._gaps.pop(partition, None)
+        if self._pending is not None:
+            self._sought.add(partition)
+
     def assigned(self) -> set[int]:
         """Return the partitions of this member. During a rebalance it has none."""
         if self._rebalancing:
@@ -239,11 +247,8 @@ class EventConsumer:
                 continue
             position = wanted[partition]
             offset = begins[partition] if position is None else position
-            self._client.seek(tp, offset)
+            self.seek(partition, offset)
             self._client.resume(tp)
-            self._next[partition] = offset
-            if self._pending is not None:
-                self._sought.add(partition)
 
     async def _begin_rebalance(self) -> None:
         if self._before_rebalance is not None:

@@ -296,14 +296,24 @@ class ActionConsumer:
                 self._metrics.dropped.labels(self._name).inc(mark.unfinished)
 
     async def _skip_to_available(self, kafka: EventConsumer, gone: OffsetGone) -> None:
-        """Continue at the first available offset in partitions whose committed offset is out of range."""
+        """Continue at the first available offset in partitions whose next offset is out of range."""
         begins = await kafka.beginning_offsets(gone.positions)
         for partition, position in gone.positions.items():
-            missed = max(0, begins[partition] - position)
-            log.error("offsets_missed", partition=partition, position=position, begin=begins[partition], missed=missed)
-            self._metrics.missed.labels(self._name).inc(missed)
-        await kafka.commit({partition: begins[partition] for partition in gone.positions})
-        kafka.reset_position(gone.positions)
+            begin = begins[partition]
+            if partition not in kafka.positioned():
+                continue  # a rebalance began meanwhile
+            fields = {"handler": self._name, "partition": partition, "position": position, "begin": begin}
+            if begin > position:
+                # The events that were polled before are still acted on.
+                log.error("offsets_missed", **fields, missed=begin - position)
+                self._metrics.missed.labels(self._name).inc(begin - position)
+                self._marks[partition].take(begin, ())
+                kafka.seek(partition, begin)
+            else:  # the topic was recreated, or a broker has lost the end of its log
+                log.error("topic_cut", **fields)
+                self._drop([partition])
+                await kafka.commit({partition: begin})
+                kafka.reset_position([partition])
 
     async def _pause(self, event: str, error: Exception) -> None:
         """Wait before the next try; raises `error` when nothing has worked for too long."""

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
@@ -181,6 +182,17 @@ class ActingBench:
 
     async def dead(self) -> list[DeadAction]:
         return await self.store.dead.find()
+
+    async def delete_records(self, *, keep: int) -> int:
+        """Delete all but the last records of each partition, as retention does. Return how many are kept."""
+        partitions = [TopicPartition(names.EVENTS_TOPIC, partition) for partition in range(PARTITIONS)]
+        async with AIOKafkaConsumer(bootstrap_servers=self.settings.bootstrap_servers) as client:
+            ends = await client.end_offsets(partitions)
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.bootstrap_servers)
+        await admin.start()
+        await admin.delete_records({each: RecordsToDelete(before_offset=end - keep) for each, end in ends.items()})
+        await admin.close()
+        return keep * PARTITIONS
 
     async def committed(self, name: str = proof.NAME) -> int:
         """Return the sum of the committed offsets of the group."""

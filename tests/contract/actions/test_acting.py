@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from deploy.develop.localstack.kafka import KafkaBroker
 from services.backbone import names
 from services.consumers.store.actions import MOST_STARTS
 from services.consumers.worker.acting import ActionConsumer
@@ -348,6 +349,40 @@ async def test_invalid_event_dies_at_once_and_its_offset_is_committed(acting_ben
     (letter,) = await acting_bench.dead()
     assert (letter.is_invalid, letter.reason) == (True, "invalid event: seconds: 'x' is not a number")
     assert json.loads(letter.arguments) == {"type": "proof", "params": "number=1&seconds=x"}
+
+
+async def test_events_in_memory_are_acted_on_when_retention_removes_the_next_ones(
+    acting_bench: ActingBench, kafka_broker: KafkaBroker, proof_worker: ProofProcess
+) -> None:
+    if kafka_broker.kind != "apache":
+        pytest.skip("Tansu deletes no records")
+    assert proof_worker.process.is_alive
+    await acting_bench.set_away(is_away=True)
+    async with acting_bench.consuming(ACTIONS_IN_FLIGHT="4") as consumer:
+        await acting_bench.produce(range(30))
+
+        async def is_full() -> bool:
+            return consumer._flights.waiting > 0
+
+        await eventually(is_full)  # so it polls no more, while its client fetches what comes next
+        await acting_bench.produce(range(100, 130), seconds=0.3)
+        await asyncio.sleep(1)
+        await acting_bench.produce(range(200, 230))
+        kept = await acting_bench.delete_records(keep=2)
+        await acting_bench.set_away(is_away=False)
+        await acted_on(acting_bench, 60 + kept)
+        await finished(consumer)
+
+        async def is_committed() -> bool:
+            return await acting_bench.committed() == 90
+
+        await eventually(is_committed)
+        assert acting_bench.metric(consumer, "missed_total") == 30 - kept
+        assert acting_bench.metric(consumer, "dropped_total") == 0
+        assert acting_bench.is_balanced(consumer)
+    effects = await acting_bench.effects()
+    assert {*map(str, range(30)), *map(str, range(100, 130))} < effects.keys()
+    assert set(effects.values()) == {1}
 
 
 @pytest.mark.measures
