@@ -23,7 +23,7 @@ class ConsumerState(msgspec.Struct, frozen=True):
     """What one consumer process has in hand."""
 
     lag: int
-    """Events in Kafka after the committed offsets of its partitions."""
+    """Events in Kafka after the committed offsets of its partitions, as last measured while Kafka responded."""
     waiting: int
     """Polled actions that are not sent yet."""
     in_flight: int

@@ -26,21 +26,23 @@ class ActionObserver:
         self._overview = overview
         self._metrics = metrics
         self._keep_ms = round(1000 * (interval_s + _MARGIN_S))
+        self._lag = 0
         self._process = f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
 
     async def observe(self, kafka: EventConsumer, marks: Mapping[int, int], flights: Flights, now_s: float) -> None:
         """Measure the lag of each partition after its mark, and record the state of this process in Redis."""
         try:
             ends = await kafka.end_offsets(marks)
-        except KafkaUnavailable as error:
+        except KafkaUnavailable as error:  # the lag stays what it was
             log.info("lag_not_observed", reason=str(error))
-            return
-        lags = {partition: max(0, end - marks[partition]) for partition, end in ends.items()}
-        self._metrics.lag.clear()  # removes partitions that moved to other members
-        for partition, lag in lags.items():
-            self._metrics.lag.labels(self._handler, str(partition)).set(lag)
+        else:
+            lags = {partition: max(0, end - marks[partition]) for partition, end in ends.items()}
+            self._metrics.lag.clear()  # removes partitions that moved to other members
+            for partition, lag in lags.items():
+                self._metrics.lag.labels(self._handler, str(partition)).set(lag)
+            self._lag = sum(lags.values())
         state = ConsumerState(
-            lag=sum(lags.values()),
+            lag=self._lag,
             waiting=flights.waiting,
             in_flight=flights.in_flight,
             oldest_s=flights.oldest_s(now_s),

@@ -24,6 +24,8 @@ SEED = 7
 RATE = 40
 FAULT_EVERY_S = 3.0
 AWAY_S = 6.0
+SHOWN_S = 15
+"""A consumer without a newer state is not shown."""
 PROCESSES = 4
 """Of a worker, by default."""
 
@@ -162,6 +164,21 @@ async def test_worker_that_could_acknowledge_nothing_ends(
         own_redis.start()
         await asyncio.to_thread(own_redis.wait_ready)
         assert await asyncio.to_thread(worker.process.wait, timeout_s=15) == 1  # the limit of silence is 60 s
+
+
+async def test_consumer_is_shown_with_its_last_lag_while_the_broker_is_down(
+    acting_bench: ActingBench, own_broker: KafkaBroker
+) -> None:
+    async def shown(lag: int) -> bool:
+        (state,) = await acting_bench.store.overview.states([proof.NAME])
+        return (state.consumers, state.lag) == (1, lag)
+
+    async with acting_bench.consuming():
+        await acting_bench.produce(range(20))
+        await eventually(lambda: shown(20))
+        await asyncio.to_thread(own_broker.process.stop)
+        await asyncio.sleep(SHOWN_S + 1)
+        await eventually(lambda: shown(20), limit_s=SHOWN_S)
 
 
 async def load(bench: ActingBench, is_over: Callable[[], bool]) -> int:
