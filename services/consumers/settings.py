@@ -42,8 +42,8 @@ class ActionSettings(EnvSettings):
     """The password of services and operators, at least 12 characters. Empty: no password; storage then starts on
     loopback only, and everybody there may do all."""
     in_flight: int = Field(500, ge=1, le=10_000, alias="ACTIONS_IN_FLIGHT")
-    """The most actions of a consumer that are sent and not finished. During an outage the other events stay in Kafka,
-    so the outage is visible as lag and needs no memory."""
+    """The most actions of a consumer that are sent and not finished. While all are in use, the consumer has at most one
+    more poll (CONSUMERS_POLL_EVENTS) in memory. The other events stay in Kafka, so an outage is visible as lag."""
     attempts: int = Field(5, ge=1, le=100, alias="ACTIONS_ATTEMPTS")
     """How often an action may fail before it goes to the dead list. An outage of what it depends on is no failure."""
     backoff_s: Seconds = Field(1.0, alias="ACTIONS_BACKOFF_S")
