@@ -329,7 +329,13 @@ def retry_dead_actions(
         exit_with(dead_actions.retry(endpoints.find(os.environ), selected, dry_run=dry_run, yes=yes))
 
 
-@task(name="show", help={"group": "only this consumer group (default: all)", "json": "one JSON object, no table"})
+@task(
+    name="show",
+    help={
+        "group": "the partitions of this consumer group (default: a row for each group)",
+        "json": "one JSON object, no table",
+    },
+)
 def show_offsets(_context: Context, group: str = "", json: bool = False) -> None:
     """Show where the consumer groups are in the topic of events, and how far each is behind."""
     from deploy.operate import offsets

@@ -33,7 +33,10 @@ _APPLIED_LIMIT_S: Final = 20.0
 
 
 def show(endpoints: Endpoints, *, group: str, environ: Mapping[str, str], json_output: bool) -> int:
-    """Print where one group is, or all groups. Returns 1 if a position is invalid. Raises OperatorError."""
+    """Print the partitions of one group, or a row for each group. Returns 1 if a position is invalid.
+
+    JSON has the partitions of all groups. Raises OperatorError.
+    """
     groups = [_known(group)] if group else list(known_groups().values())
     quieten()
     found = run_interruptible(_read(endpoints, _settings(endpoints, environ), groups))
@@ -41,26 +44,49 @@ def show(endpoints: Endpoints, *, group: str, environ: Mapping[str, str], json_o
     if json_output:
         sys.stdout.write(json.dumps({"groups": [_as_json(*each) for each in found], "errors": errors}) + "\n")
         return 1 if errors else 0
-    table = Table("group", box=None, padding=(0, 2, 0, 0))
-    for title in ("members", "partition", "position", "end", "lag", "waiting since", "requested"):
-        table.add_column(title, justify="right")
-    for positions, waiting in found:
-        for each in positions.partitions:
-            table.add_row(
-                positions.group.name,
-                str(positions.members),
-                str(each.partition),
-                "none" if each.position is None else f"{each.position:,}",
-                f"{each.end:,}",
-                f"{each.lag:,}",
-                readable_time(waiting[each.partition]) if each.partition in waiting else "",
-                "" if each.requested is None else f"{each.requested:,}",
-            )
     console = Console(highlight=False)
-    console.print(table)
+    if group:
+        console.print(_partitions(*found[0]))
+    else:
+        console.print(_groups(found))
+        console.print("the partitions of one group: --group NAME")
     for error in errors:
         console.print(error, style="bold red")
     return 1 if errors else 0
+
+
+def _groups(found: Sequence[tuple[GroupPositions, dict[int, int]]]) -> Table:
+    """Return a row for each group, short enough for 80 columns."""
+    table = _table("group", "members", "end", "lag", "waiting since")
+    for positions, waiting in found:
+        lag = sum(each.lag for each in positions.partitions)
+        end = sum(each.end for each in positions.partitions)
+        since = readable_time(min(waiting.values())) if waiting else ""
+        table.add_row(positions.group.name, str(positions.members), f"{end:,}", f"{lag:,}", since)
+    return table
+
+
+def _partitions(positions: GroupPositions, waiting: Mapping[int, int]) -> Table:
+    table = _table("partition", "position", "end", "lag", "waiting since", "requested")
+    table.title = f"{positions.group.name}, running members: {positions.members}"
+    for each in positions.partitions:
+        table.add_row(
+            str(each.partition),
+            "none" if each.position is None else f"{each.position:,}",
+            f"{each.end:,}",
+            f"{each.lag:,}",
+            readable_time(waiting[each.partition]) if each.partition in waiting else "",
+            "" if each.requested is None else f"{each.requested:,}",
+        )
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left", title_style="")
+    table.add_column(first, no_wrap=True)
+    for title in others:
+        table.add_column(title, justify="right", no_wrap=True)
+    return table
 
 
 def move(  # noqa: PLR0913 - one a flag

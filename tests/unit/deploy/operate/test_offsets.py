@@ -7,6 +7,7 @@ from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.redis import LocalRedis
 from deploy.errors import OperatorError
 from deploy.operate.endpoints import Endpoints
+from deploy.operate.offset_groups import known_groups
 from deploy.operate.offsets import move, show
 from services.backbone import names
 
@@ -38,11 +39,25 @@ def test_table_has_a_row_for_each_partition(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", "80")
     show(endpoints(local_stack, clean_redis), group="bulk_data", environ={}, json_output=False)
-    head, *rows = capsys.readouterr().out.strip().splitlines()
-    assert head.split()[:6] == ["group", "members", "partition", "position", "end", "lag"]
-    assert {row.split()[0] for row in rows} == {"bulk_data"}
+    title, head, *rows = capsys.readouterr().out.strip().splitlines()
+    assert title.strip() == "bulk_data, running members: 0"
+    assert head.split()[:4] == ["partition", "position", "end", "lag"]
+    assert [row.split()[0] for row in rows] == [str(number) for number in range(len(rows))]
+
+
+def test_groups_have_one_row_each_within_80_columns(
+    local_stack: LocalStack,
+    clean_redis: LocalRedis,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    show(endpoints(local_stack, clean_redis), group="", environ={}, json_output=False)
+    _, *rows, hint = capsys.readouterr().out.strip().splitlines()
+    assert [row.split()[0] for row in rows] == list(known_groups())
+    assert "--group NAME" in hint
 
 
 def test_invalid_position_is_shown_and_not_moved(
@@ -72,7 +87,7 @@ def test_unknown_partition_is_reported(local_stack: LocalStack, clean_redis: Loc
 
 @pytest.mark.parametrize("group", ["", "kafidx"])
 def test_unknown_group_is_reported_before_anything_is_read(group: str) -> None:
-    with pytest.raises(OperatorError, match=r"--group.*Use one of bulk_data, event_counter"):
+    with pytest.raises(OperatorError, match=r"--group.*Use one of bulk_data, .*event_counter"):
         moved(NOWHERE, group=group)
 
 
