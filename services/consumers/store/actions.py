@@ -145,7 +145,7 @@ class ActionStore:
     async def write_invalid_events(self, events: Sequence[Selected]) -> None:
         """Put invalid events into the dead list."""
         died_at_ms = clock_ms()
-        letters = [
+        dead_letters = [
             DeadAction(
                 handler=event.action.handler,
                 id=event.action.id,
@@ -156,7 +156,7 @@ class ActionStore:
             )
             for event in events
         ]
-        await self.dead.write_invalid(letters)
+        await self.dead.write_invalid(dead_letters)
 
     async def reports(self, handler: str, ids: Sequence[str]) -> dict[str, ActionReport | None]:
         """Return the report of each action; None for one that no worker has started."""
