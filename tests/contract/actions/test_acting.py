@@ -239,7 +239,14 @@ async def test_actions_continue_over_a_rebalance(acting_bench: ActingBench) -> N
     async with acting_bench.consuming() as first:
         await acting_bench.produce(range(100), seconds=0.02)
         await acted_on(acting_bench, 10)
+        await acting_bench.set_away(is_away=True)
         async with acting_bench.consuming() as second:
+
+            async def are_shared() -> bool:
+                return bool(second._marks)
+
+            await eventually(are_shared)
+            await acting_bench.set_away(is_away=False)
             while len(await acting_bench.effects()) < 100:
                 assert acting_bench.is_balanced(first)
                 assert acting_bench.is_balanced(second)
