@@ -289,32 +289,34 @@ async def test_action_that_ends_no_start_dies_after_three_and_delays_nobody(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(("limit_s", "action_s"), [(16, 12), pytest.param(30, 24, marks=pytest.mark.endurance)])
 async def test_action_interrupted_by_a_stop_ends_on_another_worker(
-    acting_bench: ActingBench, environ: dict[str, str], tmp_path: Path
+    acting_bench: ActingBench, environ: dict[str, str], tmp_path: Path, limit_s: int, action_s: int
 ) -> None:
     longer = environ | {
-        "ACTIONS_TIME_LIMIT_S": "16",
-        "ACTIONS_SOFT_TIME_LIMIT_S": "14",
-        "ACTIONS_VISIBILITY_TIMEOUT_S": "40",
+        "ACTIONS_TIME_LIMIT_S": str(limit_s),
+        "ACTIONS_SOFT_TIME_LIMIT_S": str(limit_s - 2),
+        "ACTIONS_VISIBILITY_TIMEOUT_S": str(4 * limit_s),
     }
-    acting_bench.store._lock_ms = 21_000
     first, second = ProofProcess(longer, tmp_path), ProofProcess(longer, tmp_path)
     first.start()
     first.wait_until_ready()
     async with acting_bench.consuming(**longer):
-        await acting_bench.produce([1], seconds=12)
+        await acting_bench.produce([1], seconds=action_s)
 
         async def is_begun() -> bool:
             return await acting_bench.begun(1) == 1
 
         await eventually(is_begun)
         await asyncio.to_thread(second.start)
-        await asyncio.sleep(3)
-        began_s = time.monotonic()
+        await asyncio.sleep(action_s - 9)  # the stop gives the action 6 s more
+        stopped_s = time.monotonic()
         first.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(first.process.wait, timeout_s=20)
-        assert time.monotonic() - began_s < 10
+        assert time.monotonic() - stopped_s < 10
         await acted_on(acting_bench, 1)
+        assert time.monotonic() - stopped_s < 60
     second.process.stop()
     assert await acting_bench.effects() == {"1": 1}
     assert await acting_bench.begun(1) == 2
