@@ -138,11 +138,8 @@ class EventConsumer:
 
     def seek(self, partition: int, offset: int) -> None:
         """Continue at this offset of an assigned partition, without a call of `positions`."""
-        self._client.seek(TopicPartition(self._topic, partition), offset)
-        self._next[partition] = offset
         self._gaps.pop(partition, None)
-        if self._pending is not None:
-            self._sought.add(partition)
+        self._seek(partition, offset)
 
     def assigned(self) -> set[int]:
         """Return the partitions of this member. During a rebalance it has none."""
@@ -247,8 +244,14 @@ class EventConsumer:
                 continue
             position = wanted[partition]
             offset = begins[partition] if position is None else position
-            self.seek(partition, offset)
+            self._seek(partition, offset)  # a gap that was seen once stays known
             self._client.resume(tp)
+
+    def _seek(self, partition: int, offset: int) -> None:
+        self._client.seek(TopicPartition(self._topic, partition), offset)
+        self._next[partition] = offset
+        if self._pending is not None:
+            self._sought.add(partition)
 
     async def _begin_rebalance(self) -> None:
         if self._before_rebalance is not None:
