@@ -17,6 +17,7 @@ from deploy.develop.localstack.services import ServiceProcess
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("answered", "topic", "counted")
+ADDRESSES = ("REDIS_URL", "COUNTERS_REDIS_URL", "ACTIONS_REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS")
 CANARY = {"CANARY_INTERVAL_S": "0.3", "CANARY_LATE_S": "3"}
 
 
@@ -76,7 +77,7 @@ def test_canary_reaches_every_stage(stack: LocalStack) -> None:
 
 def test_canaries_are_counted_like_other_events(stack: LocalStack) -> None:
     comes_through(stack.service("canary"))
-    where = {name: stack.environment()[name] for name in ("REDIS_URL", "COUNTERS_REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS")}
+    where = {name: stack.environment()[name] for name in ADDRESSES}
     command = [sys.executable, "tasks.py", "status", "--json"]
     shown = subprocess.run(command, cwd=ROOT, env={**os.environ, **where}, capture_output=True, text=True, check=True)
     status = json.loads(shown.stdout.splitlines()[-1])
