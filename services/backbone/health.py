@@ -5,6 +5,7 @@ dependencies are shown beside them and exported as metrics, so that alerts name 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,7 +23,8 @@ Check = Callable[[], Awaitable[str]]
 Refresh = Callable[[], Awaitable[None]]
 
 _SCRAPE_LIMIT_S = 2.5
-"""Time limit for all checks of a scrape. It is below the scraper's timeout, even if a single check may take longer."""
+"""Time limit for all checks of a scrape, and for its refreshed metrics. It is below the scraper's timeout, even if a
+single check may take longer."""
 
 
 class Health:
@@ -125,9 +127,10 @@ def create_internal_app(
 
     `more_routes` are routes of this service only.
 
-    `refresh_metrics` is awaited before each read of the metrics. It updates values that other systems hold. The
-    readiness checks run as well, so that the metrics show which dependency is down. The metrics include the process
-    itself: its start, memory, files and CPU time.
+    `refresh_metrics` is awaited before each read of the metrics. It updates values that other systems hold. After 2.5 s
+    it is cancelled, and these metrics keep their values: a system that hangs must not hide the others. The readiness
+    checks run as well, so that the metrics show which dependency is down. The metrics include the process itself: its
+    start, memory, files and CPU time.
 
     The application uses Starlette, the base of FastAPI: FastAPI takes 15 MB per process, and workers do not need it
     otherwise.
@@ -143,7 +146,7 @@ def create_internal_app(
         return JSONResponse(body, status_code=200 if ready else 503)
 
     async def metrics(_: Request) -> Response:
-        await asyncio.gather(health.observe(health_metrics), refresh_metrics() if refresh_metrics else _nothing())
+        await asyncio.gather(health.observe(health_metrics), _refreshed(refresh_metrics))
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     routes = [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics), *more_routes]
@@ -157,5 +160,8 @@ def create_internal_app(
     return Starlette(routes=routes)
 
 
-async def _nothing() -> None:
-    pass
+async def _refreshed(refresh: Refresh | None) -> None:
+    if refresh is not None:
+        with contextlib.suppress(TimeoutError):  # a check reports the system that hangs
+            async with asyncio.timeout(_SCRAPE_LIMIT_S):
+                await refresh()

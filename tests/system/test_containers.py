@@ -264,7 +264,7 @@ def test_tasks_of_operators_run_inside(platform: Platform) -> None:
 
 def test_logs_and_addresses_are_printed(platform: Platform) -> None:
     assert "topics_ready" in platform.task("docker.compose.logs", "--service", "topics", "--since", "1h")
-    assert "Use one of canary, counters-redis" in platform.task("docker.compose.logs", "--service", "x", fails=True)
+    assert "Use one of action-worker, actions" in platform.task("docker.compose.logs", "--service", "x", fails=True)
     assert f"tracker: {platform.tracker_url}/" in platform.task("docker.compose.open-urls", "--only-print")
 
 

@@ -113,6 +113,17 @@ async def test_internal_port_serves_liveness_readiness_and_metrics() -> None:
     assert b"push_example 42.0" in body
 
 
+async def test_metrics_are_served_while_their_refresh_hangs() -> None:
+    async def refresh() -> None:
+        await asyncio.Event().wait()
+
+    app = create_internal_app(Health({}), CollectorRegistry(), refresh_metrics=refresh)
+    async with asyncio.timeout(4):  # of Prometheus
+        status, body = await get(app, "/metrics")
+    assert status == 200
+    assert b"process_start_time_seconds" in body
+
+
 def test_only_servers_show_an_interface_description() -> None:
     def paths(app: Starlette) -> set[str]:
         return {route.path for route in app.routes if isinstance(route, Route)}
