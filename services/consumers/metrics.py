@@ -193,10 +193,13 @@ class AdminMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.refused = Counter(
             "push_action_page_requests_refused",
-            "Requests for the pages of actions that were refused, by reason",
+            "Refused requests for the pages of actions, by reason: host, origin, credentials (missing), password "
+            "(wrong), delayed (not checked after wrong passwords)",
             ("reason",),
             registry=registry,
         )
+        for reason in ("host", "origin", "credentials", "password", "delayed"):
+            self.refused.labels(reason)
 
 
 def _counter(name: str, explanation: str, registry: CollectorRegistry) -> Counter:
