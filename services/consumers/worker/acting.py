@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from services.backbone import names
-from services.backbone.backoff import Backoff
 from services.backbone.health import Heartbeat
 from services.backbone.kafka import EventConsumer, KafkaUnavailable, OffsetGone, Position, RecordBatch
 from services.backbone.logs import get_logger
@@ -22,12 +21,11 @@ from services.consumers.metrics import ActionMetrics
 from services.consumers.settings import Settings
 from services.consumers.store.actions import ActionStore, ActionStoreError, HandlerCondition
 from services.consumers.store.celery_queues import ActionQueues, QueueUnavailable
-from services.consumers.worker.members import check_assignment, check_member
+from services.consumers.worker.members import HEARTBEAT_LIMIT_S, Patience, check_assignment, check_member
 from services.consumers.worker.observing import ActionObserver
 
 log = get_logger(__name__)
 
-_HEARTBEAT_LIMIT_S: Final = 30.0
 _ACTIVE_WAIT_S: Final = 0.05
 """Pause between two reads of reports while actions are in flight."""
 _COMMIT_S: Final = 0.5
@@ -44,7 +42,7 @@ class ActionConsumer:
     def __init__(
         self, rule: ActionRule, settings: Settings, store: ActionStore, queues: ActionQueues, metrics: ActionMetrics
     ) -> None:
-        self.heartbeat = Heartbeat(limit_s=_HEARTBEAT_LIMIT_S)
+        self.heartbeat = Heartbeat(limit_s=HEARTBEAT_LIMIT_S)
         self.stopping = False
         """Ends the loops. Set it before a cancellation: asyncio and the Kafka client can swallow one."""
         self._rule = rule
@@ -63,8 +61,7 @@ class ActionConsumer:
         """Invalid events that are not in the dead list yet."""
         self._condition = HandlerCondition(None, 0)
         self._kafka: EventConsumer | None = None
-        self._backoff = Backoff(first_s=0.1, longest_s=5.0)
-        self._last_success_s = time.monotonic()
+        self._patience = Patience(settings.give_up_s)
         self._next_commit_s = self._next_requested_s = self._next_lag_s = 0.0
         metrics.begin(
             self._name,
@@ -100,7 +97,7 @@ class ActionConsumer:
                 async with self._member() as kafka:
                     await self._act(kafka)
             except KafkaUnavailable as error:
-                await self._pause("kafka_unavailable", error)
+                await self._patience.pause("kafka_unavailable", error)
 
     def _member(self) -> EventConsumer:
         return EventConsumer(
@@ -121,7 +118,7 @@ class ActionConsumer:
                     await self._cycle(kafka)
                 except (ActionStoreError, QueueUnavailable) as error:
                     # Stay in the group, with all actions: a Redis restart takes less time than a rebalance.
-                    await self._pause("redis_unavailable", error)
+                    await self._patience.pause("redis_unavailable", error)
         finally:
             await self._commit(kafka)
             self._kafka = None
@@ -146,8 +143,8 @@ class ActionConsumer:
             await self._apply_moves(kafka, kafka.positioned())
         await self._read_reports()
         await self._send()
-        self._backoff.reset()
-        self._last_success_s = now_s = time.monotonic()
+        self._patience.renew()
+        now_s = time.monotonic()
         if now_s >= self._next_commit_s:
             self._next_commit_s = now_s + _COMMIT_S
             await self._commit(kafka)
@@ -314,11 +311,3 @@ class ActionConsumer:
                 self._drop([partition])
                 await kafka.commit({partition: begin})
                 kafka.reset_position([partition])
-
-    async def _pause(self, event: str, error: Exception) -> None:
-        """Wait before the next try; raises `error` when nothing has worked for too long."""
-        failing_s = time.monotonic() - self._last_success_s
-        if failing_s > self._settings.give_up_s:
-            raise error
-        log.warning(event, failing_s=round(failing_s, 1), error=f"{type(error).__name__}: {error}")
-        await asyncio.sleep(self._backoff.next_s())

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
-from services.backbone.process import http_server, run_task
+from services.backbone.process import http_server
 from services.backbone.redis import connect
 from services.consumers.core.actions import ActionRule
 from services.consumers.metrics import ActionMetrics
@@ -15,6 +15,7 @@ from services.consumers.settings import Settings
 from services.consumers.store.actions import ActionStore
 from services.consumers.store.celery_queues import ActionQueues, create_celery
 from services.consumers.worker.acting import ActionConsumer
+from services.consumers.worker.members import run_member
 
 log = get_logger(__name__)
 
@@ -51,28 +52,15 @@ async def run_action_consumer(rule: ActionRule, settings: Settings, stop: asynci
     queues = ActionQueues(create_celery(settings))
     store = ActionStore(redis, time_limit_s=settings.time_limit_s)
     consumer = ActionConsumer(rule, settings, store, queues, ActionMetrics(registry))
-
-    async def check_redis() -> str:
-        await redis.ping()
-        return ""
-
-    health = Health(
-        {
-            "loop": consumer.heartbeat.check,
-            "redis": check_redis,
-            "kafka": consumer.check_kafka,
-            "partitions": consumer.check_partitions,
-        },
-        # A consumer that waits for another service is ready: it continues by itself.
-        shown={"dependency": consumer.check_dependency},
-    )
-    app = create_internal_app(health, registry)
-    async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(redis.aclose)
-        stack.callback(queues.close)
-        await stack.enter_async_context(http_server(app, host=settings.internal_host, port=settings.internal_port))
-
-        def begin_stop() -> None:
-            health.stopping = consumer.stopping = True
-
-        await run_task(consumer.act_forever(), stop, before_cancel=begin_stop)
+    # A consumer that waits for another service is ready: it continues by itself.
+    shown = {"dependency": consumer.check_dependency}
+    with contextlib.closing(queues):
+        await run_member(
+            consumer,
+            consumer.act_forever,
+            redis=redis,
+            registry=registry,
+            settings=settings,
+            stop=stop,
+            shown=shown,
+        )

@@ -5,12 +5,10 @@ keeps no state that a kill could lose or a rebalance could make stale. So each r
 once, and one of several records with the same fingerprint is counted.
 """
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
 from services.backbone import names
-from services.backbone.backoff import Backoff
 from services.backbone.counters import CounterStore, CounterStoreError, IdWindow, Update, position_error
 from services.backbone.health import Heartbeat
 from services.backbone.kafka import EventConsumer, KafkaUnavailable, OffsetGone, RecordBatch
@@ -19,11 +17,9 @@ from services.consumers.core import fold, ids_at
 from services.consumers.handlers import Handler
 from services.consumers.metrics import Metrics
 from services.consumers.settings import Settings
-from services.consumers.worker.members import check_assignment, check_member
+from services.consumers.worker.members import HEARTBEAT_LIMIT_S, Patience, check_assignment, check_member
 
 log = get_logger(__name__)
-
-_HEARTBEAT_LIMIT_S = 30.0  # the longest healthy cycle: a poll, a rebalance that waits for a dead member, Redis' timeout
 
 
 class StatisticsConsumer:
@@ -33,7 +29,7 @@ class StatisticsConsumer:
     """
 
     def __init__(self, handler: Handler, settings: Settings, store: CounterStore, metrics: Metrics) -> None:
-        self.heartbeat = Heartbeat(limit_s=_HEARTBEAT_LIMIT_S)
+        self.heartbeat = Heartbeat(limit_s=HEARTBEAT_LIMIT_S)
         self.stopping = False
         """Ends the loops. Set it before a cancellation: asyncio and the Kafka client can swallow one."""
         self._handler = handler
@@ -50,8 +46,7 @@ class StatisticsConsumer:
         """The id of the topic that the positions belong to."""
         self._invalid: dict[int, str] = {}
         """Invalid stored positions, by partition. These partitions wait until an operator repairs the position."""
-        self._backoff = Backoff(first_s=0.1, longest_s=5.0)
-        self._last_success_s = time.monotonic()
+        self._patience = Patience(settings.give_up_s)
         self._observed_s = 0.0
 
     async def check_kafka(self) -> str:
@@ -89,9 +84,9 @@ class StatisticsConsumer:
                 async with self._member() as kafka:
                     await self._count(kafka)
             except CounterStoreError as error:
-                await self._pause("redis_unavailable", error)
+                await self._patience.pause("redis_unavailable", error)
             except KafkaUnavailable as error:
-                await self._pause("kafka_unavailable", error)
+                await self._patience.pause("kafka_unavailable", error)
 
     def _member(self) -> EventConsumer:
         return EventConsumer(
@@ -113,7 +108,7 @@ class StatisticsConsumer:
                     # Stay in the group: a Redis restart takes less time than a rebalance. Drop the polled records
                     # and read them again from the stored position.
                     kafka.reset_position(kafka.assigned())
-                    await self._pause("redis_unavailable", error)
+                    await self._patience.pause("redis_unavailable", error)
         finally:
             self._kafka = None
 
@@ -129,8 +124,7 @@ class StatisticsConsumer:
         now_s = time.monotonic()
         if batches or now_s - began_s > self._settings.poll_wait_s / 2:
             # A write is a success. A poll that waited is a success as well. An empty poll that returns at once is not.
-            self._backoff.reset()
-            self._last_success_s = now_s
+            self._patience.renew()
         if now_s - self._observed_s >= self._settings.lag_interval_s:
             self._observed_s = now_s
             await self._observe(kafka)
@@ -282,11 +276,3 @@ class StatisticsConsumer:
         self._metrics.lag.clear()  # removes partitions that moved to other members
         for partition, end in ends.items():
             self._metrics.lag.labels(self._name, str(partition)).set(max(0, end - positions[partition]))
-
-    async def _pause(self, event: str, error: Exception) -> None:
-        """Wait before the next try; raises `error` when nothing has worked for too long."""
-        failing_s = time.monotonic() - self._last_success_s
-        if failing_s > self._settings.give_up_s:
-            raise error
-        log.warning(event, failing_s=round(failing_s, 1), error=f"{type(error).__name__}: {error}")
-        await asyncio.sleep(self._backoff.next_s())

@@ -1,18 +1,16 @@
 """The process of one statistics consumer: clients, internal port, start and stop."""
 
 import asyncio
-import contextlib
 
 from prometheus_client import CollectorRegistry
 
 from services.backbone.counters import CounterStore
-from services.backbone.health import Health, create_internal_app
-from services.backbone.process import http_server, run_task
 from services.backbone.redis import connect
 from services.consumers.handlers import Handler
 from services.consumers.metrics import Metrics
 from services.consumers.settings import Settings
 from services.consumers.worker.consumer import StatisticsConsumer
+from services.consumers.worker.members import run_member
 
 _REDIS_TIMEOUT_S = 5.0
 
@@ -29,25 +27,4 @@ async def run(handler: Handler, settings: Settings, stop: asyncio.Event) -> None
     url = settings.counters_redis_url.get_secret_value()
     redis = connect(url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
     consumer = StatisticsConsumer(handler, settings, CounterStore(redis), Metrics(registry))
-
-    async def check_redis() -> str:
-        await redis.ping()
-        return ""
-
-    health = Health(
-        {
-            "loop": consumer.heartbeat.check,
-            "redis": check_redis,
-            "kafka": consumer.check_kafka,
-            "partitions": consumer.check_partitions,
-        }
-    )
-    app = create_internal_app(health, registry)
-    async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(redis.aclose)
-        await stack.enter_async_context(http_server(app, host=settings.internal_host, port=settings.internal_port))
-
-        def begin_stop() -> None:
-            health.stopping = consumer.stopping = True
-
-        await run_task(consumer.count_forever(), stop, before_cancel=begin_stop)
+    await run_member(consumer, consumer.count_forever, redis=redis, registry=registry, settings=settings, stop=stop)
