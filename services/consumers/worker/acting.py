@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from services.backbone import names
+from services.backbone.clock import clock_ms
 from services.backbone.health import Heartbeat
 from services.backbone.kafka import EventConsumer, KafkaUnavailable, OffsetGone, Position, RecordBatch
 from services.backbone.logs import get_logger
@@ -28,6 +29,8 @@ log = get_logger(__name__)
 
 _ACTIVE_WAIT_S: Final = 0.05
 """Pause between two reads of reports while actions are in flight."""
+_AWAY_WAIT_S: Final = 0.5
+"""The same pause while what the actions need is away: only a probe runs then, at most every half second."""
 _COMMIT_S: Final = 0.5
 _REQUESTED_S: Final = 1.0
 """Seconds between two looks for what operators request: retried actions and moved positions."""
@@ -129,11 +132,10 @@ class ActionConsumer:
     async def _cycle(self, kafka: EventConsumer) -> None:
         """Take records if none wait, then send, read reports, and commit what they finish."""
         self._drop(self._marks.keys() - kafka.positioned())
-        is_idle = not self._flights.in_flight and not self._invalid
         if self._flights.waiting:
-            await asyncio.sleep(_ACTIVE_WAIT_S)
+            await asyncio.sleep(self._wait_s)
         else:
-            await self._poll(kafka, wait_s=self._settings.poll_wait_s if is_idle else _ACTIVE_WAIT_S)
+            await self._poll(kafka, wait_s=self._wait_s)
         await self._write_invalid()
         now_s = time.monotonic()
         if now_s >= self._next_requested_s:
@@ -153,6 +155,13 @@ class ActionConsumer:
             marks = {partition: mark.mark for partition, mark in self._marks.items()}
             await self._observer.observe(kafka, marks, self._flights, now_s)
 
+    @property
+    def _wait_s(self) -> float:
+        """Seconds until the next read of reports."""
+        if not self._flights.in_flight and not self._invalid:
+            return self._settings.poll_wait_s
+        return _ACTIVE_WAIT_S if self._condition.away is None else _AWAY_WAIT_S
+
     async def _poll(self, kafka: EventConsumer, *, wait_s: float) -> None:
         try:
             batches = await kafka.poll(wait_s=wait_s)
@@ -168,7 +177,7 @@ class ActionConsumer:
             for partition, batch in batches.items()
             for record in batch.records
         ]
-        oldest_ms = time.time_ns() // 1_000_000 - round(1000 * self._settings.oldest_s)
+        oldest_ms = clock_ms() - round(1000 * self._settings.oldest_s)
         selected = select(self._rule, records, oldest_ms=oldest_ms)
         now_s = time.monotonic()
         for partition, batch in batches.items():
