@@ -1,10 +1,11 @@
 """The audit list: what operators did, and who. It keeps the newest MOST_AUDITED entries in a Redis list."""
 
-import time
 from typing import Any, Final
 
 import msgspec
 from redis.asyncio import Redis
+
+from services.backbone.clock import clock_ms
 
 MOST_AUDITED: Final = 1_000
 
@@ -30,7 +31,7 @@ class AuditList:
 
     async def add(self, by: str, what: str, *, count: int = 1, subject: str = "") -> None:
         """Add an entry with the current time."""
-        entry = AuditEntry(time.time_ns() // 1_000_000, by, what, count, subject)
+        entry = AuditEntry(clock_ms(), by, what, count, subject)
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.lpush(self._key, msgspec.json.encode(entry).decode())
             pipeline.ltrim(self._key, 0, MOST_AUDITED - 1)

@@ -1,11 +1,11 @@
 """geonames: looks the places of a search up, and has storage create an offer for each."""
 
 import contextlib
-import time
 
 from redis.exceptions import LockError
 
 from services.backbone.clients import RequestRefused, ServiceUnavailable, StorageClient
+from services.backbone.clock import clock_ms
 from services.backbone.events import InvalidEvent
 from services.backbone.logs import get_logger
 from services.consumers.core.chat_commands import GEONAMES
@@ -43,7 +43,7 @@ async def _write_places(storage: StorageClient, geonames: GeonamesClient, search
     box = box_around(places, search.middle)
     found = await storage.offers_in_box(GEONAMES, **box._asdict())
     old = [OldPlaceOffer(each.id, geoid_of(each.extdata), each.valid_until_ms) for each in found]
-    plan = plan_offers(search, places, old, now_ms=time.time_ns() // 1_000_000)
+    plan = plan_offers(search, places, old, now_ms=clock_ms())
     refused = await storage.write_offers(new=plan.new, changed=plan.changed, removed=plan.removed)
     if refused:
         log.warning("place_offers_refused", id=action_id, count=refused)

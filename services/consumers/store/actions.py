@@ -129,34 +129,13 @@ class ActionStore:
         is_invalid: bool = False,
     ) -> None:
         """Put an action, or an invalid event, into the dead list, with the traceback of its last error."""
-        trace = "".join(traceback.format_exception(error)) if error is not None else ""
-        letter = DeadAction(
-            handler=action.handler,
-            id=action.id,
-            arguments=action.arguments,
-            reason=reason[:_MOST_REASON_CHARS],
-            traceback=trace[-_MOST_TRACEBACK_CHARS:],
-            attempts=attempts,
-            died_at_ms=clock_ms(),
-            is_invalid=is_invalid,
-        )
-        await self.dead.write(letter)
+        await self.dead.write(_dead(action, reason, attempts=attempts, error=error, is_invalid=is_invalid))
 
     async def write_invalid_events(self, events: Sequence[Selected]) -> None:
         """Put invalid events into the dead list."""
-        died_at_ms = clock_ms()
-        dead_letters = [
-            DeadAction(
-                handler=event.action.handler,
-                id=event.action.id,
-                arguments=event.action.arguments,
-                reason=f"invalid event: {event.invalid}"[:_MOST_REASON_CHARS],
-                died_at_ms=died_at_ms,
-                is_invalid=True,
-            )
-            for event in events
-        ]
-        await self.dead.write_invalid(dead_letters)
+        await self.dead.write_invalid(
+            [_dead(event.action, f"invalid event: {event.invalid}", is_invalid=True) for event in events]
+        )
 
     async def reports(self, handler: str, ids: Sequence[str]) -> dict[str, ActionReport | None]:
         """Return the report of each action; None for one that no worker has started."""
@@ -212,6 +191,27 @@ class ActionStore:
 
 class EvictingRedis(Exception):
     """The Redis of the actions may evict keys."""
+
+
+def _dead(
+    action: Action,
+    reason: str,
+    *,
+    attempts: int = 0,
+    error: BaseException | None = None,
+    is_invalid: bool = False,
+) -> DeadAction:
+    trace = "".join(traceback.format_exception(error)) if error is not None else ""
+    return DeadAction(
+        handler=action.handler,
+        id=action.id,
+        arguments=action.arguments,
+        reason=reason[:_MOST_REASON_CHARS],
+        traceback=trace[-_MOST_TRACEBACK_CHARS:],
+        attempts=attempts,
+        died_at_ms=clock_ms(),
+        is_invalid=is_invalid,
+    )
 
 
 def _own_keys(action: Action) -> tuple[str, str]:
