@@ -4,16 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
-from services.backbone.pages import Assets, Guard, Login, Logins, Renderer, policy
+from services.backbone.pages import Assets, Renderer, login_of, protected
 from services.backbone.pages.schedule import SchedulePages
 from services.backbone.process import http_server
 from services.backbone.redis import connect
@@ -58,7 +56,15 @@ async def run_admin(settings: Settings, handlers: Sequence[str], jobs: Sequence[
         contextlib.aclosing(redis),
         http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0),
         http_server(
-            _protected(pages, settings, metrics, assets, renderer),
+            protected(
+                pages,
+                "actions",
+                {"operator": login_of(settings.user, settings.password)},
+                refused=metrics.refused,
+                open_paths=_OpenPaths(assets),
+                renderer=renderer,
+                settings=settings,
+            ),
             host=settings.host,
             port=settings.port,
             drain_s=3.0,
@@ -77,21 +83,3 @@ class _OpenPaths:
 
     def __contains__(self, path: object) -> bool:
         return path == PINGDOM or path in self._assets
-
-
-def _protected(app: FastAPI, settings: Settings, metrics: AdminMetrics, assets: Assets, renderer: Renderer) -> Any:
-    """Wrap the application in the guard, and the guard in the middleware that finds the address of a client.
-
-    The types are Any, because uvicorn and starlette use different types for an ASGI application.
-    """
-    password = None if settings.password is None else settings.password.get_secret_value()
-    logins = {} if password is None else {"operator": Login(settings.user.encode(), password.encode())}
-    guard: Any = Guard(
-        app,
-        Logins("actions", logins, metrics.refused),
-        roles={"operator"},
-        open_paths=_OpenPaths(assets),
-        content_policy=policy(assets_url=settings.assets_url),
-        refusal_page=renderer.refusal,
-    )
-    return ProxyHeadersMiddleware(guard, trusted_hosts=[str(network) for network in settings.trusted_proxies])

@@ -3,16 +3,15 @@
 import contextlib
 from asyncio import Event
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from services.backbone import names
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
-from services.backbone.pages import Assets, Guard, Login, Logins, Renderer, policy
+from services.backbone.pages import Assets, Renderer, login_of, protected
 from services.backbone.process import http_server
 from services.backbone.redis import connect
 from services.kafidx.metrics import Metrics
@@ -72,7 +71,15 @@ async def run(settings: Settings, stop: Event) -> None:
         contextlib.aclosing(dead_ends),
         contextlib.aclosing(topics),
         http_server(
-            _protected(public_app, settings, metrics, assets, renderer),
+            protected(
+                public_app,
+                "kafidx",
+                {"operator": login_of(settings.user, settings.password)},
+                refused=metrics.refused,
+                open_paths=assets,
+                renderer=renderer,
+                settings=settings,
+            ),
             host=settings.host,
             port=settings.port,
             drain_s=1.0,
@@ -82,24 +89,6 @@ async def run(settings: Settings, stop: Event) -> None:
         log.info("serving", host=settings.host, port=settings.port, internal_port=settings.internal_port)
         await stop.wait()
         health.stopping = True
-
-
-def _protected(app: FastAPI, settings: Settings, metrics: Metrics, assets: Assets, renderer: Renderer) -> Any:
-    """Wrap the application in the guard, and the guard in the middleware that finds the address of a client.
-
-    The types are Any, because uvicorn and starlette use different types for an ASGI application.
-    """
-    password = None if settings.password is None else settings.password.get_secret_value()
-    logins = {} if password is None else {"operator": Login(settings.user.encode(), password.encode())}
-    guard: Any = Guard(
-        app,
-        Logins("kafidx", logins, metrics.refused),
-        roles={"operator"},
-        open_paths=assets,
-        content_policy=policy(assets_url=settings.assets_url),
-        refusal_page=renderer.refusal,
-    )
-    return ProxyHeadersMiddleware(guard, trusted_hosts=[str(network) for network in settings.trusted_proxies])
 
 
 def create_app(pages: Pages, socket: LiveSocket, assets: Assets) -> FastAPI:

@@ -6,19 +6,17 @@ import os
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from pymongo.errors import PyMongoError
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from services.backbone.clock import clock_ms
 from services.backbone.health import Check, Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.loops import running_loops
 from services.backbone.mongo import Database, connect, create_when_available
-from services.backbone.pages import Assets, Guard, Login, Logins, Renderer, policy
+from services.backbone.pages import Assets, Renderer, login_of, protected
 from services.backbone.process import http_server
 from services.backbone.redis import connect as connect_redis
 from services.notificationserver.core.signatures import format_key
@@ -149,7 +147,18 @@ async def run(settings: Settings, stop: asyncio.Event, create_workers: CreateWor
         await stack.enter_async_context(running_loops(workers.run, stop, before_cancel=workers.stop))
         await stack.enter_async_context(
             http_server(
-                _protected(public_app, settings, metrics, assets, renderer),
+                protected(
+                    Gate(public_app, metrics=metrics),
+                    "notificationserver",
+                    {
+                        "service": login_of(settings.user, settings.password),
+                        APP_ROLE: login_of(settings.app_user, settings.app_password),
+                    },
+                    refused=metrics.refused,
+                    open_paths=_OpenPaths(assets),
+                    renderer=renderer,
+                    settings=settings,
+                ),
                 host=settings.host,
                 port=settings.port,
                 drain_s=_DRAIN_S,
@@ -169,24 +178,3 @@ class _OpenPaths:
 
     def __contains__(self, path: object) -> bool:
         return isinstance(path, str) and (path.startswith("/sendbird/") or path in self._assets)
-
-
-def _protected(app: FastAPI, settings: Settings, metrics: Metrics, assets: Assets, renderer: Renderer) -> Any:
-    """Wrap the application in the access control, and that in the middleware that finds the address of a client.
-
-    The types are Any, because uvicorn and starlette use different types for an ASGI application.
-    """
-    by_role = {}
-    if settings.password is not None:
-        by_role["service"] = Login(settings.user.encode(), settings.password.get_secret_value().encode())
-    if settings.app_password is not None:
-        by_role[APP_ROLE] = Login(settings.app_user.encode(), settings.app_password.get_secret_value().encode())
-    guard: Any = Guard(
-        Gate(app, metrics=metrics),
-        Logins("notificationserver", by_role, metrics.refused),
-        roles=by_role,
-        open_paths=_OpenPaths(assets),
-        content_policy=policy(assets_url=settings.assets_url),
-        refusal_page=renderer.refusal,
-    )
-    return ProxyHeadersMiddleware(guard, trusted_hosts=[str(network) for network in settings.trusted_proxies])

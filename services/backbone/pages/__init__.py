@@ -6,6 +6,7 @@ Services with pages import this package. Workers never do. It is the only packag
 from services.backbone.pages.assets import Assets
 from services.backbone.pages.guard import Guard, policy
 from services.backbone.pages.logins import Login, Logins, Refusal
+from services.backbone.pages.protection import login_of, protected
 from services.backbone.pages.render import Renderer
 
-__all__ = ["Assets", "Guard", "Login", "Logins", "Refusal", "Renderer", "policy"]
+__all__ = ["Assets", "Guard", "Login", "Logins", "Refusal", "Renderer", "login_of", "policy", "protected"]
