@@ -5,13 +5,12 @@ The server responds 2xx when it has stored the notification, and acts once on ea
 of the old system.
 """
 
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import msgspec
 
 from services.backbone.clients.errors import RequestRefused, ServiceUnavailable
-from services.backbone.clients.own_service import OwnServiceClient
+from services.backbone.clients.own_service import ServiceClient
 
 
 class NotifiedObject(msgspec.Struct, frozen=True):
@@ -44,31 +43,8 @@ NotificationRefused = RequestRefused
 """Raised when the notification itself is rejected. To send it again does not help."""
 
 
-class NotificationClient:
+class NotificationClient(ServiceClient):
     """Sends notifications. An async context manager."""
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        credentials: tuple[str, str] | None = None,
-        attempts: int = 3,
-        timeout_s: float = 3.0,
-        max_connections: int = 16,
-    ) -> None:
-        """Limit each step of a request (connect, read) to `timeout_s`. `credentials` are for HTTP Basic."""
-        self._url = f"{url.rstrip('/')}/notify"
-        self._client = OwnServiceClient(
-            credentials=credentials, attempts=attempts, timeout_s=timeout_s, max_connections=max_connections
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
 
     async def notify(self, notification: MatchNotification) -> None:
         """Send a notification, with at most `attempts` requests. Returns after a 2xx.
@@ -76,4 +52,4 @@ class NotificationClient:
         Raises NotificationUnavailable or NotificationRefused.
         """
         headers = {"Content-Type": "application/json", "Idempotency-Key": notification.id}
-        await self._client.post(self._url, msgspec.json.encode(notification), headers)
+        await self._client.post(f"{self._url}/notify", msgspec.json.encode(notification), headers)

@@ -91,3 +91,30 @@ class OwnServiceClient:
         if status < 300:  # noqa: PLR2004 - success
             return content
         return (ServiceFailed if status in _FAILED else ServiceUnavailable)(f"status {status}")
+
+
+class ServiceClient:
+    """The base of the clients with typed requests. An async context manager, which is built in a running event loop."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        credentials: tuple[str, str] | None = None,
+        attempts: int = 3,
+        timeout_s: float = 3.0,
+        max_connections: int = 16,
+    ) -> None:
+        """Limit each step of a request (connect, read) to `timeout_s`. `credentials` are for HTTP Basic."""
+        self._url = url.rstrip("/")
+        self._client = OwnServiceClient(
+            credentials=credentials, attempts=attempts, timeout_s=timeout_s, max_connections=max_connections
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.__aexit__(kind, error, trace)

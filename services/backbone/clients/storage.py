@@ -6,14 +6,13 @@ service. All but a bulk request that creates offers may be sent again.
 """
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 
 from services.backbone.clients.errors import ServiceFailed
-from services.backbone.clients.own_service import OwnServiceClient
+from services.backbone.clients.own_service import ServiceClient
 
 _Response = TypeVar("_Response")
 
@@ -45,7 +44,7 @@ class _Results(msgspec.Struct):
     results: list[_Result]
 
 
-class StorageClient:
+class StorageClient(ServiceClient):
     """Sends requests, each once: its caller sends them again. An async context manager."""
 
     def __init__(
@@ -56,19 +55,8 @@ class StorageClient:
         timeout_s: float = 10.0,
         max_connections: int = 4,
     ) -> None:
-        """Limit each step of a request (connect, read) to `timeout_s`. `credentials` are for HTTP Basic."""
-        self._url = url.rstrip("/")
-        self._client = OwnServiceClient(
-            credentials=credentials, attempts=1, timeout_s=timeout_s, max_connections=max_connections
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
+        """Send each request once. See ServiceClient."""
+        super().__init__(url, credentials=credentials, attempts=1, timeout_s=timeout_s, max_connections=max_connections)
 
     async def store_fix(self, device: str, *, latitude: float, longitude: float, accuracy_m: float, at_ms: int) -> None:
         """Move the mobile objects of a device. storage ignores a fix that is older than the one it has.

@@ -5,12 +5,10 @@ response means that the event is stored. An event that is sent again under its i
 """
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
 from services.backbone.clients.errors import RequestRefused, ServiceUnavailable
-from services.backbone.clients.own_service import OwnServiceClient
+from services.backbone.clients.own_service import ServiceClient
 
 EventUnavailable = ServiceUnavailable
 """Raised while the event is not accepted. Send it again later under the same id."""
@@ -18,21 +16,8 @@ EventRefused = RequestRefused
 """Raised when the event itself is rejected. To send it again does not help."""
 
 
-class TrackerClient:
+class TrackerClient(ServiceClient):
     """Sends events. An async context manager."""
-
-    def __init__(self, url: str, *, attempts: int = 3, timeout_s: float = 3.0, max_connections: int = 16) -> None:
-        """Limit each step of a request (connect, read) to `timeout_s`."""
-        self._url = url.rstrip("/")
-        self._client = OwnServiceClient(attempts=attempts, timeout_s=timeout_s, max_connections=max_connections)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
 
     async def send(self, event_type: str, params: Mapping[str, str | list[str]], *, event_id: str) -> None:
         """Send an event, with at most `attempts` requests. A parameter with a list occurs once for each value.
