@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from redis.asyncio import Redis
 
@@ -18,6 +19,7 @@ from services.backbone.counters import CounterStore
 from services.backbone.events import Event, Location, encode_event
 from services.backbone.kafka import EventProducer, Record, ensure_topics, topic_plans
 from services.consumers.settings import Settings
+from services.consumers.worker import StatisticsConsumer
 
 PARTITIONS = 3
 _QUIET_MS = 1000
@@ -111,6 +113,31 @@ async def open_bench(redis_server: LocalRedis, kafka_broker: KafkaBroker) -> Asy
     async with Redis.from_url(redis_server.url, decode_responses=True) as redis, EventProducer(settings) as producer:
         await redis.flushdb()
         yield Bench(environ, settings, redis, CounterStore(redis), producer, kafka_broker.kind == "tansu")
+
+
+@contextlib.asynccontextmanager
+async def open_own_bench(
+    redis_server: LocalRedis, kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Bench]:
+    """Open a bench with a topic and groups that no other test uses."""
+    token = uuid.uuid4().hex[:8]
+    monkeypatch.setattr(names, "EVENTS_TOPIC", f"events-{token}")
+    monkeypatch.setattr(names, "consumer_group", lambda consumer: f"{consumer}-{token}")
+    async with open_bench(redis_server, kafka_broker) as opened:
+        await opened.make_topics()
+        yield opened
+
+
+@contextlib.asynccontextmanager
+async def running(consumer: StatisticsConsumer) -> AsyncIterator[StatisticsConsumer]:
+    """Count until the block ends."""
+    task = asyncio.create_task(consumer.count_forever())
+    try:
+        yield consumer
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 def events(types: Sequence[str], *, count: int) -> list[Event]:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import random
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
@@ -25,19 +24,14 @@ from services.backbone.kafka import Record
 from services.consumers.handlers import HANDLERS
 from services.consumers.metrics import Metrics
 from services.consumers.worker import StatisticsConsumer
-from tests.contract.consumer_bench import PARTITIONS, Bench, events, eventually, open_bench
+from tests.contract.consumer_bench import PARTITIONS, Bench, events, eventually, open_own_bench, running
 
 
 @pytest.fixture
 async def bench(
     redis_server: LocalRedis, kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Bench]:
-    """A bench with a topic and groups that no other test uses."""
-    token = uuid.uuid4().hex[:8]
-    monkeypatch.setattr(names, "EVENTS_TOPIC", f"events-{token}")
-    monkeypatch.setattr(names, "consumer_group", lambda consumer: f"{consumer}-{token}")
-    async with open_bench(redis_server, kafka_broker) as opened:
-        await opened.make_topics()
+    async with open_own_bench(redis_server, kafka_broker, monkeypatch) as opened:
         yield opened
 
 
@@ -51,13 +45,8 @@ async def counting(
 ) -> AsyncIterator[StatisticsConsumer]:
     metrics = Metrics(registry or CollectorRegistry())
     consumer = StatisticsConsumer(HANDLERS[name], bench.settings, store or bench.store, metrics)
-    task = asyncio.create_task(consumer.count_forever())
-    try:
+    async with running(consumer):
         yield consumer
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def seen(bench: Bench, name: str = "event_counter", *, at_least: int) -> Callable[[], Awaitable[bool]]:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import random
 import time
-import uuid
 from collections.abc import AsyncIterator
 
 import pytest
@@ -24,7 +23,7 @@ from services.backbone.counters import Progress
 from services.consumers.handlers import HANDLERS
 from services.consumers.metrics import Metrics
 from services.consumers.worker import StatisticsConsumer
-from tests.contract.consumer_bench import PARTITIONS, Bench, events, eventually, open_bench
+from tests.contract.consumer_bench import PARTITIONS, Bench, events, eventually, open_own_bench, running
 from tests.contract.kafkastore_bench import command_line
 
 NAME = "event_counter"
@@ -35,25 +34,15 @@ GROUP = known_groups()[NAME]
 async def bench(
     redis_server: LocalRedis, kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Bench]:
-    """A bench with a topic and groups that no other test uses."""
-    token = uuid.uuid4().hex[:8]
-    monkeypatch.setattr(names, "EVENTS_TOPIC", f"events-{token}")
-    monkeypatch.setattr(names, "consumer_group", lambda consumer: f"{consumer}-{token}")
-    async with open_bench(redis_server, kafka_broker) as opened:
-        await opened.make_topics()
+    async with open_own_bench(redis_server, kafka_broker, monkeypatch) as opened:
         yield opened
 
 
 @contextlib.asynccontextmanager
 async def counting(bench: Bench) -> AsyncIterator[None]:
     consumer = StatisticsConsumer(HANDLERS[NAME], bench.settings, bench.store, Metrics(CollectorRegistry()))
-    task = asyncio.create_task(consumer.count_forever())
-    try:
+    async with running(consumer):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def passed(bench: Bench, offsets: int) -> None:

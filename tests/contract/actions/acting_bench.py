@@ -59,6 +59,16 @@ def environ_of(redis: LocalRedis, broker: KafkaBroker, **changed: str) -> dict[s
     }
 
 
+def environ_of_pages(redis: LocalRedis, **changed: str) -> dict[str, str]:
+    return {
+        "CONSUMERS_PORT": str(free_port()),
+        "CONSUMERS_PASSWORD": "a long enough password",
+        "ACTIONS_REDIS_URL": redis.url,
+        "LOG_FORMAT": "json",
+        **changed,
+    }
+
+
 class ProofProcess:
     """A worker or a consumer with the handler of tests."""
 
@@ -208,6 +218,12 @@ class ActingBench:
             return sum([await client.committed(partition) or 0 for partition in partitions])
         finally:
             await client.stop()
+
+
+async def page(client: httpx.AsyncClient, path: str) -> str:
+    response = await client.get(path)
+    assert response.status_code == 200, response.text
+    return response.text
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], *, limit_s: float = 60.0) -> None:

@@ -3,14 +3,19 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from redis.asyncio import Redis
 
 from deploy.develop.localstack.kafka import KafkaBroker
+from deploy.develop.localstack.ports import LOOPBACK
 from deploy.develop.localstack.redis import LocalRedis
+from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
 from services.backbone.kafka import EventProducer, ensure_topics, topic_plans
+from services.backbone.schedule import ScheduleStore
 from services.consumers.settings import Settings
+from services.consumers.store.schedule import open_schedule
 from tests.contract.actions.acting_bench import PARTITIONS, ActingBench, ProofProcess, environ_of, unique_names
 
 
@@ -44,3 +49,28 @@ async def acting_bench(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch)
         EventProducer(settings) as producer,
     ):
         yield ActingBench(environ, producer, redis, effects)
+
+
+@pytest.fixture
+async def schedule(environ: dict[str, str]) -> AsyncIterator[ScheduleStore]:
+    store = open_schedule(Settings.from_env(environ))
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+async def pages(environ: dict[str, str], tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """An operator's client of the pages, whose settings are in `environ` (`environ_of_pages`)."""
+    process = ServiceProcess("consumers", "admin", label="admin", logs=tmp_path, env=environ)
+    process.start()
+    try:
+        process.wait_until_ready()
+        url = f"http://{LOOPBACK}:{environ['CONSUMERS_PORT']}"
+        headers = {"accept": "text/html", "origin": url}
+        login = ("consumers", environ["CONSUMERS_PASSWORD"])
+        async with httpx.AsyncClient(
+            base_url=url, auth=login, headers=headers, follow_redirects=True, timeout=20
+        ) as client:
+            yield client
+    finally:
+        process.stop()

@@ -6,7 +6,6 @@ import re
 import statistics
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,15 +13,14 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from deploy.develop.localstack.ports import LOOPBACK, free_port
 from deploy.develop.localstack.redis import LocalRedis
-from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
 from services.backbone.action_overview import ActionOverview, ConsumerState
 from services.backbone.clock import clock_ms
 from services.backbone.dead_actions import MOST_DEAD, DeadAction, DeadActions
 from services.consumers.core.actions import Action
 from services.consumers.store.actions import ActionStore
+from tests.contract.actions.acting_bench import environ_of_pages, page
 
 PASSWORD = "a long enough password"
 MOST_P95_S = 0.5
@@ -38,25 +36,8 @@ async def redis(own_redis: LocalRedis) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def pages(own_redis: LocalRedis, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    env = {
-        "CONSUMERS_PORT": str(free_port()),
-        "CONSUMERS_PASSWORD": PASSWORD,
-        "ACTIONS_REDIS_URL": own_redis.url,
-        "LOG_FORMAT": "json",
-    }
-    process = ServiceProcess("consumers", "admin", label="admin", logs=tmp_path, env=env)
-    process.start()
-    try:
-        process.wait_until_ready()
-        url = f"http://{LOOPBACK}:{env['CONSUMERS_PORT']}"
-        headers = {"accept": "text/html", "origin": url}
-        async with httpx.AsyncClient(
-            base_url=url, auth=("consumers", PASSWORD), headers=headers, follow_redirects=True, timeout=20
-        ) as client:
-            yield client
-    finally:
-        process.stop()
+def environ(own_redis: LocalRedis) -> dict[str, str]:
+    return environ_of_pages(own_redis)
 
 
 def dead_action(number: int, *, text: str = "no") -> DeadAction:
@@ -73,12 +54,6 @@ def row_of(shown: str, handler: str) -> list[str]:
     """Return the cells of the row of a handler, without its name."""
     row = shown.partition(f'<th scope="row">{handler}</th>')[2].partition("</tr>")[0]
     return [re.sub(r"<[^>]*>", "", cell) for cell in re.findall(r"<td.*?>(.*?)</td>", row)]
-
-
-async def page(client: httpx.AsyncClient, path: str) -> str:
-    response = await client.get(path)
-    assert response.status_code == 200, response.text
-    return response.text
 
 
 async def test_old_addresses_lead_to_the_pages(pages: httpx.AsyncClient) -> None:

@@ -15,8 +15,7 @@ from deploy.develop.localstack.kafka import KafkaBroker
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.schedule import RunRecord, ScheduleStore
-from services.consumers.settings import Settings
-from services.consumers.store.schedule import SERVICE, open_schedule
+from services.consumers.store.schedule import SERVICE
 from tests.contract.actions import proof
 from tests.contract.actions.acting_bench import ProofProcess, environ_of, eventually
 
@@ -28,13 +27,6 @@ START = Callable[..., ProofProcess]
 @pytest.fixture
 def environ(own_redis: LocalRedis, kafka_broker: KafkaBroker) -> dict[str, str]:
     return environ_of(own_redis, kafka_broker, SCHEDULE_CHECK_S="0.2", SCHEDULE_LATE_S="3")
-
-
-@pytest.fixture
-async def schedule(environ: dict[str, str]) -> AsyncIterator[ScheduleStore]:
-    store = open_schedule(Settings.from_env(environ))
-    yield store
-    await store.aclose()
 
 
 @pytest.fixture

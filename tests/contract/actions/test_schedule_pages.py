@@ -2,23 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 from redis.asyncio import Redis
 
-from deploy.develop.localstack.ports import LOOPBACK, free_port
 from deploy.develop.localstack.redis import LocalRedis
 from deploy.develop.localstack.services import ServiceProcess
 from services.backbone import names
 from services.backbone.dead_actions import DeadAction, DeadActions
 from services.backbone.schedule import ScheduleStore
 from services.consumers.core.jobs import EXPIRE_DEAD_ACTIONS
-from services.consumers.settings import Settings
-from services.consumers.store.schedule import SERVICE, open_schedule
-from tests.contract.actions.acting_bench import eventually
+from services.consumers.store.schedule import SERVICE
+from tests.contract.actions.acting_bench import environ_of_pages, eventually, page
 
 JOB = EXPIRE_DEAD_ACTIONS.name
 PASSWORD = "a long enough password"
@@ -27,43 +24,7 @@ DAY_MS = 86_400_000
 
 @pytest.fixture
 def environ(own_redis: LocalRedis) -> dict[str, str]:
-    return {
-        "CONSUMERS_PORT": str(free_port()),
-        "CONSUMERS_PASSWORD": PASSWORD,
-        "ACTIONS_REDIS_URL": own_redis.url,
-        "ACTIONS_WORKER_PROCESSES": "1",
-        "SCHEDULE_CHECK_S": "0.2",
-        "LOG_FORMAT": "json",
-    }
-
-
-@pytest.fixture
-async def schedule(environ: dict[str, str]) -> AsyncIterator[ScheduleStore]:
-    store = open_schedule(Settings.from_env(environ))
-    yield store
-    await store.aclose()
-
-
-@pytest.fixture
-async def pages(environ: dict[str, str], tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    process = ServiceProcess("consumers", "admin", label="admin", logs=tmp_path, env=environ)
-    process.start()
-    try:
-        process.wait_until_ready()
-        url = f"http://{LOOPBACK}:{environ['CONSUMERS_PORT']}"
-        headers = {"accept": "text/html", "origin": url}
-        async with httpx.AsyncClient(
-            base_url=url, auth=("consumers", PASSWORD), headers=headers, follow_redirects=True, timeout=20
-        ) as client:
-            yield client
-    finally:
-        process.stop()
-
-
-async def page(client: httpx.AsyncClient, path: str) -> str:
-    response = await client.get(path)
-    assert response.status_code == 200, response.text
-    return response.text
+    return environ_of_pages(own_redis, ACTIONS_WORKER_PROCESSES="1", SCHEDULE_CHECK_S="0.2")
 
 
 async def test_new_job_is_shown_before_its_first_check(pages: httpx.AsyncClient) -> None:

@@ -19,6 +19,7 @@ from services.consumers.handlers import HANDLERS
 from services.consumers.metrics import Metrics
 from services.consumers.settings import Settings
 from services.consumers.worker import StatisticsConsumer
+from tests.contract.consumer_bench import running
 from tests.contract.kafidx.serving import PARTITIONS, Kafidx, event, numbers, produce
 from tests.contract.transactions import NEEDS_TRANSACTIONS, Transactions, transactions
 
@@ -53,13 +54,8 @@ async def counting(
     monkeypatch.setattr(names, "consumer_group", lambda consumer: f"{consumer}-{token}")
     settings = Settings.from_env(environ | {"CONSUMERS_POLL_WAIT_S": "0.2", "CONSUMERS_LAG_INTERVAL_S": "0.2"})
     consumer = StatisticsConsumer(HANDLERS[NAME], settings, CounterStore(redis), Metrics(registry))
-    task = asyncio.create_task(consumer.count_forever())
-    try:
+    async with running(consumer):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
