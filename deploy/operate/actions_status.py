@@ -1,22 +1,21 @@
 """The state of the actions: what each handler has to do, its dead actions, and the workers."""
 
+import contextlib
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from redis.exceptions import RedisError
+from redis.asyncio import Redis
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from deploy.errors import OperatorError
+from deploy.operate.actions_redis import open_actions
 from deploy.operate.dead_letters import readable_time
-from deploy.operate.endpoints import Endpoints, without_password
-from deploy.operate.offset_groups import GroupPositions, known_groups, open_offsets
+from deploy.operate.endpoints import Endpoints
+from deploy.operate.offset_groups import ConsumerGroup, GroupPositions, known_groups, open_offsets
 from services.backbone.action_overview import ActionOverview
-from services.backbone.redis import connect
 from services.backbone.settings import KafkaSettings
-
-_REDIS_TIMEOUT_S: Final = 3.0
 
 
 class HandlerStatus(NamedTuple):
@@ -32,7 +31,7 @@ class HandlerStatus(NamedTuple):
     """Actions that operators retry."""
     dead: int = 0
     away: str = ""
-    """Why storage can't be reached. Empty while it can."""
+    """Why what its actions need can't be reached. Empty while it can."""
 
 
 class ActionsStatus(NamedTuple):
@@ -68,7 +67,7 @@ class ActionsStatus(NamedTuple):
             lag = "?" if handler.lag is None else f"{handler.lag:,}"
             table.add_row(name, lag, oldest, f"{handler.queued:,}", f"{handler.retried:,}", f"{handler.dead:,}")
         waits = [
-            Text(f"{name} waits for storage: {handler.away}", style="bold red")
+            Text(f"{name} waits: {handler.away}", style="bold red")
             for name, handler in self.handlers.items()
             if handler.away
         ]
@@ -77,21 +76,27 @@ class ActionsStatus(NamedTuple):
 
 
 async def read_actions(endpoints: Endpoints, *, has_kafka: bool) -> ActionsStatus:
-    """Return the status. Without Kafka, the lags are unknown."""
+    """Return the status. Without Kafka, or the positions of the groups, the lags are unknown."""
     groups = [group for group in known_groups().values() if group.acts]
-    handlers = [group.name for group in groups]
     lags: dict[str, tuple[int | None, int | None]] = {}
+    if has_kafka:
+        with contextlib.suppress(OperatorError):  # the status reports Kafka, and the Redis is read below
+            lags = await _read_lags(endpoints, groups)
     try:
-        if has_kafka:
-            settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": endpoints.bootstrap_servers})
-            async with open_offsets(endpoints, settings) as offsets:
-                for found in await offsets.read(groups):
-                    times = await offsets.record_times({each.partition: each.current for each in found.partitions})
-                    lags[found.group.name] = _lag(found, list(times.values()))
-        return await _read_redis(endpoints, handlers, lags)
-    except (OperatorError, RedisError) as error:
-        address = without_password(endpoints.actions_url)
-        return ActionsStatus({}, error=f"the state of the actions ({address}) could not be read: {error}")
+        async with open_actions(endpoints) as redis:
+            return await _read_redis(redis, [group.name for group in groups], lags)
+    except OperatorError as error:
+        return ActionsStatus({}, error=str(error))
+
+
+async def _read_lags(endpoints: Endpoints, groups: Sequence[ConsumerGroup]) -> dict[str, tuple[int | None, int | None]]:
+    settings = KafkaSettings.from_env({"KAFKA_BOOTSTRAP_SERVERS": endpoints.bootstrap_servers})
+    lags = {}
+    async with open_offsets(endpoints, settings) as offsets:
+        for found in await offsets.read(groups):
+            times = await offsets.record_times({each.partition: each.current for each in found.partitions})
+            lags[found.group.name] = _lag(found, list(times.values()))
+    return lags
 
 
 def _lag(found: GroupPositions, times: Sequence[int]) -> tuple[int | None, int | None]:
@@ -102,14 +107,10 @@ def _lag(found: GroupPositions, times: Sequence[int]) -> tuple[int | None, int |
 
 
 async def _read_redis(
-    endpoints: Endpoints, handlers: Sequence[str], lags: dict[str, tuple[int | None, int | None]]
+    redis: Redis, handlers: Sequence[str], lags: dict[str, tuple[int | None, int | None]]
 ) -> ActionsStatus:
-    redis = connect(endpoints.actions_url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
-    try:
-        overview = ActionOverview(redis)
-        states, workers = await overview.states(handlers), await overview.workers()
-    finally:
-        await redis.aclose()
+    overview = ActionOverview(redis)
+    states, workers = await overview.states(handlers), await overview.workers()
     return ActionsStatus(
         {
             state.handler: HandlerStatus(

@@ -1,33 +1,28 @@
 """The tasks actions.dead.list and actions.dead.retry: show the dead list of actions, and retry what it has."""
 
-import asyncio
-import contextlib
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from getpass import getuser
-from typing import Final
 
 import msgspec
-from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from deploy.errors import OperatorError
+from deploy.interrupts import run_interruptible
+from deploy.operate.actions_redis import open_actions
 from deploy.operate.dead_letters import readable_time
-from deploy.operate.endpoints import DOES_IT_RUN, Endpoints, without_password
+from deploy.operate.endpoints import Endpoints
 from deploy.operate.offset_groups import known_groups
 from services.backbone.dead_actions import DeadAction, DeadActionFilter, DeadActions
-from services.backbone.redis import connect
-
-_REDIS_TIMEOUT_S: Final = 5.0
 
 
 def show(endpoints: Endpoints, selected: DeadActionFilter, *, limit: int, json_output: bool) -> int:
     """Print the selected actions, the newest first. Return the exit code. Raises OperatorError."""
-    found = asyncio.run(_find(endpoints, selected))
+    found = run_interruptible(_find(endpoints, selected))
     newest = found[:limit] if limit else found
     if json_output:
         rows = [msgspec.to_builtins(action) for action in newest]
@@ -54,7 +49,7 @@ def retry(endpoints: Endpoints, selected: DeadActionFilter, *, dry_run: bool, ye
     """Show how many actions are selected, ask, and retry exactly these. Return the exit code. Raises OperatorError."""
     if not (dry_run or yes or sys.stdin.isatty()):
         raise OperatorError("this repeats actions: look at it with --dry-run, then confirm with --yes")
-    found = asyncio.run(_find(endpoints, selected))
+    found = run_interruptible(_find(endpoints, selected))
     due = [action for action in found if not action.is_invalid]
     console = Console(highlight=False)
     console.print(f"{_counted(len(due))} to retry: {_by_handler(due)}" if due else "no action to retry")
@@ -64,14 +59,14 @@ def retry(endpoints: Endpoints, selected: DeadActionFilter, *, dry_run: bool, ye
         return 0
     if not yes and input(f"Retry {_counted(len(due))}? [y/N] ").lower() != "y":
         raise OperatorError("cancelled: nothing was retried")
-    console.print(f"{_counted(asyncio.run(_retry(endpoints, due)))} given to the consumers")
+    console.print(f"{_counted(run_interruptible(_retry(endpoints, due)))} given to the consumers")
     return 0
 
 
 async def _find(endpoints: Endpoints, selected: DeadActionFilter) -> list[DeadAction]:
     """Return the selected actions. Raises OperatorError if no consumer has the handler, and no action either."""
-    async with _dead_actions(endpoints) as dead:
-        found = await dead.find(selected)
+    async with open_actions(endpoints) as redis:
+        found = await DeadActions(redis).find(selected)
     known = [group.name for group in known_groups().values() if group.acts]
     if selected.handler and not found and selected.handler not in known:
         raise OperatorError(f'--handler: unknown handler "{selected.handler}". Use one of {", ".join(sorted(known))}.')
@@ -79,20 +74,8 @@ async def _find(endpoints: Endpoints, selected: DeadActionFilter) -> list[DeadAc
 
 
 async def _retry(endpoints: Endpoints, found: Sequence[DeadAction]) -> int:
-    async with _dead_actions(endpoints) as dead:
-        return await dead.retry(found, by=f"task {getuser()}")
-
-
-@contextlib.asynccontextmanager
-async def _dead_actions(endpoints: Endpoints) -> AsyncIterator[DeadActions]:
-    redis = connect(endpoints.actions_url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
-    try:
-        yield DeadActions(redis)
-    except RedisError as error:
-        address = without_password(endpoints.actions_url)
-        raise OperatorError(f"the Redis of the actions ({address}) does not respond: {error}\n{DOES_IT_RUN}") from None
-    finally:
-        await redis.aclose()
+    async with open_actions(endpoints) as redis:
+        return await DeadActions(redis).retry(found, by=f"task {getuser()}")
 
 
 def _counts(found: Sequence[DeadAction]) -> dict[str, int]:

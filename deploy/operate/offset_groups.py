@@ -11,10 +11,12 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from deploy import catalog
 from deploy.errors import OperatorError
+from deploy.operate.actions_redis import connect_actions
 from deploy.operate.endpoints import DOES_IT_RUN, Endpoints, without_password
 from deploy.operate.offset_moves import OffsetMove, PartitionPosition
 from services.backbone import names
@@ -102,7 +104,7 @@ class GroupOffsets:
     async def record_times(self, offsets: Mapping[int, int]) -> dict[int, int]:
         """Return the time in ms since 1970 of the record at or after an offset, by partition.
 
-        Partitions without such a record are absent, or whose record can't be read in time.
+        A partition is absent if it has no such record, or if the record can't be read within some seconds.
         """
         ends = await self.reader.end_offsets()
         wanted = {part: at for part, at in offsets.items() if at < ends[part]}
@@ -112,8 +114,10 @@ class GroupOffsets:
         while wanted.keys() - found.keys() and time.monotonic() < deadline:
             try:
                 batches = await self.reader.poll(wait_s=0.2)
-            except OffsetGone:  # retention has removed the record
-                break
+            except OffsetGone as gone:  # retention has removed the record, and the time is not known
+                wanted = {part: at for part, at in wanted.items() if part not in gone.positions}
+                self.reader.seek({part: ends[part] for part in gone.positions})
+                continue
             for part, batch in batches.items():
                 if batch.records:
                     found.setdefault(part, batch.records[0].timestamp)
@@ -158,19 +162,25 @@ class GroupOffsets:
 @contextlib.asynccontextmanager
 async def open_offsets(endpoints: Endpoints, settings: KafkaSettings) -> AsyncIterator[GroupOffsets]:
     """Connect to Kafka and to both Redis servers. Raises OperatorError for each failure inside the block too."""
-    counters, actions = (
-        connect(url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
-        for url in (endpoints.counters_url, endpoints.actions_url)
-    )
+    counters = connect(endpoints.counters_url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
+    actions = connect_actions(endpoints)
+    async with contextlib.aclosing(counters), contextlib.aclosing(actions):
+        try:
+            async with TopicReader(settings, names.EVENTS_TOPIC) as reader:
+                yield GroupOffsets(reader, CounterStore(counters), RequestedMoves(actions), endpoints.bootstrap_servers)
+        except KafkaUnavailable as error:
+            shown = endpoints.bootstrap_servers
+            raise OperatorError(f"Kafka at {shown} does not respond: {error}\n{DOES_IT_RUN}") from error
+        except RedisError as error:
+            clients = {endpoints.counters_url: counters, endpoints.actions_url: actions}
+            away = [url for url, redis in clients.items() if not await _responds(redis)] or list(clients)
+            shown = " and ".join(map(without_password, away))
+            raise OperatorError(f"Redis at {shown} does not respond: {error}\n{DOES_IT_RUN}") from error
+
+
+async def _responds(redis: Redis) -> bool:
     try:
-        async with TopicReader(settings, names.EVENTS_TOPIC) as reader:
-            yield GroupOffsets(reader, CounterStore(counters), RequestedMoves(actions), endpoints.bootstrap_servers)
-    except KafkaUnavailable as error:
-        shown = endpoints.bootstrap_servers
-        raise OperatorError(f"Kafka at {shown} does not respond: {error}\n{DOES_IT_RUN}") from error
-    except RedisError as error:
-        shown = ", ".join(sorted({without_password(url) for url in (endpoints.counters_url, endpoints.actions_url)}))
-        raise OperatorError(f"Redis at {shown} does not respond: {error}\n{DOES_IT_RUN}") from error
-    finally:
-        await counters.aclose()
-        await actions.aclose()
+        await redis.ping()
+    except RedisError:
+        return False
+    return True

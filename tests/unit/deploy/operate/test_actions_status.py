@@ -44,7 +44,7 @@ async def test_state_in_redis_is_read_without_kafka(clean_redis: LocalRedis, red
     assert status.handlers["bulk_data"].dead == 1
     assert (status.workers, status.is_used) == (1, True)
     assert status.as_json()["dead"] == 1
-    assert "geo_updates waits for storage: no connection" in rendered(status)
+    assert "geo_updates waits: no connection" in rendered(status)
     assert "workers: 1" in rendered(status)
 
 
@@ -56,10 +56,20 @@ async def test_system_without_action_consumers_has_nothing_to_show(
     assert not status.is_used
 
 
+async def test_state_is_read_without_the_redis_of_the_counters(
+    local_stack: LocalStack, clean_redis: LocalRedis, redis: Redis
+) -> None:
+    away = Endpoints("", (), "redis://127.0.0.1:9/0", local_stack.bootstrap_servers, actions_url=clean_redis.url)
+    await DeadActions(redis).write(DeadAction("bulk_data", "1", "{}", "no"))
+    status = await read_actions(away, has_kafka=True)
+    assert status.error == ""
+    assert status.handlers["bulk_data"] == HandlerStatus(None, None, 0, 0, 1, "")
+
+
 async def test_missing_redis_is_reported_with_its_address() -> None:
     nowhere = Endpoints("", (), "redis://127.0.0.1:9/0", "", actions_url="redis://user:secret@127.0.0.1:9/0")
     status = await read_actions(nowhere, has_kafka=False)
-    assert status.error.startswith("the state of the actions (redis://127.0.0.1:9/0) could not be read")
+    assert status.error.startswith("the Redis of the actions (redis://127.0.0.1:9/0) does not respond")
     assert status.is_used
     assert status.as_json()["error"] == status.error
-    assert rendered(status).startswith("the state of the actions")
+    assert rendered(status).startswith("the Redis of the actions")

@@ -110,3 +110,9 @@ def test_missing_broker_is_reported() -> None:
 def test_missing_redis_is_reported(local_stack: LocalStack) -> None:
     with pytest.raises(OperatorError, match=r"Redis at .*127\.0\.0\.1:9/0 does not respond"):
         moved(NOWHERE._replace(bootstrap_servers=local_stack.bootstrap_servers))
+
+
+def test_only_the_redis_that_does_not_respond_is_named(local_stack: LocalStack, clean_redis: LocalRedis) -> None:
+    half = Endpoints("", (), "redis://127.0.0.1:9/0", local_stack.bootstrap_servers, actions_url=clean_redis.url)
+    with pytest.raises(OperatorError, match=r"Redis at redis://127\.0\.0\.1:9/0 does not respond"):
+        show(half, group="event_counter", environ={}, json_output=False)
