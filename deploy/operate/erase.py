@@ -15,6 +15,7 @@ from rich.status import Status as Spinner
 from deploy.errors import OperatorError
 from deploy.interrupts import run_interruptible
 from deploy.operate import variables
+from deploy.operate.actions_redis import connect_actions
 from deploy.operate.dead import quieten
 from deploy.operate.dead_letters import read_dead_letters
 from deploy.operate.endpoints import Endpoints, without_password
@@ -37,7 +38,8 @@ _POLL_S: Final = 0.2
 
 UNTOUCHED: Final = (
     "events in the topic `events`: they stay until its retention ends, and consumers may have read them",
-    "actions that a consumer has taken: they end within minutes. If one dies then, run the command again",
+    "actions that a consumer has taken: they end when what they call responds. If one dies then, run the command again",
+    "dead replies to chats: they contain the message, but no device id. Delete them on the page /dead",
     "the counters and the ledger: they contain no device id",
     "the latest events in the memory of kafidx: newer events replace them",
     "the offers, searches, pairs, chat channels and token of the device in storage: delete its objects there",
@@ -95,7 +97,7 @@ async def _erase(
 ) -> ErasureResult:
     console = Console()
     clients = [connect(url, timeout_s=_REDIS_TIMEOUT_S) for url in endpoints.queue_urls]
-    actions = connect(endpoints.actions_url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
+    actions = connect_actions(endpoints)
     removed = 0
     errors: list[str] = []
     try:
