@@ -25,6 +25,7 @@ from deploy.operate.offset_moves import (
     still_due,
 )
 from services.backbone.dead_actions import keep_done_s
+from services.backbone.names import IGNORES_OLD_EVENTS
 from services.backbone.settings import KafkaSettings
 
 _HOUR_S: Final = 3600
@@ -187,7 +188,9 @@ async def _print_preview(
     console.print(table)
     if repeated := sum(each.repeated for each in moves):
         console.print(f"repeats {repeated:,} records{await _span(offsets, [each for each in moves if each.repeated])}")
-        if group.acts:
+        if group.name in IGNORES_OLD_EVENTS:
+            console.print("  An event older than ACTIONS_OLDEST_S is not acted on again, nor an action that has ended.")
+        elif group.acts:
             young = {each.partition: each.end for each in found.partitions}
             keep_s = keep_done_s(group.name)
             young |= await offsets.reader.offsets_at(now_ms - 1000 * keep_s)

@@ -215,3 +215,8 @@ def job_taken_key(service: str, job: str, planned_ms: int) -> str:
 def consumer_group(consumer: str) -> str:
     """Consumer group of one consumer: the name of the consumer, which operators know."""
     return consumer
+
+
+IGNORES_OLD_EVENTS: Final = frozenset({"chatbot", "geonames"})
+"""Consumers that do not act on an event that is older than ACTIONS_OLDEST_S when they take it: nobody waits for its
+effect any more. An event does not become old while its action waits."""

@@ -21,6 +21,7 @@ from services.backbone.events import (
     parameter,
     split_event,
 )
+from services.backbone.names import IGNORES_OLD_EVENTS
 from services.backbone.record_headers import RecordHeaders
 from services.consumers.core.counting import whole_number
 
@@ -110,11 +111,13 @@ class ActionRule(NamedTuple):
     read: ReadArguments
     newest_only: bool = False
     """Whether only the newest fix of each device among the records of a poll needs an action."""
-    ignores_old: bool = False
-    """Whether an event needs no action if it is old when its consumer takes it: nobody waits for its effect any more.
-    It does not become old while its action waits."""
     provider_wait_s: float = 0.0
     """Seconds that an action may wait for a provider on the internet until operators get an alert. 0: it calls none."""
+
+    @property
+    def ignores_old(self) -> bool:
+        """Whether an event that is old when its consumer takes it needs no action."""
+        return self.handler in IGNORES_OLD_EVENTS
 
 
 def select(rule: ActionRule, records: Iterable[SourceRecord], *, oldest_ms: int = 0) -> list[Selected]:

@@ -58,4 +58,4 @@ def reply_in_chat(event: EncodedEvent) -> ReplyInChat | None:
     )
 
 
-CHATBOT: Final = ActionRule("chatbot", frozenset({b"chm"}), reply_in_chat, ignores_old=True, provider_wait_s=600.0)
+CHATBOT: Final = ActionRule("chatbot", frozenset({b"chm"}), reply_in_chat, provider_wait_s=600.0)

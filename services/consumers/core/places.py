@@ -128,6 +128,4 @@ def _of_ruby(text: str, name: str) -> str:
 
 
 # Credits are counted by the hour, so a wait of an hour is usual.
-GEONAMES_RULE: Final = ActionRule(
-    "geonames", frozenset({b"offr"}), search_places, ignores_old=True, provider_wait_s=4500.0
-)
+GEONAMES_RULE: Final = ActionRule("geonames", frozenset({b"offr"}), search_places, provider_wait_s=4500.0)

@@ -98,6 +98,20 @@ async def test_actions_that_ended_within_a_day_are_not_repeated(
 
 
 @pytest.mark.usefixtures("proof_worker")
+async def test_preview_tells_that_old_events_have_no_effect(
+    acting_bench: ActingBench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("deploy.operate.offsets.IGNORES_OLD_EVENTS", {proof.NAME})
+    await acting_bench.produce(range(20))
+    async with acting_bench.consuming():
+        await committed(acting_bench, 20)
+    await planned(acting_bench, "earliest")
+    printed = capsys.readouterr().out
+    assert "older than ACTIONS_OLDEST_S" in printed
+    assert "run again" not in printed
+
+
+@pytest.mark.usefixtures("proof_worker")
 async def test_next_consumer_begins_after_the_skipped_records(acting_bench: ActingBench) -> None:
     await acting_bench.produce(range(80))
     assert await moved(acting_bench, "latest") == (0, 80)
