@@ -295,6 +295,11 @@ class ScheduleSettings(EnvSettings):
     """Seconds that a run may begin after its planned time, because no beat or no worker ran. Later, it is recorded as
     missed. Of several such times only the newest one runs."""
 
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone."""
+        return ZoneInfo(self.schedule_zone)
+
 
 class ProxySettings(EnvSettings):
     """The proxies that a server trusts."""

@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from prometheus_client import CollectorRegistry
 
@@ -14,18 +13,18 @@ from services.backbone.logs import get_logger
 from services.backbone.pages import Assets, Renderer, login_of, protected
 from services.backbone.pages.schedule import SchedulePages
 from services.backbone.process import http_server
-from services.backbone.redis import connect
 from services.backbone.schedule import JobPlan
 from services.consumers.metrics import AdminMetrics
 from services.consumers.routes import SITE, ActionPages, create_pages
 from services.consumers.routes.pages import PINGDOM
 from services.consumers.settings import Settings
 from services.consumers.store.actions import ActionStore
+from services.consumers.store.connection import connect_actions
 from services.consumers.store.schedule import schedule_of
 
 log = get_logger(__name__)
 
-_REDIS_TIMEOUT_S: Final = 3.0
+_REDIS_TIMEOUT_S: Final = 3.0  # a person waits
 _HERE: Final = Path(__file__).parent
 
 
@@ -36,14 +35,11 @@ async def run_admin(settings: Settings, handlers: Sequence[str], jobs: Sequence[
     """
     registry = CollectorRegistry()
     metrics = AdminMetrics(registry)
-    url = settings.actions_redis_url.get_secret_value()
-    redis = connect(url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
+    redis = connect_actions(settings, timeout_s=_REDIS_TIMEOUT_S)
     assets = Assets(_HERE / "static", url=settings.assets_url)
     renderer = Renderer(_HERE / "templates", SITE, assets)
     store = ActionStore(redis, time_limit_s=settings.time_limit_s)
-    schedule = SchedulePages(
-        schedule_of(redis, settings), jobs, renderer, zone=ZoneInfo(settings.schedule_zone), by=settings.user
-    )
+    schedule = SchedulePages(schedule_of(redis, settings), jobs, renderer, zone=settings.zone, by=settings.user)
     pages = create_pages(ActionPages(store, handlers, renderer, by=settings.user, off=settings.off), schedule, assets)
 
     async def check_redis() -> str:

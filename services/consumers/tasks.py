@@ -12,19 +12,16 @@ import threading
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 from celery import Celery, signals
 from celery.exceptions import SoftTimeLimitExceeded
-from redis.asyncio import Redis
 
 from services.backbone import names
 from services.backbone.backoff import Backoff, retried
 from services.backbone.clients import RequestRefused, ServiceFailed, ServiceUnavailable
 from services.backbone.events import InvalidEvent
 from services.backbone.logs import get_logger
-from services.backbone.redis import connect
 from services.backbone.schedule import ScheduledJob
 from services.backbone.schedule.executor import JobExecutor
 from services.consumers.core.actions import Action
@@ -33,11 +30,11 @@ from services.consumers.handlers.clients import open_clients
 from services.consumers.settings import Settings
 from services.consumers.store.actions import MOST_STARTS, ActionStore, ActionStoreError, StartResult
 from services.consumers.store.celery_queues import STOP_LIMIT_S, create_celery, declare_pings
+from services.consumers.store.connection import connect_actions
 from services.consumers.store.schedule import SERVICE, open_schedule
 
 log = get_logger(__name__)
 
-_REDIS_TIMEOUT_S = 5.0
 _REPORTS = 6
 _LONGEST_PAUSE_S = 2.0
 _PONG_S = 600
@@ -57,7 +54,7 @@ def run_celery_worker(
     app = create_celery(settings)
     executor = ActionExecutor(settings, handlers)
     job_executor = JobExecutor(
-        partial(open_schedule, settings), jobs, zone=ZoneInfo(settings.schedule_zone), late_s=settings.schedule_late_s
+        partial(open_schedule, settings), jobs, zone=settings.zone, late_s=settings.schedule_late_s
     )
 
     # The names of the parameters are those of the arguments in the queue.
@@ -237,9 +234,7 @@ class _Clients:
 
     def __init__(self, settings: Settings) -> None:
         self._runner = asyncio.Runner()
-        # A report may be sent twice: the first one decides.
-        url = settings.actions_redis_url.get_secret_value()
-        self.redis: Redis = connect(url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict")
+        self.redis = connect_actions(settings)
         self.store = ActionStore(self.redis, time_limit_s=settings.time_limit_s)
         self.of_handlers = self.run(open_clients(settings, self.redis))
 

@@ -5,19 +5,17 @@ from typing import Final
 
 from services.backbone.clock import clock_ms
 from services.backbone.dead_actions import DeadActions
-from services.backbone.redis import connect
 from services.backbone.schedule import ScheduledJob
 from services.consumers.core.jobs import EXPIRE_DEAD_ACTIONS
 from services.consumers.settings import Settings
+from services.consumers.store.connection import connect_actions
 
-_REDIS_TIMEOUT_S: Final = 5.0
 _DAY_MS: Final = 86_400_000
 
 
 async def expire_dead_actions(settings: Settings) -> str:
     """Delete the dead actions, and the invalid events, that are older than ACTIONS_DEAD_DAYS."""
-    url = settings.actions_redis_url.get_secret_value()
-    async with connect(url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict") as redis:
+    async with connect_actions(settings) as redis:
         before_ms = clock_ms() - settings.dead_days * _DAY_MS
         deleted = await DeadActions(redis).delete_before(before_ms, by=EXPIRE_DEAD_ACTIONS.name)
     return f"deleted {deleted} of the dead list"

@@ -4,13 +4,12 @@ from typing import Final
 
 from redis.asyncio import Redis
 
-from services.backbone.redis import connect
 from services.backbone.schedule import ScheduleStore
 from services.consumers.settings import Settings
+from services.consumers.store.connection import connect_actions
 
 SERVICE: Final = "consumers"
 """The name of the schedule, in its keys and in the name of its queue."""
-_REDIS_TIMEOUT_S: Final = 5.0
 
 
 def schedule_of(redis: Redis, settings: Settings) -> ScheduleStore:
@@ -20,6 +19,4 @@ def schedule_of(redis: Redis, settings: Settings) -> ScheduleStore:
 
 def open_schedule(settings: Settings) -> ScheduleStore:
     """Return the schedule with a Redis of its own, which `aclose` closes."""
-    # Each script may run twice: the first one decides.
-    url = settings.actions_redis_url.get_secret_value()
-    return schedule_of(connect(url, timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict"), settings)
+    return schedule_of(connect_actions(settings), settings)

@@ -8,18 +8,16 @@ from prometheus_client import CollectorRegistry
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.process import http_server
-from services.backbone.redis import connect
 from services.consumers.core.actions import ActionRule
 from services.consumers.metrics import ActionMetrics
 from services.consumers.settings import Settings
 from services.consumers.store.actions import ActionStore
 from services.consumers.store.celery_queues import ActionQueues, create_celery
+from services.consumers.store.connection import connect_actions
 from services.consumers.worker.acting import ActionConsumer
 from services.consumers.worker.members import run_member
 
 log = get_logger(__name__)
-
-_REDIS_TIMEOUT_S = 5.0
 
 
 async def run_idle_consumer(name: str, reason: str, settings: Settings, stop: asyncio.Event) -> None:
@@ -45,10 +43,7 @@ async def run_action_consumer(rule: ActionRule, settings: Settings, stop: asynci
         await run_idle_consumer(rule.handler, settings.off[rule.handler], settings, stop)
         return
     registry = CollectorRegistry()
-    # Each script may run twice: the first report of an end decides.
-    redis = connect(
-        settings.actions_redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict"
-    )
+    redis = connect_actions(settings)
     queues = ActionQueues(create_celery(settings))
     store = ActionStore(redis, time_limit_s=settings.time_limit_s)
     consumer = ActionConsumer(rule, settings, store, queues, ActionMetrics(registry))

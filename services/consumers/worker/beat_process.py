@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from zoneinfo import ZoneInfo
 
 from services.backbone.beat import run_beat
 from services.backbone.schedule import JobPlan
@@ -19,6 +18,6 @@ async def run_schedule(settings: Settings, plans: Sequence[JobPlan], stop: async
         plans,
         settings,
         stop,
-        zone=ZoneInfo(settings.schedule_zone),
+        zone=settings.zone,
         check_s=settings.schedule_check_s,
     )

@@ -23,15 +23,14 @@ from services.backbone.backoff import Backoff
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.process import http_server, run_task
-from services.backbone.redis import connect
 from services.consumers.metrics import WorkerMetrics
 from services.consumers.settings import Settings
 from services.consumers.store.actions import ActionStore, ActionStoreError
 from services.consumers.store.celery_queues import STOP_LIMIT_S, ActionQueues, QueueUnavailable, create_celery
+from services.consumers.store.connection import connect_actions
 
 log = get_logger(__name__)
 
-_REDIS_TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.2
 
 
@@ -55,9 +54,7 @@ async def run_worker(
     registry = CollectorRegistry()
     metrics = WorkerMetrics(registry)
     metrics.silence_limit_s.set(settings.silence_s)
-    redis = connect(
-        settings.actions_redis_url.get_secret_value(), timeout_s=_REDIS_TIMEOUT_S, resend=True, text="strict"
-    )
+    redis = connect_actions(settings)
     store = ActionStore(redis, time_limit_s=settings.time_limit_s)
     queues = ActionQueues(create_celery(settings))
     pings = Pings(redis, queues, settings, name)
