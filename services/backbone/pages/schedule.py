@@ -29,6 +29,7 @@ _AUDITED: Final = 20
 _LEAST_OVERDUE_S: Final = 60.0
 """A due time waits for the next check of beat, so a younger one is no reason to worry."""
 _VERBS: Final = ("run", "pause", "resume")
+_CONFIRMED: Final = ("run", "pause")
 _DONE: Final[Mapping[str, str]] = {
     "run": "The next check of beat runs the job.",
     "not-run": f"Nothing was changed: a request waits, or the last one is younger than {REQUEST_WINDOW_S:.0f} seconds.",
@@ -66,7 +67,7 @@ class SchedulePages:
     async def overview(self, request: Request) -> Response:
         """Show all jobs, and what operators did."""
         try:
-            rows = [(await self._job(plan))[0] for plan in self._plans.values()]
+            rows = [await self._row(plan, await self._store.last_run(plan.name)) for plan in self._plans.values()]
             audit = await self._store.audit.entries(_AUDITED)
         except ScheduleStoreError as error:
             return self._away(request, error)
@@ -86,17 +87,23 @@ class SchedulePages:
         if plan is None:
             return self._unknown(request)
         try:
-            row, runs = await self._job(plan)
+            runs = await self._store.runs(plan.name)
+            row = await self._row(plan, runs[0] if runs else None)
         except ScheduleStoreError as error:
             return self._away(request, error)
         return self._renderer.page(
-            request.scope, "scheduled_job.html", row=row, runs=runs, zone=self._zone.key, duration=_duration
+            request.scope,
+            "scheduled_job.html",
+            row=row,
+            runs=[row.last, *runs[1:]] if row.last else [],
+            zone=self._zone.key,
+            duration=_duration,
         )
 
     async def confirm(self, request: Request) -> Response:
         """Ask before a job runs now or is paused."""
         plan, verb = self._plans.get(request.path_params["job"]), request.path_params["verb"]
-        if plan is None or verb not in _VERBS:
+        if plan is None or verb not in _CONFIRMED:
             return self._unknown(request)
         return self._renderer.page(request.scope, "confirm_job.html", plan=plan, verb=verb)
 
@@ -112,14 +119,14 @@ class SchedulePages:
             return self._away(request, error)
         return RedirectResponse(f"/schedule?done={verb if changed else f'not-{verb}'}", _SEE_OTHER)
 
-    async def _job(self, plan: JobPlan) -> tuple[JobRow, list[RunRecord]]:
-        state, runs = await self._store.state(plan.name), await self._store.runs(plan.name)
-        if not state.is_running:  # no check has recorded the loss yet
-            runs = [msgspec.structs.replace(run, result="lost") if run.result == "running" else run for run in runs]
+    async def _row(self, plan: JobPlan, last: RunRecord | None) -> JobRow:
+        state = await self._store.state(plan.name)
+        if last is not None and last.result == "running" and not state.is_running:
+            last = msgspec.structs.replace(last, result="lost")  # no check has recorded the loss yet
         now_ms = self._store.clock()
         next_ms = None if state.paused_ms is not None else next_time(plan, self._zone, now_ms)
         status, kind = _status(state, overdue_s(plan, state, now_ms, zone=self._zone))
-        return JobRow(plan, state, runs[0] if runs else None, next_ms, status, kind), runs
+        return JobRow(plan, state, last, next_ms, status, kind)
 
     def _unknown(self, request: Request) -> Response:
         return self._renderer.error(request.scope, 404, "There is no such job.")

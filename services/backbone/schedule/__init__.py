@@ -10,30 +10,22 @@ taken by SET NX on (job, planned time). A run that nobody began in time is recor
 after its time limit as lost. A lost check loses nothing: the next one does the same.
 """
 
-from services.backbone.schedule.plan import JobPlan, JobState, ScheduledJob, decide, due_times, next_time, overdue_s
+from services.backbone.schedule.plan import JobPlan, JobState, ScheduledJob, next_time, overdue_s
 from services.backbone.schedule.store import (
-    MOST_RUNS,
     REQUEST_WINDOW_S,
-    RESULTS,
-    BegunRun,
     RunRecord,
     ScheduleStore,
     ScheduleStoreError,
 )
 
 __all__ = [
-    "MOST_RUNS",
     "REQUEST_WINDOW_S",
-    "RESULTS",
-    "BegunRun",
     "JobPlan",
     "JobState",
     "RunRecord",
     "ScheduleStore",
     "ScheduleStoreError",
     "ScheduledJob",
-    "decide",
-    "due_times",
     "next_time",
     "overdue_s",
 ]

@@ -1,8 +1,9 @@
 """JobExecutor: the check of a job in a Celery worker, which begins and runs it when it is due."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -81,7 +82,7 @@ class JobExecutor:
         log.info("job_begun", **fields)
         began_s = time.monotonic()
         try:
-            note = asyncio.run(_awaited(job.run()))
+            note = asyncio.run(job.run())
         except SoftTimeLimitExceeded:
             log.error("job_failed", **fields, reason="time limit")  # noqa: TRY400 - the traceback is where it stopped
             return "failed", "time limit"
@@ -93,11 +94,8 @@ class JobExecutor:
 
     def _with_store(self, use: Callable[[ScheduleStore], Coroutine[Any, Any, _Result]]) -> _Result:
         async def used() -> _Result:
-            store = self._open_store()
-            try:
+            async with contextlib.aclosing(self._open_store()) as store:
                 return await use(store)
-            finally:
-                await store.aclose()
 
         return asyncio.run(used())
 
@@ -115,7 +113,3 @@ async def _report(store: ScheduleStore, run: BegunRun, result: Literal["done", "
         attempts=_REPORTS,
         on_error=lambda error: log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}"),
     )
-
-
-async def _awaited(work: Awaitable[str]) -> str:
-    return await work

@@ -5,9 +5,9 @@ Times are in ms since 1970. A planned time is a whole second, and identifies the
 
 import datetime as dt
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -47,7 +47,7 @@ class ScheduledJob(NamedTuple):
     """A plan and what it runs."""
 
     plan: JobPlan
-    run: Callable[[], Awaitable[str]]
+    run: Callable[[], Coroutine[Any, Any, str]]
     """Does the work, and returns one sentence for the history. An exception is a failed run.
 
     It must be safe to run again, because a run whose worker is killed is lost in the middle.

@@ -113,6 +113,13 @@ class ScheduleStore:
         records = [msgspec.json.decode(each, type=RunRecord) for each in found]
         return sorted(records, key=lambda record: -record.planned_ms)
 
+    async def last_run(self, job: str) -> RunRecord | None:
+        """Return the newest run of a job, None before the first."""
+        key = names.job_runs_key(self.service, job)
+        planned: Any = await self._redis.hkeys(key)
+        content: Any = await self._redis.hget(key, max(planned, key=int)) if planned else None
+        return None if content is None else msgspec.json.decode(content, type=RunRecord)
+
     async def begin_planning(self, job: str) -> None:
         """Make a new job known: times before now are not missed."""
         now, key = str(self.clock()), names.job_state_key(self.service, job)
