@@ -26,6 +26,8 @@ from services.consumers.worker import StatisticsConsumer
 from tests.contract.consumer_bench import PARTITIONS, Bench, events, eventually, open_own_bench, running
 from tests.contract.kafkastore_bench import command_line
 
+pytestmark = pytest.mark.usefixtures("true_end_offsets")
+
 NAME = "event_counter"
 GROUP = known_groups()[NAME]
 

@@ -171,6 +171,7 @@ async def test_worker_that_could_acknowledge_nothing_ends(
         worker.process.stop()
 
 
+@pytest.mark.usefixtures("true_end_offsets")
 async def test_consumer_is_shown_with_its_last_lag_while_the_broker_is_down(
     acting_bench: ActingBench, own_broker: KafkaBroker
 ) -> None:

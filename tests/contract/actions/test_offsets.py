@@ -14,6 +14,8 @@ from services.backbone import names
 from tests.contract.actions import proof
 from tests.contract.actions.acting_bench import ActingBench, eventually
 
+pytestmark = pytest.mark.usefixtures("true_end_offsets")
+
 GROUP = ConsumerGroup(proof.NAME, "proof-consumer", acts=True)
 
 
