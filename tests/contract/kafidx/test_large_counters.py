@@ -66,6 +66,7 @@ async def longest_wait_s(livez: str, download: asyncio.subprocess.Process) -> fl
     return longest
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize(
     "query", ["format=json", "format=csv", "format=csv&sort=label", "sort=label&order=desc", "q=t"]
 )
