@@ -162,6 +162,11 @@ def provider_limit_key(provider: str) -> str:
     return f"actions:limit:{provider}"
 
 
+def provider_closed_key(provider: str) -> str:
+    """Key that exists while a provider gets no requests, because it rejects them."""
+    return f"actions:limit:{provider}:closed"
+
+
 def action_queue(handler: str) -> str:
     """Celery queue of one handler."""
     return f"actions.{handler}"

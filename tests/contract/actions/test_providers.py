@@ -327,3 +327,19 @@ async def test_limit_permits_so_much_in_a_window(acting_bench: ActingBench) -> N
     assert await first.take(5) == 0.0
     await second.close(20.0)
     assert 19.0 < await first.take() <= 20.0
+
+
+async def test_closed_limit_keeps_its_count(acting_bench: ActingBench) -> None:
+    limit = RateLimit(acting_bench.redis, "test", most=5, window_s=3600.0)
+    assert await limit.take(5) == 0.0
+    await limit.close(0.1)
+    assert 0.0 < await limit.take() <= 0.1
+    await asyncio.sleep(0.12)
+    assert 3590.0 < await limit.take() <= 3600.0
+
+
+async def test_limit_stays_closed_for_the_longest_time(acting_bench: ActingBench) -> None:
+    limit = RateLimit(acting_bench.redis, "test", most=5, window_s=0.1)
+    for closed_s in (20.0, 1.0):
+        await limit.close(closed_s)
+    assert 19.0 < await limit.take() <= 20.0
