@@ -32,7 +32,7 @@ MOST_LATITUDE: Final = 90.0
 MOST_LONGITUDE: Final = 180.0
 _MOST_KEPT_CHARS: Final = 2000
 _OBJECT_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}").fullmatch
-_DOT_SEGMENTS: Final = frozenset({".", ".."})
+DOT_SEGMENTS: Final = frozenset({".", ".."})
 """HTTP clients remove these segments from a path (RFC 3986, 5.2.4): the request would go to another address."""
 _WITHOUT_MATCHING: Final = frozenset({"delete", "search", "preview"})
 
@@ -206,7 +206,7 @@ def match_object(event: EncodedEvent) -> MatchObject | None:
 def notify_searchers(event: EncodedEvent) -> NotifySearchers:
     """Read a `bud` event."""
     owner = checked_text(parameter(text_of(event), "owner") or "", "owner")
-    if owner in _DOT_SEGMENTS:
+    if owner in DOT_SEGMENTS:
         raise InvalidEvent(f"owner: {owner!r} can't be a part of an address")
     return NotifySearchers(owner)
 

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from services.backbone.events import EncodedEvent, InvalidEvent, parameter, parameters
-from services.consumers.core.actions import ActionRule, checked_text, text_of
+from services.consumers.core.actions import DOT_SEGMENTS, ActionRule, checked_text, text_of
 from services.consumers.core.chat_commands import MACHINES
 
 _MOST_MEMBERS: Final = 1_000
@@ -48,7 +48,7 @@ def reply_in_chat(event: EncodedEvent) -> ReplyInChat | None:
     if not ids:
         raise InvalidEvent("chnam: must contain the id of an object")
     channel_url = parameter(params, "churl") or ""
-    if not _CHANNEL_URL(channel_url):
+    if not _CHANNEL_URL(channel_url) or channel_url in DOT_SEGMENTS:
         raise InvalidEvent("churl: is not the name of a channel")
     return ReplyInChat(
         owner=owner,

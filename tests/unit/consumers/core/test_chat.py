@@ -66,6 +66,8 @@ def test_message_without_a_machine_as_recipient_needs_no_action(sender: str, mem
         ({"chnam": "a" * 1001}, "chnam"),
         ({"churl": ""}, "churl"),
         ({"churl": "a/../../users"}, "churl"),
+        ({"churl": "."}, "churl"),
+        ({"churl": ".."}, "churl"),
         ({"churl": "c" * 257}, "churl"),
         ({"churl": "☕"}, "churl"),
         ({"msg": "m" * 20_001}, "msg"),
