@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from services.consumers.core.chat_commands import GEONAMES
-from services.consumers.core.places import EarthPoint, SearchPlaces, distance_km
+from services.consumers.core.places import MOST_RADIUS_KM, EarthPoint, SearchPlaces, distance_km
 
 _MOST_PLACES: Final = 51
 """As in the old system, which took 51 at random."""
@@ -90,12 +90,14 @@ def place_id(geoname_id: object, url: str) -> str:
 
 
 def nearest(places: Iterable[NamedPlace], middle: EarthPoint) -> list[NamedPlace]:
-    """Return the 51 places that are nearest to the middle of the search, each once. The order of `places` is ignored.
+    """Return the places that are nearest to the middle of the search, each once: at most 51, within 20 km.
 
-    Decision: not 51 at random, as in the old system. The same search then has the same result.
+    The order of `places` is ignored. Decision: not 51 at random, as in the old system. The same search then has the
+    same result. The limit of 20 km bounds the box whose offers are read: anybody can search the whole earth.
     """
     by_id = {place.geoid: place for place in sorted(places, reverse=True)}
-    return sorted(by_id.values(), key=lambda place: (distance_km(middle, place.point), place.geoid))[:_MOST_PLACES]
+    near = sorted((distance_km(middle, place.point), place.geoid) for place in by_id.values())
+    return [by_id[geoid] for far_km, geoid in near if far_km <= MOST_RADIUS_KM][:_MOST_PLACES]
 
 
 def box_around(places: Sequence[NamedPlace], middle: EarthPoint) -> PlacesBox:

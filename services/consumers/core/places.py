@@ -27,8 +27,8 @@ _MOST_WORD_CHARS: Final = 64
 _MOST_CORNER_CHARS: Final = 200
 _IS_KEYWORDS: Final = re.compile(r"kw(\[\d{0,4}\])?").fullmatch
 _SEPARATORS: Final = re.compile(r"[\s,]+")
-_MOST_RADIUS_KM: Final = 20
-"""The limit of a free account at GeoNames."""
+MOST_RADIUS_KM: Final = 20
+"""The limit of a free account at GeoNames for articles. Places that are further from the middle are ignored."""
 _EARTH_RADIUS_KM: Final = 6_378.1
 """That of storage."""
 
@@ -68,7 +68,7 @@ class SearchPlaces(msgspec.Struct, frozen=True):
     def radius_km(self) -> int:
         """Half the diagonal of the box, as a whole number from 1 to 20."""
         half_km = distance_km(self.south_west, self.north_east) / 2.0
-        return max(1, min(math.ceil(half_km), _MOST_RADIUS_KM))
+        return max(1, min(math.ceil(half_km), MOST_RADIUS_KM))
 
 
 def search_places(event: EncodedEvent) -> SearchPlaces | None:

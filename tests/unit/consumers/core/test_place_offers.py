@@ -31,6 +31,20 @@ def test_nearest_places_are_taken_whatever_their_order() -> None:
     assert found == nearest(places, MIDDLE) == places[:51]
 
 
+def test_place_far_from_the_middle_is_ignored() -> None:
+    near, far = place("1", 52.5 + 19.9 / 111.32), place("2", 52.5 + 20.1 / 111.32)
+    assert nearest([far, near], MIDDLE) == [near]
+
+
+@given(st.lists(st.builds(EarthPoint, st.floats(-90, 90), st.floats(-180, 180)), max_size=200))
+def test_box_of_a_search_of_the_whole_earth_is_small(points: list[EarthPoint]) -> None:
+    middle = EarthPoint(0.0, 0.0)
+    places = nearest([*(NamedPlace(str(at), "", point) for at, point in enumerate(points)), place("m", 0, 0)], middle)
+    box = box_around(places, middle)
+    assert box.north - box.south < 0.4
+    assert box.east - box.west < 0.4
+
+
 def test_place_that_comes_twice_is_taken_once() -> None:
     assert nearest([place("1"), place("1", 52.6)], MIDDLE) == [place("1")]
 
