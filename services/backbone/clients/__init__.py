@@ -1,6 +1,6 @@
 """The clients of our own services: typed requests with time limits and bounded retries."""
 
-from services.backbone.clients.errors import RequestRefused, ServiceFailed, ServiceUnavailable
+from services.backbone.clients.errors import RETRY_LATER, RequestRefused, ServiceFailed, ServiceUnavailable
 from services.backbone.clients.notifications import (
     MatchNotification,
     NotificationClient,
@@ -12,6 +12,7 @@ from services.backbone.clients.storage import ReadOffer, StorageClient
 from services.backbone.clients.tracker import EventRefused, EventUnavailable, TrackerClient
 
 __all__ = [
+    "RETRY_LATER",
     "EventRefused",
     "EventUnavailable",
     "MatchNotification",

@@ -1,5 +1,10 @@
 """The errors of a request to another service, ours or foreign: they decide whether and when it is sent again."""
 
+from typing import Final
+
+RETRY_LATER: Final = frozenset({401, 403, 404, 405, 408, 425, 429})
+"""The 4xx that another configuration or another time changes. The other ones reject the request itself."""
+
 
 class ServiceUnavailable(Exception):
     """The service did not accept the request. It may have stored it. Send it again later under the same id."""

@@ -12,10 +12,8 @@ from typing import Final, Self
 import aiohttp
 
 from services.backbone.backoff import Backoff
-from services.backbone.clients.errors import RequestRefused, ServiceFailed, ServiceUnavailable
+from services.backbone.clients.errors import RETRY_LATER, RequestRefused, ServiceFailed, ServiceUnavailable
 
-_RETRY_LATER: Final = frozenset({401, 403, 404, 405, 408, 425, 429})
-"""The 4xx that another configuration or another time changes. The other ones reject the request itself."""
 _FAILED: Final = frozenset({500, 501, 505, 507, 508})
 """The 5xx of a service that was reached. 502 to 504 come from a proxy, or from a service without its database."""
 
@@ -86,7 +84,7 @@ class OwnServiceClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             return ServiceUnavailable(f"{type(error).__name__}: {error}")
         status = response.status
-        if 400 <= status < 500 and status not in _RETRY_LATER:  # noqa: PLR2004 - a client error
+        if 400 <= status < 500 and status not in RETRY_LATER:  # noqa: PLR2004 - a client error
             raise RequestRefused(f"status {status}")
         if status < 300:  # noqa: PLR2004 - success
             return content

@@ -5,20 +5,10 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final, Protocol
 
-from services.backbone.clients import RequestRefused, ServiceFailed, ServiceUnavailable
+from services.backbone.clients import RETRY_LATER, RequestRefused, ServiceFailed, ServiceUnavailable
 from services.backbone.outgoing import OutgoingClient, OutgoingFailed, OutgoingRefused, OutgoingResponse
 
-_AWAY: Final = frozenset(
-    {
-        HTTPStatus.UNAUTHORIZED,  # another configuration cures it
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.TOO_EARLY,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
+_AWAY: Final = RETRY_LATER | {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 _RETRY_HEADERS: Final = ("Retry-After", "X-RateLimit-RetryAfter")
 _LONGEST_RETRY_S: Final = 3600
 _SHORT_WAIT_S: Final = 1.0
@@ -70,16 +60,19 @@ class Provider:
             raise self.unavailable(str(error)) from error
 
     async def check_status(self, response: OutgoingResponse) -> None:
-        """Return after a 2xx. Raises ServiceUnavailable, ServiceFailed (other 5xx) or RequestRefused."""
+        """Return after a 2xx. Raises ServiceUnavailable, ServiceFailed (other 5xx) or RequestRefused (other 4xx).
+
+        A redirect is not followed: like a 404, it is the response of an API that was moved, or of a wrong URL.
+        """
         status = response.status
-        if status in _AWAY:
+        if status in _AWAY or HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             wait_s = _retry_after_s(response.headers)
             if wait_s:
                 await self._limit.close(wait_s)
             raise self.unavailable(f"status {status}", wait_s=wait_s)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise ServiceFailed(f"{self._name}: status {status}")
-        if status >= HTTPStatus.MULTIPLE_CHOICES:
+        if status >= HTTPStatus.BAD_REQUEST:
             raise RequestRefused(f"{self._name}: status {status}")
 
     async def close(self, for_s: float) -> None:

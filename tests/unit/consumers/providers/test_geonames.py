@@ -104,7 +104,14 @@ async def test_nothing_found_is_no_error(value: int) -> None:
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(200, ServiceFailed), (404, RequestRefused), (429, ServiceUnavailable), (503, ServiceUnavailable)],
+    [
+        (200, ServiceFailed),
+        (301, ServiceUnavailable),
+        (404, ServiceUnavailable),
+        (414, RequestRefused),
+        (429, ServiceUnavailable),
+        (503, ServiceUnavailable),
+    ],
 )
 async def test_error_without_json_depends_on_its_status(status: int, error: type[Exception]) -> None:
     async with replaying(status=status) as (replay, provider, url):
