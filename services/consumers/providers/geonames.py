@@ -22,10 +22,9 @@ _CREDITS_OF_SEARCH: Final = 1
 _CREDITS_OF_ARTICLES: Final = 2
 _CREDITS_OF_ONE: Final = 1
 """Credits of a request: https://www.geonames.org/export/credits.html."""
-_EXCEEDED_S: Final[Mapping[int, float]] = {18: 3600.0, 19: 600.0, 20: 3600.0}
-"""The codes for exceeded credits of a day, an hour and a week, and the seconds until the next request."""
-_UNKNOWN_USER: Final = 10
-_OVERLOADED: Final = 22
+_WAITS_S: Final[Mapping[int, float]] = {10: 60.0, 18: 3600.0, 19: 600.0, 20: 3600.0, 22: 60.0}
+"""The codes for an unknown user, exceeded credits of a day, an hour and a week, and an overloaded server, and the
+seconds until the next request. GeoNames names no time."""
 _NOTHING_FOUND: Final = frozenset({11, 15})
 _FAILED: Final = frozenset({12, 13})
 """Other errors, and a time-out of the database."""
@@ -125,11 +124,9 @@ class GeonamesClient:
         if status.value in _NOTHING_FOUND:
             return
         reason = f"{status.value} {status.message[:200]}"
-        if (wait_s := _EXCEEDED_S.get(status.value)) is not None:
+        if (wait_s := _WAITS_S.get(status.value)) is not None:
             await self._provider.close(wait_s)
             raise self._provider.unavailable(reason, wait_s=wait_s)
-        if status.value in (_UNKNOWN_USER, _OVERLOADED):
-            raise self._provider.unavailable(reason)
         raise (ServiceFailed if status.value in _FAILED else RequestRefused)(f"GeoNames: {reason}")
 
 

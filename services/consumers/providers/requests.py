@@ -11,6 +11,8 @@ from services.backbone.outgoing import OutgoingClient, OutgoingFailed, OutgoingR
 _AWAY: Final = RETRY_LATER | {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 _RETRY_HEADERS: Final = ("Retry-After", "X-RateLimit-RetryAfter")
 _LONGEST_RETRY_S: Final = 3600
+_OVERLOADED_S: Final = 10.0
+"""The wait after a 429 that names none. With a known time, the action makes no attempt (store/scripts.py, UNDONE)."""
 _SHORT_WAIT_S: Final = 1.0
 """A limit that has room so soon is waited for. If the handler waited instead, all its actions would be sent again each
 second, while it has more of them than the limit permits."""
@@ -67,6 +69,8 @@ class Provider:
         status = response.status
         if status in _AWAY or HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
             wait_s = _retry_after_s(response.headers)
+            if not wait_s and status == HTTPStatus.TOO_MANY_REQUESTS:
+                wait_s = _OVERLOADED_S
             if wait_s:
                 await self._limit.close(wait_s)
             raise self.unavailable(f"status {status}", wait_s=wait_s)

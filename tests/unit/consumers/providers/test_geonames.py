@@ -71,6 +71,15 @@ async def test_exceeded_credits_close_the_limit() -> None:
     assert raised.value.wait_s == replay.limit.closed_s == 600
 
 
+@pytest.mark.parametrize("value", [10, 22])
+async def test_unknown_user_and_overload_close_the_limit_for_a_minute(value: int) -> None:
+    async with replaying() as (replay, provider, url):
+        replay.content = b'{"status": {"message": "why", "value": %d}}' % value
+        with pytest.raises(ServiceUnavailable, match="why") as raised:
+            await GeonamesClient(provider, url=url, user="push").places(POI)
+    assert raised.value.wait_s == replay.limit.closed_s == 60
+
+
 @pytest.mark.parametrize("status", [200, 401, 500])
 @pytest.mark.parametrize(
     ("value", "error"),

@@ -36,16 +36,25 @@ async def test_room_that_comes_within_a_second_is_waited_for_once(next_room: int
         ({"Retry-After": "7"}, 7),
         ({"X-RateLimit-RetryAfter": "3"}, 3),
         ({"Retry-After": "99999"}, 3600),
-        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0),
-        ({"Retry-After": "-1"}, 0),
-        ({}, 0),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, 10),
+        ({"Retry-After": "-1"}, 10),
+        ({}, 10),
     ],
 )
-async def test_limit_is_closed_for_the_time_that_the_provider_names(headers: dict[str, str], wait_s: float) -> None:
+async def test_limit_is_closed_for_the_time_that_the_provider_names_or_ten_seconds(
+    headers: dict[str, str], wait_s: float
+) -> None:
     async with replaying("over_rate_limit", status=429, headers=headers) as (replay, provider, url):
         with pytest.raises(ServiceUnavailable, match="status 429") as raised:
             await provider.check_status(await provider.request("GET", url))
     assert raised.value.wait_s == replay.limit.closed_s == wait_s
+
+
+async def test_outage_without_a_time_to_wait_leaves_the_limit_open() -> None:
+    async with replaying(status=503) as (replay, provider, url):
+        with pytest.raises(ServiceUnavailable, match="status 503") as raised:
+            await provider.check_status(await provider.request("GET", url))
+    assert raised.value.wait_s == replay.limit.closed_s == 0
 
 
 async def test_provider_without_a_connection_is_unavailable() -> None:
