@@ -37,6 +37,8 @@ log = get_logger(__name__)
 
 _REPORTS = 6
 _LONGEST_PAUSE_S = 2.0
+_CLOSE_LIMIT_S = 0.5
+"""The report of an action over the soft time limit follows, and it must precede the hard one."""
 _PONG_S = 600
 _LOGGERS_OF_EACH_TASK = ("celery.worker.strategy", "celery.app.trace")
 """At INFO they log two lines for each task."""
@@ -243,8 +245,22 @@ class _Clients:
         return self._runner.run(_awaited(work))
 
     def close(self) -> None:
-        """Cancel all work and drop the connections."""
+        """Cancel all work and close the connections. It takes at most half a second, unless work ignores its end."""
+        try:
+            self.run(self._close_connections())
+        except Exception as error:  # noqa: BLE001 - the process continues with new connections
+            log.warning("connections_not_closed", error=f"{type(error).__name__}: {error}")
         self._runner.close()
+
+    async def _close_connections(self) -> None:
+        async with asyncio.timeout(_CLOSE_LIMIT_S):
+            # An interrupted action must not continue, or fail for another reason, while its connections close.
+            rest = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
+            await self.of_handlers.aclose()
+            await self.redis.aclose()
 
 
 async def _awaited(work: Any) -> Any:

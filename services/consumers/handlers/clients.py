@@ -1,7 +1,8 @@
 """ActionClients: what the handlers of actions call. Each process of a worker opens them once."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
@@ -32,23 +33,30 @@ class ActionClients(NamedTuple):
     """None without a user name at GeoNames."""
     places_lock: Callable[[], Lock]
     """Makes a lock that one process has at a time. It ends by itself after the time limit of an action."""
+    aclose: Callable[[], Coroutine[Any, Any, None]]
+    """Closes the connections of all clients."""
 
 
 async def open_clients(settings: Settings, redis: Redis) -> ActionClients:
     """Open the clients. They must be opened inside of the event loop that uses them."""
     password = settings.storage_password
     credentials = None if password is None else (settings.storage_user, password.get_secret_value())
-    client = OutgoingClient(
-        timeout_s=_PROVIDER_TIMEOUT_S, max_body_bytes=_MOST_BODY_BYTES, allowed=settings.allowed_networks
-    )
-    return ActionClients(
-        storage=StorageClient(settings.storage_url, credentials=credentials),
-        chat=_chat(settings, client, redis),
-        geonames=_geonames(settings, client, redis),
-        places_lock=lambda: Lock(
-            redis, names.PLACES_LOCK, timeout=settings.time_limit_s + _LOCK_MARGIN_S, blocking_timeout=_LOCK_WAIT_S
-        ),
-    )
+    async with contextlib.AsyncExitStack() as stack:
+        storage = await stack.enter_async_context(StorageClient(settings.storage_url, credentials=credentials))
+        client = await stack.enter_async_context(
+            OutgoingClient(
+                timeout_s=_PROVIDER_TIMEOUT_S, max_body_bytes=_MOST_BODY_BYTES, allowed=settings.allowed_networks
+            )
+        )
+        return ActionClients(
+            storage=storage,
+            chat=_chat(settings, client, redis),
+            geonames=_geonames(settings, client, redis),
+            places_lock=lambda: Lock(
+                redis, names.PLACES_LOCK, timeout=settings.time_limit_s + _LOCK_MARGIN_S, blocking_timeout=_LOCK_WAIT_S
+            ),
+            aclose=stack.pop_all().aclose,
+        )
 
 
 def _chat(settings: Settings, client: OutgoingClient, redis: Redis) -> ChatClient | None:
