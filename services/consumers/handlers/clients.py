@@ -19,7 +19,6 @@ from services.consumers.store.rate_limits import RateLimit
 _MOST_BODY_BYTES = 2_097_152
 """200 articles of GeoNames, with their summaries, take about 250 kB."""
 _PROVIDER_TIMEOUT_S = 10.0
-_LOCK_WAIT_S = 3.0
 _LOCK_MARGIN_S = 5.0
 
 
@@ -52,9 +51,7 @@ async def open_clients(settings: Settings, redis: Redis) -> ActionClients:
             storage=storage,
             chat=_chat(settings, client, redis),
             geonames=_geonames(settings, client, redis),
-            places_lock=lambda: Lock(
-                redis, names.PLACES_LOCK, timeout=settings.time_limit_s + _LOCK_MARGIN_S, blocking_timeout=_LOCK_WAIT_S
-            ),
+            places_lock=lambda: Lock(redis, names.PLACES_LOCK, timeout=settings.time_limit_s + _LOCK_MARGIN_S),
             aclose=stack.pop_all().aclose,
         )
 

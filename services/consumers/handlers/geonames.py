@@ -21,9 +21,10 @@ async def act(clients: ActionClients, arguments: SearchPlaces, action_id: str) -
     """Create or change the offers of the nearest places. storage then sends the event `bud` of their owner."""
     if clients.geonames is None:
         raise ServiceUnavailable("the worker has no GEONAMES_USER")
-    # Two searches of one area at a time would both create its offers.
+    # Two searches of one area at a time would both create its offers. The handler waits for the lock, and not this
+    # process: it is one of few, which run the actions of all handlers.
     lock = clients.places_lock()
-    if not await lock.acquire():
+    if not await lock.acquire(blocking=False):
         raise ServiceUnavailable("another search writes its offers", wait_s=1.0)
     try:
         await _write_places(clients.storage, clients.geonames, arguments, action_id)
