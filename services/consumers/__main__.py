@@ -9,7 +9,7 @@ from services.backbone.process import fail, load_settings, run_until_stopped
 from services.consumers.core.actions import BULK_DATA, GEO_UPDATES, MATCH_NOTIFIER
 from services.consumers.core.chat import CHATBOT
 from services.consumers.core.jobs import JOBS
-from services.consumers.core.places import GEONAMES_RULE
+from services.consumers.core.places import GEONAMES
 from services.consumers.handlers import HANDLERS
 from services.consumers.settings import PagesProcessSettings, Settings, WorkerSettings
 from services.consumers.worker import run
@@ -20,7 +20,7 @@ ADMIN = "admin"
 BEAT = "beat"
 CELERY = "celery"
 """The process that `worker` starts. Its second argument is its name."""
-RULES = {rule.handler: rule for rule in (GEO_UPDATES, MATCH_NOTIFIER, BULK_DATA, CHATBOT, GEONAMES_RULE)}
+RULES = {rule.handler: rule for rule in (GEO_UPDATES, MATCH_NOTIFIER, BULK_DATA, CHATBOT, GEONAMES)}
 
 
 def main() -> None:

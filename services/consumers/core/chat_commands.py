@@ -10,6 +10,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from services.consumers.core.places import PLACES_OWNER
+
 NOT_UNDERSTOOD: Final = "Sorry Dave, I didn't understand that."
 NOT_KNOWN: Final = "Sorry, I don't know that about this offer."
 ENDED: Final = "Sorry, this offer has ended."
@@ -17,7 +19,6 @@ ALL_PAIRS: Final = "{*}"
 """The reply with all pairs of `extdata` but the ids."""
 ANYTHING: Final = ""
 """A pattern that each message contains."""
-GEONAMES: Final = "GeonamesOrg"
 
 _MOST_REPLY_CHARS: Final = 2_000
 _HIDDEN_IN_ALL: Final = frozenset({"id", "vid"})
@@ -83,7 +84,7 @@ MACHINES: Final[Mapping[str, Machine]] = {
             _command("link", "{id}"),
         )
     ),
-    GEONAMES: Machine((_LINK,)),
+    PLACES_OWNER: Machine((_LINK,)),
     "GoogleAlbum": Machine((_LINK,)),
     "IndexBerlin": Machine(
         (
@@ -139,7 +140,7 @@ def reply(owner: str, message: str, extdata: Mapping[str, Any] | None) -> str:
 
 def place_without_link(owner: str, message: str, extdata: Mapping[str, Any] | None) -> str | None:
     """Return the GeoNames id of the place whose link is asked for, and which `extdata` does not contain; else None."""
-    if owner != GEONAMES or extdata is None or _command_of(MACHINES[owner], message.lower()) is None:
+    if owner != PLACES_OWNER or extdata is None or _command_of(MACHINES[owner], message.lower()) is None:
         return None
     geoid = _text_of(extdata.get("geoid"))
     is_asked = not _text_of(extdata.get("link")) and geoid.isascii() and geoid.isdigit()

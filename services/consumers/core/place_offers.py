@@ -10,8 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from services.consumers.core.chat_commands import GEONAMES
-from services.consumers.core.places import MOST_RADIUS_KM, EarthPoint, SearchPlaces, distance_km
+from services.consumers.core.places import MOST_RADIUS_KM, PLACES_OWNER, EarthPoint, SearchPlaces, distance_km
 
 _MOST_PLACES: Final = 51
 """As in the old system, which took 51 at random."""
@@ -145,7 +144,7 @@ def _offer(search: SearchPlaces, place: NamedPlace, old: OldPlaceOffer | None, n
     return PlaceOffer(
         id="" if old is None else old.id,
         validfrom=now_ms if old is None else None,
-        owner=GEONAMES,
+        owner=PLACES_OWNER,
         text=place.name,
         keywords=tuple(dict.fromkeys((*search.tags, _EVERYTHING))),
         location=GeoJsonPoint((place.point.longitude, place.point.latitude)),

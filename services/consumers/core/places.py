@@ -16,6 +16,9 @@ from services.consumers.core.actions import (
     text_of,
 )
 
+PLACES_OWNER: Final = "GeonamesOrg"
+"""The owner of the offers of places."""
+
 _POI: Final = "#poi"
 _WIKIPEDIA: Final = "#wikipedia"
 _HOTEL: Final = "#hotel"
@@ -128,4 +131,4 @@ def _of_ruby(text: str, name: str) -> str:
 
 
 # Credits are counted by the hour, so a wait of an hour is usual.
-GEONAMES_RULE: Final = ActionRule("geonames", frozenset({b"offr"}), search_places, provider_wait_s=4500.0)
+GEONAMES: Final = ActionRule("geonames", frozenset({b"offr"}), search_places, provider_wait_s=4500.0)

@@ -15,7 +15,7 @@ from services.consumers.core.actions import (
     StoreFix,
 )
 from services.consumers.core.chat import CHATBOT, ReplyInChat
-from services.consumers.core.places import GEONAMES_RULE, SearchPlaces
+from services.consumers.core.places import GEONAMES, SearchPlaces
 from services.consumers.handlers import bulk_data, chatbot, geo_updates, geonames, match_notifier
 from services.consumers.handlers.clients import ActionClients
 
@@ -41,6 +41,6 @@ ACTION_HANDLERS: Final = {
         ActionHandler(MATCH_NOTIFIER, MatchObject, match_notifier.act),
         ActionHandler(BULK_DATA, NotifySearchers, bulk_data.act),
         ActionHandler(CHATBOT, ReplyInChat, chatbot.act),
-        ActionHandler(GEONAMES_RULE, SearchPlaces, geonames.act),
+        ActionHandler(GEONAMES, SearchPlaces, geonames.act),
     )
 }

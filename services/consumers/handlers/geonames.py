@@ -8,9 +8,8 @@ from services.backbone.clients import RequestRefused, ServiceUnavailable, Storag
 from services.backbone.clock import clock_ms
 from services.backbone.events import InvalidEvent
 from services.backbone.logs import get_logger
-from services.consumers.core.chat_commands import GEONAMES
 from services.consumers.core.place_offers import OldPlaceOffer, box_around, geoid_of, nearest, plan_offers
-from services.consumers.core.places import SearchPlaces
+from services.consumers.core.places import PLACES_OWNER, SearchPlaces
 from services.consumers.handlers.clients import ActionClients
 from services.consumers.providers.geonames import GeonamesClient
 
@@ -42,7 +41,7 @@ async def _write_places(storage: StorageClient, geonames: GeonamesClient, search
         return
     # The offers of these places are where the places are. The owner has more than fit into memory.
     box = box_around(places, search.middle)
-    found = await storage.offers_in_box(GEONAMES, **box._asdict())
+    found = await storage.offers_in_box(PLACES_OWNER, **box._asdict())
     old = [OldPlaceOffer(each.id, geoid_of(each.extdata), each.valid_until_ms) for each in found]
     plan = plan_offers(search, places, old, now_ms=clock_ms())
     refused = await storage.write_offers(new=plan.new, changed=plan.changed, removed=plan.removed)

@@ -18,7 +18,7 @@ from deploy.develop.localstack.mongo import MongoServer
 from deploy.develop.localstack.redis import LocalRedis
 from deploy.develop.localstack.services import ServiceProcess
 from services.consumers.core.chat import CHATBOT
-from services.consumers.core.places import GEONAMES_RULE
+from services.consumers.core.places import GEONAMES
 from services.consumers.store.rate_limits import RateLimit
 from tests.contract.actions.acting_bench import ActingBench, environ_of, eventually
 from tests.contract.actions.providers import TOKEN, Providers
@@ -262,7 +262,7 @@ async def test_link_of_a_place_is_that_of_geonames(
 async def test_searches_of_places_make_one_offer_for_each_place(
     acting_bench: ActingBench, storage: httpx.AsyncClient, providers: Providers, shared_storage: SharedStorage
 ) -> None:
-    async with acting_bench.consuming(GEONAMES_RULE):
+    async with acting_bench.consuming(GEONAMES):
         for number, words in enumerate(("#poi #gate", "#poi", "#wikipedia"), start=1):
             await acting_bench.produce_event("offr", f"search.{number}", {**SEARCH, "kw": words})
             await committed(acting_bench, "geonames", number)
@@ -293,7 +293,7 @@ async def test_searches_of_places_make_one_offer_for_each_place(
 async def test_two_searches_at_a_time_make_no_duplicates(acting_bench: ActingBench, storage: httpx.AsyncClient) -> None:
     for number in range(6):
         await acting_bench.produce_event("offr", f"search.{number}", SEARCH)
-    async with acting_bench.consuming(GEONAMES_RULE):
+    async with acting_bench.consuming(GEONAMES):
         await committed(acting_bench, "geonames", 6)
     offers = (await storage.get("/offers", params={"owner": "GeonamesOrg"})).raise_for_status().json()["data"]
     assert sorted(offer["text"] for offer in offers) == ["Brandenburg Gate", "Example Hotel"]

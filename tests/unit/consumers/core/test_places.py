@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.consumers.core.actions import Selected, SourceRecord, select
-from services.consumers.core.places import GEONAMES_RULE, EarthPoint, SearchPlaces, distance_km
+from services.consumers.core.places import GEONAMES, EarthPoint, SearchPlaces, distance_km
 
 BOX = {"sw[latitude]": "52.5", "sw[longitude]": "13.3", "ne[latitude]": "52.6", "ne[longitude]": "13.5"}
 
 
 def selected(query: Any, *, kind: str = "offr", oldest_ms: int = 0) -> list[Selected]:
     record = SourceRecord(0, 1, b"key", f"{kind} id=1&ts=1000 {urlencode(query, doseq=True)}".encode(), ())
-    return select(GEONAMES_RULE, [record], oldest_ms=oldest_ms)
+    return select(GEONAMES, [record], oldest_ms=oldest_ms)
 
 
 def search(query: Any) -> SearchPlaces:
