@@ -8,6 +8,13 @@ from redis.asyncio import Redis
 from services.backbone.clock import clock_ms
 
 MOST_AUDITED: Final = 1_000
+ADD_ENTRY: Final = f"""
+local function audit(list, entry)
+    redis.call('LPUSH', list, entry)
+    redis.call('LTRIM', list, 0, {MOST_AUDITED - 1})
+end
+"""
+"""A function for scripts that write an entry in the same step as the change."""
 
 
 class AuditEntry(msgspec.Struct, frozen=True):
@@ -27,17 +34,21 @@ class AuditList:
 
     def __init__(self, redis: Redis, key: str) -> None:
         self._redis = redis
-        self._key = key
+        self.key = key
 
     async def add(self, by: str, what: str, *, count: int = 1, subject: str = "") -> None:
         """Add an entry with the current time."""
-        entry = AuditEntry(clock_ms(), by, what, count, subject)
         async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.lpush(self._key, msgspec.json.encode(entry).decode())
-            pipeline.ltrim(self._key, 0, MOST_AUDITED - 1)
+            pipeline.lpush(self.key, encode_entry(by, what, count=count, subject=subject))
+            pipeline.ltrim(self.key, 0, MOST_AUDITED - 1)
             await pipeline.execute()
 
     async def entries(self, most: int = MOST_AUDITED) -> list[AuditEntry]:
         """Return the newest entries, the newest first."""
-        found: Any = await self._redis.lrange(self._key, 0, most - 1)
+        found: Any = await self._redis.lrange(self.key, 0, most - 1)
         return [msgspec.json.decode(each, type=AuditEntry) for each in found]
+
+
+def encode_entry(by: str, what: str, *, count: int = 1, subject: str = "") -> str:
+    """Return an entry with the current time, for a script that writes it together with the change (ADD_ENTRY)."""
+    return msgspec.json.encode(AuditEntry(clock_ms(), by, what, count, subject)).decode()

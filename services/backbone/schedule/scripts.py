@@ -6,6 +6,8 @@ request), `current` (the run without an end), `succeeded`, and a count by result
 
 from typing import Final
 
+from services.backbone.audit import ADD_ENTRY
+
 _TRIM: Final = """
 local function trim(runs, most)
     local ids = redis.call('HKEYS', runs)
@@ -87,29 +89,40 @@ return 1
 """
 """Record that a run has no end after its time limit."""
 
-REQUEST: Final = """
--- KEYS job. ARGV now, who asks, ms between two requests.
+REQUEST: Final = (
+    ADD_ENTRY
+    + """
+-- KEYS job, audit list. ARGV entry, now, operator, ms between two requests.
 if redis.call('HEXISTS', KEYS[1], 'requested') == 1 then return 0 end
 local asked = tonumber(redis.call('HGET', KEYS[1], 'asked') or '0')
-if tonumber(ARGV[1]) - asked < tonumber(ARGV[3]) then return 0 end
-redis.call('HSET', KEYS[1], 'requested', ARGV[1], 'asked', ARGV[1], 'requested_by', ARGV[2])
+if tonumber(ARGV[2]) - asked < tonumber(ARGV[4]) then return 0 end
+redis.call('HSET', KEYS[1], 'requested', ARGV[2], 'asked', ARGV[2], 'requested_by', ARGV[3])
+audit(KEYS[2], ARGV[1])
 return 1
 """
-"""Ask for a run, unless a request waits or is recent."""
+)
+"""Request a run, unless a request waits or is recent."""
 
-PAUSE: Final = """
--- KEYS job. ARGV now.
+PAUSE: Final = (
+    ADD_ENTRY
+    + """
+-- KEYS job, audit list. ARGV entry, now.
 redis.call('HDEL', KEYS[1], 'requested', 'requested_by')
-return redis.call('HSETNX', KEYS[1], 'paused', ARGV[1])
+if redis.call('HSETNX', KEYS[1], 'paused', ARGV[2]) == 0 then return 0 end
+audit(KEYS[2], ARGV[1])
+return 1
 """
+)
 """Pause a job, and drop a request that waits."""
 
 RESUME: Final = (
     _TRIM
+    + ADD_ENTRY
     + """
--- KEYS job. ARGV now.
+-- KEYS job, audit list. ARGV entry, now.
 if redis.call('HDEL', KEYS[1], 'paused') == 0 then return 0 end
-advance(KEYS[1], ARGV[1])
+advance(KEYS[1], ARGV[2])
+audit(KEYS[2], ARGV[1])
 return 1
 """
 )

@@ -6,10 +6,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from services.backbone import names
-from services.backbone.audit import AuditList
+from services.backbone.audit import AuditList, encode_entry
 from services.backbone.clock import clock_ms
 from services.backbone.schedule import scripts
 from services.backbone.schedule.plan import JobState
@@ -161,32 +162,28 @@ class ScheduleStore:
         return bool(await self._lose(keys=self._keys(job), args=(planned_ms, _json(record))))
 
     async def request(self, job: str, *, by: str) -> bool:
-        """Ask for a run now, also of a paused job. The next check begins it.
+        """Request a run now, also of a paused job. The next check begins it.
 
         Return False without an effect if a request waits, or if the last one is younger than REQUEST_WINDOW_S.
         """
-        key = names.job_state_key(self.service, job)
-        changed = bool(await self._request(keys=[key], args=(self.clock(), by, round(1000 * REQUEST_WINDOW_S))))
-        return await self._audited(changed, by, "run now", job)
+        args = (self.clock(), by, round(1000 * REQUEST_WINDOW_S))
+        return await self._change(self._request, job, encode_entry(by, "run now", subject=job), *args)
 
     async def pause(self, job: str, *, by: str) -> bool:
         """Pause a job. A run that has begun continues. Return whether the job was not paused."""
-        changed = bool(await self._pause(keys=[names.job_state_key(self.service, job)], args=(self.clock(),)))
-        return await self._audited(changed, by, "pause", job)
+        return await self._change(self._pause, job, encode_entry(by, "pause", subject=job), self.clock())
 
     async def resume(self, job: str, *, by: str) -> bool:
         """Resume a job at its next planned time. Return whether it was paused."""
-        changed = bool(await self._resume(keys=[names.job_state_key(self.service, job)], args=(self.clock(),)))
-        return await self._audited(changed, by, "resume", job)
+        return await self._change(self._resume, job, encode_entry(by, "resume", subject=job), self.clock())
 
     async def trim_queue(self, most: int) -> None:
         """Keep only the newest checks in the queue: each check looks at all that is due."""
         await self._redis.ltrim(names.schedule_queue(self.service), 0, most - 1)
 
-    async def _audited(self, changed: bool, by: str, what: str, job: str) -> bool:  # noqa: FBT001 - returned unchanged
-        if changed:
-            await self.audit.add(by, what, subject=job)
-        return changed
+    async def _change(self, script: AsyncScript, job: str, *args: str | int) -> bool:
+        """Run a script of an operator's command, which also writes the audit entry. Return whether it had an effect."""
+        return bool(await script(keys=[names.job_state_key(self.service, job), self.audit.key], args=args))
 
     def _keys(self, job: str) -> tuple[str, str, str]:
         return (

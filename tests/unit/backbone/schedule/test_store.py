@@ -1,3 +1,4 @@
+import contextlib
 import uuid
 from collections.abc import AsyncIterator
 
@@ -7,7 +8,8 @@ from redis.asyncio import Redis
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.dead_actions import DeadActions
-from services.backbone.schedule import ScheduleStore, store
+from services.backbone.schedule import ScheduleStore, ScheduleStoreError, store
+from tests.lost_response import lose_next_response
 
 JOB = "one"
 
@@ -155,6 +157,18 @@ async def test_audit_list_of_a_service_has_only_its_jobs(redis: Redis, schedule:
     await schedule.pause(JOB, by="two")
     assert [entry.by for entry in await schedule.audit.entries()] == ["two"]
     assert await DeadActions(redis).audit() == []
+
+
+async def test_change_whose_response_is_lost_is_in_the_audit_list(
+    schedule: ScheduleStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for change in (schedule.request, schedule.pause, schedule.resume):
+        await change("other", by="one")  # Redis has the script
+        lose_next_response(monkeypatch)
+        with contextlib.suppress(ScheduleStoreError):
+            await change(JOB, by="two")
+    entries = await schedule.audit.entries()
+    assert [entry.what for entry in entries if entry.subject == JOB] == ["resume", "pause", "run now"]
 
 
 async def test_resume_skips_the_times_of_the_pause(schedule: ScheduleStore, clock: Clock) -> None:

@@ -1,10 +1,7 @@
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from redis.asyncio.connection import Connection
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
@@ -12,6 +9,7 @@ from services.backbone.redis import connect
 from services.consumers.core.actions import Action
 from services.consumers.core.flights import ActionReport
 from services.consumers.store.actions import MOST_STARTS, ActionStore
+from tests.lost_response import lose_next_response
 
 ACTION = Action("match_notifier", "id-1", "{}")
 OTHER = Action("match_notifier", "id-2", "{}")
@@ -27,19 +25,6 @@ async def redis(clean_redis: LocalRedis) -> AsyncIterator[Redis]:
 @pytest.fixture
 def store(redis: Redis) -> ActionStore:
     return ActionStore(redis, time_limit_s=30)
-
-
-def lose_next_response(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Break the connection after the next request, before its response is read."""
-    read_response = Connection.read_response
-
-    async def lose(self: Connection, *arguments: Any, **named: Any) -> Any:
-        monkeypatch.setattr(Connection, "read_response", read_response)
-        await read_response(self, *arguments, **named)
-        await self.disconnect()
-        raise RedisConnectionError("lost")
-
-    monkeypatch.setattr(Connection, "read_response", lose)
 
 
 async def lose_lock(redis: Redis, action: Action) -> None:
