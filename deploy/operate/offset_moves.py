@@ -18,7 +18,7 @@ class PartitionPosition(NamedTuple):
     position: int | None
     """The next offset to process. None: the group has none yet, and begins at the first offset."""
     requested: int | None = None
-    """The offset that an operator has requested, and that no consumer has applied yet."""
+    """A requested offset that no consumer has applied."""
 
     @property
     def current(self) -> int:

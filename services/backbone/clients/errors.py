@@ -1,4 +1,4 @@
-"""The errors of a request to another service, ours or foreign: they decide whether and when it is sent again."""
+"""The errors of a request to another service. By them, the caller decides whether it sends the request again."""
 
 from typing import Final
 

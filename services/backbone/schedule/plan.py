@@ -27,10 +27,10 @@ class JobPlan:
     """The planned times in the zone of the schedule: minute, hour, day of month, month, day of week. With six fields,
     the first one is the second.
 
-    In a night with a change of the clock, the rules of Debian's cron apply. With five fields, and no star at the begin
-    of minute and hour, a job runs once at each of its times: at a time that does not exist, it runs when the clock has
-    moved forward, and of two equal times it runs at the first. Every other job follows the clock, so an hourly one runs
-    each hour."""
+    In a night with a change of the clock, the rules of Debian's cron apply. If there are five fields, and neither the
+    minute nor the hour begins with a star, a job runs once at each of its times. At a time that does not exist, it runs
+    when the clock has moved forward. Of two equal times, it runs at the first. Every other job follows the clock, so an
+    hourly one runs each hour."""
     purpose: str
     """One sentence for operators."""
 
@@ -82,7 +82,7 @@ class RunDecision(NamedTuple):
     planned_ms: int | None = None
     """The run to begin; None for none."""
     is_requested: bool = False
-    """Whether an operator has asked for it."""
+    """Whether an operator has requested it."""
 
 
 def due_times(plan: JobPlan, zone: ZoneInfo, *, after_ms: int, until_ms: int) -> list[int]:

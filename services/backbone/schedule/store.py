@@ -39,7 +39,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The planned time, or the time of the request. It identifies the run."""
     result: RunResult
     by: str = ""
-    """The operator who asked for the run. Empty: it was planned."""
+    """The operator who requested the run. Empty: it was planned."""
     begun_ms: int = 0
     ended_ms: int = 0
     note: str = ""

@@ -139,12 +139,12 @@ def reply(owner: str, message: str, extdata: Mapping[str, Any] | None) -> str:
 
 
 def place_without_link(owner: str, message: str, extdata: Mapping[str, Any] | None) -> str | None:
-    """Return the GeoNames id of the place whose link is asked for, and which `extdata` does not contain; else None."""
+    """Return the GeoNames id of a place if the message requests a link that `extdata` lacks, else None."""
     if owner != PLACES_OWNER or extdata is None or _command_of(MACHINES[owner], message.lower()) is None:
         return None
     geoid = _text_of(extdata.get("geoid"))
-    is_asked = not _text_of(extdata.get("link")) and geoid.isascii() and geoid.isdigit()
-    return geoid if is_asked else None
+    is_lacking = not _text_of(extdata.get("link")) and geoid.isascii() and geoid.isdigit()
+    return geoid if is_lacking else None
 
 
 def _command_of(machine: Machine, lowered: str) -> Command | None:

@@ -1,4 +1,4 @@
-"""bulk_data: asks storage to match the offers of an owner after a bulk update."""
+"""bulk_data: calls storage to match the offers of an owner after a bulk update."""
 
 from services.consumers.core.actions import NotifySearchers
 from services.consumers.handlers.clients import ActionClients

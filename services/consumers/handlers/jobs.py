@@ -18,7 +18,7 @@ async def expire_dead_actions(settings: Settings) -> str:
     async with connect_actions(settings) as redis:
         before_ms = clock_ms() - settings.dead_days * _DAY_MS
         deleted = await DeadActions(redis).delete_before(before_ms, by=EXPIRE_DEAD_ACTIONS.name)
-    return f"deleted {deleted} of the dead list"
+    return f"deleted {deleted} entries of the dead list"
 
 
 def scheduled_jobs(settings: Settings) -> dict[str, ScheduledJob]:

@@ -1,4 +1,4 @@
-"""match_notifier: asks storage to match each object that has changed."""
+"""match_notifier: calls storage to match each object that has changed."""
 
 from services.consumers.core.actions import MatchObject
 from services.consumers.handlers.clients import ActionClients

@@ -120,5 +120,5 @@ async def test_run_from_the_page_deletes_old_dead_actions(
             for process in processes:
                 await asyncio.to_thread(process.stop)
     shown = await page(pages, f"/schedule/{JOB}")
-    assert "deleted 2 of the dead list" in shown
+    assert "deleted 2 entries of the dead list" in shown
     assert "by <bdi>consumers</bdi>" in shown
