@@ -100,7 +100,7 @@ async def test_actions_that_ended_within_a_day_are_not_repeated(
 
 
 @pytest.mark.usefixtures("proof_worker")
-async def test_preview_tells_that_old_events_have_no_effect(
+async def test_preview_reports_that_old_events_have_no_effect(
     acting_bench: ActingBench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("deploy.operate.offsets.IGNORES_OLD_EVENTS", {proof.NAME})
