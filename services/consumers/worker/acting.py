@@ -22,7 +22,7 @@ from services.consumers.metrics import ActionMetrics
 from services.consumers.settings import Settings
 from services.consumers.store.actions import ActionStore, ActionStoreError, HandlerCondition
 from services.consumers.store.celery_queues import ActionQueues, QueueUnavailable
-from services.consumers.worker.members import HEARTBEAT_LIMIT_S, Patience, check_assignment, check_member
+from services.consumers.worker.members import HEARTBEAT_LIMIT_S, OutagePauses, check_assignment, check_member
 from services.consumers.worker.observing import ActionObserver
 
 log = get_logger(__name__)
@@ -64,7 +64,7 @@ class ActionConsumer:
         """Invalid events that are not in the dead list yet."""
         self._condition = HandlerCondition(None, 0)
         self._kafka: EventConsumer | None = None
-        self._patience = Patience(settings.give_up_s)
+        self._pauses = OutagePauses(settings.give_up_s)
         self._next_commit_s = self._next_requested_s = self._next_lag_s = 0.0
         metrics.begin(
             self._name,
@@ -100,7 +100,7 @@ class ActionConsumer:
                 async with self._member() as kafka:
                     await self._act(kafka)
             except KafkaUnavailable as error:
-                await self._patience.pause("kafka_unavailable", error)
+                await self._pauses.pause("kafka_unavailable", error)
 
     def _member(self) -> EventConsumer:
         return EventConsumer(
@@ -121,7 +121,7 @@ class ActionConsumer:
                     await self._cycle(kafka)
                 except (ActionStoreError, QueueUnavailable) as error:
                     # Stay in the group, with all actions: a Redis restart takes less time than a rebalance.
-                    await self._patience.pause("redis_unavailable", error)
+                    await self._pauses.pause("redis_unavailable", error)
         finally:
             await self._commit(kafka)
             self._kafka = None
@@ -145,7 +145,7 @@ class ActionConsumer:
             await self._apply_moves(kafka, kafka.positioned())
         await self._read_reports()
         await self._send()
-        self._patience.renew()
+        self._pauses.renew()
         now_s = time.monotonic()
         if now_s >= self._next_commit_s:
             self._next_commit_s = now_s + _COMMIT_S

@@ -17,7 +17,7 @@ from services.consumers.core import fold, ids_at
 from services.consumers.handlers import Handler
 from services.consumers.metrics import Metrics
 from services.consumers.settings import Settings
-from services.consumers.worker.members import HEARTBEAT_LIMIT_S, Patience, check_assignment, check_member
+from services.consumers.worker.members import HEARTBEAT_LIMIT_S, OutagePauses, check_assignment, check_member
 
 log = get_logger(__name__)
 
@@ -46,7 +46,7 @@ class StatisticsConsumer:
         """The id of the topic that the positions belong to."""
         self._invalid: dict[int, str] = {}
         """Invalid stored positions, by partition. These partitions wait until an operator repairs the position."""
-        self._patience = Patience(settings.give_up_s)
+        self._pauses = OutagePauses(settings.give_up_s)
         self._observed_s = 0.0
 
     async def check_kafka(self) -> str:
@@ -84,9 +84,9 @@ class StatisticsConsumer:
                 async with self._member() as kafka:
                     await self._count(kafka)
             except CounterStoreError as error:
-                await self._patience.pause("redis_unavailable", error)
+                await self._pauses.pause("redis_unavailable", error)
             except KafkaUnavailable as error:
-                await self._patience.pause("kafka_unavailable", error)
+                await self._pauses.pause("kafka_unavailable", error)
 
     def _member(self) -> EventConsumer:
         return EventConsumer(
@@ -108,7 +108,7 @@ class StatisticsConsumer:
                     # Stay in the group: a Redis restart takes less time than a rebalance. Drop the polled records
                     # and read them again from the stored position.
                     kafka.reset_position(kafka.assigned())
-                    await self._patience.pause("redis_unavailable", error)
+                    await self._pauses.pause("redis_unavailable", error)
         finally:
             self._kafka = None
 
@@ -124,7 +124,7 @@ class StatisticsConsumer:
         now_s = time.monotonic()
         if batches or now_s - began_s > self._settings.poll_wait_s / 2:
             # A write is a success. A poll that waited is a success as well. An empty poll that returns at once is not.
-            self._patience.renew()
+            self._pauses.renew()
         if now_s - self._observed_s >= self._settings.lag_interval_s:
             self._observed_s = now_s
             await self._observe(kafka)

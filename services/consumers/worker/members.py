@@ -75,7 +75,7 @@ async def run_member(  # noqa: PLR0913 - the parts of a process
         await run_task(work(), stop, before_cancel=begin_stop)
 
 
-class Patience:
+class OutagePauses:
     """The pauses of a member while Redis or Kafka is down, until nothing has worked for `give_up_s`."""
 
     def __init__(self, give_up_s: float) -> None:
