@@ -1,0 +1,1 @@
+"""The rules of the imageserver: names, limits, refusals, and how a representation is chosen. No I/O."""
