@@ -29,7 +29,7 @@ SOURCES = sorted((ROOT / "services").rglob("*.py"))
 # The modules that a service may have (design: the same few file names in every service). A large one is a package.
 MODULES = {
     *("__init__", "__main__", "app", "worker", "tasks", "routes", "handlers", "importers"),
-    *("store", "lookups", "providers", "metrics", "core", "settings"),
+    *("store", "lookups", "providers", "pixels", "metrics", "core", "settings"),
 }
 
 

@@ -1,0 +1,111 @@
+"""PicturePool: the worker processes, and the uploads that wait for them.
+
+A worker that exceeds its time or dies costs its own upload only. The pool of the standard library breaks as a whole
+when one worker dies, so this is the pool of pebble.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from pebble import ProcessExpired, ProcessPool
+
+from services.backbone.logs import get_logger
+from services.imageserver.core.limits import Limits
+from services.imageserver.core.refusals import ImageRefused, RefusalReason
+from services.imageserver.metrics import Metrics
+from services.imageserver.pixels.picture import Picture, limit_process, make_files
+
+log = get_logger(__name__)
+
+_ATTEMPTS: Final = 2
+"""An upload whose worker dies is tried once more, since another process may have killed the worker."""
+_START_TIMEOUT_S: Final = 60.0
+
+
+class PoolSize(NamedTuple):
+    """The bounds of a pool."""
+
+    workers: int
+    queue: int
+    """The number of uploads that wait while all workers have one."""
+    queue_timeout_s: float
+    work_timeout_s: float
+    worker_mb: int
+
+
+class PicturePool:
+    """Makes the files of assets. An async context manager."""
+
+    def __init__(self, size: PoolSize, limits: Limits, metrics: Metrics) -> None:
+        self._size = size
+        self._limits = limits
+        self._metrics = metrics
+        # forkserver: a fork of this process would copy its threads' locks in any state.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([make_files.__module__])
+        self._pool = ProcessPool(
+            max_workers=size.workers, initializer=limit_process, initargs=(size.worker_mb,), context=context
+        )
+        self._free = asyncio.Semaphore(size.workers)
+        self._waiting = 0
+
+    async def __aenter__(self) -> Self:
+        """Wait until all workers have started. Raises the error of one that cannot."""
+        started = [self._pool.schedule(os.getpid, timeout=_START_TIMEOUT_S) for _ in range(self._size.workers)]
+        await asyncio.gather(*(asyncio.wrap_future(future) for future in started))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        await asyncio.to_thread(self._pool.join)
+
+    def require_place(self) -> None:
+        """Raise ImageRefused (QUEUE_FULL) if an upload could not even wait for a worker."""
+        if self._free.locked() and self._waiting >= self._size.queue:
+            raise ImageRefused(RefusalReason.QUEUE_FULL)
+
+    async def make(self, source: Path, directory: Path) -> Picture:
+        """Write the files of an upload to a directory. Raises ImageRefused; then the directory may have some files."""
+        self.require_place()
+        self._waiting += 1
+        self._metrics.waiting.set(self._waiting)
+        try:
+            await asyncio.wait_for(self._free.acquire(), self._size.queue_timeout_s)
+        except TimeoutError:
+            raise ImageRefused(RefusalReason.QUEUE_FULL) from None
+        finally:
+            self._waiting -= 1
+            self._metrics.waiting.set(self._waiting)
+        try:
+            with self._metrics.working.track_inprogress():
+                return await self._make(source, directory)
+        finally:
+            self._free.release()
+
+    async def _make(self, source: Path, directory: Path) -> Picture:
+        for attempt in range(1, _ATTEMPTS + 1):
+            begun_s = time.monotonic()
+            work = self._pool.schedule(
+                make_files, args=(str(source), str(directory), self._limits), timeout=self._size.work_timeout_s
+            )
+            try:
+                made = await asyncio.wrap_future(work)
+            except TimeoutError:
+                self._metrics.kills.labels("time").inc()
+                raise ImageRefused(RefusalReason.TOO_MUCH_WORK) from None
+            except ProcessExpired as error:
+                self._metrics.kills.labels("died").inc()
+                log.warning("worker_died", exit_code=error.exitcode, attempt=attempt)
+                continue
+            if isinstance(made, RefusalReason):
+                raise ImageRefused(made)
+            self._metrics.work_seconds.labels(made.format).observe(time.monotonic() - begun_s)
+            return made
+        raise ImageRefused(RefusalReason.TOO_MUCH_WORK)
