@@ -1,0 +1,96 @@
+"""AssetStore: which assets are published. A document makes its files public; without one they are strays."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final, NamedTuple
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.errors import DuplicateKeyError
+
+from services.backbone.mongo import Database
+from services.imageserver.core.assets import Asset, from_document, to_document
+
+_COLLECTION: Final = "assets"
+
+
+class AssetTotals(NamedTuple):
+    """The sums over all assets."""
+
+    assets: int
+    stored_bytes: int
+
+
+async def create_indexes(database: Database) -> None:
+    """Create the indexes of the assets. An existing index is kept. Raises PyMongoError."""
+    await database[_COLLECTION].create_indexes(
+        [
+            # Partial: a unique index takes a missing field as a value, and most assets have no key.
+            IndexModel(
+                [("keys", ASCENDING)],
+                name="keys",
+                unique=True,
+                partialFilterExpression={"keys": {"$exists": True}},
+            ),
+            IndexModel([("name", ASCENDING)], name="name", unique=True),
+            IndexModel([("created", DESCENDING), ("_id", DESCENDING)], name="newest"),
+        ]
+    )
+
+
+class AssetStore:
+    """The published assets. All methods raise PyMongoError while the database is not available."""
+
+    def __init__(self, database: Database) -> None:
+        self._assets = database[_COLLECTION]
+
+    async def find(self, key: str) -> Asset | None:
+        """Return the asset of an id or a key. An id comes first: it names content, and a key is any name."""
+        found = await self._assets.find({"$or": [{"_id": key}, {"keys": key}]}, limit=2).to_list()
+        found.sort(key=lambda document: document["_id"] != key)
+        return from_document(found[0]) if found else None
+
+    async def add_key(self, asset_id: str, key: str) -> bool:
+        """Give an asset one more key. Return False if the asset is not published, or the key names another one."""
+        try:
+            done = await self._assets.update_one({"_id": asset_id}, {"$addToSet": {"keys": key}})
+        except DuplicateKeyError:
+            return False
+        return done.matched_count == 1
+
+    async def publish(self, asset: Asset) -> bool:
+        """Publish an asset by one write. Return False if its id, or one of its keys, is published already."""
+        try:
+            await self._assets.insert_one(to_document(asset))
+        except DuplicateKeyError:
+            return False
+        return True
+
+    async def unpublish(self, key: str) -> Asset | None:
+        """Delete the asset of an id or a key, with all its keys, and return it. None if there is none."""
+        asset = await self.find(key)
+        if asset is None:
+            return None
+        # The name too: the same bytes may have been deleted and uploaded again in between.
+        deleted = await self._assets.find_one_and_delete({"_id": asset.id, "name": asset.name})
+        return None if deleted is None else from_document(deleted)
+
+    async def in_directory(self, directory: str) -> AsyncIterator[Asset]:
+        """Yield the assets whose names begin with these two digits."""
+        names = {"$gte": directory, "$lt": f"{directory}g"}  # `g` is after all hexadecimal digits
+        async for document in self._assets.find({"name": names}):
+            yield from_document(document)
+
+    async def is_published(self, name: str) -> bool:
+        """Return whether an asset has files of this name."""
+        return await self._assets.find_one({"name": name}, {"_id": 1}) is not None
+
+    async def count(self) -> int:
+        """Return the number of assets, which may be off by a few after a crash of the database."""
+        return await self._assets.estimated_document_count()
+
+    async def totals(self) -> AssetTotals:
+        """Return the sums over all assets. It reads the whole collection."""
+        pipeline: list[dict[str, Any]] = [
+            {"$group": {"_id": None, "assets": {"$sum": 1}, "bytes": {"$sum": "$stored"}}}
+        ]
+        found = await (await self._assets.aggregate(pipeline)).to_list()
+        return AssetTotals(found[0]["assets"], found[0]["bytes"]) if found else AssetTotals(0, 0)
