@@ -12,7 +12,7 @@ from deploy.errors import OperatorError
 Report = Callable[[str], None]
 _POLL_S = 1.0
 _UNPROCESSABLE = 422
-_KEPT_KINDS = ("Namespace", "Secret")
+_KEPT_KINDS = ("Namespace", "Secret", "PersistentVolumeClaim")
 _RUNNING_KINDS = (*overlay.WORKLOADS, "HorizontalPodAutoscaler", "ScaledObject")
 _OURS = "app.kubernetes.io/part-of=push"
 _BOOKKEEPING = ("resourceVersion", "managedFields")
@@ -60,7 +60,7 @@ def down(
 ) -> None:
     """Delete the objects of an overlay in reverse order. The namespace, the secrets and the volumes stay.
 
-    With `with_volumes` the claims of its StatefulSets are deleted too, with all data.
+    With `with_volumes` its claims are deleted too, with all data.
     """
     namespace = overlay.namespace(manifests)
     gone = [found for found in reversed(manifests) if found["kind"] not in _KEPT_KINDS]

@@ -40,6 +40,7 @@ def running_system(
         console.print(f"starting {len(first)} services")
         own = {
             "TRACKER_SPOOL_DIRECTORY": str(stack.data_directory / "spool"),
+            "IMAGESERVER_VOLUME": str(stack.data_directory / "images"),
             "OUTGOING_ALLOWED_NETWORKS": "127.0.0.0/8",  # the phones are on this machine
             **(env or {}),
         }

@@ -80,8 +80,8 @@ class Metrics:
             "push_imageserver_missing_files", "Files of assets that the last sweep did not find", registry=registry
         )
         self.last_sweep = Gauge(
-            "push_imageserver_last_sweep_timestamp_seconds",
-            "Time of the last complete sweep of any replica",
+            "push_imageserver_last_sweep_age_seconds",
+            "Time since the last complete sweep of any replica; 0 before the first",
             registry=registry,
         )
         self.volume_bytes = Gauge("push_imageserver_volume_bytes", "Size of the volume", registry=registry)

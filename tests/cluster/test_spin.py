@@ -66,7 +66,7 @@ def test_down_keeps_namespace_secrets_and_volumes(
     spin.down(prepared, local, reported.append, impatient, with_volumes=False)
     assert {key.plural for key in cluster.state.objects} == {"namespaces", "secrets", "persistentvolumeclaims"}
     assert reported[-1].startswith(
-        "kept      5 volumes: data-counters-redis-0, data-kafka-0, data-mongo-0, redis-tracker-0, spool-"
+        "kept      6 volumes: data-counters-redis-0, data-kafka-0, data-mongo-0, images, redis-tracker-0, spool-"
     )
 
 
@@ -81,7 +81,7 @@ def test_down_with_volumes_keeps_namespace_and_secrets(
 def test_nothing_is_applied_while_a_secret_is_missing(client: Api, cluster: ApiServer, local: list[Manifest]) -> None:
     namespaces.create(client, local, print)
     with pytest.raises(
-        OperatorError, match="Secret push-secrets in namespace push lacks CONSUMERS_PASSWORD, KAFIDX_PASSWORD"
+        OperatorError, match="Secret push-secrets in namespace push lacks CONSUMERS_PASSWORD, IMAGESERVER_"
     ):
         spin.up(client, local, print)
     assert {key.plural for key in cluster.state.objects} == {"namespaces"}

@@ -22,6 +22,7 @@ from deploy.interrupts import exit_on_signals, undisturbed
 
 TOPIC_PARTITIONS = 4
 MAX_EVENT_BYTES = 262_144
+_MONGO_URLS = ("STORAGE_MONGO_URL", "NOTIFY_MONGO_URL", "IMAGESERVER_MONGO_URL")
 
 
 class LocalStack:
@@ -189,7 +190,7 @@ class LocalStack:
             "GEOIP_DATABASE": str(bundled_database() or ""),
             **{found.port_variable: str(free_port()) for found in _servers()},
             "NOTIFY_REDIS_URL": self.redis_url,
-            **(dict.fromkeys(("STORAGE_MONGO_URL", "NOTIFY_MONGO_URL"), self._mongo.url) if self._mongo else {}),
+            **(dict.fromkeys(_MONGO_URLS, self._mongo.url) if self._mongo else {}),
             **self._service_addresses(),
         }
 

@@ -23,7 +23,7 @@ _MAX_SCANNED_PIXELS: Final = 400_000_000
 _MAX_SCANS: Final = 200
 
 
-class Limits(NamedTuple):
+class PictureLimits(NamedTuple):
     """The limits that an operator can set."""
 
     max_bytes: int
@@ -38,14 +38,14 @@ class Limits(NamedTuple):
         return min(SAFE_PIXELS, self.max_pixels)
 
 
-def sentence(reason: RefusalReason, limits: Limits) -> str:
+def sentence(reason: RefusalReason, limits: PictureLimits) -> str:
     """Return the sentence of a refusal, with the limits."""
     return reason.sentence.format(
         max_bytes=f"{limits.max_bytes:,}", safe_pixels=f"{limits.safe_pixels:,}", max_frames=f"{limits.max_frames:,}"
     )
 
 
-def check_header(header: PictureHeader, limits: Limits) -> RefusalReason | None:
+def check_header(header: PictureHeader, limits: PictureLimits) -> RefusalReason | None:
     """Return why a picture must not be decoded, or None. JPEG draft mode is not known here: see `check_decoded`."""
     pixels = header.width * header.height
     if pixels == 0:

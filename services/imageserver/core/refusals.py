@@ -5,7 +5,7 @@ from typing import Final
 
 
 class RefusalReason(enum.Enum):
-    """A reason: its status, its code, and its sentence. `{...}` are fields of `Limits`."""
+    """A reason: its status, its code, and its sentence. `{...}` are fields of `PictureLimits`."""
 
     TOO_MANY_BYTES = 413, "too_many_bytes", "The upload has more than {max_bytes} bytes."
     TOO_MANY_PIXELS = 413, "too_many_pixels", "The picture has too many pixels. Reduce it to {safe_pixels} pixels."

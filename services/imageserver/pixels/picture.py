@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from PIL import AvifImagePlugin, Image
 
 from services.imageserver.core.headers import PictureFormat, PictureHeader, read_header
-from services.imageserver.core.limits import Limits, check_decoded, check_header
+from services.imageserver.core.limits import PictureLimits, check_decoded, check_header
 from services.imageserver.core.refusals import RefusalReason
 from services.imageserver.core.sizes import BOXES, ImageType, SizeName, centre_square, fitted
 from services.imageserver.pixels.colours import normalise_mode, to_srgb
@@ -65,7 +65,7 @@ def limit_process(extra_mb: int) -> None:
     warnings.simplefilter("ignore")  # Pillow warns of broken metadata, which is not used
 
 
-def make_files(source: str, directory: str, limits: Limits) -> Picture | RefusalReason:
+def make_files(source: str, directory: str, limits: PictureLimits) -> Picture | RefusalReason:
     """Write the files of an asset to `directory`, which exists. Return them, or why the upload is refused."""
     try:
         decoded = _decode(Path(source).read_bytes(), limits)
@@ -85,7 +85,7 @@ class _Decoded(NamedTuple):
     orientation: int
 
 
-def _decode(data: bytes, limits: Limits) -> _Decoded | RefusalReason:
+def _decode(data: bytes, limits: PictureLimits) -> _Decoded | RefusalReason:
     header = read_header(data)
     if header is None:
         return RefusalReason.UNSUPPORTED_TYPE

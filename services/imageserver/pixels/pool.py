@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Self
 from pebble import ProcessExpired, ProcessPool
 
 from services.backbone.logs import get_logger
-from services.imageserver.core.limits import Limits
+from services.imageserver.core.limits import PictureLimits
 from services.imageserver.core.refusals import ImageRefused, RefusalReason
 from services.imageserver.metrics import Metrics
 from services.imageserver.pixels.picture import Picture, limit_process, make_files
@@ -41,7 +41,7 @@ class PoolSize(NamedTuple):
 class PicturePool:
     """Makes the files of assets. An async context manager."""
 
-    def __init__(self, size: PoolSize, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, size: PoolSize, limits: PictureLimits, metrics: Metrics) -> None:
         self._size = size
         self._limits = limits
         self._metrics = metrics

@@ -99,6 +99,7 @@ def test_service_name_selects_tests() -> None:
 
 def test_unknown_service_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(
-        OperatorError, match=r"--service nope: unknown service. Use one of backbone, canary, consumers, kafidx"
+        OperatorError,
+        match=r"--service nope: unknown service. Use one of backbone, canary, consumers, imageserver, kafidx",
     ):
         checks.test(kafka="tansu", suite="default", keyword="", service="nope", mongo="auto")

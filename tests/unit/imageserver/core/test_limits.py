@@ -1,10 +1,10 @@
 import pytest
 
 from services.imageserver.core.headers import PictureHeader
-from services.imageserver.core.limits import Limits, check_decoded, check_header, sentence
+from services.imageserver.core.limits import PictureLimits, check_decoded, check_header, sentence
 from services.imageserver.core.refusals import RefusalReason
 
-LIMITS = Limits(max_bytes=20_000_000, max_pixels=50_000_000, max_frames=1_000)
+LIMITS = PictureLimits(max_bytes=20_000_000, max_pixels=50_000_000, max_frames=1_000)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from services.imageserver.core.limits import Limits
+from services.imageserver.core.limits import PictureLimits
 from services.imageserver.core.refusals import RefusalReason
 from services.imageserver.pixels.picture import Picture, file_of, make_files
 
-LIMITS = Limits(max_bytes=20_000_000, max_pixels=50_000_000, max_frames=1_000)
+LIMITS = PictureLimits(max_bytes=20_000_000, max_pixels=50_000_000, max_frames=1_000)
 
 
 def made(folder: Path, image: Image.Image, encoder: str = "PNG", **options: Any) -> Picture | RefusalReason:

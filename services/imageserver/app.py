@@ -1,0 +1,158 @@
+"""Start and stop the imageserver: its stores, the workers, the internal port, the sweeps and the public port."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from pymongo.errors import PyMongoError
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from services.backbone.clock import clock_ms
+from services.backbone.health import Check, Health, create_internal_app
+from services.backbone.logs import get_logger
+from services.backbone.loops import running_loops
+from services.backbone.mongo import connect, create_when_available
+from services.backbone.pages import Guard, Login, Logins
+from services.backbone.process import http_server
+from services.imageserver.core.limits import PictureLimits
+from services.imageserver.core.refusals import ImageRefused
+from services.imageserver.metrics import Metrics
+from services.imageserver.pixels import PicturePool
+from services.imageserver.pixels.pool import PoolSize
+from services.imageserver.routes.access import APP_ROLE, SERVICE_ROLE, PublicReads, UploadsOfPhones
+from services.imageserver.routes.api import create_api
+from services.imageserver.routes.context import ImageContext
+from services.imageserver.settings import Settings
+from services.imageserver.store import AssetStore, LeaseStore, Volume, VolumeThreads, create_indexes
+from services.imageserver.store.scratch import scratch_directory
+
+log = get_logger(__name__)
+
+_FINISH_S: Final = 10.0
+"""For the requests in flight at a stop: an upload waits, is decoded and is written within it."""
+_CHECK_TIMEOUT_S: Final = 2.0
+
+
+class SweepLoop(NamedTuple):
+    """The loop that sweeps the volume."""
+
+    run: Callable[[], Awaitable[None]]
+    stop: Callable[[], None]
+    check: Check
+    refresh_metrics: Callable[[], Awaitable[None]]
+
+
+CreateSweepLoop = Callable[[AssetStore, LeaseStore, Volume, VolumeThreads, Metrics], SweepLoop]
+
+
+async def run(settings: Settings, stop: asyncio.Event, create_sweep_loop: CreateSweepLoop) -> None:
+    """Serve until `stop` is set.
+
+    The parts open in this order:
+
+    1. The internal port. It reports the progress of the start.
+    2. The workers. A machine on which they cannot start must not take uploads.
+    3. The indexes, without which two assets could have one key. The imageserver waits for MongoDB here.
+    4. The loop of the sweeps, then the public port.
+
+    At a stop the public port closes first and finishes the requests in flight. Readiness requires the volume, since it
+    may be away from one node alone; then other replicas serve. MongoDB is shown: responses report that it is away.
+    """
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    mongo = connect(settings.mongo_url.get_secret_value(), service="imageserver")
+    database = mongo[settings.database]
+    assets, leases, volume = AssetStore(database), LeaseStore(database), Volume(settings.volume)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(mongo.close)
+        scratch = stack.enter_context(scratch_directory(settings.scratch))
+        # Health checks and sweeps have a thread of their own, so that readers cannot delay them.
+        checking, reading, writing = (
+            stack.enter_context(
+                contextlib.closing(VolumeThreads(threads=threads, timeout_s=settings.volume_timeout_s, name=name))
+            )
+            for name, threads in (
+                ("volume-check", 1),
+                ("volume-read", settings.volume_threads),
+                ("volume-write", settings.volume_threads),
+            )
+        )
+        sweep_loop = create_sweep_loop(assets, leases, volume, checking, metrics)
+
+        async def check_volume() -> str:
+            size, free = await checking.run(volume.space)
+            return f"{free / size:.0%} free"
+
+        async def check_mongo() -> str:
+            await mongo.admin.command("ping")
+            return ""
+
+        async def refresh_metrics() -> None:
+            # The metrics keep their values; the checks report what is away.
+            with contextlib.suppress(PyMongoError, OSError, ImageRefused, TimeoutError):
+                async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                    await sweep_loop.refresh_metrics()
+
+        health = Health(
+            {"sweeper": sweep_loop.check, "volume": check_volume},
+            shown={"mongo": check_mongo},
+            check_timeout_s=_CHECK_TIMEOUT_S,
+        )
+        health.starting = True
+        limits = PictureLimits(settings.max_bytes, settings.max_pixels, settings.max_frames)
+        pool = PicturePool(_pool_size(settings), limits, metrics)
+        context = ImageContext(
+            assets, volume, reading, writing, pool, limits, scratch, settings, metrics, now_ms=clock_ms
+        )
+        public_app = create_api(context)
+        internal_app = create_internal_app(health, registry, public_app=public_app, refresh_metrics=refresh_metrics)
+        await stack.enter_async_context(
+            http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
+        )
+        await stack.enter_async_context(pool)
+        with contextlib.suppress(OSError, ImageRefused):  # the check of the volume reports it
+            await writing.run(volume.now_s)
+        if not await create_when_available(lambda: create_indexes(database), stop):
+            return
+        await stack.enter_async_context(running_loops({"sweeper": sweep_loop.run}, stop, before_cancel=sweep_loop.stop))
+        await stack.enter_async_context(
+            http_server(
+                _protected(public_app, settings, metrics), host=settings.host, port=settings.port, drain_s=_FINISH_S
+            )
+        )
+        health.starting = False
+        log.info("serving", host=settings.host, port=settings.port, internal_port=settings.internal_port)
+        await stop.wait()
+        health.stopping = True
+
+
+def _pool_size(settings: Settings) -> PoolSize:
+    return PoolSize(
+        workers=settings.workers,
+        queue=settings.queue,
+        queue_timeout_s=settings.queue_timeout_s,
+        work_timeout_s=settings.work_timeout_s,
+        worker_mb=settings.worker_mb,
+    )
+
+
+def _protected(api: FastAPI, settings: Settings, metrics: Metrics) -> Any:
+    """Put the access control before the application, and before it the middleware that finds the address of a client.
+
+    The types are Any, because uvicorn and starlette use different types for an ASGI application.
+    """
+    by_role: dict[str, Login] = {}
+    if settings.password is not None:
+        by_role[SERVICE_ROLE] = Login(settings.user.encode(), settings.password.get_secret_value().encode())
+        if settings.app_password is not None:
+            by_role[APP_ROLE] = Login(settings.app_user.encode(), settings.app_password.get_secret_value().encode())
+    guard: Any = Guard(
+        UploadsOfPhones(api),
+        Logins("imageserver", by_role, metrics.refused_logins),
+        roles=by_role,
+    )
+    public: Any = PublicReads(api, guard, metrics)
+    return ProxyHeadersMiddleware(public, trusted_hosts=[str(network) for network in settings.trusted_proxies])

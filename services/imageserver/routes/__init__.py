@@ -1,0 +1,1 @@
+"""The public port: uploads, pictures in sizes, and the pages for operators."""

@@ -1,0 +1,128 @@
+"""The routes of readers: a picture in a size, and whether it exists; and its deletion."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+from fastapi import Request, Response
+from fastapi.responses import PlainTextResponse, RedirectResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from services.backbone.logs import get_logger
+from services.imageserver.core.assets import Asset, etag_of, file_name
+from services.imageserver.core.conditions import ByteRange, UnsatisfiableRange, is_not_modified, parse_range
+from services.imageserver.core.keys import image_path, parse_key
+from services.imageserver.core.negotiation import choose_type
+from services.imageserver.core.refusals import ImageRefused
+from services.imageserver.core.sizes import MEDIA_TYPES, parse_size
+from services.imageserver.routes.context import ImageContext
+from services.imageserver.routes.errors import failure_response
+from services.imageserver.store import FileGone
+
+log = get_logger(__name__)
+
+_PIECE_BYTES: Final = 262_144
+_ONE_YEAR: Final = "public, max-age=31536000, immutable"
+_SAFE_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Disposition": "inline",
+    "Content-Security-Policy": "default-src 'none'",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+
+
+class PictureRoutes:
+    """Pictures by id or key."""
+
+    def __init__(self, context: ImageContext) -> None:
+        self._context = context
+
+    async def available(self, key: str) -> Response:
+        """Return the path of an asset, or 404."""
+        await self._find(key)
+        return PlainTextResponse(image_path(key), headers={"Cache-Control": "no-store"})
+
+    async def read(self, key: str, request: Request, size: str = "original") -> Response:
+        """Return a picture in a size, in the encoding that the client prefers."""
+        wanted = parse_size(size)
+        if wanted is None:
+            raise HTTPException(404)
+        asset = await self._find(key)
+        types = asset.files[wanted]
+        image_type = choose_type(request.headers.get("accept", ""), types)
+        etag, length = etag_of(asset, wanted, image_type), types[image_type]
+        headers = {
+            **_SAFE_HEADERS,
+            "ETag": etag,
+            "Vary": "Accept",
+            "Accept-Ranges": "bytes",
+            "Cache-Control": self._cache_control(asset, key),
+        }
+        if is_not_modified(request.headers.get("if-none-match"), etag):
+            return Response(status_code=304, headers=headers)
+        headers["Content-Type"] = MEDIA_TYPES[image_type]
+        if request.method == "HEAD":
+            return Response(headers={**headers, "Content-Length": str(length)})
+        try:
+            part = parse_range(request.headers.get("range"), request.headers.get("if-range"), etag=etag, size=length)
+        except UnsatisfiableRange:
+            text, total = f"The picture has {length} bytes.", {"Content-Range": f"bytes */{length}"}
+            return failure_response(416, "unsatisfiable_range", text, total)
+        if part is not None:
+            headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{length}"
+        path = file_name(asset.name, wanted, image_type)
+        return await self._send(path, part or ByteRange(0, length), length, headers, 200 if part is None else 206)
+
+    async def delete(self, key: str) -> Response:
+        """Delete an asset with all its keys. Return 204, or 404."""
+        await self._delete(key)
+        return Response(status_code=204, headers={"Cache-Control": "no-store"})
+
+    async def delete_by_post(self, key: str, request: Request) -> Response:
+        """Delete an asset with all its keys. Return 204, or for a browser a redirect to the list."""
+        deleted = await self.delete(key)
+        return RedirectResponse("/assets", 303) if "text/html" in request.headers.get("accept", "") else deleted
+
+    async def _find(self, key: str) -> Asset:
+        parsed = parse_key(key)
+        asset = None if parsed is None else await self._context.assets.find(parsed)
+        if asset is None:
+            raise HTTPException(404)
+        return asset
+
+    def _cache_control(self, asset: Asset, key: str) -> str:
+        if asset.id == key.lower():
+            return _ONE_YEAR
+        return f"public, max-age={self._context.settings.key_max_age_s}, must-revalidate"
+
+    async def _send(self, path: str, part: ByteRange, size: int, headers: Mapping[str, str], status: int) -> Response:
+        """Send a part of a file. Its first piece is read before the status is sent, so that a failure is a 503."""
+        end = min(part.end, part.start + _PIECE_BYTES)
+        try:
+            first = await self._read(path, part.start, end, size)
+        except FileGone:
+            # The asset was deleted a moment ago, or the volume has lost a file; then the sweep reports it.
+            log.warning("file_gone", path=path)
+            raise HTTPException(404) from None
+        if end == part.end:
+            return Response(first, status, headers)
+        whole = {**headers, "Content-Length": str(part.end - part.start)}
+        return StreamingResponse(self._pieces(path, first, ByteRange(end, part.end), size), status, whole)
+
+    async def _pieces(self, path: str, first: bytes, rest: ByteRange, size: int) -> AsyncIterator[bytes]:
+        yield first
+        for start in range(rest.start, rest.end, _PIECE_BYTES):
+            yield await self._read(path, start, min(rest.end, start + _PIECE_BYTES), size)
+
+    async def _read(self, path: str, start: int, end: int, size: int) -> bytes:
+        context = self._context
+        return await context.reading.run(context.volume.read, path, start, end - start, size=size)
+
+    async def _delete(self, key: str) -> None:
+        parsed = parse_key(key)
+        deleted = None if parsed is None else await self._context.assets.unpublish(parsed)
+        if deleted is None:
+            raise HTTPException(404)
+        # The sweep counts the age of the files from now on. If that fails, it removes them earlier.
+        with contextlib.suppress(OSError, ImageRefused):
+            await self._context.writing.run(self._context.volume.touch, deleted.files, deleted.name)

@@ -1,0 +1,5 @@
+"""The loop of the imageserver: `Sweeper`."""
+
+from services.imageserver.worker.sweeper import Sweeper
+
+__all__ = ["Sweeper"]

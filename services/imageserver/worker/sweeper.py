@@ -1,0 +1,142 @@
+"""Sweeper: removes files that belong to no asset, and reports assets whose files are gone.
+
+Such files come from uploads that were killed or lost a race, and from deleted assets. They are removed only when they
+are old: an upload writes its files before it publishes them, and the readers of a deleted asset may not have finished.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from pymongo.errors import PyMongoError
+
+from services.backbone.health import Heartbeat
+from services.backbone.logs import get_logger
+from services.backbone.mongo import describe
+from services.imageserver.core.assets import Asset, file_name
+from services.imageserver.core.refusals import ImageRefused
+from services.imageserver.metrics import Metrics
+from services.imageserver.settings import Settings
+from services.imageserver.store import AssetStore, LeaseStore, Volume, VolumeThreads
+from services.imageserver.store.volume import DIRECTORIES
+
+log = get_logger(__name__)
+
+_LEASE: Final = "sweep"
+_LEASE_MS: Final = 60_000
+"""A replica that is killed in a sweep leaves it to another one after this time."""
+_LONGEST_PAUSE_S: Final = 30.0
+_HEARTBEAT_S: Final = 150.0
+
+
+class SweepResult(NamedTuple):
+    """What a sweep did."""
+
+    removed: int
+    missing: int
+
+
+class Sweeper:
+    """Sweeps the volume in intervals, if no other replica does."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what it works with
+        self,
+        assets: AssetStore,
+        leases: LeaseStore,
+        volume: Volume,
+        threads: VolumeThreads,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._assets = assets
+        self._leases = leases
+        self._volume = volume
+        self._threads = threads
+        self._sweep_ms = round(1000 * settings.sweep_s)
+        self._pause_s = min(settings.sweep_s, _LONGEST_PAUSE_S)
+        self._stray_age_s = settings.stray_age_s
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._holder = secrets.token_hex(8)
+        self.stopping = False
+        self.heartbeat = Heartbeat(limit_s=_HEARTBEAT_S)
+
+    async def run(self) -> None:
+        """Sweep until `stopping` is set. While the database or the volume is away, try again later."""
+        while not self.stopping:
+            self.heartbeat.beat()
+            try:
+                await self.sweep_if_due()
+            except PyMongoError as error:
+                log.warning("sweep_failed", error=describe(error))
+            except (OSError, ImageRefused) as error:
+                log.warning("sweep_failed", error=str(error))
+            await asyncio.sleep(self._pause_s)
+
+    async def sweep_if_due(self) -> SweepResult | None:
+        """Sweep, unless another replica does or the last sweep was not long ago. Raises what `sweep` raises."""
+        if not await self._prolong():
+            return None
+        result = await self.sweep()
+        if result is not None:
+            now_ms = self._now_ms()
+            await self._leases.finish(_LEASE, now_ms=now_ms, until_ms=now_ms + self._sweep_ms)
+            log.info("swept", removed=result.removed, missing=result.missing)
+        return result
+
+    async def sweep(self) -> SweepResult | None:
+        """Sweep all directories. None: it was stopped, or another replica has taken over.
+
+        Raises PyMongoError, OSError or ImageRefused if the database or the volume is away.
+        """
+        # The time of the volume, since its server has set the times of the files.
+        oldest_s = await self._threads.run(self._volume.now_s) - self._stray_age_s
+        removed = missing = 0
+        for directory in DIRECTORIES:
+            self.heartbeat.beat()
+            if self.stopping or not await self._prolong():
+                return None
+            # The documents first: a file that was listed before its asset was published would look like a stray.
+            assets = {asset.name: asset async for asset in self._assets.in_directory(directory)}
+            listed = await self._threads.run(self._volume.list, directory)
+            for file in listed:
+                if file.name not in assets and file.modified_s < oldest_s:
+                    removed += await self._remove(file.path, file.name)
+            missing += await self._report_missing(assets.values(), {file.path for file in listed})
+        self._metrics.missing.set(missing)
+        return SweepResult(removed, missing)
+
+    async def _prolong(self) -> bool:
+        now_ms = self._now_ms()
+        return await self._leases.take(_LEASE, self._holder, now_ms=now_ms, until_ms=now_ms + _LEASE_MS)
+
+    async def _remove(self, path: str, name: str) -> int:
+        if await self._assets.is_published(name):
+            return 0
+        await self._threads.run(self._volume.remove_file, path)
+        self._metrics.strays.inc()
+        return 1
+
+    async def _report_missing(self, assets: Iterable[Asset], listed: set[str]) -> int:
+        missing = 0
+        for asset in assets:
+            paths = [file_name(asset.name, size, kind) for size, types in asset.files.items() for kind in types]
+            for path in paths:
+                if path in listed or await self._threads.run(self._volume.exists, path):
+                    continue
+                if await self._assets.is_published(asset.name):
+                    missing += 1
+                    log.error("file_missing", asset=asset.id, path=path)
+        return missing
+
+    async def refresh_metrics(self) -> None:
+        """Set the metrics of the volume, the assets and the last sweep. Raises what `sweep` raises."""
+        size, free = await self._threads.run(self._volume.space)
+        self._metrics.volume_bytes.set(size)
+        self._metrics.volume_free.set(free)
+        self._metrics.assets.set(await self._assets.count())
+        now_ms = self._now_ms()
+        self._metrics.last_sweep.set((now_ms - (await self._leases.finished_ms(_LEASE) or now_ms)) / 1000)

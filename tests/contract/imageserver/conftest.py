@@ -1,0 +1,49 @@
+"""The imageserver on a real MongoDB and a local volume. The tests of a file share a process."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.develop.localstack.mongo import MongoServer
+from tests.contract.imageserver.serving import ImageServer
+
+Start = Callable[..., ImageServer]
+
+
+@pytest.fixture(scope="module")
+def shared_server(
+    request: pytest.FixtureRequest, mongo_server: MongoServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ImageServer]:
+    folder = tmp_path_factory.mktemp("images")
+    name = f"t-{request.module.__name__.rpartition('.')[2]}-{folder.name}"
+    server = ImageServer(mongo_server.url, name, folder / "volume", folder / "scratch")
+    try:
+        server.wait_until_ready()
+        yield server
+        assert server.end() == 0, server.log.read_text()[-3000:]
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def server(shared_server: ImageServer) -> ImageServer:
+    return shared_server
+
+
+@pytest.fixture
+def start(mongo_server: MongoServer, unique_name: str, tmp_path: Path) -> Iterator[Start]:
+    """Return a function that starts a process with settings of its own, on the volume of this test."""
+    started: list[ImageServer] = []
+
+    def start_one(**changed: str) -> ImageServer:
+        scratch = tmp_path / f"scratch-{len(started)}"
+        volume = Path(changed.pop("volume", tmp_path / "volume"))
+        one = ImageServer(mongo_server.url, f"t-{unique_name[-40:]}", volume, scratch, **changed)
+        started.append(one)
+        one.wait_until_ready()
+        return one
+
+    yield start_one
+    for one in started:
+        one.kill()

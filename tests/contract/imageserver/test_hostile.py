@@ -1,0 +1,107 @@
+"""Hostile uploads: each is served or refused by a listed code, in time and bounded memory, and leaves nothing."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable
+
+import psutil
+import pytest
+
+from tests.contract.imageserver.conftest import Start
+from tests.contract.imageserver.hostile import mutations, odd_files
+from tests.contract.imageserver.serving import ImageServer, jpeg, wait_until
+
+LISTED = {200, 413, 415, 422}
+LONGEST_S = 5.0
+WORKER_MB = 300
+
+
+def workers(server: ImageServer) -> list[psutil.Process]:
+    """Return the worker processes: the children of the server's children, which are the fork server and its like."""
+    return [child for own in psutil.Process(server.process.pid).children() for child in own.children()]
+
+
+class Watch(threading.Thread):
+    """Uploads a good picture every 200 ms, and samples the memory of the workers."""
+
+    def __init__(self, server: ImageServer) -> None:
+        super().__init__(daemon=True)
+        self.seconds: list[float] = []
+        self.most_mb = 0.0
+        self._server = server
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        number = 0
+        while not self._ended.wait(0.2):
+            number += 1
+            begun = time.monotonic()
+            response = self._server.upload(jpeg(1_000_000 + number))
+            self.seconds.append(time.monotonic() - begun)
+            assert response.status_code == 200, response.text
+            for worker in workers(self._server):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    self.most_mb = max(self.most_mb, worker.memory_info().rss / 1e6)
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join()
+
+
+def attack(server: ImageServer, uploads: Iterable[bytes]) -> int:
+    """Send uploads and check each response. Return the number of accepted ones."""
+    stored: set[str] = set()
+    for content in uploads:
+        begun = time.monotonic()
+        response = server.upload(content)
+        assert time.monotonic() - begun < LONGEST_S
+        assert response.status_code in LISTED, response.text
+        if response.status_code == 200:
+            stored.add(response.text)
+            assert server.reader.get(f"{response.text}/thumb").status_code == 200
+    return len(stored)
+
+
+def check_nothing_left(server: ImageServer, accepted: int, idle: int) -> None:
+    assert len(server.files()) == 8 * accepted
+    assert list(next(server.scratch.glob("push-images-*")).iterdir()) == []
+    wait_until(lambda: len(workers(server)) == idle)
+    family = psutil.Process(server.process.pid).children(recursive=True)
+    assert not [each for each in family if each.status() == psutil.STATUS_ZOMBIE]
+
+
+def test_damaged_pictures_are_served_or_refused(start: Start) -> None:
+    server = start()
+    idle = len(workers(server))
+    accepted = attack(server, mutations(60, seed=17))
+    check_nothing_left(server, accepted, idle)
+    assert idle == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_thousand_hostile_uploads_disturb_no_good_one(start: Start) -> None:
+    server = start()
+    idle = len(workers(server))
+    idle_mb = max(worker.memory_info().rss for worker in workers(server)) / 1e6
+    files = odd_files()
+    watch = Watch(server)
+    watch.start()
+    accepted = attack(server, files.values())
+    accepted += attack(server, mutations(2_000, seed=2_026))
+    watch.end()
+    check_nothing_left(server, accepted + len(watch.seconds), idle)
+    assert watch.most_mb - idle_mb < WORKER_MB
+    assert sorted(watch.seconds)[int(0.95 * len(watch.seconds))] < 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_odd_file_is_served_or_refused_as_its_name_states(start: Start) -> None:
+    server = start()
+    for name, content in odd_files().items():
+        begun = time.monotonic()
+        status = server.upload(content).status_code
+        assert (status == 200) == name.startswith("g"), f"{name}: {status}"
+        assert time.monotonic() - begun < LONGEST_S, name
