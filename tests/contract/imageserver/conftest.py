@@ -1,6 +1,6 @@
 """The imageserver on a real MongoDB and a local volume. The tests of a file share a process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -36,10 +36,12 @@ def start(mongo_server: MongoServer, unique_name: str, tmp_path: Path) -> Iterat
     """Return a function that starts a process with settings of its own, on the volume of this test."""
     started: list[ImageServer] = []
 
-    def start_one(**changed: str) -> ImageServer:
+    def start_one(
+        *, volume: Path = tmp_path / "volume", command: Sequence[str] = ("services.imageserver",), **changed: str
+    ) -> ImageServer:
         scratch = tmp_path / f"scratch-{len(started)}"
-        volume = Path(changed.pop("volume", tmp_path / "volume"))
-        one = ImageServer(mongo_server.url, f"t-{unique_name[-40:]}", volume, scratch, **changed)
+        name = f"t-{unique_name[-40:]}"
+        one = ImageServer(mongo_server.url, name, volume, scratch, command=command, **changed)
         started.append(one)
         one.wait_until_ready()
         return one

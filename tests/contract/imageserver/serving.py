@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,16 @@ PHONE = ("app", "a secret of all phones")
 class ImageServer:
     """A process of the imageserver on a volume. `end` stops it."""
 
-    def __init__(self, mongo_url: str, database: str, volume: Path, scratch: Path, **changed: str) -> None:
+    def __init__(
+        self,
+        mongo_url: str,
+        database: str,
+        volume: Path,
+        scratch: Path,
+        *,
+        command: Sequence[str] = ("services.imageserver",),
+        **changed: str,
+    ) -> None:
         self.volume = volume
         self.scratch = scratch
         self.log = scratch.with_suffix(".log")
@@ -45,7 +54,7 @@ class ImageServer:
         self.internal_url = f"http://127.0.0.1:{self.environ['INTERNAL_PORT']}"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.imageserver"], cwd=ROOT, env={**os.environ, **self.environ}, stderr=log
+                [sys.executable, "-m", *command], cwd=ROOT, env={**os.environ, **self.environ}, stderr=log
             )
         self.client = httpx.Client(base_url=self.url, auth=SERVICE, timeout=30.0)
         self.reader = httpx.Client(base_url=self.url, timeout=30.0)
