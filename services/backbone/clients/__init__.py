@@ -1,6 +1,7 @@
 """The clients of our own services: typed requests with time limits and bounded retries."""
 
 from services.backbone.clients.errors import RETRY_LATER, RequestRefused, ServiceFailed, ServiceUnavailable
+from services.backbone.clients.images import ImageClient, ImageFailed, ImageRejected, ImageUnavailable
 from services.backbone.clients.notifications import (
     MatchNotification,
     NotificationClient,
@@ -15,6 +16,10 @@ __all__ = [
     "RETRY_LATER",
     "EventRefused",
     "EventUnavailable",
+    "ImageClient",
+    "ImageFailed",
+    "ImageRejected",
+    "ImageUnavailable",
     "MatchNotification",
     "NotificationClient",
     "NotificationRefused",

@@ -55,6 +55,10 @@ def add_error_handlers(app: FastAPI, limits: PictureLimits, metrics: Metrics, pa
         text, headers = "The database does not respond. Try again.", {"Retry-After": "1"}
         return page(request, 503, text, headers) or failure_response(503, "unavailable", text, headers)
 
+    async def broken(request: Request, _: Exception) -> Response:
+        text = "The imageserver failed at this request."
+        return page(request, 500, text, {}) or failure_response(500, "internal", text)
+
     async def gone(_: Request, __: Exception) -> Response:
         return Response(status_code=499)  # the client has disconnected and gets no response
 
@@ -73,3 +77,4 @@ def add_error_handlers(app: FastAPI, limits: PictureLimits, metrics: Metrics, pa
     app.add_exception_handler(PyMongoError, unavailable)
     app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(HTTPException, not_served)
+    app.add_exception_handler(Exception, broken)

@@ -61,6 +61,7 @@ class Sweeper:
         self._metrics = metrics
         self._now_ms = now_ms
         self._holder = secrets.token_hex(8)
+        self._prolonged_ms = 0
         self.stopping = False
         self.heartbeat = Heartbeat(limit_s=_HEARTBEAT_S)
 
@@ -97,7 +98,7 @@ class Sweeper:
         removed = missing = 0
         for directory in DIRECTORIES:
             self.heartbeat.beat()
-            if self.stopping or not await self._prolong():
+            if self.stopping or not await self._keep_lease():
                 return None
             # The documents first: a file that was listed before its asset was published would look like a stray.
             assets = {asset.name: asset async for asset in self._assets.in_directory(directory)}
@@ -109,8 +110,11 @@ class Sweeper:
         self._metrics.missing.set(missing)
         return SweepResult(removed, missing)
 
+    async def _keep_lease(self) -> bool:
+        return self._now_ms() < self._prolonged_ms + _LEASE_MS // 4 or await self._prolong()
+
     async def _prolong(self) -> bool:
-        now_ms = self._now_ms()
+        self._prolonged_ms = now_ms = self._now_ms()
         return await self._leases.take(_LEASE, self._holder, now_ms=now_ms, until_ms=now_ms + _LEASE_MS)
 
     async def _remove(self, path: str, name: str) -> int:

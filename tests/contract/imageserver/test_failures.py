@@ -204,9 +204,11 @@ CALLS = 60
 """The system calls on the volume of one upload: seven for each file, and three for a new directory."""
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "calls",
-    [[30], pytest.param(range(1, CALLS + 1), marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+    [[30], pytest.param(range(1, CALLS + 1), marks=[pytest.mark.endurance])],
     ids=["one_call", "each_call"],
 )
 def test_kill_after_a_call_on_the_volume_shows_no_part_of_a_picture(start: Start, calls: Sequence[int]) -> None:
