@@ -175,7 +175,7 @@ async def http_server(  # noqa: PLR0913 - the options of a server
     listener = _bind(host, port)
     config = uvicorn.Config(
         app,
-        http=protocol or _HeadsOnly,  # type: ignore[arg-type]  # uvicorn only calls it, so any factory works
+        http=protocol or HeadsOnlyProtocol,  # type: ignore[arg-type]  # uvicorn only calls it, so any factory works
         ws=websocket_protocol or "auto",
         log_config=None,
         access_log=False,
@@ -202,7 +202,7 @@ async def http_server(  # noqa: PLR0913 - the options of a server
         listener.close()
 
 
-class _HeadsOnly(HttpToolsProtocol):
+class HeadsOnlyProtocol(HttpToolsProtocol):
     """The protocol of uvicorn, but it ignores trailers: uvicorn adds fields after a chunked body to the headers.
 
     Proxies check and remove headers, but not trailers, so a client could set X-Forwarded-For in a trailer.

@@ -25,6 +25,7 @@ from services.imageserver.pixels.pool import PoolSize
 from services.imageserver.routes.access import APP_ROLE, SERVICE_ROLE, PublicReads, UploadsOfPhones
 from services.imageserver.routes.api import create_api
 from services.imageserver.routes.context import ImageContext
+from services.imageserver.routes.slow_clients import SlowClientProtocol
 from services.imageserver.settings import Settings
 from services.imageserver.store import AssetStore, LeaseStore, Volume, VolumeThreads, create_indexes
 from services.imageserver.store.scratch import scratch_directory
@@ -120,7 +121,11 @@ async def run(settings: Settings, stop: asyncio.Event, create_sweep_loop: Create
         await stack.enter_async_context(running_loops({"sweeper": sweep_loop.run}, stop, before_cancel=sweep_loop.stop))
         await stack.enter_async_context(
             http_server(
-                _protected(public_app, settings, metrics), host=settings.host, port=settings.port, drain_s=_FINISH_S
+                _protected(public_app, settings, metrics),
+                host=settings.host,
+                port=settings.port,
+                drain_s=_FINISH_S,
+                protocol=SlowClientProtocol,
             )
         )
         health.starting = False
