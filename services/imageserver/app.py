@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fastapi import FastAPI
@@ -15,7 +16,7 @@ from services.backbone.health import Check, Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.loops import running_loops
 from services.backbone.mongo import connect, create_when_available
-from services.backbone.pages import Guard, Login, Logins
+from services.backbone.pages import Assets, Guard, Login, Logins, Renderer, policy
 from services.backbone.process import http_server
 from services.imageserver.core.limits import PictureLimits
 from services.imageserver.core.refusals import ImageRefused
@@ -25,6 +26,7 @@ from services.imageserver.pixels.pool import PoolSize
 from services.imageserver.routes.access import APP_ROLE, SERVICE_ROLE, PublicReads, UploadsOfPhones
 from services.imageserver.routes.api import create_api
 from services.imageserver.routes.context import ImageContext
+from services.imageserver.routes.pages import SITE
 from services.imageserver.routes.slow_clients import SlowClientProtocol
 from services.imageserver.settings import Settings
 from services.imageserver.store import AssetStore, LeaseStore, Volume, VolumeThreads, create_indexes
@@ -32,6 +34,7 @@ from services.imageserver.store.scratch import scratch_directory
 
 log = get_logger(__name__)
 
+_HERE: Final = Path(__file__).parent
 _FINISH_S: Final = 10.0
 """For the requests in flight at a stop: an upload waits, is decoded and is written within it."""
 _CHECK_TIMEOUT_S: Final = 2.0
@@ -108,7 +111,9 @@ async def run(settings: Settings, stop: asyncio.Event, create_sweep_loop: Create
         context = ImageContext(
             assets, volume, reading, writing, pool, limits, scratch, settings, metrics, now_ms=clock_ms
         )
-        public_app = create_api(context)
+        static = Assets(_HERE / "static", url=settings.assets_url)
+        renderer = Renderer(_HERE / "templates", SITE, static)
+        public_app = create_api(context, renderer, static)
         internal_app = create_internal_app(health, registry, public_app=public_app, refresh_metrics=refresh_metrics)
         await stack.enter_async_context(
             http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
@@ -121,7 +126,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_sweep_loop: Create
         await stack.enter_async_context(running_loops({"sweeper": sweep_loop.run}, stop, before_cancel=sweep_loop.stop))
         await stack.enter_async_context(
             http_server(
-                _protected(public_app, settings, metrics),
+                _protected(public_app, settings, metrics, renderer, static),
                 host=settings.host,
                 port=settings.port,
                 drain_s=_FINISH_S,
@@ -144,7 +149,7 @@ def _pool_size(settings: Settings) -> PoolSize:
     )
 
 
-def _protected(api: FastAPI, settings: Settings, metrics: Metrics) -> Any:
+def _protected(api: FastAPI, settings: Settings, metrics: Metrics, renderer: Renderer, static: Assets) -> Any:
     """Put the access control before the application, and before it the middleware that finds the address of a client.
 
     The types are Any, because uvicorn and starlette use different types for an ASGI application.
@@ -158,6 +163,9 @@ def _protected(api: FastAPI, settings: Settings, metrics: Metrics) -> Any:
         UploadsOfPhones(api),
         Logins("imageserver", by_role, metrics.refused_logins),
         roles=by_role,
+        open_paths=static,
+        content_policy=policy(assets_url=settings.assets_url),
+        refusal_page=renderer.refusal,
     )
     public: Any = PublicReads(api, guard, metrics)
     return ProxyHeadersMiddleware(public, trusted_hosts=[str(network) for network in settings.trusted_proxies])

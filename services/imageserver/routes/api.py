@@ -1,19 +1,21 @@
 """The application of the public port: each path with its methods. Another method gets 405, which names them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response
 
+from services.backbone.pages import Assets, Renderer
 from services.imageserver.routes import schema
 from services.imageserver.routes.context import ImageContext
 from services.imageserver.routes.errors import add_error_handlers
+from services.imageserver.routes.pages import PicturePages, add_pages, failure_page
 from services.imageserver.routes.pictures import PictureRoutes
 from services.imageserver.routes.uploads import UploadRoutes
 
 
-def create_api(context: ImageContext) -> FastAPI:
-    """Build the application. The caller puts the access control before it."""
+def create_api(context: ImageContext, renderer: Renderer, assets: Assets) -> FastAPI:
+    """Build the application: the API and the page. The caller puts the access control before it."""
     app = FastAPI(
         title="Push imageserver",
         description="Pictures in fixed sizes. Everybody reads; uploads and deletions need credentials.",
@@ -22,10 +24,7 @@ def create_api(context: ImageContext) -> FastAPI:
         redirect_slashes=False,
     )
 
-    def no_page(_: Request, __: int, ___: str, ____: Mapping[str, str]) -> Response | None:
-        return None
-
-    add_error_handlers(app, context.limits, context.metrics, no_page)
+    add_error_handlers(app, context.limits, context.metrics, failure_page(renderer))
 
     def add(method: str, path: str, endpoint: Callable[..., Any], described: dict[str, Any]) -> None:
         app.add_api_route(
@@ -47,4 +46,5 @@ def create_api(context: ImageContext) -> FastAPI:
     for path in ("/assets/images/{key}", "/assets/images/{key}/{size}"):
         add("GET", path, pictures.read, {})
     add("DELETE", "/assets/images/{key}", pictures.delete, {})
+    add_pages(app, PicturePages(context, renderer), assets)
     return app

@@ -8,8 +8,10 @@ from pymongo.errors import DuplicateKeyError
 
 from services.backbone.mongo import Database
 from services.imageserver.core.assets import Asset, from_document, to_document
+from services.imageserver.core.listing import AssetQuery
 
 _COLLECTION: Final = "assets"
+_TOTALS_MS: Final = 2_000
 
 
 class AssetTotals(NamedTuple):
@@ -87,10 +89,27 @@ class AssetStore:
         """Return the number of assets, which may be off by a few after a crash of the database."""
         return await self._assets.estimated_document_count()
 
+    async def page(self, query: AssetQuery) -> list[Asset]:
+        """Return the first `per_page` assets of a query, newest first."""
+        conditions: list[dict[str, Any]] = []
+        if query.is_prefix:
+            begins = {"$gte": query.name, "$lt": f"{query.name}g"}  # `g` is after all hexadecimal digits
+            conditions.append({"$or": [{"_id": begins}, {"keys": {"$elemMatch": begins}}]})
+        elif query.name:
+            conditions.append({"$or": [{"_id": query.name}, {"keys": query.name}]})
+        if query.from_ms is not None:
+            conditions.append({"created": {"$gte": query.from_ms, "$lt": query.until_ms}})
+        if query.after is not None:
+            created, asset_id = query.after
+            older = [{"created": {"$lt": created}}, {"created": created, "_id": {"$lt": asset_id}}]
+            conditions.append({"$or": older})
+        found = self._assets.find({"$and": conditions} if conditions else {}, limit=query.per_page)
+        return [from_document(document) async for document in found.sort([("created", -1), ("_id", -1)])]
+
     async def totals(self) -> AssetTotals:
-        """Return the sums over all assets. It reads the whole collection."""
+        """Return the sums over all assets. It reads the whole collection. Raises ExecutionTimeout after 2 s."""
         pipeline: list[dict[str, Any]] = [
             {"$group": {"_id": None, "assets": {"$sum": 1}, "bytes": {"$sum": "$stored"}}}
         ]
-        found = await (await self._assets.aggregate(pipeline)).to_list()
+        found = await (await self._assets.aggregate(pipeline, maxTimeMS=_TOTALS_MS)).to_list()
         return AssetTotals(found[0]["assets"], found[0]["bytes"]) if found else AssetTotals(0, 0)

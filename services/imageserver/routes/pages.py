@@ -1,0 +1,93 @@
+"""The page of operators: the list of pictures, uploads by drop, and deletions."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pymongo.errors import ExecutionTimeout
+
+from services.backbone.pages import Assets, Renderer
+from services.backbone.pages.render import Site
+from services.imageserver.core.keys import image_path
+from services.imageserver.core.limits import SAFE_PIXELS
+from services.imageserver.core.listing import AssetCursor, InvalidListRequest, parse_query
+from services.imageserver.core.sizes import SIZES
+from services.imageserver.routes.context import ImageContext
+from services.imageserver.store.assets import AssetTotals
+
+SITE: Final = Site(
+    "imageserver",
+    (("Pictures", "/assets"), ("API", "/openapi.json")),
+    safe="A picture whose upload was confirmed is stored.",
+)
+_API_PATHS: Final = ("/assets/", "/asset/")
+
+
+class PicturePages:
+    """The list of pictures."""
+
+    def __init__(self, context: ImageContext, renderer: Renderer) -> None:
+        self._context = context
+        self._renderer = renderer
+
+    async def list(self, request: Request) -> Response:
+        """Show the pictures, newest first. `q`, `date`, `per_page`, and the cursor `after`."""
+        asked = dict(request.query_params)
+        frame: dict[str, Any] = {
+            "asked": {name: asked.get(name, "") for name in ("q", "date", "per_page")},
+            "limits": self._context.limits,
+            "safe_pixels": SAFE_PIXELS,
+            "sizes": SIZES,
+            "path_of": image_path,
+        }
+        try:
+            query = parse_query(asked)
+        except InvalidListRequest as error:
+            return self._renderer.page(
+                request.scope, "pictures.html", 422, error=str(error), assets=[], totals=None, urls={}, **frame
+            )
+        found = await self._context.assets.page(query._replace(per_page=query.per_page + 1))
+        shown = found[: query.per_page]
+        kept = {name: value for name, value in frame["asked"].items() if value}
+        urls = {"first": _url(kept) if query.after else ""}
+        urls["next"] = _url(kept, after=str(AssetCursor.of(shown[-1]))) if len(found) > len(shown) else ""
+        return self._renderer.page(
+            request.scope, "pictures.html", assets=shown, totals=await self._totals(), urls=urls, error="", **frame
+        )
+
+    async def _totals(self) -> AssetTotals | None:
+        try:
+            return await self._context.assets.totals()
+        except ExecutionTimeout:
+            return None
+
+
+def add_pages(app: FastAPI, pages: PicturePages, assets: Assets) -> None:
+    """Add the routes of the pages and of their static files."""
+
+    async def to_list() -> Response:
+        return RedirectResponse("/assets", 307)
+
+    def add(path: str, endpoint: Callable[..., Any]) -> None:
+        app.add_api_route(path, endpoint, methods=["GET"], response_class=HTMLResponse, include_in_schema=False)
+
+    add("/", to_list)
+    add("/assets", pages.list)
+    app.mount("/static", assets)
+
+
+def failure_page(renderer: Renderer) -> Callable[[Request, int, str, Mapping[str, str]], Response | None]:
+    """Return what makes the error page of a request for a page by a browser, and None for all other requests."""
+
+    def respond(request: Request, status: int, text: str, headers: Mapping[str, str]) -> Response | None:
+        is_page = not request.url.path.startswith(_API_PATHS) and "text/html" in request.headers.get("accept", "")
+        return renderer.error(request.scope, status, text, headers) if is_page else None
+
+    return respond
+
+
+def _url(kept: Mapping[str, str], **more: str) -> str:
+    query = urlencode({**kept, **more})
+    return f"/assets?{query}" if query else "/assets"
