@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from pymongo.errors import PyMongoError
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -24,7 +23,7 @@ from services.imageserver.metrics import Metrics
 from services.imageserver.pixels import PicturePool
 from services.imageserver.pixels.pool import PoolSize
 from services.imageserver.routes.access import APP_ROLE, SERVICE_ROLE, PublicReads, UploadsOfPhones
-from services.imageserver.routes.api import create_api
+from services.imageserver.routes.api import PublicApps, create_public_apps
 from services.imageserver.routes.context import ImageContext
 from services.imageserver.routes.pages import SITE
 from services.imageserver.routes.slow_clients import SlowClientProtocol
@@ -113,8 +112,8 @@ async def run(settings: Settings, stop: asyncio.Event, create_sweep_loop: Create
         )
         static = Assets(_HERE / "static", url=settings.assets_url)
         renderer = Renderer(_HERE / "templates", SITE, static)
-        public_app = create_api(context, renderer, static)
-        internal_app = create_internal_app(health, registry, public_app=public_app, refresh_metrics=refresh_metrics)
+        apps = create_public_apps(context, renderer, static)
+        internal_app = create_internal_app(health, registry, public_app=apps.api, refresh_metrics=refresh_metrics)
         await stack.enter_async_context(
             http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
         )
@@ -126,7 +125,7 @@ async def run(settings: Settings, stop: asyncio.Event, create_sweep_loop: Create
         await stack.enter_async_context(running_loops({"sweeper": sweep_loop.run}, stop, before_cancel=sweep_loop.stop))
         await stack.enter_async_context(
             http_server(
-                _protected(public_app, settings, metrics, renderer, static),
+                _protected(apps, settings, metrics, renderer, static),
                 host=settings.host,
                 port=settings.port,
                 drain_s=_FINISH_S,
@@ -149,8 +148,8 @@ def _pool_size(settings: Settings) -> PoolSize:
     )
 
 
-def _protected(api: FastAPI, settings: Settings, metrics: Metrics, renderer: Renderer, static: Assets) -> Any:
-    """Put the access control before the application, and before it the middleware that finds the address of a client.
+def _protected(apps: PublicApps, settings: Settings, metrics: Metrics, renderer: Renderer, static: Assets) -> Any:
+    """Put the access control before the applications, and before it the middleware that finds the address of a client.
 
     The types are Any, because uvicorn and starlette use different types for an ASGI application.
     """
@@ -160,12 +159,12 @@ def _protected(api: FastAPI, settings: Settings, metrics: Metrics, renderer: Ren
         if settings.app_password is not None:
             by_role[APP_ROLE] = Login(settings.app_user.encode(), settings.app_password.get_secret_value().encode())
     guard: Any = Guard(
-        UploadsOfPhones(api),
+        UploadsOfPhones(apps.api),
         Logins("imageserver", by_role, metrics.refused_logins),
         roles=by_role,
         open_paths=static,
         content_policy=policy(assets_url=settings.assets_url),
         refusal_page=renderer.refusal,
     )
-    public: Any = PublicReads(api, guard, metrics)
+    public: Any = PublicReads(apps, guard, metrics)
     return ProxyHeadersMiddleware(public, trusted_hosts=[str(network) for network in settings.trusted_proxies])

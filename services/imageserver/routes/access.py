@@ -7,7 +7,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.backbone.pages.guard import role_of
 from services.imageserver.metrics import Metrics
+from services.imageserver.routes.api import PublicApps
 from services.imageserver.routes.errors import failure_response
+from services.imageserver.routes.reads import PICTURES
 
 SERVICE_ROLE: Final = "service"
 APP_ROLE: Final = "app"
@@ -17,10 +19,10 @@ _OF_PHONES: Final = frozenset({("POST", "/assets/upload")})
 
 
 class PublicReads:
-    """Sends the requests of readers to the application, and all others to the guard. Counts the responses of both."""
+    """Sends the requests of readers to the applications, and all others to the guard. Counts all responses."""
 
-    def __init__(self, app: ASGIApp, guard: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
+    def __init__(self, apps: PublicApps, guard: ASGIApp, metrics: Metrics) -> None:
+        self._apps = apps
         self._guard = guard
         self._metrics = metrics
 
@@ -37,13 +39,15 @@ class PublicReads:
                 self._metrics.seconds.labels(method).observe(time.perf_counter() - begun_s)
             await send(message)
 
-        app = self._app if _is_public(scope["method"], scope["path"]) else self._guard
-        await app(scope, receive, send_counted)
+        await self._app_of(scope["method"], scope["path"])(scope, receive, send_counted)
 
-
-def _is_public(method: str, path: str) -> bool:
-    """Return whether everybody may send this: reads of pictures, and the old GET of a deletion, which is a 405."""
-    return method in ("GET", "HEAD") and path.startswith(("/assets/images/", "/asset/"))
+    def _app_of(self, method: str, path: str) -> ASGIApp:
+        if method not in ("GET", "HEAD"):
+            return self._guard
+        if path.startswith(PICTURES):
+            return self._apps.reads
+        # Whether a picture exists, and the old GET of a deletion, which is a 405.
+        return self._apps.api if path.startswith("/asset/") else self._guard
 
 
 class UploadsOfPhones:

@@ -1,6 +1,6 @@
 """Responses of failed requests: JSON with a code and a sentence. No cache keeps them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -19,6 +19,7 @@ from services.imageserver.metrics import Metrics
 log = get_logger(__name__)
 
 _METHOD_NOT_ALLOWED: Final = 405
+ErrorHandler = Callable[[Request, Exception], Awaitable[Response]]
 FailurePage = Callable[[Request, int, str, Mapping[str, str]], Response | None]
 """Makes the response for a page, or returns None for a request of the API."""
 
@@ -37,8 +38,10 @@ def refusal_response(reason: RefusalReason, limits: PictureLimits) -> Response:
     return failure_response(reason.status, reason.code, sentence(reason, limits), headers)
 
 
-def add_error_handlers(app: FastAPI, limits: PictureLimits, metrics: Metrics, page: FailurePage) -> None:
-    """Turn each exception of the routes into its response."""
+def error_handlers(
+    app: FastAPI, limits: PictureLimits, metrics: Metrics, page: FailurePage
+) -> dict[type[Exception], ErrorHandler]:
+    """Return what turns each exception of the routes into its response. `app` knows the methods of each path."""
 
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, ImageRefused)  # noqa: S101 - for mypy
@@ -46,12 +49,12 @@ def add_error_handlers(app: FastAPI, limits: PictureLimits, metrics: Metrics, pa
         return refusal_response(error.reason, limits)
 
     async def volume_failed(request: Request, error: Exception) -> Response:
-        log.warning("volume_failed", route=request.scope["route"].path, error=str(error)[:200])
+        log.warning("volume_failed", route=_route_of(request), error=str(error)[:200])
         return await refused(request, ImageRefused(RefusalReason.VOLUME_AWAY))
 
     async def unavailable(request: Request, error: Exception) -> Response:
         assert isinstance(error, PyMongoError)  # noqa: S101 - for mypy
-        log.warning("database_failed", route=request.scope["route"].path, error=describe(error))
+        log.warning("database_failed", route=_route_of(request), error=describe(error))
         text, headers = "The database does not respond. Try again.", {"Retry-After": "1"}
         return page(request, 503, text, headers) or failure_response(503, "unavailable", text, headers)
 
@@ -72,9 +75,17 @@ def add_error_handlers(app: FastAPI, limits: PictureLimits, metrics: Metrics, pa
         text, headers = f"{request.method} is not allowed here. Use {methods}.", {"Allow": methods}
         return page(request, 405, text, headers) or failure_response(405, "method_not_allowed", text, headers)
 
-    app.add_exception_handler(ImageRefused, refused)
-    app.add_exception_handler(OSError, volume_failed)
-    app.add_exception_handler(PyMongoError, unavailable)
-    app.add_exception_handler(ClientDisconnect, gone)
-    app.add_exception_handler(HTTPException, not_served)
-    app.add_exception_handler(Exception, broken)
+    return {
+        ImageRefused: refused,
+        OSError: volume_failed,
+        PyMongoError: unavailable,
+        ClientDisconnect: gone,
+        HTTPException: not_served,
+        Exception: broken,
+    }
+
+
+def _route_of(request: Request) -> str:
+    """Return the path of the route, for logs. The path of the request may have the key of a caller."""
+    route = request.scope.get("route")
+    return "pictures" if route is None else str(route.path)

@@ -93,7 +93,8 @@ def test_two_thousand_hostile_uploads_disturb_no_good_one(start: Start) -> None:
     watch.end()
     check_nothing_left(server, accepted + len(watch.seconds), idle)
     assert watch.most_mb - idle_mb < WORKER_MB
-    assert sorted(watch.seconds)[int(0.95 * len(watch.seconds))] < 0.3
+    p95_s = sorted(watch.seconds)[int(0.95 * len(watch.seconds))]
+    assert p95_s < 0.3
 
 
 @pytest.mark.slow
