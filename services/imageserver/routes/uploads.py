@@ -88,12 +88,10 @@ class UploadRoutes:
         if key is None:
             found = await assets.find(digest)
             return "known" if found is not None and found.id == digest else None
-        if await assets.add_key(digest, key):
-            return "known"
         holder = await assets.find(key)
-        if holder is None:
-            return None
-        return "known" if holder.id == digest else "key_taken"
+        if holder is not None:
+            return "known" if holder.id == digest else "key_taken"
+        return "known" if await assets.add_key(digest, key) else None
 
     async def _publish(self, received: ReceivedUpload, made: Picture, directory: Path, key: str | None) -> bool:
         """Write the files under a fresh name, and publish them. Return False if another upload was first."""

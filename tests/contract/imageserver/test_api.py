@@ -162,6 +162,23 @@ def test_first_upload_of_a_key_wins(server: ImageServer) -> None:
     assert server.metric("push_imageserver_uploads_total", outcome="key_taken") == before + 1
 
 
+def test_id_of_published_bytes_is_no_key_for_others(server: ImageServer) -> None:
+    path = server.path_of(jpeg(30))
+    asset_id = path.rpartition("/")[2]
+    assert server.upload(jpeg(31), asset_id).text == path
+    assert difference(server.picture(path), photo(30)) < 12
+
+
+def test_id_comes_before_a_key_of_the_same_digits(server: ImageServer) -> None:
+    first, later = jpeg(32), jpeg(33)
+    digits = hashlib.sha256(later).hexdigest()
+    path = server.upload(first, digits).text
+    assert difference(server.picture(path), photo(32)) < 12
+    assert server.path_of(later) == path
+    assert difference(server.picture(path), photo(33)) < 12
+    assert "immutable" in server.reader.get(path).headers["cache-control"]
+
+
 def test_several_keys_name_equal_bytes(server: ImageServer) -> None:
     content, keys = jpeg(20), [new_key(), new_key()]
     files = len(server.files())
