@@ -27,6 +27,10 @@ _ATTEMPTS: Final = 2
 _START_TIMEOUT_S: Final = 60.0
 
 
+class WorkerFailed(Exception):
+    """A worker could not encode a decoded picture."""
+
+
 class PoolSize(NamedTuple):
     """The bounds of a pool."""
 
@@ -104,6 +108,10 @@ class PicturePool:
                 self._metrics.kills.labels("died").inc()
                 log.warning("worker_died", exit_code=error.exitcode, attempt=attempt)
                 continue
+            except OSError as error:
+                if error.errno is None:  # of an encoder, such as a mode that it cannot write: a bug
+                    raise WorkerFailed(str(error)) from error
+                raise
             if isinstance(made, RefusalReason):
                 raise ImageRefused(made)
             self._metrics.work_seconds.labels(made.format).observe(time.monotonic() - begun_s)

@@ -18,7 +18,7 @@ from services.imageserver.core.refusals import ImageRefused, RefusalReason
 from services.imageserver.pixels.picture import Picture, file_of
 from services.imageserver.routes.context import ImageContext
 from services.imageserver.routes.receiving import ReceivedUpload, receive
-from services.imageserver.store.volume import VolumeFull, new_name
+from services.imageserver.store.volume import is_full, new_name
 
 log = get_logger(__name__)
 
@@ -61,8 +61,11 @@ class UploadRoutes:
             lock = self._locks.setdefault(received.digest, asyncio.Lock())
             async with lock:
                 await self._store(received, directory, None if key == received.digest else key)
-        except VolumeFull:
-            log.warning("volume_full")
+        except OSError as error:
+            # On the volume, or on the local disk for uploads in work.
+            if not is_full(error):
+                raise
+            log.warning("disk_full", file=error.filename)
             raise ImageRefused(RefusalReason.VOLUME_FULL) from None
         finally:
             shutil.rmtree(directory, ignore_errors=True)

@@ -26,10 +26,6 @@ class FileGone(Exception):
     """A file does not exist, or it has another size than its document states."""
 
 
-class VolumeFull(OSError):
-    """The volume has no space for a file."""
-
-
 class ListedFile(NamedTuple):
     """A file of an asset, or of an upload that was not published."""
 
@@ -38,6 +34,11 @@ class ListedFile(NamedTuple):
     name: str
     """The random name of its asset."""
     modified_s: float
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether a write failed because the filesystem, the quota or the limit of a file is exhausted."""
+    return error.errno in _FULL
 
 
 def new_name() -> str:
@@ -52,7 +53,7 @@ class Volume:
         self._root = root
 
     def write(self, source: Path, name: str, size: SizeName, image_type: ImageType) -> None:
-        """Write a file, and return when it is on the volume. Raises VolumeFull.
+        """Write a file, and return when it is on the volume. See `is_full` for its errors.
 
         A file that could not be written completely is removed. Network file systems report a full volume as late as at
         fsync or close, so the result of each call counts.
@@ -66,21 +67,18 @@ class Volume:
             finally:
                 os.close(descriptor)
             _sync_directory(target.parent)
-        except OSError as error:
+        except OSError:
             with contextlib.suppress(OSError):
                 target.unlink()
-            raise VolumeFull(*error.args) if error.errno in _FULL else error from error
+            raise
 
     def _create(self, target: Path) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                return os.open(target, flags, 0o640)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _sync_directory(self._root)
+        with contextlib.suppress(FileNotFoundError):
             return os.open(target, flags, 0o640)
-        except OSError as error:
-            raise VolumeFull(*error.args) if error.errno in _FULL else error from error
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sync_directory(self._root)
+        return os.open(target, flags, 0o640)
 
     def read(self, path: str, start: int, length: int, *, size: int) -> bytes:
         """Return a part of a file of `size` bytes. Raises FileGone."""

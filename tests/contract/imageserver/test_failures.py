@@ -165,6 +165,14 @@ def test_full_volume_publishes_nothing_and_works_again(start: Start, small_volum
     assert refused >= 3
 
 
+def test_full_local_disk_is_507_too(start: Start, small_volume: Path) -> None:
+    server = start(IMAGESERVER_SCRATCH=str(small_volume))
+    response = server.upload(encoded(Image.effect_noise((900, 900), 90)))
+    assert (response.status_code, response.json()["error"]) == (507, "volume_full")
+    assert server.upload(jpeg(8, 64, 64)).status_code == 200
+    assert list(next(small_volume.iterdir()).iterdir()) == []
+
+
 def test_hanging_volume_is_503_and_delays_nothing_else(start: Start) -> None:
     server = start(IMAGESERVER_VOLUME_TIMEOUT_S="0.5", IMAGESERVER_VOLUME_THREADS="2")
     path, known = server.path_of(jpeg(5)), server.path_of(jpeg(6))
@@ -175,11 +183,16 @@ def test_hanging_volume_is_503_and_delays_nothing_else(start: Start) -> None:
     file.unlink()
     os.mkfifo(file)  # an open of it waits for a writer, as one of a file on a dead NFS server
     threads = psutil.Process(server.process.pid).num_threads()
-    with ThreadPoolExecutor(60) as pool:
-        reads = [pool.submit(httpx.get, f"{server.url}{path}/thumb", timeout=30) for _ in range(60)]
+    with (
+        httpx.Client(base_url=server.internal_url) as internal,
+        httpx.Client(base_url=server.url, timeout=30, limits=httpx.Limits(max_connections=60)) as reader,
+        ThreadPoolExecutor(60) as pool,
+    ):
+        internal.get("/livez")  # the connection is open
+        reads = [pool.submit(reader.get, f"{path}/thumb") for _ in range(60)]
         time.sleep(0.2)
         begun = time.monotonic()
-        assert httpx.get(f"{server.internal_url}/livez").status_code == 200
+        assert internal.get("/livez").status_code == 200
         assert time.monotonic() - begun < 0.5
         assert server.reader.get(known, headers={"If-None-Match": etag}).status_code == 304
         assert {read.result().status_code for read in reads} == {503}
