@@ -205,6 +205,17 @@ def test_hanging_volume_is_503_and_delays_nothing_else(start: Start) -> None:
     os.close(released[0])
 
 
+def test_upload_in_flight_is_finished_at_a_stop(start: Start) -> None:
+    server = start(IMAGESERVER_WORK_TIMEOUT_S="30")
+    with ThreadPoolExecutor(1) as pool:
+        upload = pool.submit(server.upload, long_work())
+        wait_until(lambda: working(server))
+        server.process.terminate()
+        assert upload.result().status_code == 200
+    assert server.process.wait(20) == 0
+    assert len(server.files()) == 8
+
+
 def test_killed_process_leaves_no_worker(start: Start) -> None:
     server = start()
     family = psutil.Process(server.process.pid).children(recursive=True)
