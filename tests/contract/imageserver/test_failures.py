@@ -49,8 +49,14 @@ def test_killed_worker_costs_nothing_but_a_second_attempt(start: Start) -> None:
 
 
 def test_picture_over_the_time_limit_is_refused(start: Start) -> None:
-    server = start(IMAGESERVER_WORK_TIMEOUT_S="0.3")
-    response = server.upload(long_work())
+    server = start(IMAGESERVER_WORK_TIMEOUT_S="5")
+    content = long_work()
+    with ThreadPoolExecutor(1) as pool:
+        upload = pool.submit(server.upload, content)
+        wait_until(lambda: working(server))
+        wait_until(lambda: busy_worker(server).memory_info().rss > 100e6)
+        busy_worker(server).suspend()  # as a decoder in an endless loop
+        response = upload.result()
     assert (response.status_code, response.json()["error"]) == (422, "too_much_work")
     assert server.metric("push_imageserver_worker_kills_total", cause="time") == 1
     assert server.files() == []
