@@ -47,7 +47,12 @@ class Container:
     @property
     def is_watched(self) -> bool:
         """Whether Prometheus scrapes its internal port: a service's container that runs until it is stopped."""
-        return bool(self.service) and self.kind != "job"
+        return self.is_python and self.kind != "job"
+
+    @property
+    def is_python(self) -> bool:
+        """Whether it runs one of our Python services. A store is a program of others, also in an image of ours."""
+        return bool(self.service) and self.kind != "store"
 
     @property
     def port_variable(self) -> str:
@@ -77,6 +82,11 @@ class Catalog:
     def services(self) -> tuple[str, ...]:
         """The directories under services/ that have an image, each once."""
         return tuple(dict.fromkeys(found.service for found in self.containers.values() if found.service))
+
+    @property
+    def python_services(self) -> tuple[str, ...]:
+        """The services with settings, built by deploy/Dockerfile."""
+        return tuple(dict.fromkeys(found.service for found in self.containers.values() if found.is_python))
 
     @property
     def watched(self) -> tuple[Container, ...]:

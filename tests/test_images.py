@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from deploy import catalog
 
 ROOT = Path(__file__).parents[1]
@@ -17,11 +19,10 @@ def stages() -> dict[str, str]:
     return dict(found)
 
 
-def test_dockerfile_passes_hadolint() -> None:
+@pytest.mark.parametrize("path", ["deploy/Dockerfile", "services/imageserver.nfs/Dockerfile"])
+def test_dockerfile_passes_hadolint(path: str) -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run(
-        [hadolint, "--format", "json", ROOT / "deploy" / "Dockerfile"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([hadolint, "--format", "json", ROOT / path], capture_output=True, text=True, check=False)
     assert json.loads(done.stdout) == []
     assert done.returncode == 0, done.stderr
 

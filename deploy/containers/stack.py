@@ -15,7 +15,7 @@ from deploy.containers import engine, images
 from deploy.errors import OperatorError
 
 VISITORS = "visitors"
-_PROFILES = {"observability", "load", images.FLOWER}
+_PROFILES = {"observability", "load", "nfs", images.FLOWER}
 _POLL_S = 0.5
 _LOG_LINES = 12
 _LOG_WIDTH = 300

@@ -44,7 +44,7 @@ def create_periphery(_context: Context) -> None:
     iterable=["profile"],
     help={
         "build": "build the images first",
-        "profile": "also start: observability (Prometheus, Grafana), load (visitors) or flower; can be repeated",
+        "profile": "also start: observability (Prometheus, Grafana), load (visitors), flower or nfs; can be repeated",
         "timeout": "seconds to wait until all containers are healthy",
     },
 )

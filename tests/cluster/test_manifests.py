@@ -53,9 +53,12 @@ def labels_of(template: dict[str, Any]) -> dict[str, str]:
 
 
 def wanted_containers(manifests: list[Manifest]) -> list[catalog.Container]:
-    """Return the containers of the catalog that this build must have. Those of a profile need its component."""
-    has_profile = "prometheus" in names(manifests, "StatefulSet")
-    return [found for found in CATALOG.containers.values() if not found.profile or has_profile]
+    """Return the containers of the catalog that this build must have. Those of a profile need its component.
+
+    The NFS server has an overlay of its own (test_nfs.py).
+    """
+    profiles = {"", "observability"} if "prometheus" in names(manifests, "StatefulSet") else {""}
+    return [found for found in CATALOG.containers.values() if found.profile in profiles]
 
 
 def replicas_at_least(manifests: list[Manifest], workload: Manifest) -> int:

@@ -37,7 +37,7 @@ def docker_host() -> Iterator[str]:
     try:
         images = tomllib.loads((ROOT / "deploy" / "catalog.toml").read_text())["images"]
         # Debian has no Grafana, so it is the only container that does not start here.
-        wanted = [images[name] for name in ("python", "valkey", "kafka", "mongo", "prometheus")]
+        wanted = [images[name] for name in ("python", "debian", "valkey", "kafka", "mongo", "prometheus")]
         subprocess.run([*_TOOL, "images", *wanted], env={**os.environ, "PYTHON": sys.executable}, check=True)
         yield f"unix://{state}/docker.sock"
     finally:

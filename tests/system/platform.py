@@ -20,7 +20,7 @@ import aiohttp
 ROOT = Path(__file__).parents[2]
 STANDINS = Path(__file__).parent / "standins"
 CATALOG = tomllib.loads((ROOT / "deploy" / "catalog.toml").read_text())["containers"]
-WATCHED = {name for name, row in CATALOG.items() if "service" in row and row["kind"] != "job"}
+WATCHED = {name for name, row in CATALOG.items() if "service" in row and row["kind"] not in ("job", "store")}
 """The containers that Prometheus scrapes."""
 TOOLS = ("operator", "visitors")
 """The containers of operators' tools. They have images, but no row in the catalog."""
@@ -68,7 +68,9 @@ class Platform:
     def __init__(self, tree: Path, docker_host: str, restart_engine: Callable[[], None]) -> None:
         self.tree = tree
         self._restart_engine = restart_engine
-        self.ports = {name: free_port() for name, row in CATALOG.items() if "service" in row and "port" in row}
+        self.ports = {
+            name: free_port() for name, row in CATALOG.items() if "service" in row and row["kind"] == "server"
+        }
         network = tree / "docker-compose" / "build-network.yml"
         network.write_text(build_network())
         files = (tree / "docker-compose" / "compose.yml", network)

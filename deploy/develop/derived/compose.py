@@ -48,7 +48,7 @@ def flower_text(listed: Catalog) -> str:
 
 
 def _by_service(listed: Catalog) -> Iterator[tuple[str, list[Container]]]:
-    for service in listed.services:
+    for service in listed.python_services:
         yield service, [found for found in listed.containers.values() if found.service == service]
 
 

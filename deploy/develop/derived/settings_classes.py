@@ -34,7 +34,7 @@ def variables_by_section(listed: Catalog) -> Mapping[str, list[Variable]]:
     """Return the variables in the order of .env.template: those of the backbone first, then each service's own."""
     sections: dict[str, list[Variable]] = {SHARED: []}
     seen: set[str] = set()
-    for service in listed.services:
+    for service in listed.python_services:
         for variable, declared_in_backbone in _variables(settings_of(service)):
             if variable.name not in seen:
                 seen.add(variable.name)

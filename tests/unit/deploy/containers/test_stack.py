@@ -13,7 +13,7 @@ def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_profile_is_rejected_with_the_known_ones() -> None:
-    with pytest.raises(OperatorError, match=r"--profile nope: unknown profile. Use one of flower, load, observability"):
+    with pytest.raises(OperatorError, match=r"--profile nope: unknown profile. Use one of flower, load, nfs, "):
         stack.spin_up(build=False, profiles=["nope"])
 
 
