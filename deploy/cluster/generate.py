@@ -80,6 +80,9 @@ def _files(cluster: Cluster, directory: Path, known: catalog.Catalog) -> dict[st
         ],
         **entry,
     }
+    if cluster.nfs:
+        spec = {"nfs": {"server": cluster.nfs}}
+        changed["persistentvolume.yaml"] = [_patch("v1", "PersistentVolume", "push-images", spec=spec)]
     kustomization = _kustomization(cluster, directory, known, new=list(new), changed=list(changed))
     return {"kustomization.yaml": [kustomization], **new, **changed}
 
@@ -128,6 +131,7 @@ def _scaler_patches(cluster: Cluster, known: catalog.Catalog) -> list[dict[str, 
 def _components(cluster: Cluster, directory: Path) -> list[str]:
     names = ["network-policies", cluster.entry, "keda"]
     names += [*(["observability"] * cluster.observability), *(["city-databases"] * cluster.city_databases)]
+    names += ["nfs"] * bool(cluster.nfs)
     return [_relative(KUBERNETES / "components" / name, directory) for name in names]
 
 

@@ -23,6 +23,7 @@ _ORDER = (
     "RoleBinding",
     "Secret",
     "ConfigMap",
+    "PersistentVolume",
     "Service",
     "NetworkPolicy",
     "StatefulSet",

@@ -36,6 +36,8 @@ class Cluster:
     observability: bool = False
     city_databases: bool = False
     """Whether the claim `city-databases` exists (kubernetes/components/city-databases)."""
+    nfs: str = ""
+    """The address of the NFS server of imageserver (kubernetes/overlays/nfs). Empty: a volume of the storage class."""
 
     def __post_init__(self) -> None:
         """Reject values that the API server or a certificate authority would reject later."""
@@ -61,6 +63,7 @@ class Cluster:
             ),
             # The version is also a label.
             ("--tag", self.version, r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", "a version, for example 0.2.0"),
+            ("--nfs", self.nfs, r"(\d{1,3}(\.\d{1,3}){3})?", "the address of the NFS server, for example 10.96.20.49"),
             ("--email", self.email, r"(\S+@\S+\.\S+)?", "an address, for example admin@example.com"),
         ):
             if not re.fullmatch(pattern, value):

@@ -16,6 +16,7 @@ _HELP = {
     "entry": "gateway (Gateway API, the default) or ingress",
     "gateway-class": "required with --entry gateway: the gateway class of the cluster",
     "namespace": "the namespace of the installation (default: push)",
+    "nfs": "address of the NFS server of imageserver (overlays/nfs); without it the storage class must share volumes",
     "observability": "include Prometheus and Grafana",
     "output": "the directory to write to (default: kubernetes/overlays/<cluster>)",
     "pull-policy": "IfNotPresent (the default), Always or Never",
@@ -44,6 +45,7 @@ def _generate(
     output: str = "",
     observability: bool = False,
     city_databases: bool = False,
+    nfs: str = "",
 ) -> None:
     """Write an overlay for a cluster: hosts, TLS, registry, replicas and volumes. Equal flags write equal files."""
     with report_errors():
@@ -66,6 +68,7 @@ def _generate(
             trusted_proxies=trusted_proxies,
             observability=observability,
             city_databases=city_databases,
+            nfs=nfs,
         )
         generate_and_report(wanted, path(output) if output else None)
 

@@ -70,6 +70,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Manifest]
             registry="registry.example.com/team",
             observability=True,
             city_databases=True,
+            nfs="10.43.7.7" if entry == "gateway" else "",
         )
         generate(asked, folder / f"generated-{entry}")
     own = {name: folder / name for name in BUILDS[2:]}

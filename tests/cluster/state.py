@@ -28,6 +28,7 @@ KINDS: dict[str, dict[str, tuple[str, bool]]] = {
         "Pod": ("pods", True),
         "Event": ("events", True),
         "PersistentVolumeClaim": ("persistentvolumeclaims", True),
+        "PersistentVolume": ("persistentvolumes", False),
     },
     "apps/v1": {"Deployment": ("deployments", True), "StatefulSet": ("statefulsets", True)},
     "batch/v1": {"Job": ("jobs", True)},

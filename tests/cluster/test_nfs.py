@@ -1,4 +1,4 @@
-"""The NFS server of imageserver in a cluster: its overlay."""
+"""The NFS server of imageserver in a cluster: its overlay, and the component that mounts it."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from deploy import catalog
 from deploy.cluster import overlay
 from deploy.cluster.api import Manifest, title
 from deploy.paths import ROOT
-from tests.nfs.machine import CAPABILITIES
+from tests.nfs.machine import CAPABILITIES, OURS
 
 SERVICE = ROOT / "services" / "imageserver.nfs"
 
@@ -89,6 +89,23 @@ def test_users_of_the_server_and_of_imageserver_are_the_same(builds: dict[str, l
     text = (SERVICE / "ganesha.conf").read_text()
     assert re.findall(r"Anonymous_[UG]id = (\d+);", text) == [str(pod["securityContext"]["runAsUser"])] * 2
     assert f"user={pod['securityContext']['runAsUser']}\n" in (SERVICE / "start.sh").read_text()
+
+
+def test_component_mounts_the_server_with_the_tested_options(builds: dict[str, list[Manifest]]) -> None:
+    manifests = builds["generated-gateway"]
+    volume = only(manifests, "PersistentVolume")
+    assert volume["spec"]["mountOptions"] == ["nfsvers=4.2", *OURS.split(",")]
+    assert volume["spec"]["nfs"] == {"server": "10.43.7.7", "path": "/images"}
+    assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+    [claim] = [found for found in manifests if title(found) == "PersistentVolumeClaim images"]
+    assert (claim["spec"]["storageClassName"], claim["spec"]["volumeName"]) == ("", volume["metadata"]["name"])
+    assert claim["spec"]["accessModes"] == volume["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert only(manifests, "PersistentVolume") not in builds["generated-ingress"]
+
+
+def test_address_of_the_component_is_that_of_the_overlay(nfs: list[Manifest]) -> None:
+    written = yaml.safe_load((ROOT / "kubernetes" / "components" / "nfs" / "persistent-volume.yaml").read_text())
+    assert written["spec"]["nfs"]["server"] == only(nfs, "Service")["spec"]["clusterIP"]
 
 
 def test_base_image_is_that_of_the_catalog() -> None:
