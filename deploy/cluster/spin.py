@@ -12,9 +12,11 @@ from deploy.errors import OperatorError
 Report = Callable[[str], None]
 _POLL_S = 1.0
 _UNPROCESSABLE = 422
-_KEPT_KINDS = ("Namespace", "Secret", "PersistentVolumeClaim")
+_KEPT_KINDS = ("Namespace", "Secret", "PersistentVolumeClaim", "PersistentVolume")
 _RUNNING_KINDS = (*overlay.WORKLOADS, "HorizontalPodAutoscaler", "ScaledObject")
 _OURS = "app.kubernetes.io/part-of=push"
+_MOUNTED_BY = "push-mounted-by"
+"""The label of a file server: the name of the pods that mount its volume."""
 _BOOKKEEPING = ("resourceVersion", "managedFields")
 
 
@@ -60,9 +62,11 @@ def down(
 ) -> None:
     """Delete the objects of an overlay in reverse order. The namespace, the secrets and the volumes stay.
 
-    With `with_volumes` its claims are deleted too, with all data.
+    With `with_volumes` its claims are deleted too, with all data. Raises OperatorError before anything is deleted when
+    pods still mount a file server of the overlay: without their server, nodes can't unmount.
     """
     namespace = overlay.namespace(manifests)
+    _require_unmounted(api, manifests)
     gone = [found for found in reversed(manifests) if found["kind"] not in _KEPT_KINDS]
     # Delete the stores last: the pods of trackers ship their events to Kafka before they end.
     first = [found for found in gone if found["kind"] in _RUNNING_KINDS and not _is_store(found)]
@@ -78,8 +82,20 @@ def down(
     ]
     if with_volumes:
         _delete(api, claims, report)
+        # A volume that was bound once accepts no other claim. The data of a file server stays there.
+        _delete(api, [found for found in manifests if found["kind"] == "PersistentVolume"], report)
     elif claims:
         report(f"kept      {len(claims)} volumes: {', '.join(_names(claims))} (--volumes deletes them)")
+
+
+def _require_unmounted(api: Api, manifests: Sequence[Manifest]) -> None:
+    for manifest in manifests:
+        client = manifest["metadata"].get("labels", {}).get(_MOUNTED_BY)
+        pods = api.list("v1", "Pod", "", labels=f"{_OURS},app.kubernetes.io/name={client}") if client else []
+        if pods:
+            raise OperatorError(
+                f"{title(manifest)} is mounted by {', '.join(_names(pods))}: spin down the overlay of {client} first"
+            )
 
 
 def _delete(api: Api, manifests: Sequence[Manifest], report: Report) -> None:

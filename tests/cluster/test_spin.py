@@ -1,12 +1,13 @@
 """kubernetes.spin against a real HTTP server: everything starts in order, once, and is removed again."""
 
 import copy
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.cluster import namespaces, secrets, spin
+from deploy.cluster import namespaces, overlay, secrets, spin
 from deploy.cluster.api import Api, Manifest
 from deploy.cluster.spin import Patience
 from deploy.errors import OperatorError
@@ -68,6 +69,28 @@ def test_down_keeps_namespace_secrets_and_volumes(
     assert reported[-1].startswith(
         "kept      6 volumes: data-counters-redis-0, data-kafka-0, data-mongo-0, images, redis-tracker-0, spool-"
     )
+
+
+def test_down_refuses_while_a_pod_mounts_the_server(client: Api, cluster: ApiServer, impatient: Patience) -> None:
+    nfs = overlay.build(overlay.find("nfs"))
+    spin.up(client, nfs, print, impatient)
+    labels = {"app.kubernetes.io/part-of": "push", "app.kubernetes.io/name": "imageserver"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "imageserver-1", "namespace": "push-nfs", "labels": labels},
+        "spec": {"containers": [{"name": "imageserver", "image": "push/imageserver:dev"}]},
+    }
+    client.apply(copy.deepcopy(pod))
+    with pytest.raises(OperatorError, match="StatefulSet imageserver-nfs is mounted by imageserver-1: spin down"):
+        spin.down(client, nfs, print, impatient, with_volumes=False)
+    assert "statefulsets" in {key.plural for key in cluster.state.objects}
+    client.delete(pod)
+    deadline_s = time.monotonic() + 10
+    while client.get(pod) is not None and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    spin.down(client, nfs, print, impatient, with_volumes=False)
+    assert {key.plural for key in cluster.state.objects} == {"namespaces", "persistentvolumeclaims"}
 
 
 def test_down_with_volumes_keeps_namespace_and_secrets(
