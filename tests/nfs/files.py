@@ -10,9 +10,8 @@ from pathlib import Path
 
 from services.imageserver.store.volume import Volume
 from tests.nfs.client import digest, mount, report, store
-from tests.nfs.machine import OURS
+from tests.nfs.machine import DEFAULT, OURS
 
-DEFAULT = "hard"
 SIZES = (10, 20_000, 200_000, 20_000_000)
 
 

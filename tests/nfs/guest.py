@@ -3,14 +3,14 @@
 import os
 import sys
 
-from tests.nfs import files, outages
+from tests.nfs import files, outages, replicas
 
 SCENES = (
     *(files.equal_bytes, files.refused_mount, files.operations, files.visibility, files.early_lookups),
-    *(outages.killed_server, outages.recreated_server, outages.stopped_server),
+    *(outages.killed_server, outages.recreated_server, replicas.replicas),
 )
 
 if __name__ == "__main__":
     {scene.__name__: scene for scene in SCENES}[sys.argv[1]]()
-    # A thread that waits for a stopped server would keep the interpreter.
+    # Threads and processes of the scene end with the machine.
     os._exit(0)

@@ -23,8 +23,11 @@ ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "services" / "imageserver.nfs"
 CAPABILITIES = ("chown", "dac_override", "dac_read_search", "fowner", "setgid", "setuid")
 SERVER_ADDRESS, GUEST_ADDRESS = "10.77.0.1", "10.77.0.2"
+MONGO_PORT = 27_017
+MONGO_URL = f"mongodb://{SERVER_ADDRESS}:{MONGO_PORT}/?replicaSet=rs0"
 OURS = "hard,noatime,lookupcache=positive"
 """The mount options of the PersistentVolume, beside the version."""
+DEFAULT = "hard"
 MARK = "result "
 """The start of a line on the console that is a result."""
 _MODULES = (
@@ -135,14 +138,14 @@ class Guest:
             "#!/bin/sh\n"
             "export PATH=/usr/sbin:/sbin:/usr/bin:/bin\n"
             "mount -t proc proc /proc\nmount -t sysfs sysfs /sys\n"
-            "mount -t tmpfs tmpfs /mnt\n"
+            "mount -t tmpfs tmpfs /mnt\nmkdir /dev/shm\nmount -t tmpfs tmpfs /dev/shm\n"
             f"ip link set lo up\nip addr add {GUEST_ADDRESS}/24 dev vec0\nip link set vec0 up\n"
             f"for module in {' '.join(_MODULES)}; do insmod {modules}/$module.ko; done\n"
             f"PYTHONPATH={shlex.quote(str(ROOT))} {shlex.quote(sys.executable)} -B -m tests.nfs.guest {function}\n"
             f"echo '{MARK}null'\nsleep infinity\n"
         )
         init.chmod(0o755)
-        options = ["mem=384M", "rootfstype=hostfs", "rootflags=/", "rw", "vec0:transport=tap,ifname=tap0,gro=1"]
+        options = ["mem=1G", "rootfstype=hostfs", "rootflags=/", "rw", "vec0:transport=tap,ifname=tap0,gro=1"]
         command = self._namespace.command("env", f"LD_PRELOAD={self._preload}", "linux.uml", *options, f"init={init}")
         environ = {"PATH": os.environ["PATH"], "HOME": str(self._place), "TMPDIR": str(self._place)}
         with subprocess.Popen(

@@ -1,15 +1,11 @@
-"""Scenes of a server that is killed, created anew or stopped."""
+"""Scenes of a server that is killed or created anew."""
 
-import asyncio
 import errno
 import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from services.imageserver.core.refusals import ImageRefused
-from services.imageserver.store.threads import VolumeThreads
 from services.imageserver.store.volume import Volume
 from tests.nfs.client import digest, mount, report, store
 
@@ -105,76 +101,3 @@ def recreated_server() -> None:
             except OSError as error:
                 errors.append(f"{attempt}: {errno.errorcode[error.errno or 0]}")
     report("errors", errors)
-
-
-def stopped_server() -> None:
-    """Read through the bounded threads of imageserver while the server is stopped for 60 s."""
-    asyncio.run(_stopped_server())
-
-
-async def _stopped_server() -> None:
-    volume = Volume(mount("first"))
-    files = VolumeThreads(threads=4, timeout_s=5, name="volume")
-    paths = [store(volume, os.urandom(50_000)) for _ in range(200)]
-    late_s: list[float] = []
-    outcomes: list[tuple[float, float, str]] = []
-
-    async def live() -> None:
-        while True:
-            began = time.monotonic()
-            await asyncio.sleep(0.02)
-            late_s.append(time.monotonic() - began - 0.02)
-
-    async def read() -> str:
-        path, sent = paths[os.urandom(1)[0] % len(paths)]
-        # The client has the contents in its memory. Opening asks the server.
-        try:
-            found = await files.run(volume.read, path, 0, 50_000, size=50_000)
-        except ImageRefused as refusal:
-            return refusal.reason.name
-        return "whole" if digest(found) == sent else "other bytes"
-
-    async def client() -> None:
-        while True:
-            began = time.monotonic()
-            outcome = await read()
-            outcomes.append((began, time.monotonic() - began, outcome))
-            await asyncio.sleep(0.05)
-
-    work = [asyncio.create_task(live()), *(asyncio.create_task(client()) for _ in range(16))]
-    await asyncio.sleep(3)
-    threads, memory_kb = threading.active_count(), _memory_kb()
-    report("reads", _counted(outcomes))
-    late_s.clear()
-    outcomes.clear()
-    await asyncio.sleep(60)
-    report(
-        "stopped",
-        {
-            "outcomes": _counted(outcomes[20:]),
-            "longest_s": max(seconds for _, seconds, _ in outcomes),
-            "late_s": sorted(late_s)[int(0.99 * len(late_s))],
-            "threads": threading.active_count() - threads,
-            "memory_kb": _memory_kb() - memory_kb,
-        },
-    )
-    await asyncio.sleep(15)
-    outcomes.clear()
-    await asyncio.sleep(5)
-    report("recovered", _counted(outcomes))
-    for task in work:
-        task.cancel()
-    await asyncio.gather(*work, return_exceptions=True)
-    files.close()
-
-
-def _counted(outcomes: list[tuple[float, float, str]]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for *_, outcome in outcomes:
-        counts[outcome] = counts.get(outcome, 0) + 1
-    return counts
-
-
-def _memory_kb() -> int:
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS")]
-    return int(line.split()[1])

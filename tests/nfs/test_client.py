@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.nfs.machine import OURS, Guest
+from tests.nfs.machine import DEFAULT, OURS, Guest
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
@@ -29,7 +29,7 @@ def test_every_user_can_do_all_file_operations(guest: Guest) -> None:
 @pytest.mark.usefixtures("server")
 def test_stored_picture_is_visible_at_the_next_request_of_another_mount(guest: Guest) -> None:
     with guest.run("visibility"):
-        for options in ("hard", OURS):
+        for options in (DEFAULT, OURS):
             found = guest.result("unseen", limit_s=240)
             assert found == {"options": options, "of": 1_000, "unseen": 0}
 
@@ -40,4 +40,4 @@ def test_name_that_was_looked_up_too_early_is_visible_with_our_options_only(gues
         found = {each["options"]: each["missing"] for each in (guest.result("missing", limit_s=60) for _ in range(2))}
     assert found[OURS] == 0
     # The reason for names that nobody knows before their files exist.
-    assert found["hard"] > 0
+    assert found[DEFAULT] > 0
