@@ -4,18 +4,17 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from pymongo.errors import PyMongoError
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from services.backbone.clock import clock_ms
 from services.backbone.health import Check, Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.loops import running_loops
 from services.backbone.mongo import connect, create_when_available
-from services.backbone.pages import Assets, Guard, Login, Logins, Renderer, policy
+from services.backbone.pages import Assets, Renderer, login_of, protected
 from services.backbone.process import http_server
 from services.imageserver.core.limits import PictureLimits
 from services.imageserver.core.refusals import ImageRefused
@@ -23,7 +22,7 @@ from services.imageserver.metrics import Metrics
 from services.imageserver.pixels import PicturePool
 from services.imageserver.pixels.pool import PoolSize
 from services.imageserver.routes.access import APP_ROLE, SERVICE_ROLE, PublicReads, UploadsOfPhones
-from services.imageserver.routes.api import PublicApps, create_public_apps
+from services.imageserver.routes.api import create_public_apps
 from services.imageserver.routes.context import ImageContext
 from services.imageserver.routes.pages import SITE
 from services.imageserver.routes.slow_clients import SlowClientProtocol
@@ -125,7 +124,22 @@ async def run(settings: Settings, stop: asyncio.Event, create_sweep_loop: Create
         await stack.enter_async_context(running_loops({"sweeper": sweep_loop.run}, stop, before_cancel=sweep_loop.stop))
         await stack.enter_async_context(
             http_server(
-                _protected(apps, settings, metrics, renderer, static),
+                PublicReads(
+                    apps,
+                    protected(
+                        UploadsOfPhones(apps.api),
+                        "imageserver",
+                        {
+                            SERVICE_ROLE: login_of(settings.user, settings.password),
+                            APP_ROLE: login_of(settings.app_user, settings.app_password),
+                        },
+                        refused=metrics.refused_logins,
+                        open_paths=static,
+                        renderer=renderer,
+                        settings=settings,
+                    ),
+                    metrics,
+                ),
                 host=settings.host,
                 port=settings.port,
                 drain_s=_FINISH_S,
@@ -146,25 +160,3 @@ def _pool_size(settings: Settings) -> PoolSize:
         work_timeout_s=settings.work_timeout_s,
         worker_mb=settings.worker_mb,
     )
-
-
-def _protected(apps: PublicApps, settings: Settings, metrics: Metrics, renderer: Renderer, static: Assets) -> Any:
-    """Put the access control before the applications, and before it the middleware that finds the address of a client.
-
-    The types are Any, because uvicorn and starlette use different types for an ASGI application.
-    """
-    by_role: dict[str, Login] = {}
-    if settings.password is not None:
-        by_role[SERVICE_ROLE] = Login(settings.user.encode(), settings.password.get_secret_value().encode())
-        if settings.app_password is not None:
-            by_role[APP_ROLE] = Login(settings.app_user.encode(), settings.app_password.get_secret_value().encode())
-    guard: Any = Guard(
-        UploadsOfPhones(apps.api),
-        Logins("imageserver", by_role, metrics.refused_logins),
-        roles=by_role,
-        open_paths=static,
-        content_policy=policy(assets_url=settings.assets_url),
-        refusal_page=renderer.refusal,
-    )
-    public: Any = PublicReads(apps, guard, metrics)
-    return ProxyHeadersMiddleware(public, trusted_hosts=[str(network) for network in settings.trusted_proxies])

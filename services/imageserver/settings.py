@@ -86,8 +86,10 @@ class Settings(ProcessSettings, ProxySettings, PageSettings):
     def _roles_differ(self) -> Self:
         if ":" in self.user or ":" in self.app_user:
             raise ValueError("IMAGESERVER_USER and IMAGESERVER_APP_USER must not contain a colon (RFC 7617)")
-        if self.app_password is not None and self.app_user == self.user:
-            raise ValueError("IMAGESERVER_APP_USER and IMAGESERVER_USER must differ")
+        if self.app_password is not None and (self.app_user == self.user or self.password is None):
+            raise ValueError(
+                "IMAGESERVER_APP_PASSWORD needs IMAGESERVER_PASSWORD, and IMAGESERVER_APP_USER another name"
+            )
         return self
 
     @model_validator(mode="after")

@@ -18,8 +18,9 @@ def test_nothing_is_required_on_loopback() -> None:
         ({"IMAGESERVER_USER": "a:b"}, "must not contain a colon"),
         (
             {"IMAGESERVER_USER": "app", "IMAGESERVER_PASSWORD": PASSWORD, "IMAGESERVER_APP_PASSWORD": PASSWORD},
-            "must differ",
+            "IMAGESERVER_APP_USER another name",
         ),
+        ({"IMAGESERVER_APP_PASSWORD": PASSWORD}, "needs IMAGESERVER_PASSWORD"),
     ],
 )
 def test_wrong_setting_is_named(environ: dict[str, str], error: str) -> None:
