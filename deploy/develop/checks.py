@@ -66,7 +66,7 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: M
         "browser": ["-m", "browser"],
         "chaos": ["-m", "chaos"],
         "endurance": ["-m", "endurance"],
-        "system": ["-m", "system"],
+        "system": ["-m", "system and not endurance"],
         "all": [],
     }
     if suite not in selections:

@@ -1,4 +1,4 @@
-"""What the machine with the NFS client runs: the scene of its argument. It runs inside user-mode-linux only."""
+"""What the machine with the NFS client runs, inside user-mode-linux only: a scene and its arguments."""
 
 import os
 import sys
@@ -11,6 +11,6 @@ SCENES = (
 )
 
 if __name__ == "__main__":
-    {scene.__name__: scene for scene in SCENES}[sys.argv[1]]()
+    {scene.__name__: scene for scene in SCENES}[sys.argv[1]](*sys.argv[2:])
     # Threads and processes of the scene end with the machine.
     os._exit(0)

@@ -120,7 +120,7 @@ class NfsServer:
 
 
 class Guest:
-    """A machine with an NFS client. It runs one function of `guest.py`, which reports results by name."""
+    """A machine with an NFS client. It runs one scene of `guest.py`, which reports results by name."""
 
     def __init__(self, namespace: Namespace, preload: Path, place: Path) -> None:
         self._namespace = namespace
@@ -130,9 +130,10 @@ class Guest:
         self._lines: list[str] = []
 
     @contextlib.contextmanager
-    def run(self, function: str) -> Iterator[Self]:
-        """Start the machine and the function; stop the machine at the end."""
+    def run(self, scene: str, *arguments: str) -> Iterator[Self]:
+        """Start the machine and the scene; stop the machine at the end."""
         init = self._place / "init"
+        of_scene = shlex.join([sys.executable, "-B", "-m", "tests.nfs.guest", scene, *arguments])
         modules = "/usr/lib/uml/modules/$(uname -r)/kernel"
         init.write_text(
             "#!/bin/sh\n"
@@ -141,7 +142,7 @@ class Guest:
             "mount -t tmpfs tmpfs /mnt\nmkdir /dev/shm\nmount -t tmpfs tmpfs /dev/shm\n"
             f"ip link set lo up\nip addr add {GUEST_ADDRESS}/24 dev vec0\nip link set vec0 up\n"
             f"for module in {' '.join(_MODULES)}; do insmod {modules}/$module.ko; done\n"
-            f"PYTHONPATH={shlex.quote(str(ROOT))} {shlex.quote(sys.executable)} -B -m tests.nfs.guest {function}\n"
+            f"PYTHONPATH={shlex.quote(str(ROOT))} {of_scene}\n"
             f"echo '{MARK}null'\nsleep infinity\n"
         )
         init.chmod(0o755)

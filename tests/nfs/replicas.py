@@ -14,7 +14,6 @@ from PIL import Image
 from tests.nfs.client import mount, report
 from tests.nfs.machine import DEFAULT, MONGO_URL, OURS
 
-PICTURES = 50
 CLIENTS = 8
 STOPPED_S = 60
 
@@ -69,29 +68,32 @@ class Replica:
         return int(found["Threads:"]), int(found["VmRSS:"])
 
 
-def replicas() -> None:
-    """Store at one and read at the other, with default options and ours; then read while the NFS server is stopped."""
+def replicas(pictures: str) -> None:
+    """Store so many pictures at one replica and read them at the other, with the default options and with ours.
+
+    Then read while the NFS server is stopped.
+    """
     pair = Replica(0, DEFAULT), Replica(1, DEFAULT)
-    _serve(*pair)
+    _serve(*pair, int(pictures))
     for replica in pair:
         replica.end()
     stores, serves = Replica(2, OURS), Replica(3, OURS)
-    keys = _serve(stores, serves)
+    keys = _serve(stores, serves, int(pictures))
     _read_while_stopped(serves, keys)
 
 
-def _serve(stores: Replica, serves: Replica) -> list[str]:
+def _serve(stores: Replica, serves: Replica, pictures: int) -> list[str]:
     """Ask one for a picture that is not there, store it at the other, ask again. Return the keys."""
     for replica in (stores, serves):
         replica.wait_until_ready()
-    keys = [os.urandom(32).hex() for _ in range(PICTURES)]
+    keys = [os.urandom(32).hex() for _ in range(pictures)]
     outcomes = []
     for key in keys:
         before = serves.get(f"/assets/images/{key}")[0]
         stored = stores.get(f"/assets/upload_with_sha/{key}", body=_picture())[0]
         status, _, found = serves.get(f"/assets/images/{key}")
         outcomes.append((before, stored, status, found[:2] == b"\xff\xd8"))
-    report("served", [list(each) for each in sorted(set(outcomes))])
+    report("served", {"of": len(outcomes), "outcomes": [list(each) for each in sorted(set(outcomes))]})
     return keys
 
 

@@ -45,13 +45,19 @@ def mongo(namespace: Namespace, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("mongo")
+@pytest.mark.parametrize(
+    "pictures",
+    [50, pytest.param(1_000, marks=[pytest.mark.endurance, pytest.mark.timeout(3_600)])],
+    ids=["short", "long"],
+)
 def test_replicas_serve_what_another_stored_and_respond_503_while_the_server_is_stopped(
-    server: NfsServer, guest: Guest
+    server: NfsServer, guest: Guest, pictures: int
 ) -> None:
-    with guest.run("replicas"):
+    with guest.run("replicas", str(pictures)):
         for _ in ("default options", "ours"):
             # Not there, stored at one, served by the other as a JPEG.
-            assert guest.result("served", limit_s=200) == [[404, 200, 200, True]]
+            served = guest.result("served", limit_s=150 + pictures)
+            assert served == {"of": pictures, "outcomes": [[404, 200, 200, True]]}
         assert guest.result("reads", limit_s=60).keys() == {"200"}
         server.send(signal.SIGSTOP)
         stopped = guest.result("stopped", limit_s=120)
