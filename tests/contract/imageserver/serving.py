@@ -19,6 +19,12 @@ from deploy.develop.localstack.ports import free_port
 ROOT = Path(__file__).parents[3]
 SERVICE = ("images", "a secret of the test")
 PHONE = ("app", "a secret of all phones")
+PATIENT = {
+    "IMAGESERVER_QUEUE_TIMEOUT_S": "60",
+    "IMAGESERVER_WORK_TIMEOUT_S": "60",
+    "IMAGESERVER_VOLUME_TIMEOUT_S": "60",
+}
+"""Settings for a test that is not about time limits, and that a busy machine must not fail."""
 
 
 class ImageServer:
@@ -56,7 +62,7 @@ class ImageServer:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *command], cwd=ROOT, env={**os.environ, **self.environ}, stderr=log
             )
-        self.client = httpx.Client(base_url=self.url, auth=SERVICE, timeout=30.0)
+        self.client = httpx.Client(base_url=self.url, auth=SERVICE, timeout=90.0)
         self.reader = httpx.Client(base_url=self.url, timeout=30.0)
 
     def wait_until_ready(self) -> None:
@@ -67,7 +73,7 @@ class ImageServer:
             except httpx.HTTPError:
                 return False
 
-        wait_until(is_ready, timeout_s=60)
+        wait_until(is_ready, timeout_s=110)
 
     def upload(self, content: bytes, key: str | None = None) -> httpx.Response:
         path = "/assets/upload" if key is None else f"/assets/upload_with_sha/{key}"
