@@ -30,7 +30,6 @@ class Container:
     port: int = 0
     host: tuple[str, ...] = ()
     admin: bool = False
-    body: str = ""
     pod: str = ""
     reaches: tuple[str, ...] = ()
     reaches_internal: tuple[str, ...] = ()

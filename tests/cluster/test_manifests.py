@@ -14,12 +14,8 @@ from deploy.cluster import overlay
 from deploy.cluster.api import Manifest, title
 from deploy.develop.dotenv import generated_secret
 from services.backbone.settings import EnvSettings
-from services.imageserver.settings import Settings as ImageSettings
 from services.mongosetup.core import REPLICA_SET
 from services.mongosetup.settings import Settings as MongoSettings
-from services.notificationserver.settings import Settings as NotifySettings
-from services.storage.settings import Settings as StorageSettings
-from services.tracker.settings import Settings as TrackerSettings
 from tests.cluster.conftest import BUILDS
 from tests.cluster.policies import allowed
 
@@ -358,31 +354,6 @@ def test_secrets_of_one_container_are_in_no_other_of_its_service(manifests: list
             assert not given & of_others, workload["metadata"]["name"]
 
 
-@pytest.mark.parametrize(
-    ("name", "least_bytes"),
-    [
-        ("imageserver", ImageSettings.model_fields["max_bytes"].default),
-        ("storage", StorageSettings.model_fields["max_bulk_bytes"].default),
-        ("tracker", TrackerSettings.model_fields["max_batch_bytes"].default),
-        ("notificationserver", NotifySettings.model_fields["max_body_bytes"].default),
-    ],
-)
-def test_ingress_permits_the_largest_body_of_its_service(
-    manifests: list[Manifest], build: str, name: str, least_bytes: int
-) -> None:
-    if build not in ("ingress", "generated-ingress"):
-        assert not of_kind(manifests, "Ingress")
-        return
-    [found] = [each for each in of_kind(manifests, "Ingress") if each["metadata"]["name"] == name]
-    sizes = found["metadata"]["annotations"]
-    assert sizes.keys() == {"nginx.ingress.kubernetes.io/proxy-body-size", "nginx.org/client-max-body-size"}
-    for size in sizes.values():
-        megabytes, unit, rest = size.partition("m")
-        assert (unit, rest) == ("m", "")
-        # A form has fields besides its file.
-        assert least_bytes + 65_536 <= 1_048_576 * int(megabytes) < least_bytes + 2_000_000
-
-
 def test_public_hosts_match_the_catalog(manifests: list[Manifest], build: str) -> None:
     domain = {"cloud": "example.org", "ingress": "example.org"}.get(build, "push.example.com")
     wanted = {row.name: [f"{host}.{domain}" for host in row.host] for row in CATALOG.containers.values() if row.host}
@@ -394,6 +365,7 @@ def test_public_hosts_match_the_catalog(manifests: list[Manifest], build: str) -
             found["metadata"]["name"]: [rule["host"] for rule in found["spec"]["rules"]]
             for found in of_kind(manifests, "Ingress")
         }
+        assert not any("annotations" in found["metadata"] for found in of_kind(manifests, "Ingress"))
         for found in of_kind(manifests, "Ingress"):
             assert found["spec"]["tls"][0]["hosts"] == routes[found["metadata"]["name"]]
             for rule in found["spec"]["rules"]:

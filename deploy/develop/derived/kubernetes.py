@@ -13,19 +13,12 @@ from urllib.parse import urlsplit
 import yaml
 
 from deploy.catalog import INTERNAL_PORT, Catalog, Container
-from deploy.develop.derived.settings_classes import default_of
 from deploy.paths import ROOT
 from services.backbone import names
 
 _HEAD = "# `python3 tasks.py derived.write` writes this file from deploy/catalog.toml.\n"
 _DOMAIN = "example.org"
 """The domain of the public names in git. cloud.generate replaces it."""
-_BODY_ANNOTATIONS = ("nginx.ingress.kubernetes.io/proxy-body-size", "nginx.org/client-max-body-size")
-"""Both controllers of nginx refuse bodies over 1 MB by default. Other controllers have no limit and no annotation."""
-_FORM_BYTES = 65_536
-"""What a form takes besides its file, which a service adds to its limit."""
-_MEGABYTE = 1_048_576
-"""The unit `m` of nginx."""
 _LAG_OF_ONE = "20000"
 """Events that one consumer counts in a few seconds. KEDA adds a replica when the lag for each replica is higher."""
 _QUEUE_OF_ONE = "100"
@@ -194,20 +187,12 @@ def _ingress(container: Container) -> dict[str, Any]:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
-        "metadata": {"name": container.name, **_largest_body(container)},
+        "metadata": {"name": container.name},
         "spec": {
             "tls": [{"secretName": "push-tls", "hosts": list(_hosts(container))}],
             "rules": [{"host": host, "http": {"paths": paths}} for host in _hosts(container)],
         },
     }
-
-
-def _largest_body(container: Container) -> dict[str, Any]:
-    """Return annotations that permit the largest body of a service, by the default of its setting."""
-    if not container.body:
-        return {}
-    most = default_of(container.service, container.body) + _FORM_BYTES
-    return {"annotations": dict.fromkeys(_BODY_ANNOTATIONS, f"{-(-most // _MEGABYTE)}m")}
 
 
 def _lag_trigger(container: Container) -> dict[str, Any]:

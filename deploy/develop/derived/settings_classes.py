@@ -30,12 +30,6 @@ def settings_of(service: str) -> type[EnvSettings]:
     return found
 
 
-def default_of(service: str, name: str) -> Any:
-    """Return the default of a variable of a service. Raises KeyError for a variable that it does not have."""
-    fields = {field.alias: field for field in settings_of(service).model_fields.values()}
-    return fields[name].default
-
-
 def variables_by_section(listed: Catalog) -> Mapping[str, list[Variable]]:
     """Return the variables in the order of .env.template: those of the backbone first, then each service's own."""
     sections: dict[str, list[Variable]] = {SHARED: []}
