@@ -1,4 +1,4 @@
-"""The list of assets for operators: what it is asked for, and its cursors."""
+"""The list of assets for operators: its parameters and its cursors."""
 
 import re
 from collections.abc import Mapping
@@ -38,8 +38,9 @@ class AssetQuery(NamedTuple):
     """Which assets a page shows."""
 
     name: str = ""
-    """An id, a key or a number, or the first 6 digits or more of an id or a key. Empty: all."""
+    """An id, a key or a number of the old system, or the first 6 digits or more of one. Empty: all."""
     is_prefix: bool = False
+    """Names that begin with `name` match too. Six decimal digits may be a number, and the begin of an id."""
     from_ms: int | None = None
     until_ms: int | None = None
     """The time of the upload is before this."""
@@ -51,13 +52,11 @@ def parse_query(parameters: Mapping[str, str]) -> AssetQuery:
     """Return the query of `q`, `date`, `after` and `per_page`. Raises InvalidListRequest."""
     text, date = parameters.get("q", "").strip().lower(), parameters.get("date", "").strip()
     text = text.removeprefix("/assets/images/").partition("/")[0]
-    is_prefix = parse_key(text) is None
-    if text and is_prefix and _PREFIX.fullmatch(text) is None:
+    is_prefix = _PREFIX.fullmatch(text) is not None
+    if text and not is_prefix and parse_key(text) is None:
         raise InvalidListRequest(f'"{text[:80]}" is no id or key. Enter at least its first {_LEAST_PREFIX} digits.')
     from_ms, until_ms = _day(date) if date else (None, None)
-    return AssetQuery(
-        text, bool(text) and is_prefix, from_ms, until_ms, _cursor(parameters.get("after", "")), _per_page(parameters)
-    )
+    return AssetQuery(text, is_prefix, from_ms, until_ms, _cursor(parameters.get("after", "")), _per_page(parameters))
 
 
 def _day(date: str) -> tuple[int, int]:

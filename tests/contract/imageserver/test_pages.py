@@ -66,6 +66,12 @@ def test_search_finds_ids_and_keys(server: ImageServer, stored: list[str]) -> No
     assert "No picture has this id or key" in page(server, q="f" * 64).text
 
 
+def test_search_for_six_decimal_digits_finds_keys_and_numbers(server: ImageServer, stored: list[str]) -> None:
+    for seed, key in ((504, "482913" + secrets.token_hex(29)), (505, "482913")):
+        assert server.upload(jpeg(seed), key).status_code == 200
+    assert shown(page(server, q="482913")) == [stored[5], stored[4]]
+
+
 def test_search_finds_the_day_of_an_upload(server: ImageServer, stored: list[str]) -> None:
     today = time.strftime("%Y-%m-%d", time.gmtime())
     assert len(shown(page(server, date=today, per_page="100"))) == len(stored)

@@ -18,6 +18,8 @@ def test_without_parameters_all_assets_are_listed() -> None:
         (ID.upper(), ID, False),
         ("4711", "4711", False),
         ("abcdef", "abcdef", True),
+        ("482913", "482913", True),
+        ("9" * 64, "9" * 64, False),
         (f"/assets/images/{ID}/thumb", ID, False),
     ],
 )
