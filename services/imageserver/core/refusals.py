@@ -13,7 +13,7 @@ class RefusalReason(enum.Enum):
     UNSUPPORTED_TYPE = 415, "unsupported_type", "The upload is not a JPEG, PNG, GIF, WebP or AVIF picture."
     BROKEN = 422, "broken", "The picture is damaged and cannot be read."
     TOO_MUCH_WORK = 422, "too_much_work", "The picture takes too much time or memory to read."
-    NO_FILE = 422, "no_file", "The form has no field `file` with a picture, or it is malformed."
+    NO_FILE = 422, "no_file", "The form is malformed or cut off, has no field `file`, or over 65,536 bytes besides it."
     INVALID_KEY = 422, "invalid_key", "A key has 64 hexadecimal digits."
     TOO_SLOW = 408, "too_slow", "The upload arrived too slowly."
     QUEUE_FULL = 429, "queue_full", "Too many pictures are in work. Try again later."

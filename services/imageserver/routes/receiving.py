@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the module defines it for type checkers only
     from python_multipart.multipart import MultipartCallbacks
 
 _FORM_BYTES: Final = 65_536
-"""What the fields and headers of a form may take besides its file."""
+"""The most bytes of a form besides its file: other fields, headers and boundaries."""
 _MAX_HEADER_BYTES: Final = 8_192
 _MAX_CONTENT_TYPE_CHARACTERS: Final = 1_000
 FILE_FIELD: Final = b"file"
@@ -64,18 +64,25 @@ class _FormFile:
         self._name = bytearray()
         self._value = bytearray()
         self._is_file = False
-        self.found = False
+        self._found = False
+        self._received = self._received_of_file = 0
+        self.is_complete = False
+        """The form had a file, and its closing boundary has arrived. A body that was cut off has none."""
         callbacks: MultipartCallbacks = {
             "on_part_begin": self._on_part_begin,
             "on_header_field": self._on_header_field,
             "on_header_value": self._on_header_value,
             "on_header_end": self._on_header_end,
             "on_part_data": self._on_part_data,
+            "on_end": self._on_end,
         }
         self._parser = MultipartParser(boundary, callbacks)
 
     def write(self, piece: bytes) -> None:
         self._parser.write(piece)
+        self._received += len(piece)
+        if self._received - self._received_of_file > _FORM_BYTES:
+            raise ImageRefused(RefusalReason.NO_FILE)
 
     def _on_part_begin(self) -> None:
         self._is_file = False
@@ -92,15 +99,19 @@ class _FormFile:
             raise ImageRefused(RefusalReason.NO_FILE)
 
     def _on_header_end(self) -> None:
-        if bytes(self._name).lower() == b"content-disposition" and not self.found:
+        if bytes(self._name).lower() == b"content-disposition" and not self._found:
             _, options = parse_options_header(bytes(self._value))
-            self._is_file = self.found = options.get(b"name") == FILE_FIELD
+            self._is_file = self._found = options.get(b"name") == FILE_FIELD
         self._name.clear()
         self._value.clear()
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:
+            self._received_of_file += end - start
             self._sink.write(data[start:end])
+
+    def _on_end(self) -> None:
+        self.is_complete = self._found
 
 
 async def receive(request: Request, path: Path, settings: Settings) -> ReceivedUpload:
@@ -130,7 +141,7 @@ async def _receive_form(request: Request, boundary: bytes, sink: _Sink, most: in
             form.write(piece)
     except (FormParserError, ValueError):
         raise ImageRefused(RefusalReason.NO_FILE) from None
-    if not form.found:
+    if not form.is_complete:
         raise ImageRefused(RefusalReason.NO_FILE)
 
 
