@@ -69,6 +69,9 @@ class Settings(ProcessSettings, ProxySettings, PageSettings):
     """Seconds without a byte after which an upload is cut off, and the time until its rate is checked."""
     upload_least_rate: int = Field(4_000, ge=0, alias="IMAGESERVER_UPLOAD_LEAST_RATE")
     """The least rate of an upload in bytes a second, as a mean since its begin. A slower one is cut off."""
+    upload_timeout_s: Seconds = Field(120.0, le=3_600.0, alias="IMAGESERVER_UPLOAD_TIMEOUT_S")
+    """Seconds in which all bytes of an upload must arrive. Otherwise slow clients could take all of
+    IMAGESERVER_MAX_UPLOADS: at the least rate, 20 MB take 83 minutes. 20 MB in 120 s are 170 kB a second."""
     volume_timeout_s: Seconds = Field(5.0, le=60.0, alias="IMAGESERVER_VOLUME_TIMEOUT_S")
     """Seconds that the volume may take for one step. Then the response is 503."""
     volume_threads: int = Field(8, ge=2, le=64, alias="IMAGESERVER_VOLUME_THREADS")

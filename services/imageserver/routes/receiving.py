@@ -146,11 +146,12 @@ async def _receive_form(request: Request, boundary: bytes, sink: _Sink, most: in
 
 
 async def _pieces(request: Request, most: int, settings: Settings) -> AsyncIterator[bytes]:
-    """Yield the body. Raises ImageRefused if it is too large, stalls, or arrives too slowly."""
+    """Yield the body. Raises ImageRefused if it is too large, stalls, is slow, or takes too long in all."""
     begun_s, received, stream = time.monotonic(), 0, request.stream()
     while True:
+        left_s = settings.upload_timeout_s - (time.monotonic() - begun_s)
         try:
-            async with asyncio.timeout(settings.upload_stall_s):
+            async with asyncio.timeout(min(settings.upload_stall_s, left_s)):
                 piece = await anext(stream, None)
         except TimeoutError:
             raise ImageRefused(RefusalReason.TOO_SLOW) from None

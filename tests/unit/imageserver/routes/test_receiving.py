@@ -1,6 +1,8 @@
 """Uploads that arrive as a form or as a body, in pieces of any size and at any rate."""
 
 import asyncio
+import itertools
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -70,3 +72,12 @@ async def test_form_is_refused_when_its_other_fields_are_large(tmp_path: Path) -
     assert await received(tmp_path, form(("other", bytes(60_000)), ("file", PICTURE))) == PICTURE
     for parts in ([("other", bytes(66_000)), ("file", PICTURE)], [("file", PICTURE), ("other", bytes(66_000))]):
         assert await reason(tmp_path, form(*parts)) is RefusalReason.NO_FILE
+
+
+async def test_upload_is_cut_off_after_its_time_limit_at_any_rate(tmp_path: Path) -> None:
+    settings = Settings.from_env({"IMAGESERVER_UPLOAD_TIMEOUT_S": "0.5"})
+    begun_s = time.monotonic()
+    with pytest.raises(ImageRefused) as refused:
+        await receive(request(itertools.repeat(b"0123456789"), "image/jpeg", 0.01), tmp_path / "upload", settings)
+    assert refused.value.reason is RefusalReason.TOO_SLOW
+    assert 0.4 < time.monotonic() - begun_s < 2
