@@ -77,11 +77,13 @@ class Metrics:
             "push_imageserver_strays_removed", "Files without an asset that sweeps removed", registry=registry
         )
         self.missing = Gauge(
-            "push_imageserver_missing_files", "Files of assets that the last sweep did not find", registry=registry
+            "push_imageserver_missing_files",
+            "Files of assets that the last complete sweep of any replica did not find",
+            registry=registry,
         )
         self.last_sweep = Gauge(
             "push_imageserver_last_sweep_age_seconds",
-            "Time since the last complete sweep of any replica; 0 before the first",
+            "Time since the last complete sweep of any replica, or since the first attempt before there is one",
             registry=registry,
         )
         self.volume_bytes = Gauge("push_imageserver_volume_bytes", "Size of the volume", registry=registry)

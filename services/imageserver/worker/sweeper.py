@@ -84,7 +84,8 @@ class Sweeper:
         result = await self.sweep()
         if result is not None:
             now_ms = self._now_ms()
-            await self._leases.finish(_LEASE, now_ms=now_ms, until_ms=now_ms + self._sweep_ms)
+            results = {"missing": result.missing}
+            await self._leases.finish(_LEASE, results, now_ms=now_ms, until_ms=now_ms + self._sweep_ms)
             log.info("swept", removed=result.removed, missing=result.missing)
         return result
 
@@ -107,7 +108,6 @@ class Sweeper:
                 if file.name not in assets and file.modified_s < oldest_s:
                     removed += await self._remove(file.path, file.name)
             missing += await self._report_missing(assets.values(), {file.path for file in listed})
-        self._metrics.missing.set(missing)
         return SweepResult(removed, missing)
 
     async def _keep_lease(self) -> bool:
@@ -137,10 +137,17 @@ class Sweeper:
         return missing
 
     async def refresh_metrics(self) -> None:
-        """Set the metrics of the volume, the assets and the last sweep. Raises what `sweep` raises."""
+        """Set the metrics of the volume, the assets and the last sweep. Raises what `sweep` raises.
+
+        Every replica exports the last sweep, whichever ran it. Otherwise the files that one replica missed would stay
+        in its metrics after another one has found them.
+        """
         size, free = await self._threads.run(self._volume.space)
         self._metrics.volume_bytes.set(size)
         self._metrics.volume_free.set(free)
         self._metrics.assets.set(await self._assets.count())
-        now_ms = self._now_ms()
-        self._metrics.last_sweep.set((now_ms - (await self._leases.finished_ms(_LEASE) or now_ms)) / 1000)
+        history = await self._leases.history(_LEASE)
+        if history is not None:
+            last_ms = history.started_ms if history.finished_ms is None else history.finished_ms
+            self._metrics.last_sweep.set((self._now_ms() - last_ms) / 1000)
+            self._metrics.missing.set(history.results.get("missing", 0))

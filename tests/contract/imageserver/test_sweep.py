@@ -1,6 +1,7 @@
 """The sweep: old files without an asset are removed, missing files are reported, and one replica at a time does it."""
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -110,6 +111,43 @@ async def test_missing_files_of_assets_are_reported(
     for digit, name in zip("abc", (whole, part, gone), strict=True):
         await publish(database, name, digit)
     assert await sweepers[0].sweep_if_due() == SweepResult(removed=0, missing=4)
+
+
+async def test_missing_files_are_in_the_metrics_of_all_replicas_until_another_one_finds_them(
+    database: Database, sweepers: tuple[Sweeper, Sweeper], tmp_path: Path, clock: Clock
+) -> None:
+    name = new_name()
+    await publish(database, name, "a")
+    for sweeper, missing in zip(sweepers, (3, 0), strict=True):
+        assert await sweeper.sweep_if_due() == SweepResult(removed=0, missing=missing)
+        for replica in sweepers:
+            await replica.refresh_metrics()
+            assert replica._metrics.missing._value.get() == missing
+        write(tmp_path, name, age_s=0)
+        clock.now_ms += 600_000
+
+
+async def test_age_of_the_last_sweep_counts_from_the_first_attempt_when_none_was_complete(
+    sweepers: tuple[Sweeper, Sweeper], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Volume, __: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    async def ages_s() -> list[float]:
+        for sweeper in sweepers:
+            await sweeper.refresh_metrics()
+        return [sweeper._metrics.last_sweep._value.get() for sweeper in sweepers]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Volume, "list", refused)
+        for sweeper in (*sweepers, *sweepers):
+            with pytest.raises(PermissionError):
+                await sweeper.sweep_if_due()
+            clock.now_ms += 3_600_000
+        assert await ages_s() == [14_400, 14_400]
+    assert await sweepers[0].sweep_if_due() is not None
+    clock.now_ms += 60_000
+    assert await ages_s() == [60, 60]
 
 
 async def test_sweep_is_due_again_after_its_pause(sweepers: tuple[Sweeper, Sweeper], clock: Clock) -> None:
