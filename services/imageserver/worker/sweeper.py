@@ -6,7 +6,7 @@ are old: an upload writes its files before it publishes them, and the readers of
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from pymongo.errors import PyMongoError
@@ -28,6 +28,8 @@ _LEASE_MS: Final = 60_000
 """A replica that is killed in a sweep leaves it to another one after this time."""
 _LONGEST_PAUSE_S: Final = 30.0
 _HEARTBEAT_S: Final = 150.0
+_MOST_REPORTED: Final = 20
+"""Pictures with missing files that one sweep reports one by one. A lost volume has lost all."""
 
 
 class SweepResult(NamedTuple):
@@ -96,7 +98,7 @@ class Sweeper:
         """
         # The time of the volume, since its server has set the times of the files.
         oldest_s = await self._threads.run(self._volume.now_s) - self._stray_age_s
-        removed = missing = 0
+        removed = missing = damaged = 0
         for directory in DIRECTORIES:
             self.heartbeat.beat()
             if self.stopping or not await self._keep_lease():
@@ -107,7 +109,14 @@ class Sweeper:
             for file in listed:
                 if file.name not in assets and file.modified_s < oldest_s:
                     removed += await self._remove(file.path, file.name)
-            missing += await self._report_missing(assets.values(), {file.path for file in listed})
+            found = {file.path for file in listed}
+            for asset in assets.values():
+                if gone := await self._missing_files(asset, found):
+                    missing, damaged = missing + len(gone), damaged + 1
+                    if damaged <= _MOST_REPORTED:
+                        log.error("files_missing", asset=asset.id, files=len(gone), path=gone[0])
+        if damaged > _MOST_REPORTED:
+            log.error("many_files_missing", assets=damaged, files=missing)
         return SweepResult(removed, missing)
 
     async def _keep_lease(self) -> bool:
@@ -124,17 +133,13 @@ class Sweeper:
         self._metrics.strays.inc()
         return 1
 
-    async def _report_missing(self, assets: Iterable[Asset], listed: set[str]) -> int:
-        missing = 0
-        for asset in assets:
-            paths = [file_name(asset.name, size, kind) for size, types in asset.files.items() for kind in types]
-            for path in paths:
-                if path in listed or await self._threads.run(self._volume.exists, path):
-                    continue
-                if await self._assets.is_published(asset.name):
-                    missing += 1
-                    log.error("file_missing", asset=asset.id, path=path)
-        return missing
+    async def _missing_files(self, asset: Asset, listed: set[str]) -> list[str]:
+        """Return the paths of an asset that are not on the volume. None are missing if it was deleted meanwhile."""
+        paths = [file_name(asset.name, size, kind) for size, types in asset.files.items() for kind in types]
+        gone = [
+            path for path in paths if path not in listed and not await self._threads.run(self._volume.exists, path)
+        ]
+        return gone if gone and await self._assets.is_published(asset.name) else []
 
     async def refresh_metrics(self) -> None:
         """Set the metrics of the volume, the assets and the last sweep. Raises what `sweep` raises.

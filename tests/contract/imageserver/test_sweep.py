@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from prometheus_client import CollectorRegistry
 
 from deploy.develop.localstack.mongo import MongoServer
@@ -111,6 +112,19 @@ async def test_missing_files_of_assets_are_reported(
     for digit, name in zip("abc", (whole, part, gone), strict=True):
         await publish(database, name, digit)
     assert await sweepers[0].sweep_if_due() == SweepResult(removed=0, missing=4)
+
+
+async def test_sweep_reports_twenty_pictures_with_missing_files_and_the_number_of_all(
+    database: Database, sweepers: tuple[Sweeper, Sweeper]
+) -> None:
+    for number in range(25):
+        asset = Asset(f"{number:064x}", new_name(), (), FILES, 1, 1, "JPEG", 9, 1)  # type: ignore[arg-type]
+        assert await AssetStore(database).publish(asset)
+    with structlog.testing.capture_logs() as records:
+        assert await sweepers[0].sweep_if_due() == SweepResult(removed=0, missing=75)
+    errors = [record for record in records if record["log_level"] == "error"]
+    assert [record["event"] for record in errors] == [*["files_missing"] * 20, "many_files_missing"]
+    assert (errors[0]["files"], errors[-1]["assets"], errors[-1]["files"]) == (3, 25, 75)
 
 
 async def test_missing_files_are_in_the_metrics_of_all_replicas_until_another_one_finds_them(
