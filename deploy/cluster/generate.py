@@ -105,6 +105,7 @@ def _kustomization(
         "patches": [
             *({"path": name} for name in changed),
             *_scaler_patches(cluster, known),
+            *_volume_patches(cluster),
         ],
     }
 
@@ -126,6 +127,14 @@ def _scaler_patches(cluster: Cluster, known: catalog.Catalog) -> list[dict[str, 
         }
         for names, changes in ((by_lag, kafka), (by_queues, queues))
     ]
+
+
+def _volume_patches(cluster: Cluster) -> list[dict[str, Any]]:
+    """Name the volume by its namespace: a PersistentVolume has none, and two installations need two."""
+    if not cluster.nfs:
+        return []
+    renamed = f"- op: replace\n  path: /metadata/name\n  value: {cluster.namespace}-images\n"
+    return [{"target": {"kind": "PersistentVolume"}, "patch": renamed, "options": {"allowNameChange": True}}]
 
 
 def _components(cluster: Cluster, directory: Path) -> list[str]:

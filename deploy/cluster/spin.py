@@ -15,8 +15,6 @@ _UNPROCESSABLE = 422
 _KEPT_KINDS = ("Namespace", "Secret", "PersistentVolumeClaim", "PersistentVolume")
 _RUNNING_KINDS = (*overlay.WORKLOADS, "HorizontalPodAutoscaler", "ScaledObject")
 _OURS = "app.kubernetes.io/part-of=push"
-_MOUNTED_BY = "push-mounted-by"
-"""The label of a file server: the name of the pods that mount its volume."""
 _BOOKKEEPING = ("resourceVersion", "managedFields")
 
 
@@ -89,12 +87,17 @@ def down(
 
 
 def _require_unmounted(api: Api, manifests: Sequence[Manifest]) -> None:
-    for manifest in manifests:
-        client = manifest["metadata"].get("labels", {}).get(_MOUNTED_BY)
-        pods = api.list("v1", "Pod", "", labels=f"{_OURS},app.kubernetes.io/name={client}") if client else []
-        if pods:
+    """Raise OperatorError while pods run in a namespace whose volume is on a file server of the overlay."""
+    addresses = {found["spec"].get("clusterIP") for found in manifests if found["kind"] == "Service"} - {None, "None"}
+    for volume in api.list("v1", "PersistentVolume", "", labels=_OURS) if addresses else ():
+        namespace = (volume["spec"].get("claimRef") or {}).get("namespace")
+        if namespace is None or (volume["spec"].get("nfs") or {}).get("server") not in addresses:
+            continue
+        client = volume["metadata"]["labels"]["app.kubernetes.io/name"]
+        if pods := api.list("v1", "Pod", namespace, labels=f"{_OURS},app.kubernetes.io/name={client}"):
             raise OperatorError(
-                f"{title(manifest)} is mounted by {', '.join(_names(pods))}: spin down the overlay of {client} first"
+                f"the file server is mounted by {', '.join(_names(pods))} of namespace {namespace}: "
+                f"spin down the overlay of {client} there first"
             )
 
 

@@ -94,6 +94,7 @@ def test_users_of_the_server_and_of_imageserver_are_the_same(builds: dict[str, l
 def test_component_mounts_the_server_with_the_tested_options(builds: dict[str, list[Manifest]]) -> None:
     manifests = builds["generated-gateway"]
     volume = only(manifests, "PersistentVolume")
+    assert volume["metadata"]["name"] == "push-berlin-images"
     assert volume["spec"]["mountOptions"] == ["nfsvers=4.2", *OURS.split(",")]
     assert volume["spec"]["nfs"] == {"server": "10.43.7.7", "path": "/images"}
     assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"

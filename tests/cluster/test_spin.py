@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from deploy.cluster import namespaces, overlay, secrets, spin
 from deploy.cluster.api import Api, Manifest
 from deploy.cluster.spin import Patience
 from deploy.errors import OperatorError
+from deploy.paths import ROOT
 from tests.cluster.api_server import ApiServer
 from tests.cluster.state import Key
 
@@ -71,26 +73,51 @@ def test_down_keeps_namespace_secrets_and_volumes(
     )
 
 
+def pod_of_imageserver(namespace: str) -> Manifest:
+    labels = {"app.kubernetes.io/part-of": "push", "app.kubernetes.io/name": "imageserver"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "imageserver-1", "namespace": namespace, "labels": labels},
+        "spec": {"containers": [{"name": "imageserver", "image": "push/imageserver:dev"}]},
+    }
+
+
+def mount(client: Api, namespace: str, server: str) -> None:
+    """Run a pod of imageserver in a namespace whose claim is bound to a volume of a file server."""
+    volume = yaml.safe_load((ROOT / "kubernetes" / "components" / "nfs" / "persistent-volume.yaml").read_text())
+    volume["metadata"]["name"] = f"{namespace}-images"
+    volume["spec"]["nfs"]["server"] = server
+    volume["spec"]["claimRef"] = {"namespace": namespace, "name": "images"}
+    new = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+    for manifest in (new, volume, pod_of_imageserver(namespace)):
+        client.apply(copy.deepcopy(manifest))
+
+
 def test_down_refuses_while_a_pod_mounts_the_server(client: Api, cluster: ApiServer, impatient: Patience) -> None:
     nfs = overlay.build(overlay.find("nfs"))
     spin.up(client, nfs, print, impatient)
-    labels = {"app.kubernetes.io/part-of": "push", "app.kubernetes.io/name": "imageserver"}
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "imageserver-1", "namespace": "push-nfs", "labels": labels},
-        "spec": {"containers": [{"name": "imageserver", "image": "push/imageserver:dev"}]},
-    }
-    client.apply(copy.deepcopy(pod))
-    with pytest.raises(OperatorError, match="StatefulSet imageserver-nfs is mounted by imageserver-1: spin down"):
+    [address] = [found["spec"]["clusterIP"] for found in nfs if found["kind"] == "Service"]
+    mount(client, "push-berlin", address)
+    with pytest.raises(OperatorError, match="mounted by imageserver-1 of namespace push-berlin: spin down"):
         spin.down(client, nfs, print, impatient, with_volumes=False)
     assert "statefulsets" in {key.plural for key in cluster.state.objects}
+    pod = pod_of_imageserver("push-berlin")
     client.delete(pod)
     deadline_s = time.monotonic() + 10
     while client.get(pod) is not None and time.monotonic() < deadline_s:
         time.sleep(0.05)
     spin.down(client, nfs, print, impatient, with_volumes=False)
-    assert {key.plural for key in cluster.state.objects} == {"namespaces", "persistentvolumeclaims"}
+    assert "statefulsets" not in {key.plural for key in cluster.state.objects}
+
+
+def test_down_ends_a_server_while_pods_mount_another_one(client: Api, cluster: ApiServer, impatient: Patience) -> None:
+    nfs = overlay.build(overlay.find("nfs"))
+    spin.up(client, nfs, print, impatient)
+    mount(client, "push-hamburg", "10.96.20.50")
+    spin.down(client, nfs, print, impatient, with_volumes=False)
+    assert "statefulsets" not in {key.plural for key in cluster.state.objects}
+    assert client.get(pod_of_imageserver("push-hamburg")) is not None
 
 
 def test_down_with_volumes_keeps_namespace_and_secrets(
