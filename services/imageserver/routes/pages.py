@@ -1,5 +1,6 @@
 """The page of operators: the list of pictures, uploads by drop, and deletions."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -23,6 +24,8 @@ SITE: Final = Site(
     safe="A picture whose upload was confirmed is stored.",
 )
 _API_PATHS: Final = ("/assets/", "/asset/")
+_FORM: Final = re.compile(r"/asset/[^/]+/delete")
+"""The path of the form that deletes a picture. Services use it too."""
 
 
 class PicturePages:
@@ -79,11 +82,17 @@ def add_pages(app: FastAPI, pages: PicturePages, assets: Assets) -> None:
 
 
 def failure_page(renderer: Renderer) -> Callable[[Request, int, str, Mapping[str, str]], Response | None]:
-    """Return what makes the error page of a request for a page by a browser, and None for all other requests."""
+    """Return a function that makes the error page for a browser that requests a page or sends the form of one.
+
+    For all other requests the function returns None.
+    """
 
     def respond(request: Request, status: int, text: str, headers: Mapping[str, str]) -> Response | None:
-        is_page = not request.url.path.startswith(_API_PATHS) and "text/html" in request.headers.get("accept", "")
-        return renderer.error(request.scope, status, text, headers) if is_page else None
+        path = request.url.path
+        is_page = not path.startswith(_API_PATHS) or _FORM.fullmatch(path) is not None
+        if is_page and "text/html" in request.headers.get("accept", ""):
+            return renderer.error(request.scope, status, text, headers)
+        return None
 
     return respond
 

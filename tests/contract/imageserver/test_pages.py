@@ -96,6 +96,14 @@ def test_form_of_a_browser_deletes_and_returns_to_the_list(start: Start) -> None
     assert "There is no picture yet" in page(server).text
 
 
+def test_form_for_a_picture_that_is_gone_shows_an_error_page(server: ImageServer) -> None:
+    path = f"/asset/{'0' * 64}/delete"
+    shown_to_a_browser = server.client.post(path, headers={**BROWSER, "Origin": server.url})
+    assert shown_to_a_browser.status_code == 404
+    assert "<h1>" in shown_to_a_browser.text
+    assert server.client.post(path).json()["error"] == "not_found"
+
+
 def test_form_of_another_site_deletes_nothing(server: ImageServer, stored: list[str]) -> None:
     headers = {**BROWSER, "Origin": "https://other.example"}
     assert server.client.post(f"/asset/{stored[0]}/delete", headers=headers).status_code == 403
