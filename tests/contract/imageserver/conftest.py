@@ -1,14 +1,18 @@
 """The imageserver on a real MongoDB and a local volume. The tests of a file share a process."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from deploy.develop.localstack.mongo import MongoServer
+from services.backbone.mongo import connect
+from services.imageserver.store import AssetStore
 from tests.contract.imageserver.serving import ImageServer
 
 Start = Callable[..., ImageServer]
+AddNumber = Callable[[str, str], None]
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +33,17 @@ def shared_server(
 @pytest.fixture
 def server(shared_server: ImageServer) -> ImageServer:
     return shared_server
+
+
+@pytest.fixture
+def add_number(server: ImageServer) -> AddNumber:
+    """Return a function that gives an asset a number of the old system, as an import of its pictures does."""
+
+    async def add(asset_id: str, number: str) -> None:
+        async with connect(server.environ["IMAGESERVER_MONGO_URL"], service="test") as client:
+            assert await AssetStore(client[server.environ["IMAGESERVER_DATABASE"]]).add_key(asset_id, number)
+
+    return lambda asset_id, number: asyncio.run(add(asset_id, number))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import secrets
 import httpx
 import pytest
 
+from tests.contract.imageserver.conftest import AddNumber
 from tests.contract.imageserver.serving import PHONE, ImageServer, difference, encoded, jpeg, photo
 
 SIZES = {"thumb": 250, "icon": 30, "iconbigger": 60}
@@ -191,14 +192,16 @@ def test_several_keys_name_equal_bytes(server: ImageServer) -> None:
     assert len(bodies) == 1
 
 
-def test_number_of_the_old_system_names_a_picture(server: ImageServer) -> None:
-    assert server.upload(jpeg(21), "4711").text == "/assets/images/4711"
+def test_number_of_the_old_system_names_a_picture(server: ImageServer, add_number: AddNumber) -> None:
+    add_number(server.path_of(jpeg(21)).rpartition("/")[2], "4711")
     assert server.reader.get("/assets/images/4711/icon").status_code == 200
     assert server.reader.get("/asset/4711/available").text == "/assets/images/4711"
 
 
 def test_malformed_key_is_refused(server: ImageServer) -> None:
-    assert server.upload(jpeg(22), "xyz").json()["error"] == "invalid_key"
+    for key in ("xyz", "4711", "1" * 63):
+        response = server.upload(jpeg(22), key)
+        assert (response.status_code, response.json()["error"]) == (422, "invalid_key")
     assert server.reader.get("/assets/images/xyz").status_code == 404
 
 

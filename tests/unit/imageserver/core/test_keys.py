@@ -1,6 +1,6 @@
 import pytest
 
-from services.imageserver.core.keys import image_path, parse_key
+from services.imageserver.core.keys import image_path, is_digest, parse_key
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,7 @@ from services.imageserver.core.keys import image_path, parse_key
 )
 def test_key_is_64_hexadecimal_digits_or_a_number(text: str, key: str | None) -> None:
     assert parse_key(text) == key
+    assert is_digest(text) == (key is not None and len(key) == 64)
 
 
 def test_path_is_that_of_the_old_system() -> None:
