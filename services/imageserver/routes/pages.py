@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
-from pymongo.errors import ExecutionTimeout
 
 from services.backbone.pages import Assets, Renderer
 from services.backbone.pages.render import Site
@@ -16,7 +15,6 @@ from services.imageserver.core.limits import SAFE_PIXELS
 from services.imageserver.core.listing import AssetCursor, InvalidListRequest, parse_query
 from services.imageserver.core.sizes import SIZES
 from services.imageserver.routes.context import ImageContext
-from services.imageserver.store.assets import AssetTotals
 
 SITE: Final = Site(
     "imageserver",
@@ -24,6 +22,7 @@ SITE: Final = Site(
     safe="A picture whose upload was confirmed is stored.",
 )
 _API_PATHS: Final = ("/assets/", "/asset/")
+_SUM_AGE_MS: Final = 60_000
 _FORM: Final = re.compile(r"/asset/[^/]+/delete")
 """The path of the form that deletes a picture. Services use it too."""
 
@@ -34,37 +33,50 @@ class PicturePages:
     def __init__(self, context: ImageContext, renderer: Renderer) -> None:
         self._context = context
         self._renderer = renderer
+        self._stored_bytes: int | None = None
+        self._sum_due_ms = 0
 
     async def list(self, request: Request) -> Response:
         """Show the pictures, newest first. `q`, `date`, `per_page`, and the cursor `after`."""
-        asked = dict(request.query_params)
+        parameters = dict(request.query_params)
+        kept = {name: parameters.get(name, "") for name in ("q", "date", "per_page")}
         frame: dict[str, Any] = {
-            "asked": {name: asked.get(name, "") for name in ("q", "date", "per_page")},
+            "parameters": kept,
             "limits": self._context.limits,
             "safe_pixels": SAFE_PIXELS,
             "sizes": SIZES,
             "path_of": image_path,
         }
         try:
-            query = parse_query(asked)
+            query = parse_query(parameters)
         except InvalidListRequest as error:
             return self._renderer.page(
-                request.scope, "pictures.html", 422, error=str(error), assets=[], totals=None, urls={}, **frame
+                request.scope, "pictures.html", 422, error=str(error), assets=[], urls={}, **frame
             )
         found = await self._context.assets.page(query._replace(per_page=query.per_page + 1))
         shown = found[: query.per_page]
-        kept = {name: value for name, value in frame["asked"].items() if value}
-        urls = {"first": _url(kept) if query.after else ""}
-        urls["next"] = _url(kept, after=str(AssetCursor.of(shown[-1]))) if len(found) > len(shown) else ""
+        given = {name: value for name, value in kept.items() if value}
+        urls = {"first": _url(given) if query.after else ""}
+        urls["next"] = _url(given, after=str(AssetCursor.of(shown[-1]))) if len(found) > len(shown) else ""
+        count, stored_bytes = await self._context.assets.count(), await self._sum()
         return self._renderer.page(
-            request.scope, "pictures.html", assets=shown, totals=await self._totals(), urls=urls, error="", **frame
+            request.scope,
+            "pictures.html",
+            assets=shown,
+            count=count,
+            stored_bytes=stored_bytes,
+            urls=urls,
+            error="",
+            **frame,
         )
 
-    async def _totals(self) -> AssetTotals | None:
-        try:
-            return await self._context.assets.totals()
-        except ExecutionTimeout:
-            return None
+    async def _sum(self) -> int | None:
+        """Return the size of all files, up to a minute old: the database reads all assets for it."""
+        now_ms = self._context.now_ms()
+        if now_ms >= self._sum_due_ms:
+            self._stored_bytes = await self._context.assets.stored_bytes()
+            self._sum_due_ms = now_ms + _SUM_AGE_MS
+        return self._stored_bytes
 
 
 def add_pages(app: FastAPI, pages: PicturePages, assets: Assets) -> None:

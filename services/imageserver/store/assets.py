@@ -1,24 +1,17 @@
 """AssetStore: which assets are published. A document makes its files public; without one they are strays."""
 
 from collections.abc import AsyncIterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, ExecutionTimeout
 
 from services.backbone.mongo import Database
 from services.imageserver.core.assets import Asset, from_document, to_document
 from services.imageserver.core.listing import AssetQuery
 
 _COLLECTION: Final = "assets"
-_TOTALS_MS: Final = 2_000
-
-
-class AssetTotals(NamedTuple):
-    """The sums over all assets."""
-
-    assets: int
-    stored_bytes: int
+_STORED_BYTES_MS: Final = 2_000
 
 
 async def create_indexes(database: Database) -> None:
@@ -106,10 +99,11 @@ class AssetStore:
         found = self._assets.find({"$and": conditions} if conditions else {}, limit=query.per_page)
         return [from_document(document) async for document in found.sort([("created", -1), ("_id", -1)])]
 
-    async def totals(self) -> AssetTotals:
-        """Return the sums over all assets. It reads the whole collection. Raises ExecutionTimeout after 2 s."""
-        pipeline: list[dict[str, Any]] = [
-            {"$group": {"_id": None, "assets": {"$sum": 1}, "bytes": {"$sum": "$stored"}}}
-        ]
-        found = await (await self._assets.aggregate(pipeline, maxTimeMS=_TOTALS_MS)).to_list()
-        return AssetTotals(found[0]["assets"], found[0]["bytes"]) if found else AssetTotals(0, 0)
+    async def stored_bytes(self) -> int | None:
+        """Return the size of all files. It reads the whole collection; None if that takes over 2 s."""
+        pipeline: list[dict[str, Any]] = [{"$group": {"_id": None, "bytes": {"$sum": "$stored"}}}]
+        try:
+            found = await (await self._assets.aggregate(pipeline, maxTimeMS=_STORED_BYTES_MS)).to_list()
+        except ExecutionTimeout:
+            return None
+        return found[0]["bytes"] if found else 0

@@ -56,6 +56,14 @@ def test_totals_are_shown(server: ImageServer, stored: list[str]) -> None:
     assert f"<dt>Pictures</dt> <dd>{len(stored)}</dd>" in page(server).text
 
 
+def test_size_of_all_files_is_summed_once_a_minute(start: Start) -> None:
+    server = start()
+    for count in (0, 1):
+        facts = dict(re.findall(r"<dt>(\w+)</dt> <dd>([^<]+)</dd>", page(server).text))
+        assert facts == {"Pictures": str(count), "Stored": "0 bytes"}
+        server.path_of(jpeg(601))
+
+
 def test_search_finds_ids_and_keys(server: ImageServer, stored: list[str]) -> None:
     key = secrets.token_hex(32)
     assert server.upload(jpeg(503), key).status_code == 200
