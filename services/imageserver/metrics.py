@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.backbone.metrics import LATENCY_BUCKETS_S
-from services.imageserver.core.headers import FORMATS
+from services.imageserver.core.limits import DECODED_PIXELS
 from services.imageserver.core.refusals import RefusalReason
 
 _WORK_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -61,7 +61,7 @@ class Metrics:
             buckets=_WORK_BUCKETS_S,
             registry=registry,
         )
-        for picture_format in FORMATS:
+        for picture_format in DECODED_PIXELS:
             self.work_seconds.labels(picture_format)
         self.kills = Counter(
             "push_imageserver_worker_kills",

@@ -9,7 +9,6 @@ from typing import Final, Literal, NamedTuple
 
 PictureFormat = Literal["JPEG", "PNG", "GIF", "WEBP", "AVIF"]
 """The formats that are accepted, by their names in Pillow."""
-FORMATS: Final[tuple[PictureFormat, ...]] = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")
 
 _MOST_COUNTED: Final = 10_000
 """Scans and frames are counted up to this number. It is over every limit."""

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from services.imageserver.core.headers import PictureHeader
+from services.imageserver.core.headers import PictureFormat, PictureHeader
 from services.imageserver.core.refusals import RefusalReason
 
-DECODED_PIXELS: Final[Mapping[str, int]] = MappingProxyType(
+DECODED_PIXELS: Final[Mapping[PictureFormat, int]] = MappingProxyType(
     {"JPEG": 25_000_000, "PNG": 25_000_000, "GIF": 25_000_000, "WEBP": 14_000_000, "AVIF": 16_000_000}
 )
-"""The most pixels that are decoded, by format: about 256 MB of memory."""
+"""The most pixels that are decoded, for each accepted format: about 256 MB of memory."""
 SAFE_PIXELS: Final = min(DECODED_PIXELS.values())
 _MAX_COEFFICIENT_BYTES: Final = 160_000_000
 """A JPEG of several scans keeps all its coefficients, 2 bytes each, until the last scan."""
@@ -61,6 +61,6 @@ def check_header(header: PictureHeader, limits: PictureLimits) -> RefusalReason 
     return None
 
 
-def check_decoded(picture_format: str, width: int, height: int) -> RefusalReason | None:
+def check_decoded(picture_format: PictureFormat, width: int, height: int) -> RefusalReason | None:
     """Return why a picture of these sides must not be decoded, after draft mode has reduced them, or None."""
     return RefusalReason.TOO_MANY_PIXELS if width * height > DECODED_PIXELS[picture_format] else None

@@ -15,7 +15,6 @@ SERVICE_ROLE: Final = "service"
 APP_ROLE: Final = "app"
 """The role of the credentials that all phones share."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "DELETE"})
-_OF_PHONES: Final = frozenset({("POST", "/assets/upload")})
 
 
 class PublicReads:
@@ -57,7 +56,7 @@ class UploadsOfPhones:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if role_of(scope) == APP_ROLE and (scope["method"], scope["path"]) not in _OF_PHONES:
+        if role_of(scope) == APP_ROLE and (scope["method"], scope["path"]) != ("POST", "/assets/upload"):
             refusal = failure_response(403, "forbidden", "Phones may only POST /assets/upload.")
             await refusal(scope, receive, send)
             return
