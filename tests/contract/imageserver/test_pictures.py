@@ -1,4 +1,4 @@
-"""What readers get: upright, in sRGB, without metadata, whatever was uploaded."""
+"""Stored pictures: upright, in sRGB, without metadata, for every upload."""
 
 import io
 import secrets
@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from tests.contract.imageserver.p3 import display_p3
+from tests.contract.imageserver.profiles import display_p3, press
 from tests.contract.imageserver.serving import ImageServer, difference, encoded, photo
 
 ORIENTATION = 0x0112
-# How a camera stores an upright picture, by the orientation that it writes: the inverse of what a reader must do.
+# How a camera stores an upright picture, by the orientation that it writes: the inverse of the correction.
 STORED = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,14 +65,26 @@ def test_display_p3_is_converted_to_srgb(server: ImageServer) -> None:
         assert all(abs(a - b) <= 3 for a, b in zip(found, (222, 24, 41), strict=True)), found
 
 
-def test_cmyk_is_converted_to_srgb(server: ImageServer) -> None:
-    patch = Image.new("CMYK", (64, 64), (0, 230, 200, 10))
-    path = server.path_of(encoded(patch, quality=100, subsampling=0))
-    found = server.picture(path).getpixel((32, 32))
-    expected = patch.convert("RGB").getpixel((0, 0))
-    assert isinstance(found, tuple)
-    assert isinstance(expected, tuple)
-    assert all(abs(a - b) <= 3 for a, b in zip(found, expected, strict=True)), found
+@pytest.mark.parametrize(
+    ("inks", "profile", "expected"),
+    [
+        # Without a profile each ink takes its share of the light: (255 - C) * (255 - K) / 255.
+        ((0, 204, 153, 51), b"", (204, 41, 82)),
+        ((255, 0, 0, 0), b"", (0, 255, 255)),
+        ((255, 0, 0, 0), press(), (0, 120, 180)),
+        ((0, 255, 0, 0), press(), (200, 40, 110)),
+        ((0, 0, 0, 0), press(), (255, 255, 255)),
+    ],
+)
+def test_cmyk_is_converted_to_srgb(
+    server: ImageServer, inks: tuple[int, ...], profile: bytes, expected: tuple[int, ...]
+) -> None:
+    patch = Image.new("CMYK", (64, 64), inks)
+    path = server.path_of(encoded(patch, quality=100, subsampling=0, icc_profile=profile))
+    for accept in ("*/*", "image/webp"):
+        found = server.picture(path, accept).convert("RGB").getpixel((32, 32))
+        assert isinstance(found, tuple)
+        assert all(abs(a - b) <= 3 for a, b in zip(found, expected, strict=True)), found
 
 
 @pytest.mark.parametrize(
