@@ -14,6 +14,7 @@ WRAPPED = [*READMES, *(ROOT / name for name in MORE_PAGES)]
 READMES.append(ROOT / "deploy" / "runbooks.md")
 # tests/cluster/test_documented.py runs each command of this page.
 PLAYED = ROOT / "deploy" / "kubernetes.md"
+LINKED = [*READMES, PLAYED, *sorted(ROOT.glob("services/*/api.md"))]
 
 # The test or script that runs each command of a README. A test of the tracker runs all commands of its README.
 RUN_BY = {
@@ -85,11 +86,22 @@ def test_lines_have_at_most_120_characters(readme: Path) -> None:
     assert not [line for line in text.splitlines() if len(line) > 120]
 
 
-@pytest.mark.parametrize("readme", [*READMES, PLAYED], ids=name_of)
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors of the headings of a page, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("readme", LINKED, ids=name_of)
 def test_links_have_targets(readme: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", readme.read_text()):
-        if "://" not in target:
-            assert (readme.parent / target).exists(), f"{name_of(readme)} links to {target}"
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", readme.read_text()):
+        if "://" in target:
+            continue
+        page = readme.parent / target if target else readme
+        assert page.exists(), f"{name_of(readme)} links to {target}"
+        if anchor and page.suffix == ".md":
+            assert anchor in anchors_of(page), f"{name_of(readme)} links to {target}#{anchor}"
 
 
 @pytest.mark.parametrize("readme", READMES, ids=name_of)
