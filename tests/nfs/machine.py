@@ -91,8 +91,13 @@ class NfsServer:
 
     def is_ready(self, check: Path) -> bool:
         """Return whether the readiness check of the image succeeds."""
-        done = subprocess.run(self._namespace.command(check), capture_output=True, check=False, timeout=20)
-        return done.returncode == 0
+        return self.check(check)[0] == 0
+
+    def check(self, check: Path) -> tuple[int, str]:
+        """Return the exit code and the output of the readiness check of the image."""
+        command = self._namespace.command(check)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        return done.returncode, done.stdout + done.stderr
 
     def wait_until_ready(self, check: Path, *, limit_s: float = 20) -> float:
         """Return the seconds until the server was ready."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -64,3 +65,23 @@ def test_client_that_is_not_listed_cannot_mount(stopped_server: NfsServer, progr
     stopped_server.wait_until_ready(programs / "ready")
     with guest.run("refused_mount"):
         assert guest.result("exit code", limit_s=60) == 32  # "mount failure" of mount(8)
+
+
+def test_server_on_a_full_volume_is_ready(namespace: Namespace, stopped_server: NfsServer, programs: Path) -> None:
+    place = "/var/lib/push/nfs"
+    subprocess.run(namespace.command("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place), check=True, timeout=20)
+    stopped_server.start()
+    stopped_server.wait_until_ready(programs / "ready")
+    filled = subprocess.run(
+        namespace.command("dd", "if=/dev/zero", f"of={place}/files/full", "bs=4096"),
+        capture_output=True, text=True, check=False, timeout=20,
+    )  # fmt: skip
+    assert "No space left" in filled.stderr
+    assert stopped_server.check(programs / "ready") == (0, "the volume is full\n")
+    files = subprocess.run(namespace.command("ls", "-A", f"{place}/files"), capture_output=True, text=True, check=True)
+    assert files.stdout == "full\n"
+
+
+def test_readiness_check_prints_an_error_when_the_server_does_not_respond(server: NfsServer, programs: Path) -> None:
+    server.send(signal.SIGSTOP)
+    assert server.check(programs / "ready") == (1, "the server did not respond within 8 s\n")
