@@ -32,7 +32,7 @@ kind=$(stat --file-system --format=%T "$volume")
 
 mkdir -p "$volume/files" "$volume/recovery" || fail "can't write to $volume"
 chown "$user:$user" "$volume/files"
-# Only files that appear in the export are for clients.
+# Clients reach the files through the server, which acts as $user. No other user of this machine needs access to them.
 chmod 750 "$volume/files"
 
 # The readiness check comes from 127.0.0.1.

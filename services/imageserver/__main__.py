@@ -13,7 +13,7 @@ from services.imageserver.store import AssetStore, LeaseStore, Volume, VolumeThr
 from services.imageserver.worker import Sweeper
 
 
-def create_sweep_loop(  # noqa: PLR0913, PLR0917 - what a sweeper works with
+def create_sweep_loop(  # noqa: PLR0913, PLR0917 - the collaborators of a sweeper
     settings: Settings,
     assets: AssetStore,
     leases: LeaseStore,

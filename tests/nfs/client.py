@@ -1,4 +1,4 @@
-"""What the scenes of the machine with the NFS client share: mounts, pictures, and results.
+"""The common parts of the scenes of the machine with the NFS client: mounts, pictures, and results.
 
 Two mounts with `nosharecache` share no cache, as if they were on two nodes. The files are those of imageserver: its
 `Volume` writes and reads them.

@@ -14,7 +14,7 @@ _PROGRAMS = ("ganesha.nfsd", "linux.uml", "gcc", "insmod", "nsenter", "setpriv",
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory with the readiness check (`ready`) and what the guest preloads (`xstate.so`)."""
+    """Return a directory with the readiness check (`ready`) and the library that the guest preloads (`xstate.so`)."""
     missing = [name for name in _PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
     if os.geteuid() != 0 or missing or not Path("/dev/net/tun").exists():
         pytest.skip(

@@ -1,4 +1,4 @@
-"""What the machine with the NFS client runs, inside user-mode-linux only: a scene and its arguments."""
+"""The program of the machine with the NFS client, inside user-mode-linux only: it runs a scene with arguments."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What clients notice of a server that is killed or created anew."""
+"""The effects on clients of a server that is killed or created anew."""
 
 import signal
 import time

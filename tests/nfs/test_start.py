@@ -1,4 +1,4 @@
-"""The start of the NFS server: what it requires, and who may connect."""
+"""The start of the NFS server: its requirements, and the clients that may connect."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What the bytes of a picture state about its cost, read without decoding a pixel.
+"""The cost of a picture, read from its bytes without decoding a pixel.
 
 Pillow finds the sides of a picture too, but some costs lie before or beside that: a WebP file allocates its canvases
 when it is opened, and no header has the number of scans of a JPEG or of frames of a GIF.
@@ -23,7 +23,7 @@ _MARKER_AFTER_SCAN: Final = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
 
 
 class PictureHeader(NamedTuple):
-    """What is known of a picture before it is decoded. A side of 0: not known, or the file is broken."""
+    """The facts about a picture that are known before it is decoded. A side is 0 if it is unknown or broken."""
 
     format: PictureFormat
     width: int = 0

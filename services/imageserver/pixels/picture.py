@@ -1,4 +1,4 @@
-"""What a worker process does with one upload: check it, decode it, and write the files of an asset.
+"""The work on one upload in a worker process: check it, decode it, and write the files of an asset.
 
 Nothing of the uploaded bytes gets into a file: each is encoded from pixels, and has no metadata. So a position, a
 second format inside the first, or data after its end cannot reach a reader.
@@ -28,7 +28,7 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture upright, by its EXIF orientation."""
+"""The transposition that turns a picture upright, by its EXIF orientation."""
 _ENCODERS: Final[dict[ImageType, tuple[str, dict[str, Any]]]] = {
     "jpg": ("JPEG", {"quality": 85}),
     "png": ("PNG", {"compress_level": 3}),

@@ -1,4 +1,4 @@
-"""What the routes work with."""
+"""The context of the routes: the objects that all of them use."""
 
 from collections.abc import Callable
 from pathlib import Path

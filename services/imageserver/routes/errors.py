@@ -41,7 +41,7 @@ def refusal_response(reason: RefusalReason, limits: PictureLimits) -> Response:
 def error_handlers(
     app: FastAPI, limits: PictureLimits, metrics: Metrics, page: FailurePage
 ) -> dict[type[Exception], ErrorHandler]:
-    """Return what turns each exception of the routes into its response. `app` knows the methods of each path."""
+    """Return the handlers that turn exceptions of the routes into responses. `app` has the methods of each path."""
 
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, ImageRefused)  # noqa: S101 - for mypy

@@ -61,7 +61,7 @@ class SlowClientProtocol(HeadsOnlyProtocol):
         super().resume_writing()
 
     def _start(self, seconds: float) -> asyncio.TimerHandle:
-        # Not `close`, which waits until the client has read what is buffered.
+        # Not `close`, which waits until the client has read all buffered bytes.
         return self.loop.call_later(seconds, self.transport.abort)
 
 

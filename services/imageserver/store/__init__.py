@@ -1,8 +1,10 @@
-"""What is kept: the documents of assets in MongoDB, and their files on the volume.
+"""The stored assets: their documents in MongoDB, and their files on the volume.
 
 - `assets`: which assets are published, and under which keys
-- `leases`: which replica does what only one may do
-- `volume`: the files, each operation in a thread with a time limit
+- `leases`: which replica does the work that only one may do at a time
+- `volume`: the files, by blocking calls
+- `threads`: the threads that run these calls, with a time limit for each
+- `scratch`: the local directory for uploads in work
 """
 
 from services.imageserver.store.assets import AssetStore, create_indexes

@@ -33,7 +33,7 @@ _MOST_REPORTED: Final = 20
 
 
 class SweepResult(NamedTuple):
-    """What a sweep did."""
+    """The numbers of removed and of missing files."""
 
     removed: int
     missing: int
@@ -42,7 +42,7 @@ class SweepResult(NamedTuple):
 class Sweeper:
     """Sweeps the volume in intervals, if no other replica does."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what it works with
+    def __init__(  # noqa: PLR0913, PLR0917 - its collaborators
         self,
         assets: AssetStore,
         leases: LeaseStore,
@@ -136,9 +136,7 @@ class Sweeper:
     async def _missing_files(self, asset: Asset, listed: set[str]) -> list[str]:
         """Return the paths of an asset that are not on the volume. None are missing if it was deleted meanwhile."""
         paths = [file_name(asset.name, size, kind) for size, types in asset.files.items() for kind in types]
-        gone = [
-            path for path in paths if path not in listed and not await self._threads.run(self._volume.exists, path)
-        ]
+        gone = [path for path in paths if path not in listed and not await self._threads.run(self._volume.exists, path)]
         return gone if gone and await self._assets.is_published(asset.name) else []
 
     async def refresh_metrics(self) -> None:
