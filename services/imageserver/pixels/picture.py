@@ -68,7 +68,7 @@ def limit_process(extra_mb: int) -> None:
 def make_files(source: str, directory: str, limits: PictureLimits) -> Picture | RefusalReason:
     """Write the files of an asset to `directory`, which exists. Return them, or why the upload is refused."""
     try:
-        decoded = _decode(Path(source).read_bytes(), limits)
+        decoded = decode(Path(source).read_bytes(), limits)
         if isinstance(decoded, RefusalReason):
             return decoded
         # Nothing refers to the decoded picture and its decoder from here on, so that the encoders have their memory.
@@ -78,14 +78,17 @@ def make_files(source: str, directory: str, limits: PictureLimits) -> Picture | 
         return RefusalReason.TOO_MUCH_WORK
 
 
-class _Decoded(NamedTuple):
+class DecodedPicture(NamedTuple):
+    """An upload that was decoded. It is in the colours, and as upright, as it was uploaded."""
+
     format: PictureFormat
     image: Image.Image
     profile: object
     orientation: int
 
 
-def _decode(data: bytes, limits: PictureLimits) -> _Decoded | RefusalReason:
+def decode(data: bytes, limits: PictureLimits) -> DecodedPicture | RefusalReason:
+    """Check and decode the bytes of an upload. Return the picture, or why it is refused. Raises MemoryError."""
     header = read_header(data)
     if header is None:
         return RefusalReason.UNSUPPORTED_TYPE
@@ -100,7 +103,7 @@ def _decode(data: bytes, limits: PictureLimits) -> _Decoded | RefusalReason:
         if (reason := check_decoded(header.format, *image.size)) is not None:
             return reason
         image.load()
-        return _Decoded(header.format, normalise_mode(image), image.info.get("icc_profile"), _orientation(image))
+        return DecodedPicture(header.format, normalise_mode(image), image.info.get("icc_profile"), _orientation(image))
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - on broken data Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
@@ -120,24 +123,32 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _reduced(decoded: _Decoded) -> _Decoded:
+def _reduced(decoded: DecodedPicture) -> DecodedPicture:
     image = decoded.image
     return decoded._replace(image=image.resize(fitted(*image.size), Image.Resampling.LANCZOS, reducing_gap=2.0))
 
 
-def _write(decoded: _Decoded, directory: Path) -> Picture:
+def _write(decoded: DecodedPicture, directory: Path) -> Picture:
     image = to_srgb(decoded.image, decoded.profile)
     if decoded.orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[decoded.orientation])
     width, height = image.size
     types: tuple[ImageType, ...] = ("png", "webp") if image.mode == "RGBA" else ("jpg", "webp")
-    files: dict[SizeName, dict[ImageType, int]] = {"original": _save(image, directory, "original", types)}
+    original = _save(image, directory, "original", types)
+    return Picture(decoded.format, width, height, {"original": original, **write_squares(image, directory, types)})
+
+
+def write_squares(
+    image: Image.Image, directory: Path, types: tuple[ImageType, ...]
+) -> dict[SizeName, dict[ImageType, int]]:
+    """Write the square sizes of a picture, which is upright and in sRGB. Return the bytes of each file."""
+    files: dict[SizeName, dict[ImageType, int]] = {}
     for size, side in BOXES.items():
         # From the next larger size: a square is cropped once, and reduced or enlarged to its sides.
         square = centre_square(*image.size)
         image = image.resize((side, side), Image.Resampling.LANCZOS, box=square, reducing_gap=2.0)
         files[size] = _save(image, directory, size, types)
-    return Picture(decoded.format, width, height, files)
+    return files
 
 
 def _save(image: Image.Image, directory: Path, size: SizeName, types: tuple[ImageType, ...]) -> dict[ImageType, int]:
