@@ -108,8 +108,8 @@ def table(title: str, rows: Mapping[str, Sequence[Round]]) -> Table:
         rates = sorted(each.rate for each in rounds if each.rate is not None)
         laid_out.add_row(
             name,
-            _text(found.rate, 0),
-            f"{rates[0]:,.0f}-{rates[-1]:,.0f}" if rates else "",
+            _rate_text(found.rate),
+            f"{_rate_text(rates[0])}-{_rate_text(rates[-1])}" if rates else "",
             _text(found.p50_ms, 2),
             _text(found.p99_ms, 2),
             _text(found.p999_ms, 2),
@@ -124,6 +124,10 @@ def _rounded(value: float | None) -> float | None:
     if value is None:
         return None
     return round(value, 0 if abs(value) >= 1000 else 3)  # noqa: PLR2004 - decimals of large numbers are noise
+
+
+def _rate_text(value: float | None) -> str:
+    return _text(value, 1 if value is not None and value < 100 else 0)  # noqa: PLR2004 - then a unit is over 1 %
 
 
 def _text(value: float | None, digits: int) -> str:
