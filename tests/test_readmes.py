@@ -59,6 +59,7 @@ RUN_BY = {
             "kafidx",
             "storage",
             "match",
+            "images",
             "profile tracker",
             "compare",
         )

@@ -58,6 +58,7 @@ _BENCHES = (
     _bench(
         "kafidx", "kafidx", "Measure rows to twenty subscribers and their delay, beside a simple live view.", *_EVENTS
     ),
+    _bench("images", "images", "Measure pixels, uploads and reads of pictures, beside thumbor and nginx image_filter."),
 )
 
 

@@ -21,11 +21,11 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=220)
 
 
-@pytest.mark.parametrize("bench", ["tracker", "batch", "kafkastore", "consumers", "pipeline", "kafidx"])
+@pytest.mark.parametrize("bench", ["tracker", "batch", "kafkastore", "consumers", "pipeline", "kafidx", "images"])
 def test_brief_bench_reports_its_results_and_loses_nothing(
     bench: str, kafka_kind: KafkaKind, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broker = [] if bench in ("tracker", "batch") else ["--kafka", kafka_kind]
+    broker = [] if bench in ("tracker", "batch", "images") else ["--kafka", kafka_kind]
     done = run(f"bench.{bench}", "--brief", "--json", *broker)
     assert done.returncode == 0, done.stdout + done.stderr
     last = done.stdout.splitlines()[-1]

@@ -1,0 +1,123 @@
+"""bench.images: pixels, whole uploads and reads of the imageserver, beside thumbor and nginx image_filter.
+
+All servers are on one core, and one of them is busy at a time. MongoDB and the load share the other one. The volume is
+a directory on the disk, below the temporary directory. Squares are equal in their sides, quality and resolution of
+colours, which the bench verifies by the headers of the JPEG files.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from rich.console import Console
+
+from deploy.bench import report, results, wrk
+from deploy.bench.images_arena import PICTURES, QUALITY, SIDE, ImagesArena
+from deploy.bench.images_targets import ImageTarget, judge, verdict_table
+from deploy.bench.pictures import UploadRequests, encoding_of, psnr_db
+from deploy.bench.pixels import pixel_round
+from deploy.bench.results import Round
+from deploy.bench.rounds import Contender, Effort, in_turns
+from deploy.develop.localstack.ports import LOOPBACK
+from deploy.errors import OperatorError
+
+SQUARES: Final = "imageserver: 3 squares"
+ENGINE: Final = "thumbor: 1 square"
+UPLOAD: Final = "imageserver: upload"
+SQUARE: Final = "thumbor, HTTP: 1 square"
+FILTERED: Final = "nginx, HTTP: 1 square"
+THUMB: Final = "imageserver: thumb"
+WARM: Final = "thumbor, stored: thumb"
+UNCHANGED: Final = "imageserver: 304"
+WARM_UNCHANGED: Final = "thumbor, stored: 304"
+_LEAST_PSNR_DB: Final = 30.0
+"""A square of other content has about 15 dB. Reducing by other ways leaves over 35 dB."""
+
+_OF_PICTURES: Final = (ImageTarget("pixels", SQUARES, ENGINE, 1.3), ImageTarget("upload", UPLOAD, SQUARE, 0.4))
+_OF_READS: Final = (ImageTarget("thumb", THUMB, WARM, 1.5), ImageTarget("304", UNCHANGED, WARM_UNCHANGED, 2.0))
+
+
+def bench_images(effort: Effort, *, json_output: bool) -> int:
+    """Measure pixels, uploads and reads. Returns the exit code: 1 if an acknowledged upload is missing."""
+    output = report.console(json_output=json_output)
+    output.print(f"load of the machine before the bench: {os.getloadavg()[0]:.1f}")
+    with contextlib.ExitStack() as stack:
+        arena = ImagesArena(stack, output)
+        first = next(iter(PICTURES))
+        thumb = f"{arena.imageserver.upload_one(arena.picture(first).read_bytes())}/thumb"
+        _verify_equal(arena, first, thumb, output)
+        made = {name: in_turns(_of_picture(arena, name), effort, output) for name in PICTURES}
+        reads = in_turns(_of_reads(arena, first, thumb), effort, output)
+    output.print(f"load of the machine during the bench: {os.getloadavg()[1]:.1f}")
+    tables = [results.table(f"a picture of {name}", rows) for name, rows in made.items()]
+    tables.append(results.table(f"reads, {wrk.CONNECTIONS} connections", reads))
+    verdicts = [
+        judge(target._replace(name=f"{target.name}, {name}"), rows)
+        for name, rows in made.items()
+        for target in _OF_PICTURES
+    ]
+    verdicts += [judge(target, reads) for target in _OF_READS]
+    uploads = [rows[UPLOAD] for rows in made.values()]
+    ratios = {f"thumbor, {each.target.name}": each.by_rate for each in verdicts if each.by_rate is not None}
+    found = replace(results.summed_up("images", uploads[0], {}), lost=_lost(uploads), ratios=ratios)
+    return report.report(found, [*tables, verdict_table(verdicts)], output, effort, json_output=json_output)
+
+
+def _lost(uploads: Sequence[Sequence[Round]]) -> int:
+    return sum(each.lost for rounds in uploads for each in rounds)
+
+
+def _of_picture(arena: ImagesArena, name: str) -> Mapping[str, Contender]:
+    file = arena.picture(name)
+    within = arena.cores.within
+    requests = UploadRequests(file.read_bytes(), path="/assets/upload", host=LOOPBACK)
+    ours = [*within, sys.executable, "-m", "deploy.bench.pixels", str(file)]
+    engine = [*within, arena.thumbor_python, "-m", "deploy.bench.references.thumbor_engine", str(file)]
+    contenders: dict[str, Contender] = {
+        SQUARES: partial(pixel_round, ours),
+        ENGINE: partial(pixel_round, engine),
+        UPLOAD: partial(arena.imageserver.upload, requests, arena),
+        SQUARE: partial(arena.thumbor.make, _square_path(name, arena)),
+    }
+    if arena.image_filter is not None:
+        contenders[FILTERED] = partial(arena.image_filter.make, f"/{file.name}")
+    return contenders
+
+
+def _square_path(name: str, arena: ImagesArena) -> str:
+    return f"/unsafe/{SIDE}x{SIDE}/{arena.picture(name).name}"
+
+
+def _of_reads(arena: ImagesArena, name: str, thumb: str) -> Mapping[str, Contender]:
+    ours, warm, path = arena.imageserver, arena.warm_thumbor, _square_path(name, arena)
+    warm.get(path)  # makes the result; the next request gets it from the storage
+    tags = [f"If-None-Match: {each}" for each in (ours.get(thumb).etag, warm.get(path).etag)]
+    return {
+        THUMB: partial(ours.serve, thumb, ()),
+        WARM: partial(warm.serve, path, ()),
+        UNCHANGED: partial(ours.serve, thumb, tags[:1]),
+        WARM_UNCHANGED: partial(warm.serve, path, tags[1:]),
+    }
+
+
+def _verify_equal(arena: ImagesArena, name: str, thumb: str, output: Console) -> None:
+    """Raise OperatorError if the squares differ in sides, quality, resolution of colours or content."""
+    ours = arena.imageserver.get(thumb).body
+    squares = {"thumbor": arena.thumbor.get(_square_path(name, arena)).body}
+    if arena.image_filter is not None:
+        squares["nginx image_filter"] = arena.image_filter.get(f"/{arena.picture(name).name}").body
+    encoding = encoding_of(ours)
+    for server, square in squares.items():
+        if encoding_of(square) != encoding:
+            raise OperatorError(f"the square of {server} has another encoding: {encoding_of(square)}, ours {encoding}")
+        likeness = psnr_db(ours, square)
+        if likeness < _LEAST_PSNR_DB:
+            raise OperatorError(f"the square of {server} has another content: {likeness:.1f} dB")
+        output.print(
+            f"thumb: {len(ours):,} bytes; {server}: {len(square):,} bytes, equal sides ({encoding.width} px),"
+            f" quality ({QUALITY}, by its tables) and resolution of colours; PSNR {likeness:.1f} dB"
+        )
