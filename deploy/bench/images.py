@@ -11,12 +11,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
 from deploy.bench import report, results, wrk
-from deploy.bench.images_arena import PICTURES, QUALITY, SIDE, ImagesArena
+from deploy.bench.images_arena import PICTURES, QUALITY, SIDE, SMALL_PICTURES, ImagesArena, ImageServerUnderLoad
 from deploy.bench.images_targets import ImageTarget, judge, verdict_table
 from deploy.bench.pictures import UploadRequests, encoding_of, psnr_db
 from deploy.bench.pixels import pixel_round
@@ -47,14 +48,13 @@ def bench_images(effort: Effort, *, json_output: bool) -> int:
     output.print(f"load of the machine before the bench: {os.getloadavg()[0]:.1f}")
     with contextlib.ExitStack() as stack:
         arena = ImagesArena(stack, output)
-        first = next(iter(PICTURES))
-        thumb = f"{arena.imageserver.upload_one(arena.picture(first).read_bytes())}/thumb"
-        _verify_equal(arena, first, thumb, output)
+        _verify_equal(arena, next(iter(PICTURES)), output)
         made = {name: in_turns(_of_picture(arena, name), effort, output) for name in PICTURES}
-        reads = in_turns(_of_reads(arena, first, thumb), effort, output)
+        reads = in_turns(_of_reads(arena), effort, output)
     output.print(f"load of the machine during the bench: {os.getloadavg()[1]:.1f}")
     tables = [results.table(f"a picture of {name}", rows) for name, rows in made.items()]
-    tables.append(results.table(f"reads, {wrk.CONNECTIONS} connections", reads))
+    title = f"reads of {SMALL_PICTURES} thumbs in rotation, {wrk.CONNECTIONS} connections"
+    tables.append(results.table(title, reads))
     verdicts = [
         judge(target._replace(name=f"{target.name}, {name}"), rows)
         for name, rows in made.items()
@@ -81,35 +81,42 @@ def _of_picture(arena: ImagesArena, name: str) -> Mapping[str, Contender]:
         SQUARES: partial(pixel_round, ours),
         ENGINE: partial(pixel_round, engine),
         UPLOAD: partial(arena.imageserver.upload, requests, arena),
-        SQUARE: partial(arena.thumbor.make, _square_path(name, arena)),
+        SQUARE: partial(arena.thumbor.make, _square_path(file)),
     }
     if arena.image_filter is not None:
         contenders[FILTERED] = partial(arena.image_filter.make, f"/{file.name}")
     return contenders
 
 
-def _square_path(name: str, arena: ImagesArena) -> str:
-    return f"/unsafe/{SIDE}x{SIDE}/{arena.picture(name).name}"
+def _square_path(picture: Path) -> str:
+    return f"/unsafe/{SIDE}x{SIDE}/{picture.name}"
 
 
-def _of_reads(arena: ImagesArena, name: str, thumb: str) -> Mapping[str, Contender]:
-    ours, warm, path = arena.imageserver, arena.warm_thumbor, _square_path(name, arena)
-    warm.get(path)  # makes the result; the next request gets it from the storage
-    tags = [f"If-None-Match: {each}" for each in (ours.get(thumb).etag, warm.get(path).etag)]
+def _of_reads(arena: ImagesArena) -> Mapping[str, Contender]:
+    pictures, ours, warm = arena.small_pictures(), arena.imageserver, arena.warm_thumbor
+    thumbs = [f"{ours.upload_one(each.read_bytes())}/thumb" for each in pictures]
+    squares = [_square_path(each) for each in pictures]
+    for path in squares:
+        warm.get(path)  # makes the result; the next requests get it from the storage
     return {
-        THUMB: partial(ours.serve, thumb, ()),
-        WARM: partial(warm.serve, path, ()),
-        UNCHANGED: partial(ours.serve, thumb, tags[:1]),
-        WARM_UNCHANGED: partial(warm.serve, path, tags[1:]),
+        THUMB: partial(ours.serve, [wrk.WrkRequest(path) for path in thumbs]),
+        WARM: partial(warm.serve, [wrk.WrkRequest(path) for path in squares]),
+        UNCHANGED: partial(ours.serve, [_conditional(ours, path) for path in thumbs]),
+        WARM_UNCHANGED: partial(warm.serve, [_conditional(warm, path) for path in squares]),
     }
 
 
-def _verify_equal(arena: ImagesArena, name: str, thumb: str, output: Console) -> None:
+def _conditional(server: ImageServerUnderLoad, path: str) -> wrk.WrkRequest:
+    return wrk.WrkRequest(path, {"If-None-Match": server.get(path).etag})
+
+
+def _verify_equal(arena: ImagesArena, name: str, output: Console) -> None:
     """Raise OperatorError if the squares differ in sides, quality, resolution of colours or content."""
-    ours = arena.imageserver.get(thumb).body
-    squares = {"thumbor": arena.thumbor.get(_square_path(name, arena)).body}
+    picture = arena.picture(name)
+    ours = arena.imageserver.get(f"{arena.imageserver.upload_one(picture.read_bytes())}/thumb").body
+    squares = {"thumbor": arena.thumbor.get(_square_path(picture)).body}
     if arena.image_filter is not None:
-        squares["nginx image_filter"] = arena.image_filter.get(f"/{arena.picture(name).name}").body
+        squares["nginx image_filter"] = arena.image_filter.get(f"/{picture.name}").body
     encoding = encoding_of(ours)
     for server, square in squares.items():
         if encoding_of(square) != encoding:

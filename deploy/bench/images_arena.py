@@ -28,6 +28,8 @@ from deploy.interrupts import exit_on_signals
 SIDE: Final = 250
 QUALITY: Final = 85
 PICTURES: Final[Mapping[str, tuple[int, int]]] = {"2.7 MP": (1920, 1408), "12 MP": (4000, 3000)}
+SMALL_PICTURES: Final = 64
+_SMALL: Final = (500, 375)
 _SEED: Final = 17
 _DATABASE: Final = "bench_images"
 _CONNECTIONS: Final = 2
@@ -77,6 +79,14 @@ class ImagesArena:
             self.image_filter = self._start(nginx, nginx.port)
         else:
             output.print(f"nginx image_filter is left out; on Debian and Ubuntu: apt-get install {PACKAGE}")
+
+    def small_pictures(self) -> list[Path]:
+        """Make pictures for reads: only their thumbs matter."""
+        made = []
+        for seed in range(SMALL_PICTURES):
+            made.append(self._pictures / f"small-{seed}.jpg")
+            made[-1].write_bytes(photo_jpeg(seed, *_SMALL))
+        return made
 
     def picture(self, name: str) -> Path:
         """Return the file of a picture."""
@@ -168,10 +178,10 @@ class ImageServerUnderLoad:
         acknowledged = requests.sent - sent - found.lost
         return replace(found, lost=found.lost + abs(acknowledged - (arena.stored() - stored)))
 
-    def serve(self, path: str, headers: Sequence[str], seconds: float) -> Round:
-        """Request a stored picture as often as the server responds."""
+    def serve(self, requests: Sequence[wrk.WrkRequest], seconds: float) -> Round:
+        """Request stored pictures as often as the server responds."""
         usage = Usage([self._process.pid])
-        ran = wrk.run(f"http://{LOOPBACK}:{self._port}{path}", seconds=seconds, headers=headers)
+        ran = wrk.run(f"http://{LOOPBACK}:{self._port}", seconds=seconds, requests=requests)
         cpu_us = 1e6 * usage.cpu_s() / ran.requests if ran.requests else None
         return Round(
             rate=ran.rate, p50_ms=ran.p50_ms, p99_ms=ran.p99_ms, cpu_us_per_event=cpu_us, rss_mb=usage.rss_mb()
