@@ -9,6 +9,7 @@ from pymongo.errors import DuplicateKeyError, ExecutionTimeout
 from services.backbone.mongo import Database
 from services.imageserver.core.assets import Asset, from_document, to_document
 from services.imageserver.core.listing import AssetQuery
+from services.imageserver.store.finder import AssetFinder
 
 _COLLECTION: Final = "assets"
 _STORED_BYTES_MS: Final = 2_000
@@ -36,12 +37,12 @@ class AssetStore:
 
     def __init__(self, database: Database) -> None:
         self._assets = database[_COLLECTION]
+        self._finder = AssetFinder(self._assets)
 
     async def find(self, key: str) -> Asset | None:
         """Return the asset of an id or a key. An id comes first: it names content, and a key is any name."""
-        found = await self._assets.find({"$or": [{"_id": key}, {"keys": key}]}, limit=2).to_list()
-        found.sort(key=lambda document: document["_id"] != key)
-        return from_document(found[0]) if found else None
+        found = await self._finder.find(key)
+        return None if found is None else from_document(found)
 
     async def add_key(self, asset_id: str, key: str) -> bool:
         """Give an asset one more key. Return False if the asset is not published, or the key names another one."""
