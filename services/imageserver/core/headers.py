@@ -17,9 +17,12 @@ _FRAME_HEADERS: Final = frozenset({0xC0, 0xC1, 0xC2, 0xC3, *range(0xC5, 0xC8), *
 _WITHOUT_LENGTH: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _START_OF_SCAN: Final = 0xDA
 _END_OF_IMAGE: Final = 0xD9
-_NEXT_MARKER: Final = re.compile(rb"\xff+([\x01-\xfe])")
-_MARKER_AFTER_SCAN: Final = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
-"""Compressed data may contain ff00 and the restart markers ffd0 to ffd7 (ITU-T T.81, B.1.1)."""
+_NEXT_MARKER: Final = re.compile(rb"\xff([\x01-\xfe])")
+_MARKER_AFTER_SCAN: Final = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+"""Compressed data may contain ff00 and the restart markers ffd0 to ffd7 (ITU-T T.81, B.1.1).
+
+Any number of ff may stand before a marker. A pattern with `ff+` takes quadratic time for them.
+"""
 
 
 class PictureHeader(NamedTuple):

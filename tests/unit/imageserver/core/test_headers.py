@@ -68,6 +68,18 @@ def test_markers_after_the_end_are_not_counted() -> None:
     assert header.scans == 1
 
 
+@pytest.mark.timeout(20)
+def test_fill_bytes_before_a_marker_are_skipped_in_linear_time() -> None:
+    plain = encoded("JPEG", progressive=True)
+    header = read_header(plain)
+    scans = plain.count(b"\xff\xda")
+    assert header is not None
+    assert read_header(plain.replace(b"\xff\xda", b"\xff" * 5_000_000 + b"\xff\xda", 2)) == header
+    # Fill bytes without a marker after them: a search from each of them to the end would take hours.
+    assert read_header(plain[: plain.rindex(b"\xff\xda") + 10] + b"\xff" * 20_000_000) == header
+    assert header.scans == scans
+
+
 @pytest.mark.parametrize(("subsampling", "factor"), [(0, 3.0), (1, 2.0), (2, 1.5)])
 def test_coefficients_follow_the_subsampling(subsampling: int, factor: float) -> None:
     header = read_header(encoded("JPEG", Image.new("RGB", (64, 64)), subsampling=subsampling))
