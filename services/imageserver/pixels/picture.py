@@ -124,8 +124,11 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _reduced(decoded: DecodedPicture) -> DecodedPicture:
-    image = decoded.image
-    return decoded._replace(image=image.resize(fitted(*image.size), Image.Resampling.LANCZOS, reducing_gap=2.0))
+    image, size = decoded.image, fitted(*decoded.image.size)
+    if size == image.size:  # `resize` would copy it
+        return decoded
+    # Lanczos takes a third more time, and differs by 50 dB, which is not visible.
+    return decoded._replace(image=image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0))
 
 
 def _write(decoded: DecodedPicture, directory: Path) -> Picture:
