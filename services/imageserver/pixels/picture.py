@@ -32,8 +32,8 @@ _UPRIGHT: Final = {
 _ENCODERS: Final[dict[ImageType, tuple[str, dict[str, Any]]]] = {
     "jpg": ("JPEG", {"quality": 85}),
     "png": ("PNG", {"compress_level": 3}),
-    # Method 1 takes a third of the time of method 4, and its files are as large.
-    "webp": ("WEBP", {"quality": 80, "method": 1}),
+    # Method 0 takes less than a third of the time of method 4 and leaves as little error, in larger files (README).
+    "webp": ("WEBP", {"quality": 80, "method": 0}),
 }
 _MEGABYTE: Final = 1_000_000
 
