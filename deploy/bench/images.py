@@ -17,9 +17,10 @@ from typing import Final
 from rich.console import Console
 
 from deploy.bench import report, results, wrk
-from deploy.bench.images_arena import PICTURES, QUALITY, SIDE, SMALL_PICTURES, ImagesArena, ImageServerUnderLoad
+from deploy.bench.images_arena import PICTURES, QUALITY, SIDE, SMALL, SMALL_PICTURES, ImagesArena, ImageServerUnderLoad
+from deploy.bench.images_memory import measure_growth, parse_uploads
 from deploy.bench.images_targets import ImageTarget, judge, verdict_table
-from deploy.bench.pictures import UploadRequests, encoding_of, psnr_db
+from deploy.bench.pictures import UploadRequests, encoding_of, photo_jpeg, psnr_db
 from deploy.bench.pixels import pixel_round
 from deploy.bench.results import Round
 from deploy.bench.rounds import Contender, Effort, in_turns
@@ -35,6 +36,7 @@ THUMB: Final = "imageserver: thumb"
 WARM: Final = "thumbor, stored: thumb"
 UNCHANGED: Final = "imageserver: 304"
 WARM_UNCHANGED: Final = "thumbor, stored: 304"
+_UPLOAD_PATH: Final = "/assets/upload"
 _LEAST_PSNR_DB: Final = 30.0
 """A square of other content has about 15 dB. Reducing by other ways leaves over 35 dB."""
 
@@ -42,8 +44,12 @@ _OF_PICTURES: Final = (ImageTarget("pixels", SQUARES, ENGINE, 1.3), ImageTarget(
 _OF_READS: Final = (ImageTarget("thumb", THUMB, WARM, 1.5), ImageTarget("304", UNCHANGED, WARM_UNCHANGED, 2.0))
 
 
-def bench_images(effort: Effort, *, json_output: bool) -> int:
-    """Measure pixels, uploads and reads. Returns the exit code: 1 if an acknowledged upload is missing."""
+def bench_images(effort: Effort, *, uploads: str, json_output: bool) -> int:
+    """Measure pixels, uploads and reads, and the memory after `uploads` more uploads.
+
+    Returns the exit code: 1 if an acknowledged upload is missing. Raises OperatorError.
+    """
+    number = parse_uploads(uploads)
     output = report.console(json_output=json_output)
     output.print(f"load of the machine before the bench: {os.getloadavg()[0]:.1f}")
     with contextlib.ExitStack() as stack:
@@ -51,6 +57,9 @@ def bench_images(effort: Effort, *, json_output: bool) -> int:
         _verify_equal(arena, next(iter(PICTURES)), output)
         made = {name: in_turns(_of_picture(arena, name), effort, output) for name in PICTURES}
         reads = in_turns(_of_reads(arena), effort, output)
+        if number:
+            growth = measure_growth(partial(arena.imageserver.upload_number, _small_uploads()), number)
+            output.print(str(growth))
     output.print(f"load of the machine during the bench: {os.getloadavg()[1]:.1f}")
     tables = [results.table(f"a picture of {name}", rows) for name, rows in made.items()]
     title = f"reads of {SMALL_PICTURES} thumbs in rotation, {wrk.CONNECTIONS} connections"
@@ -61,9 +70,9 @@ def bench_images(effort: Effort, *, json_output: bool) -> int:
         for target in _OF_PICTURES
     ]
     verdicts += [judge(target, reads) for target in _OF_READS]
-    uploads = [rows[UPLOAD] for rows in made.values()]
+    uploaded = [rows[UPLOAD] for rows in made.values()]
     ratios = {f"thumbor, {each.target.name}": each.by_rate for each in verdicts if each.by_rate is not None}
-    found = replace(results.summed_up("images", uploads[0], {}), lost=_lost(uploads), ratios=ratios)
+    found = replace(results.summed_up("images", uploaded[0], {}), lost=_lost(uploaded), ratios=ratios)
     return report.report(found, [*tables, verdict_table(verdicts)], output, effort, json_output=json_output)
 
 
@@ -71,10 +80,14 @@ def _lost(uploads: Sequence[Sequence[Round]]) -> int:
     return sum(each.lost for rounds in uploads for each in rounds)
 
 
+def _small_uploads() -> UploadRequests:
+    return UploadRequests(photo_jpeg(0, *SMALL), path=_UPLOAD_PATH, host=LOOPBACK)
+
+
 def _of_picture(arena: ImagesArena, name: str) -> Mapping[str, Contender]:
     file = arena.picture(name)
     within = arena.cores.within
-    requests = UploadRequests(file.read_bytes(), path="/assets/upload", host=LOOPBACK)
+    requests = UploadRequests(file.read_bytes(), path=_UPLOAD_PATH, host=LOOPBACK)
     ours = [*within, sys.executable, "-m", "deploy.bench.pixels", str(file)]
     engine = [*within, arena.thumbor_python, "-m", "deploy.bench.references.thumbor_engine", str(file)]
     contenders: dict[str, Contender] = {

@@ -29,11 +29,13 @@ SIDE: Final = 250
 QUALITY: Final = 85
 PICTURES: Final[Mapping[str, tuple[int, int]]] = {"2.7 MP": (1920, 1408), "12 MP": (4000, 3000)}
 SMALL_PICTURES: Final = 64
-_SMALL: Final = (500, 375)
+SMALL: Final = (500, 375)
 _SEED: Final = 17
 _DATABASE: Final = "bench_images"
 _CONNECTIONS: Final = 2
 """One picture is in work while the other is received, or waits for the disk."""
+_MANY_CONNECTIONS: Final = 8
+"""As many as the imageserver has places in its queue."""
 _START_S: Final = 60.0
 
 
@@ -85,7 +87,7 @@ class ImagesArena:
         made = []
         for seed in range(SMALL_PICTURES):
             made.append(self._pictures / f"small-{seed}.jpg")
-            made[-1].write_bytes(photo_jpeg(seed, *_SMALL))
+            made[-1].write_bytes(photo_jpeg(seed, *SMALL))
         return made
 
     def picture(self, name: str) -> Path:
@@ -177,6 +179,15 @@ class ImageServerUnderLoad:
         found = self._send(requests, seconds)
         acknowledged = requests.sent - sent - found.lost
         return replace(found, lost=found.lost + abs(acknowledged - (arena.stored() - stored)))
+
+    def upload_number(self, requests: UploadRequests, number: int) -> float:
+        """Upload this number of pictures. Return the memory of all processes in MB. Raises OperatorError."""
+        with Client(self._port, connections=_MANY_CONNECTIONS) as client:
+            # All are due at once. The rate is a power of two, so that the number stays exact.
+            refused = client.at_fixed_rate(requests, rate=2.0**40, seconds=number / 2.0**40).refused
+        if refused:
+            raise OperatorError(f"{refused:,} of {number:,} uploads were refused")
+        return Usage([self._process.pid]).rss_mb()
 
     def serve(self, requests: Sequence[wrk.WrkRequest], seconds: float) -> Round:
         """Request stored pictures as often as the server responds."""

@@ -19,6 +19,7 @@ _FLAGS: dict[str, tuple[Any, str]] = {
     "log": ("", "the access log whose lines are the events (default: the 300 lines of tests/examples)"),
     "kafka": ("auto", "the broker: apache, tansu, or auto (Apache Kafka if Java 17 and Maven are installed)"),
     "consumer": ("event_counter", "a consumer of the catalog, for example timing_stats (default event_counter)"),
+    "uploads": ("0", "at the end, upload this many small pictures and report the growth of the memory (default 0)"),
 }
 _EFFORT = ("rounds", "seconds", "brief", "json")
 _EVENTS = ("log", "kafka")
@@ -58,7 +59,12 @@ _BENCHES = (
     _bench(
         "kafidx", "kafidx", "Measure rows to twenty subscribers and their delay, beside a simple live view.", *_EVENTS
     ),
-    _bench("images", "images", "Measure pixels, uploads and reads of pictures, beside thumbor and nginx image_filter."),
+    _bench(
+        "images",
+        "images",
+        "Measure pixels, uploads and reads of pictures, beside thumbor and nginx image_filter.",
+        "uploads",
+    ),
 )
 
 
