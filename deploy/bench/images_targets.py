@@ -23,14 +23,15 @@ class ImageVerdict(NamedTuple):
 
     target: ImageTarget
     by_rate: float | None
+    """On a busy core, the scheduler gives more time to a contender with more processes. The imageserver has two."""
     by_cpu: float | None
-    """The CPU time of the reference for one picture, divided by ours. Other processes on the core do not change it, but
-    it lacks the waits for the disk."""
+    """The CPU time of the reference for one picture, divided by ours. It lacks the waits for the disk."""
 
     @property
     def is_met(self) -> bool:
-        """Whether the rate is high enough."""
-        return self.by_rate is not None and self.by_rate >= self.target.least
+        """Whether both ratios are high enough."""
+        ratios = (self.by_rate, self.by_cpu)
+        return all(ratio is not None and ratio >= self.target.least for ratio in ratios)
 
 
 def judge(target: ImageTarget, rows: Mapping[str, Sequence[Round]]) -> ImageVerdict:
