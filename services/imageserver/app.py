@@ -98,14 +98,14 @@ async def run(settings: Settings, stop: asyncio.Event, create_sweep_loop: Create
                 async with asyncio.timeout(_CHECK_TIMEOUT_S):
                     await sweep_loop.refresh_metrics()
 
+        limits = PictureLimits(settings.max_bytes, settings.max_pixels, settings.max_frames)
+        pool = PicturePool(_pool_size(settings), limits, metrics)
         health = Health(
-            {"sweeper": sweep_loop.check, "volume": check_volume},
+            {"sweeper": sweep_loop.check, "volume": check_volume, "workers": pool.check},
             shown={"mongo": check_mongo},
             check_timeout_s=_CHECK_TIMEOUT_S,
         )
         health.starting = True
-        limits = PictureLimits(settings.max_bytes, settings.max_pixels, settings.max_frames)
-        pool = PicturePool(_pool_size(settings), limits, metrics)
         context = ImageContext(
             assets, volume, reading, writing, pool, limits, scratch, settings, metrics, now_ms=clock_ms
         )

@@ -2,6 +2,7 @@
 
 - `picture`: what a worker process does with one upload, by Pillow
 - `colours`: conversion to sRGB
+- `worker`: one worker process
 - `pool`: the worker processes, and the uploads that wait for them
 """
 

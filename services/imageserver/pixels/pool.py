@@ -1,7 +1,6 @@
 """PicturePool: the worker processes, and the uploads that wait for them.
 
-A worker that exceeds its time or dies costs its own upload only. The pool of the standard library breaks as a whole
-when one worker dies, so this is the pool of pebble.
+A worker that exceeds its time or dies costs its own upload only.
 """
 
 import asyncio
@@ -12,13 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from pebble import ProcessExpired, ProcessPool
-
 from services.backbone.logs import get_logger
 from services.imageserver.core.limits import PictureLimits
 from services.imageserver.core.refusals import ImageRefused, RefusalReason
 from services.imageserver.metrics import Metrics
-from services.imageserver.pixels.picture import Picture, limit_process, make_files
+from services.imageserver.pixels.picture import Picture, make_files
+from services.imageserver.pixels.worker import WorkerDied, WorkerProcess
 
 log = get_logger(__name__)
 
@@ -52,23 +50,26 @@ class PicturePool:
         # forkserver: a fork of this process would copy its threads' locks in any state.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([make_files.__module__])
-        self._pool = ProcessPool(
-            max_workers=size.workers, initializer=limit_process, initargs=(size.worker_mb,), context=context
-        )
+        self._workers = tuple(WorkerProcess(size.worker_mb, context) for _ in range(size.workers))
+        self._idle = list(self._workers)
         self._free = asyncio.Semaphore(size.workers)
         self._waiting = 0
 
     async def __aenter__(self) -> Self:
         """Wait until all workers have started. Raises the error of one that cannot."""
-        started = [self._pool.schedule(os.getpid, timeout=_START_TIMEOUT_S) for _ in range(self._size.workers)]
-        await asyncio.gather(*(asyncio.wrap_future(future) for future in started))
+        await asyncio.gather(*(worker.call(os.getpid, timeout_s=_START_TIMEOUT_S) for worker in self._workers))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        await asyncio.to_thread(self._pool.join)
+        await asyncio.gather(*(worker.aclose() for worker in self._workers))
+
+    async def check(self) -> str:
+        """Start idle workers again that have died. Return their number. Raises WorkerDied if one cannot start."""
+        for worker in tuple(self._idle):
+            await worker.repair()
+        return f"{len(self._idle)} of {self._size.workers} idle"
 
     def require_place(self) -> None:
         """Raise ImageRefused (QUEUE_FULL) if an upload could not even wait for a worker."""
@@ -87,26 +88,27 @@ class PicturePool:
         finally:
             self._waiting -= 1
             self._metrics.waiting.set(self._waiting)
+        worker = self._idle.pop()
         try:
             with self._metrics.working.track_inprogress():
-                return await self._make(source, directory)
+                return await self._make(worker, source, directory)
         finally:
+            self._idle.append(worker)
             self._free.release()
 
-    async def _make(self, source: Path, directory: Path) -> Picture:
+    async def _make(self, worker: WorkerProcess, source: Path, directory: Path) -> Picture:
         for attempt in range(1, _ATTEMPTS + 1):
             begun_s = time.monotonic()
-            work = self._pool.schedule(
-                make_files, args=(str(source), str(directory), self._limits), timeout=self._size.work_timeout_s
-            )
             try:
-                made = await asyncio.wrap_future(work)
+                made = await worker.call(
+                    make_files, str(source), str(directory), self._limits, timeout_s=self._size.work_timeout_s
+                )
             except TimeoutError:
                 self._metrics.kills.labels("time").inc()
                 raise ImageRefused(RefusalReason.TOO_MUCH_WORK) from None
-            except ProcessExpired as error:
+            except WorkerDied as error:
                 self._metrics.kills.labels("died").inc()
-                log.warning("worker_died", exit_code=error.exitcode, attempt=attempt)
+                log.warning("worker_died", reason=str(error), attempt=attempt)
                 continue
             except OSError as error:
                 if error.errno is None:  # of an encoder, such as a mode that it cannot write: a bug
