@@ -6,6 +6,7 @@ second format inside the first, or data after its end cannot reach a reader.
 
 import io
 import resource
+import signal
 import warnings
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -57,6 +58,8 @@ def file_of(directory: Path, size: SizeName, image_type: ImageType) -> Path:
 
 def limit_process(extra_mb: int) -> None:
     """Limit the memory of this process to what it has now and `extra_mb`. A worker calls it at its start."""
+    # A handler of Python runs only after the call of a decoder. pebble sets one, and sends SIGKILL 3 s after SIGTERM.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     most = pages * resource.getpagesize() + extra_mb * _MEGABYTE
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

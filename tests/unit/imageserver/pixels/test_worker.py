@@ -1,6 +1,8 @@
 import asyncio
+import hashlib
 import multiprocessing
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,6 +10,11 @@ import psutil
 import pytest
 
 from services.imageserver.pixels.worker import WorkerDied, WorkerProcess
+
+
+def one_long_call_of_a_library() -> bytes:
+    """Run one call in C for minutes: no handler of Python runs before its end, as in a decoder."""
+    return hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 1_000_000_000)
 
 
 def kill_oneself() -> None:
@@ -51,3 +58,22 @@ async def test_repair_replaces_a_dead_process(worker: WorkerProcess) -> None:
     await asyncio.sleep(1)
     await worker.repair()
     assert await worker.call(os.getpid, timeout_s=60) != dead
+
+
+async def test_process_over_its_time_is_killed_at_once_and_delays_no_other_worker(worker: WorkerProcess) -> None:
+    other = WorkerProcess(300, multiprocessing.get_context("forkserver"))
+    await other.call(os.getpid, timeout_s=60)
+    begun_s = time.monotonic()
+    endless = asyncio.create_task(worker.call(one_long_call_of_a_library, timeout_s=1))
+    longest_s = 0.0
+    while not endless.done():
+        call_s = time.monotonic()
+        await other.call(divmod, 7, 2, timeout_s=60)
+        longest_s = max(longest_s, time.monotonic() - call_s)
+        await asyncio.sleep(0.05)
+    with pytest.raises(TimeoutError):
+        await endless
+    assert time.monotonic() - begun_s < 2.5
+    assert longest_s < 1
+    assert await worker.call(divmod, 7, 2, timeout_s=60) == (3, 1)
+    await other.aclose()
