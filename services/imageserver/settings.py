@@ -57,12 +57,13 @@ class Settings(ProcessSettings, ProxySettings, PageSettings):
     """The number of processes that decode pictures. Each takes one core and up to IMAGESERVER_WORKER_MB of memory."""
     worker_mb: int = Field(300, ge=100, le=4_000, alias="IMAGESERVER_WORKER_MB")
     """The memory in MB that a picture may take in a worker, besides that of an idle one."""
-    work_timeout_s: Seconds = Field(4.0, le=60.0, alias="IMAGESERVER_WORK_TIMEOUT_S")
+    work_timeout_s: Seconds = Field(3.5, le=60.0, alias="IMAGESERVER_WORK_TIMEOUT_S")
     """Seconds that a worker may take for one picture. Then it is killed, and the upload is refused."""
     queue: int = Field(8, ge=0, le=1_000, alias="IMAGESERVER_QUEUE")
     """The number of pictures that wait for a worker. A further upload gets 429."""
-    queue_timeout_s: Seconds = Field(2.0, le=60.0, alias="IMAGESERVER_QUEUE_TIMEOUT_S")
-    """Seconds that a picture may wait for a worker. Then its upload gets 429."""
+    queue_timeout_s: Seconds = Field(1.0, le=60.0, alias="IMAGESERVER_QUEUE_TIMEOUT_S")
+    """Seconds that a picture may wait for a worker. Then its upload gets 429. An upload gets its response within this
+    time and IMAGESERVER_WORK_TIMEOUT_S after its last byte, while MongoDB responds."""
     max_uploads: int = Field(64, ge=1, le=10_000, alias="IMAGESERVER_MAX_UPLOADS")
     """The number of uploads whose bytes arrive at once. A further one gets 429."""
     upload_stall_s: Seconds = Field(10.0, le=600.0, alias="IMAGESERVER_UPLOAD_STALL_S")
@@ -84,6 +85,11 @@ class Settings(ProcessSettings, ProxySettings, PageSettings):
     stray_age_s: Seconds = Field(3_600.0, ge=1.0, alias="IMAGESERVER_STRAY_AGE_S")
     """Seconds after which a file that belongs to no asset is removed. Longer than an upload takes, and than a reader
     of a deleted asset."""
+
+    @property
+    def store_timeout_s(self) -> float:
+        """Seconds from the last byte of an upload until its files are on the volume, or it is refused."""
+        return self.queue_timeout_s + self.work_timeout_s
 
     @model_validator(mode="after")
     def _roles_differ(self) -> Self:

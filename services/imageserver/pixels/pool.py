@@ -5,7 +5,6 @@ A worker that exceeds its time or dies costs its own upload only.
 
 import asyncio
 import multiprocessing
-import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +21,6 @@ log = get_logger(__name__)
 
 _ATTEMPTS: Final = 2
 """An upload whose worker dies is tried once more, since another process may have killed the worker."""
-_START_TIMEOUT_S: Final = 60.0
 
 
 class WorkerFailed(Exception):
@@ -57,7 +55,7 @@ class PicturePool:
 
     async def __aenter__(self) -> Self:
         """Wait until all workers have started. Raises the error of one that cannot."""
-        await asyncio.gather(*(worker.call(os.getpid, timeout_s=_START_TIMEOUT_S) for worker in self._workers))
+        await asyncio.gather(*(worker.start() for worker in self._workers))
         return self
 
     async def __aexit__(
@@ -68,7 +66,7 @@ class PicturePool:
     async def check(self) -> str:
         """Start idle workers again that have died. Return their number. Raises WorkerDied if one cannot start."""
         for worker in tuple(self._idle):
-            await worker.repair()
+            worker.repair()
         return f"{len(self._idle)} of {self._size.workers} idle"
 
     def require_place(self) -> None:
@@ -106,6 +104,9 @@ class PicturePool:
             except TimeoutError:
                 self._metrics.kills.labels("time").inc()
                 raise ImageRefused(RefusalReason.TOO_MUCH_WORK) from None
+            except asyncio.CancelledError:  # the deadline of the upload, which kills the process
+                self._metrics.kills.labels("time").inc()
+                raise
             except WorkerDied as error:
                 self._metrics.kills.labels("died").inc()
                 log.warning("worker_died", reason=str(error), attempt=attempt)

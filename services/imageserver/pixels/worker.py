@@ -5,18 +5,23 @@ while all are idle, and its processes share a lock that a dying one can keep.
 """
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from typing import Final, ParamSpec, TypeVar
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import CONSTS, ProcessExpired, ProcessPool
 
 from services.imageserver.pixels.picture import limit_process
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_START_TIMEOUT_S: Final = 60.0
 _TAKE_S: Final = 5.0
-"""For the start of a process that was replaced, until it takes the call. pebble counts the time limit from there."""
+"""Until a process takes a call. pebble counts the time limit from there."""
+
+CONSTS.term_timeout = 0.2  # from SIGTERM to SIGKILL. The default of 3 s would delay the refusal of a picture.
 
 
 class WorkerDied(Exception):
@@ -30,15 +35,37 @@ class WorkerProcess:
         self._memory_mb = memory_mb
         self._context = context
         self._pool = self._create()
+        self._started: asyncio.Future[int] | None = None
+        self._ending: asyncio.Future[None] | None = None
+        """The end of a process that was replaced."""
 
     def _create(self) -> ProcessPool:
         return ProcessPool(max_workers=1, initializer=limit_process, initargs=(self._memory_mb,), context=self._context)
 
+    async def start(self) -> None:
+        """Start the process, and wait until it can take calls. Raises WorkerDied if it cannot start."""
+        try:
+            if self._started is None:
+                self._launch()
+            assert self._started is not None  # noqa: S101 - for mypy
+            # A caller that is cancelled does not end the start, which may take longer than its time limit.
+            await asyncio.shield(self._started)
+        except (RuntimeError, ProcessExpired, TimeoutError) as error:
+            self._replace()
+            raise WorkerDied("it cannot start") from error
+
+    def _launch(self) -> None:
+        self._started = asyncio.ensure_future(
+            asyncio.wrap_future(self._pool.schedule(os.getpid, timeout=_START_TIMEOUT_S))
+        )
+
     async def call(self, function: Callable[_P, _T], *args: _P.args, timeout_s: float) -> _T:  # type: ignore[valid-type]
         """Return the result of a call in the process. Raises what the call raises, or WorkerDied.
 
-        After the time limit the process is killed, and TimeoutError is raised.
+        After the time limit the process is killed, and TimeoutError is raised. If the caller is cancelled, the process
+        is killed too.
         """
+        await self.start()
         try:
             async with asyncio.timeout(timeout_s + _TAKE_S) as waiting:
                 return await asyncio.wrap_future(self._pool.schedule(function, args=args, timeout=timeout_s))
@@ -46,22 +73,27 @@ class WorkerProcess:
             raise WorkerDied(f"exit code {error.exitcode}") from error
         except TimeoutError:
             if waiting.expired():
-                await self._replace()
+                self._replace()
+            raise
+        except asyncio.CancelledError:  # pebble would kill only a process that has taken the call
+            self._replace()
             raise
         except RuntimeError as error:
             if self._is_running():
                 raise
-            await self._replace()
+            self._replace()
             raise WorkerDied("it was idle") from error
 
-    async def repair(self) -> None:
+    def repair(self) -> None:
         """Start the process again if it died while it was idle. Raises WorkerDied if it cannot start."""
         if not self._is_running():
-            await self._replace()
+            self._replace()
         if not self._is_running():
             raise WorkerDied("it cannot start again")
 
     async def aclose(self) -> None:
+        if self._ending is not None:
+            await self._ending
         await asyncio.to_thread(_stop, self._pool)
 
     def _is_running(self) -> bool:
@@ -71,9 +103,12 @@ class WorkerProcess:
         except RuntimeError:
             return False
 
-    async def _replace(self) -> None:
-        broken, self._pool = self._pool, self._create()
-        await asyncio.to_thread(_stop, broken)
+    def _replace(self) -> None:
+        """Kill the process, and start a new one."""
+        broken, self._pool, self._started = self._pool, self._create(), None
+        with contextlib.suppress(RuntimeError):  # `start` tries again
+            self._launch()
+        self._ending = asyncio.get_running_loop().run_in_executor(None, _stop, broken)
 
 
 def _stop(pool: ProcessPool) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
@@ -58,9 +59,14 @@ class UploadRoutes:
                 received = await receive(request, directory / "upload", context.settings)
             finally:
                 self._receiving -= 1
+            deadline_s = asyncio.get_running_loop().time() + context.settings.store_timeout_s
             lock = self._locks.setdefault(received.digest, asyncio.Lock())
-            async with lock:
-                await self._store(received, directory, None if key == received.digest else key)
+            async with _refused_after(deadline_s, RefusalReason.QUEUE_FULL):
+                await lock.acquire()
+            try:
+                await self._store(received, directory, None if key == received.digest else key, deadline_s)
+            finally:
+                lock.release()
         except OSError as error:
             # On the volume, or on the local disk for uploads in work.
             if not is_full(error):
@@ -71,7 +77,7 @@ class UploadRoutes:
             shutil.rmtree(directory, ignore_errors=True)
         return PlainTextResponse(image_path(key or received.digest))
 
-    async def _store(self, received: ReceivedUpload, directory: Path, key: str | None) -> None:
+    async def _store(self, received: ReceivedUpload, directory: Path, key: str | None, deadline_s: float) -> None:
         """Publish an upload, unless its bytes are published or its key is taken. Raises ImageRefused."""
         outcomes, made = self._context.metrics.uploads, None
         for _ in range(_MAX_ATTEMPTS):
@@ -79,8 +85,11 @@ class UploadRoutes:
                 outcomes.labels(known).inc()
                 return
             if made is None:
-                made = await self._context.pool.make(received.path, directory)
-            if await self._publish(received, made, directory, key):
+                async with _refused_after(deadline_s, RefusalReason.QUEUE_FULL):
+                    made = await self._context.pool.make(received.path, directory)
+            async with _refused_after(deadline_s, RefusalReason.VOLUME_AWAY):
+                name = await self._write(made, directory)
+            if await self._publish(received, made, name, key):
                 outcomes.labels("stored").inc()
                 return
         raise ImageRefused(RefusalReason.QUEUE_FULL)
@@ -96,8 +105,8 @@ class UploadRoutes:
             return "known" if holder.id == digest else "key_taken"
         return "known" if await assets.add_key(digest, key) else None
 
-    async def _publish(self, received: ReceivedUpload, made: Picture, directory: Path, key: str | None) -> bool:
-        """Write the files under a fresh name, and publish them. Return False if another upload was first."""
+    async def _write(self, made: Picture, directory: Path) -> str:
+        """Write the files under a fresh name, and return it."""
         context, name = self._context, new_name()
         try:
             for size, types in made.files.items():
@@ -107,6 +116,11 @@ class UploadRoutes:
         except OSError:
             await self._remove_strays(name)
             raise
+        return name
+
+    async def _publish(self, received: ReceivedUpload, made: Picture, name: str, key: str | None) -> bool:
+        """Publish the files of a name. Remove them and return False if another upload was first."""
+        context = self._context
         asset = Asset(
             id=received.digest,
             name=name,
@@ -129,3 +143,13 @@ class UploadRoutes:
         """Remove files that are not published. If that fails, the sweep removes them."""
         with contextlib.suppress(OSError, ImageRefused):
             await self._context.writing.run(self._context.volume.remove, name)
+
+
+@contextlib.asynccontextmanager
+async def _refused_after(deadline_s: float, reason: RefusalReason) -> AsyncIterator[None]:
+    """Raise ImageRefused for a reason if the block has not ended at a time of the event loop."""
+    try:
+        async with asyncio.timeout_at(deadline_s):
+            yield
+    except TimeoutError:
+        raise ImageRefused(reason) from None

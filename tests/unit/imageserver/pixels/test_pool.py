@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from services.imageserver.core.limits import PictureLimits
 from services.imageserver.metrics import Metrics
-from services.imageserver.pixels import pool
+from services.imageserver.pixels import worker
 from services.imageserver.pixels.pool import PicturePool, PoolSize
 
 
@@ -21,7 +21,7 @@ def recorded(directory: Path) -> int:
 
 
 async def test_start_waits_for_each_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "os", SimpleNamespace(getpid=partial(record_process, tmp_path)))
+    monkeypatch.setattr(worker, "os", SimpleNamespace(getpid=partial(record_process, tmp_path)))
     size = PoolSize(workers=4, queue=1, queue_timeout_s=1, work_timeout_s=30, worker_mb=300)
     limits = PictureLimits(1_000_000, 1_000_000, 10)
     async with PicturePool(size, limits, Metrics(CollectorRegistry())) as started:

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -52,11 +53,22 @@ async def test_worker_continues_when_its_process_dies_while_it_is_idle(worker: W
     assert await worker.call(divmod, 7, 2, timeout_s=60) == (3, 1)
 
 
+async def test_worker_continues_when_its_process_hangs_before_a_call(worker: WorkerProcess) -> None:
+    psutil.Process(await worker.call(os.getpid, timeout_s=60)).suspend()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await worker.call(divmod, 7, 2, timeout_s=60)
+    with contextlib.suppress(TimeoutError):  # while it starts again; the start continues
+        async with asyncio.timeout(0.001):
+            await worker.call(divmod, 7, 2, timeout_s=60)
+    assert await worker.call(divmod, 7, 2, timeout_s=60) == (3, 1)
+
+
 async def test_repair_replaces_a_dead_process(worker: WorkerProcess) -> None:
     dead = await worker.call(os.getpid, timeout_s=60)
     psutil.Process(dead).kill()
     await asyncio.sleep(1)
-    await worker.repair()
+    worker.repair()
     assert await worker.call(os.getpid, timeout_s=60) != dead
 
 
@@ -73,7 +85,7 @@ async def test_process_over_its_time_is_killed_at_once_and_delays_no_other_worke
         await asyncio.sleep(0.05)
     with pytest.raises(TimeoutError):
         await endless
-    assert time.monotonic() - begun_s < 2.5
+    assert time.monotonic() - begun_s < 3.5  # it was 4 s at least with the SIGKILL of pebble after 3 s
     assert longest_s < 1
     assert await worker.call(divmod, 7, 2, timeout_s=60) == (3, 1)
     await other.aclose()
