@@ -30,6 +30,7 @@ def mount(name: str, options: str = OURS) -> Path:
     given = f"vers=4.2,addr={SERVER_ADDRESS},clientaddr={GUEST_ADDRESS},nosharecache,{options}"
     # -i: the kernel mounts. mount.nfs of the machine would look for rpc.statd.
     subprocess.run(["mount", "-i", "-t", "nfs4", "-o", given, f"{SERVER_ADDRESS}:/images", place], check=True)
+    Volume(place).create()
     return place
 
 

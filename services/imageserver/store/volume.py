@@ -2,7 +2,7 @@
 
 A file gets a fresh random name, is written once, and is published when it is complete on the volume. A name is looked
 up only after that, and never used again. So the caches of a network file system cannot return an old state: neither
-missing names nor attributes nor contents of an earlier file.
+missing names nor attributes nor contents of an earlier file. The directories exist before any replica looks into one.
 """
 
 import contextlib
@@ -52,6 +52,16 @@ class Volume:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    def create(self) -> None:
+        """Create the directories of all names, unless they exist. Call it before any other method.
+
+        An NFS client that looked for a directory before it exists does not see it for 30 s.
+        """
+        self._root.mkdir(parents=True, exist_ok=True)
+        for directory in DIRECTORIES:
+            (self._root / directory).mkdir(exist_ok=True)
+        _sync_directory(self._root)
+
     def write(self, source: Path, name: str, size: SizeName, image_type: ImageType) -> None:
         """Write a file, and return when it is on the volume. See `is_full` for its errors.
 
@@ -59,7 +69,7 @@ class Volume:
         fsync or close, so the result of each call counts.
         """
         target = self._root / file_name(name, size, image_type)
-        descriptor = self._create(target)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         try:
             try:
                 _copy(source, descriptor)
@@ -71,14 +81,6 @@ class Volume:
             with contextlib.suppress(OSError):
                 target.unlink()
             raise
-
-    def _create(self, target: Path) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with contextlib.suppress(FileNotFoundError):
-            return os.open(target, flags, 0o640)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sync_directory(self._root)
-        return os.open(target, flags, 0o640)
 
     def read(self, path: str, start: int, length: int, *, size: int) -> bytes:
         """Return a part of a file of `size` bytes. Raises FileGone."""

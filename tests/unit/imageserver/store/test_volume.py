@@ -12,7 +12,9 @@ NAME = "ab" + "0" * 30
 
 @pytest.fixture
 def volume(tmp_path: Path) -> Volume:
-    return Volume(tmp_path / "volume")
+    volume = Volume(tmp_path / "volume")
+    volume.create()
+    return volume
 
 
 @pytest.fixture
@@ -30,6 +32,13 @@ def small_files(source: Path) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_create_makes_all_directories_and_may_be_called_again(volume: Volume, source: Path, tmp_path: Path) -> None:
+    volume.write(source, NAME, "thumb", "jpg")
+    volume.create()
+    assert sorted(path.name for path in (tmp_path / "volume").iterdir()) == [f"{number:02x}" for number in range(256)]
+    assert [file.name for file in volume.list("ab")] == [NAME]
 
 
 def test_written_file_is_read_in_parts(volume: Volume, source: Path, tmp_path: Path) -> None:
