@@ -18,7 +18,7 @@ from services.imageserver.core.sizes import MEDIA_TYPES, SIZES, ImageType, SizeN
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _COPIED_BYTES: Final = 1_048_576
-_CLOCK_NAME: Final = ".clock"
+_CLOCK_NAME: Final = "clock"
 DIRECTORIES: Final = tuple(f"{number:02x}" for number in range(256))
 
 
@@ -138,14 +138,13 @@ class Volume:
         (self._root / path).unlink(missing_ok=True)
 
     def now_s(self) -> float:
-        """Return the time of the volume, which may have another clock than this machine. It writes a file."""
-        self._root.mkdir(parents=True, exist_ok=True)
-        clock = self._root / f"{_CLOCK_NAME}.{secrets.token_hex(8)}"
-        try:
-            clock.write_bytes(b"\n")
-            return clock.stat().st_mtime
-        finally:
-            clock.unlink(missing_ok=True)
+        """Return the time of the volume, which may have another clock than this machine.
+
+        It writes a file, always the same one, so that a process that is killed here leaves no further file.
+        """
+        clock = self._root / _CLOCK_NAME
+        clock.write_bytes(b"\n")
+        return clock.stat().st_mtime
 
     def space(self) -> tuple[int, int]:
         """Return the size of the volume and its free bytes."""

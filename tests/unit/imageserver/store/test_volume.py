@@ -93,9 +93,12 @@ def test_touch_sets_the_time_to_now(volume: Volume, source: Path, tmp_path: Path
     assert abs(volume.list("ab")[0].modified_s - volume.now_s()) < 60
 
 
-def test_time_of_the_volume_leaves_no_file(volume: Volume, tmp_path: Path) -> None:
+def test_time_of_the_volume_is_read_by_one_file(volume: Volume, tmp_path: Path) -> None:
+    clock = tmp_path / "volume" / "clock"
     volume.now_s()
-    assert list((tmp_path / "volume").iterdir()) == []
+    os.utime(clock, (1, 1))
+    assert volume.now_s() > 1_000
+    assert [path for path in (tmp_path / "volume").iterdir() if path.is_file()] == [clock]
 
 
 def test_space_has_free_bytes(volume: Volume) -> None:
