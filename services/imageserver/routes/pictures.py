@@ -1,6 +1,5 @@
 """The routes of readers: a picture in a size, and whether it exists; and its deletion."""
 
-import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
@@ -13,7 +12,6 @@ from services.imageserver.core.assets import Asset, etag_of, file_name
 from services.imageserver.core.conditions import ByteRange, UnsatisfiableRange, is_not_modified, parse_range
 from services.imageserver.core.keys import image_path, parse_key
 from services.imageserver.core.negotiation import choose_type
-from services.imageserver.core.refusals import ImageRefused
 from services.imageserver.core.sizes import MEDIA_TYPES, parse_size
 from services.imageserver.routes.context import ImageContext
 from services.imageserver.routes.errors import failure_response
@@ -119,10 +117,9 @@ class PictureRoutes:
         return await context.reading.run(context.volume.read, path, start, end - start, size=size)
 
     async def _delete(self, key: str) -> None:
-        parsed = parse_key(key)
-        deleted = None if parsed is None else await self._context.assets.unpublish(parsed)
-        if deleted is None:
+        asset = await self._find(key)
+        # The sweep counts the age of the files from now on. After the write to the database, a sweep could already
+        # remove them, while readers have not finished. So while the volume is away, nothing is deleted.
+        await self._context.writing.run(self._context.volume.touch, asset.files, asset.name)
+        if not await self._context.assets.unpublish(asset):
             raise HTTPException(404)
-        # The sweep counts the age of the files from now on. If that fails, it removes them earlier.
-        with contextlib.suppress(OSError, ImageRefused):
-            await self._context.writing.run(self._context.volume.touch, deleted.files, deleted.name)

@@ -60,14 +60,11 @@ class AssetStore:
             return False
         return True
 
-    async def unpublish(self, key: str) -> Asset | None:
-        """Delete the asset of an id or a key, with all its keys, and return it. None if there is none."""
-        asset = await self.find(key)
-        if asset is None:
-            return None
+    async def unpublish(self, asset: Asset) -> bool:
+        """Delete an asset with all its keys. Return False if it is deleted already."""
         # The name too: the same bytes may have been deleted and uploaded again in between.
-        deleted = await self._assets.find_one_and_delete({"_id": asset.id, "name": asset.name})
-        return None if deleted is None else from_document(deleted)
+        deleted = await self._assets.delete_one({"_id": asset.id, "name": asset.name})
+        return deleted.deleted_count == 1
 
     async def in_directory(self, directory: str) -> AsyncIterator[Asset]:
         """Yield the assets whose names begin with these two digits."""

@@ -196,8 +196,8 @@ async def test_deleted_asset_is_swept_an_hour_after_its_deletion(
     name = new_name()
     paths = write(tmp_path, name, age_s=90_000)
     asset = await publish(database, name, "a")
-    assert await AssetStore(database).unpublish(asset.id) == asset
     Volume(tmp_path).touch(asset.files, asset.name)
+    assert await AssetStore(database).unpublish(asset)
     assert await sweepers[0].sweep_if_due() == SweepResult(removed=0, missing=0)
     for path in paths:
         os.utime(path, (path.stat().st_mtime - 3_700,) * 2)
