@@ -98,8 +98,9 @@ async def test_lookup_sees_what_was_published_and_unpublished_before_it(database
         for number in range(20):
             assert await store.find(digest(number, "id")) is None
             assert await store.publish(asset(number))
-            assert await store.find(digest(number, "id")) is not None
-            assert await store.unpublish(digest(number, "id")) is not None
+            found = await store.find(digest(number, "id"))
+            assert found is not None
+            assert await store.unpublish(found)
             assert await store.find(digest(number, "id")) is None
         is_over = True
 
