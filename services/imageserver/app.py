@@ -73,18 +73,19 @@ async def run(settings: Settings, stop: asyncio.Event, create_sweep_loop: Create
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(mongo.close)
         scratch = stack.enter_context(scratch_directory(settings.scratch))
-        # Health checks and sweeps have a thread of their own, so that readers cannot delay them.
-        checking, reading, writing = (
+        # Each has threads of its own, so that readers delay no health check, and a sweep delays neither it nor metrics.
+        checking, sweeping, reading, writing = (
             stack.enter_context(
                 contextlib.closing(VolumeThreads(threads=threads, timeout_s=settings.volume_timeout_s, name=name))
             )
             for name, threads in (
                 ("volume-check", 1),
+                ("volume-sweep", 2),
                 ("volume-read", settings.volume_threads),
                 ("volume-write", settings.volume_threads),
             )
         )
-        sweep_loop = create_sweep_loop(assets, leases, volume, checking, metrics)
+        sweep_loop = create_sweep_loop(assets, leases, volume, sweeping, metrics)
 
         async def check_volume() -> str:
             size, free = await checking.run(volume.space)

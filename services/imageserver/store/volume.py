@@ -7,6 +7,7 @@ missing names nor attributes nor contents of an earlier file. The directories ex
 
 import contextlib
 import errno
+import itertools
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,8 @@ from services.imageserver.core.sizes import MEDIA_TYPES, SIZES, ImageType, SizeN
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _COPIED_BYTES: Final = 1_048_576
+_LISTED_FILES: Final = 500
+"""NFS may ask the server for the time of each file. So many are within the time limit of a call."""
 _CLOCK_NAME: Final = "clock"
 DIRECTORIES: Final = tuple(f"{number:02x}" for number in range(256))
 
@@ -113,9 +116,14 @@ class Volume:
                 with contextlib.suppress(FileNotFoundError):
                     os.utime(self._root / file_name(name, size, image_type))
 
-    def list(self, directory: str) -> list[ListedFile]:
-        """Return the files in one of `DIRECTORIES`. Other names are left out, such as `.nfs*` of open files."""
-        return list(self._list(directory))
+    def list(self, directory: str) -> Iterator[list[ListedFile]]:
+        """Yield the files in one of `DIRECTORIES`, up to 500 at a time. Each step blocks.
+
+        Other names are left out, such as `.nfs*` of open files.
+        """
+        listed = self._list(directory)
+        while piece := list(itertools.islice(listed, _LISTED_FILES)):
+            yield piece
 
     def _list(self, directory: str) -> Iterator[ListedFile]:
         with contextlib.suppress(FileNotFoundError), os.scandir(self._root / directory) as entries:

@@ -19,7 +19,7 @@ from services.imageserver.core.refusals import ImageRefused
 from services.imageserver.metrics import Metrics
 from services.imageserver.settings import Settings
 from services.imageserver.store import AssetStore, LeaseStore, Volume, VolumeThreads
-from services.imageserver.store.volume import DIRECTORIES
+from services.imageserver.store.volume import DIRECTORIES, ListedFile
 
 log = get_logger(__name__)
 
@@ -100,24 +100,32 @@ class Sweeper:
         oldest_s = await self._threads.run(self._volume.now_s) - self._stray_age_s
         removed = missing = damaged = 0
         for directory in DIRECTORIES:
-            self.heartbeat.beat()
-            if self.stopping or not await self._keep_lease():
+            if not await self._continues():
                 return None
             # The documents first: a file that was listed before its asset was published would look like a stray.
             assets = {asset.name: asset async for asset in self._assets.in_directory(directory)}
-            listed = await self._threads.run(self._volume.list, directory)
-            for file in listed:
-                if file.name not in assets and file.modified_s < oldest_s:
-                    removed += await self._remove(file.path, file.name)
-            found = {file.path for file in listed}
+            listed: set[str] = set()
+            pieces, end = self._volume.list(directory), list[ListedFile]()
+            while piece := await self._threads.run(next, pieces, end):
+                listed.update(file.path for file in piece)
+                for file in piece:
+                    if not await self._continues():
+                        return None
+                    if file.name not in assets and file.modified_s < oldest_s:
+                        removed += await self._remove(file.path, file.name)
             for asset in assets.values():
-                if gone := await self._missing_files(asset, found):
+                if gone := await self._missing_files(asset, listed):
                     missing, damaged = missing + len(gone), damaged + 1
                     if damaged <= _MOST_REPORTED:
                         log.error("files_missing", asset=asset.id, files=len(gone), path=gone[0])
         if damaged > _MOST_REPORTED:
             log.error("many_files_missing", assets=damaged, files=missing)
         return SweepResult(removed, missing)
+
+    async def _continues(self) -> bool:
+        """Prolong the lease if necessary. Return False if the sweep must end."""
+        self.heartbeat.beat()
+        return not self.stopping and await self._keep_lease()
 
     async def _keep_lease(self) -> bool:
         return self._now_ms() < self._prolonged_ms + _LEASE_MS // 4 or await self._prolong()

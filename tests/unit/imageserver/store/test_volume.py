@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.imageserver.store.volume import FileGone, Volume, is_full, new_name
+from services.imageserver.store.volume import FileGone, ListedFile, Volume, is_full, new_name
 
 NAME = "ab" + "0" * 30
 
@@ -15,6 +15,10 @@ def volume(tmp_path: Path) -> Volume:
     volume = Volume(tmp_path / "volume")
     volume.create()
     return volume
+
+
+def listed(volume: Volume, directory: str) -> list[ListedFile]:
+    return [file for piece in volume.list(directory) for file in piece]
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def test_create_makes_all_directories_and_may_be_called_again(volume: Volume, so
     volume.write(source, NAME, "thumb", "jpg")
     volume.create()
     assert sorted(path.name for path in (tmp_path / "volume").iterdir()) == [f"{number:02x}" for number in range(256)]
-    assert [file.name for file in volume.list("ab")] == [NAME]
+    assert [file.name for file in listed(volume, "ab")] == [NAME]
 
 
 def test_written_file_is_read_in_parts(volume: Volume, source: Path, tmp_path: Path) -> None:
@@ -75,22 +79,31 @@ def test_remove_removes_all_files_of_a_name(volume: Volume, source: Path) -> Non
     volume.write(source, NAME, "thumb", "jpg")
     volume.write(source, NAME, "icon", "webp")
     volume.remove(NAME)
-    assert volume.list("ab") == []
+    assert listed(volume, "ab") == []
 
 
 def test_list_leaves_other_files_out(volume: Volume, source: Path, tmp_path: Path) -> None:
     volume.write(source, NAME, "thumb", "jpg")
     (tmp_path / "volume" / "ab" / ".nfs000000000000000000000001").write_bytes(b"x")
-    assert [(file.path, file.name) for file in volume.list("ab")] == [(f"ab/{NAME}.thumb.jpg", NAME)]
-    assert volume.list("cd") == []
+    assert [(file.path, file.name) for file in listed(volume, "ab")] == [(f"ab/{NAME}.thumb.jpg", NAME)]
+    assert listed(volume, "cd") == []
+
+
+def test_list_yields_a_large_directory_in_pieces(volume: Volume, tmp_path: Path) -> None:
+    names = [f"ab{number:030x}" for number in range(1_201)]
+    for name in names:
+        (tmp_path / "volume" / "ab" / f"{name}.icon.jpg").touch()
+    pieces = list(volume.list("ab"))
+    assert [len(piece) for piece in pieces] == [500, 500, 201]
+    assert sorted(file.name for piece in pieces for file in piece) == names
 
 
 def test_touch_sets_the_time_to_now(volume: Volume, source: Path, tmp_path: Path) -> None:
     volume.write(source, NAME, "thumb", "jpg")
     os.utime(tmp_path / "volume" / "ab" / f"{NAME}.thumb.jpg", (1, 1))
-    assert volume.list("ab")[0].modified_s == 1
+    assert listed(volume, "ab")[0].modified_s == 1
     volume.touch({"thumb": {"jpg": 1}, "icon": {"jpg": 1}}, NAME)
-    assert abs(volume.list("ab")[0].modified_s - volume.now_s()) < 60
+    assert abs(listed(volume, "ab")[0].modified_s - volume.now_s()) < 60
 
 
 def test_time_of_the_volume_is_read_by_one_file(volume: Volume, tmp_path: Path) -> None:
