@@ -1,5 +1,6 @@
 """The routes of readers: a picture in a size, and whether it exists; and its deletion."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
@@ -12,14 +13,19 @@ from services.imageserver.core.assets import Asset, etag_of, file_name
 from services.imageserver.core.conditions import ByteRange, UnsatisfiableRange, is_not_modified, parse_range
 from services.imageserver.core.keys import image_path, parse_key
 from services.imageserver.core.negotiation import choose_type
+from services.imageserver.core.refusals import ImageRefused
 from services.imageserver.core.sizes import MEDIA_TYPES, parse_size
 from services.imageserver.routes.context import ImageContext
 from services.imageserver.routes.errors import failure_response
+from services.imageserver.routes.slow_clients import ABORT
 from services.imageserver.store import FileGone
 
 log = get_logger(__name__)
 
 _PIECE_BYTES: Final = 262_144
+_ABORTED: Final = "aborted"
+"""The reason in metrics of a read that broke off after its status."""
+_ABORT_S: Final = 5.0
 _ONE_YEAR: Final = "public, max-age=31536000, immutable"
 _SAFE_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -34,6 +40,7 @@ class PictureRoutes:
 
     def __init__(self, context: ImageContext) -> None:
         self._context = context
+        context.metrics.refused.labels(_ABORTED)
 
     async def available(self, key: str) -> Response:
         """Return the path of an asset, or 404."""
@@ -69,7 +76,7 @@ class PictureRoutes:
         if part is not None:
             headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{length}"
         path = file_name(asset.name, wanted, image_type)
-        return await self._send(path, part or ByteRange(0, length), length, headers, 200 if part is None else 206)
+        return await self._send(request, path, part or ByteRange(0, length), length, headers)
 
     async def delete(self, key: str) -> Response:
         """Delete an asset with all its keys. Return 204, or 404."""
@@ -93,7 +100,9 @@ class PictureRoutes:
             return _ONE_YEAR
         return f"public, max-age={self._context.settings.key_max_age_s}, must-revalidate"
 
-    async def _send(self, path: str, part: ByteRange, size: int, headers: Mapping[str, str], status: int) -> Response:
+    async def _send(
+        self, request: Request, path: str, part: ByteRange, size: int, headers: Mapping[str, str]
+    ) -> Response:
         """Send a part of a file. Its first piece is read before the status is sent, so that a failure is a 503."""
         end = min(part.end, part.start + _PIECE_BYTES)
         try:
@@ -102,15 +111,25 @@ class PictureRoutes:
             # The asset was deleted a moment ago, or the volume has lost a file; then the sweep reports it.
             log.warning("file_gone", path=path)
             raise HTTPException(404) from None
+        status = 206 if "Content-Range" in headers else 200
         if end == part.end:
             return Response(first, status, headers)
         whole = {**headers, "Content-Length": str(part.end - part.start)}
-        return StreamingResponse(self._pieces(path, first, ByteRange(end, part.end), size), status, whole)
+        return StreamingResponse(self._pieces(request, path, first, ByteRange(end, part.end), size), status, whole)
 
-    async def _pieces(self, path: str, first: bytes, rest: ByteRange, size: int) -> AsyncIterator[bytes]:
+    async def _pieces(
+        self, request: Request, path: str, first: bytes, rest: ByteRange, size: int
+    ) -> AsyncIterator[bytes]:
+        """Yield the pieces of a body. If the volume fails in between, close the connection: the status is sent."""
         yield first
-        for start in range(rest.start, rest.end, _PIECE_BYTES):
-            yield await self._read(path, start, min(rest.end, start + _PIECE_BYTES), size)
+        try:
+            for start in range(rest.start, rest.end, _PIECE_BYTES):
+                yield await self._read(path, start, min(rest.end, start + _PIECE_BYTES), size)
+        except (FileGone, OSError, ImageRefused) as error:
+            log.warning("read_aborted", path=path, error=str(error)[:200])
+            self._context.metrics.refused.labels(_ABORTED).inc()
+            request.scope["extensions"][ABORT]["call"]()
+            await asyncio.sleep(_ABORT_S)  # the response is cancelled when the connection is closed
 
     async def _read(self, path: str, start: int, end: int, size: int) -> bytes:
         context = self._context

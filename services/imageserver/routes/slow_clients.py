@@ -5,8 +5,12 @@ continues after its response, and a response that the client does not read.
 """
 
 import asyncio
+from typing import Final
 
 from services.backbone.process import HeadsOnlyProtocol
+
+ABORT: Final = "push.abort"
+"""The extension of the ASGI scope whose `call` closes the connection: a body that breaks off has no other end."""
 
 
 class SlowClientProtocol(HeadsOnlyProtocol):
@@ -37,6 +41,7 @@ class SlowClientProtocol(HeadsOnlyProtocol):
         _cancel(self._head_timer)
         self._head_timer = self._start(self.head_timeout_s)
         super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
 
     def on_headers_complete(self) -> None:
         _cancel(self._head_timer)
