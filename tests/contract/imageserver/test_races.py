@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +13,30 @@ from tests.contract.imageserver.conftest import Start
 from tests.contract.imageserver.serving import ImageServer, jpeg
 
 SIZES = ("original", "thumb", "iconbigger", "icon")
+
+
+class LoopingReader(threading.Thread):
+    """Reads all sizes of a picture in a loop, and collects the statuses and the bodies."""
+
+    def __init__(self, url: str, path: str) -> None:
+        super().__init__(daemon=True)
+        self.statuses: set[int] = set()
+        self.bodies: dict[str, set[bytes]] = {size: set() for size in SIZES}
+        self._url = f"{url}{path}"
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        with httpx.Client(timeout=90) as client:
+            while not self._ended.is_set():
+                for size in SIZES:
+                    response = client.get(f"{self._url}/{size}")
+                    self.statuses.add(response.status_code)
+                    if response.status_code == 200:
+                        self.bodies[size].add(response.content)
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join()
 
 
 def at_once(calls: list[Callable[[], httpx.Response]]) -> list[httpx.Response]:
@@ -55,12 +80,22 @@ def test_deletion_and_upload_at_once_leave_a_whole_picture_or_none(start: Start,
     replicas = [start(), start()]
     content = jpeg(2)
     path = replicas[0].path_of(content)
+    readers = [LoopingReader(replica.url, path) for replica in replicas]
+    for reader in readers:
+        reader.start()
     for number in range(rounds):
         uploader, deleter = replicas[number % 2], replicas[(number + 1) % 2]
         deleted, uploaded = at_once([lambda: deleter.client.delete(path), lambda: uploader.upload(content)])  # noqa: B023
         assert deleted.status_code in (204, 404)
         assert uploaded.status_code == 200
         check_whole_or_absent(replicas[0], path)
+    for reader in readers:
+        reader.end()
+        assert reader.statuses == {200, 404}
+        # Each upload encodes the same bytes, so any other body is a part of a picture.
+        assert {size: len(bodies) for size, bodies in reader.bodies.items()} == dict.fromkeys(SIZES, 1)
+    # A reader gets 404 for a picture without files, too, and this is logged.
+    assert not any("file_gone" in replica.log.read_text() for replica in replicas)
     replicas[0].path_of(content)
     assert check_whole_or_absent(replicas[1], path)
 
