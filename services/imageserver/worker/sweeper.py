@@ -6,7 +6,7 @@ are old: an upload writes its files before it publishes them, and the readers of
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final, NamedTuple
 
 from pymongo.errors import PyMongoError
@@ -104,15 +104,11 @@ class Sweeper:
                 return None
             # The documents first: a file that was listed before its asset was published would look like a stray.
             assets = {asset.name: asset async for asset in self._assets.in_directory(directory)}
-            listed: set[str] = set()
-            pieces, end = self._volume.list(directory), list[ListedFile]()
-            while piece := await self._threads.run(next, pieces, end):
-                listed.update(file.path for file in piece)
-                for file in piece:
-                    if not await self._continues():
-                        return None
-                    if file.name not in assets and file.modified_s < oldest_s:
-                        removed += await self._remove(file.path, file.name)
+            found = await self._remove_strays(directory, assets.keys(), oldest_s)
+            if found is None:
+                return None
+            listed, count = found
+            removed += count
             for asset in assets.values():
                 if gone := await self._missing_files(asset, listed):
                     missing, damaged = missing + len(gone), damaged + 1
@@ -121,6 +117,22 @@ class Sweeper:
         if damaged > _MOST_REPORTED:
             log.error("many_files_missing", assets=damaged, files=missing)
         return SweepResult(removed, missing)
+
+    async def _remove_strays(
+        self, directory: str, published: Container[str], oldest_s: float
+    ) -> tuple[set[str], int] | None:
+        """Return the paths of a directory, and how many of them were removed. None: the sweep must end."""
+        listed: set[str] = set()
+        removed = 0
+        pieces, end = self._volume.list(directory), list[ListedFile]()
+        while piece := await self._threads.run(next, pieces, end):
+            listed.update(file.path for file in piece)
+            for file in piece:
+                if not await self._continues():
+                    return None
+                if file.name not in published and file.modified_s < oldest_s:
+                    removed += await self._remove(file.path, file.name)
+        return listed, removed
 
     async def _continues(self) -> bool:
         """Prolong the lease if necessary. Return False if the sweep must end."""
