@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
+from concurrent.futures import Future
 from multiprocessing.context import ForkServerContext
 from typing import Final, ParamSpec, TypeVar
 
@@ -18,6 +19,7 @@ from services.imageserver.pixels.picture import limit_process
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _START_TIMEOUT_S: Final = 60.0
+_LOST_S: Final = 0.5
 _TAKE_S: Final = 5.0
 """Until a process takes a call. pebble counts the time limit from there."""
 
@@ -56,7 +58,7 @@ class WorkerProcess:
 
     def _launch(self) -> None:
         self._started = asyncio.ensure_future(
-            asyncio.wrap_future(self._pool.schedule(os.getpid, timeout=_START_TIMEOUT_S))
+            _result_of(self._pool, self._pool.schedule(os.getpid, timeout=_START_TIMEOUT_S))
         )
 
     async def call(self, function: Callable[_P, _T], *args: _P.args, timeout_s: float) -> _T:  # type: ignore[valid-type]
@@ -68,7 +70,7 @@ class WorkerProcess:
         await self.start()
         try:
             async with asyncio.timeout(timeout_s + _TAKE_S) as waiting:
-                return await asyncio.wrap_future(self._pool.schedule(function, args=args, timeout=timeout_s))
+                return await _result_of(self._pool, self._pool.schedule(function, args=args, timeout=timeout_s))
         except ProcessExpired as error:
             raise WorkerDied(f"exit code {error.exitcode}") from error
         except TimeoutError:
@@ -109,6 +111,18 @@ class WorkerProcess:
         with contextlib.suppress(RuntimeError):  # `start` tries again
             self._launch()
         self._ending = asyncio.get_running_loop().run_in_executor(None, _stop, broken)
+
+
+async def _result_of(pool: ProcessPool, future: Future[_T]) -> _T:
+    """Return the result of a call. Raises RuntimeError if the pool has ended.
+
+    pebble never ends a call that begins in the moment in which it notices that its process has died.
+    """
+    result = asyncio.wrap_future(future)
+    while not (await asyncio.wait({result}, timeout=_LOST_S))[0]:
+        if not pool.active:
+            raise RuntimeError("the pool has ended")
+    return result.result()
 
 
 def _stop(pool: ProcessPool) -> None:
