@@ -69,7 +69,7 @@ class Metrics:
             self.work_seconds.labels(picture_format)
         self.kills = Counter(
             "push_imageserver_worker_kills",
-            "Workers that ended in the work: killed after the time limit, or died",
+            "Workers that were killed at a time limit or the deadline of their upload, or that died",
             ("cause",),
             registry=registry,
         )
