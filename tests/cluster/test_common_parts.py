@@ -15,7 +15,7 @@ from deploy.cluster.generate import KUBERNETES
 MAX_LINES = 40
 BASE = KUBERNETES / "base"
 COMPONENT = KUBERNETES / "components" / "python-process"
-CONTAINERS = {name: found for name, found in catalog.load().containers.items() if found.service}
+CONTAINERS = {name: found for name, found in catalog.load().containers.items() if found.is_python}
 HOMES = sorted({found.pod or found.service for found in CONTAINERS.values()})
 FILES = sorted(str(path.relative_to(BASE)) for home in HOMES for path in (BASE / home).rglob("*.yaml"))
 
