@@ -164,6 +164,17 @@ def test_our_services_have_liveness_and_readiness_probes(manifests: list[Manifes
                 assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "internal"}
 
 
+def test_containers_with_worker_processes_have_a_folder_for_temporary_files(manifests: list[Manifest]) -> None:
+    mount = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - a path in a container
+    found = {"action-worker", "imageserver"} & {row.name for row in wanted_containers(manifests)}
+    for _, template in workloads(manifests):
+        emptied = {volume["name"] for volume in template["spec"].get("volumes", ()) if "emptyDir" in volume}
+        for container in template["spec"]["containers"]:
+            if mount in container.get("volumeMounts", ()) and "tmp" in emptied:
+                found.discard(container["name"])
+    assert found == set()
+
+
 def test_references_name_existing_objects(manifests: list[Manifest]) -> None:
     maps, accounts, services = (names(manifests, kind) for kind in ("ConfigMap", "ServiceAccount", "Service"))
     for workload, template in workloads(manifests):
