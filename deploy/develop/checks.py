@@ -62,7 +62,7 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: M
         "default": ["-m", "not slow and not browser and not chaos and not endurance and not system"],
         "broker": ["-m", "broker and not slow and not browser and not chaos and not endurance and not system"],
         "slow": ["-m", "slow and not measures and not browser and not chaos and not endurance and not system"],
-        "measures": ["-m", "measures"],
+        "measures": ["-m", "measures and not endurance"],
         "browser": ["-m", "browser"],
         "chaos": ["-m", "chaos"],
         "endurance": ["-m", "endurance"],
