@@ -41,6 +41,11 @@ def test_container_is_healthy_and_keeps_its_files_when_it_is_created_anew(engine
         second = engine.containers()[NAME]["Id"]
         assert second != first
         assert engine.docker("exec", second, "cat", "/var/lib/push/nfs/files/kept") == "kept\n"
+        # A second client beside that of Linux: libnfs 5. It compares what it reads with what it has written.
+        for size in (10, 20_000, 200_000, 20_000_000):
+            engine.docker("exec", second, "/opt/push/ready", str(size))
+        with pytest.raises(AssertionError, match="the size must be 1 to"):
+            engine.docker("exec", second, "/opt/push/ready", "0")
     finally:
         engine.compose("--profile", "nfs", "rm", "--stop", "--force", NAME)
     bits = sum(1 << bit for bit in (0, 1, 2, 3, 6, 7))
