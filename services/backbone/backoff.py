@@ -1,6 +1,7 @@
 """Pauses between retries. Each is twice the previous one, up to a limit. Jitter spreads the retries of processes."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -45,3 +46,24 @@ async def retried(
             if backoff.failures + 1 >= attempts:
                 raise
             await asyncio.sleep(backoff.next_s())
+
+
+async def tried_until_stopped(
+    work: Callable[[], Awaitable[object]],
+    errors: tuple[type[Exception], ...],
+    stop: asyncio.Event,
+    *,
+    on_error: Callable[[Exception], object],
+) -> bool:
+    """Try `work` until it succeeds. Return False if `stop` is set before. `on_error` may raise what no retry cures."""
+    backoff = Backoff(longest_s=2.0)
+    while not stop.is_set():
+        try:
+            await work()
+        except errors as error:
+            on_error(error)
+        else:
+            return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), backoff.next_s())
+    return False

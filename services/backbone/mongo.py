@@ -1,7 +1,6 @@
 """MongoDB: the one place where clients are created, and the creation of indexes at start."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
 from pymongo.monitoring import CommandListener
 
-from services.backbone.backoff import Backoff
+from services.backbone.backoff import tried_until_stopped
 from services.backbone.logs import get_logger
 
 log = get_logger(__name__)
@@ -71,21 +70,17 @@ async def create_when_available(create: Callable[[], Awaitable[None]], stop: asy
 
     Return False if `stop` is set. Raises OperationFailure if only an operator can correct the error.
     """
-    backoff = Backoff(longest_s=2.0)
-    while not stop.is_set():
-        try:
-            await create()
-        except OperationFailure as error:
-            if not error.has_error_label("RetryableWriteError") and error.code in _PERMANENT:
-                raise
-            log.warning("indexes_failed", error=str(error)[:200])
-        except PyMongoError as error:
-            log.warning("database_not_available", error=f"{type(error).__name__}: {error}"[:200])
-        else:
-            return True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), backoff.next_s())
-    return False
+    return await tried_until_stopped(create, (PyMongoError,), stop, on_error=_report)
+
+
+def _report(error: Exception) -> None:
+    """Log a failure, or raise it if only an operator can correct it."""
+    if not isinstance(error, OperationFailure):
+        log.warning("database_not_available", error=f"{type(error).__name__}: {error}"[:200])
+    elif error.has_error_label("RetryableWriteError") or error.code not in _PERMANENT:
+        log.warning("indexes_failed", error=str(error)[:200])
+    else:
+        raise error
 
 
 def duplicates_of(error: BulkWriteError) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from prometheus_client import CollectorRegistry
 from pymongo.errors import PyMongoError
 
-from services.backbone.backoff import Backoff
+from services.backbone.backoff import tried_until_stopped
 from services.backbone.clock import clock_ms
 from services.backbone.health import Check, Health, create_internal_app
 from services.backbone.logs import get_logger
@@ -120,7 +120,10 @@ async def run(settings: Settings, stop: asyncio.Event, create_sweep_loop: Create
             http_server(internal_app, host=settings.internal_host, port=settings.internal_port, drain_s=1.0)
         )
         await stack.enter_async_context(pool)
-        if not await _create_volume_when_available(lambda: writing.run(volume.create), stop):
+        volume_errors = (OSError, ImageRefused)
+        if not await tried_until_stopped(
+            lambda: writing.run(volume.create), volume_errors, stop, on_error=_report_volume
+        ):
             return
         if not await create_when_available(lambda: create_indexes(database), stop):
             return
@@ -155,19 +158,8 @@ async def run(settings: Settings, stop: asyncio.Event, create_sweep_loop: Create
         health.stopping = True
 
 
-async def _create_volume_when_available(create: Callable[[], Awaitable[None]], stop: asyncio.Event) -> bool:
-    """Create the directories of the volume, and try again while it fails. Return False if `stop` is set."""
-    backoff = Backoff(longest_s=2.0)
-    while not stop.is_set():
-        try:
-            await create()
-        except (OSError, ImageRefused) as error:
-            log.warning("volume_not_available", error=str(error)[:200])
-        else:
-            return True
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), backoff.next_s())
-    return False
+def _report_volume(error: Exception) -> None:
+    log.warning("volume_not_available", error=str(error)[:200])
 
 
 def _pool_size(settings: Settings) -> PoolSize:

@@ -1,8 +1,10 @@
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.backbone.backoff import Backoff, retried
+from services.backbone.backoff import Backoff, retried, tried_until_stopped
 
 
 @given(st.integers(0, 100))
@@ -47,3 +49,29 @@ async def test_other_errors_are_not_tried_again() -> None:
 
     with pytest.raises(KeyError):
         await retried(work, OSError, backoff=Backoff(), attempts=5, on_error=print)
+
+
+async def test_work_is_tried_until_it_succeeds() -> None:
+    results: list[Exception] = [OSError("1"), ValueError("2")]
+    seen: list[Exception] = []
+
+    async def work() -> None:
+        if results:
+            raise results.pop(0)
+
+    assert await tried_until_stopped(work, (OSError, ValueError), asyncio.Event(), on_error=seen.append)
+    assert [str(error) for error in seen] == ["1", "2"]
+
+
+async def test_work_is_not_tried_again_after_a_stop_or_an_error_that_no_retry_cures() -> None:
+    async def work() -> None:
+        raise OSError("away")
+
+    def give_up(error: Exception) -> None:
+        raise error
+
+    stop = asyncio.Event()
+    assert not await tried_until_stopped(work, (OSError,), stop, on_error=lambda _: stop.set())
+    assert not await tried_until_stopped(work, (OSError,), stop, on_error=give_up)
+    with pytest.raises(OSError, match="away"):
+        await tried_until_stopped(work, (OSError,), asyncio.Event(), on_error=give_up)
