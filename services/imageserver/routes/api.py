@@ -1,14 +1,12 @@
 """The application of the public port: each path with its methods. Another method gets 405, which names them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fastapi import Depends, FastAPI, Response
+from fastapi import FastAPI, Response
 from starlette.types import ASGIApp
 
 from services.backbone.pages import Assets, Renderer
-from services.imageserver.core.keys import is_digest
-from services.imageserver.core.refusals import ImageRefused, RefusalReason
 from services.imageserver.routes import schema
 from services.imageserver.routes.context import ImageContext
 from services.imageserver.routes.errors import error_handlers
@@ -41,20 +39,13 @@ def create_public_apps(context: ImageContext, renderer: Renderer, assets: Assets
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
 
-    def add(
-        method: str,
-        path: str,
-        endpoint: Callable[..., Any],
-        described: dict[str, Any],
-        checks: Sequence[Callable[..., Any]] = (),
-    ) -> None:
+    def add(method: str, path: str, endpoint: Callable[..., Any], described: dict[str, Any]) -> None:
         app.add_api_route(
             path,
             endpoint,
             methods=[method],
             response_class=Response,
             openapi_extra=described,
-            dependencies=[Depends(check) for check in checks],
             operation_id=f"{method.lower()} {path}",
         )
         if method == "GET":
@@ -62,7 +53,7 @@ def create_public_apps(context: ImageContext, renderer: Renderer, assets: Assets
 
     uploads, pictures = UploadRoutes(context), PictureRoutes(context)
     add("POST", "/assets/upload", uploads.upload, schema.UPLOAD)
-    add("POST", "/assets/upload_with_sha/{key}", uploads.upload_with_key, schema.UPLOAD, [_require_digest])
+    add("POST", "/assets/upload_with_sha/{key}", uploads.upload_with_key, schema.UPLOAD)
     add("GET", "/asset/{key}/available", pictures.available, {})
     add("POST", "/asset/{key}/delete", pictures.delete_by_post, {})
     for path in ("/assets/images/{key}", "/assets/images/{key}/{size}"):
@@ -70,8 +61,3 @@ def create_public_apps(context: ImageContext, renderer: Renderer, assets: Assets
     add("DELETE", "/assets/images/{key}", pictures.delete, {})
     add_pages(app, PicturePages(context, renderer), assets)
     return PublicApps(app, create_reads(pictures, handlers))
-
-
-async def _require_digest(key: str) -> None:
-    if not is_digest(key):
-        raise ImageRefused(RefusalReason.INVALID_KEY)

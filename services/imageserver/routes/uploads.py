@@ -14,7 +14,7 @@ from fastapi.responses import PlainTextResponse
 
 from services.backbone.logs import get_logger
 from services.imageserver.core.assets import Asset
-from services.imageserver.core.keys import image_path, parse_key
+from services.imageserver.core.keys import image_path, is_digest
 from services.imageserver.core.refusals import ImageRefused, RefusalReason
 from services.imageserver.pixels.picture import Picture, file_of
 from services.imageserver.routes.context import ImageContext
@@ -42,10 +42,9 @@ class UploadRoutes:
 
     async def upload_with_key(self, key: str, request: Request) -> Response:
         """Store a picture under the key of the caller. A key that names an asset already keeps it."""
-        parsed = parse_key(key)
-        if parsed is None:
+        if not is_digest(key):
             raise ImageRefused(RefusalReason.INVALID_KEY)
-        return await self._respond(request, parsed)
+        return await self._respond(request, key.lower())
 
     async def _respond(self, request: Request, key: str | None) -> Response:
         context = self._context
