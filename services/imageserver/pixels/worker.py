@@ -54,7 +54,7 @@ class WorkerProcess:
             await asyncio.shield(self._started)
         except (RuntimeError, ProcessExpired, TimeoutError) as error:
             self._replace()
-            raise WorkerDied("it cannot start") from error
+            raise WorkerDied(f"a worker cannot start: {error.__cause__ or error!r}") from error
 
     def _launch(self) -> None:
         self._started = asyncio.ensure_future(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pebble import ProcessPool
 
 from services.imageserver.pixels.worker import WorkerDied, WorkerProcess
 
@@ -89,3 +90,12 @@ async def test_process_over_its_time_is_killed_at_once_and_delays_no_other_worke
     assert longest_s < 1
     assert await worker.call(divmod, 7, 2, timeout_s=60) == (3, 1)
     await other.aclose()
+
+
+async def test_reason_why_a_worker_cannot_start_is_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def schedule(*_: object, **__: object) -> None:
+        raise RuntimeError from FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr(ProcessPool, "schedule", schedule)
+    with pytest.raises(WorkerDied, match="cannot start: FileNotFoundError.*no usable temporary directory"):
+        await WorkerProcess(300, multiprocessing.get_context("forkserver")).start()
