@@ -19,6 +19,7 @@ from services.imageserver.store import AssetStore, LeaseStore, Volume, VolumeThr
 from services.imageserver.store.volume import new_name
 from services.imageserver.worker import Sweeper
 from services.imageserver.worker.sweeper import SweepResult
+from tests.clock import Clock
 
 FILES: dict[str, dict[str, int]] = {"original": {"jpg": 4, "webp": 4}, "icon": {"jpg": 4}}
 
@@ -37,16 +38,6 @@ def threads() -> Iterator[VolumeThreads]:
     threads = VolumeThreads(threads=1, timeout_s=10, name="sweep-test")
     yield threads
     threads.close()
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    def __init__(self) -> None:
-        self.now_ms = 1_795_000_000_000
-
-    def __call__(self) -> int:
-        return self.now_ms
 
 
 @pytest.fixture

@@ -9,24 +9,15 @@ from deploy.develop.localstack.redis import LocalRedis
 from services.backbone import names
 from services.backbone.dead_actions import DeadActions
 from services.backbone.schedule import ScheduleStore, ScheduleStoreError, store
+from tests.clock import Clock
 from tests.lost_response import lose_next_response
 
 JOB = "one"
 
 
-class Clock:
-    """A clock that tests set."""
-
-    def __init__(self) -> None:
-        self.now_ms = 1_000_000
-
-    def __call__(self) -> int:
-        return self.now_ms
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000_000)
 
 
 @pytest.fixture
