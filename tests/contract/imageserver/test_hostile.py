@@ -92,7 +92,10 @@ def test_damaged_pictures_are_served_or_refused(start: Start) -> None:
 @pytest.mark.slow
 @pytest.mark.measures
 @pytest.mark.timeout(900)
-def test_two_thousand_hostile_uploads_disturb_no_good_one(start: Start) -> None:
+@pytest.mark.parametrize(
+    "count", [2_000, pytest.param(30_000, marks=[pytest.mark.endurance, pytest.mark.timeout(3_600)])]
+)
+def test_hostile_uploads_disturb_no_good_one(start: Start, count: int) -> None:
     server = start()
     idle = len(workers(server))
     idle_mb = max(peak_mb(worker) for worker in workers(server))
@@ -100,11 +103,12 @@ def test_two_thousand_hostile_uploads_disturb_no_good_one(start: Start) -> None:
     watch = Watch(server)
     watch.start()
     accepted = attack(server, files.values())
-    accepted += attack(server, mutations(2_000, seed=2_026))
+    accepted += attack(server, mutations(count, seed=2_026))
     watch.end()
     check_nothing_left(server, accepted + len(watch.seconds), idle)
-    assert watch.most_mb - idle_mb < WORKER_MB
     p95_s = sorted(watch.seconds)[int(0.95 * len(watch.seconds))]
+    print(f"good uploads: p95 {1000 * p95_s:.0f} ms; a worker: {watch.most_mb - idle_mb:.0f} MB above an idle one")  # noqa: T201
+    assert watch.most_mb - idle_mb < WORKER_MB
     assert p95_s < 0.3
 
 
