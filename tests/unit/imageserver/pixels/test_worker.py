@@ -97,5 +97,5 @@ async def test_reason_why_a_worker_cannot_start_is_in_the_error(monkeypatch: pyt
         raise RuntimeError from FileNotFoundError("no usable temporary directory")
 
     monkeypatch.setattr(ProcessPool, "schedule", schedule)
-    with pytest.raises(WorkerDied, match="cannot start: FileNotFoundError.*no usable temporary directory"):
+    with pytest.raises(WorkerDied, match=r"cannot start: FileNotFoundError.*no usable temporary directory"):
         await WorkerProcess(300, multiprocessing.get_context("forkserver")).start()
