@@ -76,7 +76,8 @@ async def test_events_with_2xx_survive_kill_of_tracker(clean_redis: LocalRedis, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-async def test_fifty_kills_of_tracker_lose_no_event_with_2xx(own_redis: LocalRedis, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [15, pytest.param(50, marks=pytest.mark.endurance)])
+async def test_kills_of_tracker_lose_no_event_with_2xx(own_redis: LocalRedis, tmp_path: Path, kills: int) -> None:
     # The kills come while Redis works, while events go to the spool, and during the replay of the spool.
     dice = random.Random(20_261_123)
     tracker = Tracker(own_redis.url, tmp_path, TRACKER_SPOOL_DIRECTORY=str(tmp_path / "spool"))
@@ -98,7 +99,7 @@ async def test_fifty_kills_of_tracker_lose_no_event_with_2xx(own_redis: LocalRed
         tracker.restart()
 
     load = Load(tracker)
-    await load.during(*[kill_and_restart] * 50)
+    await load.during(*[kill_and_restart] * kills)
     if not own_redis.process.is_alive:
         own_redis.start()
         own_redis.wait_ready()

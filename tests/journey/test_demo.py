@@ -123,8 +123,7 @@ def seconds_to_first_count(*flags: str) -> float:
             os.killpg(demo.pid, signal.SIGINT)
 
 
-@pytest.mark.slow
-@pytest.mark.measures
+@pytest.mark.endurance
 @pytest.mark.timeout(400)
 def test_storage_does_not_delay_the_first_counted_event(kafka_kind: KafkaKind, mongo_kind: MongoKind) -> None:
     measured: dict[str, list[float]] = {"none": [], mongo_kind: []}

@@ -11,7 +11,6 @@ from deploy.develop.localstack.mongo import MongoServer
 from tests.contract.storage.storage_processes import body, client_of, running, storage_process
 from tests.contract.storage.storing import StubNotificationServer
 
-PAIRS = 1000
 _CONCURRENT = 10
 
 
@@ -26,8 +25,9 @@ async def post(client: httpx.AsyncClient, collection: str, owner: str, keyword: 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("pairs", [250, pytest.param(1000, marks=pytest.mark.endurance)])
 async def test_pairs_posted_to_two_processes_at_the_same_moment_are_reported_once(
-    mongo_server: MongoServer, database_name: str, notifications: StubNotificationServer, tmp_path: Path
+    mongo_server: MongoServer, database_name: str, notifications: StubNotificationServer, tmp_path: Path, pairs: int
 ) -> None:
     processes = [
         storage_process(
@@ -46,7 +46,7 @@ async def test_pairs_posted_to_two_processes_at_the_same_moment_are_reported_onc
         async with client_of(processes[0]) as first, client_of(processes[1]) as second:
 
             async def post_pairs(begin: int) -> None:
-                for number in range(begin, PAIRS, _CONCURRENT):
+                for number in range(begin, pairs, _CONCURRENT):
                     offer, search = await asyncio.gather(
                         post(first, "offers", "seller", f"pair{number}"),
                         post(second, "searches", "buyer", f"pair{number}"),
@@ -55,8 +55,8 @@ async def test_pairs_posted_to_two_processes_at_the_same_moment_are_reported_onc
 
             await asyncio.gather(*map(post_pairs, range(_CONCURRENT)))
             async with asyncio.timeout(60):
-                while len(notifications.received) < PAIRS:  # noqa: ASYNC110 - of another thread
+                while len(notifications.received) < pairs:  # noqa: ASYNC110 - of another thread
                     await asyncio.sleep(0.05)
             await asyncio.sleep(1.0)  # for a duplicate
     assert notifications.received == Counter(expected)
-    assert len(expected) == PAIRS
+    assert len(expected) == pairs

@@ -11,7 +11,13 @@ from tests.contract.storage.storing import BERLIN
 from tests.contract.storage.walking import BEGIN_MS, EDGE, NOISE_M, OUT_AND_BACK, PAST, RADIUS_M, Walker, at, noisy
 
 SEEDS = pytest.mark.parametrize(
-    "seeds", [range(20), pytest.param(range(20, 1000), marks=pytest.mark.slow)], ids=["20 seeds", "980 seeds"]
+    "seeds",
+    [
+        range(20),
+        pytest.param(range(20, 300), marks=pytest.mark.slow),
+        pytest.param(range(300, 1000), marks=pytest.mark.endurance),
+    ],
+    ids=["20 seeds", "280 seeds", "700 seeds"],
 )
 
 

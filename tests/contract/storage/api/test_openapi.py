@@ -75,8 +75,9 @@ def test_generated_requests_have_documented_responses(running: dict[str, str]) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_many_generated_requests_have_documented_responses(running: dict[str, str]) -> None:
-    run_schemathesis(running, examples=60)
+@pytest.mark.parametrize("examples", [20, pytest.param(60, marks=pytest.mark.endurance)])
+def test_many_generated_requests_have_documented_responses(running: dict[str, str], examples: int) -> None:
+    run_schemathesis(running, examples=examples)
 
 
 def test_examples_of_the_description_validate_and_are_accepted(running: dict[str, str]) -> None:
