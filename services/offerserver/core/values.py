@@ -1,0 +1,174 @@
+"""Values of rows from foreign feeds: texts without markup, numbers, times, and the rows that are rejected."""
+
+import datetime as dt
+import math
+import re
+from collections.abc import Callable, Iterable
+from html.parser import HTMLParser
+from typing import Any, Final, NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
+
+_MOST_RAW_CHARS: Final = 20_000
+"""The longest text whose markup is read. It bounds the time for one row."""
+_MOST_SHOWN_CHARS: Final = 80
+_SILENT_TAGS: Final = frozenset({"script", "style", "template"})
+_BREAKING_TAGS: Final = frozenset({"br", "p", "div", "li", "tr", "td", "h1", "h2", "h3", "h4", "hr", "ul", "ol"})
+_MARKUP: Final = re.compile(r"[<&]")
+_DECIMAL: Final = re.compile(r"[+-]?\d{1,3}(?:[.,]\d{1,20})?", re.ASCII)
+_Row = TypeVar("_Row")
+_Result = TypeVar("_Result")
+
+
+class Rejection(NamedTuple):
+    """A row that is not imported, or a remark on one, for operators."""
+
+    id: str
+    """Empty: the row has none."""
+    field: str
+    value: str
+    """At most 80 characters."""
+    reason: str
+
+
+class InvalidRow(ValueError):
+    """A row cannot become an offer. The other rows are not affected."""
+
+    def __init__(self, field: str, value: object, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.value = value
+        self.reason = reason
+
+
+def rejection(row_id: str, error: InvalidRow) -> Rejection:
+    """Return the entry for operators, with id and value cut."""
+    return Rejection(shown(row_id), error.field, shown(error.value), error.reason)
+
+
+def shown(value: object) -> str:
+    """Return a value as a text of at most 80 characters, without line breaks."""
+    # The representation of a large list is as long as the feed, so it is not built.
+    text = value if isinstance(value, str) else repr(value) if isinstance(value, int | float | None) else _kind(value)
+    text = " ".join(text[: 4 * _MOST_SHOWN_CHARS].split())
+    return text if len(text) <= _MOST_SHOWN_CHARS else f"{text[: _MOST_SHOWN_CHARS - 1]}…"
+
+
+def collect(
+    rows: Iterable[_Row], make: Callable[[_Row], _Result | None], id_of: Callable[[_Row], str]
+) -> tuple[list[_Result], list[Rejection]]:
+    """Return what `make` makes of each row, and a rejection for each row for which it raises InvalidRow.
+
+    A row for which `make` returns None is none of ours.
+    """
+    made: list[_Result] = []
+    rejections: list[Rejection] = []
+    for row in rows:
+        try:
+            result = make(row)
+        except InvalidRow as error:
+            rejections.append(rejection(id_of(row), error))
+        else:
+            if result is not None:
+                made.append(result)
+    return made, rejections
+
+
+def plain_text(value: object, field: str) -> str:
+    """Return a text without markup, character references and repeated whitespace. Numbers become texts, None is empty.
+
+    Raises InvalidRow for another type, or for more than 20,000 characters.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise InvalidRow(field, value, "is not a text")
+    if len(value) > _MOST_RAW_CHARS:
+        raise InvalidRow(field, value, f"has {len(value)} characters; at most {_MOST_RAW_CHARS} are read")
+    if _MARKUP.search(value):
+        value = _without_markup(value)
+    return " ".join(value.replace("\x00", " ").encode("utf-8", "replace").decode().split())
+
+
+def number(value: object, field: str, *, decimal_comma: bool = False) -> float:
+    """Return a coordinate or another number below 1,000 in its decimal form, which may be a text.
+
+    `decimal_comma` permits a comma in place of the point. Raises InvalidRow; also for NaN and infinity.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        result = float(value)
+    elif isinstance(value, str) and _DECIMAL.fullmatch(text := value.strip()) and (decimal_comma or "," not in text):
+        result = float(text.replace(",", "."))
+    else:
+        raise InvalidRow(field, value, "is missing" if value in (None, "") else "is not a decimal number")
+    if not math.isfinite(result):
+        raise InvalidRow(field, value, "is not a finite number")
+    return result
+
+
+def time_ms(value: object, field: str, *, zone: ZoneInfo) -> int:
+    """Return a time of ISO 8601 in ms since 1970. A date, or a time without an offset, is one of `zone`.
+
+    Raises InvalidRow.
+    """
+    if not isinstance(value, str):
+        raise InvalidRow(field, value, "is not a time")
+    try:
+        parsed = dt.datetime.fromisoformat(value.strip())
+        return round(1000 * (parsed if parsed.tzinfo else parsed.replace(tzinfo=zone)).timestamp())
+    except (ValueError, OverflowError, OSError):
+        raise InvalidRow(field, value, "is not a time such as 2026-11-23T10:00:00+01:00") from None
+
+
+def at_path(value: Any, path: str) -> Any:
+    """Return the value at a path of names and list positions with points between them, None if there is none."""
+    for name in path.split("."):
+        if isinstance(value, dict):
+            value = value.get(name)
+        elif isinstance(value, list) and name.isascii() and name.isdigit() and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            return None
+    return value
+
+
+def hashtag(word: str) -> str:
+    """Return a keyword in the form of the app: `#` and the letters and digits in lower case. Empty without any."""
+    cleaned = re.sub(r"\W+", "", word).lower()
+    return f"#{cleaned}" if cleaned else ""
+
+
+def _kind(value: object) -> str:
+    return f"({type(value).__name__})"
+
+
+class _TextParser(HTMLParser):
+    """Collects the text outside of scripts and styles."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.pieces: list[str] = []
+        self._silent = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del attrs
+        self._silent += tag in _SILENT_TAGS
+        if tag in _BREAKING_TAGS:
+            self.pieces.append(" ")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._silent = max(0, self._silent - (tag in _SILENT_TAGS))
+        if tag in _BREAKING_TAGS:
+            self.pieces.append(" ")
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self.pieces.append(data)
+
+
+def _without_markup(text: str) -> str:
+    parser = _TextParser()
+    parser.feed(text)
+    parser.close()
+    return "".join(parser.pieces)

@@ -1,0 +1,116 @@
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.offerserver.core.values import (
+    InvalidRow,
+    Rejection,
+    at_path,
+    collect,
+    hashtag,
+    number,
+    plain_text,
+    shown,
+    time_ms,
+)
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("  two\n lines\t", "two lines"),
+        ("<b>Caf&eacute;</b> &amp; more", "Café & more"),
+        ("one<br>two<p>three", "one two three"),
+        ("<script>alert(1)</script>Title", "Title"),
+        ("&lt;b&gt;", "<b>"),
+        ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
+        ("a\x00b", "a b"),
+        (12, "12"),
+        (None, ""),
+        ("half \ud800 of a pair", "half ? of a pair"),
+    ],
+)
+def test_text_has_no_markup_and_no_repeated_whitespace(value: object, text: str) -> None:
+    assert plain_text(value, "text") == text
+
+
+@pytest.mark.parametrize("value", [["list"], {"a": 1}, True, "x" * 20_001])
+def test_text_of_another_type_or_length_is_rejected(value: object) -> None:
+    with pytest.raises(InvalidRow, match=r"^text: "):
+        plain_text(value, "text")
+
+
+@given(st.text(max_size=200))
+def test_text_without_markup_is_stable(value: str) -> None:
+    once = plain_text(value, "text")
+    assert once == " ".join(once.split())
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(52.5, 52.5), ("52.5", 52.5), (" -0.25 ", -0.25), ("+7", 7.0), (3, 3.0)]
+)
+def test_number_is_read_from_its_decimal_form(value: object, expected: float) -> None:
+    assert number(value, "latitude") == expected
+
+
+def test_number_has_a_comma_only_where_that_is_allowed() -> None:
+    assert number("52,5", "latitude", decimal_comma=True) == 52.5
+    assert number("52.5", "latitude", decimal_comma=True) == 52.5
+    with pytest.raises(InvalidRow, match="is not a decimal number"):
+        number("52,5", "latitude")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, "", "NaN", "Infinity", float("nan"), float("inf"), True, "1e3", "0x10", "52.5.1", "1_0", "٥٢", [52.5]],
+)
+def test_other_values_are_no_numbers(value: object) -> None:
+    with pytest.raises(InvalidRow, match=r"^latitude: "):
+        number(value, "latitude", decimal_comma=True)
+
+
+def test_time_without_an_offset_is_one_of_the_zone() -> None:
+    local = dt.datetime(2026, 7, 1, 12, tzinfo=BERLIN)
+    assert time_ms("2026-07-01T12:00:00", "begin", zone=BERLIN) == 1000 * local.timestamp()
+    assert time_ms("2026-07-01T10:00:00Z", "begin", zone=BERLIN) == 1000 * local.timestamp()
+    midnight = dt.datetime(2026, 7, 1, tzinfo=BERLIN)
+    assert time_ms("2026-07-01", "begin", zone=BERLIN) == 1000 * midnight.timestamp()
+
+
+@pytest.mark.parametrize("value", ["soon", "", None, 5, "2026-13-01"])
+def test_other_values_are_no_times(value: object) -> None:
+    with pytest.raises(InvalidRow, match=r"^begin: "):
+        time_ms(value, "begin", zone=BERLIN)
+
+
+def test_path_leads_through_objects_and_lists() -> None:
+    value = {"a": [{"b": "found"}]}
+    assert at_path(value, "a.0.b") == "found"
+    assert [at_path(value, path) for path in ("a.1.b", "a.b", "b", "a.0.b.c", "a.-1")] == [None] * 5
+
+
+def test_hashtag_has_no_punctuation() -> None:
+    assert [hashtag(word) for word in ("Café Nord!", "24h", "--")] == ["#cafénord", "#24h", ""]
+
+
+def test_one_bad_row_is_listed_and_the_others_are_kept() -> None:
+    def make(row: int) -> int | None:
+        if row == 2:
+            raise InvalidRow("text", "x" * 500, "is too long")
+        return row if row != 3 else None
+
+    made, rejections = collect([1, 2, 3, 4], make, str)
+    assert made == [1, 4]
+    assert rejections == [Rejection("2", "text", "x" * 79 + "…", "is too long")]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("a\nb", "a b"), (1.5, "1.5"), (None, "None"), ([1] * 9, "(list)"), ("y" * 80, "y" * 80)]
+)
+def test_value_is_shown_on_one_short_line(value: object, expected: str) -> None:
+    assert shown(value) == expected
