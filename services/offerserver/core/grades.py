@@ -7,27 +7,28 @@ because of one of them would end encounters, and the next good run would report 
 
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from services.offerserver.core.drafts import Parsed
 
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 GradeName = Literal["trusted", "partial", "failed"]
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a run of an importer is suspect. Shares are from 0 to 1."""
 
-    most_rejected: float = 0.2
+    most_rejected: Share = 0.2
     """The largest share of rejected rows."""
-    least_of_median: float = 0.5
+    least_of_median: Share = 0.5
     """The least number of items, as a share of the median of the last trusted runs."""
-    median_runs: int = 5
+    median_runs: Annotated[int, msgspec.Meta(ge=1, le=30)] = 5
     """The number of these runs."""
-    floor: int = 1
+    floor: Annotated[int, msgspec.Meta(ge=0)] = 1
     """The least number of items before there was a trusted run."""
-    most_exchanged: float = 0.5
+    most_exchanged: Share = 0.5
     """The largest share of known items that have another id and the same title and place."""
 
 

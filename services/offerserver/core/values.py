@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable
 from html.parser import HTMLParser
 from typing import Any, Final, NamedTuple, TypeVar
-from zoneinfo import ZoneInfo
 
 _MOST_RAW_CHARS: Final = 20_000
 """The longest text whose markup is read. It bounds the time for one row."""
@@ -107,7 +106,7 @@ def number(value: object, field: str, *, decimal_comma: bool = False) -> float:
     return result
 
 
-def time_ms(value: object, field: str, *, zone: ZoneInfo) -> int:
+def time_ms(value: object, field: str, *, zone: dt.tzinfo) -> int:
     """Return a time of ISO 8601 in ms since 1970. A date, or a time without an offset, is one of `zone`.
 
     Raises InvalidRow.

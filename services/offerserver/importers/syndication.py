@@ -1,0 +1,68 @@
+"""RSS and Atom, with the points of GeoRSS.
+
+feedparser expands entities without a limit. So defusedxml reads the document first, and refuses each entity that it
+declares. Both read the same text: a document can't show another charset to one of them.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import defusedxml.ElementTree
+import feedparser
+from defusedxml.common import DefusedXmlException
+
+from services.offerserver.core.drafts import UnreadableFeed
+from services.offerserver.core.importer import FeedDocument
+from services.offerserver.core.values import shown
+from services.offerserver.importers.rows import FeedRow, FeedRows
+
+_HEADERS: Final = {"content-type": "application/xml; charset=utf-8"}
+
+
+class SyndicationRows(FeedRows):
+    """Yields entries: `id`, `title`, `summary`, `link`, `published` (ISO 8601), `tags`, `image`, and a point."""
+
+    def __init__(self, document: FeedDocument) -> None:
+        super().__init__()
+        self._text = document.text
+
+    def __iter__(self) -> Iterator[FeedRow]:
+        content = self._text.encode("utf-8", "replace")
+        try:
+            defusedxml.ElementTree.fromstring(content)
+        except DefusedXmlException as error:
+            raise UnreadableFeed(f"the XML declares entities: {shown(str(error))}") from None
+        except (defusedxml.ElementTree.ParseError, ValueError) as error:
+            self.partial.append(f"the XML is not well formed: {shown(str(error))}")
+        feed = feedparser.parse(content, response_headers=_HEADERS)
+        if not feed.get("version"):
+            raise UnreadableFeed("the XML is neither RSS nor Atom")
+        for entry in feed.entries:
+            yield _row(entry)
+
+
+def _row(entry: Any) -> FeedRow:
+    latitude, longitude = _point(entry)
+    published = entry.get("published_parsed") or entry.get("updated_parsed")
+    images = [each.get("href") for each in entry.get("enclosures", ()) if each.get("type", "").startswith("image/")]
+    images += [each.get("url") for each in (*entry.get("media_content", ()), *entry.get("media_thumbnail", ()))]
+    return {
+        "id": entry.get("id") or entry.get("link"),
+        "title": entry.get("title"),
+        "summary": entry.get("summary"),
+        "link": entry.get("link"),
+        "published": "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(*published[:6]) if published else None,
+        "tags": [tag.get("term") for tag in entry.get("tags", ()) if tag.get("term")],
+        "images": [url for url in images if url],
+        "latitude": latitude,
+        "longitude": longitude,
+    }
+
+
+def _point(entry: Any) -> tuple[Any, Any]:
+    """Return latitude and longitude of an entry: those of GeoRSS, or of the W3C vocabulary."""
+    where = entry.get("where")
+    coordinates = where.get("coordinates") if isinstance(where, dict) and where.get("type") == "Point" else None
+    if coordinates:
+        return coordinates[1], coordinates[0]  # feedparser makes GeoJSON of it
+    return entry.get("geo_lat"), entry.get("geo_long")

@@ -1,0 +1,57 @@
+import json
+
+from services.offerserver.importers.berlin_markets import BERLIN_MARKETS
+from tests.unit.offerserver.reading import as_json, document, feed, first_url, parse, rejected
+
+FEED = feed("berlin_markets.json")
+
+
+def test_market_has_the_fields_of_chat_replies() -> None:
+    first = parse(BERLIN_MARKETS, document(FEED)).drafts[0]
+    assert (first.id, first.text) == ("markt:101", "Wochenmarkt am Alten Hafen")
+    assert (first.latitude, first.longitude) == (52.51, 13.42)
+    assert first.keywords == ("#wochenmarkt", "#alten", "#hafen", "#nordstadt")
+    assert first.extdata == {
+        "open": "Di, Fr 8-13 Uhr",
+        "contact": "Marktverein, 030 000000",
+        "misc": "Nur im Sommer",
+        "location": "Wochenmarkt am Alten Hafen",
+        "link": "https://markt.example/hafen",
+    }
+
+
+def test_market_with_gaps_has_no_empty_fields_and_a_link_to_the_list() -> None:
+    second = parse(BERLIN_MARKETS, document(FEED)).drafts[1]
+    assert second.text == "Trödelmarkt Lindenplatz"
+    assert set(second.extdata) == {"open", "location", "link"}
+    assert second.extdata["link"].startswith("https://www.berlin.de/")
+
+
+def test_market_without_a_location_is_rejected_alone() -> None:
+    found = parse(BERLIN_MARKETS, document(FEED))
+    assert len(found.drafts) == 2
+    assert rejected(found) == [("103", "latitude", "is missing")]
+
+
+def test_half_a_feed_is_partial() -> None:
+    found = parse(BERLIN_MARKETS, document(FEED[: FEED.index('"bezirk"', FEED.index("102"))]))
+    assert [draft.id for draft in found.drafts] == ["markt:101"]
+    assert len(found.partial) == 1
+
+
+def test_order_of_rows_and_keys_has_no_effect() -> None:
+    value = json.loads(FEED)
+    value["index"] = [dict(reversed(row.items())) for row in reversed(value["index"])]
+    found = parse(BERLIN_MARKETS, as_json(value))
+    expected = parse(BERLIN_MARKETS, document(FEED))
+    assert sorted(found.drafts, key=lambda draft: draft.id) == list(expected.drafts)
+
+
+def test_exchanged_coordinates_are_rejected() -> None:
+    row = {"id": "1", "location": "A market", "latitude": "13,4", "longitude": "52,5"}
+    (found,) = parse(BERLIN_MARKETS, as_json({"index": [row]})).rejections
+    assert "probably exchanged" in found.reason
+
+
+def test_one_document_is_requested() -> None:
+    assert first_url(BERLIN_MARKETS).startswith("https://www.berlin.de/")
