@@ -10,6 +10,22 @@ Decision: the address is checked where the socket is made, not where the URL is 
 """
 
 from services.backbone.outgoing.addresses import refusal_of
-from services.backbone.outgoing.client import OutgoingClient, OutgoingFailed, OutgoingRefused, OutgoingResponse
+from services.backbone.outgoing.client import (
+    OutgoingClient,
+    OutgoingDownload,
+    OutgoingFailed,
+    OutgoingRefused,
+    OutgoingResponse,
+)
+from services.backbone.outgoing.decoding import BodyRefused, DownloadLimits
 
-__all__ = ["OutgoingClient", "OutgoingFailed", "OutgoingRefused", "OutgoingResponse", "refusal_of"]
+__all__ = [
+    "BodyRefused",
+    "DownloadLimits",
+    "OutgoingClient",
+    "OutgoingDownload",
+    "OutgoingFailed",
+    "OutgoingRefused",
+    "OutgoingResponse",
+    "refusal_of",
+]

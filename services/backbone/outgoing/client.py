@@ -2,10 +2,10 @@
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -13,8 +13,10 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from services.backbone.outgoing.addresses import IpNetwork, refusal_of
+from services.backbone.outgoing.decoding import ACCEPTED_CODINGS, BodyDecoder, BodyRefused, DownloadLimits
 from services.backbone.outgoing.resolver import ThreadResolver
 
+_Result = TypeVar("_Result")
 _MAX_URL_CHARACTERS: Final = 2_048
 _DNS_CACHE_S: Final = 30
 
@@ -56,6 +58,19 @@ class OutgoingResponse(NamedTuple):
     """At most `max_body_bytes`; the rest is not read."""
 
 
+class OutgoingDownload(NamedTuple):
+    """A response with its decoded body. Redirects are not followed."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    received_bytes: int
+    """The size of the body before decompression."""
+    is_cut: bool
+    """Whether the body ended before its announced end. A body without a length and with a closed connection at its end
+    has none."""
+
+
 class OutgoingClient:
     """Sends requests to foreign URLs. An async context manager.
 
@@ -63,7 +78,7 @@ class OutgoingClient:
     redirect, and keeps no cookie. Names that resolve to several addresses are reached at the allowed ones.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - limits, and what tests replace
         self,
         *,
         timeout_s: float = 15.0,
@@ -71,9 +86,12 @@ class OutgoingClient:
         allowed: Sequence[IpNetwork] = (),
         resolver: AbstractResolver | None = None,
         ssl_context: Any = True,
+        connect_timeout_s: float | None = None,
+        read_timeout_s: float | None = None,
     ) -> None:
         """Limit a whole request to `timeout_s`. Build it while the event loop runs.
 
+        `connect_timeout_s` limits each connection, and `read_timeout_s` each wait for a piece of the response.
         `allowed` are networks of the operator that may be reached too. The number of connections is not limited here:
         callers limit their requests. Tests give a `resolver` and an `ssl_context`.
         """
@@ -89,7 +107,7 @@ class OutgoingClient:
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_timeout_s, sock_read=read_timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # the size limit is one of received bytes
             trust_env=False,
@@ -112,6 +130,51 @@ class OutgoingClient:
 
         Raises OutgoingRefused or OutgoingFailed. After OutgoingFailed the receiver may have the request.
         """
+
+        async def read(response: aiohttp.ClientResponse) -> OutgoingResponse:
+            return OutgoingResponse(response.status, response.headers, await self._read(response))
+
+        return await self._exchange(method, url, body, headers, read)
+
+    async def download(
+        self,
+        method: str,
+        url: str,
+        *,
+        limits: DownloadLimits,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> OutgoingDownload:
+        """Send one request and return its response, decompressed while it arrives, whatever its status is.
+
+        Raises OutgoingRefused or OutgoingFailed, and BodyRefused for a body beyond the limits.
+        """
+        asked = {"Accept-Encoding": ACCEPTED_CODINGS, **(headers or {})}
+
+        async def read(response: aiohttp.ClientResponse) -> OutgoingDownload:
+            decoder = BodyDecoder(response.headers.get("Content-Encoding", ""), limits)
+            is_cut = False
+            try:
+                async for piece in response.content.iter_any():
+                    decoder.add(piece)
+            except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, ConnectionError) as error:
+                if isinstance(error, TimeoutError):
+                    raise
+                is_cut = True
+            is_cut = is_cut or (decoder.received_bytes > 0 and not decoder.is_complete)
+            content = bytes(decoder.content)
+            return OutgoingDownload(response.status, response.headers, content, decoder.received_bytes, is_cut)
+
+        return await self._exchange(method, url, body, asked, read)
+
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str] | None,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[_Result]],
+    ) -> _Result:
         check_url(url)
         sockets = _Sockets()
         reset = _sockets.set(sockets)
@@ -120,8 +183,7 @@ class OutgoingClient:
             async with self._session.request(
                 method, URL(url, encoded=url.isascii()), data=body, headers=headers, allow_redirects=False
             ) as response:
-                content = await self._read(response)
-                return OutgoingResponse(response.status, response.headers, content)
+                return await _closed_after_errors(response, read)
         except TimeoutError as error:
             raise OutgoingFailed("no complete response within the time limit") from error
         except aiohttp.InvalidURL as error:  # such as an IPv4 address in an old notation
@@ -154,6 +216,17 @@ class OutgoingClient:
             raise PermissionError(reason)
         sockets.any_made = True
         return socket.socket(family, kind, protocol)
+
+
+async def _closed_after_errors(
+    response: aiohttp.ClientResponse, read: Callable[[aiohttp.ClientResponse], Awaitable[_Result]]
+) -> _Result:
+    """Return what `read` does. After a refused body the connection has unread bytes, maybe without an end."""
+    try:
+        return await read(response)
+    except BodyRefused:
+        response.close()
+        raise
 
 
 def _reason(error: Exception) -> str:

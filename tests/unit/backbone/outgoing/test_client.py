@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import gzip
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from services.backbone.outgoing import OutgoingClient, OutgoingFailed, OutgoingRefused
+from services.backbone.outgoing import BodyRefused, DownloadLimits, OutgoingClient, OutgoingFailed, OutgoingRefused
 from services.backbone.outgoing import client as client_module
 
 EVERYTHING = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -288,3 +289,60 @@ async def test_public_name_is_reached_and_tls_is_checked_against_the_name(tmp_pa
         with pytest.raises(OutgoingFailed, match="Certificate"):
             await client.post(f"https://other.example:{listener.port}/", body=b"", headers={})
         assert len(listener.requests) == 1
+
+
+LIMITS = DownloadLimits(max_bytes=1_000_000)
+
+
+async def test_download_is_decompressed() -> None:
+    body = gzip.compress(b"data" * 10_000)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    async with listening(head + body) as listener, OutgoingClient(timeout_s=3.0, allowed=LOOPBACK) as client:
+        found = await client.download("GET", f"http://127.0.0.1:{listener.port}/", limits=LIMITS)
+    assert (found.status, found.body, found.received_bytes, found.is_cut) == (200, b"data" * 10_000, len(body), False)
+    assert b"Accept-Encoding: gzip, deflate\r\n" in listener.requests[0]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"Content-Length: 1000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n64\r\n"],
+)
+async def test_download_that_is_cut_has_what_arrived(head: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n" + head + b"half of it")
+        await writer.drain()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        OutgoingClient(timeout_s=3.0, allowed=LOOPBACK) as client,
+    ):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        found = await client.download("GET", url, limits=LIMITS)
+    assert (found.body, found.is_cut) == (b"half of it", True)
+
+
+async def test_download_beyond_the_limit_is_refused_and_its_connection_closed() -> None:
+    endless = b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n" + b"a" * 2_000_000
+    async with listening(endless) as listener, OutgoingClient(timeout_s=3.0, allowed=LOOPBACK) as client:
+        for _ in range(2):
+            with pytest.raises(BodyRefused, match="more than 1000000 bytes"):
+                await client.download("GET", f"http://127.0.0.1:{listener.port}/", limits=LIMITS)
+        assert len(listener.accepted) == 2
+
+
+async def test_wait_for_a_piece_has_a_time_limit() -> None:
+    async with (
+        listening(hang=True) as listener,
+        OutgoingClient(timeout_s=30.0, read_timeout_s=0.2, allowed=LOOPBACK) as client,
+    ):
+        with pytest.raises(OutgoingFailed, match="time limit"):
+            await client.download("GET", f"http://127.0.0.1:{listener.port}/", limits=LIMITS)
+
+
+async def test_download_connects_to_allowed_addresses_only() -> None:
+    async with listening() as listener, OutgoingClient(timeout_s=3.0) as client:
+        with pytest.raises(OutgoingRefused, match="is loopback"):
+            await client.download("GET", f"http://127.0.0.1:{listener.port}/", limits=LIMITS)
+        assert listener.accepted == []
