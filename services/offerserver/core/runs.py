@@ -1,0 +1,83 @@
+"""A run: from the documents of a source to what may be written."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from services.offerserver.core.changes import KnownOffer, OfferChanges, allowed, find_changes, has_ended
+from services.offerserver.core.drafts import Parsed, UnreadableFeed, checked
+from services.offerserver.core.fingerprints import fingerprint
+from services.offerserver.core.grades import RunGrade, failed, grade
+from services.offerserver.core.importer import FeedDocument, Importer
+
+
+class RunMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """What is remembered of earlier runs of an importer."""
+
+    trusted_counts: tuple[int, ...] = ()
+    """The numbers of items of trusted runs, the newest first."""
+    absent: frozenset[str] = frozenset()
+    """The source ids that the last trusted run lacked."""
+
+
+class JudgedRun(NamedTuple):
+    """A run before it writes."""
+
+    grade: RunGrade
+    parsed: Parsed
+    full: OfferChanges
+    """What a trusted run of this content would write."""
+    changes: OfferChanges
+    """What this run may write."""
+
+
+def parse_documents(
+    importer: Importer, documents: Sequence[FeedDocument], failures: Sequence[str], *, now_ms: int
+) -> Parsed:
+    """Return what is in the documents, after the checks of all sources.
+
+    `failures` are the reasons why other documents of the run are missing. Raises UnreadableFeed, also if none is left.
+    """
+    if not documents:
+        raise UnreadableFeed("; ".join(dict.fromkeys(failures)) or "the source has no documents")
+    source = importer.source
+    parsed = checked(importer.parse(documents, now_ms), box=source.box, base_keywords=len(source.keywords))
+    missing = tuple(f"a document is missing: {reason}" for reason in dict.fromkeys(failures))
+    cut = ("a response ended early",) if any(document.is_cut for document in documents) else ()
+    return msgspec.structs.replace(parsed, partial=(*missing, *cut, *parsed.partial))
+
+
+def judge(  # noqa: PLR0913 - both sides, and what is remembered
+    importer: Importer,
+    documents: Sequence[FeedDocument],
+    failures: Sequence[str],
+    known: Collection[KnownOffer],
+    *,
+    memory: RunMemory,
+    now_ms: int,
+) -> JudgedRun:
+    """Return the grade of a run, and what it may write."""
+    try:
+        parsed = parse_documents(importer, documents, failures, now_ms=now_ms)
+    except UnreadableFeed as error:
+        return JudgedRun(failed(str(error)), Parsed(), OfferChanges(), OfferChanges())
+    source = importer.source
+    found = grade(
+        parsed,
+        appearances={draft.id: fingerprint(draft, source).appearance for draft in parsed.drafts},
+        known=_current(known, now_ms),
+        trusted_counts=memory.trusted_counts,
+        thresholds=source.thresholds,
+    )
+    full = find_changes(parsed, known, source, absent_before=memory.absent, now_ms=now_ms, exchanged=found.exchanged)
+    return JudgedRun(found, parsed, full, allowed(full, found))
+
+
+def _current(known: Iterable[KnownOffer], now_ms: int) -> dict[str, tuple[str, str]]:
+    """Return the appearances of offers by their source id. An event that has ended is no item that another replaced."""
+    return {
+        offer.source_id: offer.fingerprint.appearance
+        for offer in known
+        if offer.source_id and not has_ended(offer, now_ms)
+    }
