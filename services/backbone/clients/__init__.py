@@ -9,13 +9,14 @@ from services.backbone.clients.notifications import (
     NotificationUnavailable,
     NotifiedObject,
 )
-from services.backbone.clients.storage import ReadOffer, StorageClient
+from services.backbone.clients.storage import ExtdataOffer, ReadOffer, StorageClient
 from services.backbone.clients.tracker import EventRefused, EventUnavailable, TrackerClient
 
 __all__ = [
     "RETRY_LATER",
     "EventRefused",
     "EventUnavailable",
+    "ExtdataOffer",
     "ImageClient",
     "ImageFailed",
     "ImageRejected",

@@ -1,8 +1,9 @@
-"""StorageClient: the requests of the action consumers to storage.
+"""StorageClient: the requests of the action consumers and of the importers to storage.
 
 The contract: `POST /store/geo` as a form, `POST /<offers or searches>/<id>/notify`,
-`POST /bulk/notify_searchers/<owner>`, `GET /chat/byids`, `GET` and `POST /bulk/offers`, with the credentials of a
-service. All but a bulk request that creates offers may be sent again.
+`POST /bulk/notify_searchers/<owner>`, `GET /chat/byids`, `GET` and `POST /bulk/offers`,
+`GET /bulk/extdata/<owner>`, with the credentials of a service. All but a bulk request that creates offers without ids
+may be sent again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,18 @@ class _Offers(msgspec.Struct):
 
 class _Data(msgspec.Struct):
     data: list[ReadOffer]
+
+
+class ExtdataOffer(msgspec.Struct, frozen=True):
+    """The id, the end and some names of `extdata` of an offer."""
+
+    id: str = msgspec.field(name="_id")
+    extdata: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    valid_until_ms: int | None = msgspec.field(name="validuntil", default=None)
+
+
+class _ExtdataOffers(msgspec.Struct):
+    data: list[ExtdataOffer]
 
 
 class _Result(msgspec.Struct):
@@ -95,12 +108,23 @@ class StorageClient(ServiceClient):
         body = await self._get(f"/bulk/offers/{quote(owner, safe='')}", corners)
         return _decoded(body, _Data).data
 
+    async def offer_extdata(self, owner: str, names: Sequence[str]) -> list[ExtdataOffer]:
+        """Return all offers of an owner with these names of `extdata`: letters, digits and underscores."""
+        body = await self._get(f"/bulk/extdata/{quote(owner, safe='')}", {"names": ",".join(names)})
+        return _decoded(body, _ExtdataOffers).data
+
     async def write_offers(
-        self, *, new: Sequence[msgspec.Struct], changed: Sequence[msgspec.Struct], removed: Sequence[str]
+        self,
+        *,
+        new: Sequence[msgspec.Struct] = (),
+        changed: Sequence[msgspec.Struct] = (),
+        removed: Sequence[str] = (),
+        event: Literal["now", "later", "none"] = "now",
     ) -> int:
         """Create, change and remove offers, which are documents of storage's API. Return how many were refused.
 
-        storage then sends the event `bud` of each owner. A request whose response is lost may have created offers.
+        storage then sends the event `bud` of each owner, unless `event` is `later` or `none`. A request whose response
+        is lost may have created offers. New offers with ids may be sent again.
         """
         body = {
             "new_offers": list(new),
@@ -108,7 +132,8 @@ class StorageClient(ServiceClient):
             "remove_offers": [{"_id": each} for each in removed],
         }
         headers = {"User-Agent": "push", "Content-Type": "application/json"}
-        found = await self._client.post(f"{self._url}/bulk/offers", msgspec.json.encode(body), headers)
+        url = f"{self._url}/bulk/offers" + ("" if event == "now" else f"?event={event}")
+        found = await self._client.post(url, msgspec.json.encode(body), headers)
         return sum(each.status == "refused" for each in _decoded(found, _Results).results)
 
     async def _get(self, path: str, query: Mapping[str, str]) -> bytes:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from services.storage.core.cursors import Cursor, parse_cursor
 from services.storage.core.extras import InvalidValue
@@ -15,9 +15,14 @@ MAX_LIST: Final = 200
 MAX_PAGE: Final = 10_000
 MAX_LIST_RADIUS_M: Final = 20_037_508.0
 """Half of the circumference of the earth."""
+MAX_NAMES: Final = 8
 _ID: Final = re.compile(r"[0-9a-f]{24}")
+_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 Parameters = Mapping[str, Sequence[str]]
 """The values of each query parameter, in their order."""
+
+BulkEvent = Literal["now", "later", "none"]
+"""Whether the event of a bulk write is sent when the request ends, with that of a later request, or not at all."""
 
 
 class Circle(NamedTuple):
@@ -105,6 +110,26 @@ def parse_page(parameters: Parameters) -> Page:
     if parsed is not None and number:
         raise InvalidInput(FieldError("page", "cannot be combined with next"))
     return Page(limit, number, parsed)
+
+
+def parse_names(parameters: Parameters) -> tuple[str, ...]:
+    """Return the names in `extdata` of `names`, separated by commas. Raises InvalidInput."""
+    names = tuple(name for name in _last(parameters, "names").split(",") if name)
+    if not 1 <= len(names) <= MAX_NAMES or not all(map(_NAME.fullmatch, names)):
+        raise InvalidInput(FieldError("names", f"must be 1 to {MAX_NAMES} names of letters, digits and _, with commas"))
+    return names
+
+
+def parse_bulk_event(parameters: Parameters) -> BulkEvent:
+    """Return the value of `event`, `now` without one. Raises InvalidInput."""
+    match _last(parameters, "event"):
+        case "" | "now":
+            return "now"
+        case "later":
+            return "later"
+        case "none":
+            return "none"
+    raise InvalidInput(FieldError("event", "must be now, later or none"))
 
 
 def parse_id(text: str, field: str) -> str:

@@ -57,6 +57,7 @@ def create_api(context: ApiContext) -> FastAPI:
     add("POST", "/bulk/offers", bulk.write, schema.BULK_WRITE)
     # An owner may contain slashes.
     add("GET", "/bulk/offers/{owner:path}", bulk.read, schema.BULK_READ)
+    add("GET", "/bulk/extdata/{owner:path}", bulk.extdata, schema.BULK_EXTDATA)
     add("DELETE", "/bulk/offers/{owner:path}", bulk.delete, schema.BULK_DELETE)
     add("POST", "/bulk/notify_searchers/{owner:path}", bulk.notify_searchers, schema.BULK_NOTIFY)
     chat = ChatRoutes(context)

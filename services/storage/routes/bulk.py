@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from services.storage.core.bulk_json import BulkReader, MalformedBody
 from services.storage.core.fields import MAX_OWNER_CHARACTERS
-from services.storage.core.filters import ListFilter, parse_box
+from services.storage.core.filters import ListFilter, parse_box, parse_bulk_event, parse_names
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import RANK_IMPORT, StoredObject, delete_object
 from services.storage.core.responses import API_VERSION, visible_object
@@ -18,6 +18,7 @@ from services.storage.routes.bulk_writer import LISTS, BulkWriter
 from services.storage.routes.context import ApiContext
 from services.storage.routes.errors import ApiError, json_response
 from services.storage.routes.requests import body_pieces, caller_of, parameters_of, text_parameter
+from services.storage.store.bulk import ExtdataRow
 
 _KIND: Final[SubjectKind] = "offer"
 _PIECE_BYTES: Final = 65_536
@@ -43,15 +44,28 @@ class BulkRoutes:
             return Response(media_type="application/json")
         return StreamingResponse(_document_stream(first, found, is_own=is_own), media_type="application/json")
 
+    async def extdata(self, owner: str, request: Request) -> Response:
+        """Stream some names of the `extdata` of all offers of an owner, with their ids and ends."""
+        self._require_service(request)
+        name = text_parameter(owner, "owner", most=MAX_OWNER_CHARACTERS)
+        found = self._stores.bulk.extdata_of_owner(_KIND, name, parse_names(parameters_of(request)))
+        first: list[ExtdataRow] = await anext(found, [])  # before the status is sent, so that an outage is a 503
+        if request.method == "HEAD":
+            return Response(media_type="application/json")
+        return StreamingResponse(_row_stream(first, found), media_type="application/json")
+
     async def write(self, request: Request) -> Response:
         """Create, change and remove offers, and return a result for each. No event is sent but `bud`.
+
+        `event=later` leaves the event to a later request of the owner, or to its time after a kill. `event=none`: no
+        event, for changes that nobody has to know. A new offer with an `_id` is created once, however often it is sent.
 
         A wrong object does not stop the others. If the body turns out to be malformed, the objects before the error are
         written, and the response (400) has their results.
         """
         self._require_service(request)
         settings = self._context.settings
-        writer = BulkWriter(self._context)
+        writer = BulkWriter(self._context, event=parse_bulk_event(parameters_of(request)))
         reader = BulkReader(LISTS, max_element=settings.max_body_bytes)
         status, content = 200, b'{"status":"ok"'
         try:
@@ -97,6 +111,18 @@ class BulkRoutes:
     def _require_service(self, request: Request) -> None:
         if not caller_of(request).is_service:
             raise ApiError(403, "forbidden", "bulk changes need the credentials of a service")
+
+
+async def _row_stream(first: list[ExtdataRow], rest: AsyncIterator[list[ExtdataRow]]) -> AsyncIterator[bytes]:
+    yield msgspec.json.encode({"version": API_VERSION}).removesuffix(b"}") + b',"data":['
+    separator = b""
+    rows = first
+    while rows:
+        documents = [{"_id": row.id, "validuntil": row.valid_until_ms, "extdata": row.extdata} for row in rows]
+        yield separator + msgspec.json.encode(documents)[1:-1]
+        separator = b","
+        rows = await anext(rest, [])
+    yield b"]}"
 
 
 async def _document_stream(

@@ -8,7 +8,7 @@ import msgspec
 from services.storage.core.bulk_json import BulkItem
 from services.storage.core.extras import InvalidValue
 from services.storage.core.fields import FieldError, InvalidInput, parse_fields, parse_text
-from services.storage.core.filters import parse_id
+from services.storage.core.filters import BulkEvent, parse_id
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import (
     RANK_IMPORT,
@@ -33,8 +33,9 @@ _MAX_EXPLAINED: Final = 1_000
 class BulkWriter:
     """The writes of one request. All methods raise PyMongoError while the database is not available."""
 
-    def __init__(self, context: ApiContext) -> None:
+    def __init__(self, context: ApiContext, *, event: BulkEvent = "now") -> None:
         self._context = context
+        self._event = event
         self._list = ""
         self._slice: dict[str, BulkItem] = {}
         """The elements that wait for the next write, by the id of their object."""
@@ -68,20 +69,20 @@ class BulkWriter:
         try:
             await self._write()
         finally:
-            for owner in self._owners:
+            for owner in self._owners if self._event == "now" else ():
                 await self._context.stores.owed.owe_bulk(owner, self._context.now_ms())
             self._context.on_change()
 
     async def owe(self, owner: str) -> None:
         """Owe the event of this request for an owner, before the first write of an object of the owner."""
-        if owner not in self._owners:
+        if owner not in self._owners and self._event != "none":
             await self._context.stores.owed.owe_bulk(owner, self._context.now_ms() + _LONGEST_BULK_MS)
             self._owners.add(owner)
 
     def _id_of(self, item: BulkItem) -> str:
         if not isinstance(item.value, dict):
             raise InvalidInput(FieldError(item.name, f"element {item.position} must be a JSON object"))
-        if item.name == "new_offers":
+        if item.name == "new_offers" and item.value.get("_id") is None:
             return self._context.new_id()
         try:
             return parse_id(parse_text(item.value.get("_id"), most=64), "_id")
@@ -117,10 +118,10 @@ class BulkWriter:
                     rank=RANK_IMPORT,
                 )
             )
-        await context.stores.objects.insert_many(_KIND, created)
-        context.metrics.changes.labels(_KIND, "create").inc(len(created))
+        known = frozenset(await context.stores.objects.insert_many(_KIND, created))
+        context.metrics.changes.labels(_KIND, "create").inc(len(created) - len(known))
         for stored in created:
-            self._add_result(items[stored.id], "created", stored.id)
+            self._add_result(items[stored.id], "known" if stored.id in known else "created", stored.id)
 
     async def _change(self, items: dict[str, BulkItem]) -> None:
         refused: dict[str, InvalidInput] = {}

@@ -123,14 +123,22 @@ NOTIFY: Final = _operation(OK, _IS_OK)
 BULK_READ: Final = _operation(
     {"version": "1.0", "data": [EXAMPLE]}, _record(version=_VERSION, data=_list(OBJECT)), parameters=_BOX, errors=(404,)
 )
+_EXTDATA_ROW: Final = {"_id": EXAMPLE["_id"], "validuntil": None, "extdata": {"id": "market-1"}}
+BULK_EXTDATA: Final = _operation(
+    {"version": "1.0", "data": [_EXTDATA_ROW]},
+    _record(version=_VERSION, data=_list(_record(_id=OBJECT_ID, extdata={"type": "object"}))),
+    parameters=({**_query("names", "Names in `extdata`, with commas.", "string", "id"), "required": True},),
+    errors=(404,),
+)
 _RESULT: Final[Schema] = {
     **_record(list=_TEXT, index=_COUNT, status=_TEXT),
-    "description": "status: created, changed, unchanged, removed, unknown, conflict or refused "
+    "description": "status: created, known, changed, unchanged, removed, unknown, conflict or refused "
     "(the first 1,000 with `fields`).",
 }
 BULK_WRITE: Final = _operation(
     {"status": "ok", "results": [{"list": "new_offers", "index": 0, "status": "created", "_id": EXAMPLE["_id"]}]},
     _record(status={"const": "ok"}, results=_list(_RESULT)),
+    parameters=(_query("event", "When the event `bud` is sent: now, later (by a later request) or none."),),
     body={
         "new_offers": [SENT],
         "old_offers": [{"_id": EXAMPLE["_id"], "text": "Fresh bread"}],

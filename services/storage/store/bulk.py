@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from pymongo import UpdateOne
 
@@ -14,12 +14,21 @@ from services.storage.store.objects import ObjectStore, update_of
 SLICE: Final = 500
 """The most objects of one call."""
 _MAX_ROUNDS: Final = 16
+_ROWS: Final = 5_000
 
 ObjectChange = Callable[[StoredObject], StoredObject | None]
 """Returns the next version of an object, or None to leave it as it is."""
 ChangeOutcome = Literal["changed", "unchanged", "unknown", "conflict"]
 """conflict: other writers changed the object at each attempt."""
 BeforeWrite = Callable[[Iterable[StoredObject]], Awaitable[None]]
+
+
+class ExtdataRow(NamedTuple):
+    """What an importer knows of one of its objects."""
+
+    id: str
+    valid_until_ms: int | None
+    extdata: Mapping[str, Any]
 
 
 async def _nothing(_: Iterable[StoredObject]) -> None:
@@ -64,6 +73,20 @@ class BulkStore:
                 return
             yield ids
             last = ids[-1]
+
+    async def extdata_of_owner(
+        self, kind: SubjectKind, owner: str, names: Iterable[str]
+    ) -> AsyncIterator[list[ExtdataRow]]:
+        """Yield the ids, the ends and some names of `extdata` of an owner's objects, in lists of at most 5,000.
+
+        The rest of the objects is not read by this process. The names are letters, digits and underscores.
+        """
+        wanted = {"owner": {"$eq": owner}, "deleted": {"$exists": False}}
+        projection = {"validuntil": 1, **{f"extdata.{name}": 1 for name in names}}
+        found = objects_of(self._database, kind).find(wanted, projection, sort=[("_id", 1)], batch_size=_ROWS)
+        async with found:
+            while rows := await found.to_list(_ROWS):
+                yield [ExtdataRow(row["_id"], row.get("validuntil"), row.get("extdata", {})) for row in rows]
 
     async def _write(self, kind: SubjectKind, changes: list[tuple[StoredObject, StoredObject]]) -> list[str]:
         """Write the changes whose object still has its version. Return their ids."""

@@ -62,6 +62,57 @@ async def test_each_element_has_a_result_and_a_wrong_one_stops_no_other(
     assert len(tracker.ids) == 4  # no event for a single object
 
 
+async def test_new_offer_with_an_id_is_created_once(service: httpx.AsyncClient) -> None:
+    body = {"new_offers": [offer("Importer") | {"_id": "a" * 24}, offer("Importer") | {"_id": "no id"}]}
+    for status in ("created", "known"):
+        results = (await service.post("/bulk/offers", json=body)).json()["results"]
+        assert sorted(each["status"] for each in results) == sorted([status, "refused"])
+    assert [each["_id"] for each in (await service.get("/bulk/offers/Importer")).json()["data"]] == ["a" * 24]
+
+
+async def test_slices_of_an_import_send_one_event(service: httpx.AsyncClient, tracker: Tracker) -> None:
+    for event in ("none", "later", "later"):
+        body = {"new_offers": [offer("Importer")]}
+        assert (await service.post(f"/bulk/offers?event={event}", json=body)).status_code == 200
+    assert tracker.ids == []
+    await service.post("/bulk/offers?event=now", json={"new_offers": [offer("Importer")]})
+    await tracker.until(1)
+    await service.post("/bulk/offers?event=none", json={"new_offers": [offer("Importer")]})
+    await service.post("/bulk/offers", json={"new_offers": [offer("Other")]})
+    await tracker.until(2)
+    assert [each.rpartition(".")[0].partition(".")[0] for each in tracker.ids] == ["Importer", "Other"]
+
+
+@pytest.mark.parametrize("event", ["soon", "None", "1"])
+async def test_other_values_of_event_are_refused(service: httpx.AsyncClient, event: str) -> None:
+    response = await service.post(f"/bulk/offers?event={event}", json={"new_offers": [offer("Importer")]})
+    assert (response.status_code, response.json()["fields"][0]["field"]) == (422, "event")
+    assert (await service.get("/bulk/offers/Importer")).json()["data"] == []
+
+
+async def test_names_of_extdata_are_read_alone(service: httpx.AsyncClient) -> None:
+    rows = [{"id": "1", "hash": "x", "long": "y" * 100}, {"id": "2"}, {}]
+    for number, extdata in enumerate(rows):
+        body = {"new_offers": [offer("a/b", extdata=extdata, validuntil=number or None) | {"_id": f"{number:024x}"}]}
+        await service.post("/bulk/offers", json=body)
+    await service.post("/bulk/offers", json={"remove_offers": [{"_id": f"{2:024x}"}]})
+    found = (await service.get("/bulk/extdata/a%2Fb?names=id,hash")).json()
+    assert found == {
+        "version": "1.0",
+        "data": [
+            {"_id": f"{0:024x}", "validuntil": None, "extdata": {"id": "1", "hash": "x"}},
+            {"_id": f"{1:024x}", "validuntil": 1, "extdata": {"id": "2"}},
+        ],
+    }
+    assert (await service.get("/bulk/extdata/nobody?names=id")).json()["data"] == []
+
+
+@pytest.mark.parametrize("names", ["", "a.b", "$where", "a,b,c,d,e,f,g,h,i", "x" * 65])
+async def test_other_names_of_extdata_are_refused(service: httpx.AsyncClient, names: str) -> None:
+    response = await service.get("/bulk/extdata/Importer", params={"names": names})
+    assert (response.status_code, response.json()["fields"][0]["field"]) == (422, "names")
+
+
 async def test_malformed_end_of_a_body_is_reported_with_the_results_before_it(service: httpx.AsyncClient) -> None:
     body = json.dumps({"new_offers": [offer("Importer")]})[:-1] + ',"old_offers":5}'
     response = await service.post("/bulk/offers", content=body)

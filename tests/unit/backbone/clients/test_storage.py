@@ -7,7 +7,14 @@ import msgspec
 import pytest
 
 from deploy.develop.localstack.ports import LOOPBACK, free_port
-from services.backbone.clients import ReadOffer, RequestRefused, ServiceFailed, ServiceUnavailable, StorageClient
+from services.backbone.clients import (
+    ExtdataOffer,
+    ReadOffer,
+    RequestRefused,
+    ServiceFailed,
+    ServiceUnavailable,
+    StorageClient,
+)
 
 
 class Document(msgspec.Struct):
@@ -53,6 +60,18 @@ async def test_requests_have_the_paths_of_storage() -> None:
         "POST /store/geo di=phone+1&lt=52.5&lg=-13.25&a=12.0&ts=1000",
         "POST /searches/652f/notify",
         "POST /bulk/notify_searchers/Meetup%2FCom%3F",
+    ]
+
+
+async def test_importer_reads_hashes_and_writes_in_slices() -> None:
+    async with storage() as (client, stub):
+        stub.content = b'{"version":"1.0","data":[{"_id":"1","validuntil":null,"extdata":{"id":"x"}}]}'
+        assert await client.offer_extdata("a/b", ["id", "match_hash"]) == [ExtdataOffer("1", {"id": "x"})]
+        stub.content = b'{"status":"ok","results":[{"status":"created"},{"status":"refused"}]}'
+        assert await client.write_offers(removed=["1"], event="later") == 1
+    assert [request.partition(" {")[0] for request in stub.requests] == [
+        "GET /bulk/extdata/a%2Fb?names=id,match_hash",
+        "POST /bulk/offers?event=later",
     ]
 
 
