@@ -30,10 +30,14 @@ class Stub:
         self.status = status
         self.content = b""
         self.requests: list[str] = []
+        self.authorization = ""
+        self.url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         sizes = [line.partition(":")[2] for line in head.splitlines() if line.lower().startswith("content-length")]
+        values = [line.partition(": ")[2] for line in head.splitlines() if line.startswith("Authorization")]
+        self.authorization = values[0] if values else ""
         body = await reader.readexactly(int(sizes[0])) if sizes else b""
         self.requests.append(f"{head.partition(' HTTP')[0]} {body.decode()}".strip())
         length = len(self.content)
@@ -46,8 +50,9 @@ class Stub:
 async def storage(status: int = 200) -> AsyncIterator[tuple[StorageClient, Stub]]:
     stub = Stub(status)
     port = free_port()
+    stub.url = f"http://{LOOPBACK}:{port}/"
     server = await asyncio.start_server(stub.serve, LOOPBACK, port)
-    async with server, StorageClient(f"http://{LOOPBACK}:{port}/") as client:
+    async with server, StorageClient(stub.url) as client:
         yield client, stub
 
 
@@ -61,6 +66,13 @@ async def test_requests_have_the_paths_of_storage() -> None:
         "POST /searches/652f/notify",
         "POST /bulk/notify_searchers/Meetup%2FCom%3F",
     ]
+
+
+async def test_credentials_are_sent_in_utf_8() -> None:
+    async with storage() as (_, stub):
+        async with StorageClient(stub.url, credentials=("storage", "größe")) as client:
+            await client.match_object("offers", "1")
+        assert stub.authorization == "Basic c3RvcmFnZTpncsO2w59l"
 
 
 async def test_importer_reads_hashes_and_writes_in_slices() -> None:
