@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime as dt
 import gzip
 import socket
 import ssl
@@ -13,12 +12,10 @@ from typing import NamedTuple
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.backbone.outgoing import BodyRefused, DownloadLimits, OutgoingClient, OutgoingFailed, OutgoingRefused
 from services.backbone.outgoing import client as client_module
+from tests.unit.backbone.outgoing.certificates import certificate
 
 EVERYTHING = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -246,33 +243,6 @@ async def test_closed_port_fails_with_a_reason() -> None:
     async with OutgoingClient(timeout_s=3.0, allowed=LOOPBACK) as client:
         with pytest.raises(OutgoingFailed, match="Cannot connect"):
             await client.post(f"http://127.0.0.1:{listener.port}/", body=b"", headers={})
-
-
-def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return the context of a server with a certificate for a name, and of a client that trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / "both.pem"
-    pem.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + signed.public_bytes(serialization.Encoding.PEM)
-    )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(pem)
-    return server, ssl.create_default_context(cafile=str(pem))
 
 
 async def test_public_name_is_reached_and_tls_is_checked_against_the_name(tmp_path: Path) -> None:

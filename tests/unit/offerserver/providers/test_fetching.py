@@ -2,6 +2,7 @@ import asyncio
 import datetime as dt
 import gzip
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from services.offerserver.core.exchanges import Validators
 from services.offerserver.core.importer import DocumentKind, FeedRequest
 from services.offerserver.providers.fetching import FetchFailed, FetchLimits
+from tests.unit.backbone.outgoing.certificates import certificate
+from tests.unit.backbone.outgoing.test_client import FixedResolver
 from tests.unit.offerserver.hostile import AGENT, HostileServer, fetching, hostile_server, reply
 
 OK = reply("[1]", ETag='"v1"', Last_Modified="Mon, 23 Nov 2026 10:00:00 GMT", Set_Cookie="a=b")
@@ -230,3 +233,30 @@ async def test_page_that_robots_do_not_permit_is_not_fetched() -> None:
             await parts.fetcher.fetch(request(server, "/public", kind="page"))
         assert [each.path for each in server.requests] == ["/robots.txt", "/public"]
         assert parts.turns.delays == [4.0]
+
+
+@pytest.mark.parametrize(
+    ("age_h", "name", "trusts"),
+    [(1, "feed.example", False), (5, "feed.example", True), (1, "other.example", True)],
+    ids=["self-signed", "expired", "wrong name"],
+)
+async def test_certificate_that_cannot_be_verified_is_refused(
+    tmp_path: Path, *, age_h: int, name: str, trusts: bool
+) -> None:
+    serving, trusting = certificate(tmp_path, name, age=dt.timedelta(hours=age_h))
+    options: dict[str, Any] = {"ssl_context": trusting if trusts else True, "resolver": FixedResolver("127.0.0.1")}
+    async with hostile_server(tls=serving) as server, fetching(**options) as parts:
+        server.responses["/feed"] = OK
+        url = f"https://feed.example:{server.port}/feed"
+        with pytest.raises(FetchFailed, match="Certificate"):
+            await parts.fetcher.fetch(FeedRequest(url=url, kind="json"))
+        assert server.requests == []
+
+
+async def test_certificate_that_can_be_verified_is_accepted(tmp_path: Path) -> None:
+    serving, trusting = certificate(tmp_path, "feed.example")
+    options: dict[str, Any] = {"ssl_context": trusting, "resolver": FixedResolver("127.0.0.1")}
+    async with hostile_server(tls=serving) as server, fetching(**options) as parts:
+        server.responses["/feed"] = OK
+        found = await parts.fetcher.fetch(FeedRequest(url=f"https://feed.example:{server.port}/feed", kind="json"))
+        assert found.document is not None
