@@ -171,7 +171,7 @@ def test_topics_and_keys_are_literals_only_in_names() -> None:
         for name, value in vars(names).items()
         if name.isupper() and isinstance(value, str) and not name.startswith("HEADER_")
     }
-    prefixes = ("events:", "counters:", "notify:", "actions:", "schedule:")
+    prefixes = ("events:", "counters:", "notify:", "actions:", "schedule:", "offers:")
     for path in SOURCES:
         if path.name == "names.py":
             continue

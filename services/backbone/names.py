@@ -216,6 +216,52 @@ def job_taken_key(service: str, job: str, planned_ms: int) -> str:
     return f"schedule:{service}:taken:{job}:{planned_ms}"
 
 
+# Redis of the importers: what is known of their runs ------------------------------------------------------------------
+def offers_lock_key(importer: str) -> str:
+    """Key that exists while a run of an importer holds its lease. Its value is the token of the run."""
+    return f"offers:lock:{importer}"
+
+
+def offers_fence_key(importer: str) -> str:
+    """Key of the number of the last run of an importer."""
+    return f"offers:fence:{importer}"
+
+
+def offers_memory_key(importer: str) -> str:
+    """Key of the hash with what the next run of an importer needs of the earlier ones."""
+    return f"offers:memory:{importer}"
+
+
+def offers_history_key(importer: str) -> str:
+    """Key of the list of the last runs of an importer, the newest first."""
+    return f"offers:history:{importer}"
+
+
+def offers_dry_run_key(importer: str) -> str:
+    """Key of the last dry run of an importer."""
+    return f"offers:dry:{importer}"
+
+
+def offers_suspect_key(importer: str) -> str:
+    """Key of the hash with the content of the last run that an operator may accept."""
+    return f"offers:suspect:{importer}"
+
+
+def offers_order_key(importer: str) -> str:
+    """Key of what an operator ordered for the next run of an importer, as JSON."""
+    return f"offers:order:{importer}"
+
+
+def offers_totals_key(importer: str) -> str:
+    """Key of the hash with the totals of all runs of an importer."""
+    return f"offers:totals:{importer}"
+
+
+def offers_host_key(origin: str) -> str:
+    """Key that exists while a request to a host runs, and for the delay after it."""
+    return f"offers:host:{quote(origin, safe='')}"
+
+
 # Consumer groups -------------------------------------------------------------------------------------------
 def consumer_group(consumer: str) -> str:
     """Consumer group of one consumer: the name of the consumer, which operators know."""

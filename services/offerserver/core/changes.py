@@ -169,19 +169,25 @@ def stale_removals(
     return tuple(Removal(offer.offer_id, offer.source_id, "stale") for offer in known)
 
 
+def offers_digest(known: Iterable[KnownOffer]) -> str:
+    """Return a digest of the offers of an importer in storage."""
+    state = sorted([offer.offer_id, offer.source_id, *offer.fingerprint] for offer in known)
+    return hashlib.sha256(msgspec.json.encode(state)).hexdigest()
+
+
 def changes_digest(changes: OfferChanges, known: Iterable[KnownOffer]) -> str:
     """Return a digest of what would be written, and of the state of storage that it was computed from.
 
     An operator accepts a digest. If it differs when the run is accepted, storage or the run has changed since.
     """
-    state = sorted([offer.offer_id, offer.source_id, *offer.fingerprint] for offer in known)
     written = [
+        offers_digest(known),
         sorted([item.draft.id, *item.fingerprint] for item in changes.new),
         sorted([item.offer_id, item.draft.id, *item.fingerprint] for item in (*changes.matching, *changes.content)),
         sorted(changes.removals),
         sorted(changes.absent),
     ]
-    return hashlib.sha256(msgspec.json.encode([state, written])).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(written)).hexdigest()
 
 
 def slices(items: Sequence[_Item], size: int = SLICE) -> Iterator[Sequence[_Item]]:

@@ -1,0 +1,106 @@
+"""RunLeases: one run of an importer at a time, with a lease and a fencing number."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from typing import Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.backbone import names
+from services.backbone.logs import get_logger
+
+log = get_logger(__name__)
+
+LEASE_S: Final = 90.0
+"""A run of a killed process is over after this time. A write to storage must end within it."""
+_RENEWALS: Final = 4
+"""Renewals within a lease, so that one may fail."""
+
+_ACQUIRE: Final = """
+-- KEYS lock, fence. ARGV token, ms of the lease.
+local holder = redis.call('GET', KEYS[1])
+if holder == ARGV[1] then return tonumber(redis.call('GET', KEYS[2])) end
+if holder then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return redis.call('INCR', KEYS[2])
+"""
+_RENEW: Final = """
+-- KEYS lock. ARGV token, ms of the lease.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+_RELEASE: Final = """
+-- KEYS lock. ARGV token.
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+"""
+
+
+class LeaseLost(Exception):
+    """Another run may have begun. This one must write no further."""
+
+
+class RunLease:
+    """The lease of one run."""
+
+    def __init__(self, leases: "RunLeases", importer: str, token: str, number: int) -> None:
+        self._leases = leases
+        self.importer = importer
+        self.token = token
+        self.number = number
+        """The fencing number: it grows with each run of an importer."""
+
+    async def check(self) -> None:
+        """Renew the lease. Raises LeaseLost, or RedisError. Call it before each write, which must end within LEASE_S.
+
+        A process that was frozen past its lease learns it here.
+        """
+        if not await self._leases.renew(self.importer, self.token):
+            raise LeaseLost(f"run {self.number} of {self.importer} has lost its lease")
+
+
+class RunLeases:
+    """The leases of all importers. `redis` must decode responses."""
+
+    def __init__(self, redis: Redis, *, lease_s: float = LEASE_S) -> None:
+        self._redis = redis
+        self._lease_ms = round(1000 * lease_s)
+        self._acquire = redis.register_script(_ACQUIRE)
+        self._renew = redis.register_script(_RENEW)
+        self._release = redis.register_script(_RELEASE)
+
+    @contextlib.asynccontextmanager
+    async def hold(self, importer: str) -> AsyncIterator[RunLease | None]:
+        """Hold the lease of an importer, and renew it. Yield None if another run holds it. Raises RedisError."""
+        token = uuid.uuid4().hex
+        keys = [names.offers_lock_key(importer), names.offers_fence_key(importer)]
+        number = int(await self._acquire(keys=keys, args=(token, self._lease_ms)))
+        if not number:
+            yield None
+            return
+        lease = RunLease(self, importer, token, number)
+        renewing = asyncio.create_task(self._renew_forever(lease))
+        try:
+            yield lease
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            with contextlib.suppress(RedisError):  # the lease ends by itself
+                await self._release(keys=keys[:1], args=(token,))
+
+    async def renew(self, importer: str, token: str) -> bool:
+        """Extend a lease to its whole time. Return False if it is lost."""
+        return bool(await self._renew(keys=[names.offers_lock_key(importer)], args=(token, self._lease_ms)))
+
+    async def _renew_forever(self, lease: RunLease) -> None:
+        while True:
+            await asyncio.sleep(self._lease_ms / 1000 / _RENEWALS)
+            try:
+                await lease.check()
+            except RedisError as error:
+                log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}")
+            except LeaseLost:  # the run notices it before its next write
+                log.warning("lease_lost", importer=lease.importer, number=lease.number)
+                return
