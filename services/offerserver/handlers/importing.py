@@ -1,0 +1,247 @@
+"""ImportRunner: runs an importer from its requests to the offers in storage.
+
+1. It holds the lease of the importer, so that no other run writes at a time.
+2. It fetches the documents, and reads ids and hashes of the offers that storage has.
+3. The rules grade the run and decide what it may write (`core.runs`).
+4. It writes slice by slice. Before each slice it checks the lease.
+5. It records the run, if it still holds the lease.
+
+A process that is killed in between leaves offers that the next run finds by their ids. So nothing is created twice.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from services.backbone.backoff import Backoff, retried
+from services.backbone.clients import ServiceUnavailable, StorageClient
+from services.backbone.logs import get_logger
+from services.offerserver.core.changes import (
+    KnownOffer,
+    OfferChanges,
+    changes_digest,
+    find_changes,
+    offers_digest,
+)
+from services.offerserver.core.drafts import Parsed
+from services.offerserver.core.grades import RunGrade
+from services.offerserver.core.importer import ImportArea, Importer
+from services.offerserver.core.reports import RunReport, differences, listed_rejections, run_counts
+from services.offerserver.core.runs import JudgedRun, judge
+from services.offerserver.core.writing import WriteStep, write_steps
+from services.offerserver.handlers.documents import RunDocuments, fetch_documents
+from services.offerserver.handlers.known_offers import known_offers
+from services.offerserver.providers.fetching import FeedFetcher
+from services.offerserver.store.leases import LeaseLost, RunLease, RunLeases
+from services.offerserver.store.runs import ImporterState, RunEnd, RunOrder, RunStore, SuspectRun
+
+log = get_logger(__name__)
+
+WRITE_LIMIT_S: Final = 60.0
+"""A write to storage ends within the lease (`store.leases.LEASE_S`)."""
+_WRITE_ATTEMPTS: Final = 5
+_LONGEST_PAUSE_S: Final = 5.0
+
+
+class RunRefused(Exception):
+    """The run is not possible. The message is the reason."""
+
+
+class ImportRunner:
+    """Runs importers."""
+
+    def __init__(  # noqa: PLR0913 - its parts
+        self,
+        store: RunStore,
+        leases: RunLeases,
+        storage: StorageClient,
+        fetcher: FeedFetcher,
+        *,
+        area: ImportArea,
+        clock: Callable[[], int],
+    ) -> None:
+        self.store = store
+        self.storage = storage
+        self.fetcher = fetcher
+        self.area = area
+        self.clock = clock
+        self._leases = leases
+
+    async def run(self, importer: Importer, order: RunOrder | None = None) -> RunReport:
+        """Run an importer, or do what an operator ordered, and return the recorded report.
+
+        Raises RunRefused while another run holds the lease, or if what is accepted is outdated; LeaseLost, after which
+        nothing is written any more; ServiceUnavailable or RequestRefused of storage; RedisError. A run that raises can
+        be repeated.
+        """
+        name = importer.source.name
+        async with self._leases.hold(name) as lease:
+            if lease is None:
+                raise RunRefused("another run of this importer has not ended")
+            one = _Run(self, importer, lease, await self.store.state(name), order)
+            try:
+                return await (one.accept(order) if order is not None and order.mode == "accept" else one.import_feed())
+            except LeaseLost:
+                await self.store.count_lost_lease(name)
+                raise
+
+
+class _Run:
+    """One run of an importer."""
+
+    def __init__(
+        self,
+        runner: ImportRunner,
+        importer: Importer,
+        lease: RunLease,
+        state: ImporterState,
+        order: RunOrder | None,
+    ) -> None:
+        self._runner = runner
+        self._importer = importer
+        self._source = importer.source
+        self._lease = lease
+        self._state = state
+        self._order = order
+        self._began_ms = runner.clock()
+
+    async def import_feed(self) -> RunReport:
+        """Import the documents of the source."""
+        found, known = await self._fetch()
+        if found.is_unchanged:
+            return await self._finish(self._report(RunGrade(name="trusted"), found, is_unchanged=True))
+        # In a thread, so that the lease is renewed meanwhile.
+        judged = await asyncio.to_thread(
+            judge,
+            self._importer,
+            found.documents,
+            found.failures,
+            known,
+            memory=self._state.memory,
+            now_ms=self._began_ms,
+        )
+        if self._order is not None:
+            return await self._finish(self._judged_report(judged, found, judged.changes))
+        refused = await self._write(judged.changes)
+        after = await self._known() if judged.changes.writes else known
+        if judged.grade.may_remove:
+            end = RunEnd(found.validators, judged.changes.absent, offers_digest(after))
+            return await self._finish(self._judged_report(judged, found, judged.changes, refused=refused), end)
+        return await self._finish_suspect(judged, found, after, refused)
+
+    async def accept(self, order: RunOrder) -> RunReport:
+        """Write exactly the difference that the operator saw, or raise RunRefused."""
+        suspect = await self._runner.store.suspect(self._source.name)
+        if suspect is None or suspect.digest != order.digest:
+            raise RunRefused("another run has begun since: look at its difference")
+        known = await self._known()
+        full = self._full(suspect.parsed, suspect.grade, known, suspect.at_ms)
+        if changes_digest(full, known) != order.digest:
+            raise RunRefused("storage has changed since the difference was shown: run the importer again")
+        refused = await self._write(full)
+        end = RunEnd(self._state.validators, full.absent, offers_digest(await self._known()))
+        reasons = (f"accepted by {order.by}", *suspect.grade.reasons)
+        report = self._report(
+            RunGrade(name="trusted", reasons=reasons),
+            None,
+            counts=run_counts(suspect.parsed, full, refused=refused),
+            differences=differences(full),
+        )
+        return await self._finish(report, end)
+
+    async def _fetch(self) -> tuple[RunDocuments, list[KnownOffer]]:
+        """Return the documents and what storage has.
+
+        If storage has not what the last trusted run left, documents that have not changed are fetched all the same.
+        """
+        known = await self._known()
+        is_same = offers_digest(known) == self._state.offers_digest
+        validators = self._state.validators if is_same else {}
+        runner = self._runner
+        return await fetch_documents(self._importer, runner.fetcher, runner.area, validators), known
+
+    async def _finish_suspect(
+        self, judged: JudgedRun, found: RunDocuments, after: list[KnownOffer], refused: int
+    ) -> RunReport:
+        """Record a run that is not trusted, and keep what an operator may accept."""
+        report = self._judged_report(judged, found, judged.changes, refused=refused)
+        pending = OfferChanges()
+        if judged.grade.may_write:
+            pending = self._full(judged.parsed, judged.grade, after, self._began_ms)
+        if not pending.writes:
+            return await self._finish(report)
+        digest = changes_digest(pending, after)
+        report = msgspec.structs.replace(report, digest=digest, pending=differences(pending))
+        await self._finish(report)
+        suspect = SuspectRun(digest, judged.parsed, judged.grade, self._began_ms)
+        await self._runner.store.keep_suspect(self._source.name, suspect)
+        return report
+
+    async def _write(self, changes: OfferChanges) -> int:
+        """Write slice by slice. Return the number of offers that storage refused."""
+        refused = 0
+        for step in write_steps(changes, self._source):
+            refused += await self._write_step(step)
+        if refused:
+            log.warning("offers_refused", importer=self._source.name, count=refused)
+        return refused
+
+    async def _write_step(self, step: WriteStep) -> int:
+        async def attempt() -> int:
+            await self._lease.check()
+            try:
+                async with asyncio.timeout(WRITE_LIMIT_S):
+                    return await self._runner.storage.write_offers(**step._asdict())
+            except TimeoutError:
+                raise ServiceUnavailable("no response to a slice within the time limit") from None
+
+        return await retried(
+            attempt,
+            ServiceUnavailable,
+            backoff=Backoff(first_s=0.5, longest_s=_LONGEST_PAUSE_S),
+            attempts=_WRITE_ATTEMPTS,
+            on_error=lambda error: log.warning("slice_failed", importer=self._source.name, reason=str(error)),
+        )
+
+    async def _known(self) -> list[KnownOffer]:
+        return await known_offers(self._runner.storage, self._source.owner)
+
+    def _full(self, parsed: Parsed, grade: RunGrade, known: list[KnownOffer], now_ms: int) -> OfferChanges:
+        absent, exchanged = self._state.memory.absent, grade.exchanged
+        return find_changes(parsed, known, self._source, absent_before=absent, now_ms=now_ms, exchanged=exchanged)
+
+    async def _finish(self, report: RunReport, end: RunEnd | None = None) -> RunReport:
+        if self._order is None or self._order.mode == "accept":
+            await self._runner.store.finish(self._lease, report, self._state, end)
+        else:
+            await self._runner.store.keep_dry_run(self._source.name, report)
+        log.info("run_ended", importer=self._source.name, number=report.number, grade=report.grade)
+        return report
+
+    def _judged_report(
+        self, judged: JudgedRun, found: RunDocuments, changes: OfferChanges, *, refused: int = 0
+    ) -> RunReport:
+        rejections, remarks = listed_rejections(judged.parsed)
+        return self._report(
+            judged.grade,
+            found,
+            counts=run_counts(judged.parsed, changes, refused=refused),
+            rejections=rejections,
+            remarks=remarks,
+            differences=differences(changes),
+        )
+
+    def _report(self, grade: RunGrade, found: RunDocuments | None, **more: Any) -> RunReport:
+        return RunReport(
+            number=self._lease.number,
+            began_ms=self._began_ms,
+            ended_ms=self._runner.clock(),
+            mode="run" if self._order is None else self._order.mode,
+            by="" if self._order is None else self._order.by,
+            grade=grade.name,
+            reasons=grade.reasons,
+            exchanges=() if found is None else tuple(found.exchanges),
+            **more,
+        )

@@ -1,0 +1,215 @@
+"""Runs of an importer: what they write, whom they notify, and what a kill leaves."""
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+
+from services.offerserver.handlers.importing import RunRefused
+from services.offerserver.store.leases import LeaseLost
+from services.offerserver.store.runs import RunOrder
+from tests.contract.offerserver.bench import OWNER, ImportBench, Killed, feed, thing, things
+
+SEARCH = {
+    "owner": "Ada",
+    "text": "things",
+    "keywords": ["#thing"],
+    "location": {"type": "Point", "coordinates": [13.4, 52.5]},
+    "radiusMeters": 10_000,
+}
+
+
+async def test_first_run_creates_the_offers_of_the_feed(bench: ImportBench) -> None:
+    report = await bench.run(things(range(3)))
+    assert (report.grade, report.counts.new, report.counts.items, report.number) == ("trusted", 3, 3, 1)
+    first = (await bench.offers())[0]
+    assert (first["text"], first["keywords"], first["radiusMeters"]) == ("Thing 0", ["#all", "#thing"], 225)
+    assert first["location"]["coordinates"] == [13.4, 52.5]
+    assert (first["showLocation"], first["validfrom"], first["validuntil"]) == (True, None, None)
+    assert first["extdata"]["id"] == "thing-0"
+    assert (first["extdata"]["licence"], first["extdata"]["attribution"]) == ("CC0 1.0", "A city")
+    await bench.until_quiet(1)
+    assert bench.tracker.requests[0][1:] == ("bud", {"owner": OWNER})
+
+
+async def test_same_feed_twice_writes_nothing(bench: ImportBench) -> None:
+    await bench.run(things(range(3)))
+    before = await bench.offers()
+    await bench.until_quiet(1)
+    bench.client.writes = 0
+    turned = [dict(reversed(thing(number).items())) for number in (2, 0, 1)]
+    for text in (things(range(3)), feed(turned), json.dumps(json.loads(feed(turned)), indent=4)):
+        report = await bench.run(text)
+        assert (report.grade, report.counts.unchanged) == ("trusted", 3)
+    assert bench.client.writes == 0
+    assert await bench.offers() == before
+    await bench.until_quiet(1)
+
+
+async def test_changed_readings_are_written_without_an_event(bench: ImportBench) -> None:
+    await bench.run(things(range(3)))
+    await bench.until_quiet(1)
+    report = await bench.run(things(range(3), temperature=21))
+    assert (report.counts.content, report.counts.match) == (3, 0)
+    assert {each["extdata"]["temperature"] for each in await bench.offers()} == {21}
+    await bench.until_quiet(1)
+
+
+async def test_document_that_has_not_changed_is_not_parsed(bench: ImportBench) -> None:
+    bench.serve(things(range(3)), ETag='"1"')
+    await bench.run()
+    bench.serve("", status=304)
+    report = await bench.run()
+    assert (report.grade, report.is_unchanged) == ("trusted", True)
+    assert bench.server.requests[1].headers["if-none-match"] == '"1"'
+    assert len(await bench.offers()) == 3
+
+
+async def test_document_is_fetched_again_when_storage_lost_offers(bench: ImportBench) -> None:
+    bench.serve(things(range(3)), ETag='"1"')
+    await bench.run()
+    await bench.http.delete(f"/bulk/offers/{OWNER}")
+    report = await bench.run()
+    assert "if-none-match" not in bench.server.requests[1].headers
+    assert report.grade == "trusted"
+
+
+async def test_item_is_removed_when_two_trusted_runs_lack_it(bench: ImportBench) -> None:
+    await bench.run(things(range(4)))
+    assert (await bench.run(things(range(3)))).counts.absent == 1
+    assert len(await bench.offers()) == 4
+    assert (await bench.run(things(range(2)))).counts.removed == 1
+    assert await bench.ids() == ["thing-0", "thing-1", "thing-2"]
+
+
+async def test_partial_run_writes_removes_nothing_and_does_not_count_absences(bench: ImportBench) -> None:
+    await bench.run(things(range(4)))
+    await bench.run(things(range(3)))
+    report = await bench.run(feed([thing(0), thing(5), *(thing(n, at=[0, 0]) for n in (1, 2, 3))]))
+    assert (report.grade, report.counts.new, report.counts.removed) == ("partial", 1, 0)
+    assert report.reasons == ("3 of 5 rows were rejected",)
+    assert len(await bench.offers()) == 5
+
+
+async def test_failed_run_writes_nothing(bench: ImportBench) -> None:
+    await bench.run(things(range(4)))
+    before = await bench.offers()
+    report = await bench.run("<!doctype html><title>Log in</title>")
+    assert report.grade == "failed"
+    assert report.exchanges[0].head == "<!doctype html><title>Log in</title>"
+    assert await bench.offers() == before
+
+
+async def test_accepted_run_writes_what_was_shown(bench: ImportBench) -> None:
+    await bench.run(things(range(10)))
+    await bench.run(things(range(10)))
+    renamed = feed(thing(number, id=f"other-{number}") for number in range(10))
+    suspect = await bench.run(renamed)
+    assert (suspect.grade, suspect.counts.held, suspect.counts.new) == ("partial", 10, 0)
+    assert len(suspect.pending) == 10
+    before = await bench.offers()
+    report = await bench.run(order=RunOrder("accept", "operator", suspect.digest))
+    assert (report.mode, report.grade, report.counts.content) == ("accept", "trusted", 10)
+    after = await bench.offers()
+    assert {each["_id"] for each in after} == {each["_id"] for each in before}
+    assert await bench.ids() == [f"other-{number}" for number in range(10)]
+    assert (await bench.run(renamed)).counts.unchanged == 10
+
+
+async def test_run_is_not_accepted_after_storage_has_changed(bench: ImportBench) -> None:
+    await bench.run(things(range(10)))
+    suspect = await bench.run(feed(thing(number, id=f"other-{number}") for number in range(10)))
+    (first, *_) = await bench.offers()
+    await bench.http.delete(f"/offers/{first['_id']}")
+    with pytest.raises(RunRefused, match="storage has changed since"):
+        await bench.run(order=RunOrder("accept", "operator", suspect.digest))
+    assert (await bench.ids())[0] == "thing-1"
+
+
+async def test_run_is_not_accepted_after_another_run(bench: ImportBench) -> None:
+    await bench.run(things(range(10)))
+    suspect = await bench.run(feed(thing(number, id=f"other-{number}") for number in range(10)))
+    await bench.run(things(range(10)))
+    with pytest.raises(RunRefused, match="another run has begun since"):
+        await bench.run(order=RunOrder("accept", "operator", suspect.digest))
+
+
+async def test_dry_run_writes_and_records_nothing(bench: ImportBench) -> None:
+    await bench.run(things(range(2)))
+    report = await bench.run(things(range(5)), RunOrder("dry run", "operator"))
+    assert (report.mode, report.counts.new) == ("dry run", 3)
+    assert [each.kind for each in report.differences] == ["new"] * 3
+    assert len(await bench.offers()) == 2
+    assert len(await bench.store.history("things")) == 1
+    assert await bench.store.dry_run("things") == report
+
+
+@pytest.mark.parametrize("slices", [0, 1, 2, 3])
+async def test_run_that_is_killed_and_repeated_has_the_effect_of_one(bench: ImportBench, slices: int) -> None:
+    await bench.http.post("/searches", json=SEARCH)
+    await bench.run(things(range(3)))
+    await bench.until_notified(3)
+    await bench.run(things(range(2)))
+    feed_text = feed([thing(0, temperature=5), thing(1, at=[13.41, 52.51]), thing(7)])
+    bench.client.writes, bench.client.killed_at = 0, slices
+    with pytest.raises(Killed) if slices < 3 else contextlib.nullcontext():
+        await bench.run(feed_text)
+    bench.client.killed_at = None
+    await bench.run(feed_text)
+    assert await bench.ids() == ["thing-0", "thing-1", "thing-7"]
+    assert (await bench.offers())[0]["extdata"]["temperature"] == 5
+    await bench.until_notified(4)
+    offers = [body["offer"]["id"] for body in bench.notifications.bodies]
+    assert len(set(offers)) == 4
+
+
+async def test_two_runs_at_once_are_one(bench: ImportBench) -> None:
+    bench.serve(things(range(3)))
+    done = await asyncio.gather(*(bench.runner.run(bench.importer) for _ in range(4)), return_exceptions=True)
+    assert sum(isinstance(each, RunRefused) for each in done) == 3
+    assert len(await bench.offers()) == 3
+    assert len(await bench.store.history("things")) == 1
+
+
+async def test_run_that_lost_its_lease_writes_no_further(bench: ImportBench) -> None:
+    await bench.run(things(range(3)))
+
+    async def lose() -> None:
+        await bench.redis.set("offers:lock:things", "another run")
+
+    bench.client.before_write = lose
+    with pytest.raises(LeaseLost):
+        await bench.run(feed([thing(0, temperature=5), thing(1), thing(2), thing(7)]))
+    assert await bench.ids() == ["thing-0", "thing-1", "thing-2"]
+    assert len(await bench.store.history("things")) == 1
+    assert (await bench.store.totals("things"))["lease_lost"] == 1
+    assert await bench.redis.get("offers:lock:things") == "another run"
+
+
+async def test_owner_with_5000_new_offers_sends_one_event(bench: ImportBench) -> None:
+    report = await bench.run(things(range(5_000)))
+    assert report.counts.new == 5_000
+    assert bench.client.writes == 4
+    await bench.until_quiet(1)
+
+
+async def test_search_that_waits_is_notified_once(bench: ImportBench) -> None:
+    await bench.http.post("/searches", json=SEARCH)
+    await bench.run(things([1]))
+    await bench.until_notified(1)
+    await bench.run(things([1], temperature=7))
+    await bench.run(things([1], temperature=8))
+    await bench.until_notified(1)
+
+
+async def test_history_and_totals_have_all_runs(bench: ImportBench) -> None:
+    await bench.run(things(range(3)))
+    await bench.run("{}")
+    await bench.run("no JSON")
+    history = await bench.store.history("things")
+    assert [(each.number, each.grade) for each in history] == [(3, "partial"), (2, "partial"), (1, "trusted")]
+    totals = await bench.store.totals("things")
+    assert (totals["grade:trusted"], totals["grade:partial"], totals["items:new"]) == (1, 2, 3)
+    state = await bench.store.state("things")
+    assert (state.memory.trusted_counts, state.partial_in_a_row) == ((3,), 2)
