@@ -49,8 +49,8 @@ class WriteStep(NamedTuple):
     event: Literal["now", "later", "none"] = "none"
 
 
-def write_steps(changes: OfferChanges, source: OfferSource, *, size: int = SLICE) -> Iterator[WriteStep]:
-    """Yield the requests of a run, each with at most `size` offers.
+def write_steps(changes: OfferChanges, source: OfferSource, *, run: int, size: int = SLICE) -> Iterator[WriteStep]:
+    """Yield the requests of a run, each with at most `size` offers. `run` is its fencing number.
 
     What nobody has to know comes first and has no event. The event of the rest is sent by the last request, once. If
     the run is killed before, storage sends it some minutes later, or the next run does.
@@ -63,19 +63,22 @@ def write_steps(changes: OfferChanges, source: OfferSource, *, size: int = SLICE
     for number, part in enumerate(slices(news, size), 1):
         is_last = number * size >= len(news)
         yield WriteStep(
-            new=tuple(_new(item, source) for item in part if isinstance(item, NewItem)),
+            new=tuple(_new(item, source, run) for item in part if isinstance(item, NewItem)),
             changed=tuple(_changed(item, source) for item in part if isinstance(item, ChangedItem)),
             event="now" if is_last else "later",
         )
 
 
-def offer_id(owner: str, source_id: str) -> str:
-    """Return the id of a new offer in storage. An item has one, so a request that is sent again creates it once."""
-    return hashlib.blake2b(f"{owner}\0{source_id}".encode(), digest_size=_ID_BYTES).hexdigest()
+def offer_id(owner: str, source_id: str, run: int) -> str:
+    """Return the id of a new offer in storage. A request that is sent again by its run creates the offer once.
+
+    Another run has another id: storage knows a removed offer for some time, and would not create it again.
+    """
+    return hashlib.blake2b(f"{owner}\0{source_id}\0{run}".encode(), digest_size=_ID_BYTES).hexdigest()
 
 
-def _new(item: NewItem, source: OfferSource) -> WrittenOffer:
-    return _written(offer_id(source.owner, item.draft.id), item.draft, item.fingerprint, source)
+def _new(item: NewItem, source: OfferSource, run: int) -> WrittenOffer:
+    return _written(offer_id(source.owner, item.draft.id, run), item.draft, item.fingerprint, source)
 
 
 def _changed(item: ChangedItem, source: OfferSource) -> WrittenOffer:

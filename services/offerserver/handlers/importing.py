@@ -67,7 +67,7 @@ class ImportRunner:
         self.fetcher = fetcher
         self.area = area
         self.clock = clock
-        self._leases = leases
+        self.leases = leases
 
     async def run(self, importer: Importer, order: RunOrder | None = None) -> RunReport:
         """Run an importer, or do what an operator ordered, and return the recorded report.
@@ -77,7 +77,7 @@ class ImportRunner:
         be repeated.
         """
         name = importer.source.name
-        async with self._leases.hold(name) as lease:
+        async with self.leases.hold(name) as lease:
             if lease is None:
                 raise RunRefused("another run of this importer has not ended")
             one = _Run(self, importer, lease, await self.store.state(name), order)
@@ -182,7 +182,7 @@ class _Run:
     async def _write(self, changes: OfferChanges) -> int:
         """Write slice by slice. Return the number of offers that storage refused."""
         refused = 0
-        for step in write_steps(changes, self._source):
+        for step in write_steps(changes, self._source, run=self._lease.number):
             refused += await self._write_step(step)
         if refused:
             log.warning("offers_refused", importer=self._source.name, count=refused)

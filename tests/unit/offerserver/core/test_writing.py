@@ -19,7 +19,7 @@ def changed(number: int) -> ChangedItem:
 
 
 def steps(changes: OfferChanges, size: int = 2) -> list[WriteStep]:
-    return list(write_steps(changes, SOURCE, size=size))
+    return list(write_steps(changes, SOURCE, run=7, size=size))
 
 
 def test_offer_has_the_form_of_storage() -> None:
@@ -34,7 +34,7 @@ def test_offer_has_the_form_of_storage() -> None:
     (step,) = steps(OfferChanges(new=(new(item),)))
     mark = fingerprint(item, SOURCE)
     assert msgspec.to_builtins(step.new[0]) == {
-        "_id": offer_id("Libraries", "id-1"),
+        "_id": offer_id("Libraries", "id-1", 7),
         "owner": "Libraries",
         "text": "Library 1",
         "keywords": ("#All", "#library", "#music"),
@@ -82,7 +82,8 @@ def test_changed_offer_keeps_its_id() -> None:
     assert step.changed[0].id == f"{7:024x}"
 
 
-def test_item_has_one_id_in_storage() -> None:
-    assert offer_id("a", "b") == offer_id("a", "b")
-    assert len({offer_id("a", "b"), offer_id("b", "a"), offer_id("a", "c"), offer_id("ab", "")}) == 4
-    assert len(offer_id("a", "b")) == 24
+def test_item_has_one_id_in_a_run() -> None:
+    ids = [offer_id(*parts) for parts in (("a", "b", 1), ("b", "a", 1), ("a", "c", 1), ("ab", "", 1), ("a", "b", 2))]
+    assert offer_id("a", "b", 1) == ids[0]
+    assert len(set(ids)) == 5
+    assert {len(each) for each in ids} == {24}
