@@ -1,0 +1,84 @@
+"""The periodic jobs, with their settings, on a real Redis and a real storage."""
+
+import pytest
+
+from deploy.develop.localstack.redis import LocalRedis
+from services.offerserver.handlers.jobs import REMOVE_STALE, run_importer, run_stale, scheduled_jobs
+from services.offerserver.importers.catalog import NAMED, all_importers, plan_of
+from services.offerserver.settings import Settings
+from services.offerserver.store.runs import RunOrder
+from tests.contract.offerserver.bench import ImportBench, things
+from tests.contract.storage.api.serving import SERVICE, SharedStorage
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+def settings(clean_redis: LocalRedis, shared_storage: SharedStorage) -> Settings:
+    return Settings.from_env(
+        {
+            "OFFERS_REDIS_URL": clean_redis.url,
+            "OFFERS_STORAGE_URL": f"http://127.0.0.1:{shared_storage.environ['STORAGE_PORT']}",
+            "STORAGE_PASSWORD": SERVICE[1],
+            "OFFERS_CONTACT": "https://push.example/",
+            "OFFERS_HOST_DELAY_S": "0.01",
+            "OUTGOING_ALLOWED_NETWORKS": "127.0.0.0/8",
+        }
+    )
+
+
+async def test_job_imports_and_reports_what_it_did(bench: ImportBench, settings: Settings) -> None:
+    bench.serve(things(range(3)))
+    assert await run_importer(settings, bench.importer) == "run: trusted: 3 new"
+    assert await bench.ids() == ["thing-0", "thing-1", "thing-2"]
+    assert bench.server.requests[0].headers["user-agent"] == "push-offers (+https://push.example/)"
+    bench.serve("{}")
+    assert await run_importer(settings, bench.importer) == "run: partial (it has no items): nothing to write"
+
+
+async def test_job_does_what_an_operator_ordered_once(bench: ImportBench, settings: Settings) -> None:
+    bench.serve(things(range(3)))
+    await bench.store.order("things", RunOrder("dry run", "operator"))
+    assert await run_importer(settings, bench.importer) == "dry run: trusted: 3 new"
+    assert await bench.ids() == []
+    await bench.store.order("things", RunOrder("accept", "operator", "a digest"))
+    assert (
+        await run_importer(settings, bench.importer) == "not run: another run has begun since: look at its difference"
+    )
+    assert await run_importer(settings, bench.importer) == "run: trusted: 3 new"
+
+
+async def test_job_without_a_contact_sends_no_request(bench: ImportBench, settings: Settings) -> None:
+    without = settings.model_copy(update={"contact": ""})
+    assert await run_importer(without, bench.importer) == "not run: OFFERS_CONTACT is not set"
+    assert bench.server.requests == []
+
+
+async def test_offers_without_a_trusted_run_for_too_long_are_removed(bench: ImportBench, settings: Settings) -> None:
+    importers = {"things": bench.importer}
+    assert await run_stale(settings, importers) == "removed 0 stale offers"
+    await bench.run(things(range(3)))  # at a time long ago
+    bench.now_ms += 100 * DAY_MS
+    await bench.run("{}")
+    assert await run_stale(settings, importers) == "removed 3 stale offers"
+    assert await bench.ids() == []
+    bench.serve(things(range(3)))
+    assert await run_importer(settings, bench.importer) == "run: trusted: 3 new"
+    assert await run_stale(settings, importers) == "removed 0 stale offers"
+    assert len(await bench.ids()) == 3
+
+
+async def test_offers_are_not_stale_while_a_run_lasts(bench: ImportBench, settings: Settings) -> None:
+    await bench.run(things(range(3)))
+    async with bench.leases.hold("things"):
+        assert await run_stale(settings, {"things": bench.importer}) == "removed 0 stale offers"
+    assert len(await bench.ids()) == 3
+
+
+def test_each_importer_has_a_job(settings: Settings) -> None:
+    importers = all_importers({})
+    plans = {name: plan_of(importer.source) for name, importer in importers.items()}
+    assert set(scheduled_jobs(settings, importers, plans)) == {
+        *(importer.source.name for importer in NAMED),
+        REMOVE_STALE.name,
+    }
