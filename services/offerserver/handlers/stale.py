@@ -1,22 +1,15 @@
 """Removes the offers of importers whose last trusted run is too long ago: nobody knows whether they still hold."""
 
 from collections.abc import Iterable
-from typing import Final
 
 from services.backbone.logs import get_logger
 from services.offerserver.core.changes import slices, stale_removals
 from services.offerserver.core.importer import OfferSource
+from services.offerserver.core.stale import stale_after_s
 from services.offerserver.handlers.importing import ImportRunner
 from services.offerserver.handlers.known_offers import known_offers
 
 log = get_logger(__name__)
-
-_DAY_S: Final = 86_400
-
-
-def stale_after_s(source: OfferSource, stale_days: float) -> float:
-    """Return the time without a trusted run after which the offers of a source are removed."""
-    return stale_days * _DAY_S if source.stale_after_s is None else source.stale_after_s
 
 
 async def remove_stale(runner: ImportRunner, sources: Iterable[OfferSource], *, stale_days: float) -> int:
