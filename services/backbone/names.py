@@ -262,6 +262,11 @@ def offers_host_key(origin: str) -> str:
     return f"offers:host:{quote(origin, safe='')}"
 
 
+def offers_worker_key(worker: str) -> str:
+    """Key of the time of the last check that one worker of the importers has executed."""
+    return f"offers:worker:{worker}"
+
+
 # Consumer groups -------------------------------------------------------------------------------------------
 def consumer_group(consumer: str) -> str:
     """Consumer group of one consumer: the name of the consumer, which operators know."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -24,6 +24,15 @@ class ImporterMetric(NamedTuple):
     interval_s: float
     """Between two planned runs."""
     stale_after_s: float
+
+
+class OfferWorkerMetrics:
+    """Metrics of a worker."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.silent = Gauge(
+            "push_offers_worker_silent_seconds", "Time since the worker has executed a check", registry=registry
+        )
 
 
 class OfferMetrics(Collector):

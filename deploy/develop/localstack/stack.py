@@ -182,6 +182,7 @@ class LocalStack:
             "REDIS_URL": self.redis_url,
             "COUNTERS_REDIS_URL": self.redis_url,
             "ACTIONS_REDIS_URL": self.redis_url,
+            "OFFERS_REDIS_URL": self.redis_url,
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "KAFKA_IDEMPOTENCE": "on" if self.kafka_idempotence else "off",
             "LOG_FORMAT": "json",

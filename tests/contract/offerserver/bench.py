@@ -10,7 +10,6 @@ from redis.asyncio import Redis
 
 from services.backbone.clients import StorageClient
 from services.offerserver.core.drafts import AreaBox
-from services.offerserver.core.importer import Importer
 from services.offerserver.core.reports import RunReport
 from services.offerserver.handlers.importing import ImportRunner
 from services.offerserver.importers.configured import read_source
@@ -46,16 +45,16 @@ def things(numbers: Iterable[int], **changes: Any) -> str:
     return feed(thing(number, **changes) for number in numbers)
 
 
-def importer_at(url: str) -> Importer:
-    return read_source(
-        f"""
+def source_at(url: str) -> str:
+    """Return the YAML file of the source."""
+    return f"""
 name: things
 purpose: Imports things.
 form: geojson
 urls: ["{url}"]
 owner: {OWNER}
 keywords: ["#all", "#thing"]
-schedule: "5 * * * *"
+schedule: "5 4 * * *"
 box: {{south: 52, west: 13, north: 53, east: 14}}
 licence: CC0 1.0
 attribution: A city
@@ -64,7 +63,6 @@ fields:
   valid_until: properties.until
   extdata: {{link: properties.url, temperature: properties.temperature}}
 """
-    )
 
 
 class KilledAt(StorageClient):
@@ -104,7 +102,7 @@ class ImportBench:
         self.leases = RunLeases(redis)
         self.now_ms = NOW_MS
         self.runner = ImportRunner(self.store, self.leases, client, fetcher, area=AREA, clock=lambda: self.now_ms)
-        self.importer = importer_at(server.url())
+        self.importer = read_source(source_at(server.url()))
         self.http = client_of(shared.environ, SERVICE)
 
     def serve(self, text: str, **headers: Any) -> None:

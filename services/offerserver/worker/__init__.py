@@ -1,0 +1,1 @@
+"""The processes of the schedule: beat, and the one beside a Celery worker."""
