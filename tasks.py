@@ -22,7 +22,7 @@ from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.develop.localstack.mongo import MongoChoice, OptionalMongoChoice
 from deploy.errors import OperatorError
 from deploy.operate import endpoints
-from deploy.tasks import bench, cloud, docker, exit_with, kubernetes, minikube, path, report_errors
+from deploy.tasks import bench, cloud, docker, exit_with, kubernetes, minikube, offers, path, report_errors
 
 
 @task(
@@ -385,6 +385,7 @@ namespace.add_collection(Collection("assets", vendor))
 namespace.add_collection(Collection("dead", list_dead, replay_dead))
 namespace.add_collection(Collection("actions", Collection("dead", list_dead_actions, retry_dead_actions)))
 namespace.add_collection(Collection("offsets", show_offsets, set_offsets))
+namespace.add_collection(offers.collection)
 namespace.add_collection(Collection("chaos", run_chaos, show_durability))
 namespace.add_collection(docker.collection)
 namespace.add_collection(kubernetes.collection)

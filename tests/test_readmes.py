@@ -48,6 +48,7 @@ RUN_BY = {
     "python3 tasks.py dead.list --since 2h": "tests/contract/test_dead_letters.py",
     'python3 tasks.py dead.replay --reason "too large" --dry-run': "tests/contract/test_dead_letters.py",
     "python3 tasks.py erase --id DEVICE --yes": "tests/contract/test_erase.py",
+    "python3 tasks.py offers.check libraries.yaml": "tests/contract/offerserver/test_tasks.py",
     **{
         f"python3 tasks.py bench.{bench}": "tests/journey/test_benches.py"
         for bench in (

@@ -3,13 +3,13 @@
 import os
 import sys
 from functools import partial
-from pathlib import Path
 
 from services.backbone.logs import configure_logging
 from services.backbone.process import fail, load_settings, run_until_stopped
 from services.offerserver.core.importer import Importer
-from services.offerserver.importers.catalog import all_importers, plan_of
+from services.offerserver.importers.catalog import plan_of
 from services.offerserver.importers.configured import InvalidSource
+from services.offerserver.importers.directory import importers_of
 from services.offerserver.settings import OfferPagesSettings, Settings
 
 EXIT_USAGE = 2
@@ -34,17 +34,6 @@ def main() -> None:
         _run_worker(load_settings(Settings, os.environ))
     else:
         _run_beat(load_settings(Settings, os.environ))
-
-
-def importers_of(directory: Path | None) -> dict[str, Importer]:
-    """Return the importers: the named ones, and those of a directory. Raises InvalidSource."""
-    if directory is None:
-        return all_importers({})
-    try:
-        files = {path.name: path.read_text(encoding="utf-8") for path in sorted(directory.glob("*.yaml"))}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSource(f"{directory}: {error}") from None
-    return all_importers(files)
 
 
 def _importers(settings: Settings) -> dict[str, Importer]:

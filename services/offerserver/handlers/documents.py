@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from services.backbone.logs import get_logger
 from services.offerserver.core.exchanges import HttpExchange, Validators
 from services.offerserver.core.importer import FeedDocument, FeedRequest, ImportArea, Importer
-from services.offerserver.providers.fetching import FeedFetcher, FetchFailed
+from services.offerserver.providers.fetching import DocumentFetcher, FetchFailed
 
 log = get_logger(__name__)
 
@@ -29,7 +29,7 @@ class RunDocuments(NamedTuple):
 
 
 async def fetch_documents(
-    importer: Importer, fetcher: FeedFetcher, area: ImportArea, known: Mapping[str, Validators]
+    importer: Importer, fetcher: DocumentFetcher, area: ImportArea, known: Mapping[str, Validators]
 ) -> RunDocuments:
     """Return the documents of a source. Raises RedisError.
 
@@ -44,7 +44,7 @@ async def fetch_documents(
 
 
 async def _fetch(
-    importer: Importer, fetcher: FeedFetcher, requests: Sequence[FeedRequest], known: Mapping[str, Validators]
+    importer: Importer, fetcher: DocumentFetcher, requests: Sequence[FeedRequest], known: Mapping[str, Validators]
 ) -> RunDocuments:
     documents: list[FeedDocument] = []
     exchanges: list[HttpExchange] = []

@@ -33,7 +33,7 @@ from services.offerserver.core.runs import JudgedRun, judge
 from services.offerserver.core.writing import WriteStep, write_steps
 from services.offerserver.handlers.documents import RunDocuments, fetch_documents
 from services.offerserver.handlers.known_offers import known_offers
-from services.offerserver.providers.fetching import FeedFetcher
+from services.offerserver.providers.fetching import DocumentFetcher
 from services.offerserver.store.leases import LeaseLost, RunLease, RunLeases
 from services.offerserver.store.runs import ImporterState, RunEnd, RunOrder, RunStore, SuspectRun
 
@@ -57,7 +57,7 @@ class ImportRunner:
         store: RunStore,
         leases: RunLeases,
         storage: StorageClient,
-        fetcher: FeedFetcher,
+        fetcher: DocumentFetcher,
         *,
         area: ImportArea,
         clock: Callable[[], int],

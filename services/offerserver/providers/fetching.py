@@ -59,6 +59,13 @@ class HostTurns(Protocol):
         """Wait for the turn. At its end, `delay_s` must pass before the next one. Raises TimeoutError."""
 
 
+class DocumentFetcher(Protocol):
+    """Returns documents: from the source, or from a file."""
+
+    async def fetch(self, request: FeedRequest, validators: Validators | None = None) -> "FetchedDocument":
+        """Return the document of a request. Raises FetchFailed."""
+
+
 class FetchFailed(Exception):
     """There is no usable document. The message is the reason."""
 

@@ -1,0 +1,202 @@
+"""The tasks offers.*: look at importers, try a source, run one, and delete the offers of an owner."""
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from deploy.errors import OperatorError
+from deploy.interrupts import run_interruptible
+from deploy.operate.dead_letters import readable_time
+from deploy.operate.variables import read
+from services.backbone.clients import RequestRefused, ServiceUnavailable
+from services.backbone.outgoing import OutgoingClient
+from services.offerserver.core.changes import slices
+from services.offerserver.core.drafts import Parsed, UnreadableFeed
+from services.offerserver.core.importer import ImportArea, Importer
+from services.offerserver.core.runs import parse_documents
+from services.offerserver.handlers.clients import open_runner
+from services.offerserver.handlers.documents import RunDocuments, fetch_documents
+from services.offerserver.handlers.importing import RunRefused
+from services.offerserver.handlers.jobs import sentence
+from services.offerserver.handlers.known_offers import known_offers
+from services.offerserver.importers.configured import InvalidSource, read_source
+from services.offerserver.importers.directory import importers_of
+from services.offerserver.providers.fetching import FeedFetcher, FetchLimits
+from services.offerserver.providers.local_files import FileFetcher
+from services.offerserver.settings import Settings
+from services.offerserver.store.leases import LeaseLost
+from services.offerserver.store.runs import RunOrder
+
+_SHOWN: Final = 10
+_Result = TypeVar("_Result")
+_FAILURES: Final = (ServiceUnavailable, RequestRefused, RedisError, RunRefused, LeaseLost)
+
+
+def show(environ: Mapping[str, str]) -> int:
+    """Print the importers with their last run. Return the exit code. Raises OperatorError."""
+    settings = read(Settings, environ)
+    importers = _importers(settings)
+    reports = run_interruptible(_reports(settings, importers))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("importer", "owner", "schedule (UTC)", "last run", "grade", "items"):
+        table.add_column(title)
+    for name, importer in importers.items():
+        report = reports[name]
+        last = ("none", "", "") if report is None else (readable_time(report[0]), report[1], report[2])
+        table.add_row(name, Text(importer.source.owner), importer.source.schedule, *last)
+    Console().print(table)
+    return 0
+
+
+def check(environ: Mapping[str, str], file: Path, *, fixture: Path | None) -> int:
+    """Fetch a source once, and print ten drafts and the rejections. It needs neither Redis nor storage.
+
+    Return 1 if the document can't be used or is incomplete. Raises OperatorError.
+    """
+    settings = read(Settings, environ)
+    try:
+        importer = read_source(file.read_text(encoding="utf-8"))
+    except (InvalidSource, UnicodeDecodeError) as error:
+        raise OperatorError(f"{file}:\n{error}") from None
+    if fixture is None and not settings.contact:
+        raise OperatorError("OFFERS_CONTACT is not set: a URL or an e-mail address for the operators of sources")
+    console = Console(highlight=False)
+    console.print(f"fetching {importer.source.name} ..." if fixture is None else f"reading {fixture} ...")
+    found = run_interruptible(_documents(settings, importer, fixture))
+    for exchange in found.exchanges:
+        console.print(f"{exchange.status or 'no response'}  {exchange.received_bytes:,} bytes  {exchange.url}")
+    try:
+        parsed = parse_documents(importer, found.documents, found.failures, now_ms=_now_ms())
+    except UnreadableFeed as error:
+        raise OperatorError(f"failed: {error}") from None
+    _print_parsed(console, parsed)
+    return 1 if parsed.partial or not parsed.drafts else 0
+
+
+def run(environ: Mapping[str, str], name: str, *, dry_run: bool, fixture: Path | None) -> int:
+    """Run an importer, and print what it did. Return 1 unless it is trusted. Raises OperatorError."""
+    settings = read(Settings, environ)
+    importer = _importers(settings).get(name)
+    if importer is None:
+        raise OperatorError(f"{name or 'the name'}: there is no such importer. offers.list shows them.")
+    if fixture is None and not settings.contact:
+        raise OperatorError("OFFERS_CONTACT is not set: a URL or an e-mail address for the operators of sources")
+    console = Console(highlight=False)
+    console.print(f"running {name} ...")
+
+    async def work() -> int:
+        async with open_runner(settings) as runner:
+            if fixture is not None:
+                runner.fetcher = FileFetcher(fixture)
+            order = RunOrder("dry run", "operator") if dry_run else None
+            report = await runner.run(importer, order)
+        console.print(sentence(report))
+        for line in report.differences[:_SHOWN] if dry_run else ():
+            console.print(Text(f"{line.kind:8} {line.id}  {line.text}"))
+        for row in report.rejections[:_SHOWN]:
+            console.print(Text(f"rejected {row.id}  {row.field} {row.value!r} {row.reason}"))
+        return 0 if report.grade == "trusted" else 1
+
+    return _run(work())
+
+
+def delete_all(environ: Mapping[str, str], owner: str, *, dry_run: bool, yes: bool) -> int:
+    """Show how many offers an owner has, ask, and delete them. Return the exit code. Raises OperatorError."""
+    if not owner:
+        raise OperatorError("--owner is missing: offers.delete-all --owner OWNER")
+    if not (dry_run or yes or sys.stdin.isatty()):
+        raise OperatorError("this deletes offers: look at it with --dry-run, then confirm with --yes")
+    settings = read(Settings, environ)
+    console = Console(highlight=False)
+
+    async def count() -> list[str]:
+        async with open_runner(settings) as runner:
+            return [offer.offer_id for offer in await known_offers(runner.storage, owner)]
+
+    async def delete(ids: list[str]) -> int:
+        async with open_runner(settings) as runner:
+            for part in slices(ids):
+                await runner.storage.write_offers(removed=part, event="none")
+        return 0
+
+    ids = _run(count())
+    console.print(f"{owner} has {len(ids):,} offers")
+    if dry_run or not ids:
+        return 0
+    if not yes and input(f"Delete {len(ids):,} offers of {owner}? [y/N] ").lower() != "y":
+        raise OperatorError("cancelled: nothing was deleted")
+    _run(delete(ids))
+    console.print(f"deleted {len(ids):,} offers. The next trusted run of their importer creates them again.")
+    return 0
+
+
+class _OwnTurns:
+    """Turns without Redis: this task is one process."""
+
+    @contextlib.asynccontextmanager
+    async def turn(self, origin: str, *, delay_s: float) -> AsyncIterator[None]:
+        del origin
+        yield
+        await asyncio.sleep(delay_s)
+
+
+async def _documents(settings: Settings, importer: Importer, fixture: Path | None) -> RunDocuments:
+    area = ImportArea(*settings.area)
+    if fixture is not None:
+        return await fetch_documents(importer, FileFetcher(fixture), area, {})
+    async with OutgoingClient(timeout_s=settings.request_s, allowed=settings.allowed_networks) as client:
+        limits = FetchLimits(settings.max_body_bytes)
+        fetcher = FeedFetcher(client, _OwnTurns(), user_agent=settings.user_agent, limits=limits)
+        return await fetch_documents(importer, fetcher, area, {})
+
+
+def _print_parsed(console: Console, parsed: Parsed) -> None:
+    console.print(f"{len(parsed.drafts):,} items, {len(parsed.rejections):,} rejected")
+    for reason in parsed.partial:
+        console.print(Text(f"partial: {reason}"))
+    for draft in parsed.drafts[:_SHOWN]:
+        words = " ".join(draft.keywords)
+        console.print(Text(f"{draft.id}  {draft.text}  {draft.latitude:.5f}, {draft.longitude:.5f}  {words}"))
+        for name, value in draft.extdata.items():
+            console.print(Text(f"    {name}: {value}"))
+    for row in (*parsed.rejections[:_SHOWN], *parsed.remarks[:_SHOWN]):
+        console.print(Text(f"rejected {row.id}  {row.field} {row.value!r} {row.reason}"))
+
+
+def _importers(settings: Settings) -> dict[str, Importer]:
+    try:
+        return importers_of(settings.sources)
+    except InvalidSource as error:
+        raise OperatorError(f"OFFERS_SOURCES:\n{error}") from None
+
+
+async def _reports(settings: Settings, importers: Mapping[str, Importer]) -> dict[str, tuple[int, str, str] | None]:
+    found: dict[str, tuple[int, str, str] | None] = {}
+    try:
+        async with open_runner(settings) as runner:
+            for name in importers:
+                runs = await runner.store.history(name, 1)
+                found[name] = (runs[0].ended_ms, runs[0].grade, f"{runs[0].counts.items:,}") if runs else None
+    except RedisError as error:
+        raise OperatorError(f"the Redis of the importers does not respond ({type(error).__name__})") from None
+    return found
+
+
+def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
+    try:
+        return run_interruptible(work)
+    except _FAILURES as error:
+        raise OperatorError(f"{type(error).__name__}: {error}") from None
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
