@@ -16,12 +16,13 @@ NOT_UNDERSTOOD: Final = "Sorry Dave, I didn't understand that."
 NOT_KNOWN: Final = "Sorry, I don't know that about this offer."
 ENDED: Final = "Sorry, this offer has ended."
 ALL_PAIRS: Final = "{*}"
-"""The reply with all pairs of `extdata` but the ids."""
+"""The reply with all pairs of `extdata` but ids and hashes."""
 ANYTHING: Final = ""
 """A pattern that each message contains."""
 
 _MOST_REPLY_CHARS: Final = 2_000
-_HIDDEN_IN_ALL: Final = frozenset({"id", "vid"})
+_HIDDEN_IN_ALL: Final = frozenset({"id", "vid", "match_hash", "content_hash"})
+"""The ids and hashes of importers."""
 _FIELD: Final = re.compile(r"\{(\w+)\}")
 _FILM: Final = "film"
 """The part of an `id` before its first `|`: the page of a film."""

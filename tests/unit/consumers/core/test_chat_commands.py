@@ -24,6 +24,8 @@ GALLERY = {
     "vid": 7,
     "tel": "030 123",
     "ilink": "https://index.example/1",
+    "match_hash": "aa-bb",
+    "content_hash": "cc-dd",
     "elink": "https://gallery.example",
     "otime": "Tue-Sat 12-18",
     "empty": "",
