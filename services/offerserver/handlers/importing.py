@@ -19,6 +19,7 @@ from services.backbone.backoff import Backoff, retried
 from services.backbone.clients import ServiceUnavailable, StorageClient
 from services.backbone.logs import get_logger
 from services.offerserver.core.changes import (
+    SLICE,
     KnownOffer,
     OfferChanges,
     changes_digest,
@@ -61,12 +62,14 @@ class ImportRunner:
         *,
         area: ImportArea,
         clock: Callable[[], int],
+        slice_size: int = SLICE,
     ) -> None:
         self.store = store
         self.storage = storage
         self.fetcher = fetcher
         self.area = area
         self.clock = clock
+        self.slice_size = slice_size
         self.leases = leases
 
     async def run(self, importer: Importer, order: RunOrder | None = None) -> RunReport:
@@ -182,7 +185,7 @@ class _Run:
     async def _write(self, changes: OfferChanges) -> int:
         """Write slice by slice. Return the number of offers that storage refused."""
         refused = 0
-        for step in write_steps(changes, self._source, run=self._lease.number):
+        for step in write_steps(changes, self._source, run=self._lease.number, size=self._runner.slice_size):
             refused += await self._write_step(step)
         if refused:
             log.warning("offers_refused", importer=self._source.name, count=refused)

@@ -38,7 +38,7 @@ def thing(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def feed(features: Iterable[dict[str, Any]]) -> str:
-    return json.dumps({"type": "FeatureCollection", "features": list(features)})
+    return json.dumps({"type": "FeatureCollection", "features": list(features)}, separators=(",", ":"))
 
 
 def things(numbers: Iterable[int], **changes: Any) -> str:
