@@ -6,6 +6,7 @@ asks for a confirmation. State changes only by POST, which the Guard checks.
 
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
+from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -25,6 +26,7 @@ from services.backbone.schedule import (
 )
 
 _SEE_OTHER: Final = 303
+_MOST_FORM_BYTES: Final = 4_096
 _AUDITED: Final = 20
 _LEAST_OVERDUE_S: Final = 60.0
 """A due time waits for the next check of beat, so a younger one is no reason to worry."""
@@ -112,9 +114,12 @@ class SchedulePages:
         name, verb = request.path_params["job"], request.path_params["verb"]
         if name not in self._plans or verb not in _VERBS:
             return self._unknown(request)
-        change = {"run": self._store.request, "pause": self._store.pause, "resume": self._store.resume}[verb]
         try:
-            changed = await change(name, by=self._by)
+            if verb == "pause":
+                changed = await self._store.pause(name, by=self._by, reason=await _reason(request))
+            else:
+                change = self._store.request if verb == "run" else self._store.resume
+                changed = await change(name, by=self._by)
         except ScheduleStoreError as error:
             return self._away(request, error)
         return RedirectResponse(f"/schedule?done={verb if changed else f'not-{verb}'}", _SEE_OTHER)
@@ -134,6 +139,17 @@ class SchedulePages:
     def _away(self, request: Request, error: Exception) -> Response:
         reason = f"The Redis of the schedule does not respond ({type(error).__name__})."
         return self._renderer.error(request.scope, 503, reason, {"Retry-After": "5"})
+
+
+async def _reason(request: Request) -> str:
+    """Return the reason in the form of a pause, on one line. A body that is too large has none."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _MOST_FORM_BYTES:
+            return ""
+    given = parse_qs(body.decode("utf-8", "replace")).get("reason", [""])[-1]
+    return " ".join(given.split())
 
 
 def _status(state: JobState, late_s: float) -> tuple[str, str]:

@@ -62,6 +62,7 @@ class JobState(NamedTuple):
     since_ms: int = 0
     """The time of the first check."""
     paused_ms: int | None = None
+    paused_reason: str = ""
     requested_ms: int | None = None
     """The time of a request of an operator to run the job now, which no worker has taken yet."""
     requested_by: str = ""

@@ -1,7 +1,8 @@
 """The Redis scripts of a schedule. Each is one atomic step. They require Redis 6.2.
 
-The state of a job is a hash (JobState): `mark`, `since`, `paused`, `requested`, `requested_by`, `asked` (the last
-request), `current` (the run without an end), `succeeded`, and a count by result. Times are in ms since 1970.
+The state of a job is a hash (JobState): `mark`, `since`, `paused`, `paused_reason`, `requested`, `requested_by`,
+`asked` (the last request), `current` (the run without an end), `succeeded`, and a count by result. Times are in ms
+since 1970.
 """
 
 from typing import Final
@@ -106,9 +107,10 @@ return 1
 PAUSE: Final = (
     ADD_ENTRY
     + """
--- KEYS job, audit list. ARGV entry, now.
+-- KEYS job, audit list. ARGV entry, now, reason.
 redis.call('HDEL', KEYS[1], 'requested', 'requested_by')
 if redis.call('HSETNX', KEYS[1], 'paused', ARGV[2]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'paused_reason', ARGV[3])
 audit(KEYS[2], ARGV[1])
 return 1
 """
@@ -121,6 +123,7 @@ RESUME: Final = (
     + """
 -- KEYS job, audit list. ARGV entry, now.
 if redis.call('HDEL', KEYS[1], 'paused') == 0 then return 0 end
+redis.call('HDEL', KEYS[1], 'paused_reason')
 advance(KEYS[1], ARGV[2])
 audit(KEYS[2], ARGV[1])
 return 1

@@ -100,6 +100,7 @@ class ScheduleStore:
             mark_ms=number("mark"),
             since_ms=number("since") or 0,
             paused_ms=number("paused"),
+            paused_reason=found.get("paused_reason", ""),
             requested_ms=number("requested"),
             requested_by=found.get("requested_by", ""),
             current_ms=number("current"),
@@ -169,9 +170,10 @@ class ScheduleStore:
         args = (self.clock(), by, round(1000 * REQUEST_WINDOW_S))
         return await self._change(self._request, job, encode_entry(by, "run now", subject=job), *args)
 
-    async def pause(self, job: str, *, by: str) -> bool:
+    async def pause(self, job: str, *, by: str, reason: str = "") -> bool:
         """Pause a job. A run that has begun continues. Return whether the job was not paused."""
-        return await self._change(self._pause, job, encode_entry(by, "pause", subject=job), self.clock())
+        entry = encode_entry(by, "pause", subject=job)
+        return await self._change(self._pause, job, entry, self.clock(), reason[:_MOST_NOTE_CHARS])
 
     async def resume(self, job: str, *, by: str) -> bool:
         """Resume a job at its next planned time. Return whether it was paused."""

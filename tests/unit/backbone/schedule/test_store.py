@@ -162,6 +162,15 @@ async def test_change_whose_response_is_lost_is_in_the_audit_list(
     assert [entry.what for entry in entries if entry.subject == JOB] == ["resume", "pause", "run now"]
 
 
+async def test_pause_keeps_the_reason_of_the_first_operator_until_it_ends(schedule: ScheduleStore) -> None:
+    await schedule.begin_planning(JOB)
+    await schedule.pause(JOB, by="one", reason="the source moves")
+    await schedule.pause(JOB, by="two", reason="another")
+    assert (await schedule.state(JOB)).paused_reason == "the source moves"
+    await schedule.resume(JOB, by="one")
+    assert (await schedule.state(JOB)).paused_reason == ""
+
+
 async def test_resume_skips_the_times_of_the_pause(schedule: ScheduleStore, clock: Clock) -> None:
     await schedule.begin_planning(JOB)
     await schedule.pause(JOB, by="one")

@@ -216,5 +216,17 @@ async def test_unknown_importer_or_run_is_not_found(pages: Pages, path: str) -> 
 
 async def test_schedule_has_the_commands_of_the_importers(pages: Pages) -> None:
     assert "Run now" in await pages.get(f"/schedule/{NAME}")
-    await pages.client.post(f"/schedule/{NAME}/pause")
-    assert ">paused<" in await pages.get("/offers")
+    assert 'name="reason"' in await pages.get(f"/schedule/{NAME}/pause")
+    await pages.client.post(f"/schedule/{NAME}/pause", data={"reason": " the <b>source</b>\nmoves "})
+    for path in ("/offers", f"/offers/{NAME}", "/schedule"):
+        shown = await pages.get(path)
+        assert ">paused<" in shown
+        assert "the &lt;b&gt;source&lt;/b&gt; moves" in shown
+    await pages.client.post(f"/schedule/{NAME}/resume")
+    assert ">paused<" not in await pages.get("/offers")
+
+
+async def test_reason_of_a_pause_may_be_empty_and_is_bounded(pages: Pages) -> None:
+    await pages.client.post(f"/schedule/{NAME}/pause", data={"reason": "x" * 10_000})
+    state = await pages.schedule.state(NAME)
+    assert (state.paused_ms is not None, state.paused_reason) == (True, "")
