@@ -120,11 +120,13 @@ class StorageClient(ServiceClient):
         changed: Sequence[msgspec.Struct] = (),
         removed: Sequence[str] = (),
         event: Literal["now", "later", "none"] = "now",
+        until_ms: int | None = None,
     ) -> int:
         """Create, change and remove offers, which are documents of storage's API. Return how many were refused.
 
         storage then sends the event `bud` of each owner, unless `event` is `later` or `none`. A request whose response
-        is lost may have created offers. New offers with ids may be sent again.
+        is lost may have created offers. New offers with ids may be sent again. A request that arrives after `until_ms`
+        (ms since 1970) writes nothing, and raises ServiceUnavailable.
         """
         body = {
             "new_offers": list(new),
@@ -132,7 +134,9 @@ class StorageClient(ServiceClient):
             "remove_offers": [{"_id": each} for each in removed],
         }
         headers = {"User-Agent": "push", "Content-Type": "application/json"}
-        url = f"{self._url}/bulk/offers" + ("" if event == "now" else f"?event={event}")
+        query = {"event": None if event == "now" else event, "until": until_ms}
+        sent = urlencode({name: value for name, value in query.items() if value is not None})
+        url = f"{self._url}/bulk/offers" + (f"?{sent}" if sent else "")
         found = await self._client.post(url, msgspec.json.encode(body), headers)
         return sum(each.status == "refused" for each in _decoded(found, _Results).results)
 

@@ -1,5 +1,6 @@
 """Importer: the description of a source, and the two functions that know its form. The framework does the rest."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,5 +98,8 @@ class Importer:
     """Return the first requests of a run."""
     parse: Callable[[Sequence[FeedDocument], int], Parsed]
     """Return what is in the documents at a time in ms since 1970. Raises UnreadableFeed. It must not read a clock."""
+    parse_again_s: float = math.inf
+    """A document that has not changed is parsed again after this time. Infinite: what `parse` returns does not depend
+    on the time."""
     next_page: Callable[[FeedRequest, FeedDocument], FeedRequest | None] = no_further_page
     """Return the request for the page after a document, None after the last one. The framework bounds the number."""

@@ -24,6 +24,7 @@ from services.offerserver.core.changes import (
     OfferChanges,
     changes_digest,
     find_changes,
+    has_ended,
     offers_digest,
 )
 from services.offerserver.core.drafts import Parsed
@@ -48,6 +49,10 @@ _LONGEST_PAUSE_S: Final = 5.0
 
 class RunRefused(Exception):
     """The run is not possible. The message is the reason."""
+
+
+class RunBusy(RunRefused):
+    """Another run of the importer has not ended."""
 
 
 class ImportRunner:
@@ -75,14 +80,14 @@ class ImportRunner:
     async def run(self, importer: Importer, order: RunOrder | None = None) -> RunReport:
         """Run an importer, or do what an operator ordered, and return the recorded report.
 
-        Raises RunRefused while another run holds the lease, or if what is accepted is outdated; LeaseLost, after which
-        nothing is written any more; ServiceUnavailable or RequestRefused of storage; RedisError. A run that raises can
-        be repeated.
+        Raises RunBusy while another run holds the lease; RunRefused if what is accepted is outdated; LeaseLost, after
+        which nothing is written any more; ServiceUnavailable or RequestRefused of storage; RedisError. A run that
+        raises can be repeated.
         """
         name = importer.source.name
         async with self.leases.hold(name) as lease:
             if lease is None:
-                raise RunRefused("another run of this importer has not ended")
+                raise RunBusy("another run of this importer has not ended")
             one = _Run(self, importer, lease, await self.store.state(name), order)
             try:
                 return await (one.accept(order) if order is not None and order.mode == "accept" else one.import_feed())
@@ -155,15 +160,26 @@ class _Run:
         return await self._finish(report, end)
 
     async def _fetch(self) -> tuple[RunDocuments, list[KnownOffer]]:
-        """Return the documents and what storage has.
-
-        If storage has not what the last trusted run left, documents that have not changed are fetched all the same.
-        """
+        """Return the documents and what storage has."""
         known = await self._known()
-        is_same = offers_digest(known) == self._state.offers_digest
-        validators = self._state.validators if is_same else {}
         runner = self._runner
+        validators = self._state.validators if self._may_be_unchanged(known) else {}
         return await fetch_documents(self._importer, runner.fetcher, runner.area, validators), known
+
+    def _may_be_unchanged(self, known: list[KnownOffer]) -> bool:
+        """Return whether a document that has not changed would change nothing. Else it is fetched all the same.
+
+        It would if storage has not what the last trusted run left, if an item was absent once or has ended, or if its
+        importer finds other items in it after some time, such as the events of the next days.
+        """
+        state, now_ms = self._state, self._began_ms
+        is_due = state.parsed_ms is None or now_ms - state.parsed_ms >= 1000 * self._importer.parse_again_s
+        return not (
+            is_due
+            or state.memory.absent
+            or any(has_ended(offer, now_ms) for offer in known)
+            or offers_digest(known) != state.offers_digest
+        )
 
     async def _finish_suspect(
         self, judged: JudgedRun, found: RunDocuments, after: list[KnownOffer], refused: int
@@ -193,10 +209,10 @@ class _Run:
 
     async def _write_step(self, step: WriteStep) -> int:
         async def attempt() -> int:
-            await self._lease.check()
+            until_ms = await self._lease.check()
             try:
                 async with asyncio.timeout(WRITE_LIMIT_S):
-                    return await self._runner.storage.write_offers(**step._asdict())
+                    return await self._runner.storage.write_offers(**step._asdict(), until_ms=until_ms)
             except TimeoutError:
                 raise ServiceUnavailable("no response to a slice within the time limit") from None
 

@@ -8,7 +8,7 @@ from services.backbone.schedule import JobPlan, ScheduledJob
 from services.offerserver.core.importer import Importer
 from services.offerserver.core.reports import RunReport
 from services.offerserver.handlers.clients import open_runner
-from services.offerserver.handlers.importing import RunRefused
+from services.offerserver.handlers.importing import RunBusy, RunRefused
 from services.offerserver.handlers.stale import remove_stale
 from services.offerserver.settings import Settings
 
@@ -27,6 +27,10 @@ async def run_importer(settings: Settings, importer: Importer) -> str:
         order = await runner.store.take_order(importer.source.name)
         try:
             report = await runner.run(importer, order)
+        except RunBusy as error:
+            if order is not None:  # the next run does it
+                await runner.store.order(importer.source.name, order)
+            return f"not run: {error}"
         except RunRefused as error:
             return f"not run: {error}"
     return sentence(report)

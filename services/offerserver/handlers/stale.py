@@ -31,8 +31,9 @@ async def remove_stale(runner: ImportRunner, sources: Iterable[OfferSource], *, 
             known = await known_offers(runner.storage, source.owner)
             stale = stale_removals(known, trusted_ms=alive_ms, now_ms=runner.clock(), stale_after_s=limit_s)
             for part in slices(stale):
-                await lease.check()
-                await runner.storage.write_offers(removed=[each.offer_id for each in part], event="none")
+                until_ms = await lease.check()
+                ids = [each.offer_id for each in part]
+                await runner.storage.write_offers(removed=ids, event="none", until_ms=until_ms)
         if stale:
             log.error("offers_stale", importer=source.name, removed=len(stale))
         removed += len(stale)

@@ -19,6 +19,8 @@ from services.offerserver.core.values import Rejection, shown
 from services.offerserver.importers.rows import FeedRow, FeedRows
 
 DAYS_AHEAD: Final = 60
+PARSE_AGAIN_S: Final = 12 * 3600
+"""A calendar that does not change has new events among those of the next days."""
 MOST_OCCURRENCES: Final = 200
 """The most occurrences of a series."""
 _FREQUENCIES: Final = frozenset({"DAILY", "WEEKLY", "MONTHLY", "YEARLY"})

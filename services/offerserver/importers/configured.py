@@ -1,5 +1,6 @@
 """SourceConfig: a source as a YAML file, for which no code is needed."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Final, Literal
 from urllib.parse import urlencode
@@ -20,7 +21,7 @@ from services.offerserver.core.importer import (
     OfferSource,
 )
 from services.offerserver.core.values import collect
-from services.offerserver.importers.calendars import CalendarRows
+from services.offerserver.importers.calendars import PARSE_AGAIN_S, CalendarRows
 from services.offerserver.importers.geojson import GeoJsonRows
 from services.offerserver.importers.mapping import FieldMapping, RowMapper
 from services.offerserver.importers.overpass import OverpassRows
@@ -166,7 +167,8 @@ def configured_importer(config: SourceConfig) -> Importer:
     def parse(documents: Sequence[FeedDocument], now_ms: int) -> Parsed:
         return merged(_parsed(_rows(config, document, now_ms), mapper) for document in documents)
 
-    return Importer(source=config.source(), requests=requests, parse=parse)
+    again_s = PARSE_AGAIN_S if config.form == "calendar" else math.inf
+    return Importer(source=config.source(), requests=requests, parse=parse, parse_again_s=again_s)
 
 
 def _parsed(rows: FeedRows, mapper: RowMapper) -> Parsed:

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.backbone import names
+from services.backbone.clock import clock_ms
 from services.backbone.logs import get_logger
 
 log = get_logger(__name__)
@@ -18,6 +19,9 @@ LEASE_S: Final = 90.0
 """A run of a killed process is over after this time. A write to storage must end within it."""
 _RENEWALS: Final = 4
 """Renewals within a lease, so that one may fail."""
+_ARRIVAL: Final = 1 / 3
+"""The part of a lease within which a write must reach storage. The rest is for the write itself, and for clocks that
+differ."""
 
 _ACQUIRE: Final = """
 -- KEYS lock, fence. ARGV token, ms of the lease.
@@ -52,13 +56,16 @@ class RunLease:
         self.number = number
         """The fencing number: it grows with each run of an importer."""
 
-    async def check(self) -> None:
+    async def check(self) -> int:
         """Renew the lease. Raises LeaseLost, or RedisError. Call it before each write, which must end within LEASE_S.
 
-        A process that was frozen past its lease learns it here.
+        A process that was frozen past its lease learns it here. Return the last ms since 1970 at which a write may
+        reach storage: the process can also be frozen between this check and the write.
         """
+        until_ms = clock_ms() + self._leases.write_ms
         if not await self._leases.renew(self.importer, self.token):
             raise LeaseLost(f"run {self.number} of {self.importer} has lost its lease")
+        return until_ms
 
 
 class RunLeases:
@@ -67,6 +74,8 @@ class RunLeases:
     def __init__(self, redis: Redis, *, lease_s: float = LEASE_S) -> None:
         self._redis = redis
         self._lease_ms = round(1000 * lease_s)
+        self.write_ms = round(self._lease_ms * _ARRIVAL)
+        """How long after a check a write may reach storage."""
         self._acquire = redis.register_script(_ACQUIRE)
         self._renew = redis.register_script(_RENEW)
         self._release = redis.register_script(_RELEASE)

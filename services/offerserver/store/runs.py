@@ -60,6 +60,8 @@ class ImporterState(NamedTuple):
     offers_digest: str
     """The digest of the offers in storage after the last trusted run."""
     partial_in_a_row: int
+    parsed_ms: int | None = None
+    """When the last trusted run ended whose documents were parsed."""
 
     @property
     def alive_ms(self) -> int | None:
@@ -109,6 +111,7 @@ class RunStore:
             number("since_ms"),
             found.get("offers_digest", ""),
             number("partial") or 0,
+            number("parsed_ms"),
         )
 
     async def finish(
@@ -128,6 +131,7 @@ class RunStore:
         if report.grade == "trusted":
             memory["trusted_ms"] = report.ended_ms
         if end is not None:
+            memory["parsed_ms"] = report.ended_ms
             memory["counts"] = _json([report.counts.items, *state.memory.trusted_counts][:MOST_RUNS])
             memory["validators"] = _json(end.validators)
             memory["absent"] = _packed(sorted(end.absent))

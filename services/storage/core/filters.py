@@ -132,6 +132,16 @@ def parse_bulk_event(parameters: Parameters) -> BulkEvent:
     raise InvalidInput(FieldError("event", "must be now, later or none"))
 
 
+def parse_arrival(parameters: Parameters) -> int | None:
+    """Return the value of `until`, the last ms since 1970 at which a request is accepted. Raises InvalidInput."""
+    text = _last(parameters, "until")
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,16}", text):
+        raise InvalidInput(FieldError("until", "must be a time in ms since 1970"))
+    return int(text)
+
+
 def parse_id(text: str, field: str) -> str:
     """Return the id of an object. Raises InvalidInput unless it has 24 hexadecimal digits."""
     text = text.lower()

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from services.storage.core.bulk_json import BulkReader, MalformedBody
 from services.storage.core.fields import MAX_OWNER_CHARACTERS
-from services.storage.core.filters import ListFilter, parse_box, parse_bulk_event, parse_names
+from services.storage.core.filters import ListFilter, parse_arrival, parse_box, parse_bulk_event, parse_names
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import RANK_IMPORT, StoredObject, delete_object
 from services.storage.core.responses import API_VERSION, visible_object
@@ -59,13 +59,18 @@ class BulkRoutes:
 
         `event=later` leaves the event to a later request of the owner, or to its time after a kill. `event=none`: no
         event, for changes that nobody has to know. A new offer with an `_id` is created once, however often it is sent.
+        `until=<ms since 1970>`: a request that arrives later writes nothing (408). Its sender may have been frozen
+        meanwhile, and another one has begun.
 
         A wrong object does not stop the others. If the body turns out to be malformed, the objects before the error are
         written, and the response (400) has their results.
         """
         self._require_service(request)
-        settings = self._context.settings
-        writer = BulkWriter(self._context, event=parse_bulk_event(parameters_of(request)))
+        settings, parameters = self._context.settings, parameters_of(request)
+        until_ms, now_ms = parse_arrival(parameters), self._context.now_ms()
+        if until_ms is not None and now_ms > until_ms:
+            raise ApiError(408, "too_late", f"the request arrived {now_ms - until_ms} ms after its time")
+        writer = BulkWriter(self._context, event=parse_bulk_event(parameters))
         reader = BulkReader(LISTS, max_element=settings.max_body_bytes)
         status, content = 200, b'{"status":"ok"'
         try:

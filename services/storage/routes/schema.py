@@ -138,7 +138,10 @@ _RESULT: Final[Schema] = {
 BULK_WRITE: Final = _operation(
     {"status": "ok", "results": [{"list": "new_offers", "index": 0, "status": "created", "_id": EXAMPLE["_id"]}]},
     _record(status={"const": "ok"}, results=_list(_RESULT)),
-    parameters=(_query("event", "When the event `bud` is sent: now, later (by a later request) or none."),),
+    parameters=(
+        _query("event", "When the event `bud` is sent: now, later (by a later request) or none."),
+        _query("until", "The last ms since 1970 at which the request is accepted. Later: 408.", "integer"),
+    ),
     body={
         "new_offers": [SENT],
         "old_offers": [{"_id": EXAMPLE["_id"], "text": "Fresh bread"}],

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 
 import pytest
@@ -73,6 +74,33 @@ async def test_document_is_fetched_again_when_storage_lost_offers(bench: ImportB
     report = await bench.run()
     assert "if-none-match" not in bench.server.requests[1].headers
     assert report.grade == "trusted"
+
+
+async def test_document_is_fetched_again_while_an_item_is_absent(bench: ImportBench) -> None:
+    await bench.run(things(range(3)))
+    bench.serve(things(range(2)), ETag='"2"')
+    assert (await bench.run()).counts.absent == 1
+    assert (await bench.run()).counts.removed == 1
+    bench.serve("", status=304)
+    assert (await bench.run()).is_unchanged
+    assert ["if-none-match" in each.headers for each in bench.server.requests] == [False, False, False, True]
+
+
+async def test_document_is_fetched_again_when_an_offer_has_ended(bench: ImportBench) -> None:
+    bench.serve(feed([thing(1), thing(2, until=bench.now_ms + 1000)]), ETag='"1"')
+    await bench.run()
+    bench.now_ms += 2_000
+    assert (await bench.run()).counts.removed == 1
+    assert "if-none-match" not in bench.server.requests[1].headers
+
+
+async def test_document_is_parsed_again_when_its_importer_depends_on_the_time(bench: ImportBench) -> None:
+    bench.importer = dataclasses.replace(bench.importer, parse_again_s=60)
+    for seconds, status in ((0, 200), (59, 304), (2, 200)):
+        bench.now_ms += 1000 * seconds
+        bench.serve(things(range(2)) if status == 200 else "", status=status, ETag='"1"')
+        assert (await bench.run()).grade == "trusted"
+    assert ["if-none-match" in each.headers for each in bench.server.requests] == [False, True, False]
 
 
 async def test_item_is_removed_when_two_trusted_runs_lack_it(bench: ImportBench) -> None:

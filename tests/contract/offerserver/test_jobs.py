@@ -48,6 +48,14 @@ async def test_job_does_what_an_operator_ordered_once(bench: ImportBench, settin
     assert await run_importer(settings, bench.importer) == "run: trusted: 3 new"
 
 
+async def test_order_stays_while_another_run_has_not_ended(bench: ImportBench, settings: Settings) -> None:
+    bench.serve(things(range(3)))
+    await bench.store.order("things", RunOrder("dry run", "operator"))
+    async with bench.leases.hold("things"):
+        assert await run_importer(settings, bench.importer) == "not run: another run of this importer has not ended"
+    assert await run_importer(settings, bench.importer) == "dry run: trusted: 3 new"
+
+
 async def test_job_without_a_contact_sends_no_request(bench: ImportBench, settings: Settings) -> None:
     without = settings.model_copy(update={"contact": ""})
     assert await run_importer(without, bench.importer) == "not run: OFFERS_CONTACT is not set"

@@ -81,11 +81,12 @@ async def test_kill_at_every_slice_and_a_second_run_have_the_effect_of_one(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("at", [-2, 3], ids=["after a write", "between the check of the lease and a write"])
 async def test_run_that_is_frozen_past_its_lease_writes_nothing_more(
-    bench: ImportBench, shared_storage: SharedStorage
+    bench: ImportBench, shared_storage: SharedStorage, at: int
 ) -> None:
     await prepare(bench)
-    process = start(bench, shared_storage, -2, signal.SIGSTOP)
+    process = start(bench, shared_storage, at, signal.SIGSTOP)
     async with asyncio.timeout(30):
         while state_of(process) != "T":  # noqa: ASYNC110 - of another process
             await asyncio.sleep(0.05)

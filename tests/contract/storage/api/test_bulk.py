@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import tracemalloc
 from collections.abc import AsyncIterator
 
@@ -68,6 +69,17 @@ async def test_new_offer_with_an_id_is_created_once(service: httpx.AsyncClient) 
         results = (await service.post("/bulk/offers", json=body)).json()["results"]
         assert sorted(each["status"] for each in results) == sorted([status, "refused"])
     assert [each["_id"] for each in (await service.get("/bulk/offers/Importer")).json()["data"]] == ["a" * 24]
+
+
+async def test_request_that_arrives_after_its_time_writes_nothing(service: httpx.AsyncClient) -> None:
+    body = {"new_offers": [offer("Importer")]}
+    now_ms = round(1000 * time.time())
+    late = await service.post(f"/bulk/offers?until={now_ms - 1000}", json=body)
+    assert (late.status_code, late.json()["error"]) == (408, "too_late")
+    wrong = await service.post("/bulk/offers?until=tomorrow", json=body)
+    assert (wrong.status_code, wrong.json()["fields"][0]["field"]) == (422, "until")
+    assert (await service.get("/bulk/offers/Importer")).json()["data"] == []
+    assert (await service.post(f"/bulk/offers?until={now_ms + 60_000}", json=body)).status_code == 200
 
 
 async def test_slices_of_an_import_send_one_event(service: httpx.AsyncClient, tracker: Tracker) -> None:

@@ -81,9 +81,11 @@ async def test_importer_reads_hashes_and_writes_in_slices() -> None:
         assert await client.offer_extdata("a/b", ["id", "match_hash"]) == [ExtdataOffer("1", {"id": "x"})]
         stub.content = b'{"status":"ok","results":[{"status":"created"},{"status":"refused"}]}'
         assert await client.write_offers(removed=["1"], event="later") == 1
+        assert await client.write_offers(removed=["1"], until_ms=7) == 1
     assert [request.partition(" {")[0] for request in stub.requests] == [
         "GET /bulk/extdata/a%2Fb?names=id,match_hash",
         "POST /bulk/offers?event=later",
+        "POST /bulk/offers?until=7",
     ]
 
 
