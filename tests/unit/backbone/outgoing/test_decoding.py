@@ -28,6 +28,7 @@ def decoded(coding: str, body: bytes, *, piece: int = 100, limits: DownloadLimit
         ("deflate", zlib.compress(TEXT)),
         ("deflate", RAW_DEFLATE),
     ],
+    ids=["none", "identity", "gzip", "x-gzip", "deflate", "raw deflate"],  # the bytes of gzip contain the time
 )
 @pytest.mark.parametrize("piece", [1, 50, 100_000])
 def test_body_is_decoded_whatever_its_pieces_are(coding: str, body: bytes, piece: int) -> None:
