@@ -38,11 +38,13 @@ class _Data(msgspec.Struct):
 
 
 class ExtdataOffer(msgspec.Struct, frozen=True):
-    """The id, the end and some names of `extdata` of an offer."""
+    """The id, the end, the pictures and some names of `extdata` of an offer."""
 
     id: str = msgspec.field(name="_id")
     extdata: Mapping[str, Any] = msgspec.field(default_factory=dict)
     valid_until_ms: int | None = msgspec.field(name="validuntil", default=None)
+    images: tuple[str | None, ...] = ()
+    """The paths of its pictures in the imageserver. Old offers have None among them."""
 
 
 class _ExtdataOffers(msgspec.Struct):

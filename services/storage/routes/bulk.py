@@ -45,7 +45,7 @@ class BulkRoutes:
         return StreamingResponse(_document_stream(first, found, is_own=is_own), media_type="application/json")
 
     async def extdata(self, owner: str, request: Request) -> Response:
-        """Stream some names of the `extdata` of all offers of an owner, with their ids and ends."""
+        """Stream some names of the `extdata` of all offers of an owner, with their ids, ends and images."""
         self._require_service(request)
         name = text_parameter(owner, "owner", most=MAX_OWNER_CHARACTERS)
         found = self._stores.bulk.extdata_of_owner(_KIND, name, parse_names(parameters_of(request)))
@@ -123,7 +123,11 @@ async def _row_stream(first: list[ExtdataRow], rest: AsyncIterator[list[ExtdataR
     separator = b""
     rows = first
     while rows:
-        documents = [{"_id": row.id, "validuntil": row.valid_until_ms, "extdata": row.extdata} for row in rows]
+        documents = [
+            {"_id": row.id, "validuntil": row.valid_until_ms, "extdata": row.extdata}
+            | ({"images": row.images} if row.images else {})
+            for row in rows
+        ]
         yield separator + msgspec.json.encode(documents)[1:-1]
         separator = b","
         rows = await anext(rest, [])

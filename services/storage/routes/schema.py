@@ -123,7 +123,12 @@ NOTIFY: Final = _operation(OK, _IS_OK)
 BULK_READ: Final = _operation(
     {"version": "1.0", "data": [EXAMPLE]}, _record(version=_VERSION, data=_list(OBJECT)), parameters=_BOX, errors=(404,)
 )
-_EXTDATA_ROW: Final = {"_id": EXAMPLE["_id"], "validuntil": None, "extdata": {"id": "market-1"}}
+_EXTDATA_ROW: Final = {
+    "_id": EXAMPLE["_id"],
+    "validuntil": None,
+    "extdata": {"id": "market-1"},
+    "images": EXAMPLE["images"],
+}
 BULK_EXTDATA: Final = _operation(
     {"version": "1.0", "data": [_EXTDATA_ROW]},
     _record(version=_VERSION, data=_list(_record(_id=OBJECT_ID, extdata={"type": "object"}))),

@@ -1,7 +1,7 @@
 """BulkStore: many changes of one kind, each slice by few requests to the database."""
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from pymongo import UpdateOne
@@ -29,6 +29,7 @@ class ExtdataRow(NamedTuple):
     id: str
     valid_until_ms: int | None
     extdata: Mapping[str, Any]
+    images: Sequence[str | None]
 
 
 async def _nothing(_: Iterable[StoredObject]) -> None:
@@ -77,16 +78,16 @@ class BulkStore:
     async def extdata_of_owner(
         self, kind: SubjectKind, owner: str, names: Iterable[str]
     ) -> AsyncIterator[list[ExtdataRow]]:
-        """Yield the ids, the ends and some names of `extdata` of an owner's objects, in lists of at most 5,000.
+        """Yield ids, ends, images and some names of `extdata` of an owner's objects, in lists of at most 5,000.
 
         The rest of the objects is not read by this process. The names are letters, digits and underscores.
         """
         wanted = {"owner": {"$eq": owner}, "deleted": {"$exists": False}}
-        projection = {"validuntil": 1, **{f"extdata.{name}": 1 for name in names}}
+        projection = {"validuntil": 1, "images": 1, **{f"extdata.{name}": 1 for name in names}}
         found = objects_of(self._database, kind).find(wanted, projection, sort=[("_id", 1)], batch_size=_ROWS)
         async with found:
             while rows := await found.to_list(_ROWS):
-                yield [ExtdataRow(row["_id"], row.get("validuntil"), row.get("extdata", {})) for row in rows]
+                yield [_extdata_row(row) for row in rows]
 
     async def _write(self, kind: SubjectKind, changes: list[tuple[StoredObject, StoredObject]]) -> list[str]:
         """Write the changes whose object still has its version. Return their ids."""
@@ -106,3 +107,9 @@ class BulkStore:
             return ids
         found = collection.find({"_id": {"$in": ids}, "bulk": token}, {"_id": 1})
         return [document["_id"] async for document in found]
+
+
+def _extdata_row(document: Mapping[str, Any]) -> ExtdataRow:
+    """Return a row. Documents of the old system can lack each field."""
+    extdata, images = document.get("extdata") or {}, document.get("images") or ()
+    return ExtdataRow(document["_id"], document.get("validuntil"), extdata, images)

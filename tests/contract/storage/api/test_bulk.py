@@ -105,7 +105,12 @@ async def test_other_values_of_event_are_refused(service: httpx.AsyncClient, eve
 async def test_names_of_extdata_are_read_alone(service: httpx.AsyncClient) -> None:
     rows = [{"id": "1", "hash": "x", "long": "y" * 100}, {"id": "2"}, {}]
     for number, extdata in enumerate(rows):
-        body = {"new_offers": [offer("a/b", extdata=extdata, validuntil=number or None) | {"_id": f"{number:024x}"}]}
+        body = {
+            "new_offers": [
+                offer("a/b", extdata=extdata, validuntil=number or None, images=["/x"] * number)
+                | {"_id": f"{number:024x}"}
+            ]
+        }
         await service.post("/bulk/offers", json=body)
     await service.post("/bulk/offers", json={"remove_offers": [{"_id": f"{2:024x}"}]})
     found = (await service.get("/bulk/extdata/a%2Fb?names=id,hash")).json()
@@ -113,7 +118,7 @@ async def test_names_of_extdata_are_read_alone(service: httpx.AsyncClient) -> No
         "version": "1.0",
         "data": [
             {"_id": f"{0:024x}", "validuntil": None, "extdata": {"id": "1", "hash": "x"}},
-            {"_id": f"{1:024x}", "validuntil": 1, "extdata": {"id": "2"}},
+            {"_id": f"{1:024x}", "validuntil": 1, "extdata": {"id": "2"}, "images": ["/x"]},
         ],
     }
     assert (await service.get("/bulk/extdata/nobody?names=id")).json()["data"] == []
