@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from services.offerserver.core.importer import OfferSource
+from services.offerserver.core.pictures import PICTURE_RESULTS
 
 GRADES = ("trusted", "partial", "failed")
 RESULTS = ("new", "match", "content", "removed", "rejected", "refused")
@@ -58,6 +59,12 @@ class OfferMetrics(Collector):
         label = ("importer",)
         runs = CounterMetricFamily("push_offers_runs", "Runs by grade", labels=(*label, "grade"))
         items = CounterMetricFamily("push_offers_items", "Items by what became of them", labels=(*label, "result"))
+        pictures = CounterMetricFamily(
+            "push_offers_pictures",
+            "Pictures by what became of them: uploaded, known to the imageserver, not fetched from their source, "
+            "rejected by the imageserver, not stored because it failed",
+            labels=(*label, "result"),
+        )
         received = CounterMetricFamily("push_offers_received_bytes", "Bytes of responses of sources", labels=label)
         retries = CounterMetricFamily("push_offers_retries", "Requests to sources that were sent again", labels=label)
         lost = CounterMetricFamily("push_offers_leases_lost", "Runs that lost their lease", labels=label)
@@ -77,6 +84,8 @@ class OfferMetrics(Collector):
                 runs.add_metric((name, grade), each.totals.get(f"grade:{grade}", 0))
             for result in RESULTS:
                 items.add_metric((name, result), each.totals.get(f"items:{result}", 0))
+            for picture_result in PICTURE_RESULTS:
+                pictures.add_metric((name, picture_result), each.totals.get(f"pictures:{picture_result}", 0))
             received.add_metric((name,), each.totals.get("bytes", 0))
             retries.add_metric((name,), each.totals.get("retries", 0))
             lost.add_metric((name,), each.totals.get("lease_lost", 0))
@@ -84,4 +93,4 @@ class OfferMetrics(Collector):
             partial.add_metric((name,), each.partial_in_a_row)
             interval.add_metric((name,), each.interval_s)
             stale.add_metric((name,), each.stale_after_s)
-        yield from (runs, items, received, retries, lost, age, partial, interval, stale)
+        yield from (runs, items, pictures, received, retries, lost, age, partial, interval, stale)

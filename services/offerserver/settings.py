@@ -55,6 +55,13 @@ class ImportSettings(EnvSettings):
     storage_password: SecretStr | None = Field(None, alias="STORAGE_PASSWORD")
     """The password of services and operators, at least 12 characters. Empty: no password; storage then starts on
     loopback only, and everybody there may do all."""
+    imageserver_url: ServiceUrl | None = Field(None, alias="OFFERS_IMAGESERVER_URL")
+    """The imageserver that gets the pictures of offers. Empty: offers come without pictures."""
+    imageserver_user: str = Field("images", alias="IMAGESERVER_USER")
+    """The user name of services and operators. They may do all."""
+    imageserver_password: SecretStr | None = Field(None, alias="IMAGESERVER_PASSWORD")
+    """The password of services and operators, at least 12 characters. Empty: no password; the imageserver then starts
+    on loopback only, and everybody there may do all."""
     contact: str = Field("", max_length=200, pattern=r"^[\x21-\x7e]*$", alias="OFFERS_CONTACT")
     """A URL or an e-mail address where the operators of sources can reach you. It is a part of the User-Agent: some
     sources block clients without one. Empty: no importer runs."""

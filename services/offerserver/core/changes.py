@@ -14,6 +14,7 @@ from services.offerserver.core.drafts import Draft, Parsed
 from services.offerserver.core.fingerprints import Fingerprint, fingerprint
 from services.offerserver.core.grades import RunGrade
 from services.offerserver.core.importer import OfferSource
+from services.offerserver.core.picture_names import kept_images
 
 SLICE: Final = 1_500
 """The most offers of one bulk request: that of the old system."""
@@ -25,13 +26,15 @@ stale: its importer had no trusted run for too long."""
 
 
 class KnownOffer(msgspec.Struct, frozen=True):
-    """What storage has of an offer: ids, hashes and its end."""
+    """What storage has of an offer: ids, hashes, its end and its pictures."""
 
     offer_id: str
     source_id: str
     """Empty for an offer that an importer did not write."""
     fingerprint: Fingerprint
     valid_until_ms: int | None = None
+    images: tuple[str, ...] = ()
+    """The paths of its pictures."""
 
 
 class NewItem(NamedTuple):
@@ -47,6 +50,8 @@ class ChangedItem(NamedTuple):
     offer_id: str
     draft: Draft
     fingerprint: Fingerprint
+    images: tuple[str, ...] = ()
+    """The pictures that it keeps."""
 
 
 class Removal(NamedTuple):
@@ -114,9 +119,9 @@ def find_changes(  # noqa: PLR0913 - both sides, their source, and what is remem
         if found is None:
             new.append(NewItem(draft, mark))
         elif found.fingerprint.match != mark.match:
-            matching.append(ChangedItem(found.offer_id, draft, mark))
+            matching.append(_changed(found, draft, mark))
         elif found.fingerprint.content != mark.content or known_id != draft.id:
-            content.append(ChangedItem(found.offer_id, draft, mark))
+            content.append(_changed(found, draft, mark))
         else:
             unchanged += 1
     absent = set()
@@ -171,7 +176,7 @@ def stale_removals(
 
 def offers_digest(known: Iterable[KnownOffer]) -> str:
     """Return a digest of the offers of an importer in storage."""
-    state = sorted([offer.offer_id, offer.source_id, *offer.fingerprint] for offer in known)
+    state = sorted([offer.offer_id, offer.source_id, *offer.fingerprint, *offer.images] for offer in known)
     return hashlib.sha256(msgspec.json.encode(state)).hexdigest()
 
 
@@ -194,6 +199,10 @@ def slices(items: Sequence[_Item], size: int = SLICE) -> Iterator[Sequence[_Item
     """Yield the items in parts of at most `size`."""
     for begin in range(0, len(items), size):
         yield items[begin : begin + size]
+
+
+def _changed(offer: KnownOffer, draft: Draft, mark: Fingerprint) -> ChangedItem:
+    return ChangedItem(offer.offer_id, draft, mark, kept_images(draft.image_urls, offer.images))
 
 
 def _known_by_id(known: Iterable[KnownOffer]) -> tuple[dict[str, KnownOffer], list[Removal]]:

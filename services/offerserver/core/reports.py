@@ -10,6 +10,7 @@ from services.offerserver.core.changes import OfferChanges
 from services.offerserver.core.drafts import Parsed
 from services.offerserver.core.exchanges import HttpExchange
 from services.offerserver.core.grades import GradeName
+from services.offerserver.core.pictures import PictureCounts
 from services.offerserver.core.values import Rejection, shown
 
 MOST_LISTED: Final = 200
@@ -64,6 +65,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     is_unchanged: bool = False
     """Whether the source reported that nothing has changed (304)."""
     counts: RunCounts = RunCounts()
+    pictures: PictureCounts = PictureCounts()
     rejections: tuple[Rejection, ...] = ()
     remarks: tuple[Rejection, ...] = ()
     differences: tuple[Difference, ...] = ()

@@ -1,7 +1,7 @@
 """What a run sends to storage: the form of an offer, and the slices with their event."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -10,6 +10,7 @@ from services.offerserver.core.changes import SLICE, ChangedItem, NewItem, Offer
 from services.offerserver.core.drafts import Draft
 from services.offerserver.core.fingerprints import CONTENT_HASH, MATCH_HASH, SOURCE_ID, Fingerprint
 from services.offerserver.core.importer import OfferSource
+from services.offerserver.core.pictures import PictureLink
 
 _ID_BYTES: Final = 12
 
@@ -35,6 +36,7 @@ class WrittenOffer(msgspec.Struct, frozen=True, kw_only=True):
     validuntil: int | None
     place: Mapping[str, Any]
     extdata: Mapping[str, Any]
+    images: tuple[str, ...]
     showLocation: bool = True  # noqa: N815 - what an importer offers is no secret
     allowContacts: bool = True  # noqa: N815 - chat replies are made by machines
     trusted: bool = True
@@ -44,7 +46,7 @@ class WriteStep(NamedTuple):
     """One bulk request."""
 
     new: tuple[WrittenOffer, ...] = ()
-    changed: tuple[WrittenOffer, ...] = ()
+    changed: tuple[WrittenOffer | PictureLink, ...] = ()
     removed: tuple[str, ...] = ()
     event: Literal["now", "later", "none"] = "none"
 
@@ -69,6 +71,12 @@ def write_steps(changes: OfferChanges, source: OfferSource, *, run: int, size: i
         )
 
 
+def link_steps(links: Sequence[PictureLink], *, size: int = SLICE) -> Iterator[WriteStep]:
+    """Yield the requests that give offers their pictures. Nobody has to know of them."""
+    for part in slices(links, size):
+        yield WriteStep(changed=tuple(part))
+
+
 def offer_id(owner: str, source_id: str, run: int) -> str:
     """Return the id of a new offer in storage. A request that is sent again by its run creates the offer once.
 
@@ -78,14 +86,15 @@ def offer_id(owner: str, source_id: str, run: int) -> str:
 
 
 def _new(item: NewItem, source: OfferSource, run: int) -> WrittenOffer:
-    return _written(offer_id(source.owner, item.draft.id, run), item.draft, item.fingerprint, source)
+    """Return a new offer. Its pictures follow, so that no picture delays an offer."""
+    return _written(offer_id(source.owner, item.draft.id, run), item.draft, item.fingerprint, source, ())
 
 
 def _changed(item: ChangedItem, source: OfferSource) -> WrittenOffer:
-    return _written(item.offer_id, item.draft, item.fingerprint, source)
+    return _written(item.offer_id, item.draft, item.fingerprint, source, item.images)
 
 
-def _written(name: str, draft: Draft, mark: Fingerprint, source: OfferSource) -> WrittenOffer:
+def _written(name: str, draft: Draft, mark: Fingerprint, source: OfferSource, images: tuple[str, ...]) -> WrittenOffer:
     keywords = {keyword.casefold(): keyword for keyword in (*source.keywords, *draft.keywords)}
     return WrittenOffer(
         id=name,
@@ -97,6 +106,7 @@ def _written(name: str, draft: Draft, mark: Fingerprint, source: OfferSource) ->
         validfrom=draft.valid_from_ms,
         validuntil=draft.valid_until_ms,
         place=draft.place,
+        images=images,
         extdata={
             **draft.extdata,
             SOURCE_ID: draft.id,

@@ -4,12 +4,14 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from services.backbone.clients import StorageClient
+from services.backbone.clients import ImageClient, StorageClient
 from services.backbone.clock import clock_ms
 from services.backbone.outgoing import OutgoingClient
 from services.offerserver.core.importer import ImportArea
 from services.offerserver.handlers.importing import WRITE_LIMIT_S, ImportRunner
+from services.offerserver.handlers.pictures import PictureLoader
 from services.offerserver.providers.fetching import FeedFetcher, FetchLimits
+from services.offerserver.providers.pictures import PictureFetcher
 from services.offerserver.settings import Settings
 from services.offerserver.store.connection import connect_offers
 from services.offerserver.store.host_turns import RedisTurns
@@ -19,6 +21,8 @@ from services.offerserver.store.runs import RunStore
 _CONNECT_S: Final = 10.0
 _READ_S: Final = 20.0
 _TURN_MARGIN_S: Final = 5.0
+_PICTURES_PART: Final = 3
+"""Pictures take at most this part of the time of a run. Feed and offers have the rest."""
 
 
 @contextlib.asynccontextmanager
@@ -36,14 +40,41 @@ async def open_runner(settings: Settings) -> AsyncIterator[ImportRunner]:
             read_timeout_s=_READ_S,
             allowed=settings.allowed_networks,
         ) as outgoing,
+        contextlib.AsyncExitStack() as parts,
     ):
+        images = await parts.enter_async_context(open_images(settings)) if settings.imageserver_url else None
         turn_s = settings.request_s + _TURN_MARGIN_S
+        turns = RedisTurns(redis, longest_s=turn_s, wait_s=settings.run_limit_s / 2)
         fetcher = FeedFetcher(
             outgoing,
-            RedisTurns(redis, longest_s=turn_s, wait_s=settings.run_limit_s / 2),
+            turns,
             user_agent=settings.user_agent,
             delay_s=settings.host_delay_s,
             limits=FetchLimits(settings.max_body_bytes),
         )
-        area = ImportArea(*settings.area)
-        yield ImportRunner(RunStore(redis), RunLeases(redis), storage, fetcher, area=area, clock=clock_ms)
+        pictures = PictureFetcher(
+            outgoing,
+            turns,
+            user_agent=settings.user_agent,
+            delay_s=settings.host_delay_s,
+            max_bytes=settings.max_body_bytes,
+        )
+        longest_s = settings.run_limit_s / _PICTURES_PART
+        yield ImportRunner(
+            RunStore(redis),
+            RunLeases(redis),
+            storage,
+            fetcher,
+            area=ImportArea(*settings.area),
+            clock=clock_ms,
+            pictures=None if images is None else PictureLoader(pictures, images, longest_s=longest_s),
+        )
+
+
+def open_images(settings: Settings) -> ImageClient:
+    """Return a client of the imageserver, which must be entered. Raises ValueError without `imageserver_url`."""
+    if settings.imageserver_url is None:
+        raise ValueError("OFFERS_IMAGESERVER_URL is not set")
+    password = settings.imageserver_password
+    credentials = None if password is None else (settings.imageserver_user, password.get_secret_value())
+    return ImageClient(settings.imageserver_url, credentials=credentials)

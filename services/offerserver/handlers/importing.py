@@ -4,9 +4,11 @@
 2. It fetches the documents, and reads ids and hashes of the offers that storage has.
 3. The rules grade the run and decide what it may write (`core.runs`).
 4. It writes slice by slice. Before each slice it checks the lease.
-5. It records the run, if it still holds the lease.
+5. It loads the pictures that offers lack, and gives the offers their paths. So no picture delays an offer.
+6. It records the run, if it still holds the lease.
 
-A process that is killed in between leaves offers that the next run finds by their ids. So nothing is created twice.
+A process that is killed in between leaves offers that the next run finds by their ids, and pictures that it finds by
+the digests of their URLs. So nothing is created twice.
 """
 
 import asyncio
@@ -30,11 +32,13 @@ from services.offerserver.core.changes import (
 from services.offerserver.core.drafts import Parsed
 from services.offerserver.core.grades import RunGrade
 from services.offerserver.core.importer import ImportArea, Importer
+from services.offerserver.core.pictures import lacking_offers
 from services.offerserver.core.reports import RunReport, differences, listed_rejections, run_counts
 from services.offerserver.core.runs import JudgedRun, judge
-from services.offerserver.core.writing import WriteStep, write_steps
+from services.offerserver.core.writing import WriteStep, link_steps, write_steps
 from services.offerserver.handlers.documents import RunDocuments, fetch_documents
 from services.offerserver.handlers.known_offers import known_offers
+from services.offerserver.handlers.pictures import PictureLoader, RunPictures, load_lacking
 from services.offerserver.providers.fetching import DocumentFetcher
 from services.offerserver.store.leases import LeaseLost, RunLease, RunLeases
 from services.offerserver.store.runs import ImporterState, RunEnd, RunOrder, RunStore, SuspectRun
@@ -68,7 +72,9 @@ class ImportRunner:
         area: ImportArea,
         clock: Callable[[], int],
         slice_size: int = SLICE,
+        pictures: PictureLoader | None = None,
     ) -> None:
+        """Without `pictures` offers get none: no imageserver is configured."""
         self.store = store
         self.storage = storage
         self.fetcher = fetcher
@@ -76,6 +82,7 @@ class ImportRunner:
         self.clock = clock
         self.slice_size = slice_size
         self.leases = leases
+        self.pictures = pictures
 
     async def run(self, importer: Importer, order: RunOrder | None = None) -> RunReport:
         """Run an importer, or do what an operator ordered, and return the recorded report.
@@ -114,6 +121,7 @@ class _Run:
         self._state = state
         self._order = order
         self._began_ms = runner.clock()
+        self._pictures = RunPictures()
 
     async def import_feed(self) -> RunReport:
         """Import the documents of the source."""
@@ -134,6 +142,8 @@ class _Run:
             return await self._finish(self._judged_report(judged, found, judged.changes))
         refused = await self._write(judged.changes)
         after = await self._known() if judged.changes.writes else known
+        if judged.grade.may_write:
+            after = await self._load_pictures(judged, after)
         if judged.grade.may_remove:
             end = RunEnd(found.validators, judged.changes.absent, offers_digest(after))
             return await self._finish(self._judged_report(judged, found, judged.changes, refused=refused), end)
@@ -149,7 +159,13 @@ class _Run:
         if changes_digest(full, known) != order.digest:
             raise RunRefused("storage has changed since the difference was shown: run the importer again")
         refused = await self._write(full)
-        end = RunEnd(self._state.validators, full.absent, offers_digest(await self._known()))
+        after = await self._known()
+        # The operator has seen no picture, so the next run loads them.
+        lacking = lacking_offers(suspect.parsed.drafts, after, self._source)
+        _, self._pictures = await load_lacking(
+            None, lacking, self._state.pictures, now_ms=self._began_ms, is_whole=True
+        )
+        end = RunEnd(self._state.validators, full.absent, offers_digest(after))
         reasons = (f"accepted by {order.by}", *suspect.grade.reasons)
         report = self._report(
             RunGrade(name="trusted", reasons=reasons),
@@ -169,13 +185,16 @@ class _Run:
     def _may_be_unchanged(self, known: list[KnownOffer]) -> bool:
         """Return whether a document that has not changed would change nothing. Else it is fetched all the same.
 
-        It would if storage has not what the last trusted run left, if an item was absent once or has ended, or if its
-        importer finds other items in it after some time, such as the events of the next days.
+        It would if storage has not what the last trusted run left, if an item was absent once or has ended, if pictures
+        are to be tried again, or if its importer finds other items in it after some time, such as the events of the
+        next days.
         """
         state, now_ms = self._state, self._began_ms
         is_due = state.parsed_ms is None or now_ms - state.parsed_ms >= 1000 * self._importer.parse_again_s
+        lacks_pictures = self._runner.pictures is not None and state.pictures.is_due(now_ms)
         return not (
             is_due
+            or lacks_pictures
             or state.memory.absent
             or any(has_ended(offer, now_ms) for offer in known)
             or offers_digest(known) != state.offers_digest
@@ -207,6 +226,20 @@ class _Run:
             log.warning("offers_refused", importer=self._source.name, count=refused)
         return refused
 
+    async def _load_pictures(self, judged: JudgedRun, known: list[KnownOffer]) -> list[KnownOffer]:
+        """Load the pictures that offers lack, and write their paths. Return what storage has then."""
+        lacking = lacking_offers(judged.parsed.drafts, known, self._source)
+        links, self._pictures = await load_lacking(
+            self._runner.pictures,
+            lacking,
+            self._state.pictures,
+            now_ms=self._began_ms,
+            is_whole=judged.grade.may_remove,
+        )
+        for step in link_steps(links, size=self._runner.slice_size):
+            await self._write_step(step)
+        return await self._known() if links else known
+
     async def _write_step(self, step: WriteStep) -> int:
         async def attempt() -> int:
             until_ms = await self._lease.check()
@@ -233,7 +266,8 @@ class _Run:
 
     async def _finish(self, report: RunReport, end: RunEnd | None = None) -> RunReport:
         if self._order is None or self._order.mode == "accept":
-            await self._runner.store.finish(self._lease, report, self._state, end)
+            pictures = self._pictures.memory
+            await self._runner.store.finish(self._lease, report, self._state, end, pictures=pictures)
         else:
             await self._runner.store.keep_dry_run(self._source.name, report)
         log.info("run_ended", importer=self._source.name, number=report.number, grade=report.grade)
@@ -248,7 +282,7 @@ class _Run:
             found,
             counts=run_counts(judged.parsed, changes, refused=refused),
             rejections=rejections,
-            remarks=remarks,
+            remarks=(*remarks, *self._pictures.remarks),
             differences=differences(changes),
         )
 
@@ -261,6 +295,7 @@ class _Run:
             by="" if self._order is None else self._order.by,
             grade=grade.name,
             reasons=grade.reasons,
+            pictures=self._pictures.counts,
             exchanges=() if found is None else tuple(found.exchanges),
             **more,
         )

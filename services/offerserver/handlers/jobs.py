@@ -60,12 +60,16 @@ def sentence(report: RunReport) -> str:
     counts = report.counts
     if report.is_unchanged:
         return f"{report.mode}: trusted, the source has not changed"
+    pictures = report.pictures
     numbers = {
         "new": counts.new,
         "changed": counts.match + counts.content,
         "removed": counts.removed,
         "unchanged": counts.unchanged,
         "rejected": counts.rejected,
+        "with new pictures": pictures.linked,
+        "pictures failed": pictures.failed,
+        "pictures left for the next run": pictures.waiting,
     }
     did = ", ".join(f"{number} {name}" for name, number in numbers.items() if number) or "nothing to write"
     reasons = f" ({'; '.join(report.reasons)})" if report.reasons else ""

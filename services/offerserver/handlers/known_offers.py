@@ -10,7 +10,7 @@ _NAMES: Final = (SOURCE_ID, MATCH_HASH, CONTENT_HASH)
 
 
 async def known_offers(storage: StorageClient, owner: str) -> list[KnownOffer]:
-    """Return ids and hashes of all offers of an owner. Raises ServiceUnavailable or RequestRefused.
+    """Return ids, hashes and pictures of all offers of an owner. Raises ServiceUnavailable or RequestRefused.
 
     An offer whose id is no text was not made by an importer of ours, as those of the old system with numbers.
     """
@@ -20,6 +20,7 @@ async def known_offers(storage: StorageClient, owner: str) -> list[KnownOffer]:
             source_id if isinstance(source_id := offer.extdata.get(SOURCE_ID), str) else "",
             stored_fingerprint(offer.extdata),
             offer.valid_until_ms,
+            tuple(path for path in offer.images if path),
         )
         for offer in await storage.offer_extdata(owner, _NAMES)
     ]

@@ -13,6 +13,7 @@ from services.backbone import names
 from services.offerserver.core.drafts import Parsed
 from services.offerserver.core.exchanges import Validators
 from services.offerserver.core.grades import RunGrade
+from services.offerserver.core.pictures import PictureMemory
 from services.offerserver.core.reports import RunReport
 from services.offerserver.core.runs import RunMemory
 from services.offerserver.store.leases import LeaseLost, RunLease
@@ -62,6 +63,7 @@ class ImporterState(NamedTuple):
     partial_in_a_row: int
     parsed_ms: int | None = None
     """When the last trusted run ended whose documents were parsed."""
+    pictures: PictureMemory = PictureMemory()
 
     @property
     def alive_ms(self) -> int | None:
@@ -112,6 +114,7 @@ class RunStore:
             found.get("offers_digest", ""),
             number("partial") or 0,
             number("parsed_ms"),
+            _unpacked(found["pictures"], PictureMemory) if "pictures" in found else PictureMemory(),
         )
 
     async def finish(
@@ -120,8 +123,12 @@ class RunStore:
         report: RunReport,
         state: ImporterState,
         end: RunEnd | None = None,
+        *,
+        pictures: PictureMemory | None = None,
     ) -> None:
         """Record the end of a run. `end` is what a trusted run leaves. Without it, the former one stays.
+
+        So does what is remembered of pictures without `pictures`.
 
         Raises LeaseLost, and changes nothing then.
         """
@@ -136,6 +143,8 @@ class RunStore:
             memory["validators"] = _json(end.validators)
             memory["absent"] = _packed(sorted(end.absent))
             memory["offers_digest"] = end.offers_digest
+        if pictures is not None:
+            memory["pictures"] = _packed(pictures)
         keys = [
             names.offers_lock_key(lease.importer),
             names.offers_memory_key(lease.importer),
@@ -159,7 +168,7 @@ class RunStore:
         return [msgspec.json.decode(each, type=RunReport) for each in found]
 
     async def totals(self, importer: str) -> dict[str, int]:
-        """Return the totals of all runs by name: `grade:trusted`, `items:new`, `bytes`, `retries`, `lease_lost`."""
+        """Return the totals of all runs by name: `grade:trusted`, `items:new`, `pictures:uploaded`, `bytes`, ...."""
         found: Any = await self._redis.hgetall(names.offers_totals_key(importer))
         return {name: int(value) for name, value in found.items()}
 
@@ -197,6 +206,7 @@ def _totals(report: RunReport) -> dict[str, int]:
     return {
         f"grade:{report.grade}": 1,
         **{f"items:{name}": value for name, value in written.items() if value},
+        **{f"pictures:{name}": value for name, value in report.pictures.results.items()},
         "bytes": report.bytes,
         "retries": report.retries,
     }

@@ -61,6 +61,7 @@ attribution: A city
 fields:
   text: properties.name
   valid_until: properties.until
+  images: [properties.photos]
   extdata: {{link: properties.url, temperature: properties.temperature}}
 """
 

@@ -16,6 +16,7 @@ from services.offerserver.core.changes import (
 )
 from services.offerserver.core.drafts import Parsed
 from services.offerserver.core.grades import RunGrade, failed
+from services.offerserver.core.picture_names import picture_path
 from tests.unit.offerserver.importing import NOW_MS, draft, drafts, known, parsed, source
 
 TRUSTED = RunGrade(name="trusted")
@@ -131,6 +132,15 @@ def test_importer_without_a_trusted_run_for_too_long_loses_its_offers() -> None:
     assert {each.reason for each in found} == {"stale"}
 
 
+def test_changed_item_keeps_the_pictures_that_its_feed_names() -> None:
+    kept, gone = "https://things.example/1.jpg", "https://things.example/2.jpg"
+    offer = known(draft(1), images=(picture_path(gone), picture_path(kept)))
+    for item in (draft(1, text="Another", image_urls=(kept,)), draft(1, radius_m=7, image_urls=(kept,))):
+        full = changes(parsed(item), [offer])
+        (changed,) = (*full.content, *full.matching)
+        assert changed.images == (picture_path(kept),)
+
+
 def test_digest_changes_with_storage_and_with_the_feed() -> None:
     full = changes(parsed(draft(1, text="Another"), draft(3)), absent_before={"id-2"})
     digest = changes_digest(full, STORED)
@@ -138,6 +148,8 @@ def test_digest_changes_with_storage_and_with_the_feed() -> None:
     edited = [*STORED[:2], msgspec.structs.replace(STORED[2], source_id="other")]
     assert changes_digest(full, edited) != digest
     assert changes_digest(full, STORED[:2]) != digest
+    pictured = [*STORED[:2], msgspec.structs.replace(STORED[2], images=("/assets/images/1",))]
+    assert changes_digest(full, pictured) != digest
     other = changes(parsed(draft(1, text="Yet another"), draft(3)), absent_before={"id-2"})
     assert changes_digest(other, STORED) != digest
     assert changes_digest(changes(parsed(draft(1, text="Another"), draft(3))), STORED) != digest

@@ -46,6 +46,7 @@ def test_offer_has_the_form_of_storage() -> None:
         "showLocation": True,
         "allowContacts": True,
         "trusted": True,
+        "images": (),
         "extdata": {
             "link": "x",
             "id": "id-1",

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from deploy.develop.localstack.redis import LocalRedis
 from services.offerserver.core.exchanges import Validators
 from services.offerserver.core.grades import RunGrade
+from services.offerserver.core.pictures import PictureCounts, PictureFailure, PictureMemory
 from services.offerserver.core.reports import RunCounts, RunReport
 from services.offerserver.core.runs import RunMemory
 from services.offerserver.store.leases import LeaseLost, RunLeases
@@ -47,6 +48,20 @@ async def test_trusted_run_leaves_what_the_next_one_needs(redis: Redis) -> None:
     assert state.memory == RunMemory(trusted_counts=(7,), absent=frozenset({"a", "b"}))
     assert (state.validators, state.offers_digest) == (END.validators, "digest")
     assert (state.trusted_ms, state.since_ms, state.alive_ms) == (15, 15, 15)
+
+
+async def test_pictures_to_try_again_are_kept_until_a_run_replaces_them(redis: Redis) -> None:
+    store = RunStore(redis)
+    memory = PictureMemory({"key": PictureFailure(2, 99, "status 404")}, 99)
+    done = report(1, pictures=PictureCounts(results={"uploaded": 3, "not_fetched": 1}))
+    async with RunLeases(redis).hold("a") as lease:
+        assert lease is not None
+        await store.finish(lease, done, await store.state("a"), pictures=memory)
+    await finish(redis, report(2, "failed"))
+    assert (await store.state("a")).pictures == memory
+    totals = await store.totals("a")
+    assert (totals["pictures:uploaded"], totals["pictures:not_fetched"]) == (3, 1)
+    assert (await store.history("a"))[1] == done
 
 
 async def test_other_runs_leave_it_as_it_is(redis: Redis) -> None:
