@@ -20,13 +20,13 @@ _PROGRAM = f"""
 import sys
 sys.modules.update(dict.fromkeys({_MODULES_OF_DEVELOPERS!r}))
 import deploy.cli, tasks
-from deploy.operate import dead, dead_letters, erase, send, status
+from deploy.operate import dead, dead_letters, erase, export_offers, offers, send, status
 """
 
 
 def test_modules_of_developers_are_found() -> None:
-    assert {"yaml", "kubernetes", "pytest"} <= set(_MODULES_OF_DEVELOPERS)
-    assert not {"redis", "aiokafka", "invoke", "rich"} & set(_MODULES_OF_DEVELOPERS)
+    assert {"kubernetes", "playwright", "pytest"} <= set(_MODULES_OF_DEVELOPERS)
+    assert not {"redis", "aiokafka", "feedparser", "invoke", "rich"} & set(_MODULES_OF_DEVELOPERS)
 
 
 def test_tasks_load_with_the_packages_of_the_image() -> None:

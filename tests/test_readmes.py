@@ -49,6 +49,7 @@ RUN_BY = {
     'python3 tasks.py dead.replay --reason "too large" --dry-run': "tests/contract/test_dead_letters.py",
     "python3 tasks.py erase --id DEVICE --yes": "tests/contract/test_erase.py",
     "python3 tasks.py offers.check libraries.yaml": "tests/contract/offerserver/test_tasks.py",
+    "python3 tasks.py offers.export --owner CityLibraries": "tests/contract/offerserver/test_export.py",
     **{
         f"python3 tasks.py bench.{bench}": "tests/journey/test_benches.py"
         for bench in (

@@ -106,7 +106,7 @@ def run(environ: Mapping[str, str], name: str, *, dry_run: bool, fixture: Path |
             console.print(Text(f"rejected {row.id}  {row.field} {row.value!r} {row.reason}"))
         return 0 if report.grade == "trusted" else 1
 
-    return _run(work())
+    return run_or_refuse(work())
 
 
 def delete_all(environ: Mapping[str, str], owner: str, *, dry_run: bool, yes: bool) -> int:
@@ -128,13 +128,13 @@ def delete_all(environ: Mapping[str, str], owner: str, *, dry_run: bool, yes: bo
                 await runner.storage.write_offers(removed=part, event="none")
         return 0
 
-    ids = _run(count())
+    ids = run_or_refuse(count())
     console.print(f"{owner} has {len(ids):,} offers")
     if dry_run or not ids:
         return 0
     if not yes and input(f"Delete {len(ids):,} offers of {owner}? [y/N] ").lower() != "y":
         raise OperatorError("cancelled: nothing was deleted")
-    _run(delete(ids))
+    run_or_refuse(delete(ids))
     console.print(f"deleted {len(ids):,} offers. The next trusted run of their importer creates them again.")
     return 0
 
@@ -191,7 +191,8 @@ async def _reports(settings: Settings, importers: Mapping[str, Importer]) -> dic
     return found
 
 
-def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
+def run_or_refuse(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run requests to our services. Raises OperatorError for one that fails."""
     try:
         return run_interruptible(work)
     except _FAILURES as error:

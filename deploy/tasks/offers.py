@@ -65,4 +65,21 @@ def delete_offers(_context: Context, owner: str = "", dry_run: bool = False, yes
         exit_with(offers.delete_all(endpoints.environment(os.environ), owner, dry_run=dry_run, yes=yes))
 
 
-collection = Collection("offers", list_importers, check_source, run_importer, delete_offers)
+@task(
+    name="export",
+    help={
+        "owner": "the owner of the offers, as in offers.list",
+        "file": "the zip file, or - for stdout; without it OWNER.zip",
+        "dry-run": "only count",
+    },
+)
+def export_offers(_context: Context, owner: str = "", file: str = "", dry_run: bool = False) -> None:
+    """Write all offers of an owner and their pictures to a zip file. It counts them first."""
+    from deploy.operate import export_offers
+
+    with report_errors():
+        target = None if file == "-" else path(file or export_offers.file_name(owner))
+        exit_with(export_offers.export(endpoints.environment(os.environ), owner, target, dry_run=dry_run))
+
+
+collection = Collection("offers", list_importers, check_source, run_importer, delete_offers, export_offers)

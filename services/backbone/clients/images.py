@@ -1,9 +1,9 @@
 """ImageClient: stores pictures in the imageserver.
 
-The contract: `GET /asset/<key>/available`, and `POST /assets/upload_with_sha/<key>` or `POST /assets/upload` with the
-bytes of a picture as the body and the credentials of a service. The response is the path of the picture, which clients
-store and complete with a size. An upload may be sent again: a key keeps its first picture, and equal bytes are stored
-once.
+The contract: `GET /asset/<key>/available`, `GET /assets/images/<key>`, and `POST /assets/upload_with_sha/<key>` or
+`POST /assets/upload` with the bytes of a picture as the body and the credentials of a service. The response is the path
+of the picture, which clients store and complete with a size. An upload may be sent again: a key keeps its first
+picture, and equal bytes are stored once.
 """
 
 from typing import Final
@@ -48,6 +48,11 @@ class ImageClient(ServiceClient):
         """
         response = await self._client.send("GET", f"{self._url}/asset/{key}/available", also=frozenset({_NOT_FOUND}))
         return None if response.status == _NOT_FOUND else response.body.decode()
+
+    async def read(self, key: str) -> bytes | None:
+        """Return the original picture of a key or number as JPEG or PNG. None if there is none."""
+        response = await self._client.send("GET", f"{self._url}/assets/images/{key}", also=frozenset({_NOT_FOUND}))
+        return None if response.status == _NOT_FOUND else response.body
 
     async def upload(self, content: bytes, *, key: str | None = None) -> str:
         """Store a picture, and return its path. The first picture of a key stays."""

@@ -47,6 +47,10 @@ class ExtdataOffer(msgspec.Struct, frozen=True):
     """The paths of its pictures in the imageserver. Old offers have None among them."""
 
 
+class _Documents(msgspec.Struct):
+    data: list[msgspec.Raw]
+
+
 class _ExtdataOffers(msgspec.Struct):
     data: list[ExtdataOffer]
 
@@ -114,6 +118,10 @@ class StorageClient(ServiceClient):
         """Return all offers of an owner with these names of `extdata`: letters, digits and underscores."""
         body = await self._get(f"/bulk/extdata/{quote(owner, safe='')}", {"names": ",".join(names)})
         return _decoded(body, _ExtdataOffers).data
+
+    async def offer_documents(self, owner: str) -> list[msgspec.Raw]:
+        """Return all offers of an owner as JSON documents of storage's API, with their true locations."""
+        return _decoded(await self._get(f"/bulk/offers/{quote(owner, safe='')}", {}), _Documents).data
 
     async def write_offers(
         self,

@@ -28,12 +28,10 @@ _PICTURES_PART: Final = 3
 @contextlib.asynccontextmanager
 async def open_runner(settings: Settings) -> AsyncIterator[ImportRunner]:
     """Yield a runner. Its clients are closed in reverse order."""
-    password = settings.storage_password
-    credentials = None if password is None else (settings.storage_user, password.get_secret_value())
     redis = connect_offers(settings)
     async with (
         contextlib.aclosing(redis),
-        StorageClient(settings.storage_url, credentials=credentials, timeout_s=WRITE_LIMIT_S) as storage,
+        open_storage(settings) as storage,
         OutgoingClient(
             timeout_s=settings.request_s,
             connect_timeout_s=_CONNECT_S,
@@ -69,6 +67,13 @@ async def open_runner(settings: Settings) -> AsyncIterator[ImportRunner]:
             clock=clock_ms,
             pictures=None if images is None else PictureLoader(pictures, images, longest_s=longest_s),
         )
+
+
+def open_storage(settings: Settings) -> StorageClient:
+    """Return a client of storage, which must be entered."""
+    password = settings.storage_password
+    credentials = None if password is None else (settings.storage_user, password.get_secret_value())
+    return StorageClient(settings.storage_url, credentials=credentials, timeout_s=WRITE_LIMIT_S)
 
 
 def open_images(settings: Settings) -> ImageClient:
