@@ -22,7 +22,7 @@ CATALOG = catalog.load()
 # Tools that are not in the catalog, since they run only on demand, and what each of them reaches.
 TOOLS = {
     "visitors": ("tracker",),
-    "operator": ("tracker-redis", "kafka", "counters-redis"),
+    "operator": ("tracker-redis", "kafka", "counters-redis", "storage", "imageserver"),
     "flower": ("counters-redis",),
 }
 PAGES_OF_TOOLS = {"flower": 5555}
@@ -201,7 +201,7 @@ def test_trackers_of_the_readme_have_different_ports() -> None:
 def test_only_servers_and_containers_that_call_the_internet_have_a_route_out() -> None:
     routed = {name for name, network in MAIN["networks"].items() if not (network or {}).get("internal")}
     assert routed == {"edge", "internet"}
-    assert on("internet") == {name for name in CATALOG.containers if row(name).internet}
+    assert on("internet") == {name for name in CATALOG.containers if row(name).internet} | {"operator"}
     assert on("edge") == {name for name in CATALOG.containers if row(name).kind == "server"} | PAGES_OF_TOOLS.keys()
 
 

@@ -19,8 +19,11 @@ _MODULES_OF_DEVELOPERS = sorted(
 _PROGRAM = f"""
 import sys
 sys.modules.update(dict.fromkeys({_MODULES_OF_DEVELOPERS!r}))
+from pathlib import Path
 import deploy.cli, tasks
 from deploy.operate import dead, dead_letters, erase, export_offers, offers, send, status
+feeds = Path({str(ROOT / "tests" / "unit" / "offerserver" / "importers" / "feeds")!r})
+assert offers.check({{}}, feeds / "libraries.yaml", fixture=feeds / "libraries.csv") == 0
 """
 
 

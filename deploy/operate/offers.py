@@ -104,6 +104,8 @@ def run(environ: Mapping[str, str], name: str, *, dry_run: bool, fixture: Path |
             console.print(Text(f"{line.kind:8} {line.id}  {line.text}"))
         for row in report.rejections[:_SHOWN]:
             console.print(Text(f"rejected {row.id}  {row.field} {row.value!r} {row.reason}"))
+        for row in report.remarks[:_SHOWN]:
+            console.print(Text(f"remark {row.id}  {row.field} {row.value!r} {row.reason}"))
         return 0 if report.grade == "trusted" else 1
 
     return run_or_refuse(work())
@@ -168,6 +170,8 @@ def _print_parsed(console: Console, parsed: Parsed) -> None:
         console.print(Text(f"{draft.id}  {draft.text}  {draft.latitude:.5f}, {draft.longitude:.5f}  {words}"))
         for name, value in draft.extdata.items():
             console.print(Text(f"    {name}: {value}"))
+        for url in draft.image_urls:
+            console.print(Text(f"    image: {url}"))
     for row in (*parsed.rejections[:_SHOWN], *parsed.remarks[:_SHOWN]):
         console.print(Text(f"rejected {row.id}  {row.field} {row.value!r} {row.reason}"))
 

@@ -94,6 +94,21 @@ async def test_importer_is_run_and_listed(
     assert any("things" in line and "trusted" in line for line in listed.splitlines())
 
 
+async def test_pictures_are_shown_before_a_run_and_their_failures_after_it(
+    bench: ImportBench, environ: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = bench.server.url("/gone.jpg")
+    bench.serve(feed([thing(0, photos=url)]))
+    assert await asyncio.to_thread(offers.check, environ, tmp_path / "things.yaml", fixture=None) == 0
+    assert f"image: {url}" in capsys.readouterr().out
+    away = environ | {"OFFERS_IMAGESERVER_URL": "http://127.0.0.1:9", "IMAGESERVER_PASSWORD": "a secret of the test"}
+    assert await asyncio.to_thread(offers.run, away, "things", dry_run=False, fixture=None) == 0
+    shown = capsys.readouterr().out
+    assert "run: trusted: 1 new, 1 pictures left for the next run" in shown
+    assert "the imageserver was not asked further" in shown
+    assert await bench.ids() == ["thing-0"]
+
+
 async def test_file_takes_the_place_of_the_source(bench: ImportBench, environ: dict[str, str], tmp_path: Path) -> None:
     fixture = tmp_path / "feed.json"
     fixture.write_text(things([7]))
