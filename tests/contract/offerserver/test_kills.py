@@ -1,19 +1,17 @@
 """Processes that are killed or frozen in the middle of a run."""
 
 import asyncio
-import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.contract.offerserver import child
 from tests.contract.offerserver.bench import ImportBench, feed, thing, things
+from tests.contract.offerserver.killing import ended, start
 from tests.contract.storage.api.serving import SharedStorage
 
-ROOT = Path(__file__).parents[3]
 BEFORE = things(range(16))
 AFTER = feed(
     [
@@ -30,17 +28,6 @@ SEARCH = {
     "location": {"type": "Point", "coordinates": [13.4002, 52.5]},
     "radiusMeters": 3.1,
 }
-
-
-def start(bench: ImportBench, shared: SharedStorage, at: int, number: int) -> subprocess.Popen[bytes]:
-    redis = bench.redis.connection_pool.connection_kwargs
-    urls = (f"redis://{redis['host']}:{redis['port']}/0", f"http://127.0.0.1:{shared.environ['STORAGE_PORT']}")
-    command = [sys.executable, child.__file__, *urls, bench.server.url(), str(at), str(number)]
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
-
-
-async def ended(process: subprocess.Popen[bytes]) -> int:
-    return await asyncio.to_thread(process.wait, 60)
 
 
 async def prepare(bench: ImportBench) -> None:

@@ -1,21 +1,29 @@
 """Pictures of offers: from a server of pictures through a run to a real imageserver, and into storage."""
 
+import asyncio
 import contextlib
 import hashlib
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
 from deploy.develop.localstack.mongo import MongoServer
+from deploy.develop.localstack.redis import LocalRedis
 from services.backbone.clients import ImageClient
 from services.backbone.outgoing import OutgoingClient
+from services.offerserver.handlers.jobs import run_importer
 from services.offerserver.handlers.pictures import PictureLoader
 from services.offerserver.providers.pictures import PictureFetcher
+from services.offerserver.settings import Settings
 from services.offerserver.store.runs import RunOrder
 from tests.contract.imageserver.serving import PATIENT, ImageServer, jpeg
 from tests.contract.imageserver.serving import SERVICE as IMAGES
+from tests.contract.offerserver import child
 from tests.contract.offerserver.bench import ImportBench, Killed, feed, thing
+from tests.contract.offerserver.killing import ended, start
+from tests.contract.storage.api.serving import SERVICE, SharedStorage
 from tests.unit.offerserver.hostile import AGENT, LOOPBACK, MemoryTurns, reply
 
 HOUR_MS = 3_600_000
@@ -235,3 +243,45 @@ async def test_accepted_run_has_its_pictures_after_the_next_run(pictures: Import
     assert await images(pictures) == [[]] * 10
     report = await pictures.run()
     assert (report.pictures.linked, report.pictures.results) == (10, {"uploaded": 1})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [2, -2])
+async def test_killed_process_leaves_pictures_that_the_next_run_links(
+    pictures: ImportBench, imageserver: ImageServer, shared_storage: SharedStorage, at: int
+) -> None:
+    """It dies before or after the second write, which has the paths of the pictures."""
+    urls = [photo(pictures, 18), photo(pictures, 19)]
+    pictures.serve(feed([thing(0, photos=urls), thing(1, photos=urls[0])]))
+    process = start(pictures, shared_storage, at, signal.SIGKILL, imageserver.url)
+    assert await ended(process) == -signal.SIGKILL
+    assert await images(pictures) == ([[], []] if at > 0 else [[path_of(url) for url in urls], [path_of(urls[0])]])
+    stored = imageserver.files()
+    await asyncio.sleep(child.LEASE_S + 0.2)
+    report = await pictures.run()
+    assert (report.grade, report.counts.new, report.counts.unchanged) == ("trusted", 0, 2)
+    assert await images(pictures) == [[path_of(url) for url in urls], [path_of(urls[0])]]
+    assert (fetched(pictures), imageserver.files()) == (["/photo-18.jpg", "/photo-19.jpg"], stored)
+    await pictures.until_quiet(1)
+
+
+async def test_job_takes_pictures_to_the_imageserver_of_the_settings(
+    bench: ImportBench, imageserver: ImageServer, clean_redis: LocalRedis, shared_storage: SharedStorage
+) -> None:
+    url = photo(bench, 20)
+    bench.serve(feed([thing(0, photos=url)]))
+    settings = Settings.from_env(
+        {
+            "OFFERS_REDIS_URL": clean_redis.url,
+            "OFFERS_STORAGE_URL": f"http://127.0.0.1:{shared_storage.environ['STORAGE_PORT']}",
+            "STORAGE_PASSWORD": SERVICE[1],
+            "OFFERS_IMAGESERVER_URL": imageserver.url,
+            "IMAGESERVER_PASSWORD": IMAGES[1],
+            "OFFERS_CONTACT": "https://push.example/",
+            "OFFERS_HOST_DELAY_S": "0.01",
+            "OUTGOING_ALLOWED_NETWORKS": "127.0.0.0/8",
+        }
+    )
+    assert await run_importer(settings, bench.importer) == "run: trusted: 1 new, 1 with new pictures"
+    assert await images(bench) == [[path_of(url)]]
+    assert bench.server.requests[-1].headers["user-agent"] == "push-offers (+https://push.example/)"
