@@ -1,5 +1,8 @@
 """The process of Celery beat: it sends a check of each job of a service every few seconds (services.backbone.schedule).
 
+Twice a second it also reads the states of all jobs, in one round trip to Redis, and sends a check of a job that has
+become due. So a run begins within a second if a process of a worker is free. The regular checks find what was lost.
+
 Beat holds no plan and no memory, so it may be killed, restarted or run twice at any time.
 """
 
@@ -13,23 +16,23 @@ from zoneinfo import ZoneInfo
 
 from celery import Celery, signals
 from celery.beat import Scheduler, Service
+from kombu.exceptions import OperationalError
 from prometheus_client import CollectorRegistry
 
 from services.backbone import names
 from services.backbone.health import Health, create_internal_app
-from services.backbone.logs import get_logger
 from services.backbone.process import http_server, run_task
+from services.backbone.redis_outages import RedisOutages
 from services.backbone.schedule import JobPlan, ScheduleStore, ScheduleStoreError
+from services.backbone.schedule.due import DueJobs
 from services.backbone.schedule.metrics import ScheduleMetrics
 from services.backbone.settings import ProcessSettings
-
-log = get_logger(__name__)
 
 SILENCE_S: Final = 60.0
 """Time without a sent check after which beat counts as silent and is restarted, unless Redis is down."""
 _MOST_ROUNDS: Final = 10
 """The most checks of each job that wait in the queue while no worker takes them."""
-_LOOK_S: Final = 1.0
+_LOOK_S: Final = 0.5
 _STOP_LIMIT_S: Final = 5.0
 
 
@@ -38,9 +41,9 @@ class BeatEnded(Exception):
 
 
 class Beat:
-    """Celery beat in a thread. It sends a check of each job every `check_s`."""
+    """Celery beat in a thread. It sends a check of each job every `check_s`, and of a due job at once."""
 
-    def __init__(self, app: Celery, service: str, plans: Sequence[JobPlan], *, check_s: float) -> None:
+    def __init__(self, app: Celery, service: str, plans: Sequence[JobPlan], *, zone: ZoneInfo, check_s: float) -> None:
         app.conf.update(
             beat_schedule={
                 plan.name: {
@@ -54,7 +57,11 @@ class Beat:
             # With a time to expire, beat adds a task that cleans a result backend, in a queue that nobody reads.
             result_expires=None,
         )
-        self._jobs = len(plans)
+        self._app = app
+        self._queue = names.schedule_queue(service)
+        self._jobs = [plan.name for plan in plans]
+        self._due = DueJobs(plans, zone)
+        self._outages = RedisOutages()
         self._service = Service(app, scheduler_cls=Scheduler)
         # A daemon: its connection attempts to a lost Redis do not end at a stop.
         self._thread = threading.Thread(target=self._service.start, name="beat", daemon=True)
@@ -82,9 +89,10 @@ class Beat:
                 if not self._thread.is_alive():
                     raise BeatEnded("the thread of beat has ended")
                 try:
-                    await store.trim_queue(_MOST_ROUNDS * self._jobs)
-                except ScheduleStoreError as error:
-                    log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}")
+                    await self._look(store)
+                    self._outages.succeeded()
+                except (ScheduleStoreError, OperationalError, OSError) as error:
+                    self._outages.failed(error)
                     self._sent_s = time.monotonic()  # beat can send nothing then
                 if self.silent_s > self._silence_s:
                     raise BeatEnded(f"beat has sent no check for {self.silent_s:.0f} s")
@@ -92,12 +100,27 @@ class Beat:
             signals.after_task_publish.disconnect(self._on_sent)
             await asyncio.to_thread(self._stop)
 
+    async def _look(self, store: ScheduleStore) -> None:
+        """Send a check of each job that has become due, and limit the queue."""
+        states = await store.states(self._jobs, most_checks=_MOST_ROUNDS * len(self._jobs))
+        for job in self._due.find(states, store.clock()):
+            await asyncio.to_thread(
+                self._app.send_task,
+                names.SCHEDULE_CHECK_TASK,
+                args=(job,),
+                queue=self._queue,
+                ignore_result=True,
+                retry=False,
+            )
+
     def _stop(self) -> None:
         self._service.stop()
         self._thread.join(_STOP_LIMIT_S)
 
     def _on_sent(self, **_: Any) -> None:
-        self._sent_s = time.monotonic()
+        # The signal comes in the thread that has sent. Checks of due jobs say nothing about the thread of beat.
+        if threading.current_thread() is self._thread:
+            self._sent_s = time.monotonic()
 
 
 async def run_beat(  # noqa: PLR0913 - what differs between services
@@ -116,7 +139,7 @@ async def run_beat(  # noqa: PLR0913 - what differs between services
     """
     registry = CollectorRegistry()
     metrics = ScheduleMetrics(registry)
-    beat = Beat(app, store.service, plans, check_s=check_s)
+    beat = Beat(app, store.service, plans, zone=zone, check_s=check_s)
 
     async def check_redis() -> str:
         await store.ping()

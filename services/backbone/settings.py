@@ -289,8 +289,9 @@ class ScheduleSettings(EnvSettings):
     """The time zone of the planned times of periodic jobs. In a night with a change of the clock, a daily job runs
     once."""
     schedule_check_s: Seconds = Field(10.0, alias="SCHEDULE_CHECK_S")
-    """Seconds between two checks of a periodic job. A run begins at most this time after its planned time or after the
-    request of an operator. Tests set it below one second."""
+    """Seconds between two checks of a periodic job. Beat also sends one at a planned time and at the request of an
+    operator, so that the run begins within a second. Only if that one is lost, it begins up to this time later. Tests
+    set it below one second."""
     schedule_late_s: Seconds = Field(3600.0, alias="SCHEDULE_LATE_S")
     """Seconds that a run may begin after its planned time, because no beat or no worker ran. Later, it is recorded as
     missed. Of several such times only the newest one runs."""

@@ -74,8 +74,10 @@ class ImportSettings(EnvSettings):
     own. An alert comes a day before."""
     run_limit_s: int = Field(900, ge=60, le=7200, alias="OFFERS_RUN_LIMIT_S")
     """Seconds after which a run is ended. Its process is killed 10 s later."""
-    worker_processes: int = Field(2, ge=1, le=16, alias="OFFERS_WORKER_PROCESSES")
-    """The number of runs at a time. A process takes up to 250 MB while it reads a large feed."""
+    worker_processes: int = Field(8, ge=2, le=64, alias="OFFERS_WORKER_PROCESSES")
+    """The most runs at a time. A worker has one process for each importer and two more, up to this number, because a
+    source that does not respond occupies a process for minutes. A process takes up to 250 MB while it reads a large
+    feed."""
     max_body_bytes: int = Field(10_000_000, ge=100_000, le=100_000_000, alias="OFFERS_MAX_BODY_BYTES")
     """The largest document in bytes, after decompression."""
     request_s: Seconds = Field(60.0, alias="OFFERS_REQUEST_S")

@@ -25,7 +25,8 @@ def run_celery_worker(settings: Settings, jobs: Mapping[str, ScheduledJob], *, n
     The environment must contain REMAP_SIGTERM=SIGQUIT before Celery is imported: at SIGTERM, runs then get
     SOFT_SHUTDOWN_S to end.
     """
-    app = create_celery(settings)
+    # One for each job, and one that is free for checks while all of them run.
+    app = create_celery(settings, processes=min(len(jobs) + 1, settings.worker_processes))
     executor = JobExecutor(partial(open_schedule, settings), jobs, zone=settings.zone, late_s=settings.schedule_late_s)
 
     # The name of the parameter is that of the argument in the queue.

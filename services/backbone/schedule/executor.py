@@ -11,12 +11,14 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from services.backbone.backoff import Backoff, retried
 from services.backbone.logs import get_logger
+from services.backbone.redis_outages import RedisOutages
 from services.backbone.schedule.plan import JobPlan, ScheduledJob, decide
 from services.backbone.schedule.store import BegunRun, ScheduleStore, ScheduleStoreError
 
 log = get_logger(__name__)
 
-_REPORTS: Final = 5
+_REPORTS: Final = 40
+"""With the pauses, more than a minute: an end that is not recorded blocks its job until its time limit."""
 _LONGEST_PAUSE_S: Final = 2.0
 _Result = TypeVar("_Result")
 
@@ -106,10 +108,12 @@ async def _report(store: ScheduleStore, run: BegunRun, result: Literal["done", "
     The task is killed at its hard limit, some seconds after the soft one that ends a job. An end that is not recorded
     until then counts as lost.
     """
+    outage = RedisOutages()
     await retried(
         lambda: store.end(run, result, note),
         ScheduleStoreError,
         backoff=Backoff(first_s=0.2, longest_s=_LONGEST_PAUSE_S),
         attempts=_REPORTS,
-        on_error=lambda error: log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}"),
+        on_error=outage.failed,
     )
+    outage.succeeded()

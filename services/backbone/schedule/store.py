@@ -1,7 +1,7 @@
 """ScheduleStore: the state and the history of the periodic jobs of a service, in Redis."""
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -88,26 +88,21 @@ class ScheduleStore:
 
     async def state(self, job: str) -> JobState:
         """Return the state of a job."""
+        return (await self.states([job]))[job]
+
+    async def states(self, jobs: Sequence[str], *, most_checks: int | None = None) -> dict[str, JobState]:
+        """Return the states of jobs by name, in one round trip.
+
+        With `most_checks`, only that many of the newest checks are kept in the queue: each looks at all that is due.
+        """
         async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.hgetall(names.job_state_key(self.service, job))
-            pipeline.exists(names.job_running_key(self.service, job))
-            found, is_running = await pipeline.execute()
-
-        def number(field: str) -> int | None:
-            return int(found[field]) if field in found else None
-
-        return JobState(
-            mark_ms=number("mark"),
-            since_ms=number("since") or 0,
-            paused_ms=number("paused"),
-            paused_reason=found.get("paused_reason", ""),
-            requested_ms=number("requested"),
-            requested_by=found.get("requested_by", ""),
-            current_ms=number("current"),
-            is_running=bool(is_running),
-            succeeded_ms=number("succeeded"),
-            counts={result: number(result) or 0 for result in RESULTS},
-        )
+            for job in jobs:
+                pipeline.hgetall(names.job_state_key(self.service, job))
+                pipeline.exists(names.job_running_key(self.service, job))
+            if most_checks is not None:
+                pipeline.ltrim(names.schedule_queue(self.service), 0, most_checks - 1)
+            found = await pipeline.execute()
+        return {job: _state(found[2 * index], bool(found[2 * index + 1])) for index, job in enumerate(jobs)}
 
     async def runs(self, job: str) -> list[RunRecord]:
         """Return the last runs of a job, the newest first. A run whose worker was lost may still be `running`."""
@@ -179,10 +174,6 @@ class ScheduleStore:
         """Resume a job at its next planned time. Return whether it was paused."""
         return await self._change(self._resume, job, encode_entry(by, "resume", subject=job), self.clock())
 
-    async def trim_queue(self, most: int) -> None:
-        """Keep only the newest checks in the queue: each check looks at all that is due."""
-        await self._redis.ltrim(names.schedule_queue(self.service), 0, most - 1)
-
     async def _change(self, script: AsyncScript, job: str, *args: str | int) -> bool:
         """Run a script of an operator's command, which also writes the audit entry. Return whether it had an effect."""
         return bool(await script(keys=[names.job_state_key(self.service, job), self.audit.key], args=args))
@@ -193,6 +184,24 @@ class ScheduleStore:
             names.job_runs_key(self.service, job),
             names.job_running_key(self.service, job),
         )
+
+
+def _state(found: Mapping[str, str], is_running: bool) -> JobState:  # noqa: FBT001 - as Redis returns it
+    def number(field: str) -> int | None:
+        return int(found[field]) if field in found else None
+
+    return JobState(
+        mark_ms=number("mark"),
+        since_ms=number("since") or 0,
+        paused_ms=number("paused"),
+        paused_reason=found.get("paused_reason", ""),
+        requested_ms=number("requested"),
+        requested_by=found.get("requested_by", ""),
+        current_ms=number("current"),
+        is_running=is_running,
+        succeeded_ms=number("succeeded"),
+        counts={result: number(result) or 0 for result in RESULTS},
+    )
 
 
 def _json(record: RunRecord) -> str:

@@ -17,8 +17,8 @@ _KILL_AFTER_S: Final = 10
 _SOCKET_TIMEOUT_S: Final = 5.0
 
 
-def create_celery(settings: Settings) -> Celery:
-    """Return the application without tasks. It connects at the first use."""
+def create_celery(settings: Settings, *, processes: int = 1) -> Celery:
+    """Return the application without tasks. It connects at the first use. A worker has `processes`."""
     app = Celery("offers", broker=settings.redis_url.get_secret_value(), set_as_current=False)
     app.conf.update(
         # Only JSON: a pickle in the queue would run code.
@@ -34,7 +34,7 @@ def create_celery(settings: Settings) -> Celery:
         task_soft_time_limit=settings.run_limit_s,
         task_time_limit=settings.run_limit_s + _KILL_AFTER_S,
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
-        worker_concurrency=settings.worker_processes,
+        worker_concurrency=processes,
         # Our own logs (backbone.logs). Nobody may stop a worker through Redis.
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,

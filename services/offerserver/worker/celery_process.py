@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.process import http_server, run_task
+from services.backbone.redis_outages import RedisOutages
 from services.offerserver.metrics import OfferWorkerMetrics
 from services.offerserver.settings import Settings
 from services.offerserver.store.celery_app import STOP_LIMIT_S
@@ -85,6 +86,7 @@ class WorkerHeartbeat:
         self._limit_s = limit_s
         self._seen_s = time.monotonic()
         self._last_ms: int | None = None
+        self._outages = RedisOutages()
 
     @property
     def silent_s(self) -> float:
@@ -114,9 +116,10 @@ class WorkerHeartbeat:
         try:
             last_ms = await last_beat_ms(self._redis, self._name)
         except RedisError as error:
-            log.warning("redis_unavailable", error=f"{type(error).__name__}: {error}")
+            self._outages.failed(error)
             self._seen_s = time.monotonic()
             return
+        self._outages.succeeded()
         if last_ms != self._last_ms:
             self._last_ms, self._seen_s = last_ms, time.monotonic()
 

@@ -193,5 +193,5 @@ async def test_pause_drops_a_request_and_a_later_request_runs(schedule: Schedule
 
 async def test_queue_keeps_the_newest_checks(schedule: ScheduleStore, redis: Redis) -> None:
     await redis.lpush(names.schedule_queue("tests"), *map(str, range(20)))
-    await schedule.trim_queue(3)
+    await schedule.states([JOB], most_checks=3)
     assert await redis.lrange(names.schedule_queue("tests"), 0, -1) == ["19", "18", "17"]
