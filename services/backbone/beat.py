@@ -8,6 +8,7 @@ Beat holds no plan and no memory, so it may be killed, restarted or run twice at
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -57,6 +58,8 @@ class Beat:
             # With a time to expire, beat adds a task that cleans a result backend, in a queue that nobody reads.
             result_expires=None,
         )
+        # At INFO it logs a line for each check.
+        logging.getLogger("celery.beat").setLevel(logging.WARNING)
         self._app = app
         self._queue = names.schedule_queue(service)
         self._jobs = [plan.name for plan in plans]

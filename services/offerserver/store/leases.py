@@ -10,8 +10,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.backbone import names
+from services.backbone.backoff import Backoff, retried
 from services.backbone.clock import clock_ms
 from services.backbone.logs import get_logger
+from services.backbone.redis_outages import RedisOutages
 
 log = get_logger(__name__)
 
@@ -96,8 +98,19 @@ class RunLeases:
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
-            with contextlib.suppress(RedisError):  # the lease ends by itself
-                await self._release(keys=keys[:1], args=(token,))
+            await self._end(keys[0], token)
+
+    async def _end(self, key: str, token: str) -> None:
+        """Release a lease, also over a restart of Redis: else the next run would be refused until the lease ends."""
+        with contextlib.suppress(RedisError, TimeoutError):
+            async with asyncio.timeout(self._lease_ms / 1000):  # then it has ended by itself
+                await retried(
+                    lambda: self._release(keys=[key], args=(token,)),
+                    RedisError,
+                    backoff=Backoff(first_s=0.2, longest_s=2.0),
+                    attempts=1_000,
+                    on_error=RedisOutages().failed,
+                )
 
     async def renew(self, importer: str, token: str) -> bool:
         """Extend a lease to its whole time. Return False if it is lost."""
