@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import catalog
+from deploy.demo.imported import ImportedOffers, pages_url, run_importers
 from deploy.demo.matching import matching_demo
 from deploy.demo.matching_check import MatchingResult, play_once
 from deploy.demo.system import endpoints_of, running_system
@@ -52,18 +53,27 @@ class ReplayResult(NamedTuple):
 
 
 class DemoResult(NamedTuple):
-    """The result of a replay, and of the scene that was played after it. The scene is None without storage."""
+    """The result of a replay, of the scene that was played after it, and of the importers that ran at the end.
+
+    The last two are None without storage.
+    """
 
     replay: ReplayResult
     matching: MatchingResult | None
+    imported: ImportedOffers | None
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """A sentence for each difference of the scene and for each importer that failed."""
+        return (*(self.matching.errors if self.matching else ()), *(self.imported.errors if self.imported else ()))
 
     @property
     def exit_code(self) -> int:
-        """0 when nothing was lost or counted twice, and the matches are the expected ones."""
-        return max(self.replay.exit_code, self.matching.exit_code if self.matching else 0)
+        """0 when nothing was lost or counted twice, the matches are the expected ones, and all importers ran."""
+        return 1 if self.replay.exit_code or self.errors else 0
 
     def as_dict(self) -> dict[str, int | float | None]:
-        """Return the numbers by name. Those of the scene are None without storage."""
+        """Return the numbers by name. Those of the scene and of the importers are None without storage."""
         matching = self.matching
         return self.replay._asdict() | {
             "offers": matching and matching.offers,
@@ -71,13 +81,15 @@ class DemoResult(NamedTuple):
             "matches": matching and matching.matches,
             "messages": matching and matching.messages,
             "scene_events": matching and matching.events,
+            "imported": self.imported and self.imported.total,
         }
 
 
 def replay_once(log: Path, *, kafka: KafkaChoice, mongo: MongoKind | None, console: Console) -> DemoResult:
     """Send a log through the whole path, and wait until the ledger balances. Then play the scene, if there is storage.
 
-    The scene comes after the replay, so that its events are not among those of the log.
+    The scene comes after the replay, and the importers after the scene, so that the events of each are not among those
+    of the one before.
     """
     total = count_requests(log)
     with running_system(kafka=kafka, mongo=mongo, console=console) as stack:
@@ -89,12 +101,17 @@ async def _replay_and_play(stack: LocalStack, log: Path, *, total: int, console:
     result = await replay(endpoints, read_log(log), total=total, console=console)
     sent = SendCounts()
     async with matching_demo(stack, sent=sent) as demo, StatusReader(endpoints) as reader:
-        return DemoResult(result, await play_once(demo, reader, sent=sent) if demo else None)
+        if demo is None:
+            return DemoResult(result, None, None)
+        matching = await play_once(demo, reader, sent=sent)
+        imported = await run_importers(stack)
+    console.print(f"{imported.sentence} (importers: {pages_url(stack)})", soft_wrap=True, highlight=False)
+    return DemoResult(result, matching, imported)
 
 
 def print_result(result: DemoResult, *, json_output: bool, console: Console) -> None:
     """Print the result. With `json_output` it is one JSON object on standard output."""
-    for sentence in result.matching.errors if result.matching else ():
+    for sentence in result.errors:
         console.print(sentence, style="red")
     if json_output:
         sys.stdout.write(json.dumps(result.as_dict()) + "\n")

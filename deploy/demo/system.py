@@ -12,6 +12,7 @@ from rich.console import Console
 
 from deploy import catalog
 from deploy.catalog import Container
+from deploy.demo.feed_server import SOURCES, feed_server
 from deploy.develop.localstack import LocalStack
 from deploy.develop.localstack.kafka import KafkaChoice
 from deploy.develop.localstack.mongo import MongoKind
@@ -36,12 +37,16 @@ def running_system(
     needing_mongo = [row for row in rows if _MONGO in row.reaches or row.acts]
     first = [row for row in rows if row not in needing_mongo]
     later = needing_mongo if mongo else []
-    with LocalStack(kafka=kafka, mongo=mongo, say=console.print) as stack:
+    with feed_server() as feeds_url, LocalStack(kafka=kafka, mongo=mongo, say=console.print) as stack:
         console.print(f"starting {len(first)} services")
         own = {
             "TRACKER_SPOOL_DIRECTORY": str(stack.data_directory / "spool"),
             "IMAGESERVER_VOLUME": str(stack.data_directory / "images"),
-            "OUTGOING_ALLOWED_NETWORKS": "127.0.0.0/8",  # the phones are on this machine
+            "OUTGOING_ALLOWED_NETWORKS": "127.0.0.0/8",  # the phones and feeds are on this machine
+            "OFFERS_STAND_IN_URL": feeds_url,
+            "OFFERS_SOURCES": str(SOURCES),
+            "OFFERS_CONTACT": "demo@push.example",
+            "OFFERS_HOST_DELAY_S": "0.01",  # all importers ask one server
             **(env or {}),
         }
         for row in first:

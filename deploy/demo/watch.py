@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import catalog
+from deploy.demo.imported import ImportLine, pages_url
 from deploy.demo.matching import MatchingDemo, matching_demo
 from deploy.demo.synthetic import synthetic_visitors
 from deploy.demo.system import endpoints_of, running_system
@@ -34,22 +35,25 @@ def watch(*, kafka: KafkaChoice, mongo: MongoKind | None, rate: float | None, co
 async def _watch(stack: LocalStack, rate: float | None, console: Console) -> None:
     endpoints = endpoints_of(stack)
     counts = SendCounts()
+    imports = ImportLine()
     async with matching_demo(stack, sent=counts) as demo, StatusReader(endpoints) as reader:
         visitors = send(synthetic_visitors(), endpoints.tracker_url, counts=counts, rate=rate)
-        endless = {asyncio.create_task(each) for each in (visitors, *([demo.run()] if demo else []))}
+        works = (visitors, *([demo.run(), imports.run(stack)] if demo else []))
+        endless = {asyncio.create_task(each) for each in works}
         try:
-            await _show(stack, reader, counts, demo, console, while_running=endless)
+            await _show(stack, reader, counts, demo, imports, console, while_running=endless)
         finally:
             for task in endless:
                 task.cancel()
             await asyncio.wait(endless)
 
 
-async def _show(  # noqa: PLR0913 - everything that the table shows
+async def _show(  # noqa: PLR0913, PLR0917 - everything that the table shows
     stack: LocalStack,
     reader: StatusReader,
     counts: SendCounts,
     demo: MatchingDemo | None,
+    imports: ImportLine,
     console: Console,
     *,
     while_running: set[asyncio.Task[None]],
@@ -63,7 +67,7 @@ async def _show(  # noqa: PLR0913 - everything that the table shows
             top_types = await reader.top_types()
             sent = counts.sent + (demo.events if demo else 0)
             table = _live_table(sent, status, _rate(readings), top_types)
-            matches = (Text(), demo.render()) if demo else ()
+            matches = (Text(), demo.render(), imports.render()) if demo else ()
             live.update(Group(table, *matches, *_errors(stack, counts, status, demo)), refresh=True)
             await asyncio.sleep(_REFRESH_S)
     for task in ended:
@@ -112,6 +116,7 @@ def _print_addresses(stack: LocalStack, console: Console) -> None:
         "watch it in a browser": f"{stack.kafidx_url}/kafidx",
         **({"offers and searches": f"{stack.storage_url}{rows['storage'].page}"} if stack.storage_url else {}),
         **({"messages": f"{stack.notify_url}/messages"} if stack.notify_url else {}),
+        **({"importers": pages_url(stack)} if stack.storage_url else {}),
         **{f"{service.label} (readyz, metrics)": service.internal_url for service in stack.services},
         "logs": str(stack.log_directory),
         "from another terminal": "python3 tasks.py status",

@@ -157,7 +157,13 @@ async def _documents(settings: Settings, importer: Importer, fixture: Path | Non
         return await fetch_documents(importer, FileFetcher(fixture), area, {})
     async with OutgoingClient(timeout_s=settings.request_s, allowed=settings.allowed_networks) as client:
         limits = FetchLimits(settings.max_body_bytes)
-        fetcher = FeedFetcher(client, _OwnTurns(), user_agent=settings.user_agent, limits=limits)
+        fetcher = FeedFetcher(
+            client,
+            _OwnTurns(),
+            user_agent=settings.user_agent,
+            limits=limits,
+            stand_in_url=settings.stand_in_url,
+        )
         return await fetch_documents(importer, fetcher, area, {})
 
 

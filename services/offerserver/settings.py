@@ -85,6 +85,10 @@ class ImportSettings(EnvSettings):
     host_delay_s: Seconds = Field(1.0, le=60.0, alias="OFFERS_HOST_DELAY_S")
     """Seconds between two requests to a host."""
 
+    stand_in_url: ServiceUrl | None = Field(None, alias="OFFERS_STAND_IN_URL")
+    """A server that gets the requests of all importers in place of the sources, as /HOST/PATH. The demo sets it. Empty:
+    the sources get them."""
+
     @property
     def user_agent(self) -> str:
         """The User-Agent of requests to sources."""

@@ -83,7 +83,7 @@ def test_demo_replays_a_log_and_the_ledger_balances(kafka_kind: KafkaKind, mongo
     (line,) = finished.stdout.splitlines()
     result = json.loads(line)
     replayed = ["sent", "accepted", "produced", "dead", "waiting", "counted", "lost", "seconds"]
-    assert list(result) == [*replayed, "offers", "searches", "matches", "messages", "scene_events"]
+    assert list(result) == [*replayed, "offers", "searches", "matches", "messages", "scene_events", "imported"]
     assert [result[name] for name in ("sent", "accepted", "produced", "counted")] == [SAMPLE_LINES] * 4
     assert [result[name] for name in ("dead", "waiting", "lost")] == [0, 0, 0]
     sample = read_sample()
@@ -92,6 +92,10 @@ def test_demo_replays_a_log_and_the_ledger_balances(kafka_kind: KafkaKind, mongo
     assert (result["matches"], result["messages"]) == (matches, 2 * matches)
     fixes = len(STOPS_M) * len(sample.mobile)
     assert result["scene_events"] == len(sample.objects) + fixes + matches
+    assert result["imported"] == 11
+    numbers = "berlin_markets 3, dbpedia 2, nature_spots 2, sensor_community 2, libraries 2"
+    shown = rf"11 imported offers: {numbers} \(importers: http://127\.0\.0\.1:\d+/offers\)"
+    assert re.search(shown, finished.stderr), finished.stderr
 
 
 def test_sums_stay_exact_when_consumers_are_killed(fresh_system: LocalStack) -> None:

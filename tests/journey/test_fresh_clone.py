@@ -50,7 +50,7 @@ def test_demo_replays_a_log(clone: Path, kafka_kind: KafkaKind) -> None:
     del outcome["seconds"]
     assert outcome == {
         "sent": lines, "accepted": lines, "produced": lines, "dead": 0, "waiting": 0, "counted": lines, "lost": 0,
-        "offers": 12, "searches": 10, "matches": 14, "messages": 28, "scene_events": 48,
+        "offers": 12, "searches": 10, "matches": 14, "messages": 28, "scene_events": 48, "imported": 11,
     }  # fmt: skip
 
 

@@ -49,6 +49,7 @@ async def open_runner(settings: Settings) -> AsyncIterator[ImportRunner]:
             user_agent=settings.user_agent,
             delay_s=settings.host_delay_s,
             limits=FetchLimits(settings.max_body_bytes),
+            stand_in_url=settings.stand_in_url,
         )
         pictures = PictureFetcher(
             outgoing,

@@ -104,14 +104,19 @@ class FeedFetcher:
         user_agent: str,
         delay_s: float = 1.0,
         limits: FetchLimits = FetchLimits(),  # noqa: B008 - it is immutable
+        stand_in_url: str | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`user_agent` has a contact: some sources reject clients without one."""
+        """`user_agent` has a contact: some sources reject clients without one.
+
+        `stand_in_url`: the server that gets all requests in place of the sources, as /HOST/PATH.
+        """
         self._client = client
         self._turns = turns
         self._user_agent = user_agent
         self._delay_s = delay_s
         self._limits = limits
+        self._stand_in_url = stand_in_url
         self._sleep = sleep
         self._robots = RobotsRules(client, user_agent, clock_s=time.monotonic)
 
@@ -141,6 +146,8 @@ class FeedFetcher:
 
     async def send(self, request: FeedRequest, url: str, headers: dict[str, str]) -> OutgoingDownload:
         """Send one request in the turn of its host. Raises what OutgoingClient does, and RobotsDisallowed."""
+        if self._stand_in_url is not None:
+            url = f"{self._stand_in_url}/{url.partition('://')[2]}"
         delay_s = self._delay_s
         if request.kind == "page":
             delay_s = max(delay_s, await self._robots.check(url))

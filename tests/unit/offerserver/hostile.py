@@ -127,7 +127,9 @@ class FetcherParts(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def fetching(*, limits: FetchLimits | None = None, **options: Any) -> AsyncIterator[FetcherParts]:
+async def fetching(
+    *, limits: FetchLimits | None = None, stand_in_url: str | None = None, **options: Any
+) -> AsyncIterator[FetcherParts]:
     """Yield a fetcher that may reach this machine and does not sleep."""
     pauses: list[float] = []
 
@@ -137,5 +139,7 @@ async def fetching(*, limits: FetchLimits | None = None, **options: Any) -> Asyn
     settings: dict[str, Any] = {"timeout_s": 10.0, "allowed": LOOPBACK} | options
     turns = MemoryTurns()
     async with OutgoingClient(**settings) as client:
-        fetcher = FeedFetcher(client, turns, user_agent=AGENT, limits=limits or FetchLimits(), sleep=sleep)
+        fetcher = FeedFetcher(
+            client, turns, user_agent=AGENT, limits=limits or FetchLimits(), stand_in_url=stand_in_url, sleep=sleep
+        )
         yield FetcherParts(fetcher, turns, pauses)

@@ -42,6 +42,16 @@ async def test_document_and_its_exchange_are_returned() -> None:
         assert server.requests[0].headers["user-agent"] == AGENT
 
 
+async def test_stand_in_gets_the_request_with_the_host_of_the_source() -> None:
+    async with hostile_server() as server, fetching(stand_in_url=server.url("")) as parts:
+        server.responses["/data.example/feed"] = OK
+        source = FeedRequest(url="https://data.example/feed?a=1", kind="json")
+        document, exchange = await parts.fetcher.fetch(source)
+        assert document is not None
+        assert (document.url, exchange.url) == (source.url, source.url)
+        assert [each.path for each in server.requests] == ["/data.example/feed?a=1"]
+
+
 async def test_unchanged_document_is_not_read_again() -> None:
     async with hostile_server() as server, fetching() as parts:
         server.responses["/feed"] = reply(status=304)
