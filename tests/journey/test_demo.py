@@ -74,10 +74,11 @@ class Terminal:
 def test_demo_shows_matches_as_they_appear(kafka_kind: KafkaKind, mongo_kind: MongoKind) -> None:
     with Terminal("--kafka", kafka_kind, "--mongo", mongo_kind) as demo:
         # The first matches are of objects at rest. Goran's comes when he has moved.
-        demo.read_until(lambda text: "Goran" in text and "offr[create] 12" in text)
+        demo.read_until(lambda text: "Goran" in text and "offr[create]" in text and "11 imported offers: " in text)
         assert demo.interrupt() == 130
     assert re.search(r"\d\d:\d\d:\d\d  Ada     Fresh bread, every morning +212 m +1 *\r", demo.text)
     assert re.search(r"\d\d:\d\d:\d\d  Goran   Waffles and a quiet corner +\d\d\d m +1 *\r", demo.text)
+    assert re.search(r"^importers: +http://127\.0\.0\.1:\d+/offers\r", demo.text, re.MULTILINE)
     assert re.search(r"^offers and searches: +http://127\.0\.0\.1:\d+/store/offers\r", demo.text, re.MULTILINE)
     for problem in ("requests to storage failed", "not acknowledged", "has ended", "Traceback"):
         assert problem not in demo.text
