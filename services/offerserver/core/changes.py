@@ -165,13 +165,13 @@ def has_ended(offer: KnownOffer, now_ms: int) -> bool:
 def stale_removals(
     known: Iterable[KnownOffer], *, trusted_ms: int, now_ms: int, stale_after_s: float
 ) -> tuple[Removal, ...]:
-    """Return the removal of all offers of an importer whose last trusted run is too long ago, else nothing.
+    """Return the removal of all offers that an importer wrote, if its last trusted run is too long ago.
 
     Before the first trusted run, `trusted_ms` is the time of the first run.
     """
     if now_ms - trusted_ms <= 1000 * stale_after_s:
         return ()
-    return tuple(Removal(offer.offer_id, offer.source_id, "stale") for offer in known)
+    return tuple(Removal(offer.offer_id, offer.source_id, "stale") for offer in known if offer.source_id)
 
 
 def offers_digest(known: Iterable[KnownOffer]) -> str:

@@ -60,7 +60,7 @@ class HttpExchange(msgspec.Struct, frozen=True, kw_only=True):
 def shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers that a run keeps. They have no cookies."""
     lowered = {name.lower(): value for name, value in headers.items()}
-    return {name: lowered[name][:_MOST_HEADER_CHARS] for name in _SHOWN_HEADERS if name in lowered}
+    return {name: _utf8(lowered[name][:_MOST_HEADER_CHARS]) for name in _SHOWN_HEADERS if name in lowered}
 
 
 def retry_after_s(text: str, now: dt.datetime) -> float:
@@ -78,10 +78,15 @@ def retry_after_s(text: str, now: dt.datetime) -> float:
 
 def redirect_target(url: str, location: str) -> str:
     """Return the address of a redirect. Raises ValueError for one that leads from https to another scheme."""
-    target = urljoin(url, location)
+    target = urljoin(url, _utf8(location))
     if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
         raise ValueError("it leads from https to another scheme")
     return target
+
+
+def _utf8(text: str) -> str:
+    """Return a header with a question mark for each byte that is not UTF-8: such a text could not be stored."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def origin_of(url: str) -> str:

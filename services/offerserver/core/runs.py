@@ -8,7 +8,7 @@ import msgspec
 from services.offerserver.core.changes import KnownOffer, OfferChanges, allowed, find_changes, has_ended
 from services.offerserver.core.drafts import Parsed, UnreadableFeed, checked
 from services.offerserver.core.fingerprints import fingerprint
-from services.offerserver.core.grades import RunGrade, failed, grade
+from services.offerserver.core.grades import RunGrade, Thresholds, failed, grade
 from services.offerserver.core.importer import FeedDocument, Importer
 
 
@@ -56,12 +56,17 @@ def judge(  # noqa: PLR0913 - both sides, and what is remembered
     *,
     memory: RunMemory,
     now_ms: int,
+    is_stale: bool = False,
 ) -> JudgedRun:
-    """Return the grade of a run, and what it may write."""
+    """Return the grade of a run, and what it may write.
+
+    `is_stale`: the importer had no trusted run for so long that its offers are removed. A partial run then writes
+    nothing: its offers would be created and removed again and again, each time with an event.
+    """
     try:
         parsed = parse_documents(importer, documents, failures, now_ms=now_ms)
     except UnreadableFeed as error:
-        return JudgedRun(failed(str(error)), Parsed(), OfferChanges(), OfferChanges())
+        return failed_run(str(error))
     source = importer.source
     found = grade(
         parsed,
@@ -71,7 +76,25 @@ def judge(  # noqa: PLR0913 - both sides, and what is remembered
         thresholds=source.thresholds,
     )
     full = find_changes(parsed, known, source, absent_before=memory.absent, now_ms=now_ms, exchanged=found.exchanged)
+    if is_stale and not found.may_remove:
+        found = msgspec.structs.replace(found, reasons=(*found.reasons, "the importer has had no trusted run for long"))
+        return JudgedRun(found, parsed, full, OfferChanges(unchanged=full.unchanged))
     return JudgedRun(found, parsed, full, allowed(full, found))
+
+
+def failed_run(reason: str) -> JudgedRun:
+    """Return a run that writes nothing."""
+    return JudgedRun(failed(reason), Parsed(), OfferChanges(), OfferChanges())
+
+
+def after_refusals(judged: JudgedRun, refused: int, thresholds: Thresholds) -> RunGrade:
+    """Return the grade after storage has refused some offers. They count like rejected rows."""
+    if not refused:
+        return judged.grade
+    reasons = (*judged.grade.reasons, f"storage refused {refused} offers")
+    is_suspect = refused > thresholds.most_rejected * len(judged.parsed.drafts)
+    name = "partial" if is_suspect and judged.grade.may_remove else judged.grade.name
+    return msgspec.structs.replace(judged.grade, name=name, reasons=reasons)
 
 
 def _current(known: Iterable[KnownOffer], now_ms: int) -> dict[str, tuple[str, str]]:

@@ -66,6 +66,7 @@ async def open_runner(settings: Settings) -> AsyncIterator[ImportRunner]:
             fetcher,
             area=ImportArea(*settings.area),
             clock=clock_ms,
+            stale_days=settings.stale_days,
             pictures=None if images is None else PictureLoader(pictures, images, longest_s=longest_s),
         )
 

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from services.backbone.logs import get_logger
 from services.offerserver.core.exchanges import HttpExchange, Validators
-from services.offerserver.core.importer import FeedDocument, FeedRequest, ImportArea, Importer
+from services.offerserver.core.importer import FeedDocument, FeedRequest, ImportArea, Importer, no_further_page
 from services.offerserver.providers.fetching import DocumentFetcher, FetchFailed
 
 log = get_logger(__name__)
@@ -34,9 +34,12 @@ async def fetch_documents(
     """Return the documents of a source. Raises RedisError.
 
     Requests are conditional. If some documents have changed and others have not, these are fetched again without a
-    condition: a feed is compared as a whole.
+    condition: a feed is compared as a whole. A source with further pages gets no condition, because a page that has not
+    changed does not name the next one.
     """
     requests = importer.requests(area)
+    if importer.next_page is not no_further_page:
+        known = {}
     found = await _fetch(importer, fetcher, requests, known)
     if found.is_unchanged or not any(exchange.status == _NOT_MODIFIED for exchange in found.exchanges):
         return found

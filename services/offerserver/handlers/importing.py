@@ -34,7 +34,9 @@ from services.offerserver.core.grades import RunGrade
 from services.offerserver.core.importer import ImportArea, Importer
 from services.offerserver.core.pictures import lacking_offers
 from services.offerserver.core.reports import RunReport, differences, listed_rejections, run_counts
-from services.offerserver.core.runs import JudgedRun, judge
+from services.offerserver.core.runs import JudgedRun, after_refusals, failed_run, judge
+from services.offerserver.core.stale import stale_after_s
+from services.offerserver.core.values import shown
 from services.offerserver.core.writing import WriteStep, link_steps, write_steps
 from services.offerserver.handlers.documents import RunDocuments, fetch_documents
 from services.offerserver.handlers.known_offers import known_offers
@@ -71,6 +73,7 @@ class ImportRunner:
         *,
         area: ImportArea,
         clock: Callable[[], int],
+        stale_days: float = 7.0,
         slice_size: int = SLICE,
         pictures: PictureLoader | None = None,
     ) -> None:
@@ -80,6 +83,7 @@ class ImportRunner:
         self.fetcher = fetcher
         self.area = area
         self.clock = clock
+        self.stale_days = stale_days
         self.slice_size = slice_size
         self.leases = leases
         self.pictures = pictures
@@ -95,6 +99,8 @@ class ImportRunner:
         async with self.leases.hold(name) as lease:
             if lease is None:
                 raise RunBusy("another run of this importer has not ended")
+            if order is None:
+                await self.store.begin(name, self.clock())
             one = _Run(self, importer, lease, await self.store.state(name), order)
             try:
                 return await (one.accept(order) if order is not None and order.mode == "accept" else one.import_feed())
@@ -128,29 +134,49 @@ class _Run:
         found, known = await self._fetch()
         if found.is_unchanged:
             return await self._finish(self._report(RunGrade(name="trusted"), found, is_unchanged=True))
-        # In a thread, so that the lease is renewed meanwhile.
-        judged = await asyncio.to_thread(
-            judge,
-            self._importer,
-            found.documents,
-            found.failures,
-            known,
-            memory=self._state.memory,
-            now_ms=self._began_ms,
-        )
+        judged = await asyncio.to_thread(self._judge, found, known)  # so that the lease is renewed meanwhile
         if self._order is not None:
             return await self._finish(self._judged_report(judged, found, judged.changes))
         refused = await self._write(judged.changes)
         after = await self._known() if judged.changes.writes else known
         if judged.grade.may_write:
             after = await self._load_pictures(judged, after)
+        judged = judged._replace(grade=after_refusals(judged, refused, self._source.thresholds))
         if judged.grade.may_remove:
-            end = RunEnd(found.validators, judged.changes.absent, offers_digest(after))
+            # With validators, a 304 of the next run would hide that offers were refused.
+            end = RunEnd({} if refused else found.validators, judged.changes.absent, offers_digest(after))
             return await self._finish(self._judged_report(judged, found, judged.changes, refused=refused), end)
         return await self._finish_suspect(judged, found, after, refused)
 
+    def _judge(self, found: RunDocuments, known: list[KnownOffer]) -> JudgedRun:
+        """Return the grade of a run, and what it may write. It runs in a thread.
+
+        An error of a parser is a failed run, which operators see, and not the end of the job.
+        """
+        try:
+            return judge(
+                self._importer,
+                found.documents,
+                found.failures,
+                known,
+                memory=self._state.memory,
+                now_ms=self._began_ms,
+                is_stale=self._is_stale(),
+            )
+        except Exception as error:
+            log.exception("parser_failed", importer=self._source.name)
+            return failed_run(f"the importer cannot read this feed: {type(error).__name__}: {shown(str(error))}")
+
+    def _is_stale(self) -> bool:
+        alive_ms = self._state.alive_ms
+        limit_s = stale_after_s(self._source, self._runner.stale_days)
+        return alive_ms is not None and self._began_ms - alive_ms > 1000 * limit_s
+
     async def accept(self, order: RunOrder) -> RunReport:
-        """Write exactly the difference that the operator saw, or raise RunRefused."""
+        """Write exactly the difference that the operator saw, or raise RunRefused.
+
+        The run then counts as trusted. Its number of items is the measure of later runs, as that of a first run is.
+        """
         suspect = await self._runner.store.suspect(self._source.name)
         if suspect is None or suspect.digest != order.digest:
             raise RunRefused("another run has begun since: look at its difference")
@@ -165,7 +191,7 @@ class _Run:
         _, self._pictures = await load_lacking(
             None, lacking, self._state.pictures, now_ms=self._began_ms, is_whole=True
         )
-        end = RunEnd(self._state.validators, full.absent, offers_digest(after))
+        end = RunEnd(self._state.validators, full.absent, offers_digest(after), is_measure=True)
         reasons = (f"accepted by {order.by}", *suspect.grade.reasons)
         report = self._report(
             RunGrade(name="trusted", reasons=reasons),
@@ -203,13 +229,14 @@ class _Run:
     async def _finish_suspect(
         self, judged: JudgedRun, found: RunDocuments, after: list[KnownOffer], refused: int
     ) -> RunReport:
-        """Record a run that is not trusted, and keep what an operator may accept."""
+        """Record a run that is not trusted, and keep what an operator may accept.
+
+        A partial run can be accepted even if it lacks nothing: else a source that is always suspect is never trusted.
+        """
         report = self._judged_report(judged, found, judged.changes, refused=refused)
-        pending = OfferChanges()
-        if judged.grade.may_write:
-            pending = self._full(judged.parsed, judged.grade, after, self._began_ms)
-        if not pending.writes:
+        if not judged.grade.may_write:
             return await self._finish(report)
+        pending = self._full(judged.parsed, judged.grade, after, self._began_ms)
         digest = changes_digest(pending, after)
         report = msgspec.structs.replace(report, digest=digest, pending=differences(pending))
         await self._finish(report)

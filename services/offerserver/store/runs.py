@@ -57,7 +57,7 @@ class ImporterState(NamedTuple):
     trusted_ms: int | None
     """When the last trusted run ended."""
     since_ms: int | None
-    """When the first run ended."""
+    """When the first run began."""
     offers_digest: str
     """The digest of the offers in storage after the last trusted run."""
     partial_in_a_row: int
@@ -77,6 +77,8 @@ class RunEnd(NamedTuple):
     validators: Mapping[str, Validators]
     absent: frozenset[str]
     offers_digest: str
+    is_measure: bool = False
+    """Whether the number of its items alone is the measure of later runs."""
 
 
 class SuspectRun(msgspec.Struct, frozen=True):
@@ -117,6 +119,10 @@ class RunStore:
             _unpacked(found["pictures"], PictureMemory) if "pictures" in found else PictureMemory(),
         )
 
+    async def begin(self, importer: str, now_ms: int) -> None:
+        """Remember when the first run began: the age of an importer counts from it, also if no run ends."""
+        await self._redis.hsetnx(names.offers_memory_key(importer), "since_ms", str(now_ms))
+
     async def finish(
         self,
         lease: RunLease,
@@ -133,13 +139,12 @@ class RunStore:
         Raises LeaseLost, and changes nothing then.
         """
         memory: dict[str, Any] = {"partial": state.partial_in_a_row + 1 if report.grade == "partial" else 0}
-        if state.since_ms is None:
-            memory["since_ms"] = report.ended_ms
         if report.grade == "trusted":
             memory["trusted_ms"] = report.ended_ms
         if end is not None:
             memory["parsed_ms"] = report.ended_ms
-            memory["counts"] = _json([report.counts.items, *state.memory.trusted_counts][:MOST_RUNS])
+            former = () if end.is_measure else state.memory.trusted_counts
+            memory["counts"] = _json([report.counts.items, *former][:MOST_RUNS])
             memory["validators"] = _json(end.validators)
             memory["absent"] = _packed(sorted(end.absent))
             memory["offers_digest"] = end.offers_digest

@@ -7,11 +7,14 @@ import json
 
 import pytest
 
+from services.offerserver.core.drafts import Parsed
 from services.offerserver.handlers.importing import RunRefused
+from services.offerserver.handlers.stale import remove_stale
 from services.offerserver.store.leases import LeaseLost
 from services.offerserver.store.runs import RunOrder
 from tests.contract.offerserver.bench import OWNER, ImportBench, Killed, feed, thing, things
 
+DAY_MS = 86_400_000
 SEARCH = {
     "owner": "Ada",
     "text": "things",
@@ -241,3 +244,82 @@ async def test_history_and_totals_have_all_runs(bench: ImportBench) -> None:
     assert (totals["grade:trusted"], totals["grade:partial"], totals["items:new"]) == (1, 2, 3)
     state = await bench.store.state("things")
     assert (state.memory.trusted_counts, state.partial_in_a_row) == ((3,), 2)
+
+
+async def test_source_that_shrank_is_trusted_after_its_run_is_accepted(bench: ImportBench) -> None:
+    await bench.run(things(range(10)))
+    suspect = await bench.run(things(range(4)))
+    assert (suspect.grade, suspect.counts.absent) == ("partial", 6)
+    assert {each.kind for each in suspect.pending} == {"absent"}
+    accepted = await bench.run(order=RunOrder("accept", "operator", suspect.digest))
+    assert (accepted.grade, len(await bench.offers())) == ("trusted", 10)
+    report = await bench.run(things(range(4)))
+    assert (report.grade, report.counts.removed) == ("trusted", 6)
+    assert len(await bench.ids()) == 4
+
+
+async def test_suspect_run_without_a_difference_can_be_accepted(bench: ImportBench) -> None:
+    bad = [thing(number, at=[0, 0]) for number in range(5, 9)]
+    suspect = await bench.run(feed([*(thing(number) for number in range(3)), *bad]))
+    assert (suspect.grade, suspect.pending) == ("partial", ())
+    report = await bench.run(order=RunOrder("accept", "operator", suspect.digest))
+    assert (report.grade, report.reasons[0]) == ("trusted", "accepted by operator")
+
+
+async def test_stale_importer_writes_nothing_until_a_run_is_trusted(bench: ImportBench) -> None:
+    await bench.run(things(range(10)))
+    for _ in range(2):
+        bench.now_ms += 8 * DAY_MS
+        assert await remove_stale(bench.runner, [bench.importer.source], stale_days=7) in (0, 10)
+        report = await bench.run(things(range(4)))
+        assert (report.grade, report.counts.new) == ("partial", 0)
+        assert report.reasons[-1] == "the importer has had no trusted run for long"
+        assert await bench.ids() == []
+    await bench.run(order=RunOrder("accept", "operator", report.digest))
+    assert len(await bench.ids()) == 4
+
+
+async def test_stale_offers_that_no_importer_wrote_stay(bench: ImportBench) -> None:
+    await bench.http.post("/offers", json=SEARCH | {"owner": OWNER, "radiusMeters": 5})
+    await bench.run(things(range(3)))
+    bench.now_ms += 8 * DAY_MS
+    assert await remove_stale(bench.runner, [bench.importer.source], stale_days=7) == 3
+    assert [each["text"] for each in await bench.offers()] == ["things"]
+
+
+async def test_headers_that_are_no_utf_8_do_not_end_a_run(bench: ImportBench) -> None:
+    bench.serve(things(range(3)), ETag='"\udcff"', Server="M\udcfcller")
+    report = await bench.run()
+    assert (report.grade, report.exchanges[0].headers["server"]) == ("trusted", "M?ller")
+    assert len(await bench.store.history("things")) == 1
+
+
+async def test_error_of_a_parser_is_a_failed_run(bench: ImportBench) -> None:
+    def parse(*_: object) -> Parsed:
+        raise ZeroDivisionError("an error of ours")
+
+    bench.importer = dataclasses.replace(bench.importer, parse=parse)
+    report = await bench.run(things(range(3)))
+    reason = "the importer cannot read this feed: ZeroDivisionError: an error of ours"
+    assert (report.grade, report.reasons) == ("failed", (reason,))
+    assert await bench.store.history("things") == [report]
+
+
+async def test_refused_offers_are_a_reason_and_sent_again(bench: ImportBench) -> None:
+    long = "k" * 300
+    text = bench.importer.source.keywords
+    source = dataclasses.replace(bench.importer.source, keywords=(*text, long))
+    bench.importer = dataclasses.replace(bench.importer, source=source)
+    for _ in range(2):
+        bench.serve(things(range(3)), ETag='"1"')
+        report = await bench.run()
+        assert (report.grade, report.counts.refused) == ("partial", 3)
+        assert report.reasons == ("storage refused 3 offers",)
+    assert "if-none-match" not in bench.server.requests[1].headers
+
+
+async def test_age_of_an_importer_counts_from_its_first_run_even_if_none_ends(bench: ImportBench) -> None:
+    bench.client.killed_at = 0
+    with pytest.raises(Killed):
+        await bench.run(things(range(3)))
+    assert (await bench.store.state("things")).alive_ms == bench.now_ms

@@ -89,7 +89,7 @@ def reply(
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     framing = {"Connection": "close"} if closes else {"Content-Length": str(size)}
     lines = [f"{name}: {value}" for name, value in (framing | names).items()]
-    return "\r\n".join([f"HTTP/1.1 {status} X", *lines, "", ""]).encode() + content
+    return "\r\n".join([f"HTTP/1.1 {status} X", *lines, "", ""]).encode("utf-8", "surrogateescape") + content
 
 
 @contextlib.asynccontextmanager
