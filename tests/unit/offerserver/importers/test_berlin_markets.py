@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from services.offerserver.importers.berlin_markets import BERLIN_MARKETS
 from tests.unit.offerserver.reading import as_json, document, feed, first_url, parse, rejected
 
@@ -20,11 +22,38 @@ def test_market_has_the_fields_of_chat_replies() -> None:
     }
 
 
-def test_market_with_gaps_has_no_empty_fields_and_a_link_to_the_list() -> None:
+def test_market_with_gaps_has_no_empty_fields() -> None:
     second = parse(BERLIN_MARKETS, document(FEED)).drafts[1]
     assert second.text == "Trödelmarkt Lindenplatz"
-    assert set(second.extdata) == {"open", "location", "link"}
-    assert second.extdata["link"].startswith("https://www.berlin.de/")
+    assert second.extdata == {"open": "So", "location": "Trödelmarkt Lindenplatz", "link": "https://markt.example"}
+
+
+def test_geojson_of_today_has_other_names_and_an_address() -> None:
+    found = parse(BERLIN_MARKETS, document(feed("berlin_markets.geojson")))
+    (market,) = found.drafts
+    assert (market.id, market.text) == ("markt:201", "Hafenmarkt")
+    assert (market.latitude, market.longitude) == (52.51, 13.42)
+    assert market.place == {"en": {"route": "Am Kai 1", "postal_code": "10001"}}
+    assert market.extdata == {
+        "contact": "Marktverein",
+        "location": "Hafenmarkt",
+        "open": "Di, Fr 8-13 Uhr",
+        "link": "https://www.markt.example/hafen",
+    }
+    assert [each.field for each in found.rejections] == ["geometry"]
+
+
+def test_rows_of_a_stored_copy_have_coordinates_as_texts_with_a_point() -> None:
+    row = {"id": "7", "bezeichnung": "A market", "_wgs84_lat": "52.5", "_wgs84_lon": "13.4"}
+    (market,) = parse(BERLIN_MARKETS, as_json({"index": [row]})).drafts
+    assert (market.latitude, market.longitude) == (52.5, 13.4)
+
+
+@pytest.mark.parametrize("www", ["", "none", "see the notice board."])
+def test_market_without_a_usable_link_has_the_list_of_all_markets(www: str) -> None:
+    row = {"id": "7", "bezeichnung": "A market", "latitude": "52,5", "longitude": "13,4", "www": www}
+    (market,) = parse(BERLIN_MARKETS, as_json({"index": [row]})).drafts
+    assert market.extdata["link"].startswith("https://www.berlin.de/")
 
 
 def test_market_without_a_location_is_rejected_alone() -> None:
@@ -53,5 +82,5 @@ def test_exchanged_coordinates_are_rejected() -> None:
     assert "probably exchanged" in found.reason
 
 
-def test_one_document_is_requested() -> None:
-    assert first_url(BERLIN_MARKETS).startswith("https://www.berlin.de/")
+def test_geojson_is_requested() -> None:
+    assert first_url(BERLIN_MARKETS).endswith("/index.php/index/all.geojson?q=")
