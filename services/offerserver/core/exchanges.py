@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
@@ -16,6 +17,8 @@ _SHOWN_HEADERS: Final = (
 )
 _MOST_HEADER_CHARS: Final = 300
 RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_LEAST_PAUSE_S: Final = 30.0
+"""After a 429 without a Retry-After, such as those of Overpass, where a slot is not free at once."""
 
 
 class Validators(msgspec.Struct, frozen=True):
@@ -74,6 +77,11 @@ def retry_after_s(text: str, now: dt.datetime) -> float:
         return 0.0
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
     return max(0.0, (moment - now).total_seconds())
+
+
+def wait_after_s(status: int, retry_after: str, now: dt.datetime) -> float:
+    """Return the seconds that a status asks to wait for: those of its Retry-After. A 429 without one asks for 30."""
+    return retry_after_s(retry_after, now) or (_LEAST_PAUSE_S if status == HTTPStatus.TOO_MANY_REQUESTS else 0.0)
 
 
 def redirect_target(url: str, location: str) -> str:

@@ -79,14 +79,15 @@ def _parsed(document: FeedDocument) -> Parsed:
 
 def _draft(row: FeedRow) -> Draft:
     page = plain_text(_value(row, "id"), "id")
-    link, homepage = (plain_text(_value(row, name), name) for name in ("link", "homepage"))
+    link, homepage, resource = (plain_text(_value(row, name), name) for name in ("link", "homepage", "item"))
     return Draft(
         id=page,
         text=plain_text(_value(row, "label"), "label"),
         latitude=_coordinate(row, "latitude"),
         longitude=_coordinate(row, "longitude"),
         extdata={
-            "link": link.replace("http://en.wikipedia", "https://en.wikipedia") or str(_value(row, "item")),
+            "link": link.replace("http://en.wikipedia", "https://en.wikipedia") or resource,
+            "resource": resource,
             **({"homepage": homepage} if homepage else {}),
         },
     )
@@ -118,7 +119,7 @@ DBPEDIA: Final = Importer(
         owner="DbpediaOrg",
         keywords=("#all", "#poi", "#landmark", "#building"),
         schedule="43 */6 * * *",
-        licence="CC BY-SA 3.0",
+        licence="CC BY-SA 3.0 and GFDL",
         attribution="DBpedia, Wikipedia",
         radius_m=500,
     ),

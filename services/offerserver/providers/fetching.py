@@ -28,8 +28,8 @@ from services.offerserver.core.exchanges import (
     Validators,
     origin_of,
     redirect_target,
-    retry_after_s,
     shown_headers,
+    wait_after_s,
 )
 from services.offerserver.core.importer import FeedDocument, FeedRequest
 from services.offerserver.providers.robots import RobotsDisallowed, RobotsRules
@@ -207,7 +207,7 @@ class _Attempt:
             return None
         if status in RETRIED_STATUSES:
             now = dt.datetime.now(dt.UTC)
-            raise _Retry(f"status {status}", retry_after_s(found.headers.get("Retry-After", ""), now))
+            raise _Retry(f"status {status}", wait_after_s(status, found.headers.get("Retry-After", ""), now))
         if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             raise UnreadableFeed(f"status {status}")
         text = document_text(found.body, content_type=found.headers.get("Content-Type", ""), kind=self._request.kind)

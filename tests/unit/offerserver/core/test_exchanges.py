@@ -9,6 +9,7 @@ from services.offerserver.core.exchanges import (
     redirect_target,
     retry_after_s,
     shown_headers,
+    wait_after_s,
 )
 
 NOW = dt.datetime(2026, 11, 23, 10, tzinfo=dt.UTC)
@@ -57,3 +58,10 @@ def test_validators_become_a_conditional_request() -> None:
 
 def test_origin_has_scheme_host_and_port() -> None:
     assert origin_of("HTTPS://A.example:8443/b?c") == "https://a.example:8443"
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "seconds"), [(429, "", 30.0), (429, "soon", 30.0), (429, "7", 7.0), (503, "", 0.0)]
+)
+def test_too_many_requests_without_a_time_ask_for_half_a_minute(status: int, retry_after: str, seconds: float) -> None:
+    assert wait_after_s(status, retry_after, NOW) == seconds

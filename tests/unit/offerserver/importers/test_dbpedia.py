@@ -17,7 +17,11 @@ def test_landmark_has_the_fields_of_chat_replies() -> None:
     found = parse(DBPEDIA, document(FEED))
     (mill,) = found.drafts
     assert (mill.id, mill.text, mill.latitude, mill.longitude) == ("4711", "Old Mill", 52.51, 13.4)
-    assert mill.extdata == {"link": "https://en.wikipedia.org/wiki/Old_Mill", "homepage": "https://mill.example/"}
+    assert mill.extdata == {
+        "link": "https://en.wikipedia.org/wiki/Old_Mill",
+        "resource": "http://dbpedia.org/resource/Old_Mill",
+        "homepage": "https://mill.example/",
+    }
     assert rejected(found) == [("http://dbpedia.org/resource/New_Tower", "longitude", "is not a finite number")]
     assert found.partial == ()
 

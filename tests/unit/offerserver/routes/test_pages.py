@@ -118,7 +118,13 @@ async def test_row_has_the_last_run_and_a_line_of_all(pages: Pages) -> None:
 async def test_runs_of_an_importer_are_shown(pages: Pages) -> None:
     await pages.add(report(1), SUSPECT)
     shown = await pages.get(f"/offers/{NAME}")
-    for text in ("Land Berlin, berlin.de", "CC BY 3.0 DE", "BerlinDeDaten", "15 4 * * * (UTC)", "21 of 100 rows"):
+    for text in (
+        "Senatsverwaltung für Wirtschaft, Energie und Betriebe, Berlin (daten.berlin.de)",
+        "CC BY 3.0 DE",
+        "BerlinDeDaten",
+        "15 4 * * * (UTC)",
+        "21 of 100 rows",
+    ):
         assert text in shown
     assert f'href="/offers/{NAME}/runs/1"' in shown
 
