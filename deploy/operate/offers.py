@@ -28,8 +28,9 @@ from services.offerserver.handlers.documents import RunDocuments, fetch_document
 from services.offerserver.handlers.importing import RunRefused
 from services.offerserver.handlers.jobs import sentence
 from services.offerserver.handlers.known_offers import known_offers
-from services.offerserver.importers.configured import InvalidSource, read_source
-from services.offerserver.importers.directory import importers_of
+from services.offerserver.importers.catalog import source_alone
+from services.offerserver.importers.configured import InvalidSource
+from services.offerserver.importers.directory import ignored_files, importers_of, source_text
 from services.offerserver.providers.fetching import FeedFetcher, FetchLimits
 from services.offerserver.providers.local_files import FileFetcher
 from services.offerserver.settings import Settings
@@ -53,7 +54,10 @@ def show(environ: Mapping[str, str]) -> int:
         report = reports[name]
         last = ("none", "", "") if report is None else (readable_time(report[0]), report[1], report[2])
         table.add_row(name, Text(importer.source.owner), importer.source.schedule, *last)
-    Console().print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    if ignored := ignored_files(settings.sources):
+        console.print(Text(f"Not read, because they do not end in .yaml or .yml: {', '.join(ignored)}"))
     return 0
 
 
@@ -64,9 +68,9 @@ def check(environ: Mapping[str, str], file: Path, *, fixture: Path | None) -> in
     """
     settings = read(Settings, environ)
     try:
-        importer = read_source(file.read_text(encoding="utf-8"))
-    except (InvalidSource, UnicodeDecodeError) as error:
-        raise OperatorError(f"{file}:\n{error}") from None
+        importer = source_alone(file.name, source_text(file))
+    except InvalidSource as error:
+        raise OperatorError(str(error)) from None
     if fixture is None and not settings.contact:
         raise OperatorError("OFFERS_CONTACT is not set: a URL or an e-mail address for the operators of sources")
     console = Console(highlight=False)

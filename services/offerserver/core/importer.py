@@ -75,12 +75,14 @@ class OfferSource:
 
     def __post_init__(self) -> None:
         if _NAME.fullmatch(self.name) is None:
-            raise ValueError(f"{self.name!r} is no name of an importer: use lower-case letters, digits and underscores")
+            raise ValueError(
+                f"name: {self.name!r} is no name of an importer: use lower-case letters, digits and underscores"
+            )
         for name in ("purpose", "owner", "schedule", "licence", "attribution"):
             if not getattr(self, name).strip():
-                raise ValueError(f"{self.name}: {name} is empty")
+                raise ValueError(f"{name}: is empty")
         if not 1 <= len(self.keywords) <= MOST_KEYWORDS:
-            raise ValueError(f"{self.name}: keywords: 1 to {MOST_KEYWORDS} are required, not {len(self.keywords)}")
+            raise ValueError(f"keywords: 1 to {MOST_KEYWORDS} are required, not {len(self.keywords)}")
 
 
 def no_further_page(request: FeedRequest, document: FeedDocument) -> FeedRequest | None:

@@ -24,6 +24,7 @@ def all_importers(files: Mapping[str, str], named: Iterable[Importer] = NAMED) -
     """
     importers = {importer.source.name: importer for importer in named}
     owners = {importer.source.owner: name for name, importer in importers.items()}
+    origins = dict.fromkeys(importers, "a built-in importer")
     errors = []
     for file, text in sorted(files.items()):
         try:
@@ -34,14 +35,21 @@ def all_importers(files: Mapping[str, str], named: Iterable[Importer] = NAMED) -
             continue
         source = importer.source
         if source.name in importers:
-            errors.append(f"{file}: name: another importer is named {source.name}")
+            errors.append(f"{file}: name: another importer is named {source.name}: {origins[source.name]}")
         elif source.owner in owners:
-            errors.append(f"{file}: owner: {source.owner} is the owner of {owners[source.owner]}")
+            other = owners[source.owner]
+            errors.append(f"{file}: owner: {source.owner} is the owner of {other}: {origins[other]}")
         importers[source.name] = importer
         owners[source.owner] = source.name
+        origins[source.name] = file
     if errors:
         raise InvalidSource("\n".join(errors))
     return importers
+
+
+def source_alone(file: str, text: str) -> Importer:
+    """Return the importer of one file, with the checks of the start. Raises InvalidSource."""
+    return [*all_importers({file: text}).values()][-1]
 
 
 def plan_of(source: OfferSource) -> JobPlan:
@@ -50,8 +58,10 @@ def plan_of(source: OfferSource) -> JobPlan:
     It begins at a second of its own, so that importers of one minute do not begin at once.
     """
     if len(source.schedule.split()) != _CRON_FIELDS:
-        raise ValueError(
-            f"the schedule {source.schedule!r} must have five fields: minute, hour, day, month, day of week"
-        )
+        raise ValueError(f"schedule: {source.schedule!r} must have five fields: minute, hour, day, month, day of week")
     second = hashlib.sha256(source.name.encode()).digest()[0] % 60
-    return JobPlan(source.name, f"{second} {source.schedule}", source.purpose)
+    try:
+        return JobPlan(source.name, f"{second} {source.schedule}", source.purpose)
+    except ValueError as error:
+        reason = str(error).rpartition(": ")[2]
+        raise ValueError(f"schedule: {source.schedule!r} is no crontab: {reason}") from None

@@ -7,8 +7,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import msgspec
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from services.offerserver.core.drafts import AreaBox, Parsed, merged
 from services.offerserver.core.grades import Thresholds
@@ -23,9 +22,11 @@ from services.offerserver.core.importer import (
 from services.offerserver.core.values import collect
 from services.offerserver.importers.calendars import PARSE_AGAIN_S, CalendarRows
 from services.offerserver.importers.geojson import GeoJsonRows
-from services.offerserver.importers.mapping import FieldMapping, RowMapper
+from services.offerserver.importers.mapping import FieldMapping, RowMapper, listed
+from services.offerserver.importers.missing_fields import MissingFields
 from services.offerserver.importers.overpass import OverpassRows
 from services.offerserver.importers.rows import FeedRow, FeedRows
+from services.offerserver.importers.source_text import parsed_yaml, problems
 from services.offerserver.importers.structured_data import StructuredRows
 from services.offerserver.importers.syndication import SyndicationRows
 from services.offerserver.importers.tables import TableRows
@@ -41,6 +42,8 @@ _KINDS: Final[Mapping[FeedForm, DocumentKind]] = {
 }
 _HOUR_MS: Final = 3_600_000
 _MOST_URLS: Final = 20
+_ONE_FORM: Final[Mapping[str, FeedForm]] = {"delimiter": "table", "lead_hours": "calendar"}
+"""Keys that other forms would ignore."""
 
 
 class InvalidSource(ValueError):
@@ -83,13 +86,17 @@ class SourceConfig(BaseModel):
     """One sentence for operators."""
     form: FeedForm
     """The form of the feed."""
-    urls: Annotated[tuple[Annotated[str, Field(pattern=r"^https?://\S+$")], ...], Field(max_length=_MOST_URLS)]
+    urls: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^https?://\S+$")], ...],
+        BeforeValidator(listed),
+        Field(max_length=_MOST_URLS),
+    ]
     """The addresses. For Overpass, that of the interpreter."""
     query: str | None = None
     """The query of Overpass, which begins with [out:json] and ends with `out center;`."""
     owner: str
     """The owner of the offers, which no other source has."""
-    keywords: tuple[str, ...]
+    keywords: Annotated[tuple[str, ...], BeforeValidator(listed)]
     """The keywords of all offers, such as "#all"."""
     schedule: str
     """A crontab in UTC."""
@@ -117,7 +124,10 @@ class SourceConfig(BaseModel):
     @model_validator(mode="after")
     def _check_form(self) -> "SourceConfig":
         if (self.query is not None) != (self.form == "overpass"):
-            raise ValueError("query is required for overpass, and for no other form")
+            raise ValueError("query: is required for overpass, and for no other form")
+        for key, form in _ONE_FORM.items():
+            if key in self.model_fields_set and self.form != form:
+                raise ValueError(f"{key}: is only for the form {form}")
         self.source()
         return self
 
@@ -138,19 +148,25 @@ class SourceConfig(BaseModel):
         )
 
 
+_KEYS: Final = {
+    "": tuple(SourceConfig.model_fields),
+    "fields": tuple(FieldMapping.model_fields),
+    "box": tuple(BoxConfig.model_fields),
+}
+
+
 def read_source(text: str) -> Importer:
     """Return the importer of a YAML file. Raises InvalidSource."""
     try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidSource(f"this is not YAML: {error}") from None
+        found = parsed_yaml(text)
+    except ValueError as error:
+        raise InvalidSource(str(error)) from None
     if not isinstance(found, dict):
         raise InvalidSource("the file must have names and values, such as `name: libraries`")
     try:
         return configured_importer(SourceConfig.model_validate(found))
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, each['loc'])) or 'source'}: {each['msg']}" for each in error.errors()]
-        raise InvalidSource("\n".join(lines)) from None
+        raise InvalidSource("\n".join(problems(error, _KEYS))) from None
 
 
 def configured_importer(config: SourceConfig) -> Importer:
@@ -165,14 +181,16 @@ def configured_importer(config: SourceConfig) -> Importer:
         return [FeedRequest(url=url, kind=_KINDS[config.form], body=body) for url in config.urls]
 
     def parse(documents: Sequence[FeedDocument], now_ms: int) -> Parsed:
-        return merged(_parsed(_rows(config, document, now_ms), mapper) for document in documents)
+        missing = MissingFields(config.fields)
+        found = merged(_parsed(_rows(config, document, now_ms), mapper, missing) for document in documents)
+        return msgspec.structs.replace(found, remarks=(*found.remarks, *missing.remarks()))
 
     again_s = PARSE_AGAIN_S if config.form == "calendar" else math.inf
     return Importer(source=config.source(), requests=requests, parse=parse, parse_again_s=again_s)
 
 
-def _parsed(rows: FeedRows, mapper: RowMapper) -> Parsed:
-    drafts, rejections = collect(rows, mapper.draft, mapper.row_id)
+def _parsed(rows: FeedRows, mapper: RowMapper, missing: MissingFields) -> Parsed:
+    drafts, rejections = collect(missing.seen(rows), mapper.draft, mapper.row_id)
     return Parsed(
         drafts=tuple(drafts),
         rejections=(*rejections, *rows.rejections),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.offerserver.core.drafts import MOST_KEYWORD_CHARS, Draft
 from services.offerserver.core.fingerprints import CONTENT_HASH, MATCH_HASH, SOURCE_ID, id_of_parts
@@ -21,6 +21,11 @@ AddressPart = Literal["route", "street_number", "postal_code", "locality", "admi
 """The names of the old system."""
 
 
+def listed(value: object) -> object:
+    """Return a single value of a YAML file as a list of one."""
+    return (str(value),) if isinstance(value, str | int | float) else value
+
+
 def _no_reserved_name(names: Mapping[str, str]) -> Mapping[str, str]:
     if reserved := sorted(RESERVED & set(names)):
         raise ValueError(f"{', '.join(reserved)}: the framework sets this; choose another name")
@@ -32,7 +37,7 @@ class FieldMapping(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    id: Annotated[tuple[str, ...], Field(min_length=1)] = ("id",)
+    id: Annotated[tuple[str, ...], BeforeValidator(listed), Field(min_length=1)] = ("id",)
     """The id of the source. Several fields: a hash of their values, for sources without an id."""
     text: str
     """The title."""
@@ -40,12 +45,12 @@ class FieldMapping(BaseModel):
     longitude: str = "longitude"
     location_name: str | None = None
     """The name of a place, which is looked up in `places` of the source for a row without coordinates."""
-    keywords: tuple[str, ...] = ()
+    keywords: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
     """Fields with words, or lists of words, which become hashtags. Commas, semicolons, | and / separate words."""
     address: Mapping[AddressPart, str] = {}
     extdata: Annotated[Mapping[str, str], AfterValidator(_no_reserved_name)] = {}
     """Name in `extdata` -> path. Chat replies use these names."""
-    images: tuple[str, ...] = ()
+    images: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
     """Fields with the URL of an image, or a list of them."""
     valid_from: str | None = None
     valid_until: str | None = None

@@ -68,7 +68,7 @@ def test_task_checks_a_file_as_the_readme_shows(environ: dict[str, str]) -> None
 def test_invalid_source_is_refused_with_its_errors(environ: dict[str, str], tmp_path: Path) -> None:
     file = tmp_path / "broken.yml"
     file.write_text("name: broken\nform: x\n")
-    with pytest.raises(OperatorError, match=r"form: Input should be"):
+    with pytest.raises(OperatorError, match=r"form: must be one of"):
         offers.check(environ, file, fixture=None)
 
 

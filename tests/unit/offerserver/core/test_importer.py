@@ -9,9 +9,9 @@ from tests.unit.offerserver.importing import source
     ("changes", "reason"),
     [
         ({"name": "Two words"}, "is no name of an importer"),
-        ({"owner": " "}, "owner is empty"),
-        ({"licence": ""}, "licence is empty"),
-        ({"attribution": ""}, "attribution is empty"),
+        ({"owner": " "}, "owner: is empty"),
+        ({"licence": ""}, "licence: is empty"),
+        ({"attribution": ""}, "attribution: is empty"),
         ({"keywords": ()}, "1 to 32 are required, not 0"),
     ],
 )

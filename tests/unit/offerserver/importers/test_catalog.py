@@ -1,6 +1,6 @@
 import pytest
 
-from services.offerserver.importers.catalog import NAMED, all_importers, plan_of
+from services.offerserver.importers.catalog import NAMED, all_importers, plan_of, source_alone
 from services.offerserver.importers.configured import InvalidSource
 from tests.unit.offerserver.importing import source
 from tests.unit.offerserver.reading import feed
@@ -30,8 +30,8 @@ def test_two_importers_share_no_name_and_no_owner() -> None:
     with pytest.raises(InvalidSource) as caught:
         all_importers({"a.yaml": feed("parks.yaml"), "b.yaml": same_name, "c.yaml": same_owner, "d.yaml": "nonsense"})
     assert str(caught.value).splitlines() == [
-        "b.yaml: name: another importer is named parks",
-        "c.yaml: owner: DbpediaOrg is the owner of dbpedia",
+        "b.yaml: name: another importer is named parks: a.yaml",
+        "c.yaml: owner: DbpediaOrg is the owner of dbpedia: a built-in importer",
         "d.yaml: the file must have names and values, such as `name: libraries`",
     ]
 
@@ -44,5 +44,15 @@ def test_each_importer_has_a_second_of_its_own() -> None:
 
 @pytest.mark.parametrize("schedule", ["hourly", "61 * * * *", "* * * *", "0 0 0 * * *", ""])
 def test_invalid_crontab_is_refused(schedule: str) -> None:
-    with pytest.raises(InvalidSource, match=r"^a\.yaml: "):
+    with pytest.raises(InvalidSource, match=r"^a\.yaml: schedule: "):
         all_importers({"a.yaml": feed("parks.yaml").replace('"20 3 * * *"', f'"{schedule}"')})
+
+
+def test_file_alone_has_the_checks_of_the_start() -> None:
+    text = feed("parks.yaml")
+    assert source_alone("a.yaml", text).source.name == "parks"
+    with pytest.raises(InvalidSource, match="is the owner of dbpedia: a built-in importer"):
+        source_alone("a.yaml", text.replace("owner: CityParks", "owner: DbpediaOrg"))
+    with pytest.raises(InvalidSource) as caught:
+        source_alone("a.yaml", text.replace("20 3 * * *", "61 3 * * *"))
+    assert str(caught.value).startswith("a.yaml: schedule: '61 3 * * *' is no crontab: ")
