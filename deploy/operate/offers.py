@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import difflib
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -16,11 +17,12 @@ from rich.text import Text
 from deploy.errors import OperatorError
 from deploy.interrupts import run_interruptible
 from deploy.operate.dead_letters import readable_time
+from deploy.operate.source_trial import counted, print_exchange, print_parsed
 from deploy.operate.variables import read
 from services.backbone.clients import RequestRefused, ServiceUnavailable
 from services.backbone.outgoing import OutgoingClient
 from services.offerserver.core.changes import slices
-from services.offerserver.core.drafts import Parsed, UnreadableFeed
+from services.offerserver.core.drafts import UnreadableFeed
 from services.offerserver.core.importer import ImportArea, Importer
 from services.offerserver.core.runs import parse_documents
 from services.offerserver.handlers.clients import open_runner
@@ -38,6 +40,7 @@ from services.offerserver.store.leases import LeaseLost
 from services.offerserver.store.runs import RunOrder
 
 _SHOWN: Final = 10
+LOCAL_HINT: Final = ": sources must have public addresses. To try a local document, use --file"
 _Result = TypeVar("_Result")
 _FAILURES: Final = (ServiceUnavailable, RequestRefused, RedisError, RunRefused, LeaseLost)
 
@@ -73,25 +76,35 @@ def check(environ: Mapping[str, str], file: Path, *, fixture: Path | None) -> in
         raise OperatorError(str(error)) from None
     if fixture is None and not settings.contact:
         raise OperatorError("OFFERS_CONTACT is not set: a URL or an e-mail address for the operators of sources")
+    size = 0 if fixture is None else _size_of(fixture)
     console = Console(highlight=False)
-    console.print(f"fetching {importer.source.name} ..." if fixture is None else f"reading {fixture} ...")
+    console.print(
+        f"fetching {importer.source.name} ..." if fixture is None else f"read from {fixture}, {counted(size, 'byte')}"
+    )
     found = run_interruptible(_documents(settings, importer, fixture))
     for exchange in found.exchanges:
-        console.print(f"{exchange.status or 'no response'}  {exchange.received_bytes:,} bytes  {exchange.url}")
+        if fixture is None:
+            print_exchange(console, exchange)
     try:
         parsed = parse_documents(importer, found.documents, found.failures, now_ms=_now_ms())
     except UnreadableFeed as error:
-        raise OperatorError(f"failed: {error}") from None
-    _print_parsed(console, parsed)
+        hint = LOCAL_HINT if " is loopback" in str(error) else ""
+        raise OperatorError(f"failed: {error}{hint}") from None
+    print_parsed(console, parsed, importer.source)
     return 1 if parsed.partial or not parsed.drafts else 0
 
 
 def run(environ: Mapping[str, str], name: str, *, dry_run: bool, fixture: Path | None) -> int:
     """Run an importer, and print what it did. Return 1 unless it is trusted. Raises OperatorError."""
     settings = read(Settings, environ)
-    importer = _importers(settings).get(name)
+    importers = _importers(settings)
+    importer = importers.get(name)
     if importer is None:
-        raise OperatorError(f"{name or 'the name'}: there is no such importer. offers.list shows them.")
+        similar = difflib.get_close_matches(name, importers, n=1)
+        guess = f" Did you mean {similar[0]}?" if similar else ""
+        raise OperatorError(f"{name or 'the name'}: there is no such importer.{guess} offers.list shows them.")
+    if fixture is not None:
+        _size_of(fixture)  # before Redis and storage are asked
     if fixture is None and not settings.contact:
         raise OperatorError("OFFERS_CONTACT is not set: a URL or an e-mail address for the operators of sources")
     console = Console(highlight=False)
@@ -171,19 +184,11 @@ async def _documents(settings: Settings, importer: Importer, fixture: Path | Non
         return await fetch_documents(importer, fetcher, area, {})
 
 
-def _print_parsed(console: Console, parsed: Parsed) -> None:
-    console.print(f"{len(parsed.drafts):,} items, {len(parsed.rejections):,} rejected")
-    for reason in parsed.partial:
-        console.print(Text(f"partial: {reason}"))
-    for draft in parsed.drafts[:_SHOWN]:
-        words = " ".join(draft.keywords)
-        console.print(Text(f"{draft.id}  {draft.text}  {draft.latitude:.5f}, {draft.longitude:.5f}  {words}"))
-        for name, value in draft.extdata.items():
-            console.print(Text(f"    {name}: {value}"))
-        for url in draft.image_urls:
-            console.print(Text(f"    image: {url}"))
-    for row in (*parsed.rejections[:_SHOWN], *parsed.remarks[:_SHOWN]):
-        console.print(Text(f"rejected {row.id}  {row.field} {row.value!r} {row.reason}"))
+def _size_of(file: Path) -> int:
+    """Return the bytes of a document. Raises OperatorError."""
+    if not file.is_file():
+        raise OperatorError(f"{file} is no file")
+    return file.stat().st_size
 
 
 def _importers(settings: Settings) -> dict[str, Importer]:
@@ -201,7 +206,9 @@ async def _reports(settings: Settings, importers: Mapping[str, Importer]) -> dic
                 runs = await runner.store.history(name, 1)
                 found[name] = (runs[0].ended_ms, runs[0].grade, f"{runs[0].counts.items:,}") if runs else None
     except RedisError as error:
-        raise OperatorError(f"the Redis of the importers does not respond ({type(error).__name__})") from None
+        raise OperatorError(
+            f"the Redis of the importers does not respond ({type(error).__name__}): see OFFERS_REDIS_URL"
+        ) from None
     return found
 
 

@@ -141,7 +141,7 @@ def _check_text(field: str, value: str, most: int) -> None:
 
 
 def _check_point(latitude: float, longitude: float, box: AreaBox | None) -> None:
-    point = f"{latitude}, {longitude}"
+    point = f"{round(latitude, 6)}, {round(longitude, 6)}"
     if not (math.isfinite(latitude) and math.isfinite(longitude)):
         raise InvalidRow("location", point, "is not a pair of finite numbers")
     if abs(latitude) > _LATITUDE or abs(longitude) > _LONGITUDE:

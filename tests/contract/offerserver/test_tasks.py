@@ -48,7 +48,7 @@ async def test_source_is_tried_without_redis_and_storage(
     code = await asyncio.to_thread(offers.check, apart, tmp_path / "things.yaml", fixture=None)
     shown = capsys.readouterr().out
     assert code == 0
-    assert "12 items, 1 rejected" in shown
+    assert "13 rows: 12 items, 1 rejected" in shown
     assert shown.count("link: https://things.example/") == 10
     assert "rejected thing-13  location '0.0, 0.0' is 0/0" in shown
     assert bench.server.requests[0].headers["user-agent"] == "push-offers (+https://push.example/)"
@@ -61,7 +61,7 @@ def test_task_checks_a_file_as_the_readme_shows(environ: dict[str, str]) -> None
         [*command, *files], cwd=ROOT, env=os.environ | environ, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "2 items, 2 rejected" in done.stdout
+    assert "4 rows: 2 items, 2 rejected" in done.stdout
     assert "Zentralbibliothek  52.52000, 13.41000" in done.stdout
 
 
