@@ -8,7 +8,9 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
@@ -125,7 +127,7 @@ def run(environ: Mapping[str, str], name: str, *, dry_run: bool, fixture: Path |
             console.print(Text(f"remark {row.id}  {row.field} {row.value!r} {row.reason}"))
         return 0 if report.grade == "trusted" else 1
 
-    return run_or_refuse(work())
+    return run_or_refuse(work(), settings)
 
 
 def delete_all(environ: Mapping[str, str], owner: str, *, dry_run: bool, yes: bool) -> int:
@@ -147,13 +149,13 @@ def delete_all(environ: Mapping[str, str], owner: str, *, dry_run: bool, yes: bo
                 await runner.storage.write_offers(removed=part, event="none")
         return 0
 
-    ids = run_or_refuse(count())
+    ids = run_or_refuse(count(), settings)
     console.print(f"{owner} has {len(ids):,} offers")
     if dry_run or not ids:
         return 0
     if not yes and input(f"Delete {len(ids):,} offers of {owner}? [y/N] ").lower() != "y":
         raise OperatorError("cancelled: nothing was deleted")
-    run_or_refuse(delete(ids))
+    run_or_refuse(delete(ids), settings)
     console.print(f"deleted {len(ids):,} offers. The next trusted run of their importer creates them again.")
     return 0
 
@@ -206,18 +208,30 @@ async def _reports(settings: Settings, importers: Mapping[str, Importer]) -> dic
                 runs = await runner.store.history(name, 1)
                 found[name] = (runs[0].ended_ms, runs[0].grade, f"{runs[0].counts.items:,}") if runs else None
     except RedisError as error:
-        raise OperatorError(
-            f"the Redis of the importers does not respond ({type(error).__name__}): see OFFERS_REDIS_URL"
-        ) from None
+        raise OperatorError(_failure(error, settings)) from None
     return found
 
 
-def run_or_refuse(work: Coroutine[Any, Any, _Result]) -> _Result:
+def run_or_refuse(work: Coroutine[Any, Any, _Result], settings: Settings | None = None) -> _Result:
     """Run requests to our services. Raises OperatorError for one that fails."""
     try:
         return run_interruptible(work)
     except _FAILURES as error:
-        raise OperatorError(f"{type(error).__name__}: {error}") from None
+        raise OperatorError(_failure(error, settings)) from None
+
+
+def _failure(error: Exception, settings: Settings | None) -> str:
+    """Return what failed. A server that does not respond is named with its address, without a password."""
+    if settings is not None and isinstance(error, RedisConnectionError):
+        address = _address(settings.redis_url.get_secret_value())
+        return f"the Redis of the importers does not respond at {address}: see OFFERS_REDIS_URL"
+    if settings is not None and isinstance(error, ServiceUnavailable):
+        return f"storage does not respond at {_address(settings.storage_url)}: see OFFERS_STORAGE_URL"
+    return f"{type(error).__name__}: {error}"
+
+
+def _address(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _now_ms() -> int:

@@ -62,7 +62,12 @@ class ImportSettings(EnvSettings):
     imageserver_password: SecretStr | None = Field(None, alias="IMAGESERVER_PASSWORD")
     """The password of services and operators, at least 12 characters. Empty: no password; the imageserver then starts
     on loopback only, and everybody there may do all."""
-    contact: str = Field("", max_length=200, pattern=r"^[\x21-\x7e]*$", alias="OFFERS_CONTACT")
+    contact: str = Field(
+        "",
+        max_length=200,
+        pattern=r"^(https?://[\x21-\x7e]+|[\x21-\x3f\x41-\x7e]+@[\x21-\x3f\x41-\x7e]+)?$",
+        alias="OFFERS_CONTACT",
+    )
     """A URL or an e-mail address where the operators of sources can reach you. It is a part of the User-Agent: some
     sources block clients without one. Empty: no importer runs."""
     area: Area = Field((52.52, 13.405, 25), alias="OFFERS_AREA")

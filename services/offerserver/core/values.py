@@ -47,7 +47,9 @@ def rejection(row_id: str, error: InvalidRow) -> Rejection:
 def shown(value: object) -> str:
     """Return a value as a text of at most 80 characters, without line breaks."""
     # The representation of a large list is as long as the feed, so it is not built.
-    text = value if isinstance(value, str) else repr(value) if isinstance(value, int | float | None) else _kind(value)
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else repr(value) if isinstance(value, int | float) else _kind(value)
     text = " ".join(text[: 4 * _MOST_SHOWN_CHARS].split())
     return text if len(text) <= _MOST_SHOWN_CHARS else f"{text[: _MOST_SHOWN_CHARS - 1]}…"
 
@@ -57,15 +59,15 @@ def collect(
 ) -> tuple[list[_Result], list[Rejection]]:
     """Return what `make` makes of each row, and a rejection for each row for which it raises InvalidRow.
 
-    A row for which `make` returns None is none of ours.
+    A row for which `make` returns None is none of ours. A rejected row without an id has its number among `rows`.
     """
     made: list[_Result] = []
     rejections: list[Rejection] = []
-    for row in rows:
+    for at, row in enumerate(rows, 1):
         try:
             result = make(row)
         except InvalidRow as error:
-            rejections.append(rejection(id_of(row), error))
+            rejections.append(rejection(id_of(row) or f"(row {at})", error))
         else:
             if result is not None:
                 made.append(result)

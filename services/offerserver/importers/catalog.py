@@ -58,10 +58,12 @@ def plan_of(source: OfferSource) -> JobPlan:
     It begins at a second of its own, so that importers of one minute do not begin at once.
     """
     if len(source.schedule.split()) != _CRON_FIELDS:
-        raise ValueError(f"schedule: {source.schedule!r} must have five fields: minute, hour, day, month, day of week")
+        raise ValueError(
+            f"the schedule {source.schedule!r} must have five fields: minute, hour, day, month, day of week"
+        )
     second = hashlib.sha256(source.name.encode()).digest()[0] % 60
     try:
         return JobPlan(source.name, f"{second} {source.schedule}", source.purpose)
     except ValueError as error:
         reason = str(error).rpartition(": ")[2]
-        raise ValueError(f"schedule: {source.schedule!r} is no crontab: {reason}") from None
+        raise ValueError(f"the schedule {source.schedule!r} is no crontab: {reason}") from None

@@ -144,3 +144,29 @@ async def test_task_without_a_contact_sends_no_request(
     with pytest.raises(OperatorError, match="OFFERS_CONTACT is not set"):
         await asyncio.to_thread(offers.check, without, tmp_path / "things.yaml", fixture=None)
     assert bench.server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("OFFERS_REDIS_URL", "redis://:secret@127.0.0.1:9/0", r"Redis .* at 127.0.0.1:9: see OFFERS_REDIS_URL"),
+        ("OFFERS_STORAGE_URL", "http://127.0.0.1:9", "storage does not respond at 127.0.0.1:9: see OFFERS_STORAGE_URL"),
+    ],
+)
+async def test_server_that_does_not_respond_is_named(
+    environ: dict[str, str], variable: str, value: str, message: str
+) -> None:
+    with pytest.raises(OperatorError, match=message):
+        await asyncio.to_thread(offers.run, environ | {variable: value}, "things", dry_run=True, fixture=None)
+
+
+@pytest.mark.parametrize(("name", "message"), [("thinks", "Did you mean things"), ("things", "/nothere is no file")])
+def test_wrong_argument_of_a_run_is_explained(environ: dict[str, str], tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(OperatorError, match=message):
+        offers.run(environ, name, dry_run=True, fixture=tmp_path / "nothere")
+
+
+def test_address_of_this_machine_is_refused_with_a_hint(environ: dict[str, str], tmp_path: Path) -> None:
+    del environ["OUTGOING_ALLOWED_NETWORKS"]
+    with pytest.raises(OperatorError, match=r"is loopback: sources must have public addresses.* use --file"):
+        offers.check(environ, tmp_path / "things.yaml", fixture=None)

@@ -25,8 +25,13 @@ def test_invalid_area_is_refused(area: str) -> None:
 def test_contact_is_a_part_of_the_user_agent() -> None:
     settings = Settings.from_env({"OFFERS_CONTACT": "https://push.example/"})
     assert settings.user_agent == "push-offers (+https://push.example/)"
+    assert Settings.from_env({"OFFERS_CONTACT": "you@example.org"}).contact == "you@example.org"
+
+
+@pytest.mark.parametrize("contact", ["two words\r\nX: y", "me", "ftp://push.example/", "@example.org"])
+def test_contact_that_is_neither_a_url_nor_an_address_is_refused(contact: str) -> None:
     with pytest.raises(SettingsError, match="OFFERS_CONTACT"):
-        Settings.from_env({"OFFERS_CONTACT": "two words\r\nX: y"})
+        Settings.from_env({"OFFERS_CONTACT": contact})
 
 
 def test_pages_without_a_password_are_on_loopback_only() -> None:

@@ -110,7 +110,17 @@ def test_one_bad_row_is_listed_and_the_others_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("a\nb", "a b"), (1.5, "1.5"), (None, "None"), ([1] * 9, "(list)"), ("y" * 80, "y" * 80)]
+    ("value", "expected"), [("a\nb", "a b"), (1.5, "1.5"), (None, ""), ([1] * 9, "(list)"), ("y" * 80, "y" * 80)]
 )
 def test_value_is_shown_on_one_short_line(value: object, expected: str) -> None:
     assert shown(value) == expected
+
+
+def test_rejected_row_without_an_id_has_its_number() -> None:
+    def make(row: int) -> int:
+        if row > 1:
+            raise InvalidRow("Laenge", None, "is missing")
+        return row
+
+    _, rejections = collect([1, 2], make, lambda _: "")
+    assert rejections == [Rejection("(row 2)", "Laenge", "", "is missing")]
