@@ -4,6 +4,8 @@ feedparser expands entities without a limit. So defusedxml reads the document fi
 declares. Both read the same text: a document can't show another charset to one of them.
 """
 
+import io
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -17,6 +19,15 @@ from services.offerserver.core.values import shown
 from services.offerserver.importers.rows import FeedRow, FeedRows
 
 _HEADERS: Final = {"content-type": "application/xml; charset=utf-8"}
+_MOST_ATTRIBUTES: Final = 100
+"""The most of one element. feedparser takes a time that grows with their square."""
+_TOO_MANY_ATTRIBUTES: Final = re.compile(
+    r"""<[a-z][^\s<>"'=]*+\s*+(?:[^\s<>"'=]++\s*+(?:=\s*+(?:"[^"]*+"|'[^']*+'|[^\s<>"']*+))?+\s*+){%d}"""
+    % (_MOST_ATTRIBUTES + 1),
+    re.IGNORECASE,
+)
+"""A pattern, because feedparser also reads what comes after the end of the well formed part. It is linear: outside of
+quotation marks, a match ends before the next element begins."""
 
 
 class SyndicationRows(FeedRows):
@@ -28,13 +39,16 @@ class SyndicationRows(FeedRows):
 
     def __iter__(self) -> Iterator[FeedRow]:
         content = self._text.encode("utf-8", "replace")
+        if _TOO_MANY_ATTRIBUTES.search(self._text) is not None:
+            raise UnreadableFeed(f"an element of the XML has more than {_MOST_ATTRIBUTES} attributes")
         try:
             defusedxml.ElementTree.fromstring(content)
         except DefusedXmlException as error:
             raise UnreadableFeed(f"the XML declares entities: {shown(str(error))}") from None
         except (defusedxml.ElementTree.ParseError, ValueError) as error:
             self.partial.append(f"the XML is not well formed: {shown(str(error))}")
-        feed = feedparser.parse(content, response_headers=_HEADERS)
+        # Given bytes or a text, feedparser first opens the file or the URL of that name.
+        feed = feedparser.parse(io.BytesIO(content), response_headers=_HEADERS)
         if not feed.get("version"):
             raise UnreadableFeed("the XML is neither RSS nor Atom")
         for entry in feed.entries:

@@ -1,8 +1,10 @@
 import time
+from pathlib import Path
 
 import pytest
 
 from services.offerserver.core.drafts import Parsed, UnreadableFeed
+from services.offerserver.importers.syndication import SyndicationRows
 from tests.unit.offerserver.reading import configured, document, feed, parse, rejected
 
 FEED = feed("news.xml")
@@ -69,3 +71,34 @@ def test_half_a_feed_is_partial() -> None:
 def test_document_that_is_no_feed_is_refused(text: str) -> None:
     with pytest.raises(UnreadableFeed, match="neither RSS nor Atom"):
         read(text)
+
+
+def test_document_that_is_the_path_of_a_file_is_not_opened(tmp_path: Path) -> None:
+    file = tmp_path / "feed.xml"
+    file.write_text(FEED)
+    with pytest.raises(UnreadableFeed, match="neither RSS nor Atom"):
+        read(str(file))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<rss version='2.0'><channel {attributes}/></rss>",
+        "<rss version='2.0'><channel></title><item {attributes}/></channel></rss>",
+        "<rss version='2.0'><channel><item {attributes}",
+    ],
+)
+@pytest.mark.parametrize("attribute", ['a{}="1"', "a{}='<'", "a{} = 1", "a{}"])
+def test_element_with_30000_attributes_is_refused_at_once(text: str, attribute: str) -> None:
+    attributes = " ".join(attribute.format(n) for n in range(30_000))
+    began = time.monotonic()
+    with pytest.raises(UnreadableFeed, match="has more than 100 attributes"):
+        read(text.format(attributes=attributes))
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("part", ["<a b=", '<a b="', "<a b='<a c=\"", "<a ", '<a b="<a y=" c=" y=" '])
+def test_attributes_are_counted_in_linear_time(part: str) -> None:
+    began = time.monotonic()
+    list(SyndicationRows(document(f"<rss version='2.0'><channel>{part * 1_000}", kind="xml")))
+    assert time.monotonic() - began < 2
