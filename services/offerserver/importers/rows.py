@@ -1,6 +1,7 @@
 """FeedRows: the rows of a document, and what is wrong with the document as a whole."""
 
 import io
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -13,7 +14,15 @@ from services.offerserver.core.values import InvalidRow, Rejection, shown
 
 MOST_DEPTH: Final = 64
 """The deepest nesting of JSON. ijson builds the path of each value, which takes 50 GB at a depth of 100,000."""
-_STRING: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_STRING_PATTERN: Final = r'"(?:[^"\\]++|\\.)*+"?'
+_STRING: Final = re.compile(_STRING_PATTERN, re.DOTALL)
+_LONG_NUMBER: Final = re.compile(r"\d{19}|[eE]\+?\d{3}|NaN|Infinity")
+"""What can be in a number that ijson does not read."""
+_STRING_OR_NUMBER: Final = re.compile(
+    rf"{_STRING_PATTERN}|-?(?:\d++(?:\.\d++)?+(?:[eE][+-]?\d++)?+|NaN|Infinity)", re.DOTALL
+)
+_MOST_INTEGER_CHARS: Final = 18
+"""Integers of so many characters have less than 64 bits."""
 _NO_BRACKETS: Final = re.compile(r"[^\[\]{}]+")
 
 FeedRow = dict[str, Any]
@@ -56,10 +65,17 @@ class JsonRows(FeedRows):
 def json_values(text: str, path: str, partial: list[str]) -> Iterator[Any]:
     """Yield the values at a path of a JSON document. A document that is not well formed adds a reason to `partial`.
 
+    An integer of more than 64 bits, a number above those of a double, NaN and Infinity are yielded as texts. So each
+    row can be judged for itself: ijson would end at the first one.
+
     Raises UnreadableFeed for a document that is nested too deeply.
     """
-    if _is_too_deep(text):
+    outside = _STRING.sub("", text)
+    if _is_too_deep(outside):
         raise UnreadableFeed(f"the JSON is nested deeper than {MOST_DEPTH} levels")
+    if _LONG_NUMBER.search(outside) is not None:
+        text = _STRING_OR_NUMBER.sub(_readable, text)
+    del outside  # as long as the document
     try:
         yield from ijson.items(io.BytesIO(text.encode("utf-8", "replace")), path, use_float=True)
     except ijson.JSONError as error:
@@ -79,9 +95,23 @@ def required(value: str, field: str) -> str:
     return value
 
 
-def _is_too_deep(text: str) -> bool:
+def _readable(token: re.Match[str]) -> str:
+    """Return a string or number as it is, or as a string if ijson does not read it."""
+    found = token[0]
+    if found[0] == '"':
+        return found
+    if found.lstrip("-").isdigit():
+        is_readable = len(found) <= _MOST_INTEGER_CHARS or (
+            len(found) <= _MOST_INTEGER_CHARS + 2 and -(2**63) <= int(found) < 2**63
+        )
+    else:
+        is_readable = math.isfinite(float(found))
+    return found if is_readable else f'"{found}"'
+
+
+def _is_too_deep(text_without_strings: str) -> bool:
     depth = 0
-    for bracket in _NO_BRACKETS.sub("", _STRING.sub("", text)):
+    for bracket in _NO_BRACKETS.sub("", text_without_strings):
         depth += 1 if bracket in "[{" else -1
         if depth > MOST_DEPTH:
             return True

@@ -38,7 +38,38 @@ def test_document_that_is_no_table_is_refused(text: str) -> None:
         read(text)
 
 
-def test_field_of_200_kb_makes_the_run_partial() -> None:
-    found = read(f'Name;Strasse;Breite;Laenge;Art\nA;B;52,5;13,4;\n"{"x" * 200_000}";B;52,5;13,4;\n')
+def lines(*found: str) -> str:
+    return "\n".join(["Name;Strasse;Breite;Laenge;Art", *found, ""])
+
+
+def test_field_of_200_kb_is_rejected_alone() -> None:
+    found = read(lines("A;B;52,5;13,4;", f'"{"x" * 200_000}";B;52,5;13,4;', "C;D;52,5;13,4;"))
+    assert [draft.text for draft in found.drafts] == ["A", "C"]
+    assert [reason for _, _, reason in rejected(found)] == ["has 200000 characters; at most 20000 are read"]
+    assert found.partial == ()
+
+
+@pytest.mark.parametrize(("field", "text"), [('"x"y', "xy"), ('x"y', 'x"y'), ('"x""y"', 'x"y'), ("x\x00", "x")])
+def test_quotation_mark_within_a_field_does_not_end_the_table(field: str, text: str) -> None:
+    found = read(lines(f"{field};B;52,5;13,4;", "C;D;52,5;13,4;"))
+    assert [draft.text for draft in found.drafts] == [text, "C"]
+    assert (found.rejections, found.partial) == ((), ())
+
+
+@pytest.mark.parametrize("line", ['"C;D;52,5;13,4;', 'C;"D;52,5;13,4;', 'C;D;52,5;13,4;"'])
+def test_quotation_mark_that_is_not_closed_makes_the_run_partial(line: str) -> None:
+    found = read(lines("A;B;52,5;13,4;", line, "E;F;52,5;13,4;"))
     assert [draft.text for draft in found.drafts] == ["A"]
-    assert found.partial == ("the table is not well formed after line 3: field larger than field limit (131072)",)
+    assert len(found.rejections) == 1
+    assert found.partial == ("line 3 has a quotation mark that is not closed in it",)
+
+
+def test_quotation_mark_of_the_first_line_is_closed() -> None:
+    with pytest.raises(UnreadableFeed, match="the first line has a quotation mark that is not closed"):
+        read('Name;Strasse;Breite;Laenge;"Art\nA;B;52,5;13,4;\n')
+
+
+def test_field_may_have_several_lines() -> None:
+    found = read(lines('"A\n B";C;52,5;13,4;', "\x00", "D;E;52,5;13,4;"))
+    assert [draft.text for draft in found.drafts] == ["A B", "D"]
+    assert found.partial == ()
