@@ -22,7 +22,8 @@ _HEADERS: Final = {"content-type": "application/xml; charset=utf-8"}
 _MOST_ATTRIBUTES: Final = 100
 """The most of one element. feedparser takes a time that grows with their square."""
 _TOO_MANY_ATTRIBUTES: Final = re.compile(
-    rf"""<[a-z][^\s<>"'=]*+\s*+(?:[^\s<>"'=]++\s*+(?:=\s*+(?:"[^"]*+"|'[^']*+'|[^\s<>"']*+))?+\s*+){{{_MOST_ATTRIBUTES + 1}}}""",
+    r"""<[a-z][^\s<>"'=]*+\s*+"""
+    rf"""(?:[^\s<>"'=]++\s*+(?:=\s*+(?:"[^"]*+"|'[^']*+'|[^\s<>"']*+))?+\s*+){{{_MOST_ATTRIBUTES + 1}}}""",
     re.IGNORECASE,
 )
 """A pattern, because feedparser also reads what comes after the end of the well formed part. It is linear: outside of
