@@ -5,7 +5,9 @@ one is reported as removed.
 """
 
 import datetime as dt
+import math
 import re
+import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -15,7 +17,7 @@ import recurring_ical_events
 
 from services.offerserver.core.drafts import UnreadableFeed
 from services.offerserver.core.importer import FeedDocument
-from services.offerserver.core.values import Rejection, shown
+from services.offerserver.core.values import InvalidRow, Rejection, shown
 from services.offerserver.importers.rows import FeedRow, FeedRows
 
 DAYS_AHEAD: Final = 60
@@ -23,8 +25,16 @@ PARSE_AGAIN_S: Final = 12 * 3600
 """A calendar that does not change has new events among those of the next days."""
 MOST_OCCURRENCES: Final = 200
 """The most occurrences of a series."""
+MOST_SECONDS: Final = 20.0
+"""For the series of a document. The others are rejected, and the document is partial. A rule without any occurrence is
+searched up to the year 9999, which takes seconds. So this is the one limit that depends on the machine."""
 _FREQUENCIES: Final = frozenset({"DAILY", "WEEKLY", "MONTHLY", "YEARLY"})
 _FINER_PARTS: Final = ("BYHOUR", "BYMINUTE", "BYSECOND")
+_SINGLE: Final = ("DTSTART", "DTEND", "DURATION", "RECURRENCE-ID")
+_CHECKED: Final = frozenset({*_SINGLE, "RRULE", "RDATE", "EXDATE"})
+_MONTH_DAYS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+"""What icalendar and recurring_ical_events raise for values that they have accepted before."""
 _EARLIEST_YEAR: Final = 1990
 """A series is computed from its begin on."""
 _END: Final = "END:VCALENDAR"
@@ -48,6 +58,7 @@ class CalendarRows(FeedRows):
         self._begin = dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC)
         self._end = self._begin + dt.timedelta(days=DAYS_AHEAD)
         self._has_points = False
+        self._spent_s = 0.0
 
     def __iter__(self) -> Iterator[FeedRow]:
         series: dict[str, list[Any]] = {}
@@ -56,11 +67,15 @@ class CalendarRows(FeedRows):
             zones += calendar.walk("VTIMEZONE")
             for event in calendar.walk("VEVENT"):
                 if self._is_usable(event):
-                    series.setdefault(str(event["UID"]), []).append(event)
+                    event["SEQUENCE"] = _sequence(event)
+                    series.setdefault(_text(event, "UID"), []).append(event)
         points = {_geo(event) for events in series.values() for event in events} - {None}
         self._has_points = len(points) > 1
         for uid, events in series.items():
-            yield from self._occurrences(uid, events, zones)
+            try:
+                yield from self._occurrences(uid, self._newest(uid, events), zones)
+            except _UNREADABLE as error:
+                self._reject(uid, "VEVENT", "", f"cannot be computed: {shown(str(error))}")
 
     def _calendars(self) -> Sequence[Any]:
         text = self._text.strip()
@@ -77,40 +92,53 @@ class CalendarRows(FeedRows):
 
     def _is_usable(self, event: Any) -> bool:
         """Return whether an event can be imported, and list it otherwise."""
-        uid = str(event.get("UID", ""))
-        broken = {name for name, _ in event.errors if name in ("DTSTART", "DTEND", "RRULE", "RECURRENCE-ID", "EXDATE")}
-        if broken:
-            return self._reject(uid, min(broken), "", "is malformed")
-        if not uid:
-            return self._reject(uid, "UID", event.get("SUMMARY", ""), "is missing")
-        if "DTSTART" not in event or isinstance(event["DTSTART"], list):
-            return self._reject(uid, "DTSTART", "", "must occur once")
-        for rule in _listed(event.get("RRULE")):
-            written = rule.to_ical().decode()
-            frequency = str(next(iter(rule.get("FREQ", ())), ""))
-            if frequency not in _FREQUENCIES or any(len(rule.get(part, ())) > 1 for part in _FINER_PARTS):
-                return self._reject(uid, "RRULE", written, "is finer than daily")
-            if event.decoded("DTSTART").year < _EARLIEST_YEAR:
-                return self._reject(uid, "DTSTART", written, f"a series must begin after {_EARLIEST_YEAR}")
+        uid = _text(event, "UID")
+        try:
+            _check(event)
+        except InvalidRow as error:
+            return self._reject(uid, error.field, error.value, error.reason)
+        except _UNREADABLE as error:
+            return self._reject(uid, "VEVENT", "", f"cannot be read: {shown(str(error))}")
         return True
 
     def _reject(self, uid: str, field: str, value: object, reason: str) -> bool:
         self.rejections.append(Rejection(shown(uid), field, shown(str(value)), reason))
         return False
 
+    def _newest(self, uid: str, events: list[Any]) -> list[Any]:
+        """Return the newest version of an event, and of each of its changed occurrences."""
+        if len(events) == 1:
+            return events
+        newest: dict[str, Any] = {}
+        for event in sorted(events, key=self._version):
+            newest[self._name(event) if "RECURRENCE-ID" in event else ""] = event
+        if len(newest) < len(events):
+            reason = f"has {len(events)} versions; the newest one is used"
+            self.remarks.append(Rejection(shown(uid), "UID", shown(_text(events[0], "SUMMARY")), reason))
+        return list(newest.values())
+
+    def _version(self, event: Any) -> tuple[int, str, dt.datetime, bytes]:
+        """Return what orders the versions of an event, whatever their order in the document."""
+        stamp = getattr(event["DTSTAMP"], "to_ical", bytes)() if "DTSTAMP" in event else b""
+        return event["SEQUENCE"], stamp.decode(), self._time(event["DTSTART"].dt), event.to_ical()
+
     def _occurrences(self, uid: str, events: list[Any], zones: list[Any]) -> Iterator[FeedRow]:
         if not any(name in event for event in events for name in ("RRULE", "RDATE", "RECURRENCE-ID")):
-            # The last one of several versions of an event counts.
-            yield from self._row(uid, max(events, key=lambda event: int(event.get("SEQUENCE", 0))))
+            yield from self._row(uid, events[0])
+            return
+        if self._spent_s > MOST_SECONDS:
+            self._reject(uid, "RRULE", "", f"is not computed: the series before it took {MOST_SECONDS} s")
+            if (missing := f"the series of the calendar take more than {MOST_SECONDS} s") not in self.partial:
+                self.partial.append(missing)
             return
         calendar = icalendar.Calendar()
         for component in (*zones, *events):
             calendar.add_component(component)
+        began_s = time.monotonic()
         try:
             found = recurring_ical_events.of(calendar).between(self._begin, self._end)
-        except (ValueError, TypeError, OverflowError, recurring_ical_events.InvalidCalendar) as error:
-            self._reject(uid, "RRULE", "", f"cannot be computed: {shown(str(error))}")
-            return
+        finally:
+            self._spent_s += time.monotonic() - began_s
         occurrences = sorted(found, key=lambda event: self._time(event["DTSTART"].dt))
         for event in islice(occurrences, MOST_OCCURRENCES):
             yield from self._row(f"{uid}/{self._name(event)}", event)
@@ -127,15 +155,10 @@ class CalendarRows(FeedRows):
 
     def _row(self, row_id: str, event: Any) -> Iterator[FeedRow]:
         """Yield an occurrence within the next days. A cancelled one is removed."""
-        if str(event.get("STATUS", "")).upper() == "CANCELLED":
-            self.removed.add(row_id)
-            return
         begin, end = self._span(event)
-        if end <= self._begin or begin >= self._end:
-            return
         is_day = not isinstance(event["DTSTART"].dt, dt.datetime)
         local = begin.astimezone(self._zone)
-        yield {
+        row = {
             "id": row_id,
             "summary": _text(event, "SUMMARY"),
             "description": _text(event, "DESCRIPTION"),
@@ -147,6 +170,10 @@ class CalendarRows(FeedRows):
             "when": f"{local:%d.%m.%Y}" if is_day else f"{local:%d.%m.%Y %H:%M}",
             "geo": _geo(event) if self._has_points else None,
         }
+        if _text(event, "STATUS").upper() == "CANCELLED":
+            self.removed.append(row)
+        elif end > self._begin and begin < self._end:
+            yield row
 
     def _span(self, event: Any) -> tuple[dt.datetime, dt.datetime]:
         start = event["DTSTART"].dt
@@ -168,6 +195,51 @@ class CalendarRows(FeedRows):
         return value if value.tzinfo is not None else value.replace(tzinfo=self._zone)
 
 
+def _check(event: Any) -> None:
+    """Raise InvalidRow if an event can't be imported."""
+    broken = {name for name, _ in event.errors if name in _CHECKED}
+    if broken:
+        raise InvalidRow(min(broken), "", "is malformed")
+    if not _text(event, "UID"):
+        raise InvalidRow("UID", _text(event, "SUMMARY"), "is missing")
+    if "DTSTART" not in event:
+        raise InvalidRow("DTSTART", "", "is missing")
+    for name in _SINGLE:
+        if isinstance(event.get(name), list):
+            raise InvalidRow(name, "", "must occur once")
+        kind = dt.timedelta if name == "DURATION" else dt.date
+        if name in event and not isinstance(event[name].dt, kind):
+            raise InvalidRow(name, "", "is of another type")
+    for rule in _listed(event.get("RRULE")):
+        if reason := _rule_fault(rule):
+            raise InvalidRow("RRULE", rule.to_ical().decode(), reason)
+        if event["DTSTART"].dt.year < _EARLIEST_YEAR:
+            raise InvalidRow("DTSTART", str(event["DTSTART"].dt), f"a series must begin after {_EARLIEST_YEAR}")
+
+
+def _rule_fault(rule: Any) -> str:
+    """Return why a rule is not computed: it never ends, or takes long without an occurrence. Empty: it is."""
+    frequency = str(next(iter(rule.get("FREQ", ())), ""))
+    if frequency not in _FREQUENCIES or any(len(rule.get(part, ())) > 1 for part in _FINER_PARTS):
+        return "is finer than daily"
+    if any(int(interval) < 1 for interval in rule.get("INTERVAL", ())):
+        return "has an interval below 1"
+    if frequency == "DAILY" and "BYSETPOS" in rule:
+        return "has BYSETPOS, which a daily series can't have"
+    months = [int(month) for month in rule.get("BYMONTH", range(1, 13))]
+    if not all(1 <= month <= len(_MONTH_DAYS) for month in months):
+        return "has a month that no year has"
+    most = max((_MONTH_DAYS[month - 1] for month in months), default=0)
+    if "BYMONTHDAY" in rule and not any(1 <= abs(int(day)) <= most for day in rule["BYMONTHDAY"]):
+        return "has a day that none of its months has"
+    return ""
+
+
+def _sequence(event: Any) -> int:
+    """Return the number of the version of an event, 0 if it has none that can be read."""
+    return max((int(each) for each in _listed(event.get("SEQUENCE")) if isinstance(each, int)), default=0)
+
+
 def _listed(value: Any) -> list[Any]:
     if value is None:
         return []
@@ -180,9 +252,13 @@ def _text(event: Any, name: str) -> str:
 
 
 def _categories(event: Any) -> list[str]:
-    return [str(each) for found in _listed(event.get("CATEGORIES")) for each in getattr(found, "cats", ())]
+    found = (each for each in _listed(event.get("CATEGORIES")) if isinstance(each, icalendar.vCategory))
+    return [str(word) for each in found for word in each.cats]
 
 
 def _geo(event: Any) -> tuple[float, float] | None:
     found = event.get("GEO")
-    return (float(found.latitude), float(found.longitude)) if hasattr(found, "latitude") else None
+    if not isinstance(found, icalendar.vGeo):
+        return None
+    point = (float(found.latitude), float(found.longitude))
+    return point if all(map(math.isfinite, point)) else None

@@ -195,7 +195,7 @@ def _parsed(rows: FeedRows, mapper: RowMapper, missing: MissingFields) -> Parsed
         drafts=tuple(drafts),
         rejections=(*rejections, *rows.rejections),
         remarks=tuple(rows.remarks),
-        removed=frozenset(rows.removed),
+        removed=frozenset(map(mapper.row_id, rows.removed)) - {""},
         partial=tuple(rows.partial),
     )
 

@@ -34,8 +34,8 @@ class FeedRows:
     def __init__(self) -> None:
         self.partial: list[str] = []
         """Why the document is incomplete."""
-        self.removed: set[str] = set()
-        """The ids that the source reports as removed."""
+        self.removed: list[FeedRow] = []
+        """The rows that the source reports as removed, with the fields that their ids are made of."""
         self.rejections: list[Rejection] = []
         """Rows that can't be yielded."""
         self.remarks: list[Rejection] = []

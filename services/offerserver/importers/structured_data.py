@@ -43,7 +43,7 @@ class StructuredRows(FeedRows):
         found = next((event[name] for name in ("@id", "identifier", "url") if isinstance(event.get(name), str)), "")
         status = event.get("eventStatus")
         if isinstance(status, str) and status.endswith(_CANCELLED):
-            self.removed.add(found)
+            self.removed.append({**event, "id": found})
             return
         yield {
             **event,

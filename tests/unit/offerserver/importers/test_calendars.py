@@ -1,12 +1,15 @@
 import datetime as dt
 import time
+from itertools import permutations
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from services.offerserver.core.drafts import Parsed, UnreadableFeed
+from services.offerserver.importers import calendars
 from services.offerserver.importers.calendars import MOST_OCCURRENCES
-from tests.unit.offerserver.reading import configured, document, extdata, parse, rejected
+from services.offerserver.importers.configured import read_source
+from tests.unit.offerserver.reading import configured, document, extdata, feed, parse, rejected
 
 BERLIN = ZoneInfo("Europe/Berlin")
 AUTUMN = dt.datetime(2026, 10, 1, tzinfo=dt.UTC)
@@ -147,6 +150,29 @@ def test_only_the_next_60_days_are_imported() -> None:
     assert {draft.id.partition("/")[0] for draft in found.drafts} == {"one"}
 
 
+def test_newest_version_does_not_depend_on_the_order() -> None:
+    versions = [
+        event("SEQUENCE:1", "DTSTAMP:20260902T000000Z", "SUMMARY:Old"),
+        event("SEQUENCE:2", "DTSTAMP:20260901T000000Z", "SUMMARY:Newest", start="20261012T180000Z"),
+        event("SEQUENCE:2", "DTSTAMP:20260901T000000Z", "SUMMARY:Old"),
+        event("SEQUENCE:2", "SUMMARY:Old"),
+    ]
+    for order in permutations(versions):
+        found = read(calendar(*order))
+        assert [draft.text for draft in found.drafts] == ["Newest"]
+        assert [each.reason for each in found.remarks] == ["has 4 versions; the newest one is used"]
+
+
+def test_newest_version_of_a_series_and_of_its_occurrences_counts() -> None:
+    moved = [
+        event("RECURRENCE-ID:20261011T180000Z", f"SEQUENCE:{n}", f"SUMMARY:Moved {n}", start="20261013T180000Z")
+        for n in (2, 1)
+    ]
+    series = [event("RRULE:FREQ=DAILY;COUNT=2", f"SEQUENCE:{n}", f"SUMMARY:Series {n}") for n in (1, 0)]
+    for parts in ((*series, *moved), (*reversed(moved), *reversed(series))):
+        assert [draft.text for draft in read(calendar(*parts)).drafts] == ["Series 1", "Moved 2"]
+
+
 @pytest.mark.parametrize(
     "rule",
     ["FREQ=SECONDLY", "FREQ=MINUTELY;INTERVAL=5", "FREQ=HOURLY", "FREQ=DAILY;BYHOUR=1,2", "FREQ=DAILY;BYSECOND=1,2"],
@@ -172,12 +198,83 @@ def test_series_has_at_most_200_occurrences() -> None:
         (("DTSTART:garbage",), "DTSTART"),
         (("RRULE:FREQ=OFTEN",), "RRULE"),
         (("RRULE:FREQ=DAILY", "DTSTART:19700101T000000Z"), "DTSTART"),
+        (("DTEND:20261010T190000Z", "DTEND:20261010T200000Z"), "DTEND"),
+        (("DTEND;VALUE=TIME:190000",), "DTEND"),
+        (("DURATION:PT1H", "DURATION:PT2H"), "DURATION"),
+        (("DURATION:long",), "DURATION"),
+        (("DURATION:P99999999D",), "VEVENT"),
+        (("DURATION:P99999999D", "RRULE:FREQ=DAILY"), "VEVENT"),
+        (("DTSTART;VALUE=DATE:99991231",), "VEVENT"),
+        (("DTSTART:99991231T235959Z",), "VEVENT"),
+        (("DTSTART;VALUE=TIME:180000",), "DTSTART"),
+        (("DTSTART;VALUE=PERIOD:20261010T180000Z/PT1H",), "DTSTART"),
+        (("RECURRENCE-ID:20261010T180000Z", "RECURRENCE-ID:20261011T180000Z"), "RECURRENCE-ID"),
     ],
 )
 def test_malformed_event_is_rejected_alone(lines: tuple[str, ...], field: str) -> None:
     found = read(calendar(event(*lines), event(uid="two")))
     assert [draft.id for draft in found.drafts] == ["two"]
     assert [(each.id, each.field) for each in found.rejections] == [("one", field)]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("SEQUENCE:1", "SEQUENCE:2"),
+        ("SEQUENCE:abc",),
+        ("SEQUENCE:abc", "RRULE:FREQ=DAILY;COUNT=1"),
+        ("GEO:abc",),
+        ("GEO:nan;nan",),
+        ("GEO:1;2", "GEO:1;2"),
+        ("STATUS:CONFIRMED", "STATUS:CONFIRMED"),
+        ("DTSTAMP:abc",),
+    ],
+)
+def test_event_is_read_without_a_malformed_line_that_is_not_needed(lines: tuple[str, ...]) -> None:
+    found = read(calendar(event(*lines), event("SEQUENCE:0", *lines, uid="two"), event("GEO:52.40;13.20", uid="three")))
+    assert [draft.id.partition("/")[0] for draft in found.drafts] == ["one", "two", "three"]
+    assert (found.rejections, found.partial) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ("FREQ=DAILY;INTERVAL=0", "has an interval below 1"),
+        ("FREQ=YEARLY;INTERVAL=-1", "has an interval below 1"),
+        ("FREQ=DAILY;BYSETPOS=5", "has BYSETPOS, which a daily series can't have"),
+        ("FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30", "has a day that none of its months has"),
+        ("FREQ=YEARLY;BYMONTH=4,6;BYMONTHDAY=-31", "has a day that none of its months has"),
+    ],
+)
+def test_rule_that_never_ends_or_has_no_occurrence_is_rejected_at_once(rule: str, reason: str) -> None:
+    began = time.monotonic()
+    parts = [event(f"RRULE:{rule}", uid=str(n), start="19900101T180000Z") for n in range(20)]
+    found = read(calendar(*parts, event(uid="two")))
+    assert [draft.id for draft in found.drafts] == ["two"]
+    assert rejected(found) == [(str(n), "RRULE", reason) for n in range(20)]
+    assert time.monotonic() - began < 5
+
+
+def test_29_february_is_a_day() -> None:
+    found = read(calendar(event("RRULE:FREQ=YEARLY;BYMONTH=2,10;BYMONTHDAY=29")))
+    assert [draft.id for draft in found.drafts] == ["one/20261010T180000Z", "one/20261029T180000Z"]
+
+
+def test_series_are_computed_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calendars, "MOST_SECONDS", 0.0)
+    rule = "RRULE:FREQ=DAILY;COUNT=1"
+    found = read(calendar(event(rule), event(rule, uid="two"), event(rule, uid="three"), event(uid="four")))
+    assert [draft.id for draft in found.drafts] == ["one/20261010T180000Z", "four"]
+    assert [(each.id, each.field) for each in found.rejections] == [("two", "RRULE"), ("three", "RRULE")]
+    assert found.partial == ("the series of the calendar take more than 0.0 s",)
+
+
+def test_removed_event_has_the_id_that_its_mapping_makes() -> None:
+    text = feed("concerts.yaml").replace("fields:", "fields:\n  id: [summary, starts_ms]")
+    parts = calendar(event(uid="one")), calendar(event("STATUS:CANCELLED", uid="other"))
+    before, after = (parse(read_source(text), document(part, kind="calendar"), now_ms=ms(AUTUMN)) for part in parts)
+    assert after.removed == {draft.id for draft in before.drafts}
+    assert len(after.removed) == 1
 
 
 def test_event_without_an_id_is_rejected() -> None:
