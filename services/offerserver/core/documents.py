@@ -20,7 +20,7 @@ _LAST_CHARSET: Final = "windows-1252"
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE | re.ASCII)
 _DECLARATION: Final = re.compile(r"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]+)[\"']", re.IGNORECASE | re.ASCII)
 _XML_PROLOG: Final = re.compile(r"\s*<\?xml[^>]*\?>")
-_PAGE: Final = re.compile(r"\s*(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE | re.DOTALL)
+_PAGE: Final = re.compile(r"<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
 _TITLE: Final = re.compile(r"<title[^>]*>(.{0,500}?)</title", re.IGNORECASE | re.DOTALL)
 _HEAD_CHARS: Final = 10_000
 _TEXT_CODECS: Final = frozenset(
@@ -38,13 +38,25 @@ def document_text(body: bytes, *, content_type: str, kind: DocumentKind) -> str:
     Raises UnreadableFeed for an HTML page where data should be, such as a login page with the status 200.
     """
     text = _decoded(body, content_type)
-    if kind != "page" and _PAGE.match(text[:_HEAD_CHARS]):
+    if kind != "page" and _is_page(text[:_HEAD_CHARS]):
         title = _TITLE.search(text[:_HEAD_CHARS])
         name = shown(plain_text(title[1], "title")) if title else "without a title"
         raise UnreadableFeed(f"the response is an HTML page ({name}) where {kind} should be")
-    if kind == "xml":
-        text = _XML_PROLOG.sub("", text, count=1)
+    if kind == "xml" and (prolog := _XML_PROLOG.match(text)) is not None:
+        text = text[prolog.end() :]
     return text
+
+
+def _is_page(head: str) -> bool:
+    """Return whether a text begins as a page of HTML, maybe after comments."""
+    begin = len(head) - len(head.lstrip())
+    while head.startswith("<!--", begin):
+        end = head.find("-->", begin)
+        if end == -1:
+            return False
+        rest = end + len("-->")
+        begin = rest + len(head[rest:]) - len(head[rest:].lstrip())
+    return _PAGE.match(head, begin) is not None
 
 
 def _decoded(body: bytes, content_type: str) -> str:

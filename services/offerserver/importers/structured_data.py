@@ -1,7 +1,9 @@
 """Events of schema.org in the JSON-LD of a page (https://schema.org/Event)."""
 
+import html
+import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
+from itertools import islice
 from typing import Any, Final
 
 from services.offerserver.core.importer import FeedDocument
@@ -9,22 +11,25 @@ from services.offerserver.core.values import at_path
 from services.offerserver.importers.rows import FeedRow, FeedRows, json_values
 
 _TYPE: Final = "application/ld+json"
+_SCRIPT: Final = re.compile(
+    r"""<!--(?:-?>|.*?(?:-->|\Z))|<script(?=[\s/>])(?P<attributes>[^<>]*)>(?P<content>.*?)(?:</script(?=[\s/>])|\Z)""",
+    re.DOTALL | re.IGNORECASE,
+)
+"""A comment or a script. It takes a time that is linear in the page, which the parser of Python does not."""
+_TYPE_ATTRIBUTE: Final = re.compile(r"""(?:^|[\s"'])type\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"']+))""", re.IGNORECASE)
 _MOST_SCRIPTS: Final = 200
 _CANCELLED: Final = "EventCancelled"
 
 
 class StructuredRows(FeedRows):
-    """Yields events as they are, with `id`, and `latitude` and `longitude` if the location has them."""
+    """Yields events as they are, with an `id`, and `latitude` and `longitude` if the location has them."""
 
     def __init__(self, document: FeedDocument) -> None:
         super().__init__()
         self._text = document.text
 
     def __iter__(self) -> Iterator[FeedRow]:
-        parser = _ScriptParser()
-        parser.feed(self._text)
-        parser.close()
-        for script in parser.scripts[:_MOST_SCRIPTS]:
+        for script in islice(_scripts(self._text), _MOST_SCRIPTS):
             for value in json_values(script, "", self.partial):
                 yield from self._events(value)
 
@@ -40,17 +45,28 @@ class StructuredRows(FeedRows):
                 yield from self._events(value.get(name))
 
     def _event(self, event: FeedRow) -> Iterator[FeedRow]:
-        found = next((event[name] for name in ("@id", "identifier", "url") if isinstance(event.get(name), str)), "")
-        status = event.get("eventStatus")
-        if isinstance(status, str) and status.endswith(_CANCELLED):
-            self.removed.append({**event, "id": found})
-            return
-        yield {
+        row = {
             **event,
-            "id": found,
+            "id": _id(event),
             "latitude": at_path(event, "location.geo.latitude"),
             "longitude": at_path(event, "location.geo.longitude"),
         }
+        status = event.get("eventStatus")
+        if isinstance(status, str) and status.endswith(_CANCELLED):
+            self.removed.append(row)
+        else:
+            yield row
+
+
+def _id(event: FeedRow) -> str:
+    """Return what identifies an event. A page of a series has one URL for all its dates, so the begin is a part."""
+    for found in (event.get("@id"), event.get("identifier"), at_path(event, "identifier.value")):
+        if isinstance(found, str | int) and not isinstance(found, bool) and found != "":
+            return str(found)
+    url, begin = event.get("url"), event.get("startDate")
+    if not isinstance(url, str) or not url:
+        return ""
+    return f"{url}#{begin}" if isinstance(begin, str) else url
 
 
 def _is_event(found: Any) -> bool:
@@ -60,23 +76,10 @@ def _is_event(found: Any) -> bool:
     return any(name == "Festival" or name.endswith("Event") for name in names)
 
 
-class _ScriptParser(HTMLParser):
-    """Collects the JSON-LD of a page."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.scripts: list[str] = []
-        self._pieces: list[str] | None = None
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "script" and (dict(attrs).get("type") or "").partition(";")[0].strip().lower() == _TYPE:
-            self._pieces = []
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "script" and self._pieces is not None:
-            self.scripts.append("".join(self._pieces))
-            self._pieces = None
-
-    def handle_data(self, data: str) -> None:
-        if self._pieces is not None:
-            self._pieces.append(data)
+def _scripts(page: str) -> Iterator[str]:
+    """Yield the JSON-LD of a page, also that which is cut."""
+    for found in _SCRIPT.finditer(page):
+        kind = _TYPE_ATTRIBUTE.search(found["attributes"] or "")
+        name = "" if kind is None else html.unescape(kind[1] or kind[2] or kind[3] or "")
+        if name.partition(";")[0].strip().lower() == _TYPE:
+            yield found["content"]

@@ -183,7 +183,7 @@ class _Attempt:
             found = self._found = await self._sent(request, url, headers)
             location = found.headers.get("Location", "")
             if found.status not in _REDIRECTS or not location:
-                return self._read(found, url)
+                return await asyncio.to_thread(self._read, found, url)  # decoding a large body takes a while
             try:
                 url = redirect_target(url, location)
             except ValueError as error:

@@ -1,4 +1,6 @@
 import codecs
+import contextlib
+import time
 
 import pytest
 
@@ -44,6 +46,7 @@ def test_text_that_is_cut_within_a_character_loses_only_that() -> None:
         b"<!DOCTYPE html><title>Log in</title>",
         b"\n <HTML lang=en><head><title>Log\n in</title>",
         b"<!-- a proxy --><html>\n<title>Log in</title></html>",
+        b" <!----> <!-- a --><!-- b -->\n<html><title>Log in</title></html>",
     ],
 )
 def test_page_in_place_of_data_is_refused_and_named(body: bytes) -> None:
@@ -55,3 +58,26 @@ def test_page_in_place_of_data_is_refused_and_named(body: bytes) -> None:
 def test_page_without_a_title_is_refused() -> None:
     with pytest.raises(UnreadableFeed, match="without a title"):
         document_text(b"<html><body>", content_type="", kind="calendar")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<!---->" * 100_000,
+        b"<!-- " * 100_000,
+        b"<!-- --> " * 100_000 + b"<htm",
+        b"<?xml " * 500_000,
+        b" " * 5_000_000,
+        b"<html><title " * 100_000,
+    ],
+)
+def test_hostile_body_is_decoded_at_once(body: bytes) -> None:
+    began = time.monotonic()
+    with contextlib.suppress(UnreadableFeed):
+        assert document_text(body, content_type="", kind="xml") == body.decode()
+    assert time.monotonic() - began < 2
+
+
+def test_only_the_declaration_at_the_begin_is_removed() -> None:
+    text = "<a/><?xml version='1.0'?>"
+    assert document_text(text.encode(), content_type="", kind="xml") == text
