@@ -1,6 +1,7 @@
 import asyncio
 import datetime as dt
 import gzip
+import threading
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from services.offerserver.core.exchanges import Validators
 from services.offerserver.core.importer import DocumentKind, FeedRequest
+from services.offerserver.providers import fetching as fetching_module
 from services.offerserver.providers.fetching import FetchFailed, FetchLimits
 from tests.unit.backbone.outgoing.certificates import certificate
 from tests.unit.backbone.outgoing.test_client import FixedResolver
@@ -50,6 +52,21 @@ async def test_stand_in_gets_the_request_with_the_host_of_the_source() -> None:
         assert document is not None
         assert (document.url, exchange.url) == (source.url, source.url)
         assert [each.path for each in server.requests] == ["/data.example/feed?a=1"]
+
+
+async def test_document_is_decoded_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def decode(body: bytes, **_: object) -> str:
+        threads.append(threading.get_ident())
+        return body.decode()
+
+    monkeypatch.setattr(fetching_module, "document_text", decode)
+    async with hostile_server() as server, fetching() as parts:
+        server.responses["/feed"] = OK
+        await parts.fetcher.fetch(request(server))
+    assert len(threads) == 1
+    assert threads != [threading.get_ident()]
 
 
 async def test_unchanged_document_is_not_read_again() -> None:
