@@ -8,6 +8,8 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+
 from services.offerserver.core.drafts import Draft, Parsed, merged
 from services.offerserver.core.importer import FeedDocument, FeedRequest, ImportArea, Importer, OfferSource
 from services.offerserver.core.values import InvalidRow, at_path, collect, number, plain_text, time_ms
@@ -15,6 +17,8 @@ from services.offerserver.importers.rows import FeedRow, JsonRows, required
 
 _HOST: Final = "https://data.sensor.community"
 _OLDEST_MS: Final = 30 * 60_000
+_NEWEST_MS: Final = 60_000
+"""After now, for clocks that differ. A reading of the future would be the newest one until its time has come."""
 _DUST: Final = ("P1", "P2")
 _WEATHER: Final = ("temperature", "humidity")
 _KEYWORDS: Final = {"P1": "#p1", "P2": "#p2", "temperature": "#temperature", "humidity": "#humidity"}
@@ -32,19 +36,20 @@ def _parse(documents: Sequence[FeedDocument], now_ms: int) -> Parsed:
 def _parsed(document: FeedDocument, now_ms: int) -> Parsed:
     rows = JsonRows(document, "item")
     found, rejections = collect(rows, lambda row: _reading(row, now_ms), _row_id)
-    # A sensor has several readings: the newest one counts.
-    newest = {draft.id: draft for _, draft in sorted(found, key=lambda each: each[0])}
+    # A sensor has several readings: the newest one counts. Of two at one time, it is the same one in each order.
+    newest = {draft.id: draft for _, draft in sorted(found, key=lambda each: (each[0], msgspec.json.encode(each[1])))}
     return Parsed(
         drafts=tuple(newest.values()), rejections=(*rejections, *rows.rejections), partial=tuple(rows.partial)
     )
 
 
 def _reading(row: FeedRow, now_ms: int) -> tuple[int, Draft] | None:
-    """Return the time of a reading and its draft. None: it is old, from an indoor sensor, or of another kind."""
+    """Return the time of a reading and its draft. None: it is old or of the future, indoor, or of another kind."""
     sensor = required(_row_id(row), "sensor.id")
     text = plain_text(row.get("timestamp"), "timestamp")
     measured_ms = time_ms(text, "timestamp", zone=dt.UTC)
-    if now_ms - measured_ms > _OLDEST_MS or at_path(row, "location.indoor") in (1, "1", True):
+    is_current = -_NEWEST_MS <= now_ms - measured_ms <= _OLDEST_MS
+    if not is_current or at_path(row, "location.indoor") in (1, "1", True):
         return None
     values = _values(row.get("sensordatavalues"))
     kind, names = ("fe", _DUST) if any(name in values for name in _DUST) else ("ht", _WEATHER)
@@ -70,8 +75,8 @@ def _values(found: Any) -> dict[str, str]:
     values = {}
     for each in found:
         name, value = at_path(each, "value_type"), at_path(each, "value")
-        if name in _KEYWORDS and isinstance(value, str | int | float):
-            values[str(name)] = f"{_finite(value, str(name)):.1f}"
+        if isinstance(name, str) and name in _KEYWORDS and isinstance(value, str | int | float):
+            values[name] = f"{_finite(value, name):.1f}"
     return values
 
 

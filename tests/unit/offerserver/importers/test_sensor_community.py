@@ -1,4 +1,6 @@
+import datetime as dt
 import json
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -37,6 +39,7 @@ def test_old_readings_indoor_sensors_and_other_kinds_are_left_out() -> None:
         ({"timestamp": "soon"}, "timestamp"),
         ({"sensor": {}}, "sensor.id"),
         ({"sensordatavalues": "none"}, "sensordatavalues"),
+        ({"sensordatavalues": [{"value_type": "P1", "value": "1e400"}]}, "P1"),
         ({"location": {"latitude": "x", "longitude": "13"}}, "location.latitude"),
     ],
 )
@@ -44,6 +47,26 @@ def test_malformed_reading_is_rejected_alone(changes: dict[str, Any], field: str
     found = parse(SENSOR_COMMUNITY, as_json([ROWS[0] | changes, ROWS[2]]))
     assert [draft.id for draft in found.drafts] == ["ht:12"]
     assert [each.field for each in found.rejections] == [field]
+
+
+def test_value_of_an_unknown_kind_is_left_out() -> None:
+    values = [{"value_type": [], "value": "3"}, {"value_type": {}, "value": "3"}, {"value_type": "P1", "value": "3"}]
+    (draft,) = parse(SENSOR_COMMUNITY, as_json([ROWS[0] | {"sensordatavalues": values}])).drafts
+    assert draft.extdata == {"sid": "11", "P1": "3.0"}
+
+
+def test_reading_of_equal_times_does_not_depend_on_the_order() -> None:
+    rows = [ROWS[0] | {"sensordatavalues": [{"value_type": "P1", "value": value}]} for value in ("3", "9", "5")]
+    found = [parse(SENSOR_COMMUNITY, as_json(list(order))).drafts for order in permutations(rows)]
+    assert [draft.extdata["P1"] for draft in found[0]] == ["9.0"]
+    assert found == [found[0]] * 6
+
+
+@pytest.mark.parametrize(("ahead_s", "count"), [(30, 1), (90, 0), (86_400, 0)])
+def test_reading_of_the_future_is_left_out(ahead_s: int, count: int) -> None:
+    moment = dt.datetime.fromtimestamp(NOW_MS / 1000 + ahead_s, dt.UTC)
+    found = parse(SENSOR_COMMUNITY, as_json([ROWS[0] | {"timestamp": f"{moment:%Y-%m-%d %H:%M:%S}"}]))
+    assert len(found.drafts) == count
 
 
 def test_area_of_the_settings_is_requested_from_the_data_host() -> None:
