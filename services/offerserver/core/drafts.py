@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from services.offerserver.core.values import InvalidRow, Rejection, rejection, shown
+from services.offerserver.core.values import InvalidRow, Rejection, rejection, shown, visible_text
 
 MOST_TEXT_CHARS: Final = 500
 MOST_ID_CHARS: Final = 500
@@ -83,8 +83,9 @@ class AreaBox(NamedTuple):
 def checked(parsed: Parsed, *, box: AreaBox | None, base_keywords: int) -> Parsed:
     """Return what is left after the checks that all sources have in common.
 
-    A draft out of bounds is rejected. Of several drafts with one id, the last one stays, and a remark lists it. An id
-    that the source reports as removed has no draft. `base_keywords` is the number of keywords of the source.
+    A draft out of bounds is rejected. Titles lose what can't be seen. Of several drafts with one id, the last one
+    stays, and a remark lists it. An id that the source reports as removed has no draft. `base_keywords` is the number
+    of keywords of the source.
     """
     rejections = list(parsed.rejections)
     remarks = list(parsed.remarks)
@@ -116,7 +117,8 @@ def merged(parts: Iterable[Parsed]) -> Parsed:
 
 def _checked_draft(draft: Draft, *, box: AreaBox | None, base_keywords: int) -> Draft:
     _check_text("id", draft.id, MOST_ID_CHARS)
-    _check_text("text", draft.text, MOST_TEXT_CHARS)
+    text = visible_text(draft.text)
+    _check_text("text", text, MOST_TEXT_CHARS)
     _check_point(draft.latitude, draft.longitude, box)
     if draft.radius_m is not None and not 0 <= draft.radius_m <= MOST_RADIUS_M:
         raise InvalidRow("radius", draft.radius_m, f"must be from 0 to {MOST_RADIUS_M} m")
@@ -130,11 +132,12 @@ def _checked_draft(draft: Draft, *, box: AreaBox | None, base_keywords: int) -> 
     for name, value in (("extdata", draft.extdata), ("place", draft.place)):
         _check_json(name, value)
     images = tuple(url for url in dict.fromkeys(draft.image_urls) if _is_image_url(url))[:MOST_IMAGES]
-    return draft if images == draft.image_urls else msgspec.structs.replace(draft, image_urls=images)
+    is_changed = text != draft.text or images != draft.image_urls
+    return msgspec.structs.replace(draft, text=text, image_urls=images) if is_changed else draft
 
 
 def _check_text(field: str, value: str, most: int) -> None:
-    if not value.strip():
+    if not visible_text(value):
         raise InvalidRow(field, value, "is empty")
     if len(value) > most:
         raise InvalidRow(field, value, f"has {len(value)} characters; at most {most} are allowed")

@@ -10,6 +10,7 @@ from services.offerserver.core.drafts import Parsed, UnreadableFeed, checked
 from services.offerserver.core.fingerprints import fingerprint
 from services.offerserver.core.grades import RunGrade, Thresholds, failed, grade
 from services.offerserver.core.importer import FeedDocument, Importer
+from services.offerserver.core.values import Rejection
 
 
 class RunMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +46,10 @@ def parse_documents(
     parsed = checked(importer.parse(documents, now_ms), box=source.box, base_keywords=len(source.keywords))
     missing = tuple(f"a document is missing: {reason}" for reason in dict.fromkeys(failures))
     cut = ("a response ended early",) if any(document.is_cut for document in documents) else ()
-    return msgspec.structs.replace(parsed, partial=(*missing, *cut, *parsed.partial))
+    ended = sum(draft.valid_until_ms is not None and draft.valid_until_ms <= now_ms for draft in parsed.drafts)
+    reason = "is the number of items whose own end has passed: they are not imported"
+    remarks = (Rejection("", "validity", str(ended), reason), *parsed.remarks) if ended else parsed.remarks
+    return msgspec.structs.replace(parsed, partial=(*missing, *cut, *parsed.partial), remarks=remarks)
 
 
 def judge(  # noqa: PLR0913 - both sides, and what is remembered

@@ -4,6 +4,7 @@ import datetime as dt
 import html
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -20,6 +21,8 @@ _MARKUP: Final = re.compile(
 )
 """Each of its parts takes a time that is linear in the text: none of them reads on behind the next `<`, except to the
 end. The parser of Python is quadratic."""
+_JOINERS: Final = "\u200c\u200d"
+"""The format characters that words and emoji need."""
 _DECIMAL: Final = re.compile(r"[+-]?\d{1,3}(?:[.,]\d{1,20})?", re.ASCII)
 _Row = TypeVar("_Row")
 _Result = TypeVar("_Result")
@@ -57,7 +60,7 @@ def shown(value: object) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else repr(value) if isinstance(value, int | float) else _kind(value)
-    text = " ".join(text[: 4 * _MOST_SHOWN_CHARS].split())
+    text = visible_text(text[: 4 * _MOST_SHOWN_CHARS])
     return text if len(text) <= _MOST_SHOWN_CHARS else f"{text[: _MOST_SHOWN_CHARS - 1]}…"
 
 
@@ -96,7 +99,30 @@ def plain_text(value: object, field: str) -> str:
         raise InvalidRow(field, value, f"has {len(value)} characters; at most {_MOST_RAW_CHARS} are read")
     if "<" in value or "&" in value:
         value = html.unescape(_MARKUP.sub(_in_place_of_markup, value))
-    return " ".join(value.replace("\x00", " ").encode("utf-8", "replace").decode().split())
+    return visible_text(value)
+
+
+def id_text(value: object, field: str) -> str:
+    """Return what identifies a row, with its markup: `<a@b>` and `<c@d>` differ. Whole numbers have one form: 1.0 is 1.
+
+    Else it is as `plain_text`.
+    """
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, str) and len(value) <= _MOST_RAW_CHARS:
+        return visible_text(value)
+    return plain_text(value, field)
+
+
+def visible_text(text: str) -> str:
+    """Return a text without control and format characters, halves of pairs, and repeated whitespace.
+
+    Such characters change how the rest of a line is shown, in pages and in terminals. A text of nothing else is empty.
+    """
+    if not text.isprintable():
+        text = "".join(map(_visible, text))
+    text = " ".join(text.split())
+    return text if text.strip(f" {_JOINERS}") else ""
 
 
 def number(value: object, field: str, *, decimal_comma: bool = False) -> float:
@@ -145,6 +171,13 @@ def hashtag(word: str) -> str:
     """Return a keyword in the form of the app: `#` and the letters and digits in lower case. Empty without any."""
     cleaned = re.sub(r"\W+", "", word).lower()
     return f"#{cleaned}" if cleaned else ""
+
+
+def _visible(character: str) -> str:
+    kind = unicodedata.category(character)
+    if kind == "Cf":
+        return character if character in _JOINERS else ""
+    return {"Cc": " ", "Cs": "?"}.get(kind, character)
 
 
 def _kind(value: object) -> str:

@@ -172,7 +172,11 @@ def read_source(text: str) -> Importer:
 def configured_importer(config: SourceConfig) -> Importer:
     """Return the importer of a source."""
     mapper = RowMapper(
-        config.fields, zone=ZoneInfo(config.zone), places=config.places, decimal_comma=config.decimal_comma
+        config.fields,
+        zone=ZoneInfo(config.zone),
+        places=config.places,
+        decimal_comma=config.decimal_comma,
+        has_ms_times=config.form == "calendar",
     )
 
     def requests(area: ImportArea) -> Sequence[FeedRequest]:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from services.offerserver.core.drafts import MOST_KEYWORD_CHARS, Draft
 from services.offerserver.core.fingerprints import CONTENT_HASH, MATCH_HASH, SOURCE_ID, id_of_parts
-from services.offerserver.core.values import InvalidRow, at_path, hashtag, number, plain_text, time_ms
+from services.offerserver.core.values import InvalidRow, at_path, hashtag, id_text, number, plain_text, time_ms
 from services.offerserver.importers.rows import FeedRow
 
 RESERVED: Final = frozenset({SOURCE_ID, MATCH_HASH, CONTENT_HASH, "licence", "attribution"})
@@ -67,11 +67,14 @@ class RowMapper:
         zone: ZoneInfo,
         places: Mapping[str, tuple[float, float]],
         decimal_comma: bool,
+        has_ms_times: bool = False,
     ) -> None:
+        """`has_ms_times`: integers of rows are times in ms since 1970, as in those of calendars."""
         self._fields = fields
         self._zone = zone
         self._places = {" ".join(name.casefold().split()): point for name, point in places.items()}
         self._decimal_comma = decimal_comma
+        self._has_ms_times = has_ms_times
 
     def row_id(self, row: FeedRow) -> str:
         """Return the id of a row, as far as it has one."""
@@ -101,7 +104,7 @@ class RowMapper:
         )
 
     def _id(self, row: FeedRow) -> str:
-        values = [plain_text(at_path(row, path), path) for path in self._fields.id]
+        values = [id_text(at_path(row, path), path) for path in self._fields.id]
         if not all(values):
             missing = self._fields.id[values.index("")]
             raise InvalidRow(missing, "", "is missing, and identifies the row")
@@ -134,7 +137,9 @@ class RowMapper:
         value = None if path is None else at_path(row, path)
         if path is None or value in (None, ""):
             return None
-        return value if isinstance(value, int) else time_ms(value, path, zone=self._zone)
+        if self._has_ms_times and isinstance(value, int):
+            return value
+        return time_ms(value, path, zone=self._zone)
 
 
 def _extra(value: Any, path: str) -> Any:

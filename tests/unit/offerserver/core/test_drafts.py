@@ -31,6 +31,8 @@ def test_good_draft_is_kept_as_it_is() -> None:
         ),
         ({"text": "x" * 501}, "text", "has 501 characters; at most 500 are allowed"),
         ({"text": "  "}, "text", "is empty"),
+        ({"text": "\u200b\u202e"}, "text", "is empty"),
+        ({"id": "\u200b"}, "id", "is empty"),
         ({"id": ""}, "id", "is empty"),
         ({"id": "x" * 501}, "id", "has 501 characters; at most 500 are allowed"),
         ({"radius_m": 100_001}, "radius", "must be from 0 to 100000 m"),
@@ -44,6 +46,10 @@ def test_draft_out_of_bounds_is_rejected_with_its_reason(changes: dict[str, Any]
     found = check(draft(1), draft(2, **changes))
     assert found.drafts == (draft(1),)
     assert [(each.field, each.reason) for each in found.rejections] == [(field, reason)]
+
+
+def test_title_loses_what_is_not_seen() -> None:
+    assert [each.text for each in check(draft(1, text="\x1b[2mA \u202eplace")).drafts] == ["[2mA place"]
 
 
 def test_nested_extdata_is_rejected() -> None:

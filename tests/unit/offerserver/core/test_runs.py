@@ -46,6 +46,13 @@ def test_trusted_run_writes_and_removes() -> None:
     )
 
 
+def test_ended_items_are_counted_and_not_imported() -> None:
+    ended = [draft(n, valid_until_ms=NOW_MS - n) for n in (1, 2)]
+    found = run(parsed(draft(3, valid_until_ms=NOW_MS + 1), draft(4), *ended), [])
+    assert [each.draft.id for each in found.full.new] == ["id-3", "id-4"]
+    assert [(each.field, each.value) for each in found.parsed.remarks] == [("validity", "2")]
+
+
 def test_run_without_a_document_is_failed() -> None:
     found = run(parsed(), [], documents=[], failures=["status 404", "status 404"])
     assert (found.grade.name, found.grade.reasons) == ("failed", ("status 404",))

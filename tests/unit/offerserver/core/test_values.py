@@ -12,10 +12,12 @@ from services.offerserver.core.values import (
     at_path,
     collect,
     hashtag,
+    id_text,
     number,
     plain_text,
     shown,
     time_ms,
+    visible_text,
 )
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -45,6 +47,46 @@ BERLIN = ZoneInfo("Europe/Berlin")
 )
 def test_text_has_no_markup_and_no_repeated_whitespace(value: object, text: str) -> None:
     assert plain_text(value, "text") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("\u200b", ""),
+        ("\u200d \u200c", ""),
+        ("a\u202eb\u2066c\ufeff", "abc"),
+        ("\x1b[31mred\x07", "[31mred"),
+        ("a\x85b\u2028c\xa0d", "a b c d"),
+        ("\U0001f469\u200d\U0001f680", "\U0001f469\u200d\U0001f680"),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
+    ],
+)
+def test_control_and_format_characters_are_removed(value: str, text: str) -> None:
+    assert visible_text(value) == plain_text(value, "text") == shown(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("<abc@example.org>", "<abc@example.org>"),
+        ("a<b>", "a<b>"),
+        ("x&amp;y", "x&amp;y"),
+        (" a \x00 b", "a b"),
+        (1, "1"),
+        (1.0, "1"),
+        (1.5, "1.5"),
+        (-3e5, "-300000"),
+        (None, ""),
+    ],
+)
+def test_id_keeps_its_markup_and_whole_numbers_have_one_form(value: object, text: str) -> None:
+    assert id_text(value, "id") == text
+
+
+@pytest.mark.parametrize("value", [["list"], {"a": 1}, True, "x" * 20_001])
+def test_id_of_another_type_or_length_is_rejected(value: object) -> None:
+    with pytest.raises(InvalidRow, match=r"^id: "):
+        id_text(value, "id")
 
 
 @pytest.mark.parametrize("value", [["list"], {"a": 1}, True, "x" * 20_001])

@@ -10,9 +10,17 @@ from services.offerserver.importers.mapping import FieldMapping, RowMapper
 ROW = {"id": 5, "name": "A place", "latitude": 52.5, "longitude": 13.4}
 
 
-def mapper(*, places: dict[str, tuple[float, float]] | None = None, **fields: Any) -> RowMapper:
+def mapper(
+    *, places: dict[str, tuple[float, float]] | None = None, has_ms_times: bool = False, **fields: Any
+) -> RowMapper:
     mapping = FieldMapping.model_validate({"text": "name"} | fields)
-    return RowMapper(mapping, zone=ZoneInfo("Europe/Berlin"), places=places or {}, decimal_comma=False)
+    return RowMapper(
+        mapping,
+        zone=ZoneInfo("Europe/Berlin"),
+        places=places or {},
+        decimal_comma=False,
+        has_ms_times=has_ms_times,
+    )
 
 
 def test_row_without_an_id_is_rejected() -> None:
@@ -49,6 +57,20 @@ def test_words_become_at_most_ten_hashtags() -> None:
 
 
 def test_times_are_read_in_the_zone_of_the_source() -> None:
-    found = mapper(valid_from="begin", valid_until="end").draft(ROW | {"begin": 5, "end": "2026-07-01T12:00"})
-    assert (found.valid_from_ms, found.valid_until_ms) == (5, 1_782_900_000_000)
+    found = mapper(valid_until="end").draft(ROW | {"end": "2026-07-01T12:00"})
+    assert found.valid_until_ms == 1_782_900_000_000
     assert mapper(valid_until="end").draft(ROW).valid_until_ms is None
+
+
+@pytest.mark.parametrize("value", [1_890_000_000, True, 5.5, 0])
+def test_number_is_no_time_but_in_rows_of_a_calendar(value: object) -> None:
+    with pytest.raises(InvalidRow, match="end: is not a time"):
+        mapper(valid_until="end").draft(ROW | {"end": value})
+    assert mapper(valid_until="end", has_ms_times=True).draft(ROW | {"end": 5}).valid_until_ms == 5
+
+
+def test_id_keeps_its_markup_and_has_one_form() -> None:
+    ids = [mapper().draft(ROW | {"id": value}).id for value in ("<a@b>", "x<b>", "x<c>", 1, 1.0, "1")]
+    assert ids == ["<a@b>", "x<b>", "x<c>", "1", "1", "1"]
+    one, other = (mapper(id=["id", "name"]).draft(ROW | {"id": value}).id for value in (1, 1.0))
+    assert one == other
