@@ -99,9 +99,8 @@ CASES = (
     HostileCase("404", reply(status=404), "failed", "status 404"),
     HostileCase("connection closed", b"", "failed", ""),
     HostileCase("no HTTP", b"SSH-2.0-OpenSSH\r\n\r\n", "failed", "not valid HTTP"),
-    HostileCase(
-        "a number that is not one", reply(FULL.replace("13.40005", "NaN")), "partial", "not well formed", items=5
-    ),
+    HostileCase("a number that is not one", reply(FULL.replace("13.40005", "NaN")), **LAST_REJECTED),
+    HostileCase("a number of 400 digits", reply(FULL.replace("13.40005", "1" * 400)), **LAST_REJECTED),
     HostileCase(
         "a fifth out of the area",
         reply(feed([*(thing(n) for n in range(79)), *(thing(n, at=[52.5, 13.4]) for n in range(79, 100))])),
