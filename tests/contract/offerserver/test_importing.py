@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import datetime as dt
 import json
 
 import pytest
@@ -90,7 +91,8 @@ async def test_document_is_fetched_again_while_an_item_is_absent(bench: ImportBe
 
 
 async def test_document_is_fetched_again_when_an_offer_has_ended(bench: ImportBench) -> None:
-    bench.serve(feed([thing(1), thing(2, until=bench.now_ms + 1000)]), ETag='"1"')
+    end = dt.datetime.fromtimestamp(bench.now_ms / 1000 + 1, dt.UTC)
+    bench.serve(feed([thing(1), thing(2, until=end.isoformat())]), ETag='"1"')
     await bench.run()
     bench.now_ms += 2_000
     assert (await bench.run()).counts.removed == 1
