@@ -247,11 +247,6 @@ def offers_suspect_key(importer: str) -> str:
     return f"offers:suspect:{importer}"
 
 
-def offers_order_key(importer: str) -> str:
-    """Key of what an operator ordered for the next run of an importer, as JSON."""
-    return f"offers:order:{importer}"
-
-
 def offers_totals_key(importer: str) -> str:
     """Key of the hash with the totals of all runs of an importer."""
     return f"offers:totals:{importer}"

@@ -12,8 +12,10 @@ from redis.asyncio import Redis
 from deploy.develop.localstack.ports import LOOPBACK, free_port
 from deploy.develop.localstack.redis import LocalRedis
 from deploy.develop.localstack.services import ServiceProcess
+from services.backbone.schedule import ScheduleStore
+from services.offerserver.store.connection import SERVICE
 from services.offerserver.store.leases import RunLeases
-from services.offerserver.store.runs import RunStore
+from services.offerserver.store.runs import RunOrder, RunStore
 from tests.browser.test_accessibility import SCREENS, findings_of_axe, viewport
 from tests.unit.offerserver.routes.test_pages import NAME, SUSPECT, report
 
@@ -72,19 +74,16 @@ async def test_every_page_is_accessible(
 
 
 async def test_dry_run_is_ordered_and_a_run_is_accepted_with_the_buttons(page: Page, url: str, redis: Redis) -> None:
-    store = RunStore(redis)
+    schedule = ScheduleStore(redis, SERVICE, limit_s=60)
     await page.goto(f"{url}/offers")
     await page.get_by_role("link", name="dbpedia").click()
     await page.get_by_role("button", name="Dry run").click()
     await expect(page.get_by_role("status")).to_contain_text("begins a dry run")
-    order = await store.take_order("dbpedia")
-    assert order is not None
-    assert order.mode == "dry run"
+    assert RunOrder.decode((await schedule.state("dbpedia")).order).mode == "dry run"
     await page.goto(f"{url}/offers")
     await page.get_by_role("link", name="Look at it").click()
     await expect(page.get_by_text("id-9")).to_be_visible()
     await page.get_by_role("button", name="Accept this difference").click()
     await expect(page.get_by_role("status")).to_contain_text("accepts the run")
-    accepted = await store.take_order(NAME)
-    assert accepted is not None
+    accepted = RunOrder.decode((await schedule.state(NAME)).order)
     assert (accepted.mode, accepted.digest) == ("accept", SUSPECT.digest)

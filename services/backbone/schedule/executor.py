@@ -76,15 +76,17 @@ class JobExecutor:
             log.error("job_missed", scheduled_job=plan.name, planned_ms=decision.missed[0], runs=missed)
         if decision.planned_ms is None:
             return None
-        by = state.requested_by if decision.is_requested else ""
-        return await store.begin(plan.name, decision.planned_ms, by=by, is_requested=decision.is_requested)
+        if not decision.is_requested:
+            return await store.begin(plan.name, decision.planned_ms)
+        by, order = state.requested_by, state.order
+        return await store.begin(plan.name, decision.planned_ms, by=by, is_requested=True, order=order)
 
     def _run(self, job: ScheduledJob, run: BegunRun) -> tuple[Literal["done", "failed"], str]:
         fields = {"scheduled_job": run.job, "planned_ms": run.record.planned_ms}
         log.info("job_begun", **fields)
         began_s = time.monotonic()
         try:
-            note = asyncio.run(job.run())
+            note = asyncio.run(_work(job, run.order))
         except SoftTimeLimitExceeded:
             log.error("job_failed", **fields, reason="time limit")  # noqa: TRY400 - the traceback is where it stopped
             return "failed", "time limit"
@@ -100,6 +102,14 @@ class JobExecutor:
                 return await use(store)
 
         return asyncio.run(used())
+
+
+def _work(job: ScheduledJob, order: str) -> Coroutine[Any, Any, str]:
+    if not order:
+        return job.run()
+    if job.follow is None:
+        raise ValueError(f"{job.plan.name} follows no order")
+    return job.follow(order)
 
 
 async def _report(store: ScheduleStore, run: BegunRun, result: Literal["done", "failed"], note: str) -> None:

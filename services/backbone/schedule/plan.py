@@ -52,6 +52,8 @@ class ScheduledJob(NamedTuple):
 
     It must be safe to run again, because a run whose worker is killed is lost in the middle.
     """
+    follow: Callable[[str], Coroutine[Any, Any, str]] | None = None
+    """Does what an operator ordered with a request, instead of `run`. The rest is as for `run`."""
 
 
 class JobState(NamedTuple):
@@ -66,6 +68,8 @@ class JobState(NamedTuple):
     requested_ms: int | None = None
     """The time of a request of an operator to run the job now, which no worker has taken yet."""
     requested_by: str = ""
+    order: str = ""
+    """What the operator ordered with the request, in the format of the job. Empty: its usual work."""
     current_ms: int | None = None
     """The planned time of a run without an end."""
     is_running: bool = False

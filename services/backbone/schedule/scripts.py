@@ -1,8 +1,8 @@
 """The Redis scripts of a schedule. Each is one atomic step. They require Redis 6.2.
 
 The state of a job is a hash (JobState): `mark`, `since`, `paused`, `paused_reason`, `requested`, `requested_by`,
-`asked` (the last request), `current` (the run without an end), `succeeded`, and a count by result. Times are in ms
-since 1970.
+`order` (of the request), `asked` (the last request), `current` (the run without an end), `succeeded`, and a count by
+result. Times are in ms since 1970.
 """
 
 from typing import Final
@@ -31,7 +31,7 @@ if runs_now == ARGV[1] then return 1 end
 if runs_now then return 0 end
 if ARGV[7] == '1' then
     if redis.call('HGET', KEYS[1], 'requested') ~= ARGV[2] then return 0 end
-    redis.call('HDEL', KEYS[1], 'requested', 'requested_by')
+    redis.call('HDEL', KEYS[1], 'requested', 'requested_by', 'order')
 else
     if redis.call('HEXISTS', KEYS[1], 'paused') == 1 then return 0 end
     advance(KEYS[1], ARGV[2])
@@ -93,11 +93,11 @@ return 1
 REQUEST: Final = (
     ADD_ENTRY
     + """
--- KEYS job, audit list. ARGV entry, now, operator, ms between two requests.
+-- KEYS job, audit list. ARGV entry, now, operator, ms between two requests, order.
 if redis.call('HEXISTS', KEYS[1], 'requested') == 1 then return 0 end
 local asked = tonumber(redis.call('HGET', KEYS[1], 'asked') or '0')
 if tonumber(ARGV[2]) - asked < tonumber(ARGV[4]) then return 0 end
-redis.call('HSET', KEYS[1], 'requested', ARGV[2], 'asked', ARGV[2], 'requested_by', ARGV[3])
+redis.call('HSET', KEYS[1], 'requested', ARGV[2], 'asked', ARGV[2], 'requested_by', ARGV[3], 'order', ARGV[5])
 audit(KEYS[2], ARGV[1])
 return 1
 """
@@ -108,14 +108,14 @@ PAUSE: Final = (
     ADD_ENTRY
     + """
 -- KEYS job, audit list. ARGV entry, now, reason.
-redis.call('HDEL', KEYS[1], 'requested', 'requested_by')
+redis.call('HDEL', KEYS[1], 'requested', 'requested_by', 'order')
 if redis.call('HSETNX', KEYS[1], 'paused', ARGV[2]) == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'paused_reason', ARGV[3])
 audit(KEYS[2], ARGV[1])
 return 1
 """
 )
-"""Pause a job, and drop a request that waits."""
+"""Pause a job, and drop a request that waits, with its order."""
 
 RESUME: Final = (
     _TRIM

@@ -56,6 +56,8 @@ class BegunRun(msgspec.Struct, frozen=True):
     job: str
     token: str
     record: RunRecord
+    order: str = ""
+    """What the operator ordered with the request that began it."""
 
 
 class ScheduleStore:
@@ -125,8 +127,10 @@ class ScheduleStore:
             pipeline.hsetnx(key, "since", now)
             await pipeline.execute()
 
-    async def begin(self, job: str, planned_ms: int, *, by: str = "", is_requested: bool = False) -> BegunRun | None:
-        """Take a run by SET NX and begin it.
+    async def begin(
+        self, job: str, planned_ms: int, *, by: str = "", is_requested: bool = False, order: str = ""
+    ) -> BegunRun | None:
+        """Take a run by SET NX and begin it. A requested run ends its request; a planned one leaves it waiting.
 
         Return None if another process took it, if the job runs, or if it was paused meanwhile.
         """
@@ -134,7 +138,7 @@ class ScheduleStore:
         record = RunRecord(planned_ms=planned_ms, result="running", by=by, begun_ms=self.clock())
         keys = [*self._keys(job), names.job_taken_key(self.service, job, planned_ms)]
         args = (token, planned_ms, _json(record), self._lock_ms, _KEEP_TAKEN_S, MOST_RUNS, int(is_requested))
-        return BegunRun(job, token, record) if await self._begin(keys=keys, args=args) else None
+        return BegunRun(job, token, record, order) if await self._begin(keys=keys, args=args) else None
 
     async def end(self, run: BegunRun, result: Literal["done", "failed"], note: str) -> None:
         """Record the end of a run. It has no effect on a run that was recorded as lost."""
@@ -157,13 +161,14 @@ class ScheduleStore:
         record = msgspec.structs.replace(begun, result="lost", note=note)
         return bool(await self._lose(keys=self._keys(job), args=(planned_ms, _json(record))))
 
-    async def request(self, job: str, *, by: str) -> bool:
+    async def request(self, job: str, *, by: str, order: str = "", what: str = "run now") -> bool:
         """Request a run now, also of a paused job. The next check begins it.
 
-        Return False without an effect if a request waits, or if the last one is younger than REQUEST_WINDOW_S.
+        The run gets `order`, if its job can follow one, and no other run does. `what` is for the audit list. Return
+        False without an effect if a request waits, or if the last one is younger than REQUEST_WINDOW_S.
         """
-        args = (self.clock(), by, round(1000 * REQUEST_WINDOW_S))
-        return await self._change(self._request, job, encode_entry(by, "run now", subject=job), *args)
+        args = (self.clock(), by, round(1000 * REQUEST_WINDOW_S), order)
+        return await self._change(self._request, job, encode_entry(by, what, subject=job), *args)
 
     async def pause(self, job: str, *, by: str, reason: str = "") -> bool:
         """Pause a job. A run that has begun continues. Return whether the job was not paused."""
@@ -197,6 +202,7 @@ def _state(found: Mapping[str, str], is_running: bool) -> JobState:  # noqa: FBT
         paused_reason=found.get("paused_reason", ""),
         requested_ms=number("requested"),
         requested_by=found.get("requested_by", ""),
+        order=found.get("order", ""),
         current_ms=number("current"),
         is_running=is_running,
         succeeded_ms=number("succeeded"),

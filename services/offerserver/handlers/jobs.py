@@ -11,6 +11,7 @@ from services.offerserver.handlers.clients import open_runner
 from services.offerserver.handlers.importing import RunBusy, RunRefused
 from services.offerserver.handlers.stale import remove_stale
 from services.offerserver.settings import Settings
+from services.offerserver.store.runs import RunOrder
 
 REMOVE_STALE: Final = JobPlan(
     "remove_stale_offers",
@@ -19,19 +20,14 @@ REMOVE_STALE: Final = JobPlan(
 )
 
 
-async def run_importer(settings: Settings, importer: Importer) -> str:
-    """Run an importer, or do what an operator ordered. Return a sentence for the history."""
+async def run_importer(settings: Settings, importer: Importer, order: str = "") -> str:
+    """Run an importer, or do what an operator ordered (RunOrder). Return a sentence for the history."""
     if not settings.contact:
         return "not run: OFFERS_CONTACT is not set"
     async with open_runner(settings) as runner:
-        order = await runner.store.take_order(importer.source.name)
         try:
-            report = await runner.run(importer, order)
-        except RunBusy as error:
-            if order is not None:  # the next run does it
-                await runner.store.order(importer.source.name, order)
-            return f"not run: {error}"
-        except RunRefused as error:
+            report = await runner.run(importer, RunOrder.decode(order) if order else None)
+        except (RunBusy, RunRefused) as error:
             return f"not run: {error}"
     return sentence(report)
 
@@ -48,10 +44,10 @@ def scheduled_jobs(
     settings: Settings, importers: Mapping[str, Importer], plans: Mapping[str, JobPlan]
 ) -> dict[str, ScheduledJob]:
     """Return the jobs by name. `plans` has the plan of each importer."""
-    jobs = {
-        name: ScheduledJob(plans[name], partial(run_importer, settings, importer))
-        for name, importer in importers.items()
-    }
+    jobs = {}
+    for name, importer in importers.items():
+        run = partial(run_importer, settings, importer)
+        jobs[name] = ScheduledJob(plans[name], run, follow=run)
     return jobs | {REMOVE_STALE.name: ScheduledJob(REMOVE_STALE, partial(run_stale, settings, importers))}
 
 

@@ -119,13 +119,7 @@ class ImporterPages:
             return self._renderer.error(request.scope, 422, "Open the run, and accept the difference that it shows.")
         order = RunOrder("accept", self._by, digest) if mode == "accept" else RunOrder("dry run", self._by)
         try:
-            # Before the request, so that the run that it begins finds the order.
-            await self._store.order(source.name, order)
-            is_requested = await self._schedule.request(source.name, by=self._by)
-            if is_requested:
-                await self._schedule.audit.add(self._by, order.mode, subject=source.name)
-            else:
-                await self._store.take_order(source.name)
+            is_requested = await self._schedule.request(source.name, by=self._by, order=order.encode(), what=order.mode)
         except RunStoreError as error:
             return self._away(request, error)
         return RedirectResponse(f"/offers/{source.name}?done={mode if is_requested else 'waits'}", _SEE_OTHER)

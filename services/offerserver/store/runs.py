@@ -22,7 +22,7 @@ RunStoreError = RedisError
 """Raised by every method when Redis does not respond in time or responds with an error."""
 MOST_RUNS: Final = 30
 _KEEP_SUSPECT_S: Final = 7 * 86_400
-_KEEP_ORDER_S: Final = 3_600
+_KEEP_DRY_RUN_S: Final = 3_600
 _Value = TypeVar("_Value")
 
 _FINISH: Final = """
@@ -40,12 +40,21 @@ return 1
 
 
 class RunOrder(msgspec.Struct, frozen=True):
-    """What an operator ordered for the next run."""
+    """What an operator ordered with a request, instead of the usual work."""
 
     mode: Literal["dry run", "accept"]
     by: str
     digest: str = ""
     """What is accepted."""
+
+    def encode(self) -> str:
+        """Return the text for the schedule."""
+        return _json(self)
+
+    @classmethod
+    def decode(cls, text: str) -> "RunOrder":
+        """Return the order of a text from `encode`. Raises msgspec.DecodeError."""
+        return msgspec.json.decode(text, type=cls)
 
 
 class ImporterState(NamedTuple):
@@ -179,7 +188,7 @@ class RunStore:
 
     async def keep_dry_run(self, importer: str, report: RunReport) -> None:
         """Keep the report of a dry run for an hour."""
-        await self._redis.set(names.offers_dry_run_key(importer), _json(report), ex=_KEEP_ORDER_S)
+        await self._redis.set(names.offers_dry_run_key(importer), _json(report), ex=_KEEP_DRY_RUN_S)
 
     async def dry_run(self, importer: str) -> RunReport | None:
         """Return the report of the last dry run."""
@@ -194,15 +203,6 @@ class RunStore:
         """Return what an operator may accept."""
         found: Any = await self._redis.get(names.offers_suspect_key(importer))
         return None if found is None else _unpacked(found, SuspectRun)
-
-    async def order(self, importer: str, order: RunOrder) -> None:
-        """Order a dry run, or that the suspect run is accepted. The next run does that instead of its usual work."""
-        await self._redis.set(names.offers_order_key(importer), _json(order), ex=_KEEP_ORDER_S)
-
-    async def take_order(self, importer: str) -> RunOrder | None:
-        """Return and delete what is ordered."""
-        found: Any = await self._redis.getdel(names.offers_order_key(importer))
-        return None if found is None else msgspec.json.decode(found, type=RunOrder)
 
 
 def _totals(report: RunReport) -> dict[str, int]:

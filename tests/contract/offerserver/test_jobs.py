@@ -36,24 +36,26 @@ async def test_job_imports_and_reports_what_it_did(bench: ImportBench, settings:
     assert await run_importer(settings, bench.importer) == "run: partial (it has no items): nothing to write"
 
 
-async def test_job_does_what_an_operator_ordered_once(bench: ImportBench, settings: Settings) -> None:
+DRY_RUN = RunOrder("dry run", "operator").encode()
+
+
+async def test_job_does_what_an_operator_ordered(bench: ImportBench, settings: Settings) -> None:
     bench.serve(things(range(3)))
-    await bench.store.order("things", RunOrder("dry run", "operator"))
-    assert await run_importer(settings, bench.importer) == "dry run: trusted: 3 new"
+    job = scheduled_jobs(settings, {"things": bench.importer}, {"things": plan_of(bench.importer.source)})["things"]
+    assert job.follow is not None
+    assert await job.follow(DRY_RUN) == "dry run: trusted: 3 new"
     assert await bench.ids() == []
-    await bench.store.order("things", RunOrder("accept", "operator", "a digest"))
-    assert (
-        await run_importer(settings, bench.importer) == "not run: another run has begun since: look at its difference"
-    )
-    assert await run_importer(settings, bench.importer) == "run: trusted: 3 new"
+    accept = RunOrder("accept", "operator", "a digest").encode()
+    assert await job.follow(accept) == "not run: another run has begun since: look at its difference"
+    assert await job.run() == "run: trusted: 3 new"
 
 
-async def test_order_stays_while_another_run_has_not_ended(bench: ImportBench, settings: Settings) -> None:
+async def test_order_does_not_become_one_of_the_next_planned_run(bench: ImportBench, settings: Settings) -> None:
     bench.serve(things(range(3)))
-    await bench.store.order("things", RunOrder("dry run", "operator"))
+    busy = "not run: another run of this importer has not ended"
     async with bench.leases.hold("things"):
-        assert await run_importer(settings, bench.importer) == "not run: another run of this importer has not ended"
-    assert await run_importer(settings, bench.importer) == "dry run: trusted: 3 new"
+        assert await run_importer(settings, bench.importer, DRY_RUN) == busy
+    assert await run_importer(settings, bench.importer) == "run: trusted: 3 new"
 
 
 async def test_job_without_a_contact_sends_no_request(bench: ImportBench, settings: Settings) -> None:

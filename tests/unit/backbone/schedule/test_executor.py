@@ -1,6 +1,7 @@
 """Checks on a real Redis, with a clock that the test sets."""
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import Callable
 from zoneinfo import ZoneInfo
@@ -28,7 +29,7 @@ class Bench:
         self.ran: list[str] = []
         self.error: Exception | None = None
         self.executor = JobExecutor(
-            self.open_store, {DAILY.name: ScheduledJob(DAILY, self.run)}, zone=BERLIN, late_s=3600
+            self.open_store, {DAILY.name: ScheduledJob(DAILY, self.run, self.follow)}, zone=BERLIN, late_s=3600
         )
 
     async def run(self) -> str:
@@ -36,6 +37,16 @@ class Bench:
         if self.error is not None:
             raise self.error
         return f"run {len(self.ran)}"
+
+    async def follow(self, order: str) -> str:
+        return f"{order}, after {len(self.ran)} runs"
+
+    def request(self, order: str) -> None:
+        async def ask() -> None:
+            async with contextlib.aclosing(self.open_store()) as store:
+                await store.request(DAILY.name, by="operator", order=order)
+
+        asyncio.run(ask())
 
     def open_store(self) -> ScheduleStore:
         redis = Redis.from_url(self._url, decode_responses=True)
@@ -103,6 +114,31 @@ def test_error_of_a_job_is_in_its_history(bench: Bench, error: Exception, note: 
     bench.check_each(30, first=berlin(1, 1, 2), last=berlin(1, 1, 3))
     (record,) = bench.runs()
     assert (record.result, record.note) == ("failed", note)
+
+
+def test_order_is_followed_by_the_run_of_its_request_only(bench: Bench) -> None:
+    bench.check_each(1, first=berlin(1, 1, 12), last=berlin(1, 1, 12))
+    bench.now = berlin(1, 2, 2, 31)
+    bench.request("do this")
+    bench.executor.check(DAILY.name)  # begins the planned run
+    assert len(bench.ran) == 1
+    bench.check_each(1, first=berlin(1, 2, 2, 32), last=berlin(1, 2, 2, 40))
+    assert [(record.note, record.by) for record in bench.runs()] == [
+        ("do this, after 1 runs", "operator"),
+        ("run 1", ""),
+    ]
+    bench.check_each(1, first=berlin(1, 3, 2, 30), last=berlin(1, 3, 2, 30))
+    assert len(bench.ran) == 2
+
+
+def test_order_to_a_job_that_follows_none_fails(bench: Bench) -> None:
+    job = ScheduledJob(DAILY, bench.run)
+    bench.executor = JobExecutor(bench.open_store, {DAILY.name: job}, zone=BERLIN, late_s=3600)
+    bench.request("do this")
+    bench.check_each(1, first=berlin(1, 1, 12), last=berlin(1, 1, 12, 1))
+    (record,) = bench.runs()
+    assert (record.result, record.note) == ("failed", "ValueError: daily follows no order")
+    assert bench.ran == []
 
 
 def fail_first(times: int) -> Callable[..., None]:

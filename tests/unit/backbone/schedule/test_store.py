@@ -135,6 +135,28 @@ async def test_request_that_waits_refuses_another_one_at_any_time(schedule: Sche
     assert not await schedule.request(JOB, by="second")
 
 
+async def test_order_stays_with_its_request(schedule: ScheduleStore, clock: Clock) -> None:
+    assert await schedule.request(JOB, by="first", order="do this", what="order this")
+    assert not await schedule.request(JOB, by="second", order="do that")
+    run = await schedule.begin(JOB, 60_000)  # a planned one
+    assert run is not None
+    await schedule.end(run, "done", "")
+    state = await schedule.state(JOB)
+    assert (state.requested_ms, state.order) == (1_000_000, "do this")
+    assert await schedule.begin(JOB, 1_000_000, is_requested=True) is not None
+    assert (await schedule.state(JOB)).order == ""
+    clock.now_ms += 60_000
+    assert await schedule.request(JOB, by="first")
+    assert (await schedule.state(JOB)).order == ""
+    assert [entry.what for entry in await schedule.audit.entries()] == ["run now", "order this"]
+
+
+async def test_pause_drops_the_order_of_a_request(schedule: ScheduleStore) -> None:
+    await schedule.request(JOB, by="one", order="do this")
+    await schedule.pause(JOB, by="one")
+    assert (await schedule.state(JOB)).order == ""
+
+
 async def test_paused_job_begins_no_planned_run(schedule: ScheduleStore) -> None:
     assert await schedule.pause(JOB, by="one")
     assert not await schedule.pause(JOB, by="two")

@@ -20,7 +20,7 @@ from services.offerserver.metrics import OfferMetrics
 from services.offerserver.settings import Settings
 from services.offerserver.store.connection import schedule_of
 from services.offerserver.store.leases import RunLeases
-from services.offerserver.store.runs import RunStore
+from services.offerserver.store.runs import RunOrder, RunStore
 
 NAME = "berlin_markets"
 PASSWORD = "a long enough password"
@@ -75,6 +75,10 @@ class Pages:
             async with self.leases.hold(NAME) as lease:
                 assert lease is not None
                 await self.store.finish(lease, each, await self.store.state(NAME))
+
+    async def ordered(self) -> RunOrder | None:
+        order = (await self.schedule.state(NAME)).order
+        return RunOrder.decode(order) if order else None
 
     async def get(self, path: str, status: int = 200) -> str:
         response = await self.client.get(path)
@@ -159,9 +163,7 @@ async def test_acceptance_is_ordered_for_the_next_run(pages: Pages) -> None:
     await pages.schedule.begin_planning(NAME)
     response = await pages.client.post(f"/offers/{NAME}/accept", data={"digest": "d" * 64})
     assert "The next check of beat accepts the run." in response.text
-    order = await pages.store.take_order(NAME)
-    assert order is not None
-    assert (order.mode, order.by, order.digest) == ("accept", "offers", "d" * 64)
+    assert await pages.ordered() == RunOrder("accept", "offers", "d" * 64)
     assert (await pages.schedule.state(NAME)).requested_by == "offers"
     assert "accept berlin_markets, <bdi>offers</bdi>" in await pages.get("/schedule")
 
@@ -169,9 +171,7 @@ async def test_acceptance_is_ordered_for_the_next_run(pages: Pages) -> None:
 async def test_dry_run_is_ordered_and_shown(pages: Pages) -> None:
     response = await pages.client.post(f"/offers/{NAME}/dry-run")
     assert "begins a dry run" in response.text
-    order = await pages.store.take_order(NAME)
-    assert order is not None
-    assert order.mode == "dry run"
+    assert await pages.ordered() == RunOrder("dry run", "offers")
     await pages.store.keep_dry_run(NAME, report(5, mode="dry run", differences=(Difference("new", "x", "y"),)))
     shown = await pages.get(f"/offers/{NAME}/runs/dry")
     assert "Nothing was written." in shown
@@ -182,13 +182,20 @@ async def test_second_order_changes_nothing_while_a_request_waits(pages: Pages) 
     await pages.schedule.request(NAME, by="another")
     response = await pages.client.post(f"/offers/{NAME}/dry-run")
     assert "Nothing was changed: a request for this importer waits" in response.text
-    assert await pages.store.take_order(NAME) is None
+    assert await pages.ordered() is None
+
+
+async def test_second_click_keeps_the_order_of_the_first(pages: Pages) -> None:
+    for path in ("dry-run", "dry-run", "accept"):
+        await pages.client.post(f"/offers/{NAME}/{path}", data={"digest": "d" * 64})
+    assert await pages.ordered() == RunOrder("dry run", "offers")
+    assert (await pages.schedule.state(NAME)).requested_ms is not None
 
 
 async def test_acceptance_without_a_digest_is_refused(pages: Pages) -> None:
     for data in ({}, {"digest": "d" * 5_000}):
         assert (await pages.client.post(f"/offers/{NAME}/accept", data=data)).status_code == 422
-    assert await pages.store.take_order(NAME) is None
+    assert await pages.ordered() is None
 
 
 @pytest.mark.parametrize("path", [f"/offers/{NAME}/dry-run", f"/offers/{NAME}/accept"])
@@ -198,7 +205,7 @@ async def test_orders_of_other_sites_or_without_a_login_are_refused(pages: Pages
     assert elsewhere.status_code == 403
     assert (await pages.client.post(path, data=data, auth=("offers", "wrong"))).status_code == 401
     assert (await pages.client.get(path)).status_code in (404, 405)
-    assert await pages.store.take_order(NAME) is None
+    assert await pages.ordered() is None
 
 
 async def test_pages_need_a_login_but_for_the_check_of_the_old_system(pages: Pages) -> None:

@@ -139,11 +139,9 @@ async def test_suspect_run_is_kept_until_the_next_run(redis: Redis) -> None:
     assert await store.suspect("a") is None
 
 
-async def test_order_is_taken_once(redis: Redis) -> None:
-    store = RunStore(redis)
-    await store.order("a", RunOrder("accept", "operator", "digest"))
-    assert await store.take_order("a") == RunOrder("accept", "operator", "digest")
-    assert await store.take_order("a") is None
+def test_order_passes_the_schedule_as_a_text() -> None:
+    order = RunOrder("accept", "operator", "digest")
+    assert RunOrder.decode(order.encode()) == order
 
 
 async def test_dry_run_is_kept_beside_the_history(redis: Redis) -> None:
