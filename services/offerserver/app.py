@@ -14,8 +14,8 @@ from services.backbone.logs import get_logger
 from services.backbone.pages import Assets, Renderer, login_of, protected
 from services.backbone.pages.schedule import SchedulePages
 from services.backbone.process import http_server
-from services.backbone.schedule import JobPlan, next_time
-from services.offerserver.core.importer import Importer
+from services.backbone.schedule import JobPlan, longest_gap_s
+from services.offerserver.core.importer import Importer, OfferSource
 from services.offerserver.core.stale import stale_after_s
 from services.offerserver.metrics import ImporterMetric, OfferMetrics
 from services.offerserver.routes import SITE, ImporterPages, create_pages
@@ -71,6 +71,8 @@ async def run_admin(settings: Settings, planned: Planned, stop: asyncio.Event) -
     registry = CollectorRegistry()
     metrics = OfferMetrics(registry)
     redis = connect_offers(settings, timeout_s=_REDIS_TIMEOUT_S)
+    sources = [importer.source for importer in planned.importers.values()]
+    gaps_s = {source.name: longest_gap_s(planned.plans[source.name], settings.zone) for source in sources}
 
     async def check_redis() -> str:
         await redis.ping()
@@ -78,7 +80,7 @@ async def run_admin(settings: Settings, planned: Planned, stop: asyncio.Event) -
 
     async def refresh_metrics() -> None:
         with contextlib.suppress(RunStoreError):  # the metrics keep their values; the check reports it
-            metrics.set([await _metric(settings, planned, redis, name) for name in planned.importers])
+            metrics.set([await _metric(settings, source, redis, gaps_s[source.name]) for source in sources])
 
     health = Health({}, shown={"redis": check_redis})
     internal_app = create_internal_app(health, registry, refresh_metrics=refresh_metrics)
@@ -92,18 +94,16 @@ async def run_admin(settings: Settings, planned: Planned, stop: asyncio.Event) -
         health.stopping = True
 
 
-async def _metric(settings: Settings, planned: Planned, redis: Redis, name: str) -> ImporterMetric:
-    store, source, plan = RunStore(redis), planned.importers[name].source, planned.plans[name]
+async def _metric(settings: Settings, source: OfferSource, redis: Redis, interval_s: float) -> ImporterMetric:
+    store, name = RunStore(redis), source.name
     state = await store.state(name)
     now_ms = schedule_of(redis, settings).clock()
-    first_ms = next_time(plan, settings.zone, now_ms) or now_ms
-    second_ms = next_time(plan, settings.zone, first_ms) or first_ms
     return ImporterMetric(
         source,
         await store.totals(name),
         age_s=0.0 if state.alive_ms is None else max(0.0, (now_ms - state.alive_ms) / 1000),
         partial_in_a_row=state.partial_in_a_row,
-        interval_s=(second_ms - first_ms) / 1000,
+        interval_s=interval_s,
         stale_after_s=stale_after_s(source, settings.stale_days),
     )
 

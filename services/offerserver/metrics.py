@@ -23,7 +23,7 @@ class ImporterMetric(NamedTuple):
     """Since the last trusted run, or since the first run if there was none. 0 before it."""
     partial_in_a_row: int
     interval_s: float
-    """Between two planned runs."""
+    """The longest time between two planned runs, such as a weekend."""
     stale_after_s: float
 
 
@@ -74,7 +74,9 @@ class OfferMetrics(Collector):
             labels=label,
         )
         partial = GaugeMetricFamily("push_offers_partial_runs", "Partial runs since the last other one", labels=label)
-        interval = GaugeMetricFamily("push_offers_interval_seconds", "Time between two planned runs", labels=label)
+        interval = GaugeMetricFamily(
+            "push_offers_interval_seconds", "Longest time between two planned runs", labels=label
+        )
         stale = GaugeMetricFamily(
             "push_offers_stale_after_seconds", "Time without a trusted run after which offers are removed", labels=label
         )

@@ -10,7 +10,7 @@ taken by SET NX on (job, planned time). A run that nobody began in time is recor
 after its time limit as lost. A lost check loses nothing: the next one does the same.
 """
 
-from services.backbone.schedule.plan import JobPlan, JobState, ScheduledJob, next_time, overdue_s
+from services.backbone.schedule.plan import JobPlan, JobState, ScheduledJob, longest_gap_s, next_time, overdue_s
 from services.backbone.schedule.store import (
     REQUEST_WINDOW_S,
     RunRecord,
@@ -26,6 +26,7 @@ __all__ = [
     "ScheduleStore",
     "ScheduleStoreError",
     "ScheduledJob",
+    "longest_gap_s",
     "next_time",
     "overdue_s",
 ]

@@ -4,6 +4,7 @@ Times are in ms since 1970. A planned time is a whole second, and identifies the
 """
 
 import datetime as dt
+import itertools
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from cronsim import CronSim, CronSimError
 MOST_DUE: Final = 1_000
 """The most planned times that one check decides on. After a long pause of all processes, the next checks continue."""
 _SOME_DAY: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+_YEAR_S: Final = 366 * 86_400
+_MINUTES_OF_A_WEEK: Final = 10_080
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,20 @@ def due_times(plan: JobPlan, zone: ZoneInfo, *, after_ms: int, until_ms: int) ->
 def next_time(plan: JobPlan, zone: ZoneInfo, after_ms: int) -> int | None:
     """Return the first planned time after `after_ms`; None if there is none within 50 years."""
     return next(_planned_after(plan, zone, after_ms), None)
+
+
+def longest_gap_s(plan: JobPlan, zone: ZoneInfo) -> float:
+    """Return the longest time between two planned times, such as that of a weekend; 0 if it is planned once or never.
+
+    It looks at the times of a year, or at those of a shorter time if there are more than a week has minutes.
+    """
+    longest_ms, begin_ms = 0, round(1000 * _SOME_DAY.timestamp())
+    times = itertools.islice(_planned_after(plan, zone, begin_ms), _MINUTES_OF_A_WEEK + 1)
+    for one, other in itertools.pairwise(times):
+        longest_ms = max(longest_ms, other - one)
+        if other - begin_ms > 1000 * _YEAR_S:
+            break
+    return longest_ms / 1000
 
 
 def decide(plan: JobPlan, state: JobState, now_ms: int, *, zone: ZoneInfo, late_s: float) -> RunDecision:

@@ -97,6 +97,7 @@ async def test_run_from_the_page_imports_the_feed(
     metrics = await asyncio.to_thread(processes["admin"].metrics)
     assert 'push_offers_runs_total{grade="trusted",importer="things"} 1.0' in metrics
     assert 'push_offers_items_total{importer="things",result="new"} 3.0' in metrics
+    assert 'push_offers_interval_seconds{importer="things"} 86400.0' in metrics
     (run,) = [each for each in await schedule.runs("things") if each.result == "done"]
     assert (run.note, run.by) == ("run: trusted: 3 new", "offers")
 

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.backbone.schedule import plan as plans
-from services.backbone.schedule.plan import JobPlan, JobState, RunDecision, decide, due_times, next_time, overdue_s
+from services.backbone.schedule.plan import (
+    JobPlan,
+    JobState,
+    RunDecision,
+    decide,
+    due_times,
+    longest_gap_s,
+    next_time,
+    overdue_s,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 UTC = ZoneInfo("UTC")
@@ -127,6 +136,20 @@ def test_long_pause_of_all_processes_is_decided_in_parts(monkeypatch: pytest.Mon
     monkeypatch.setattr(plans, "MOST_DUE", 3)
     decision = decide(job("* * * * *"), state("2026-01-01T12:00"), at("2026-01-01T12:05"), zone=BERLIN, late_s=LATE_S)
     assert decision == RunDecision(tuple(at(f"2026-01-01T12:0{minute}") for minute in (1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("cron", "gap_s"),
+    [
+        ("0 */6 * * *", 21_600),
+        ("0 3 * * 1-5", 3 * 86_400),  # from Friday to Monday
+        ("* 8-17 * * 1-5", 86_400 * 3 - 9 * 3_600 - 59 * 60),
+        ("0 0 1 * *", 31 * 86_400),
+        ("0 0 29 2 *", 1_461 * 86_400),
+    ],
+)
+def test_longest_gap_between_planned_times_is_found(cron: str, gap_s: float) -> None:
+    assert longest_gap_s(JobPlan("job", cron, "Does one thing."), UTC) == gap_s
 
 
 def test_overdue_is_the_age_of_the_oldest_undecided_time() -> None:
