@@ -26,10 +26,11 @@ from services.backbone.outgoing import OutgoingClient
 from services.offerserver.core.changes import slices
 from services.offerserver.core.drafts import UnreadableFeed
 from services.offerserver.core.importer import ImportArea, Importer
+from services.offerserver.core.reports import RunReport
 from services.offerserver.core.runs import parse_documents
 from services.offerserver.handlers.clients import open_runner
 from services.offerserver.handlers.documents import RunDocuments, fetch_documents
-from services.offerserver.handlers.importing import RunRefused
+from services.offerserver.handlers.importing import RunBusy, RunRefused
 from services.offerserver.handlers.jobs import sentence
 from services.offerserver.handlers.known_offers import known_offers
 from services.offerserver.importers.catalog import source_alone
@@ -96,68 +97,85 @@ def check(environ: Mapping[str, str], file: Path, *, fixture: Path | None) -> in
     return 1 if parsed.partial or not parsed.drafts else 0
 
 
-def run(environ: Mapping[str, str], name: str, *, dry_run: bool, fixture: Path | None) -> int:
-    """Run an importer, and print what it did. Return 1 unless it is trusted. Raises OperatorError."""
+def run(environ: Mapping[str, str], name: str, *, dry_run: bool, fixture: Path | None, yes: bool = False) -> int:
+    """Run an importer, and print what it did. Return 1 unless it is trusted. Raises OperatorError.
+
+    With a `fixture` it does a dry run first, and asks before it writes, unless `yes`.
+    """
     settings = read(Settings, environ)
-    importers = _importers(settings)
-    importer = importers.get(name)
-    if importer is None:
-        similar = difflib.get_close_matches(name, importers, n=1)
-        guess = f" Did you mean {similar[0]}?" if similar else ""
-        raise OperatorError(f"{name or 'the name'}: there is no such importer.{guess} offers.list shows them.")
+    importer = _importer(settings, name)
     if fixture is not None:
         _size_of(fixture)  # before Redis and storage are asked
     if fixture is None and not settings.contact:
         raise OperatorError("OFFERS_CONTACT is not set: a URL or an e-mail address for the operators of sources")
+    if fixture is not None and not (dry_run or yes or sys.stdin.isatty()):
+        raise OperatorError("this writes what the file has: look at it with --dry-run, then confirm with --yes")
     console = Console(highlight=False)
     console.print(f"running {name} ...")
 
-    async def work() -> int:
+    async def work(*, is_dry: bool) -> int:
         async with open_runner(settings) as runner:
             if fixture is not None:
                 runner.fetcher = FileFetcher(fixture)
-            order = RunOrder("dry run", "operator") if dry_run else None
+            order = RunOrder("dry run", "operator") if is_dry else None
             report = await runner.run(importer, order)
-        console.print(sentence(report))
-        for line in report.differences[:_SHOWN] if dry_run else ():
-            console.print(Text(f"{line.kind:8} {line.id}  {line.text}"))
-        for row in report.rejections[:_SHOWN]:
-            console.print(Text(f"rejected {row.id}  {row.field} {row.value!r} {row.reason}"))
-        for row in report.remarks[:_SHOWN]:
-            console.print(Text(f"remark {row.id}  {row.field} {row.value!r} {row.reason}"))
+        _print_report(console, report, is_dry=is_dry)
         return 0 if report.grade == "trusted" else 1
 
-    return run_or_refuse(work(), settings)
+    if fixture is not None and not (dry_run or yes):
+        run_or_refuse(work(is_dry=True), settings)
+        console.print(
+            f"This file takes the place of the source: the offers of {importer.source.owner} become those of the file. "
+            "An offer that it lacks is absent, and is removed when the next trusted run lacks it too."
+        )
+        if input(f"Write this as a run of {name}? [y/N] ").lower() != "y":
+            raise OperatorError("cancelled: nothing was written")
+    return run_or_refuse(work(is_dry=dry_run), settings)
 
 
 def delete_all(environ: Mapping[str, str], owner: str, *, dry_run: bool, yes: bool) -> int:
-    """Show how many offers an owner has, ask, and delete them. Return the exit code. Raises OperatorError."""
+    """Show how many offers an owner has, ask, and delete them. Return the exit code. Raises OperatorError.
+
+    It holds the lease of the importer of the owner while it deletes, so no run writes meanwhile. It deletes what the
+    owner has then.
+    """
     if not owner:
         raise OperatorError("--owner is missing: offers.delete-all --owner OWNER")
     if not (dry_run or yes or sys.stdin.isatty()):
         raise OperatorError("this deletes offers: look at it with --dry-run, then confirm with --yes")
     settings = read(Settings, environ)
+    importers = [name for name, importer in _importers(settings).items() if importer.source.owner == owner]
     console = Console(highlight=False)
 
-    async def count() -> list[str]:
+    async def count() -> int:
         async with open_runner(settings) as runner:
-            return [offer.offer_id for offer in await known_offers(runner.storage, owner)]
+            return len(await known_offers(runner.storage, owner))
 
-    async def delete(ids: list[str]) -> int:
-        async with open_runner(settings) as runner:
-            for part in slices(ids):
-                await runner.storage.write_offers(removed=part, event="none")
+    found = run_or_refuse(count(), settings)
+    console.print(f"{owner} has {found:,} offers")
+    if dry_run or not found:
         return 0
-
-    ids = run_or_refuse(count(), settings)
-    console.print(f"{owner} has {len(ids):,} offers")
-    if dry_run or not ids:
-        return 0
-    if not yes and input(f"Delete {len(ids):,} offers of {owner}? [y/N] ").lower() != "y":
+    if not yes and input(f"Delete {found:,} offers of {owner}? [y/N] ").lower() != "y":
         raise OperatorError("cancelled: nothing was deleted")
-    run_or_refuse(delete(ids), settings)
-    console.print(f"deleted {len(ids):,} offers. The next trusted run of their importer creates them again.")
+    deleted = run_or_refuse(_delete(settings, owner, importers[0] if importers else None), settings)
+    console.print(f"deleted {deleted:,} offers. The next trusted run of their importer creates them again.")
     return 0
+
+
+async def _delete(settings: Settings, owner: str, importer: str | None) -> int:
+    """Delete the offers of an owner. Return their number. Without an importer there is no run to keep away.
+
+    Raises RunBusy, LeaseLost, and what requests raise.
+    """
+    async with open_runner(settings) as runner, contextlib.AsyncExitStack() as held:
+        lease = None if importer is None else await held.enter_async_context(runner.leases.hold(importer))
+        if lease is None and importer is not None:
+            raise RunBusy(f"a run of {importer} has not ended: nothing was deleted")
+        ids = [offer.offer_id for offer in await known_offers(runner.storage, owner)]
+        for part in slices(ids):
+            until_ms = None if lease is None else await lease.check()
+            await runner.storage.write_offers(removed=part, event="none", until_ms=until_ms)
+        return len(ids)
 
 
 class _OwnTurns:
@@ -193,11 +211,31 @@ def _size_of(file: Path) -> int:
     return file.stat().st_size
 
 
+def _print_report(console: Console, report: RunReport, *, is_dry: bool) -> None:
+    console.print(sentence(report))
+    for line in report.differences[:_SHOWN] if is_dry else ():
+        console.print(Text(f"{line.kind:8} {line.id}  {line.text}"))
+    for row in report.rejections[:_SHOWN]:
+        console.print(Text(f"rejected {row.id}  {row.field} {row.value!r} {row.reason}"))
+    for row in report.remarks[:_SHOWN]:
+        console.print(Text(f"remark {row.id}  {row.field} {row.value!r} {row.reason}"))
+
+
 def _importers(settings: Settings) -> dict[str, Importer]:
     try:
         return importers_of(settings.sources)
     except InvalidSource as error:
         raise OperatorError(f"OFFERS_SOURCES:\n{error}") from None
+
+
+def _importer(settings: Settings, name: str) -> Importer:
+    importers = _importers(settings)
+    importer = importers.get(name)
+    if importer is None:
+        similar = difflib.get_close_matches(name, importers, n=1)
+        guess = f" Did you mean {similar[0]}?" if similar else ""
+        raise OperatorError(f"{name or 'the name'}: there is no such importer.{guess} offers.list shows them.")
+    return importer
 
 
 async def _reports(settings: Settings, importers: Mapping[str, Importer]) -> dict[str, tuple[int, str, str] | None]:

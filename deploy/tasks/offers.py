@@ -37,16 +37,17 @@ def check_source(_context: Context, source: str, file: str = "") -> None:
     help={
         "name": "the importer, as in offers.list",
         "dry-run": "only show what would be written",
-        "file": "read this document instead of fetching it",
+        "file": "read this document in place of the source, and ask before it is written",
+        "yes": "do not ask for confirmation",
     },
 )
-def run_importer(_context: Context, name: str, dry_run: bool = False, file: str = "") -> None:
+def run_importer(_context: Context, name: str, dry_run: bool = False, file: str = "", yes: bool = False) -> None:
     """Run an importer now, in this process. It holds the lease, so it never runs twice at once."""
     from deploy.operate import offers
 
     with report_errors():
         fixture = path(file) if file else None
-        exit_with(offers.run(endpoints.environment(os.environ), name, dry_run=dry_run, fixture=fixture))
+        exit_with(offers.run(endpoints.environment(os.environ), name, dry_run=dry_run, fixture=fixture, yes=yes))
 
 
 @task(

@@ -3,11 +3,17 @@
 import pytest
 
 from deploy.develop.localstack.redis import LocalRedis
+from services.backbone.clients import ServiceUnavailable, StorageClient
+from services.offerserver.core.changes import KnownOffer
+from services.offerserver.handlers import stale
 from services.offerserver.handlers.jobs import REMOVE_STALE, run_importer, run_stale, scheduled_jobs
+from services.offerserver.handlers.known_offers import known_offers
+from services.offerserver.handlers.stale import StaleOffersRemain
 from services.offerserver.importers.catalog import NAMED, all_importers, plan_of
+from services.offerserver.importers.configured import read_source
 from services.offerserver.settings import Settings
 from services.offerserver.store.runs import RunOrder
-from tests.contract.offerserver.bench import ImportBench, things
+from tests.contract.offerserver.bench import OWNER, ImportBench, source_at, things
 from tests.contract.storage.api.serving import SERVICE, SharedStorage
 
 DAY_MS = 86_400_000
@@ -76,6 +82,28 @@ async def test_offers_without_a_trusted_run_for_too_long_are_removed(bench: Impo
     assert await run_importer(settings, bench.importer) == "run: trusted: 3 new"
     assert await run_stale(settings, importers) == "removed 0 stale offers"
     assert len(await bench.ids()) == 3
+
+
+async def test_stale_offers_of_others_are_removed_if_those_of_one_cannot_be(
+    bench: ImportBench, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = read_source(
+        source_at(bench.server.url()).replace("name: things", "name: another").replace(OWNER, "Another")
+    )
+    for importer in (bench.importer, other):
+        bench.serve(things(range(3)))
+        await bench.runner.run(importer)
+
+    async def known_or_refused(storage: StorageClient, owner: str) -> list[KnownOffer]:
+        if owner == "Another":
+            raise ServiceUnavailable("no response")
+        return await known_offers(storage, owner)
+
+    monkeypatch.setattr(stale, "known_offers", known_or_refused)
+    with pytest.raises(StaleOffersRemain, match=r"^another: no response \(removed 3 of others\)$"):
+        await run_stale(settings, {"another": other, "things": bench.importer})
+    assert await bench.ids() == []
+    assert len(await bench.offers("Another")) == 3
 
 
 async def test_offers_are_not_stale_while_a_run_lasts(bench: ImportBench, settings: Settings) -> None:

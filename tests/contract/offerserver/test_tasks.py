@@ -112,9 +112,36 @@ async def test_pictures_are_shown_before_a_run_and_their_failures_after_it(
 async def test_file_takes_the_place_of_the_source(bench: ImportBench, environ: dict[str, str], tmp_path: Path) -> None:
     fixture = tmp_path / "feed.json"
     fixture.write_text(things([7]))
-    assert await asyncio.to_thread(offers.run, environ, "things", dry_run=False, fixture=fixture) == 0
+    assert await asyncio.to_thread(offers.run, environ, "things", dry_run=False, fixture=fixture, yes=True) == 0
     assert await bench.ids() == ["thing-7"]
     assert bench.server.requests == []
+
+
+async def test_file_is_written_only_after_a_question(
+    bench: ImportBench,
+    environ: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fixture = tmp_path / "feed.json"
+    fixture.write_text(things([1, 2, 7]))
+    bench.serve(things(range(3)), ETag='"1"')
+    assert await asyncio.to_thread(offers.run, environ, "things", dry_run=False, fixture=None) == 0
+    assert len((await bench.store.state("things")).validators) == 1
+    with pytest.raises(OperatorError, match="this writes what the file has"):
+        await asyncio.to_thread(offers.run, environ, "things", dry_run=False, fixture=fixture)
+    monkeypatch.setattr(offers.sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda _: "n")
+    with pytest.raises(OperatorError, match="cancelled: nothing was written"):
+        await asyncio.to_thread(offers.run, environ, "things", dry_run=False, fixture=fixture)
+    shown = capsys.readouterr().out
+    assert "This file takes the place of the source" in shown
+    assert await bench.ids() == ["thing-0", "thing-1", "thing-2"]
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    await asyncio.to_thread(offers.run, environ, "things", dry_run=False, fixture=fixture)
+    assert await bench.ids() == ["thing-0", "thing-1", "thing-2", "thing-7"]
+    assert (await bench.store.state("things")).validators == {}
 
 
 async def test_run_that_is_not_trusted_has_the_exit_code_1(bench: ImportBench, environ: dict[str, str]) -> None:
@@ -132,6 +159,40 @@ async def test_offers_of_an_owner_are_counted_before_they_are_deleted(
     assert f"{OWNER} has 3 offers" in capsys.readouterr().out
     assert len(await bench.ids()) == 3
     assert await asyncio.to_thread(offers.delete_all, environ, OWNER, dry_run=False, yes=True) == 0
+    assert await bench.ids() == []
+
+
+async def test_offers_are_not_deleted_while_a_run_of_their_importer_lasts(
+    bench: ImportBench, environ: dict[str, str]
+) -> None:
+    await bench.run(things(range(3)))
+    async with bench.leases.hold("things"):
+        with pytest.raises(OperatorError, match="a run of things has not ended: nothing was deleted"):
+            await asyncio.to_thread(offers.delete_all, environ, OWNER, dry_run=False, yes=True)
+    assert len(await bench.ids()) == 3
+
+
+async def test_offers_that_a_run_made_during_the_question_are_deleted_too(
+    bench: ImportBench, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await bench.run(things(range(3)))
+    loop = asyncio.get_running_loop()
+
+    def run_and_agree(_: str) -> str:
+        asyncio.run_coroutine_threadsafe(bench.run(things(range(5))), loop).result(30)
+        return "y"
+
+    monkeypatch.setattr(offers.sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", run_and_agree)
+    assert await asyncio.to_thread(offers.delete_all, environ, OWNER, dry_run=False, yes=False) == 0
+    assert await bench.ids() == []
+    assert "deleted 5 offers" in capsys.readouterr().out
+
+
+async def test_offers_of_an_owner_without_an_importer_are_deleted(bench: ImportBench, environ: dict[str, str]) -> None:
+    await bench.run(things(range(3)))
+    without = environ | {"OFFERS_SOURCES": ""}
+    assert await asyncio.to_thread(offers.delete_all, without, OWNER, dry_run=False, yes=True) == 0
     assert await bench.ids() == []
 
 
