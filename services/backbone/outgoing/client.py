@@ -157,11 +157,14 @@ class OutgoingClient:
             try:
                 async for piece in response.content.iter_any():
                     decoder.add(piece)
+                    if decoder.is_full:
+                        response.close()  # the connection has unread bytes
+                        break
             except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, ConnectionError) as error:
                 if isinstance(error, TimeoutError):
                     raise
                 is_cut = True
-            is_cut = is_cut or (decoder.received_bytes > 0 and not decoder.is_complete)
+            is_cut = is_cut or (decoder.received_bytes > 0 and not decoder.is_complete and not decoder.is_full)
             content = bytes(decoder.content)
             return OutgoingDownload(response.status, response.headers, content, decoder.received_bytes, is_cut)
 

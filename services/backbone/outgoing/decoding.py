@@ -19,6 +19,8 @@ class DownloadLimits(NamedTuple):
     """After decompression."""
     max_ratio: int = 200
     """Decompressed to received bytes. JSON and XML of real feeds have up to 50, a bomb 1,000."""
+    is_begin_enough: bool = False
+    """Whether the first `max_bytes` of a larger body are kept. Else the body is refused."""
 
 
 class BodyRefused(Exception):
@@ -38,6 +40,8 @@ class BodyDecoder:
         self._decompressor = None if name in ("", "identity") else zlib.decompressobj(_GZIP_OR_ZLIB)
         self.content = bytearray()
         self.received_bytes = 0
+        self.is_full = False
+        """Whether the begin of a larger body was kept. The rest need not be read."""
 
     @property
     def is_complete(self) -> bool:
@@ -61,7 +65,7 @@ class BodyDecoder:
             # Some servers send deflate without the header of zlib, which RFC 9110 asks for.
             is_zlib = piece[0] & 0x0F == zlib.DEFLATED
             self._decompressor = self._decompressor if is_zlib else zlib.decompressobj(_RAW_DEFLATE)
-        while not self._decompressor.eof:
+        while not self._decompressor.eof and not self.is_full:
             decoded = self._decompressor.decompress(piece, _PIECE_BYTES)
             self._keep(decoded)
             piece = self._decompressor.unconsumed_tail
@@ -71,6 +75,10 @@ class BodyDecoder:
     def _keep(self, decoded: bytes) -> None:
         self.content += decoded
         size = len(self.content)
+        if size > self._limits.max_bytes and self._limits.is_begin_enough:
+            del self.content[self._limits.max_bytes :]
+            self.is_full = True
+            return
         if size > self._limits.max_bytes:
             raise BodyRefused(f"the body has more than {self._limits.max_bytes} bytes")
         if size > _RATIO_FROM_BYTES and size > self._limits.max_ratio * self.received_bytes:

@@ -32,7 +32,7 @@ from services.offerserver.core.exchanges import (
     wait_after_s,
 )
 from services.offerserver.core.importer import FeedDocument, FeedRequest
-from services.offerserver.providers.robots import RobotsDisallowed, RobotsRules
+from services.offerserver.providers.robots import ROBOTS_LIMITS, RobotsDisallowed, RobotsRules, RobotsUnread
 
 MOST_REDIRECTS: Final = 5
 _POST_TO_GET: Final = frozenset({HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER})
@@ -118,7 +118,7 @@ class FeedFetcher:
         self._limits = limits
         self._stand_in_url = stand_in_url
         self._sleep = sleep
-        self._robots = RobotsRules(client, user_agent, clock_s=time.monotonic)
+        self._robots = RobotsRules(self._get_robots, clock_s=time.monotonic)
 
     async def fetch(self, request: FeedRequest, validators: Validators | None = None) -> FetchedDocument:
         """Return the document of a request. With `validators`, the request is conditional.
@@ -145,7 +145,7 @@ class FeedFetcher:
                 raise FetchFailed(str(error), attempt.exchange(began_s)) from error
 
     async def send(self, request: FeedRequest, url: str, headers: dict[str, str]) -> OutgoingDownload:
-        """Send one request in the turn of its host. Raises what OutgoingClient does, and RobotsDisallowed."""
+        """Send one request in the turn of its host. Raises what OutgoingClient and RobotsRules do."""
         if self._stand_in_url is not None:
             url = f"{self._stand_in_url}/{url.partition('://')[2]}"
         delay_s = self._delay_s
@@ -157,6 +157,11 @@ class FeedFetcher:
         sent = {"User-Agent": self._user_agent, **form, **request.headers, **headers}
         async with self._turns.turn(origin_of(url), delay_s=delay_s):
             return await self._client.download(method, url, limits=limits, body=request.body, headers=sent)
+
+    async def _get_robots(self, url: str) -> OutgoingDownload:
+        headers = {"User-Agent": self._user_agent}
+        async with self._turns.turn(origin_of(url), delay_s=self._delay_s):
+            return await self._client.download("GET", url, limits=ROBOTS_LIMITS, headers=headers)
 
 
 class _Attempt:
@@ -198,6 +203,8 @@ class _Attempt:
             return await self._fetcher.send(request, url, headers)
         except OutgoingFailed as error:
             raise _Retry(str(error)) from error
+        except RobotsUnread as error:
+            raise _Retry(str(error), error.wait_s) from error
         except TimeoutError as error:
             raise _Retry("another request to this host has not ended") from error
 

@@ -1,16 +1,21 @@
 """RobotsRules: the robots.txt of hosts whose pages are read (RFC 9309)."""
 
-from collections.abc import Callable
+import datetime as dt
+import re
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
 
 from protego import Protego
 
-from services.backbone.outgoing import BodyRefused, DownloadLimits, OutgoingClient, OutgoingFailed, OutgoingRefused
-from services.offerserver.core.exchanges import origin_of, redirect_target
+from services.backbone.outgoing import BodyRefused, DownloadLimits, OutgoingDownload, OutgoingFailed, OutgoingRefused
+from services.offerserver.core.exchanges import origin_of, redirect_target, wait_after_s
 
-_LIMITS: Final = DownloadLimits(max_bytes=524_288)
-"""RFC 9309 asks for at least 500 KiB."""
+ROBOTS_LIMITS: Final = DownloadLimits(max_bytes=524_288, is_begin_enough=True)
+"""RFC 9309 asks to read at least 500 KiB, and to ignore the rest."""
+_PRODUCT: Final = "push-offers"
+"""The product token of our User-Agent. The rest of it is the contact, which other tokens could match."""
+_USER_AGENT_LINE: Final = re.compile(r"\s*user[- ]?agent\s*[:\s]\s*([^#]*)", re.IGNORECASE)
 _KEEP_S: Final = 3600.0
 _REDIRECTS: Final = 5
 _LONGEST_DELAY_S: Final = 30.0
@@ -20,44 +25,77 @@ class RobotsDisallowed(Exception):
     """The host does not permit this page, or its robots.txt can't be read. The message is the reason."""
 
 
+class RobotsUnread(Exception):
+    """The robots.txt could not be read now. The message is the reason. Another attempt may succeed."""
+
+    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
+        super().__init__(f"robots.txt can't be read: {reason}")
+        self.wait_s = wait_s
+        """How long the host asks to wait."""
+
+
 class RobotsRules:
     """Reads robots.txt once an hour for each origin."""
 
-    def __init__(self, client: OutgoingClient, user_agent: str, *, clock_s: Callable[[], float]) -> None:
-        self._client = client
-        self._user_agent = user_agent
+    def __init__(self, download: Callable[[str], Awaitable[OutgoingDownload]], *, clock_s: Callable[[], float]) -> None:
+        """`download` sends one request with ROBOTS_LIMITS. It raises as OutgoingClient does, and TimeoutError."""
+        self._download = download
         self._clock_s = clock_s
         self._known: dict[str, tuple[float, Protego]] = {}
 
     async def check(self, url: str) -> float:
-        """Return the delay between requests in seconds that the host asks for. Raises RobotsDisallowed.
+        """Return the delay between requests in seconds that the host asks for.
 
-        A host without robots.txt permits everything. One whose robots.txt can't be read permits nothing.
+        Raises RobotsDisallowed, or RobotsUnread. A host without robots.txt permits everything. One whose robots.txt
+        can't be read permits nothing.
         """
         rules = await self._rules(origin_of(url))
-        if not rules.can_fetch(url, self._user_agent):
+        if not rules.can_fetch(url, _PRODUCT):
             raise RobotsDisallowed("robots.txt does not permit this page")
-        return min(_LONGEST_DELAY_S, float(rules.crawl_delay(self._user_agent) or 0.0))
+        return min(_LONGEST_DELAY_S, float(rules.crawl_delay(_PRODUCT) or 0.0))
 
     async def _rules(self, origin: str) -> Protego:
         read_s, rules = self._known.get(origin, (0.0, None))
         if rules is None or self._clock_s() - read_s > _KEEP_S:
-            rules = await self._read(f"{origin}/robots.txt")
+            rules = Protego.parse(await self._read(f"{origin}/robots.txt"))
             self._known[origin] = (self._clock_s(), rules)
         return rules
 
-    async def _read(self, url: str) -> Protego:
-        headers = {"User-Agent": self._user_agent}
+    async def _read(self, url: str) -> str:
         try:
             for _ in range(_REDIRECTS + 1):
-                found = await self._client.download("GET", url, limits=_LIMITS, headers=headers)
+                found = await self._download(url)
                 location = found.headers.get("Location", "")
                 if not (HTTPStatus.MULTIPLE_CHOICES <= found.status < HTTPStatus.BAD_REQUEST and location):
                     break
                 url = redirect_target(url, location)
-        except (OutgoingFailed, OutgoingRefused, BodyRefused, ValueError) as error:
+        except TimeoutError as error:
+            raise RobotsUnread("another request to this host has not ended") from error
+        except OutgoingFailed as error:
+            raise RobotsUnread(str(error)) from error
+        except (OutgoingRefused, BodyRefused, ValueError) as error:
             raise RobotsDisallowed(f"robots.txt can't be read: {error}") from error
         if found.status >= HTTPStatus.INTERNAL_SERVER_ERROR or found.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise RobotsDisallowed(f"robots.txt can't be read: status {found.status}")
-        is_found = HTTPStatus.OK <= found.status < HTTPStatus.MULTIPLE_CHOICES
-        return Protego.parse(found.body.decode("utf-8", "replace") if is_found else "")
+            wait_s = wait_after_s(found.status, found.headers.get("Retry-After", ""), dt.datetime.now(dt.UTC))
+            raise RobotsUnread(f"status {found.status}", wait_s)
+        if not HTTPStatus.OK <= found.status < HTTPStatus.MULTIPLE_CHOICES:
+            return ""
+        if found.is_cut:
+            raise RobotsUnread("the response ended early")
+        return _relevant(found.body)
+
+
+def _relevant(body: bytes) -> str:
+    """Return the text with one name for all groups of others: the parser keeps a list of rules for each name.
+
+    Of a body that was cut at its limit, the last line may be a part of a rule.
+    """
+    if len(body) == ROBOTS_LIMITS.max_bytes:
+        body = body[: body.rfind(b"\n") + 1]
+    lines = body.decode("utf-8-sig", "replace").splitlines()
+    return "\n".join("User-agent: other" if _names_another(line) else line for line in lines)
+
+
+def _names_another(line: str) -> bool:
+    found = _USER_AGENT_LINE.match(line)
+    return found is not None and not _PRODUCT.startswith(found[1].strip().rstrip("*").lower())

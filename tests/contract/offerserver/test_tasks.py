@@ -131,7 +131,7 @@ async def test_file_is_written_only_after_a_question(
     assert len((await bench.store.state("things")).validators) == 1
     with pytest.raises(OperatorError, match="this writes what the file has"):
         await asyncio.to_thread(offers.run, environ, "things", dry_run=False, fixture=fixture)
-    monkeypatch.setattr(offers.sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda _: "n")
     with pytest.raises(OperatorError, match="cancelled: nothing was written"):
         await asyncio.to_thread(offers.run, environ, "things", dry_run=False, fixture=fixture)
@@ -182,7 +182,7 @@ async def test_offers_that_a_run_made_during_the_question_are_deleted_too(
         asyncio.run_coroutine_threadsafe(bench.run(things(range(5))), loop).result(30)
         return "y"
 
-    monkeypatch.setattr(offers.sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", run_and_agree)
     assert await asyncio.to_thread(offers.delete_all, environ, OWNER, dry_run=False, yes=False) == 0
     assert await bench.ids() == []

@@ -51,6 +51,14 @@ def test_body_beyond_the_limit_is_refused() -> None:
     assert len(decoded("", b"x" * 1_000, limits=DownloadLimits(max_bytes=1_000)).content) == 1_000
 
 
+@pytest.mark.parametrize("coding", ["", "gzip"])
+def test_begin_of_a_larger_body_can_be_enough(coding: str) -> None:
+    body = gzip.compress(TEXT) if coding else TEXT
+    found = decoded(coding, body, limits=DownloadLimits(max_bytes=1_000, is_begin_enough=True))
+    assert (bytes(found.content), found.is_full) == (TEXT[:1_000], True)
+    assert not decoded(coding, body, limits=LIMITS._replace(is_begin_enough=True)).is_full
+
+
 def test_bomb_is_refused_before_the_limit() -> None:
     bomb = gzip.compress(bytes(9_000_000))
     decoder = BodyDecoder("gzip", LIMITS)

@@ -260,7 +260,26 @@ async def test_page_that_robots_do_not_permit_is_not_fetched() -> None:
         with pytest.raises(FetchFailed, match=r"robots\.txt does not permit this page"):
             await parts.fetcher.fetch(request(server, "/public", kind="page"))
         assert [each.path for each in server.requests] == ["/robots.txt", "/public"]
-        assert parts.turns.delays == [4.0]
+        assert parts.turns.delays == [1.0, 4.0]
+
+
+async def test_robots_are_read_again_after_a_failure_and_in_the_turn_of_the_host() -> None:
+    async with hostile_server() as server, fetching() as parts:
+        server.responses["/robots.txt"] = [reply(status=503, Retry_After="7"), b"nonsense", reply("")]
+        server.responses["/feed"] = OK
+        found = await parts.fetcher.fetch(request(server, kind="page"))
+        assert found.document is not None
+        assert [each.path for each in server.requests] == [*["/robots.txt"] * 3, "/feed"]
+        assert (found.exchange.retries, parts.pauses[0]) == (2, 7.0)
+        assert len(parts.turns.delays) == 4
+
+
+async def test_page_is_not_fetched_without_its_robots() -> None:
+    async with hostile_server() as server, fetching() as parts:
+        server.responses["/robots.txt"] = reply(status=500)
+        with pytest.raises(FetchFailed, match=r"^robots\.txt can't be read: status 500$"):
+            await parts.fetcher.fetch(request(server, kind="page"))
+        assert [each.path for each in server.requests] == ["/robots.txt"] * 3
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,13 @@
+import contextlib
+import gzip
+import time
+from collections.abc import AsyncIterator
+
 import pytest
 
-from services.backbone.outgoing import OutgoingClient
-from services.offerserver.providers.robots import RobotsDisallowed, RobotsRules
-from tests.unit.offerserver.hostile import AGENT, LOOPBACK, HostileServer, hostile_server, reply
+from services.backbone.outgoing import OutgoingClient, OutgoingDownload
+from services.offerserver.providers.robots import ROBOTS_LIMITS, RobotsDisallowed, RobotsRules, RobotsUnread
+from tests.unit.offerserver.hostile import LOOPBACK, HostileServer, hostile_server, reply
 
 
 class Clock:
@@ -13,9 +18,19 @@ class Clock:
         return self.now_s
 
 
-async def check(server: HostileServer, path: str = "/page") -> float:
+@contextlib.asynccontextmanager
+async def reading(clock: Clock) -> AsyncIterator[RobotsRules]:
     async with OutgoingClient(timeout_s=3.0, allowed=LOOPBACK) as client:
-        return await RobotsRules(client, AGENT, clock_s=Clock()).check(server.url(path))
+
+        async def download(url: str) -> OutgoingDownload:
+            return await client.download("GET", url, limits=ROBOTS_LIMITS)
+
+        yield RobotsRules(download, clock_s=clock)
+
+
+async def check(server: HostileServer, path: str = "/page") -> float:
+    async with reading(Clock()) as rules:
+        return await rules.check(server.url(path))
 
 
 async def test_own_group_comes_before_that_of_all() -> None:
@@ -39,12 +54,55 @@ async def test_host_without_rules_permits_everything(status: int) -> None:
         assert await check(server) == 0.0
 
 
-@pytest.mark.parametrize("response", [reply(status=500), reply(status=429), b"nonsense", reply(b"x" * 600_000)])
+@pytest.mark.parametrize("response", [reply(status=500), reply(status=429), b"nonsense", reply("a: b", length=99)])
 async def test_host_whose_rules_cannot_be_read_permits_nothing(response: bytes) -> None:
     async with hostile_server() as server:
         server.responses["/robots.txt"] = response
-        with pytest.raises(RobotsDisallowed, match=r"robots\.txt can't be read"):
+        with pytest.raises(RobotsUnread, match=r"robots\.txt can't be read"):
             await check(server)
+
+
+async def test_host_can_ask_to_wait_before_its_rules_are_read() -> None:
+    async with hostile_server() as server:
+        server.responses["/robots.txt"] = reply(status=503, Retry_After="7")
+        with pytest.raises(RobotsUnread) as caught:
+            await check(server)
+        assert caught.value.wait_s == 7.0
+
+
+@pytest.mark.parametrize("name", ["me", "contact", "example", "https", "offers"])
+async def test_groups_of_others_do_not_match_the_contact(name: str) -> None:
+    async with hostile_server() as server:
+        server.responses["/robots.txt"] = reply(f"User-agent: {name}\nDisallow: /\n")
+        assert await check(server) == 0.0
+
+
+@pytest.mark.parametrize("name", ["*", "push-offers", "Push-Offers", "push-offers*", "push-offers # ours"])
+async def test_own_group_is_found_after_a_byte_order_mark(name: str) -> None:
+    async with hostile_server() as server:
+        server.responses["/robots.txt"] = reply(f"\ufeffUser-agent: {name}\nDisallow: /\n")
+        with pytest.raises(RobotsDisallowed):
+            await check(server)
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+async def test_begin_of_a_large_file_has_the_rules(*, is_compressed: bool) -> None:
+    rules = ("User-agent: *\nDisallow: /x\n" + "Disallow: /page/" + "y" * 999 + "\n") * 1_000
+    response = reply(gzip.compress(rules.encode()), Content_Encoding="gzip") if is_compressed else reply(rules)
+    async with hostile_server() as server:
+        server.responses["/robots.txt"] = response
+        assert await check(server, "/page/yyy") == 0.0
+        with pytest.raises(RobotsDisallowed, match="does not permit this page"):
+            await check(server, "/x/1")
+
+
+async def test_many_groups_of_others_take_no_time() -> None:
+    async with hostile_server() as server:
+        names = "".join(f"User-agent: {number}\n" for number in range(14_000))
+        server.responses["/robots.txt"] = reply(names + "Disallow: /x\n" * 20_000)
+        began_s = time.monotonic()
+        assert await check(server) == 0.0
+        assert time.monotonic() - began_s < 3.0
 
 
 async def test_redirect_of_the_rules_is_followed() -> None:
@@ -57,9 +115,8 @@ async def test_redirect_of_the_rules_is_followed() -> None:
 
 async def test_rules_are_read_once_an_hour() -> None:
     clock = Clock()
-    async with hostile_server() as server, OutgoingClient(timeout_s=3.0, allowed=LOOPBACK) as client:
+    async with hostile_server() as server, reading(clock) as rules:
         server.responses["/robots.txt"] = reply("")
-        rules = RobotsRules(client, AGENT, clock_s=clock)
         for seconds in (0, 3_599, 2):
             clock.now_s += seconds
             await rules.check(server.url())
