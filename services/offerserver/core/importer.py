@@ -8,9 +8,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from services.offerserver.core.drafts import MOST_KEYWORDS, AreaBox, Parsed
+from services.offerserver.core.drafts import MOST_KEYWORD_CHARS, MOST_KEYWORDS, MOST_TEXT_CHARS, AreaBox, Parsed
 from services.offerserver.core.grades import Thresholds
 
+STALE_JOB: Final = "remove_stale_offers"
+"""The name of the job that removes stale offers. No importer may have it: a job and an importer have one schedule."""
+MOST_OWNER_CHARS: Final = 256
+"""The limit of storage."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 DocumentKind = Literal["json", "xml", "calendar", "csv", "page"]
 """The form that a response must have. A page is HTML whose robots.txt is obeyed; the other ones are documented APIs
@@ -78,11 +82,24 @@ class OfferSource:
             raise ValueError(
                 f"name: {self.name!r} is no name of an importer: use lower-case letters, digits and underscores"
             )
+        if self.name == STALE_JOB:
+            raise ValueError(f"name: {STALE_JOB} is the name of another job")
         for name in ("purpose", "owner", "schedule", "licence", "attribution"):
-            if not getattr(self, name).strip():
-                raise ValueError(f"{name}: is empty")
+            most = MOST_OWNER_CHARS if name == "owner" else MOST_TEXT_CHARS
+            _check_text(name, getattr(self, name), most)
         if not 1 <= len(self.keywords) <= MOST_KEYWORDS:
             raise ValueError(f"keywords: 1 to {MOST_KEYWORDS} are required, not {len(self.keywords)}")
+        for keyword in self.keywords:
+            _check_text("keywords", keyword, MOST_KEYWORD_CHARS)
+
+
+def _check_text(name: str, value: str, most: int) -> None:
+    if not value.strip():
+        raise ValueError(f"{name}: is empty")
+    if len(value) > most:
+        raise ValueError(f"{name}: has {len(value)} characters; at most {most} are allowed")
+    if not value.isprintable():
+        raise ValueError(f"{name}: has a line break, or another character without a shape")
 
 
 def no_further_page(request: FeedRequest, document: FeedDocument) -> FeedRequest | None:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from services.backbone.schedule import JobPlan, ScheduledJob
-from services.offerserver.core.importer import Importer
+from services.offerserver.core.importer import STALE_JOB, Importer
 from services.offerserver.core.reports import RunReport
 from services.offerserver.handlers.clients import open_runner
 from services.offerserver.handlers.importing import RunBusy, RunRefused
@@ -14,7 +14,7 @@ from services.offerserver.settings import Settings
 from services.offerserver.store.runs import RunOrder
 
 REMOVE_STALE: Final = JobPlan(
-    "remove_stale_offers",
+    STALE_JOB,
     "41 */10 * * * *",
     "Removes the offers of importers that had no trusted run for OFFERS_STALE_DAYS.",
 )

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from services.backbone.outgoing.client import OutgoingRefused, check_url
 from services.offerserver.core.drafts import AreaBox, Parsed, merged
 from services.offerserver.core.grades import Thresholds
 from services.offerserver.core.importer import (
@@ -58,10 +59,24 @@ def _zone(name: str) -> str:
     return name
 
 
+def _address(url: str) -> str:
+    try:
+        check_url(url)
+    except OutgoingRefused as error:
+        raise ValueError(str(error)) from None
+    return url
+
+
+def _delimiter(character: str) -> str:
+    if character in ('"', "\r", "\n"):
+        raise ValueError("must be no quotation mark and no line break")
+    return character
+
+
 class BoxConfig(BaseModel):
     """The area of a source, in degrees."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     south: float = Field(ge=-90, le=90)
     west: float = Field(ge=-180, le=180)
@@ -78,7 +93,7 @@ class BoxConfig(BaseModel):
 class SourceConfig(BaseModel):
     """The YAML file of a source."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     name: str
     """Lower-case letters, digits and underscores."""
@@ -87,9 +102,9 @@ class SourceConfig(BaseModel):
     form: FeedForm
     """The form of the feed."""
     urls: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^https?://\S+$")], ...],
+        tuple[Annotated[str, Field(pattern=r"^https?://\S+$"), AfterValidator(_address)], ...],
         BeforeValidator(listed),
-        Field(max_length=_MOST_URLS),
+        Field(min_length=1, max_length=_MOST_URLS),
     ]
     """The addresses. For Overpass, that of the interpreter."""
     query: str | None = None
@@ -108,11 +123,11 @@ class SourceConfig(BaseModel):
     fields: FieldMapping
     zone: Annotated[str, AfterValidator(_zone)] = "UTC"
     """The time zone of times without one."""
-    places: Mapping[str, tuple[float, float]] = {}
+    places: Mapping[str, tuple[Annotated[float, Field(ge=-90, le=90)], Annotated[float, Field(ge=-180, le=180)]]] = {}
     """Latitude and longitude by the name of a place, for feeds without coordinates."""
     lead_hours: int | None = Field(None, ge=0, le=1_440)
     """Calendars: an offer is valid so long before its event begins. None: from its import on."""
-    delimiter: str = Field(",", min_length=1, max_length=1)
+    delimiter: Annotated[str, AfterValidator(_delimiter)] = Field(",", min_length=1, max_length=1)
     """Tables: the character between columns."""
     decimal_comma: bool = False
     """Whether coordinates may have a comma in place of the point."""

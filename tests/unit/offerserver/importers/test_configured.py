@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import pytest
@@ -40,6 +41,21 @@ def test_query_of_overpass_is_posted() -> None:
         ({"thresholds": {"most": 1}}, "thresholds: Object contains unknown field `most`"),
         ({"radius_m": -1}, "radius_m: "),
         ({"keywords": []}, "1 to 32 are required"),
+        ({"keywords": ["#" + "a" * 99]}, "keywords: has 100 characters; at most 64 are allowed"),
+        ({"keywords": ["#all", ""]}, "keywords: is empty"),
+        ({"name": "remove_stale_offers"}, "name: remove_stale_offers is the name of another job"),
+        ({"owner": "O" * 600}, "owner: has 600 characters; at most 256 are allowed"),
+        ({"owner": "a\nb"}, "owner: has a line break"),
+        ({"licence": "l" * 501}, "licence: has 501 characters; at most 500 are allowed"),
+        ({"urls": []}, "urls: "),
+        ({"urls": ["https://u:p@data.example/"]}, "urls.0: the URL has a user name or a backslash"),
+        ({"urls": ["https://:443/"]}, "urls.0: the URL has no host"),
+        ({"delimiter": '"'}, "delimiter: must be no quotation mark and no line break"),
+        ({"delimiter": "\n"}, "delimiter: must be no quotation mark and no line break"),
+        ({"places": {"Hall": [math.nan, 13.4]}}, "places.Hall.0: "),
+        ({"places": {"Hall": [13.4, 520]}}, "places.Hall.1: "),
+        ({"box": {"south": -math.inf, "west": 13, "north": 52, "east": 14}}, "box.south: "),
+        ({"box": {"south": math.nan, "west": 13, "north": 52, "east": 14}}, "box.south: "),
     ],
 )
 def test_invalid_file_is_refused_with_the_name_of_the_value(changes: dict[str, Any], error: str) -> None:
