@@ -150,7 +150,9 @@ def create_pages(pages: ImporterPages, schedule: SchedulePages, assets: Assets) 
 
     add("GET", "/", _to_importers)
     add("GET", "/sidekiq", _to_importers)
+    add("GET", "/sidekiq/{page:path}", _to_importers)
     add("GET", PINGDOM, _pingdom)
+    add("HEAD", PINGDOM, _pingdom)  # monitors of availability may ask so
     add("GET", "/offers", pages.overview)
     add("GET", "/offers/{name}", pages.importer)
     add("GET", "/offers/{name}/runs/{run}", pages.run)

@@ -212,10 +212,11 @@ async def test_pages_need_a_login_but_for_the_check_of_the_old_system(pages: Pag
     async with httpx.AsyncClient(transport=pages.client._transport, base_url=ORIGIN) as visitor:
         assert (await visitor.get("/offers")).status_code == 401
         assert (await visitor.get("/pingdom")).text == "ok"
+        assert (await visitor.head("/pingdom")).status_code == 200
 
 
 async def test_paths_of_the_old_system_lead_to_the_importers(pages: Pages) -> None:
-    for path in ("/", "/sidekiq"):
+    for path in ("/", "/sidekiq", "/sidekiq/", "/sidekiq/queues"):
         assert "<h1>Importers</h1>" in await pages.get(path)
 
 
