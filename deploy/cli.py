@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import tomllib
+from collections.abc import Sequence
 from itertools import pairwise
 
 from invoke.exceptions import Exit, ParseError
@@ -65,6 +66,12 @@ def _flag_with(value: str) -> str:
     return next((word for word in words if word.startswith("-") and word.endswith(value)), value)
 
 
+def help_first(words: Sequence[str]) -> Sequence[str]:
+    """Return `--help TASK` for `TASK --help`: after a task that needs an argument, invoke reads it as the argument."""
+    is_asked = len(words) > 1 and words[-1] in ("-h", "--help") and not words[0].startswith("-")
+    return ["--help", words[0]] if is_asked else words
+
+
 def version() -> str:
     """Return the version of this clone."""
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
@@ -74,7 +81,7 @@ def main() -> None:
     """Run the tasks named on the command line, from any working directory."""
     os.chdir(ROOT)
     PushProgram(name="push", version=version(), binary="python3 tasks.py", binary_names=["tasks.py", "inv"]).run(
-        ["tasks.py", *sys.argv[1:]]
+        ["tasks.py", *help_first(sys.argv[1:])]
     )
 
 

@@ -8,7 +8,7 @@ from services.backbone.schedule import JobPlan, ScheduledJob
 from services.offerserver.core.importer import STALE_JOB, Importer
 from services.offerserver.core.reports import RunReport
 from services.offerserver.handlers.clients import open_runner
-from services.offerserver.handlers.importing import RunBusy, RunRefused
+from services.offerserver.handlers.importing import RunRefused
 from services.offerserver.handlers.stale import remove_stale
 from services.offerserver.settings import Settings
 from services.offerserver.store.runs import RunOrder
@@ -27,7 +27,7 @@ async def run_importer(settings: Settings, importer: Importer, order: str = "") 
     async with open_runner(settings) as runner:
         try:
             report = await runner.run(importer, RunOrder.decode(order) if order else None)
-        except (RunBusy, RunRefused) as error:
+        except RunRefused as error:
             return f"not run: {error}"
     return sentence(report)
 

@@ -91,3 +91,10 @@ def test_every_task_has_a_summary_of_one_line(name: str) -> None:
 def test_every_parameter_has_a_help_text(name: str) -> None:
     for argument in namespace[name].get_arguments():
         assert argument.help, f"{name} --{argument.name}"
+
+
+@pytest.mark.parametrize("words", [["offers.check", "--help"], ["offers.check", "-h"], ["--help", "offers.check"]])
+def test_help_of_a_task_with_an_argument_is_shown(words: list[str]) -> None:
+    done = push(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the YAML file of a source" in done.stdout
