@@ -222,9 +222,9 @@ def offers_lock_key(importer: str) -> str:
     return f"offers:lock:{importer}"
 
 
-def offers_fence_key(importer: str) -> str:
+def offers_number_key(importer: str) -> str:
     """Key of the number of the last run of an importer."""
-    return f"offers:fence:{importer}"
+    return f"offers:number:{importer}"
 
 
 def offers_memory_key(importer: str) -> str:
@@ -243,7 +243,7 @@ def offers_dry_run_key(importer: str) -> str:
 
 
 def offers_suspect_key(importer: str) -> str:
-    """Key of the hash with the content of the last run that an operator may accept."""
+    """Key of the content of the last run that an operator may accept."""
     return f"offers:suspect:{importer}"
 
 

@@ -174,9 +174,10 @@ def stale_removals(
     return tuple(Removal(offer.offer_id, offer.source_id, "stale") for offer in known if offer.source_id)
 
 
-def offers_digest(known: Iterable[KnownOffer]) -> str:
-    """Return a digest of the offers of an importer in storage."""
-    state = sorted([offer.offer_id, offer.source_id, *offer.fingerprint, *offer.images] for offer in known)
+def offers_digest(known: Iterable[KnownOffer], version: str = "") -> str:
+    """Return a digest of the offers of an importer in storage, and of its version."""
+    rows = sorted([offer.offer_id, offer.source_id, *offer.fingerprint, *offer.images] for offer in known)
+    state = [[version], *rows]
     return hashlib.sha256(msgspec.json.encode(state)).hexdigest()
 
 

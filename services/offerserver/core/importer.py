@@ -117,6 +117,8 @@ class Importer:
     """Return the first requests of a run."""
     parse: Callable[[Sequence[FeedDocument], int], Parsed]
     """Return what is in the documents at a time in ms since 1970. Raises UnreadableFeed. It must not read a clock."""
+    version: str = ""
+    """Differs when a document must be parsed again although it has not changed: another YAML file, or another code."""
     parse_again_s: float = math.inf
     """A document that has not changed is parsed again after this time. Infinite: what `parse` returns does not depend
     on the time."""

@@ -54,7 +54,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """A run."""
 
     number: int
-    """The fencing number: it grows with each run of an importer."""
+    """It grows with each run of an importer."""
     began_ms: int
     ended_ms: int
     mode: Literal["run", "dry run", "accept"]
@@ -73,7 +73,9 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
     """The digest of what an operator may accept. Empty: nothing."""
     pending: tuple[Difference, ...] = ()
-    """What would be written if it is accepted."""
+    """What would be written if it is accepted: the first lines."""
+    pending_counts: RunCounts = RunCounts()
+    """The numbers of all that would be written."""
 
     @property
     def bytes(self) -> int:

@@ -12,7 +12,9 @@ from services.offerserver.core.fingerprints import CONTENT_HASH, MATCH_HASH, SOU
 from services.offerserver.core.importer import OfferSource
 from services.offerserver.core.pictures import PictureLink
 
-_ID_BYTES: Final = 12
+_HASH_BYTES: Final = 8
+RunId = tuple[int, int]
+"""When a run began, in ms since 1970, and its number. After a loss of Redis the numbers begin anew."""
 
 
 class OfferPoint(msgspec.Struct, frozen=True):
@@ -51,8 +53,8 @@ class WriteStep(NamedTuple):
     event: Literal["now", "later", "none"] = "none"
 
 
-def write_steps(changes: OfferChanges, source: OfferSource, *, run: int, size: int = SLICE) -> Iterator[WriteStep]:
-    """Yield the requests of a run, each with at most `size` offers. `run` is its fencing number.
+def write_steps(changes: OfferChanges, source: OfferSource, *, run: RunId, size: int = SLICE) -> Iterator[WriteStep]:
+    """Yield the requests of a run, each with at most `size` offers.
 
     What nobody has to know comes first and has no event. The event of the rest is sent by the last request, once. If
     the run is killed before, storage sends it some minutes later, or the next run does.
@@ -77,15 +79,19 @@ def link_steps(links: Sequence[PictureLink], *, size: int = SLICE) -> Iterator[W
         yield WriteStep(changed=tuple(part))
 
 
-def offer_id(owner: str, source_id: str, run: int) -> str:
+def offer_id(owner: str, source_id: str, run: RunId) -> str:
     """Return the id of a new offer in storage. A request that is sent again by its run creates the offer once.
+
+    It begins with the time in seconds, as all ids of storage do.
 
     Another run has another id: storage knows a removed offer for some time, and would not create it again.
     """
-    return hashlib.blake2b(f"{owner}\0{source_id}\0{run}".encode(), digest_size=_ID_BYTES).hexdigest()
+    began_ms, number = run
+    content = f"{owner}\0{source_id}\0{began_ms}\0{number}".encode()
+    return f"{began_ms // 1000:08x}{hashlib.blake2b(content, digest_size=_HASH_BYTES).hexdigest()}"
 
 
-def _new(item: NewItem, source: OfferSource, run: int) -> WrittenOffer:
+def _new(item: NewItem, source: OfferSource, run: RunId) -> WrittenOffer:
     """Return a new offer. Its pictures follow, so that no picture delays an offer."""
     return _written(offer_id(source.owner, item.draft.id, run), item.draft, item.fingerprint, source, ())
 

@@ -40,7 +40,9 @@ async def open_runner(settings: Settings) -> AsyncIterator[ImportRunner]:
         ) as outgoing,
         contextlib.AsyncExitStack() as parts,
     ):
-        images = await parts.enter_async_context(open_images(settings)) if settings.imageserver_url else None
+        # Without a contact nothing is fetched, also for a feed that is read from a file.
+        has_pictures = bool(settings.imageserver_url and settings.contact)
+        images = await parts.enter_async_context(open_images(settings)) if has_pictures else None
         turn_s = settings.request_s + _TURN_MARGIN_S
         turns = RedisTurns(redis, longest_s=turn_s, wait_s=settings.run_limit_s / 2)
         fetcher = FeedFetcher(

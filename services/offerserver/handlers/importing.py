@@ -144,7 +144,8 @@ class _Run:
         judged = judged._replace(grade=after_refusals(judged, refused, self._source.thresholds))
         if judged.grade.may_remove:
             # With validators, a 304 of the next run would hide that offers were refused.
-            end = RunEnd({} if refused else found.validators, judged.changes.absent, offers_digest(after))
+            digest = offers_digest(after, self._importer.version)
+            end = RunEnd({} if refused else found.validators, judged.changes.absent, digest)
             return await self._finish(self._judged_report(judged, found, judged.changes, refused=refused), end)
         return await self._finish_suspect(judged, found, after, refused)
 
@@ -178,7 +179,9 @@ class _Run:
         The run then counts as trusted. Its number of items is the measure of later runs, as that of a first run is.
         """
         suspect = await self._runner.store.suspect(self._source.name)
-        if suspect is None or suspect.digest != order.digest:
+        if suspect is None:
+            raise RunRefused("another run has ended since, or the content is not kept any more: run the importer again")
+        if suspect.digest != order.digest:
             raise RunRefused("another run has begun since: look at its difference")
         known = await self._known()
         full = self._full(suspect.parsed, suspect.grade, known, suspect.at_ms)
@@ -191,7 +194,8 @@ class _Run:
         _, self._pictures = await load_lacking(
             None, lacking, self._state.pictures, now_ms=self._began_ms, is_whole=True
         )
-        end = RunEnd(self._state.validators, full.absent, offers_digest(after), is_measure=True)
+        # No validators: those of an earlier run belong to another document.
+        end = RunEnd({}, full.absent, offers_digest(after, self._importer.version), is_measure=True)
         reasons = (f"accepted by {order.by}", *suspect.grade.reasons)
         report = self._report(
             RunGrade(name="trusted", reasons=reasons),
@@ -211,9 +215,9 @@ class _Run:
     def _may_be_unchanged(self, known: list[KnownOffer]) -> bool:
         """Return whether a document that has not changed would change nothing. Else it is fetched all the same.
 
-        It would if storage has not what the last trusted run left, if an item was absent once or has ended, if pictures
-        are to be tried again, or if its importer finds other items in it after some time, such as the events of the
-        next days.
+        It would if storage has not what the last trusted run left, if the importer is another version, if an item was
+        absent once or has ended, if pictures are to be tried again, or if its importer finds other items in it after
+        some time, such as the events of the next days.
         """
         state, now_ms = self._state, self._began_ms
         is_due = state.parsed_ms is None or now_ms - state.parsed_ms >= 1000 * self._importer.parse_again_s
@@ -223,7 +227,7 @@ class _Run:
             or lacks_pictures
             or state.memory.absent
             or any(has_ended(offer, now_ms) for offer in known)
-            or offers_digest(known) != state.offers_digest
+            or offers_digest(known, self._importer.version) != state.offers_digest
         )
 
     async def _finish_suspect(
@@ -238,7 +242,9 @@ class _Run:
             return await self._finish(report)
         pending = self._full(judged.parsed, judged.grade, after, self._began_ms)
         digest = changes_digest(pending, after)
-        report = msgspec.structs.replace(report, digest=digest, pending=differences(pending))
+        report = msgspec.structs.replace(
+            report, digest=digest, pending=differences(pending), pending_counts=run_counts(judged.parsed, pending)
+        )
         await self._finish(report)
         suspect = SuspectRun(digest, judged.parsed, judged.grade, self._began_ms)
         await self._runner.store.keep_suspect(self._source.name, suspect)
@@ -247,7 +253,8 @@ class _Run:
     async def _write(self, changes: OfferChanges) -> int:
         """Write slice by slice. Return the number of offers that storage refused."""
         refused = 0
-        for step in write_steps(changes, self._source, run=self._lease.number, size=self._runner.slice_size):
+        run = (self._began_ms, self._lease.number)
+        for step in write_steps(changes, self._source, run=run, size=self._runner.slice_size):
             refused += await self._write_step(step)
         if refused:
             log.warning("offers_refused", importer=self._source.name, count=refused)

@@ -1,7 +1,10 @@
 """All importers: the named ones, and those of the operator's YAML files."""
 
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from services.backbone.schedule import JobPlan
@@ -44,7 +47,20 @@ def all_importers(files: Mapping[str, str], named: Iterable[Importer] = NAMED) -
         origins[source.name] = file
     if errors:
         raise InvalidSource("\n".join(errors))
-    return importers
+    texts = {origin: files.get(origin, "") for origin in origins.values()}
+    return {name: replace(importer, version=_version_of(texts[origins[name]])) for name, importer in importers.items()}
+
+
+def _version_of(text: str) -> str:
+    """Return what differs when the YAML file of a source differs, or the code that reads feeds."""
+    return hashlib.sha256(f"{_code_digest()}{text}".encode()).hexdigest()
+
+
+@functools.cache
+def _code_digest() -> str:
+    parsers = Path(__file__).parent
+    files = sorted([*parsers.glob("*.py"), *(parsers.parent / "core").glob("*.py")])
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def source_alone(file: str, text: str) -> Importer:

@@ -35,7 +35,7 @@ class RobotsUnread(Exception):
 
 
 class RobotsRules:
-    """Reads robots.txt once an hour for each origin."""
+    """Reads robots.txt once in a run for each origin, and again after an hour."""
 
     def __init__(self, download: Callable[[str], Awaitable[OutgoingDownload]], *, clock_s: Callable[[], float]) -> None:
         """`download` sends one request with ROBOTS_LIMITS. It raises as OutgoingClient does, and TimeoutError."""

@@ -1,4 +1,4 @@
-"""RunLeases: one run of an importer at a time, with a lease and a fencing number."""
+"""RunLeases: one run of an importer at a time, with a lease and a number."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ _ARRIVAL: Final = 1 / 3
 differ."""
 
 _ACQUIRE: Final = """
--- KEYS lock, fence. ARGV token, ms of the lease.
+-- KEYS lock, number. ARGV token, ms of the lease.
 local holder = redis.call('GET', KEYS[1])
 if holder == ARGV[1] then return tonumber(redis.call('GET', KEYS[2])) end
 if holder then return 0 end
@@ -56,7 +56,7 @@ class RunLease:
         self.importer = importer
         self.token = token
         self.number = number
-        """The fencing number: it grows with each run of an importer."""
+        """It grows with each run of an importer."""
 
     async def check(self) -> int:
         """Renew the lease. Raises LeaseLost, or RedisError. Call it before each write, which must end within LEASE_S.
@@ -86,7 +86,7 @@ class RunLeases:
     async def hold(self, importer: str) -> AsyncIterator[RunLease | None]:
         """Hold the lease of an importer, and renew it. Yield None if another run holds it. Raises RedisError."""
         token = uuid.uuid4().hex
-        keys = [names.offers_lock_key(importer), names.offers_fence_key(importer)]
+        keys = [names.offers_lock_key(importer), names.offers_number_key(importer)]
         number = int(await self._acquire(keys=keys, args=(token, self._lease_ms)))
         if not number:
             yield None

@@ -164,7 +164,7 @@ async def test_run_is_not_accepted_after_another_run(bench: ImportBench) -> None
     await bench.run(things(range(10)))
     suspect = await bench.run(feed(thing(number, id=f"other-{number}") for number in range(10)))
     await bench.run(things(range(10)))
-    with pytest.raises(RunRefused, match="another run has begun since"):
+    with pytest.raises(RunRefused, match="another run has ended since"):
         await bench.run(order=RunOrder("accept", "operator", suspect.digest))
 
 
@@ -307,11 +307,12 @@ async def test_error_of_a_parser_is_a_failed_run(bench: ImportBench) -> None:
     assert await bench.store.history("things") == [report]
 
 
-async def test_refused_offers_are_a_reason_and_sent_again(bench: ImportBench) -> None:
-    long = "k" * 300
-    text = bench.importer.source.keywords
-    source = dataclasses.replace(bench.importer.source, keywords=(*text, long))
-    bench.importer = dataclasses.replace(bench.importer, source=source)
+async def test_refused_offers_are_a_reason_and_sent_again(bench: ImportBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The checks of drafts have the limits of storage, so only a storage with other limits refuses an offer.
+    async def refuse(**_: object) -> int:
+        return 3
+
+    monkeypatch.setattr(bench.client, "write_offers", refuse)
     for _ in range(2):
         bench.serve(things(range(3)), ETag='"1"')
         report = await bench.run()
@@ -325,3 +326,24 @@ async def test_age_of_an_importer_counts_from_its_first_run_even_if_none_ends(be
     with pytest.raises(Killed):
         await bench.run(things(range(3)))
     assert (await bench.store.state("things")).alive_ms == bench.now_ms
+
+
+async def test_document_is_fetched_again_by_another_version_of_the_importer(bench: ImportBench) -> None:
+    bench.serve(things(range(3)), ETag='"1"')
+    await bench.run()
+    bench.importer = dataclasses.replace(bench.importer, version="another YAML file")
+    await bench.run()
+    bench.serve("", status=304)
+    assert (await bench.run()).is_unchanged
+    assert ["if-none-match" in each.headers for each in bench.server.requests] == [False, False, True]
+
+
+async def test_former_document_is_read_after_another_one_was_accepted(bench: ImportBench) -> None:
+    bench.serve(things(range(10)), ETag='"1"')
+    await bench.run()
+    suspect = await bench.run(things(range(4), temperature=9))
+    assert (suspect.pending_counts.absent, suspect.counts.content) == (6, 4)
+    await bench.run(order=RunOrder("accept", "operator", suspect.digest))
+    bench.serve(things(range(10)), ETag='"1"')
+    assert (await bench.run()).counts.content == 4
+    assert "if-none-match" not in bench.server.requests[-1].headers

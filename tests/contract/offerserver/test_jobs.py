@@ -52,7 +52,10 @@ async def test_job_does_what_an_operator_ordered(bench: ImportBench, settings: S
     assert await job.follow(DRY_RUN) == "dry run: trusted: 3 new"
     assert await bench.ids() == []
     accept = RunOrder("accept", "operator", "a digest").encode()
-    assert await job.follow(accept) == "not run: another run has begun since: look at its difference"
+    assert (
+        await job.follow(accept)
+        == "not run: another run has ended since, or the content is not kept any more: run the importer again"
+    )
     assert await job.run() == "run: trusted: 3 new"
 
 

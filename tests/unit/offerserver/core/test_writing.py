@@ -4,7 +4,7 @@ from services.offerserver.core.changes import ChangedItem, NewItem, OfferChanges
 from services.offerserver.core.drafts import Draft
 from services.offerserver.core.fingerprints import fingerprint
 from services.offerserver.core.writing import WriteStep, offer_id, write_steps
-from tests.unit.offerserver.importing import draft, source
+from tests.unit.offerserver.importing import NOW_MS, draft, source
 
 SOURCE = source()
 
@@ -13,13 +13,16 @@ def new(item: Draft) -> NewItem:
     return NewItem(item, fingerprint(item, SOURCE))
 
 
+RUN = (NOW_MS, 7)
+
+
 def changed(number: int) -> ChangedItem:
     item = draft(number)
     return ChangedItem(f"{number:024x}", item, fingerprint(item, SOURCE))
 
 
 def steps(changes: OfferChanges, size: int = 2) -> list[WriteStep]:
-    return list(write_steps(changes, SOURCE, run=7, size=size))
+    return list(write_steps(changes, SOURCE, run=RUN, size=size))
 
 
 def test_offer_has_the_form_of_storage() -> None:
@@ -34,7 +37,7 @@ def test_offer_has_the_form_of_storage() -> None:
     (step,) = steps(OfferChanges(new=(new(item),)))
     mark = fingerprint(item, SOURCE)
     assert msgspec.to_builtins(step.new[0]) == {
-        "_id": offer_id("Libraries", "id-1", 7),
+        "_id": offer_id("Libraries", "id-1", RUN),
         "owner": "Libraries",
         "text": "Library 1",
         "keywords": ("#All", "#library", "#music"),
@@ -84,7 +87,10 @@ def test_changed_offer_keeps_its_id() -> None:
 
 
 def test_item_has_one_id_in_a_run() -> None:
-    ids = [offer_id(*parts) for parts in (("a", "b", 1), ("b", "a", 1), ("a", "c", 1), ("ab", "", 1), ("a", "b", 2))]
-    assert offer_id("a", "b", 1) == ids[0]
-    assert len(set(ids)) == 5
+    other = ((NOW_MS, 8), (NOW_MS + 1, 7))
+    parts = (("a", "b", RUN), ("b", "a", RUN), ("a", "c", RUN), ("ab", "", RUN), *(("a", "b", run) for run in other))
+    ids = [offer_id(*each) for each in parts]
+    assert offer_id("a", "b", RUN) == ids[0]
+    assert len(set(ids)) == 6
     assert {len(each) for each in ids} == {24}
+    assert {each[:8] for each in ids} == {f"{NOW_MS // 1000:08x}"}

@@ -56,3 +56,12 @@ def test_file_alone_has_the_checks_of_the_start() -> None:
     with pytest.raises(InvalidSource) as caught:
         source_alone("a.yaml", text.replace("20 3 * * *", "61 3 * * *"))
     assert str(caught.value).startswith("a.yaml: the schedule '61 3 * * *' is no crontab: ")
+
+
+def test_version_differs_when_the_file_of_a_source_differs() -> None:
+    text = FILES["libraries.yaml"]
+    first = all_importers({"a.yaml": text})
+    other = all_importers({"a.yaml": f"{text}\n# edited\n"})
+    assert first["libraries"].version == all_importers({"a.yaml": text})["libraries"].version
+    assert first["libraries"].version != other["libraries"].version
+    assert first["dbpedia"].version == other["dbpedia"].version
