@@ -158,7 +158,8 @@ def delete_all(environ: Mapping[str, str], owner: str, *, dry_run: bool, yes: bo
     if not yes and input(f"Delete {found:,} offers of {owner}? [y/N] ").lower() != "y":
         raise OperatorError("cancelled: nothing was deleted")
     deleted = run_or_refuse(_delete(settings, owner, importers[0] if importers else None), settings)
-    console.print(f"deleted {deleted:,} offers. The next trusted run of their importer creates them again.")
+    hint = " The next run of their importer creates them again." if importers else ""
+    console.print(f"deleted {deleted:,} offers.{hint}")
     return 0
 
 

@@ -13,7 +13,7 @@ from services.offerserver.importers.directory import importers_of
 from services.offerserver.settings import OfferPagesSettings, Settings
 
 EXIT_USAGE = 2
-EXIT_SETTINGS = 2
+"""Also for wrong settings."""
 ADMIN = "admin"
 WORKER = "worker"
 BEAT = "beat"
@@ -40,7 +40,7 @@ def _importers(settings: Settings) -> dict[str, Importer]:
     try:
         return importers_of(settings.sources)
     except InvalidSource as error:
-        fail(f"OFFERS_SOURCES: {error}", EXIT_SETTINGS)
+        fail(f"OFFERS_SOURCES: {error}", EXIT_USAGE)
 
 
 def _run_admin(settings: Settings) -> None:

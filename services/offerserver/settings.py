@@ -91,7 +91,7 @@ class ImportSettings(EnvSettings):
     """Seconds between two requests to a host."""
 
     stand_in_url: ServiceUrl | None = Field(None, alias="OFFERS_STAND_IN_URL")
-    """A server that gets the requests of all importers in place of the sources, as /HOST/PATH. The demo sets it. Empty:
+    """A server that gets the requests for feeds in place of the sources, as /HOST/PATH. The demo sets it. Empty:
     the sources get them."""
 
     @property

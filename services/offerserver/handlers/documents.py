@@ -43,7 +43,8 @@ async def fetch_documents(
     found = await _fetch(importer, fetcher, requests, known)
     if found.is_unchanged or not any(exchange.status == _NOT_MODIFIED for exchange in found.exchanges):
         return found
-    return await _fetch(importer, fetcher, requests, {})
+    again = await _fetch(importer, fetcher, requests, {})
+    return again._replace(exchanges=[*found.exchanges, *again.exchanges])
 
 
 async def _fetch(

@@ -31,7 +31,7 @@ quotation marks, a match ends before the next element begins."""
 
 
 class SyndicationRows(FeedRows):
-    """Yields entries: `id`, `title`, `summary`, `link`, `published` (ISO 8601), `tags`, `image`, and a point."""
+    """Yields entries: `id`, `title`, `summary`, `link`, `published` (ISO 8601), `tags`, `images`, and a point."""
 
     def __init__(self, document: FeedDocument) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ import pytest
 from services.offerserver.core.drafts import Parsed
 from services.offerserver.handlers.importing import RunRefused
 from services.offerserver.handlers.stale import remove_stale
+from services.offerserver.importers.configured import read_source
 from services.offerserver.store.leases import LeaseLost
 from services.offerserver.store.runs import RunOrder
 from tests.contract.offerserver.bench import OWNER, ImportBench, Killed, feed, thing, things
@@ -347,3 +348,29 @@ async def test_former_document_is_read_after_another_one_was_accepted(bench: Imp
     bench.serve(things(range(10)), ETag='"1"')
     assert (await bench.run()).counts.content == 4
     assert "if-none-match" not in bench.server.requests[-1].headers
+
+
+async def test_calendar_that_is_read_twice_writes_nothing(bench: ImportBench) -> None:
+    begin = dt.datetime.fromtimestamp(bench.now_ms / 1000, dt.UTC) - dt.timedelta(days=3)
+    series = f"DTSTART:{begin:%Y%m%dT%H%M%SZ}\r\nRRULE:FREQ=WEEKLY\r\nEXDATE:{begin:%Y%m%dT%H%M%SZ}"
+    event = f"BEGIN:VEVENT\r\nUID:choir\r\nSUMMARY:Choir\r\nLOCATION:Hall\r\n{series}\r\nEND:VEVENT"
+    bench.importer = read_source(
+        f"""
+name: things
+purpose: Imports a choir.
+form: calendar
+urls: ["{bench.server.url()}"]
+owner: {OWNER}
+keywords: ["#all"]
+schedule: "5 4 * * *"
+licence: CC0 1.0
+attribution: A choir
+places: {{Hall: [52.5, 13.4]}}
+fields: {{text: summary, location_name: location, valid_until: ends_ms}}
+"""
+    )
+    first = await bench.run(f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//A//B//EN\r\n{event}\r\nEND:VCALENDAR\r\n")
+    assert (first.grade, first.counts.new) == ("trusted", 8)
+    bench.client.writes = 0
+    assert (await bench.run()).counts.unchanged == 8
+    assert bench.client.writes == 0

@@ -89,3 +89,14 @@ async def test_run_that_is_frozen_past_its_lease_writes_nothing_more(
 def state_of(process: subprocess.Popen[bytes]) -> str:
     """Return the state of a process, which is T while it is stopped."""
     return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.slow
+async def test_one_of_two_processes_does_a_run(bench: ImportBench, shared_storage: SharedStorage) -> None:
+    bench.serve(things(range(40)))
+    processes = [start(bench, shared_storage, 0, signal.SIGTERM) for _ in range(2)]
+    codes = [await ended(process) for process in processes]
+    report, *former = await bench.store.history("things")
+    assert codes.count(0) == 1 + len(former)
+    assert report.counts.new + sum(each.counts.new for each in former) == 40
+    assert len(await bench.ids()) == 40

@@ -21,7 +21,7 @@ text, importer = open(sys.argv[1]).read(), read_source(open(sys.argv[2]).read())
 began = time.process_time()
 parsed = parse_documents(importer, [FeedDocument(url="x", text=text)], [], now_ms=0)
 marks = {draft.id: fingerprint(draft, importer.source) for draft in parsed.drafts}
-print(len(marks), time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(len(marks), time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
 """
 
 
