@@ -48,6 +48,8 @@ class OfferMetrics(Collector):
             ("reason",),
             registry=registry,
         )
+        for reason in ("host", "origin", "credentials", "password", "delayed"):
+            self.refused.labels(reason)
         registry.register(self)
 
     def set(self, importers: Iterable[ImporterMetric]) -> None:

@@ -24,3 +24,9 @@ def test_totals_of_an_importer_are_exported() -> None:
         'push_offers_stale_after_seconds{importer="libraries"} 604800.0',
     ):
         assert line in lines
+
+
+def test_refused_requests_are_exported_before_the_first_one() -> None:
+    registry = CollectorRegistry()
+    OfferMetrics(registry)
+    assert registry.get_sample_value("push_offers_page_requests_refused_total", {"reason": "password"}) == 0
