@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
+import httpx
 from redis.asyncio import Redis
 
 from services.backbone.clients import StorageClient
@@ -104,7 +105,9 @@ class ImportBench:
         self.now_ms = NOW_MS
         self.runner = ImportRunner(self.store, self.leases, client, fetcher, area=AREA, clock=lambda: self.now_ms)
         self.importer = read_source(source_at(server.url()))
-        self.http = client_of(shared.environ, SERVICE)
+        # A new connection for each request: storage may close an idle one just when the next request is sent.
+        fresh = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
+        self.http = client_of(shared.environ, SERVICE, transport=fresh)
 
     def serve(self, text: str, **headers: Any) -> None:
         self.server.responses["/feed"] = reply(text, **headers)
