@@ -6,13 +6,13 @@ asks for a confirmation. State changes only by POST, which the Guard checks.
 
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
-from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from services.backbone.pages.forms import read_form
 from services.backbone.pages.render import Renderer
 from services.backbone.schedule import (
     REQUEST_WINDOW_S,
@@ -143,12 +143,7 @@ class SchedulePages:
 
 async def _reason(request: Request) -> str:
     """Return the reason in the form of a pause, on one line. A body that is too large has none."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MOST_FORM_BYTES:
-            return ""
-    given = parse_qs(body.decode("utf-8", "replace")).get("reason", [""])[-1]
+    given = (await read_form(request, max_bytes=_MOST_FORM_BYTES)).get("reason", [""])[-1]
     return " ".join(given.split())
 
 

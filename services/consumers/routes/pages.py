@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from services.backbone.dead_actions import DeadAction, DeadActionFilter
 from services.backbone.names import dead_action_name
 from services.backbone.pages import Assets, Renderer
+from services.backbone.pages.forms import read_form
 from services.backbone.pages.render import Site
 from services.backbone.pages.schedule import SchedulePages
 from services.consumers.store.actions import ActionStore, ActionStoreError
@@ -77,10 +78,10 @@ class ActionPages:
 
     async def change(self, request: Request) -> Response:
         """Retry or delete the chosen actions, or all that match, after a page that states how many these are."""
-        form = await _read_form(request)
+        form = await read_form(request, max_bytes=_MAX_FORM_BYTES)
         verb = form.get("verb", [""])[0]
         until_ms = form.get("until", [""])[0]
-        if form is _TOO_LARGE or verb not in _VERBS or not (until_ms == "" or _TIME_MS(until_ms)):
+        if verb not in _VERBS or not (until_ms == "" or _TIME_MS(until_ms)):
             return self._renderer.error(request.scope, 422, "Choose what to do with the actions.")
         wanted = self._filter(form.get("handler", [""])[0], form.get("q", [""])[0])
         names, is_all = set(form.get("name", ())), form.get("what", [""])[0] == "all"
@@ -156,18 +157,6 @@ async def _to_actions() -> Response:
 
 async def _pingdom() -> Response:
     return PlainTextResponse("ok")
-
-
-_TOO_LARGE: Final[dict[str, list[str]]] = {}
-
-
-async def _read_form(request: Request) -> dict[str, list[str]]:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MAX_FORM_BYTES:
-            return _TOO_LARGE
-    return parse_qs(body.decode("utf-8", "replace"))
 
 
 def _page(text: str) -> int:

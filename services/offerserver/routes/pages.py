@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 
 from services.backbone.pages import Assets, Renderer
+from services.backbone.pages.forms import read_form
 from services.backbone.pages.render import Site
 from services.backbone.pages.schedule import SchedulePages
 from services.backbone.schedule import JobPlan, JobState, ScheduleStore, next_time
@@ -114,7 +114,7 @@ class ImporterPages:
         source, mode = self._sources.get(request.path_params["name"]), request.path_params["mode"]
         if source is None or mode not in _MODES:
             return self._unknown(request)
-        digest = (await _read_form(request)).get("digest", "")
+        digest = (await read_form(request, max_bytes=_MAX_FORM_BYTES)).get("digest", [""])[-1]
         if mode == "accept" and not digest:
             return self._renderer.error(request.scope, 422, "Open the run, and accept the difference that it shows.")
         order = RunOrder("accept", self._by, digest) if mode == "accept" else RunOrder("dry run", self._by)
@@ -171,13 +171,3 @@ async def _to_importers() -> Response:
 
 async def _pingdom() -> Response:
     return PlainTextResponse("ok")
-
-
-async def _read_form(request: Request) -> dict[str, str]:
-    """Return the last value of each field. A body that is too large has none."""
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _MAX_FORM_BYTES:
-            return {}
-    return {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
