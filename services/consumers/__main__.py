@@ -4,6 +4,7 @@ import os
 import sys
 from functools import partial
 
+from services.backbone.celery_worker import worker_name
 from services.backbone.logs import configure_logging
 from services.backbone.process import fail, load_settings, run_until_stopped
 from services.consumers.core.actions import BULK_DATA, GEO_UPDATES, MATCH_NOTIFIER
@@ -55,7 +56,7 @@ def _run_action_consumer(name: str, settings: Settings) -> None:
 
 
 def _run_worker(settings: Settings) -> None:
-    from services.consumers.worker.celery_worker import run_worker, worker_name  # noqa: PLC0415 - as above
+    from services.consumers.worker.celery_worker import run_worker  # noqa: PLC0415 - as above
 
     name = worker_name()
     command = (sys.executable, "-m", "services.consumers", CELERY, name)

@@ -19,6 +19,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from services.backbone import names
 from services.backbone.backoff import Backoff, retried
+from services.backbone.celery_worker import STOP_LIMIT_S
 from services.backbone.clients import RequestRefused, ServiceFailed, ServiceUnavailable
 from services.backbone.events import InvalidEvent
 from services.backbone.logs import get_logger
@@ -29,7 +30,7 @@ from services.consumers.handlers.acting import ActionHandler
 from services.consumers.handlers.clients import open_clients
 from services.consumers.settings import Settings
 from services.consumers.store.actions import MOST_STARTS, ActionStore, ActionStoreError, StartResult
-from services.consumers.store.celery_queues import STOP_LIMIT_S, create_celery, declare_pings
+from services.consumers.store.celery_queues import create_celery, declare_pings
 from services.consumers.store.connection import connect_actions
 from services.consumers.store.schedule import SERVICE, open_schedule
 

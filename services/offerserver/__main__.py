@@ -4,6 +4,7 @@ import os
 import sys
 from functools import partial
 
+from services.backbone.celery_worker import worker_name
 from services.backbone.logs import configure_logging
 from services.backbone.process import fail, load_settings, run_until_stopped
 from services.offerserver.core.importer import Importer
@@ -53,7 +54,7 @@ def _run_admin(settings: Settings) -> None:
 
 
 def _run_worker(settings: Settings) -> None:
-    from services.offerserver.worker.celery_process import run_worker, worker_name  # noqa: PLC0415 - as above
+    from services.offerserver.worker.celery_process import run_worker  # noqa: PLC0415 - as above
 
     _importers(settings)  # an invalid file is reported here, and not by the worker again and again
     name = worker_name()

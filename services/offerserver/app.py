@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
+from services.backbone.clock import clock_ms
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.pages import Assets, Renderer, login_of, protected
@@ -97,7 +98,7 @@ async def run_admin(settings: Settings, planned: Planned, stop: asyncio.Event) -
 async def _metric(settings: Settings, source: OfferSource, redis: Redis, interval_s: float) -> ImporterMetric:
     store, name = RunStore(redis), source.name
     state = await store.state(name)
-    now_ms = schedule_of(redis, settings).clock()
+    now_ms = clock_ms()
     return ImporterMetric(
         source,
         await store.totals(name),

@@ -1,16 +1,17 @@
 """The metrics of the importers. The process of the pages exports them, from what Redis has of their runs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.offerserver.core.grades import GradeName
 from services.offerserver.core.importer import OfferSource
 from services.offerserver.core.pictures import PICTURE_RESULTS
 
-GRADES = ("trusted", "partial", "failed")
+GRADES: Final = get_args(GradeName)
 RESULTS = ("new", "match", "content", "removed", "rejected", "refused")
 
 

@@ -76,7 +76,7 @@ class ImportSettings(EnvSettings):
     """A directory with YAML files of your own sources. Empty: only the named ones."""
     stale_days: float = Field(7.0, ge=0.01, le=365.0, alias="OFFERS_STALE_DAYS")
     """Days without a trusted run after which all offers of an importer are removed, unless its source has a time of its
-    own. An alert comes a day before."""
+    own. An alert comes a day before, or at three quarters of a shorter time."""
     run_limit_s: int = Field(900, ge=60, le=7200, alias="OFFERS_RUN_LIMIT_S")
     """Seconds after which a run is ended. Its process is killed 10 s later."""
     worker_processes: int = Field(8, ge=2, le=64, alias="OFFERS_WORKER_PROCESSES")

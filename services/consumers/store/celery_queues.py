@@ -11,16 +11,13 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from services.backbone import names
+from services.backbone.celery_worker import SOFT_SHUTDOWN_S
 from services.consumers.core.flights import Send
 from services.consumers.settings import Settings
 
 QueueUnavailable = OperationalError
 """Raised when Redis does not take a task. It may have taken the task."""
 
-SOFT_SHUTDOWN_S: Final = 6.0
-"""Seconds that running actions get at a stop. With Celery's own SIGTERM a worker waited for its task: 11 s."""
-STOP_LIMIT_S: Final = SOFT_SHUTDOWN_S + 3.0
-"""Seconds that a worker gets to stop: its running actions, then its own end."""
 _SOCKET_TIMEOUT_S: Final = 5.0
 _KEEP_PINGS_S: Final = 600.0
 """If a worker dies, nobody else reads its queue of pings."""

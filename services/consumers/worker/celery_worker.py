@@ -6,11 +6,8 @@ ping in a queue that only this worker reads. A silent worker ends the process, t
 
 import asyncio
 import contextlib
-import signal
-import socket
 import time
-import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -20,13 +17,14 @@ from redis.exceptions import RedisError
 from services.backbone import names
 from services.backbone.action_overview import ActionOverview
 from services.backbone.backoff import Backoff
+from services.backbone.celery_worker import celery_worker
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.process import http_server, run_task
 from services.consumers.metrics import WorkerMetrics
 from services.consumers.settings import Settings
 from services.consumers.store.actions import ActionStore, ActionStoreError
-from services.consumers.store.celery_queues import STOP_LIMIT_S, ActionQueues, QueueUnavailable, create_celery
+from services.consumers.store.celery_queues import ActionQueues, QueueUnavailable, create_celery
 from services.consumers.store.connection import connect_actions
 
 log = get_logger(__name__)
@@ -36,11 +34,6 @@ _POLL_S: Final = 0.2
 
 class WorkerEnded(Exception):
     """The Celery worker ended by itself, or is silent."""
-
-
-def worker_name() -> str:
-    """Return the name of a new worker. A restarted one has another name, so that it gets no ping of the old one."""
-    return f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
 
 
 async def run_worker(
@@ -85,7 +78,7 @@ async def run_worker(
 
         async def work() -> None:
             await _wait_for_redis(store)
-            async with _celery_worker(command) as process:
+            async with celery_worker(command) as process:
                 await pings.exchange(process)
 
         await run_task(work(), stop, before_cancel=begin_stop)
@@ -171,19 +164,3 @@ async def _wait_for_redis(store: ActionStore) -> None:
             await asyncio.sleep(backoff.next_s())
         else:
             return
-
-
-@contextlib.asynccontextmanager
-async def _celery_worker(command: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(*command)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), STOP_LIMIT_S)
-        if process.returncode is None:
-            log.warning("worker_killed", pid=process.pid)
-            process.kill()
-            await process.wait()

@@ -8,11 +8,9 @@ from typing import Final
 
 from celery import Celery
 
+from services.backbone.celery_worker import SOFT_SHUTDOWN_S
 from services.offerserver.settings import Settings
 
-SOFT_SHUTDOWN_S: Final = 6.0
-"""Seconds that a run gets at a stop. It is repeated at its next planned time."""
-STOP_LIMIT_S: Final = SOFT_SHUTDOWN_S + 3.0
 _KILL_AFTER_S: Final = 10
 _SOCKET_TIMEOUT_S: Final = 5.0
 

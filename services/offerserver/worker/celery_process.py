@@ -6,24 +6,21 @@ seconds, so a worker that executes none for longer than a run may take ends the 
 
 import asyncio
 import contextlib
-import signal
-import socket
 import time
-import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services.backbone.celery_worker import celery_worker
 from services.backbone.health import Health, create_internal_app
 from services.backbone.logs import get_logger
 from services.backbone.process import http_server, run_task
 from services.backbone.redis_outages import RedisOutages
 from services.offerserver.metrics import OfferWorkerMetrics
 from services.offerserver.settings import Settings
-from services.offerserver.store.celery_app import STOP_LIMIT_S
 from services.offerserver.store.connection import connect_offers
 from services.offerserver.store.heartbeats import last_beat_ms
 
@@ -36,11 +33,6 @@ _SILENCE_MARGIN_S: Final = 120.0
 
 class OfferWorkerEnded(Exception):
     """The Celery worker ended by itself, or is silent."""
-
-
-def worker_name() -> str:
-    """Return the name of a new worker. A restarted one has another name, so that it does not inherit a heartbeat."""
-    return f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, *, name: str, command: Sequence[str]) -> None:
@@ -71,7 +63,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, *, name: str, comm
             health.stopping = True
 
         async def work() -> None:
-            async with _celery_worker(command) as process:
+            async with celery_worker(command) as process:
                 await heartbeat.watch(process)
 
         await run_task(work(), stop, before_cancel=begin_stop)
@@ -122,19 +114,3 @@ class WorkerHeartbeat:
         self._outages.succeeded()
         if last_ms != self._last_ms:
             self._last_ms, self._seen_s = last_ms, time.monotonic()
-
-
-@contextlib.asynccontextmanager
-async def _celery_worker(command: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(*command)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), STOP_LIMIT_S)
-        if process.returncode is None:
-            log.warning("worker_killed", pid=process.pid)
-            process.kill()
-            await process.wait()

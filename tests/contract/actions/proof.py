@@ -144,7 +144,8 @@ def main() -> None:
         names.consumer_group = lambda _: os.environ["PROOF_GROUP"]  # type: ignore[assignment]
         run_until_stopped(partial(run_action_consumer, RULE, settings), settings, service="proof.consumer")
         return
-    from services.consumers.worker.celery_worker import run_worker, worker_name  # noqa: PLC0415
+    from services.backbone.celery_worker import worker_name  # noqa: PLC0415
+    from services.consumers.worker.celery_worker import run_worker  # noqa: PLC0415
 
     name = worker_name()
     command = (sys.executable, __file__, "celery", name)
