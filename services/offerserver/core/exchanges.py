@@ -16,6 +16,8 @@ _SHOWN_HEADERS: Final = (
     *("location", "retry-after", "server", "date", "x-sparql-maxrows", "x-sql-state", "x-sql-message"),
 )
 _MOST_HEADER_CHARS: Final = 300
+MOST_REDIRECTS: Final = 5
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 RETRIED_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LEAST_PAUSE_S: Final = 30.0
 """After a 429 without a Retry-After, such as those of Overpass, where a slot is not free at once."""
@@ -84,8 +86,13 @@ def wait_after_s(status: int, retry_after: str, now: dt.datetime) -> float:
     return retry_after_s(retry_after, now) or (_LEAST_PAUSE_S if status == HTTPStatus.TOO_MANY_REQUESTS else 0.0)
 
 
-def redirect_target(url: str, location: str) -> str:
-    """Return the address of a redirect. Raises ValueError for one that leads from https to another scheme."""
+def redirect_of(url: str, status: int, location: str) -> str | None:
+    """Return the address that a response redirects to, None if it is no redirect.
+
+    Raises ValueError for one that leads from https to another scheme.
+    """
+    if status not in _REDIRECTS or not location:
+        return None
     target = urljoin(url, _utf8(location))
     if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
         raise ValueError("it leads from https to another scheme")

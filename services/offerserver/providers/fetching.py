@@ -23,20 +23,19 @@ from services.offerserver.core.documents import document_text
 from services.offerserver.core.drafts import UnreadableFeed
 from services.offerserver.core.exchanges import (
     MOST_HEAD_BYTES,
+    MOST_REDIRECTS,
     RETRIED_STATUSES,
     HttpExchange,
     Validators,
     origin_of,
-    redirect_target,
+    redirect_of,
     shown_headers,
     wait_after_s,
 )
 from services.offerserver.core.importer import FeedDocument, FeedRequest
 from services.offerserver.providers.robots import ROBOTS_LIMITS, RobotsDisallowed, RobotsRules, RobotsUnread
 
-MOST_REDIRECTS: Final = 5
 _POST_TO_GET: Final = frozenset({HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND, HTTPStatus.SEE_OTHER})
-_REDIRECTS: Final = _POST_TO_GET | {HTTPStatus.TEMPORARY_REDIRECT, HTTPStatus.PERMANENT_REDIRECT}
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 15.0
 
@@ -109,7 +108,7 @@ class FeedFetcher:
     ) -> None:
         """`user_agent` has a contact: some sources reject clients without one.
 
-        `stand_in_url`: the server that gets all requests in place of the sources, as /HOST/PATH.
+        `stand_in_url`: the server that gets the requests in place of the sources, as /HOST/PATH.
         """
         self._client = client
         self._turns = turns
@@ -118,7 +117,7 @@ class FeedFetcher:
         self._limits = limits
         self._stand_in_url = stand_in_url
         self._sleep = sleep
-        self._robots = RobotsRules(self._get_robots, clock_s=time.monotonic)
+        self._robots = RobotsRules(self._get_robots)
 
     async def fetch(self, request: FeedRequest, validators: Validators | None = None) -> FetchedDocument:
         """Return the document of a request. With `validators`, the request is conditional.
@@ -186,13 +185,13 @@ class _Attempt:
         headers = {} if self._validators is None else self._validators.request_headers
         for _ in range(MOST_REDIRECTS + 1):
             found = self._found = await self._sent(request, url, headers)
-            location = found.headers.get("Location", "")
-            if found.status not in _REDIRECTS or not location:
-                return await asyncio.to_thread(self._read, found, url)  # decoding a large body takes a while
             try:
-                url = redirect_target(url, location)
+                target = redirect_of(url, found.status, found.headers.get("Location", ""))
             except ValueError as error:
                 raise UnreadableFeed(f"the redirect is refused: {error}") from None
+            if target is None:
+                return await asyncio.to_thread(self._read, found, url)  # decoding a large body takes a while
+            url = target
             self._redirects += (url,)
             if found.status in _POST_TO_GET:
                 request = msgspec.structs.replace(request, body=None)

@@ -2,7 +2,6 @@
 
 import datetime as dt
 from http import HTTPStatus
-from typing import Final
 
 from services.backbone.outgoing import (
     BodyRefused,
@@ -12,10 +11,8 @@ from services.backbone.outgoing import (
     OutgoingFailed,
     OutgoingRefused,
 )
-from services.offerserver.core.exchanges import origin_of, redirect_target, retry_after_s
-from services.offerserver.providers.fetching import MOST_REDIRECTS, HostTurns
-
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+from services.offerserver.core.exchanges import MOST_REDIRECTS, origin_of, redirect_of, retry_after_s
+from services.offerserver.providers.fetching import HostTurns
 
 
 class PictureNotFetched(Exception):
@@ -51,10 +48,10 @@ class PictureFetcher:
             for _ in range(MOST_REDIRECTS + 1):
                 async with self._turns.turn(origin_of(url), delay_s=self._delay_s):
                     found = await self._client.download("GET", url, limits=self._limits, headers=self._headers)
-                location = found.headers.get("Location", "")
-                if found.status not in _REDIRECTS or not location:
+                target = redirect_of(url, found.status, found.headers.get("Location", ""))
+                if target is None:
                     return _content(found)
-                url = redirect_target(url, location)
+                url = target
         except (OutgoingFailed, OutgoingRefused, BodyRefused) as error:
             raise PictureNotFetched(str(error)) from error
         except ValueError as error:

@@ -9,15 +9,13 @@ from typing import Final
 from protego import Protego
 
 from services.backbone.outgoing import BodyRefused, DownloadLimits, OutgoingDownload, OutgoingFailed, OutgoingRefused
-from services.offerserver.core.exchanges import origin_of, redirect_target, wait_after_s
+from services.offerserver.core.exchanges import MOST_REDIRECTS, origin_of, redirect_of, wait_after_s
 
 ROBOTS_LIMITS: Final = DownloadLimits(max_bytes=524_288, is_begin_enough=True)
 """RFC 9309 asks to read at least 500 KiB, and to ignore the rest."""
 _PRODUCT: Final = "push-offers"
 """The product token of our User-Agent. The rest of it is the contact, which other tokens could match."""
 _USER_AGENT_LINE: Final = re.compile(r"\s*user[- ]?agent\s*[:\s]\s*([^#]*)", re.IGNORECASE)
-_KEEP_S: Final = 3600.0
-_REDIRECTS: Final = 5
 _LONGEST_DELAY_S: Final = 30.0
 
 
@@ -35,13 +33,12 @@ class RobotsUnread(Exception):
 
 
 class RobotsRules:
-    """Reads robots.txt once in a run for each origin, and again after an hour."""
+    """Reads robots.txt once for each origin. Each run has its own rules, so a change counts from the next run on."""
 
-    def __init__(self, download: Callable[[str], Awaitable[OutgoingDownload]], *, clock_s: Callable[[], float]) -> None:
+    def __init__(self, download: Callable[[str], Awaitable[OutgoingDownload]]) -> None:
         """`download` sends one request with ROBOTS_LIMITS. It raises as OutgoingClient does, and TimeoutError."""
         self._download = download
-        self._clock_s = clock_s
-        self._known: dict[str, tuple[float, Protego]] = {}
+        self._known: dict[str, Protego] = {}
 
     async def check(self, url: str) -> float:
         """Return the delay between requests in seconds that the host asks for.
@@ -55,20 +52,18 @@ class RobotsRules:
         return min(_LONGEST_DELAY_S, float(rules.crawl_delay(_PRODUCT) or 0.0))
 
     async def _rules(self, origin: str) -> Protego:
-        read_s, rules = self._known.get(origin, (0.0, None))
-        if rules is None or self._clock_s() - read_s > _KEEP_S:
-            rules = Protego.parse(await self._read(f"{origin}/robots.txt"))
-            self._known[origin] = (self._clock_s(), rules)
-        return rules
+        if origin not in self._known:
+            self._known[origin] = Protego.parse(await self._read(f"{origin}/robots.txt"))
+        return self._known[origin]
 
     async def _read(self, url: str) -> str:
         try:
-            for _ in range(_REDIRECTS + 1):
+            for _ in range(MOST_REDIRECTS + 1):
                 found = await self._download(url)
-                location = found.headers.get("Location", "")
-                if not (HTTPStatus.MULTIPLE_CHOICES <= found.status < HTTPStatus.BAD_REQUEST and location):
+                target = redirect_of(url, found.status, found.headers.get("Location", ""))
+                if target is None:
                     break
-                url = redirect_target(url, location)
+                url = target
         except TimeoutError as error:
             raise RobotsUnread("another request to this host has not ended") from error
         except OutgoingFailed as error:

@@ -6,7 +6,7 @@ from services.offerserver.core.exchanges import (
     HttpExchange,
     Validators,
     origin_of,
-    redirect_target,
+    redirect_of,
     retry_after_s,
     shown_headers,
     wait_after_s,
@@ -34,15 +34,20 @@ def test_retry_after_is_a_number_or_a_date(text: str, seconds: float) -> None:
 
 
 def test_redirect_may_be_relative() -> None:
-    assert redirect_target("https://a.example/b/c?x=1", "../d") == "https://a.example/d"
-    assert redirect_target("http://a.example/", "//b.example/x") == "http://b.example/x"
-    assert redirect_target("http://a.example/", "https://b.example/") == "https://b.example/"
+    assert redirect_of("https://a.example/b/c?x=1", 302, "../d") == "https://a.example/d"
+    assert redirect_of("http://a.example/", 302, "//b.example/x") == "http://b.example/x"
+    assert redirect_of("http://a.example/", 302, "https://b.example/") == "https://b.example/"
+
+
+@pytest.mark.parametrize(("status", "location"), [(200, "/x"), (304, "/x"), (302, "")])
+def test_other_responses_are_no_redirects(status: int, location: str) -> None:
+    assert redirect_of("https://a.example/", status, location) is None
 
 
 @pytest.mark.parametrize("location", ["http://a.example/", "file:///etc/passwd", "javascript:x"])
 def test_redirect_from_https_to_another_scheme_is_refused(location: str) -> None:
     with pytest.raises(ValueError, match="another scheme"):
-        redirect_target("https://a.example/", location)
+        redirect_of("https://a.example/", 302, location)
 
 
 def test_headers_of_a_run_have_no_cookies() -> None:

@@ -10,26 +10,18 @@ from services.offerserver.providers.robots import ROBOTS_LIMITS, RobotsDisallowe
 from tests.unit.offerserver.hostile import LOOPBACK, HostileServer, hostile_server, reply
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @contextlib.asynccontextmanager
-async def reading(clock: Clock) -> AsyncIterator[RobotsRules]:
+async def reading() -> AsyncIterator[RobotsRules]:
     async with OutgoingClient(timeout_s=3.0, allowed=LOOPBACK) as client:
 
         async def download(url: str) -> OutgoingDownload:
             return await client.download("GET", url, limits=ROBOTS_LIMITS)
 
-        yield RobotsRules(download, clock_s=clock)
+        yield RobotsRules(download)
 
 
 async def check(server: HostileServer, path: str = "/page") -> float:
-    async with reading(Clock()) as rules:
+    async with reading() as rules:
         return await rules.check(server.url(path))
 
 
@@ -113,11 +105,9 @@ async def test_redirect_of_the_rules_is_followed() -> None:
             await check(server)
 
 
-async def test_rules_are_read_once_an_hour() -> None:
-    clock = Clock()
-    async with hostile_server() as server, reading(clock) as rules:
-        server.responses["/robots.txt"] = reply("")
-        for seconds in (0, 3_599, 2):
-            clock.now_s += seconds
-            await rules.check(server.url())
-        assert len(server.requests) == 2
+async def test_rules_of_a_host_are_read_once() -> None:
+    async with hostile_server() as server, reading() as rules:
+        server.responses["/robots.txt"] = reply("User-agent: *\nDisallow: /x\n")
+        for _ in range(3):
+            await rules.check(server.url("/page"))
+        assert [each.path for each in server.requests] == ["/robots.txt"]
