@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+from services.backbone.clients import ServiceUnavailable
 from services.backbone.schedule import JobPlan, ScheduledJob
 from services.offerserver.core.importer import STALE_JOB, Importer
 from services.offerserver.core.reports import RunReport
@@ -29,6 +30,9 @@ async def run_importer(settings: Settings, importer: Importer, order: str = "") 
             report = await runner.run(importer, RunOrder.decode(order) if order else None)
         except RunRefused as error:
             return f"not run: {error}"
+        except ServiceUnavailable as error:
+            # The schedule shows this text, and it names no service otherwise.
+            raise ServiceUnavailable(f"storage ({settings.storage_url}): {error}") from error
     return sentence(report)
 
 

@@ -67,6 +67,12 @@ async def test_order_does_not_become_one_of_the_next_planned_run(bench: ImportBe
     assert await run_importer(settings, bench.importer) == "run: trusted: 3 new"
 
 
+async def test_job_names_storage_when_it_does_not_respond(bench: ImportBench, settings: Settings) -> None:
+    away = settings.model_copy(update={"storage_url": "http://127.0.0.1:9"})
+    with pytest.raises(ServiceUnavailable, match=r"^storage \(http://127\.0\.0\.1:9\): "):
+        await run_importer(away, bench.importer)
+
+
 async def test_job_without_a_contact_sends_no_request(bench: ImportBench, settings: Settings) -> None:
     without = settings.model_copy(update={"contact": ""})
     assert await run_importer(without, bench.importer) == "not run: OFFERS_CONTACT is not set"
