@@ -1,9 +1,11 @@
 """MongoDB: the one place where clients are created, and the creation of indexes at start."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+import pymongo.lock
 from bson.codec_options import TypeDecoder, TypeRegistry
 from bson.int64 import Int64
 from pymongo import AsyncMongoClient
@@ -37,6 +39,19 @@ class _PlainIntegers(TypeDecoder):
 
     def transform_bson(self, value: int) -> int:
         return int(value)
+
+
+async def _wait_for(awaitable: Awaitable[Any], timeout: float | None) -> Any:  # noqa: ASYNC109 - as in asyncio
+    """Do what asyncio.wait_for does since Python 3.12: wait in the calling task."""
+    async with asyncio.timeout(timeout):
+        return await awaitable
+
+
+if sys.version_info < (3, 12):
+    # pymongo waits for a condition by wait_for. That of Python 3.11 waits in a second task. If the caller is cancelled
+    # just after the time limit, it goes on without the lock of the condition and releases the lock of another task;
+    # the second task then keeps the lock for ever. All later operations of the client fail or never end.
+    vars(pymongo.lock)["wait_for"] = _wait_for
 
 
 def connect(
