@@ -43,11 +43,12 @@ class Site:
             "MATCH_POLL_S": "0.05",
         }
         self.received = folder / "received"
-        self.load = Load(port, ("storage", PASSWORD))
+        self._log = folder / "storage.log"
+        self.load = Load(port, ("storage", PASSWORD), self._log)
         self._processes: list[BaseProcess] = []
 
     def start_storage(self, point: Point = "never", passes: int = 1) -> BaseProcess:
-        process = start_storage(self._environ, self._folder / "storage.log", point, passes)
+        process = start_storage(self._environ, self._log, point, passes)
         self._processes.append(process)
         return process
 

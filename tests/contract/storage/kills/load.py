@@ -6,6 +6,7 @@ import itertools
 import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -18,6 +19,7 @@ CROWD: Final = 40
 """The searches that each offer of the crowd matches."""
 _CLIENTS: Final = 3
 _PAUSE_S: Final = 0.05
+_SHOWN_CHARACTERS: Final = 8_000
 _AT: Final = {"type": "Point", "coordinates": [13.4, 52.5]}
 
 Document = dict[str, Any]
@@ -26,7 +28,8 @@ Document = dict[str, Any]
 class Load:
     """Clients that send changes until stopped. A request without a response may have been effective."""
 
-    def __init__(self, port: int, credentials: tuple[str, str]) -> None:
+    def __init__(self, port: int, credentials: tuple[str, str], log: Path) -> None:
+        self._log = log
         self._http = httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}", auth=credentials, timeout=10.0, trust_env=False
         )
@@ -99,7 +102,9 @@ class Load:
         if response.status_code == 503:
             self.failures += 1
             raise _NoResponse
-        assert response.status_code == 200, (method, path, response.status_code, response.text)
+        if response.status_code != 200:
+            log = self._log.read_text()[-_SHOWN_CHARACTERS:]
+            raise AssertionError(f"{method} {path}: {response.status_code} {response.text}\n{log}")
         body: Document = response.json()
         return body
 
