@@ -52,6 +52,7 @@ def environ(kubeconfig: Path, copy: Path, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_documented_commands_work_in_order(cluster: ApiServer, environ: dict[str, str], copy: Path) -> None:
     cluster.state.version = "1.34"
     for command in commands():
