@@ -130,6 +130,17 @@ class ImportBench:
         await asyncio.sleep(0.5)
         assert len(self.tracker.requests) == events
 
+    async def until_announced(self, times: int) -> None:
+        """Wait for events `bud`, and some time more in which further ones would come."""
+        async with asyncio.timeout(30):
+            while self._announced() < times:  # noqa: ASYNC110 - of another thread
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+        assert self._announced() == times
+
+    def _announced(self) -> int:
+        return [kind for _, kind, _ in self.tracker.requests].count("bud")
+
     async def until_notified(self, times: int) -> None:
         """Wait for notifications of storage, and some time more in which further ones would come."""
         async with asyncio.timeout(30):
