@@ -253,22 +253,26 @@ async def test_accepted_run_has_its_pictures_after_the_next_run(pictures: Import
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at", [2, -2])
+@pytest.mark.parametrize("at", [1, -1, 2, -2])
 async def test_killed_process_leaves_pictures_that_the_next_run_links(
     pictures: ImportBench, imageserver: ImageServer, shared_storage: SharedStorage, at: int
 ) -> None:
-    """It dies before or after the second write, which has the paths of the pictures."""
+    """It dies before or after a write. The first one has the offers, the second one the paths of their pictures."""
     urls = [photo(pictures, 18), photo(pictures, 19)]
+    linked = [[path_of(url) for url in urls], [path_of(urls[0])]]
     pictures.serve(feed([thing(0, photos=urls), thing(1, photos=urls[0])]))
     process = start(pictures, shared_storage, at, signal.SIGKILL, imageserver.url)
     assert await ended(process) == -signal.SIGKILL
-    assert await images(pictures) == ([[], []] if at > 0 else [[path_of(url) for url in urls], [path_of(urls[0])]])
+    assert await images(pictures) == {1: [], -1: [[], []], 2: [[], []], -2: linked}[at]
     stored = imageserver.files()
     await asyncio.sleep(child.LEASE_S + 0.2)
     report = await pictures.run()
-    assert (report.grade, report.counts.new, report.counts.unchanged) == ("trusted", 0, 2)
-    assert await images(pictures) == [[path_of(url) for url in urls], [path_of(urls[0])]]
-    assert (fetched(pictures), imageserver.files()) == (["/photo-18.jpg", "/photo-19.jpg"], stored)
+    new = 2 if at == 1 else 0
+    assert (report.grade, report.counts.new, report.counts.unchanged) == ("trusted", new, 2 - new)
+    assert await images(pictures) == linked
+    assert fetched(pictures) == ["/photo-18.jpg", "/photo-19.jpg"]
+    if abs(at) > 1:
+        assert imageserver.files() == stored
     await pictures.until_quiet(1)
 
 
