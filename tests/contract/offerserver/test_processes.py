@@ -8,14 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.develop.localstack.ports import free_port
 from deploy.develop.localstack.redis import LocalRedis
 from deploy.develop.localstack.services import ServiceProcess
 from services.backbone.schedule import ScheduleStore
 from services.offerserver.settings import Settings
 from services.offerserver.store.connection import open_schedule
-from tests.contract.offerserver.bench import ImportBench, source_at, things
-from tests.contract.storage.api.serving import SERVICE, SharedStorage
+from tests.contract.offerserver.bench import ImportBench, things
+from tests.contract.offerserver.processes import environ_of, running_processes
+from tests.contract.storage.api.serving import SharedStorage
 
 PASSWORD = "a long enough password"
 
@@ -24,36 +24,14 @@ PASSWORD = "a long enough password"
 def environ(
     clean_redis: LocalRedis, shared_storage: SharedStorage, bench: ImportBench, tmp_path: Path
 ) -> dict[str, str]:
-    sources = tmp_path / "sources"
-    sources.mkdir()
-    (sources / "things.yaml").write_text(source_at(bench.server.url()))
-    return {
-        "OFFERS_REDIS_URL": clean_redis.url,
-        "OFFERS_STORAGE_URL": f"http://127.0.0.1:{shared_storage.environ['STORAGE_PORT']}",
-        "OFFERS_SOURCES": str(sources),
-        "OFFERS_CONTACT": "https://push.example/",
-        "OFFERS_PORT": str(free_port()),
-        "OFFERS_PASSWORD": PASSWORD,
-        "STORAGE_PASSWORD": SERVICE[1],
-        "OUTGOING_ALLOWED_NETWORKS": "127.0.0.0/8",
-        "SCHEDULE_CHECK_S": "0.2",
-        "LOG_FORMAT": "json",
-    }
+    found = environ_of(clean_redis.url, shared_storage, bench.server.url(), tmp_path)
+    return found | {"OFFERS_PASSWORD": PASSWORD}
 
 
 @pytest.fixture
 def processes(environ: dict[str, str], tmp_path: Path) -> Iterator[dict[str, ServiceProcess]]:
-    found = {
-        kind: ServiceProcess("offerserver", kind, label=kind, logs=tmp_path, env=environ)
-        for kind in ("admin", "worker", "beat")
-    }
-    try:
-        for process in found.values():
-            process.start()
+    with running_processes(environ, tmp_path) as found:
         yield found
-    finally:
-        for process in found.values():
-            process.stop()
 
 
 @pytest.fixture
