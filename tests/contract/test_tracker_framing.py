@@ -71,7 +71,9 @@ def test_request_is_stored_or_refused_as_rfc_9112_requires(tracker: Tracker, cas
 def test_requests_are_stored_equally_when_each_byte_arrives_alone(tracker: Tracker, case: Case) -> None:
     # A refused client that still sends may lose the response when the connection closes.
     statuses = send(case, tracker.port, piece_bytes=1)
-    assert statuses == case.statuses[: len(statuses)]
+    # The tracker does not serve PUT. It can refuse one by its head alone, before the fault of the body arrives.
+    is_refused_early = case.sent.startswith(b"PUT ") and case.statuses == (400,) and statuses == (405,)
+    assert is_refused_early or statuses == case.statuses[: len(statuses)]
     events = tracker.events()
     assert targets(events) == case.events
     assert_nothing_is_forged(events)
