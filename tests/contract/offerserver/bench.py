@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import httpx
@@ -132,22 +132,19 @@ class ImportBench:
 
     async def until_announced(self, times: int) -> None:
         """Wait for events `bud`, and some time more in which further ones would come."""
-        async with asyncio.timeout(30):
-            while self._announced() < times:  # noqa: ASYNC110 - of another thread
-                await asyncio.sleep(0.05)
-        await asyncio.sleep(0.5)
-        assert self._announced() == times
-
-    def _announced(self) -> int:
-        return [kind for _, kind, _ in self.tracker.requests].count("bud")
+        await _settled(lambda: [kind for _, kind, _ in self.tracker.requests].count("bud"), times)
 
     async def until_notified(self, times: int) -> None:
         """Wait for notifications of storage, and some time more in which further ones would come."""
-        async with asyncio.timeout(30):
-            while len(self.notifications.bodies) < times:  # noqa: ASYNC110 - of another thread
-                await asyncio.sleep(0.05)
-        await asyncio.sleep(0.5)
-        assert len(self.notifications.bodies) == times
+        await _settled(lambda: len(self.notifications.bodies), times)
+
+
+async def _settled(count: Callable[[], int], times: int) -> None:
+    async with asyncio.timeout(30):
+        while count() < times:  # noqa: ASYNC110 - of another thread
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
+    assert count() == times
 
 
 @contextlib.asynccontextmanager
