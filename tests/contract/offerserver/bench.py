@@ -132,14 +132,14 @@ class ImportBench:
 
     async def until_announced(self, times: int) -> None:
         """Wait for events `bud`, and some time more in which further ones would come."""
-        await _settled(lambda: [kind for _, kind, _ in self.tracker.requests].count("bud"), times)
+        await _until_count(lambda: [kind for _, kind, _ in self.tracker.requests].count("bud"), times)
 
     async def until_notified(self, times: int) -> None:
         """Wait for notifications of storage, and some time more in which further ones would come."""
-        await _settled(lambda: len(self.notifications.bodies), times)
+        await _until_count(lambda: len(self.notifications.bodies), times)
 
 
-async def _settled(count: Callable[[], int], times: int) -> None:
+async def _until_count(count: Callable[[], int], times: int) -> None:
     async with asyncio.timeout(30):
         while count() < times:  # noqa: ASYNC110 - of another thread
             await asyncio.sleep(0.05)
