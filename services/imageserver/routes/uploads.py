@@ -86,7 +86,8 @@ class UploadRoutes:
             if made is None:
                 async with _refused_after(deadline_s, RefusalReason.QUEUE_FULL):
                     made = await self._context.pool.make(received.path, directory)
-            async with _refused_after(deadline_s, RefusalReason.VOLUME_AWAY):
+            reason = late_write(asyncio.get_running_loop().time(), deadline_s, self._context.settings.store_timeout_s)
+            async with _refused_after(deadline_s, reason):
                 name = await self._write(made, directory)
             if await self._publish(received, made, name, key):
                 outcomes.labels("stored").inc()
@@ -142,6 +143,14 @@ class UploadRoutes:
         """Remove files that are not published. If that fails, the sweep removes them."""
         with contextlib.suppress(OSError, ImageRefused):
             await self._context.writing.run(self._context.volume.remove, name)
+
+
+def late_write(now_s: float, deadline_s: float, store_timeout_s: float) -> RefusalReason:
+    """Return why a write that begins now is refused at its deadline: because of the longer of its two steps.
+
+    If its picture took most of the time, the workers were busy. Otherwise the volume does not respond.
+    """
+    return RefusalReason.VOLUME_AWAY if deadline_s - now_s > store_timeout_s / 2 else RefusalReason.QUEUE_FULL
 
 
 @contextlib.asynccontextmanager
