@@ -37,7 +37,7 @@ def url(bench: ImportBench, clean_redis: LocalRedis, shared_storage: SharedStora
 
 
 async def order(page: Page, url: str, button: str) -> None:
-    """Press the button until the order is taken. One within ten seconds of the last could be a double click."""
+    """Press the button until the order is taken. A second `Run now` within ten seconds could be a double click."""
     async with asyncio.timeout(60):
         while True:
             await page.goto(url)

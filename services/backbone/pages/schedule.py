@@ -34,7 +34,7 @@ _VERBS: Final = ("run", "pause", "resume")
 _CONFIRMED: Final = ("run", "pause")
 _DONE: Final[Mapping[str, str]] = {
     "run": "The next check of beat runs the job.",
-    "not-run": f"Nothing was changed: a request waits, or the last one is younger than {REQUEST_WINDOW_S:.0f} seconds.",
+    "not-run": f"Nothing was changed: a request waits, or one like it is younger than {REQUEST_WINDOW_S:.0f} seconds.",
     "pause": "The job is paused.",
     "not-pause": "Nothing was changed: the job was paused already.",
     "resume": "The job runs again at its next planned time.",

@@ -1,8 +1,8 @@
 """The Redis scripts of a schedule. Each is one atomic step. They require Redis 6.2.
 
 The state of a job is a hash (JobState): `mark`, `since`, `paused`, `paused_reason`, `requested`, `requested_by`,
-`order` (of the request), `asked` (the last request), `current` (the run without an end), `succeeded`, and a count by
-result. Times are in ms since 1970.
+`order` (of the request), `asked` and `asked_what` (time and kind of the last request), `current` (the run without an
+end), `succeeded`, and a count by result. Times are in ms since 1970.
 """
 
 from typing import Final
@@ -93,16 +93,19 @@ return 1
 REQUEST: Final = (
     ADD_ENTRY
     + """
--- KEYS job, audit list. ARGV entry, now, operator, ms between two requests, order.
+-- KEYS job, audit list. ARGV entry, now, operator, ms between two requests of a kind, order, kind.
 if redis.call('HEXISTS', KEYS[1], 'requested') == 1 then return 0 end
 local asked = tonumber(redis.call('HGET', KEYS[1], 'asked') or '0')
-if tonumber(ARGV[2]) - asked < tonumber(ARGV[4]) then return 0 end
-redis.call('HSET', KEYS[1], 'requested', ARGV[2], 'asked', ARGV[2], 'requested_by', ARGV[3], 'order', ARGV[5])
+if tonumber(ARGV[2]) - asked < tonumber(ARGV[4]) and redis.call('HGET', KEYS[1], 'asked_what') == ARGV[6] then
+    return 0
+end
+redis.call('HSET', KEYS[1], 'requested', ARGV[2], 'asked', ARGV[2], 'requested_by', ARGV[3], 'order', ARGV[5],
+    'asked_what', ARGV[6])
 audit(KEYS[2], ARGV[1])
 return 1
 """
 )
-"""Request a run, unless a request waits or is recent."""
+"""Request a run, unless a request waits, or the last one is recent and of the same kind."""
 
 PAUSE: Final = (
     ADD_ENTRY

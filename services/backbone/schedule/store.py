@@ -24,7 +24,8 @@ RESULTS: Final = ("done", "failed", "lost", "missed")
 MOST_RUNS: Final = 100
 """The runs in the history of a job."""
 REQUEST_WINDOW_S: Final = 10.0
-"""A request to run a job within this time after another one has no effect: a second click, or a second operator."""
+"""A request to run a job within this time after one of the same kind has no effect: a second click, or a second
+operator."""
 _LOCK_MARGIN_S: Final = 5.0
 """Added to the time limit: Celery kills a task some time after its limit."""
 _KEEP_TAKEN_S: Final = 172_800
@@ -164,10 +165,11 @@ class ScheduleStore:
     async def request(self, job: str, *, by: str, order: str = "", what: str = "run now") -> bool:
         """Request a run now, also of a paused job. The next check begins it.
 
-        The run gets `order`, if its job can follow one, and no other run does. `what` is for the audit list. Return
-        False without an effect if a request waits, or if the last one is younger than REQUEST_WINDOW_S.
+        The run gets `order`, if its job can follow one, and no other run does. `what` is its kind, and stands in
+        the audit list. Return False without an effect if a request waits, or if the last one is of this kind and
+        younger than REQUEST_WINDOW_S.
         """
-        args = (self.clock(), by, round(1000 * REQUEST_WINDOW_S), order)
+        args = (self.clock(), by, round(1000 * REQUEST_WINDOW_S), order, what)
         return await self._change(self._request, job, encode_entry(by, what, subject=job), *args)
 
     async def pause(self, job: str, *, by: str, reason: str = "") -> bool:

@@ -29,7 +29,7 @@ _MODES: Final = ("dry-run", "accept")
 _DONE: Final[Mapping[str, tuple[str, str]]] = {
     "dry-run": ("good", "The next check of beat begins a dry run. Its difference is shown here when it has ended."),
     "accept": ("good", "The next check of beat accepts the run."),
-    "waits": ("info", "Nothing was changed: a request for this importer waits or is younger than ten seconds."),
+    "waits": ("info", "Nothing was changed: a request waits, or one like it is younger than ten seconds."),
 }
 
 

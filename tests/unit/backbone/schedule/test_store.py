@@ -129,6 +129,17 @@ async def test_second_request_within_the_window_changes_nothing(schedule: Schedu
     ]
 
 
+async def test_request_of_another_kind_is_taken_within_the_window(schedule: ScheduleStore, clock: Clock) -> None:
+    for kind, is_taken in (("dry run", True), ("run now", True), ("run now", False), ("accept", True)):
+        clock.now_ms += 1_000
+        assert await schedule.request(JOB, by="first", what=kind) is is_taken
+        requested_ms = (await schedule.state(JOB)).requested_ms
+        if requested_ms is not None:
+            run = await schedule.begin(JOB, requested_ms, by="first", is_requested=True)
+            assert run is not None
+            await schedule.end(run, "done", "")
+
+
 async def test_request_that_waits_refuses_another_one_at_any_time(schedule: ScheduleStore, clock: Clock) -> None:
     assert await schedule.request(JOB, by="first")
     clock.now_ms += 3_600_000
