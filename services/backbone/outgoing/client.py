@@ -56,6 +56,8 @@ class OutgoingResponse(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
     """At most `max_body_bytes`; the rest is not read."""
+    is_cut: bool = False
+    """Whether the body ended before its announced end, or did not end within the time limit."""
 
 
 class OutgoingDownload(NamedTuple):
@@ -128,11 +130,12 @@ class OutgoingClient:
     ) -> OutgoingResponse:
         """Send one request and return its response, whatever its status is.
 
-        Raises OutgoingRefused or OutgoingFailed. After OutgoingFailed the receiver may have the request.
+        Raises OutgoingRefused or OutgoingFailed. After OutgoingFailed the receiver may have the request. With a status,
+        the receiver has it, so an error in the body is none: see `is_cut`.
         """
 
         async def read(response: aiohttp.ClientResponse) -> OutgoingResponse:
-            return OutgoingResponse(response.status, response.headers, await self._read(response))
+            return OutgoingResponse(response.status, response.headers, *await self._read(response))
 
         return await self._exchange(method, url, body, headers, read)
 
@@ -202,14 +205,19 @@ class OutgoingClient:
         """Send a POST. See `request`."""
         return await self.request("POST", url, body=body, headers=headers)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        content = bytearray()
-        async for piece in response.content.iter_any():
-            content += piece
-            if len(content) > self._max_body_bytes:
-                response.close()  # the connection has unread bytes
-                return bytes(content[: self._max_body_bytes])
-        return bytes(content)
+    async def _read(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+        """Return the body and whether it is cut."""
+        content, is_cut = bytearray(), False
+        try:
+            async for piece in response.content.iter_any():
+                content += piece
+                if len(content) > self._max_body_bytes:
+                    response.close()  # the connection has unread bytes
+                    break
+        except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, ConnectionError, TimeoutError):
+            response.close()
+            is_cut = True
+        return bytes(content[: self._max_body_bytes]), is_cut
 
     def _make_socket(self, address: Any) -> socket.socket:
         family, kind, protocol, _, target = address

@@ -48,7 +48,7 @@ class Provider:
     ) -> OutgoingResponse:
         """Send a request and return its response, whatever its status is.
 
-        Raises ServiceUnavailable without a response, and while the limit leaves no room.
+        Raises ServiceUnavailable without a complete response, and while the limit leaves no room.
         """
         wait_s = await self._limit.take(cost)
         if 0.0 < wait_s <= _SHORT_WAIT_S:
@@ -57,9 +57,12 @@ class Provider:
         if wait_s:
             raise self.unavailable("the rate limit is reached", wait_s=wait_s)
         try:
-            return await self._client.request(method, url, body=body, headers=headers)
+            response = await self._client.request(method, url, body=body, headers=headers)
         except (OutgoingFailed, OutgoingRefused) as error:
             raise self.unavailable(str(error)) from error
+        if response.is_cut:
+            raise self.unavailable("the response is not complete")
+        return response
 
     async def check_status(self, response: OutgoingResponse) -> None:
         """Return after a 2xx. Raises ServiceUnavailable, ServiceFailed (other 5xx) or RequestRefused (other 4xx).

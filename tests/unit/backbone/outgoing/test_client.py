@@ -261,6 +261,38 @@ async def test_public_name_is_reached_and_tls_is_checked_against_the_name(tmp_pa
         assert len(listener.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Content-Length: 1000\r\n\r\nok",
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
+    ],
+    ids=["fewer bytes", "no end"],
+)
+async def test_body_without_its_end_is_cut_and_the_status_counts(rest: bytes) -> None:
+    async with (
+        listening(b"HTTP/1.1 202 Accepted\r\n" + rest) as listener,
+        OutgoingClient(timeout_s=0.3, allowed=LOOPBACK) as client,
+    ):
+        response = await client.post(f"http://127.0.0.1:{listener.port}/", body=b"", headers={})
+    assert (response.status, response.body, response.is_cut) == (202, b"ok", True)
+
+
+async def test_body_of_a_closed_connection_is_cut_and_the_status_counts() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    async with (
+        await asyncio.start_server(serve, "127.0.0.1", 0) as server,
+        OutgoingClient(timeout_s=3.0, allowed=LOOPBACK) as client,
+    ):
+        response = await client.post(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", body=b"", headers={})
+    assert (response.status, response.body, response.is_cut) == (200, b"ok", True)
+
+
 LIMITS = DownloadLimits(max_bytes=1_000_000)
 
 
