@@ -75,10 +75,10 @@ def retry_after_s(text: str, now: dt.datetime) -> float:
         return float(text[:9])
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
+        return max(0.0, (moment - now).total_seconds())
+    except (ValueError, OverflowError):  # a year or a zone beyond all limits
         return 0.0
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
-    return max(0.0, (moment - now).total_seconds())
 
 
 def wait_after_s(status: int, retry_after: str, now: dt.datetime) -> float:

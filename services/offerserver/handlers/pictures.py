@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+from redis.exceptions import RedisError
 
 from services.backbone.clients import ImageClient, ImageFailed, ImageRejected, ImageUnavailable
 from services.backbone.logs import get_logger
@@ -76,7 +77,7 @@ class PictureLoader:
                     log.warning("imageserver_unavailable", reason=str(error))
 
     async def _load(self, url: str) -> PictureAttempt:
-        """Return what became of a picture. Raises ImageUnavailable."""
+        """Return what became of a picture. Raises ImageUnavailable or RedisError."""
         key = picture_key(url)
         try:
             if await self._images.find(key) is not None:
@@ -88,6 +89,11 @@ class PictureLoader:
             return PictureAttempt("rejected", f"the imageserver does not accept it: {error}")
         except ImageFailed as error:
             return PictureAttempt("not_stored", f"the imageserver failed: {error}")
+        except (ImageUnavailable, RedisError):
+            raise
+        except Exception as error:  # what a foreign server can cause costs this picture, not the run
+            log.exception("picture_failed", key=key)
+            return PictureAttempt("not_fetched", f"an error of this service: {type(error).__name__}")
         return PictureAttempt("uploaded")
 
 

@@ -1,7 +1,8 @@
 """RSS and Atom, with the points of GeoRSS.
 
 feedparser expands entities without a limit. So defusedxml reads the document first, and refuses each entity that it
-declares. Both read the same text: a document can't show another charset to one of them.
+declares. Its parser stops at the first fault, so feedparser gets no declarations at all: it looks for them only before
+the first element, and there its patterns take a time that grows with the square of the length.
 """
 
 import io
@@ -19,6 +20,8 @@ from services.offerserver.core.values import shown
 from services.offerserver.importers.rows import FeedRow, FeedRows
 
 _HEADERS: Final = {"content-type": "application/xml; charset=utf-8"}
+_FIRST_ELEMENT: Final = re.compile(rb"<\w")
+"""Where the declarations end for feedparser (`sanitizer.replace_doctype`)."""
 _MOST_ATTRIBUTES: Final = 100
 """The most of one element. feedparser takes a time that grows with their square."""
 _TOO_MANY_ATTRIBUTES: Final = re.compile(
@@ -47,8 +50,9 @@ class SyndicationRows(FeedRows):
             raise UnreadableFeed(f"the XML declares entities: {shown(str(error))}") from None
         except (defusedxml.ElementTree.ParseError, ValueError) as error:
             self.partial.append(f"the XML is not well formed: {shown(str(error))}")
+        first = _FIRST_ELEMENT.search(content)
         # Given bytes or a text, feedparser first opens the file or the URL of that name.
-        feed = feedparser.parse(io.BytesIO(content), response_headers=_HEADERS)
+        feed = feedparser.parse(io.BytesIO(content[first.start() :] if first else b""), response_headers=_HEADERS)
         if not feed.get("version"):
             raise UnreadableFeed("the XML is neither RSS nor Atom")
         for entry in feed.entries:

@@ -117,6 +117,7 @@ async def test_changed_offer_keeps_its_picture_without_the_imageserver(pictures:
     ("response", "reason"),
     [
         (reply("", 404), "status 404"),
+        (reply("", 404, Retry_After="Mon, 01 Jan 2024 00:00:00 +" + "9" * 20), "status 404"),
         (reply(b"x" * 100_001), "the body has more than 100000 bytes"),
         (reply("<!doctype html>", Content_Type="image/jpeg"), "the imageserver does not accept it: status 415"),
         (reply(jpeg(1), length=1_000_000), "the response ended early"),

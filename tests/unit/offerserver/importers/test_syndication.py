@@ -60,6 +60,23 @@ def test_document_with_entities_is_refused(text: str) -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("before", ["x\n", "&\n", "<!-- -- -->\n"])
+def test_entities_behind_a_fault_are_not_expanded(before: str) -> None:
+    entity = "A" * 1_000
+    feed_with_them = FEED[FEED.index("<rss") :].replace("A park grows", f"A park{'&a;' * 100}")
+    found = read(f'{before}<!DOCTYPE rss [\n<!ENTITY a "{entity}">\n]>\n{feed_with_them}')
+    assert [draft.text[:20] for draft in found.drafts] == ["A bridge opens", "A park&a;&a;&a;&a;&a"]
+
+
+@pytest.mark.parametrize("before", ["", "<!-- -->", "<!--"])
+def test_blank_lines_before_the_first_element_take_a_linear_time(before: str) -> None:
+    end = "-->" if before == "<!--" else ""
+    began = time.monotonic()
+    found = read(before + "\n" * 500_000 + end + FEED[FEED.index("<rss") :])
+    assert len(found.drafts) == 2
+    assert time.monotonic() - began < 5
+
+
 def test_half_a_feed_is_partial() -> None:
     found = read(FEED[: FEED.index("<item><guid>news-3")])
     assert [draft.id for draft in found.drafts] == ["news-1", "news-2"]
