@@ -97,13 +97,13 @@ class UploadRoutes:
     async def _find_known(self, digest: str, key: str | None) -> str | None:
         """Return `known` if the bytes are published, also under the key, `key_taken` if the key names others."""
         assets = self._context.assets
-        if key is None:
-            found = await assets.find(digest)
-            return "known" if found is not None and found.id == digest else None
-        holder = await assets.find(key)
+        holder = await assets.find(digest if key is None else key)
+        if key is None and holder is not None and holder.id != digest:
+            return None  # it is a key of another asset
         if holder is not None:
-            return "known" if holder.id == digest else "key_taken"
-        return "known" if await assets.add_key(digest, key) else None
+            outcome = "known" if holder.id == digest else "key_taken"
+            return outcome if await assets.confirm(holder) else None
+        return "known" if key is not None and await assets.add_key(digest, key) else None
 
     async def _write(self, made: Picture, directory: Path) -> str:
         """Write the files under a fresh name, and return it."""

@@ -44,6 +44,15 @@ class AssetStore:
         found = await self._finder.find(key)
         return None if found is None else from_document(found)
 
+    async def confirm(self, asset: Asset) -> bool:
+        """Wait until a majority has the document of a published asset. Return False if it was deleted meanwhile.
+
+        A read can find a document that only one member has, and that a failover takes back. A write waits for the
+        majority, also if it changes nothing.
+        """
+        same = {"name": asset.name}
+        return (await self._assets.update_one({"_id": asset.id, **same}, {"$set": same})).matched_count == 1
+
     async def add_key(self, asset_id: str, key: str) -> bool:
         """Give an asset one more key. Return False if the asset is not published, or the key names another one."""
         try:

@@ -37,10 +37,13 @@ class LeaseStore:
             return False
         return True
 
-    async def finish(self, name: str, results: Mapping[str, int], *, now_ms: int, until_ms: int) -> None:
-        """Record the results of the complete work of a lease, and that nobody takes it before `until_ms`."""
+    async def finish(self, name: str, holder: str, results: Mapping[str, int], *, now_ms: int, until_ms: int) -> None:
+        """Record the results of the complete work of a lease, and that nobody takes it before `until_ms`.
+
+        Nothing is recorded if another holder has it by now.
+        """
         done = {"holder": "", "until": until_ms, "finished": now_ms, "results": dict(results)}
-        await self._leases.update_one({"_id": name}, {"$set": done})
+        await self._leases.update_one({"_id": name, "holder": holder}, {"$set": done})
 
     async def history(self, name: str) -> LeaseHistory | None:
         """Return the history of a lease; None if no holder has ever taken it."""

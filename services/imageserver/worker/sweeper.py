@@ -87,7 +87,8 @@ class Sweeper:
         if result is not None:
             now_ms = self._now_ms()
             results = {"missing": result.missing}
-            await self._leases.finish(_LEASE, results, now_ms=now_ms, until_ms=now_ms + self._sweep_ms)
+            until_ms = now_ms + self._sweep_ms
+            await self._leases.finish(_LEASE, self._holder, results, now_ms=now_ms, until_ms=until_ms)
             log.info("swept", removed=result.removed, missing=result.missing)
         return result
 
@@ -110,6 +111,8 @@ class Sweeper:
             listed, count = found
             removed += count
             for asset in assets.values():
+                if not await self._continues():
+                    return None
                 if gone := await self._missing_files(asset, listed):
                     missing, damaged = missing + len(gone), damaged + 1
                     if damaged <= _MOST_REPORTED:

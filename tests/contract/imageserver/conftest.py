@@ -1,18 +1,28 @@
 """The imageserver on a real MongoDB and a local volume. The tests of a file share a process."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from deploy.develop.localstack.mongo import MongoServer
-from services.backbone.mongo import connect
-from services.imageserver.store import AssetStore
+from services.backbone.mongo import Database, connect
+from services.imageserver.store import AssetStore, create_indexes
 from tests.contract.imageserver.serving import ImageServer
 
 Start = Callable[..., ImageServer]
 AddNumber = Callable[[str, str], None]
+
+
+@pytest.fixture
+async def database(mongo_server: MongoServer, unique_name: str) -> AsyncIterator[Database]:
+    """Return an empty database with its indexes."""
+    async with connect(mongo_server.url, service="test") as client:
+        name = f"t-{unique_name[-40:]}"
+        await create_indexes(client[name])
+        yield client[name]
+        await client.drop_database(name)
 
 
 @pytest.fixture(scope="module")

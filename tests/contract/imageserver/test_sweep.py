@@ -3,34 +3,24 @@
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from deploy.develop.localstack.mongo import MongoServer
-from services.backbone.mongo import Database, connect
+from services.backbone.mongo import Database
 from services.imageserver.core.assets import Asset, file_name
 from services.imageserver.metrics import Metrics
 from services.imageserver.settings import Settings
-from services.imageserver.store import AssetStore, LeaseStore, Volume, VolumeThreads, create_indexes
+from services.imageserver.store import AssetStore, LeaseStore, Volume, VolumeThreads
 from services.imageserver.store.volume import new_name
 from services.imageserver.worker import Sweeper
 from services.imageserver.worker.sweeper import SweepResult
 from tests.clock import Clock
 
 FILES: dict[str, dict[str, int]] = {"original": {"jpg": 4, "webp": 4}, "icon": {"jpg": 4}}
-
-
-@pytest.fixture
-async def database(mongo_server: MongoServer, unique_name: str) -> AsyncIterator[Database]:
-    async with connect(mongo_server.url, service="test") as client:
-        name = f"t-{unique_name[-40:]}"
-        await create_indexes(client[name])
-        yield client[name]
-        await client.drop_database(name)
 
 
 @pytest.fixture
@@ -179,6 +169,31 @@ async def test_sweep_of_a_killed_replica_is_taken_over(
     assert await other.sweep_if_due() is None
     clock.now_ms += 60_000
     assert await other.sweep_if_due() is not None
+
+
+async def test_replica_that_lost_its_lease_records_no_sweep(database: Database, clock: Clock) -> None:
+    leases, until_ms = LeaseStore(database), clock.now_ms + 60_000
+    assert await leases.take("sweep", "first", now_ms=clock.now_ms, until_ms=until_ms)
+    assert await leases.take("sweep", "second", now_ms=until_ms, until_ms=until_ms + 60_000)
+    await leases.finish("sweep", "first", {"missing": 7}, now_ms=until_ms, until_ms=until_ms)
+    assert not await leases.take("sweep", "third", now_ms=until_ms, until_ms=until_ms + 60_000)
+    history = await leases.history("sweep")
+    assert history is not None
+    assert history.results == {}
+
+
+async def test_search_for_missing_files_prolongs_its_lease(
+    database: Database, sweepers: tuple[Sweeper, Sweeper], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        await publish(database, f"00{new_name()[2:]}", f"{number}")
+
+    async def look(*_: object) -> list[str]:
+        clock.now_ms += 10_000
+        return [] if await sweepers[1].sweep_if_due() is None else ["another replica sweeps"]
+
+    monkeypatch.setattr(sweepers[0], "_missing_files", look)
+    assert await sweepers[0].sweep_if_due() == SweepResult(removed=0, missing=0)
 
 
 async def test_deleted_asset_is_swept_an_hour_after_its_deletion(
