@@ -36,7 +36,7 @@ from services.consumers.store.schedule import SERVICE, open_schedule
 
 log = get_logger(__name__)
 
-_REPORTS = 6
+_REPORTS = 16
 _LONGEST_PAUSE_S = 2.0
 _CLOSE_LIMIT_S = 0.5
 """The report of an action over the soft time limit follows, and it must precede the hard one."""
@@ -197,7 +197,7 @@ class ActionExecutor:
         except Exception as error:  # noqa: BLE001 - a failed attempt, whatever the error is
             await self._fail(store, action, start, error)
         else:
-            # Also over a restart of Redis: without this report the effect would be repeated.
+            # For 15 to 20 s, also over a restart of Redis: without this report the effect would be repeated.
             await retried(
                 lambda: store.report_done(action, start),
                 ActionStoreError,
