@@ -22,6 +22,8 @@ MAX_KEYWORDS: Final = 64
 """The most keywords as sent. After normalisation at most 32 may be left."""
 MAX_IMAGES: Final = 64
 MAX_IMAGE_CHARACTERS: Final = 2048
+MAX_IMAGES_BYTES: Final = 16_384
+"""The most bytes of `images` as JSON, for the reason of MAX_EXTRAS_BYTES."""
 MAX_EXTRAS_BYTES: Final = 65_536
 """The most bytes of `place` and of `extdata` as JSON. A list has up to 200 objects, in memory."""
 MAX_TIME_MS: Final = 253_402_300_799_999
@@ -147,16 +149,22 @@ def _flag(value: object) -> bool:
 def _images(value: object) -> tuple[str | None, ...]:
     if not isinstance(value, list) or len(value) > MAX_IMAGES:
         raise InvalidValue(f"must be a list of at most {MAX_IMAGES} paths")
-    return tuple(None if each is None else parse_text(each, most=MAX_IMAGE_CHARACTERS) for each in value)
+    images = tuple([None if each is None else parse_text(each, most=MAX_IMAGE_CHARACTERS) for each in value])
+    _check_size(images, MAX_IMAGES_BYTES)
+    return images
 
 
 def _extras(value: object) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise InvalidValue("must be a JSON object")
     stored = store_extras(value)
-    if (size := len(msgspec.json.encode(stored))) > MAX_EXTRAS_BYTES:
-        raise InvalidValue(f"has {size} bytes as JSON; at most {MAX_EXTRAS_BYTES} are allowed")
+    _check_size(stored, MAX_EXTRAS_BYTES)
     return stored
+
+
+def _check_size(value: object, most: int) -> None:
+    if (size := len(msgspec.json.encode(value))) > most:
+        raise InvalidValue(f"has {size} bytes as JSON; at most {most} are allowed")
 
 
 _REQUIRED: Final = ("owner", "keywords", "location")

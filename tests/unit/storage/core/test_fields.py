@@ -70,6 +70,8 @@ def test_all_errors_are_reported_together() -> None:
         ("validuntil", "tomorrow"),
         ("isActive", 1),
         ("images", ["x"] * 65),
+        ("images", ["x" * 2_000] * 9),
+        ("images", ["\U0001f35e" * 2_000, "\U0001f35e" * 2_000, "\U0001f35e" * 2_000]),
         ("images", [5]),
         ("place", []),
         ("extdata", "text"),
