@@ -1,5 +1,6 @@
 """BulkWriter: writes the elements of a bulk request in slices, and collects a result for each element."""
 
+import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ LISTS: Final = frozenset({"new_offers", "old_offers", "remove_offers"})
 _KIND: Final[SubjectKind] = "offer"
 _LONGEST_BULK_MS: Final = 600_000
 """If a process dies during a bulk write, its event is sent after this time."""
+_LATER: Final = "later"
+"""The name of all writes of an owner whose event is that of a later one."""
 _MAX_EXPLAINED: Final = 1_000
 """The most refused elements whose wrong fields are in the results. They take up to 1 kB of memory each."""
 
@@ -36,6 +39,7 @@ class BulkWriter:
     def __init__(self, context: ApiContext, *, event: BulkEvent = "now") -> None:
         self._context = context
         self._event = event
+        self._write_id = _LATER if event == "later" else uuid.uuid4().hex
         self._list = ""
         self._slice: dict[str, BulkItem] = {}
         """The elements that wait for the next write, by the id of their object."""
@@ -70,13 +74,15 @@ class BulkWriter:
             await self._write()
         finally:
             for owner in self._owners if self._event == "now" else ():
-                await self._context.stores.owed.owe_bulk(owner, self._context.now_ms())
+                ended = (self._write_id, _LATER)
+                await self._context.stores.owed.end_bulk(owner, ended, now_ms=self._context.now_ms())
             self._context.on_change()
 
     async def owe(self, owner: str) -> None:
         """Owe the event of this request for an owner, before the first write of an object of the owner."""
         if owner not in self._owners and self._event != "none":
-            await self._context.stores.owed.owe_bulk(owner, self._context.now_ms() + _LONGEST_BULK_MS)
+            until_ms = self._context.now_ms() + _LONGEST_BULK_MS
+            await self._context.stores.owed.begin_bulk(owner, self._write_id, until_ms=until_ms)
             self._owners.add(owner)
 
     def _id_of(self, item: BulkItem) -> str:

@@ -4,7 +4,7 @@ An event is written into the document of its object together with the change. It
 accepted it. The events `bud` of bulk writes have a collection of their own, with a document for each owner.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,6 +20,8 @@ from services.storage.store.failing import postponement
 _BULK: Final = "owed_bulk"
 _OWES: Final = {"owed.id": {"$exists": True}}
 """False for an empty list: an object without owed events is not in the index."""
+_OWES_INDEX: Final = "owed_events"
+"""A partial index serves a query without a condition on its first field only with a hint."""
 
 
 _QUEUE: Final = [("owed_until", ASCENDING), ("modified", ASCENDING)]
@@ -45,7 +47,7 @@ class OwedBulk(NamedTuple):
 
     owner: str
     version: int
-    """The begin and the end of each bulk write add 1."""
+    """The begin and the end of each bulk write add 1, and so does each event that the tracker has accepted."""
 
 
 async def create_owed_indexes(database: Database) -> None:
@@ -54,7 +56,7 @@ async def create_owed_indexes(database: Database) -> None:
         await database[name].create_indexes(
             [
                 # For the age of the oldest one.
-                IndexModel([("modified", ASCENDING)], name="owed_events", partialFilterExpression=_OWES),
+                IndexModel([("modified", ASCENDING)], name=_OWES_INDEX, partialFilterExpression=_OWES),
                 IndexModel(_QUEUE, name="owed_queue", partialFilterExpression=_OWES),
             ]
         )
@@ -109,15 +111,23 @@ class OwedEvents:
     async def failing(self) -> int:
         """Return the number of objects whose events failed while others were sent."""
         failing = {**_OWES, "owed_failures": {"$gt": 0}}
-        return sum([await objects_of(self._database, kind).count_documents(failing) for kind in COLLECTIONS])
+        collections = [objects_of(self._database, kind) for kind in COLLECTIONS]
+        return sum([await each.count_documents(failing, hint=_OWES_INDEX) for each in collections])
 
-    async def owe_bulk(self, owner: str, ready_ms: int) -> None:
-        """Owe the event of a bulk write. It is sent from `ready_ms` on, or earlier if another bulk write owes it then.
+    async def begin_bulk(self, owner: str, write_id: str, *, until_ms: int) -> None:
+        """Owe the event of a bulk write before its first write. Unless it ends, the event is sent from `until_ms` on.
 
-        Call it before the writes, with a later time for the case of a kill, and again after them.
+        An event of the same owner that is sent earlier does not stand for this one.
         """
-        owed = {"$inc": {"version": 1}, "$min": {"ready_at": ready_ms}}
-        await self._bulk.update_one({"_id": owner}, owed, upsert=True)
+        mark = {"$set": {f"open.{write_id}": until_ms}}
+        owed = {"$inc": {"version": 1}, "$min": {"ready_at": until_ms}}
+        await self._bulk.update_one({"_id": owner}, owed | mark, upsert=True)
+
+    async def end_bulk(self, owner: str, write_ids: Iterable[str], *, now_ms: int) -> None:
+        """Owe the event of bulk writes that have ended from now on."""
+        ended = {"$unset": {f"open.{write_id}": "" for write_id in write_ids}}
+        owed = {"$inc": {"version": 1}, "$min": {"ready_at": now_ms}}
+        await self._bulk.update_one({"_id": owner}, owed | ended, upsert=True)
 
     async def claim_bulk(self, *, now_ms: int, lease_ms: int) -> OwedBulk | None:
         """Claim the event of an owner that has been ready longest. None: there is none."""
@@ -132,21 +142,31 @@ class OwedEvents:
         """Let an event that was not accepted be claimed again from `ready_ms` on."""
         await self._bulk.update_one({"_id": owed.owner, "version": owed.version}, {"$set": {"ready_at": ready_ms}})
 
-    async def acknowledge_bulk(self, owed: OwedBulk) -> None:
-        """Note that the tracker has accepted an event. A later bulk write still owes its own."""
-        await self._bulk.update_one({"_id": owed.owner, "version": owed.version}, {"$unset": {"ready_at": ""}})
+    async def acknowledge_bulk(self, owed: OwedBulk, *, now_ms: int) -> None:
+        """Note that the tracker has accepted an event. A later bulk write, and one that goes on, still owe theirs."""
+        still_open = {"$filter": {"input": _entries_of("$open"), "cond": {"$gt": ["$$this.v", now_ms]}}}
+        next_ms = {"$min": {"$map": {"input": _entries_of("$open"), "in": "$$this.v"}}}
+        accepted: list[dict[str, Any]] = [
+            {"$set": {"open": {"$arrayToObject": still_open}, "version": {"$add": ["$version", 1]}}},
+            {"$set": {"ready_at": {"$ifNull": [next_ms, "$$REMOVE"]}}},
+        ]
+        await self._bulk.update_one({"_id": owed.owner, "version": owed.version}, accepted)
 
     async def waiting(self, *, now_ms: int) -> tuple[int, int]:
         """Return the number of objects that owe events, and the time since the oldest change among them in ms."""
         number, oldest_ms = 0, now_ms
         for kind in COLLECTIONS:
             collection = objects_of(self._database, kind)
-            number += await collection.count_documents(_OWES)
+            number += await collection.count_documents(_OWES, hint=_OWES_INDEX)
             first: Mapping[str, Any] | None = await collection.find_one(
                 _OWES, {"modified": 1}, sort=[("modified", ASCENDING)]
             )
             oldest_ms = min(oldest_ms, first["modified"] if first else now_ms)
         return number, now_ms - oldest_ms
+
+
+def _entries_of(field: str) -> dict[str, Any]:
+    return {"$objectToArray": {"$ifNull": [field, {}]}}
 
 
 def _owed_events(owed: object) -> tuple[OwedEvent, ...]:

@@ -140,7 +140,7 @@ class EventSender:
     async def _send_events(self, owing: OwingObject | OwedBulk) -> bool:
         if isinstance(owing, OwedBulk):
             await self._send(BULK_EVENT, {"owner": owing.owner}, bulk_event_id(owing.owner, owing.version))
-            await self._owed.acknowledge_bulk(owing)
+            await self._owed.acknowledge_bulk(owing, now_ms=self._now_ms())
             return True
         stored = owing.stored
         for event in owing.events:

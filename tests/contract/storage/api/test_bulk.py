@@ -59,7 +59,7 @@ async def test_each_element_has_a_result_and_a_wrong_one_stops_no_other(
     assert (await service.delete("/bulk/offers/Importer")).json() == {"status": "ok", "deleted": 2}
     assert (await service.get("/bulk/offers/Importer")).json()["data"] == []
     await tracker.until(4)
-    assert tracker.ids[3] == "Importer.4.bud"
+    assert tracker.ids[3] == "Importer.5.bud"
     assert len(tracker.ids) == 4  # no event for a single object
 
 
