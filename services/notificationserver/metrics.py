@@ -37,7 +37,8 @@ class Metrics:
             self.messages.labels(state)
         self.set_aside = Counter(
             "push_notify_set_aside",
-            "Notifications that cannot be planned; the log and their page have the reason",
+            "Notifications that cannot be planned, and deliveries and held messages that cannot be read; the log has "
+            "the reason",
             registry=registry,
         )
         self.attempts = Counter(

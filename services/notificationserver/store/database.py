@@ -15,6 +15,8 @@ MESSAGES: Final = "messages"
 DELIVERIES: Final = "deliveries"
 DUE_OF_HOST: Final = "due_of_host"
 """The index that claims read."""
+DEAD: Final = "dead"
+"""The index of the dead list. A partial index serves a query without a condition on its field only with a hint."""
 
 
 def expiry(accepted_ms: int, keep_days: int) -> dt.datetime:
@@ -74,7 +76,7 @@ async def create_indexes(database: Database) -> None:
             ),
             IndexModel([("message_id", ASCENDING)], name="message"),
             IndexModel([("device_id", ASCENDING), ("accepted_ms", DESCENDING)], name="device"),
-            IndexModel([("ended_ms", DESCENDING)], name="dead", partialFilterExpression={"state": "dead"}),
+            IndexModel([("ended_ms", DESCENDING)], name=DEAD, partialFilterExpression={"state": "dead"}),
             ends,
         ]
     )

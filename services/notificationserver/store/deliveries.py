@@ -12,6 +12,7 @@ from pymongo import ASCENDING, DESCENDING, UpdateOne
 from services.backbone.mongo import Database
 from services.notificationserver.core.deliveries import Delivery, DeliveryAttempt, NextStep
 from services.notificationserver.store.database import (
+    DEAD,
     DELIVERIES,
     DUE_OF_HOST,
     Lease,
@@ -54,7 +55,7 @@ class DeadFilter(NamedTuple):
         """Return the query. The text is a value: it has no operators and no patterns."""
         query: dict[str, Any] = {"state": "dead"}
         if "\0" in self.text or len(self.text) > _MOST_TEXT_CHARACTERS:
-            return {"_id": {"$in": []}}  # no field has it, and MongoDB rejects it as a pattern
+            return query | {"_id": {"$in": []}}  # no field has it, and MongoDB rejects it as a pattern
         if self.text:
             pattern = {"$regex": re.escape(self.text), "$options": "i"}
             query["$or"] = [{field: pattern} for field in ("reason", "host", "channel", "message_id")]
@@ -78,10 +79,11 @@ class DeliveryStore:
         dated = {"due_at": due_ms, "expire_on": expiry(delivery.accepted_ms, self._keep_days)}
         return delivery.to_document() | dated
 
-    async def claim(self, free_of: Callable[[str], int], *, limit: int, lease: Lease) -> list[Delivery]:
+    async def claim(self, free_of: Callable[[str], int], *, limit: int, lease: Lease) -> list[dict[str, Any]]:
         """Claim due deliveries, oldest first, but no more of a host than `free_of` returns for it.
 
-        The deliveries of hosts without free slots are not read: however many there are, they delay no other host.
+        Return their documents, since some may not be readable. The deliveries of hosts without free slots are not read:
+        however many there are, they delay no other host.
         """
         hosts = [host for host in await self._due_hosts(lease.now_ms) if free_of(host) > 0]
         chosen: dict[str, str] = {}
@@ -103,8 +105,7 @@ class DeliveryStore:
             else:  # the hosts that have had no turn
                 seen = {document["host"] for document in found}
                 hosts = [host for host in hosts if host not in seen]
-        claimed = await claim(self._deliveries, list(chosen), field="due_at", lease=lease)
-        return [Delivery.from_document(document) for document in claimed]
+        return await claim(self._deliveries, list(chosen), field="due_at", lease=lease)
 
     async def _due_hosts(self, now_ms: int) -> list[str]:
         """Return the hosts of due deliveries, also of claimed ones, by their oldest delivery.
@@ -124,6 +125,11 @@ class DeliveryStore:
         """End the leases of deliveries that were not attempted."""
         mine = {"_id": {"$in": ids}, "due_at_token": token}
         await self._deliveries.update_many(mine, {"$unset": lease_fields("due_at")})
+
+    async def defer(self, delivery_id: str, *, until_ms: int, token: str) -> None:
+        """Make a claimed delivery that was not attempted due at a later time."""
+        mine = {"_id": delivery_id, "due_at_token": token}
+        await self._deliveries.update_one(mine, {"$set": {"due_at": until_ms}, "$unset": lease_fields("due_at")})
 
     async def move(self, hosts: Mapping[str, str], *, token: str) -> None:
         """Note the new hosts of claimed deliveries, by id, and end their leases."""
@@ -164,7 +170,8 @@ class DeliveryStore:
             },
             {"$unset": "ended_ms"},
         ]
-        return (await self._deliveries.update_many(wanted.query(), again)).modified_count
+        hint = DEAD if wanted.ids is None else None
+        return (await self._deliveries.update_many(wanted.query(), again, hint=hint)).modified_count
 
     async def waiting(self, *, now_ms: int) -> tuple[int, int]:
         """Return the number of deliveries that are due or wait, and how long the oldest one has been due in ms."""
@@ -174,9 +181,9 @@ class DeliveryStore:
         """Return a part of the dead list, newest first, and the number of all that match."""
         query = wanted.query()
         found = self._deliveries.find(
-            query, sort=[("ended_ms", DESCENDING)], skip=skip, limit=limit, max_time_ms=_SEARCH_TIMEOUT_MS
+            query, sort=[("ended_ms", DESCENDING)], skip=skip, limit=limit, max_time_ms=_SEARCH_TIMEOUT_MS, hint=DEAD
         )
-        total = await self._deliveries.count_documents(query, maxTimeMS=_SEARCH_TIMEOUT_MS)
+        total = await self._deliveries.count_documents(query, maxTimeMS=_SEARCH_TIMEOUT_MS, hint=DEAD)
         return [Delivery.from_document(each) async for each in found], total
 
     async def of_messages(self, message_ids: Iterable[str]) -> dict[str, list[Delivery]]:
@@ -201,7 +208,7 @@ class DeliveryStore:
 
     async def dead(self) -> int:
         """Return the number of deliveries in the dead list."""
-        return await self._deliveries.count_documents({"state": "dead"})
+        return await self._deliveries.count_documents({"state": "dead"}, hint=DEAD)
 
 
 def _operation(result: AttemptResult, now_ms: int) -> UpdateOne:

@@ -67,9 +67,10 @@ class MessageStore:
         found = self._messages.find(query, sort=[("accepted_ms", DESCENDING)], skip=skip, limit=limit)
         return [_record(document) async for document in found]
 
-    async def of_notification(self, notification_id: str) -> list[MessageRecord]:
-        """Return the messages of a notification."""
-        found = self._messages.find({"notification_id": {"$eq": notification_id}}, sort=[("_id", ASCENDING)])
+    async def of_notification(self, notification_id: str, *, skip: int, limit: int) -> list[MessageRecord]:
+        """Return a part of the messages of a notification, by their ids. A chat message can have 20,000."""
+        wanted = {"notification_id": {"$eq": notification_id}}
+        found = self._messages.find(wanted, sort=[("_id", ASCENDING)], skip=skip, limit=limit)
         return [_record(document) async for document in found]
 
     async def devices_to_merge(self, *, now_ms: int, limit: int) -> list[str]:

@@ -8,14 +8,14 @@ of the process are used up, the hosts take turns.
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from pymongo.errors import PyMongoError
 
 from services.backbone.clock import clock_ms
 from services.backbone.logs import get_logger
 from services.backbone.mongo import Database, describe
-from services.notificationserver.core.deliveries import STALE
+from services.notificationserver.core.deliveries import STALE, Delivery
 from services.notificationserver.core.mappings import ChannelTarget, current_host
 from services.notificationserver.core.outcomes import Outcome
 from services.notificationserver.core.planning import quiet_until_ms
@@ -23,7 +23,7 @@ from services.notificationserver.metrics import Metrics
 from services.notificationserver.providers import DeliveryChannel, Parcel
 from services.notificationserver.settings import DeliverySettings
 from services.notificationserver.store import DeliveryStore, Lease, MappingStore, MessageStore, WindowStore
-from services.notificationserver.worker.loop import WorkLoop, new_token
+from services.notificationserver.worker.loop import LATER_MS, UNREADABLE, WorkLoop, new_token
 from services.notificationserver.worker.results import AttemptRecorder
 
 log = get_logger(__name__)
@@ -82,23 +82,46 @@ class Deliverer:
         claimed = await self._deliveries.claim(self._free, limit=limit, lease=lease)
         if not claimed:
             return False
-        messages = await self._messages.get_many(each.message_id for each in claimed)
-        mappings = await self._mappings.get_many(each.device_id for each in claimed)
         moved: dict[str, str] = {}
-        for delivery in claimed:
-            message, mapping = messages.get(delivery.message_id), mappings.get(delivery.device_id)
-            if message is None:  # both expire at the same time
+        for parcel, host in await self._readable(claimed, lease):
+            if host != parcel.delivery.host:
+                moved[parcel.delivery.id] = host
                 continue
-            host = current_host(mapping, ChannelTarget(delivery.channel, delivery.host))
-            if host != delivery.host:
-                moved[delivery.id] = host
-                continue
-            parcel = Parcel(delivery, message, mapping, lease.now_ms)
-            waiting = self._queued.setdefault(delivery.host, deque())
+            waiting = self._queued.setdefault(host, deque())
             waiting.append(_Claimed(parcel, lease.token, lease.now_ms + lease.ms))
         await self._deliveries.move(moved, token=lease.token)
         self._start()
         return len(claimed) == limit or bool(moved)
+
+    async def _readable(self, documents: list[dict[str, Any]], lease: Lease) -> list[tuple[Parcel, str]]:
+        """Return what `_read` does. A delivery that this version does not understand is tried again an hour later."""
+        try:
+            return await self._read(documents, lease.now_ms)
+        except UNREADABLE:
+            found: list[tuple[Parcel, str]] = []
+            for document in documents:
+                try:
+                    found += await self._read([document], lease.now_ms)
+                except UNREADABLE:
+                    log.exception("delivery_set_aside", id=document["_id"])
+                    self._metrics.set_aside.inc()
+                    until_ms = lease.now_ms + LATER_MS
+                    await self._deliveries.defer(document["_id"], until_ms=until_ms, token=lease.token)
+            return found
+
+    async def _read(self, documents: list[dict[str, Any]], now_ms: int) -> list[tuple[Parcel, str]]:
+        """Return the deliveries of documents with what they need, and the host that each goes to now."""
+        deliveries = [Delivery.from_document(document) for document in documents]
+        messages = await self._messages.get_many(each.message_id for each in deliveries)
+        mappings = await self._mappings.get_many(each.device_id for each in deliveries)
+        return [
+            (
+                Parcel(each, messages[each.message_id], mapping := mappings.get(each.device_id), now_ms),
+                current_host(mapping, ChannelTarget(each.channel, each.host)),
+            )
+            for each in deliveries
+            if each.message_id in messages  # both expire at the same time
+        ]
 
     async def refresh_metrics(self) -> None:
         """Set the metrics of what waits and of the dead list. Raises PyMongoError."""

@@ -15,6 +15,10 @@ from services.backbone.mongo import describe
 
 log = get_logger(__name__)
 
+UNREADABLE: Final = (ValueError, LookupError, TypeError)
+"""What is raised for a stored value that this version does not understand: a newer version or a person wrote it."""
+LATER_MS: Final = 3_600_000
+"""How long a delivery or held message waits that this version does not understand. Nothing else waits for it."""
 _HEARTBEAT_SLACK_S: Final = 60.0
 
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Final
 
 from services.backbone.clock import clock_ms
+from services.backbone.logs import get_logger
 from services.backbone.mongo import Database
 from services.notificationserver.core.deliveries import deliveries_of
-from services.notificationserver.core.mappings import EnabledChannels, targets_of
+from services.notificationserver.core.mappings import EnabledChannels, ref_of, targets_of
 from services.notificationserver.core.messages import merge
 from services.notificationserver.core.planning import quiet_until_ms
 from services.notificationserver.core.texts import language_of
@@ -20,7 +21,9 @@ from services.notificationserver.store import (
     PlannedMessage,
     WindowStore,
 )
-from services.notificationserver.worker.loop import WorkLoop, new_token
+from services.notificationserver.worker.loop import LATER_MS, UNREADABLE, WorkLoop, new_token
+
+log = get_logger(__name__)
 
 _DEVICES: Final = 100
 
@@ -57,10 +60,20 @@ class Merger:
         """Merge the held messages of up to 100 devices. Return whether any was merged. Raises PyMongoError."""
         merged = 0
         for device_id in await self._messages.devices_to_merge(now_ms=self._now_ms(), limit=_DEVICES):
-            merged += await self._merge_device(device_id)
+            try:
+                merged += await self._merge_device(device_id)
+            except UNREADABLE as error:
+                await self._set_aside(device_id, error)
         if merged:
             self._on_deliveries()
         return bool(merged)
+
+    async def _set_aside(self, device_id: str, error: Exception) -> None:
+        """Hold the messages of a device for another hour: this version does not understand one, or the device."""
+        log.error("merging_set_aside", device=ref_of(device_id), exc_info=error)
+        self._metrics.set_aside.inc()
+        now_ms = self._now_ms()
+        await self._messages.hold(device_id, now_ms=now_ms, until_ms=now_ms + LATER_MS)
 
     async def refresh_metrics(self) -> None:
         """Set the metric of what is held. Raises PyMongoError."""

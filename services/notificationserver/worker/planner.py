@@ -29,13 +29,11 @@ from services.notificationserver.store import (
     WindowStore,
 )
 from services.notificationserver.store.windows import WindowRequest
-from services.notificationserver.worker.loop import WorkLoop, new_token
+from services.notificationserver.worker.loop import UNREADABLE, WorkLoop, new_token
 
 log = get_logger(__name__)
 
 _GROUP: Final = 200
-_UNPLANNABLE: Final = (ValueError, LookupError, TypeError)
-"""What the rules raise for a value that they do not understand, such as that of a newer version."""
 _RECIPIENTS: Final = 400
 """Recipients of notifications that are planned together: of 200 matches, or of one large chat."""
 _MESSAGES: Final = 1_000
@@ -95,18 +93,18 @@ class Planner:
         for document in documents:
             try:
                 found.append(from_document(document))
-            except _UNPLANNABLE as error:
+            except UNREADABLE as error:
                 await self._set_aside(document["_id"], error, lease)
         return found
 
     async def _plan_or_set_aside(self, group: list[Notification], lease: Lease) -> None:
         try:
             await self._plan(group, lease)
-        except _UNPLANNABLE:
+        except UNREADABLE:
             for each in group:
                 try:
                     await self._plan([each], lease)
-                except _UNPLANNABLE as error:
+                except UNREADABLE as error:
                     await self._set_aside(each.id, error, lease)
 
     async def _set_aside(self, notification_id: str, error: Exception, lease: Lease) -> None:
@@ -139,6 +137,9 @@ class Planner:
         deliveries = self._sent_deliveries(drafts, planned, known)
         await self._deliveries.insert(deliveries, due_ms=now_ms)
         await self._note_unreachable(drafts, known)
+        # An earlier run has stored these. They are not sent, so the window that they may have taken now is free.
+        unsent = (each.message for each in planned if known.get(each.message.id) in ("suppressed", "unreachable"))
+        await self._windows.give_back(unsent)
         self._at_point("deliveries")
         self._count(planned, known)
         if deliveries:

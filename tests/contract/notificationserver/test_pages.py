@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from services.backbone.mongo import Database
+from services.notificationserver.core.mappings import DeviceMapping
 from services.notificationserver.core.notifications import ChatNotice, Notification
 from services.notificationserver.routes.pages.site import PAGE_ROWS
 from services.notificationserver.store import NotificationStore
@@ -47,6 +48,21 @@ async def test_timeline_is_three_clicks_from_the_mappings(
     assert "callback: delivered with status 200" in timelines[0]
     assert "suppressed by the rate limit" in timelines[1]
     assert link(timelines[1], "/timeline/") == "/timeline/s.o.0"
+
+
+async def test_timeline_of_many_messages_has_pages(service: httpx.AsyncClient, database: Database) -> None:
+    members = tuple(f"user{number}" for number in range(PAGE_ROWS + 2))
+    mappings = [DeviceMapping(f"device-of-{user}", 1, 1, sendbird_id=user) for user in members]
+    await database["mappings"].insert_many([each.to_document() for each in mappings])
+    chat = Notification("chat.1", 1_795_600_000_000, ChatNotice("Bread", "url", "anna", members, "Hi"))
+    await NotificationStore(database, keep_days=3_650).accept([chat])
+    await until_none(database, "notifications", {"due_at": {"$exists": True}})
+    first = await page_of(service, "/timeline/chat.1")
+    assert first.count('aria-labelledby="message-') == PAGE_ROWS
+    second = await page_of(service, f"/timeline/chat.1{link(first, '[?]page=2')}")
+    assert second.count('aria-labelledby="message-') == 2
+    assert link(second, "[?]page=1") == "?page=1"
+    assert "it ends before" in await page_of(service, "/timeline/chat.1?page=3")
 
 
 async def test_notification_without_messages_has_a_timeline(service: httpx.AsyncClient, database: Database) -> None:

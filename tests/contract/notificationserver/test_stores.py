@@ -71,7 +71,7 @@ async def claimed(database: Database, free: Mapping[str, int], *, limit: int = 2
     lease = Lease(1_000_000, 6_000, uuid.uuid4().hex)
     store = DeliveryStore(database, keep_days=1)
     found = await store.claim(lambda host: free.get(host, 16), limit=limit, lease=lease)
-    return Counter(delivery.host for delivery in found)
+    return Counter(document["host"] for document in found)
 
 
 async def test_claim_does_not_read_the_deliveries_of_full_hosts(database: Database) -> None:

@@ -148,6 +148,23 @@ async def test_notification_that_cannot_be_planned_is_set_aside_and_the_others_a
     assert not any("due_at" in each for each in stored)
 
 
+async def test_message_that_is_suppressed_already_takes_no_window_when_it_is_planned_again(
+    stepper: Stepper, receiver: Receiver
+) -> None:
+    await stepper.register("offer-device-1", callback_url=receiver.url)
+    await stepper.accept("s.o.1")
+    await stepper.work()
+    await stepper.accept("s.o.2")
+    await stop_planning(stepper, "messages")
+    await stepper.redis.delete(WINDOW)  # the rate limit has passed before the lease
+    stepper.now_ms += LIMIT_MS
+    await stepper.work()
+    assert (await stepper.states())["s.o.2.offer"] == "suppressed"
+    await stepper.accept("s.o.3")
+    await stepper.work()
+    assert receiver.ids == ["s.o.1.offer", "s.o.3.offer"]
+
+
 @pytest.mark.parametrize("point", ["claimed", "window", "messages", "deliveries"])
 async def test_planning_that_stops_at_any_point_is_continued(stepper: Stepper, receiver: Receiver, point: str) -> None:
     await stepper.register("offer-device-1", callback_url=receiver.url)

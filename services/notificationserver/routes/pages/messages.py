@@ -31,9 +31,12 @@ class MessagePages:
         )
 
     async def timeline(self, request: Request, notification_id: str) -> Response:
-        """Show each message of a notification with its steps, or why there is none."""
-        notification = await self._context.notifications.get(notification_id)
-        records = await self._context.messages.of_notification(notification_id)
+        """Show the messages of a notification with their steps, or why there is none."""
+        notification, page = await self._context.notifications.get(notification_id), page_number(request)
+        found = await self._context.messages.of_notification(
+            notification_id, skip=PAGE_ROWS * (page - 1), limit=PAGE_ROWS + 1
+        )
+        records = found[:PAGE_ROWS]
         if not records and notification is None:
             raise RequestFailed(404, "unknown_notification", "This notification is unknown, or it has expired.")
         deliveries = await self._context.deliveries.of_messages(record.message.id for record in records)
@@ -43,7 +46,10 @@ class MessagePages:
             request.scope,
             "timeline.html",
             notification_id=notification_id,
-            own_steps=timeline_without_messages(notification) if notification and not records else [],
+            own_steps=timeline_without_messages(notification) if notification and not records and page == 1 else [],
+            page=page,
+            previous_url=address("", page=page - 1) if page > 1 else "",
+            next_url=address("", page=page + 1) if len(found) > PAGE_ROWS else "",
             rows=[
                 (
                     record,
