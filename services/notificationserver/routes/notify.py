@@ -28,6 +28,9 @@ from services.notificationserver.store.windows import WindowRequest
 
 SIGNATURE_HEADER: Final = "x-sendbird-signature"
 MAX_TEXT_CHARACTERS: Final = 5_000
+_SIGNATURE_CHARACTERS: Final = 64
+_MOST_OPEN_BODIES: Final = 256
+"""The webhooks whose bodies arrive at once: 64 MiB of memory with the default NOTIFY_MAX_BODY_BYTES."""
 _OVERLAP_MS: Final = 250
 """How much longer a request without an id counts as a repeat than the rate limit lasts. Otherwise it could get a new id
 just before the limit ends, and would be suppressed instead of sent."""
@@ -38,6 +41,8 @@ class NotifyRoutes:
 
     def __init__(self, context: NotifyContext) -> None:
         self._context = context
+        self._open_bodies = 0
+        """The webhooks whose bodies arrive."""
 
     async def match(self, request: Request) -> Response:
         """Take a match."""
@@ -86,13 +91,9 @@ class NotifyRoutes:
     async def chat(self, request: Request) -> Response:
         """Take a webhook of the chat provider. Without its signature nothing is stored."""
         settings = self._context.settings
-        body = await read_body(request, max_bytes=settings.max_body_bytes)
         if not settings.sendbird_app_id:
             raise RequestFailed(404, "not_found", "no app of the chat provider is configured (SENDBIRD_APP_ID)")
-        signature = request.headers.get(SIGNATURE_HEADER, "")
-        if not is_from_chat_provider(body, signature, token=settings.sendbird_token.get_secret_value()):
-            self._context.metrics.refused.labels("signature").inc()
-            raise RequestFailed(401, "signature", f"{SIGNATURE_HEADER} is not the signature of this body")
+        body = await self._signed_body(request)
         try:
             found = parse_chat(body, app_id=settings.sendbird_app_id)
         except UnknownApp as error:
@@ -102,6 +103,26 @@ class NotifyRoutes:
         if found is None:  # joins, reads and the like
             return json_response({"status": "ok"})
         return await self._accept(*found, "chat", status=200)
+
+    async def _signed_body(self, request: Request) -> bytes:
+        """Return the body of a webhook. Raises RequestFailed without its signature.
+
+        Anybody can send one, so few bodies are in memory at a time, and none without a possible signature.
+        """
+        settings, signature = self._context.settings, request.headers.get(SIGNATURE_HEADER, "")
+        if self._open_bodies >= _MOST_OPEN_BODIES:
+            raise RequestFailed(503, "busy", "too many webhooks arrive at once", headers={"Retry-After": "1"})
+        body = b""
+        if len(signature.strip()) == _SIGNATURE_CHARACTERS:
+            self._open_bodies += 1
+            try:
+                body = await read_body(request, max_bytes=settings.max_body_bytes)
+            finally:
+                self._open_bodies -= 1
+        if not is_from_chat_provider(body, signature, token=settings.sendbird_token.get_secret_value()):
+            self._context.metrics.refused.labels("signature").inc()
+            raise RequestFailed(401, "signature", f"{SIGNATURE_HEADER} is not the signature of this body")
+        return body
 
     async def _id_of(self, notice: Notice) -> str:
         """Return an id for a notice without one: that of the same content within the rate limit."""

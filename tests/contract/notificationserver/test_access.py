@@ -1,13 +1,17 @@
 """Who may call what, registrations, and the signature of chat webhooks."""
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
 from typing import Any
 
 import httpx
+import pytest
 from structlog.testing import capture_logs
 
+from deploy.develop.localstack.ports import free_port
 from services.backbone.mongo import Database
 from tests.contract.notificationserver.serving import (
     CHAT_APP,
@@ -18,6 +22,7 @@ from tests.contract.notificationserver.serving import (
     client_of,
     match,
     register,
+    running,
     until,
 )
 
@@ -137,6 +142,51 @@ async def test_forged_chat_webhook_is_refused_and_nothing_is_stored(
         other = chat(app_id="another app")
         assert (await provider.post("/sendbird/hook", content=other, headers=signed(other))).status_code == 404
     assert await database["notifications"].count_documents({}) == 0
+
+
+async def response_to_head(environ: dict[str, str], *headers: str) -> tuple[bytes, asyncio.StreamWriter]:
+    """Send a webhook without its body. Return the status line, or nothing if none comes in 2 s."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(environ["NOTIFY_PORT"]))
+    head = ("POST /sendbird/hook HTTP/1.1", "Host: x", "Content-Length: 200000", *headers)
+    writer.write("\r\n".join((*head, "", "half of a body")).encode())
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(2):
+            return await reader.readline(), writer
+    return b"", writer
+
+
+async def test_webhook_without_a_possible_signature_is_refused_before_its_body(
+    service: httpx.AsyncClient, environ: dict[str, str]
+) -> None:
+    del service
+    for headers in ((), ("X-Sendbird-Signature: short",)):
+        line, writer = await response_to_head(environ, *headers)
+        assert line.startswith(b"HTTP/1.1 401 ")
+        writer.close()
+    ports = {name: str(free_port()) for name in ("NOTIFY_PORT", "INTERNAL_PORT")}
+    without_chat = environ | ports | {"SENDBIRD_APP_ID": "", "SENDBIRD_API_TOKEN": ""}
+    async with running(without_chat):
+        line, writer = await response_to_head(without_chat, f"X-Sendbird-Signature: {'a' * 64}")
+        assert line.startswith(b"HTTP/1.1 404 ")
+        writer.close()
+
+
+async def test_few_webhooks_are_in_memory_at_a_time(
+    service: httpx.AsyncClient, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.notificationserver.routes.notify._MOST_OPEN_BODIES", 2)
+    await register(service, "device-of-ben", sendbird_id="ben")
+    slow = [await response_to_head(environ, f"X-Sendbird-Signature: {'a' * 64}") for _ in range(2)]
+    assert [line for line, _ in slow] == [b"", b""]
+    async with client_of(environ, None) as provider:
+        response = await provider.post("/sendbird/hook", content=chat(), headers=signed(chat()))
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        for _, writer in slow:
+            writer.close()
+        async with asyncio.timeout(10):
+            while response.status_code == 503:
+                response = await provider.post("/sendbird/hook", content=chat(), headers=signed(chat()))
+    assert response.status_code == 200
 
 
 async def test_chat_message_reaches_the_members_but_the_sender_once(
