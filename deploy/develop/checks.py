@@ -15,9 +15,9 @@ from deploy.paths import ROOT
 
 _BIN = Path(sys.executable).parent
 
-# Suites whose tests mostly wait for processes and time limits. The other suites measure, or need the whole machine.
-_PARALLEL = ("default", "broker", "slow")
-_WORKERS_PER_CORE = 2
+# Suites whose tests mostly wait for processes and time limits, and their workers for each core. A browser needs a core.
+# The other suites measure, or need the whole machine.
+_WORKERS_PER_CORE = {"default": 2, "broker": 2, "slow": 2, "browser": 1}
 _MOST_WORKERS = 8  # each worker may start two brokers of 350 MB each
 
 CHECKS = {
@@ -63,7 +63,7 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: M
         "broker": ["-m", "broker and not slow and not browser and not chaos and not endurance and not system"],
         "slow": ["-m", "slow and not measures and not browser and not chaos and not endurance and not system"],
         "measures": ["-m", "measures and not endurance"],
-        "browser": ["-m", "browser"],
+        "browser": ["-m", "browser and not measures"],
         "chaos": ["-m", "chaos"],
         "endurance": ["-m", "endurance"],
         "system": ["-m", "system and not endurance"],
@@ -76,16 +76,18 @@ def test(*, kafka: KafkaChoice, suite: str, keyword: str, service: str, mongo: M
     paths = _tests_of(service) if service else []
     kind = choose_kafka(kafka, print)
     # A few tests, selected by name, finish earlier without workers: each worker first imports all tests in 5 s.
-    workers = _workers() if suite in _PARALLEL and not keyword else []
+    workers = [] if keyword else _workers(suite)
     narrowed = ["-k", keyword] if keyword else []
     options = [f"--kafka={kind}", f"--mongo={mongo}", "--durations=10", *workers, *selections[suite], *narrowed]
     print(f"broker: {kind}", flush=True)
     return subprocess.run([sys.executable, "-m", "pytest", *options, *paths], cwd=ROOT, check=False).returncode
 
 
-def _workers() -> list[str]:
+def _workers(suite: str) -> list[str]:
     """Return pytest's options for parallel workers. Each worker runs whole files, in the order of tests/conftest.py."""
-    number = min(_MOST_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1))
+    if suite not in _WORKERS_PER_CORE:
+        return []
+    number = min(_MOST_WORKERS, _WORKERS_PER_CORE[suite] * (os.cpu_count() or 1))
     return [f"--numprocesses={number}", "--dist=loadfile", "--no-loadscope-reorder"]
 
 

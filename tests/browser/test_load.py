@@ -29,6 +29,7 @@ def p99(values: list[float]) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.measures
 @pytest.mark.timeout(SECONDS * 3 + 60)
 async def test_page_under_load_responds_and_shows_every_event(page: Page, stack: LocalStack, stage: Stage) -> None:
     await page.add_init_script(MAIN_THREAD)
@@ -47,6 +48,7 @@ async def test_page_under_load_responds_and_shows_every_event(page: Page, stack:
 
 
 @pytest.mark.slow
+@pytest.mark.measures
 async def test_time_from_pixel_to_row(page: Page, stack: LocalStack, stage: Stage, tmp_path: Path) -> None:
     rate, seconds, warm_up = 500, 22, 1_000  # the first events are slower, since the services have just started
     stack.start_service("tracker")

@@ -38,6 +38,7 @@ LATE_S = 60.0
 
 
 @pytest.mark.slow
+@pytest.mark.measures
 @pytest.mark.timeout(SECONDS * 3 + 180)
 async def test_page_responds_with_many_subscribers_of_which_one_never_reads(
     page: Page, stack: LocalStack, stage: Stage

