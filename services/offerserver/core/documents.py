@@ -31,9 +31,10 @@ _TEXT_CODECS: Final = frozenset(
 def document_text(body: bytes, *, content_type: str, kind: DocumentKind) -> str:
     """Return the text of a body. It has no byte order mark, and no XML declaration, which names another charset.
 
-    The charset is that of the byte order mark. Without one it is UTF-8 if the body is valid UTF-8, because servers
-    declare the wrong one more often than another text is valid UTF-8 by chance. Else it is the declared one, and at
-    last windows-1252, in which each byte is a character or is replaced.
+    The charset is that of the byte order mark. Without one it is UTF-8 if more characters beyond ASCII are valid UTF-8
+    than not, because servers declare the wrong one more often than another text is UTF-8 by chance, and one wrong byte
+    must not change all the others. Else it is the declared one, and at last windows-1252, in which each byte is a
+    character or is replaced.
 
     Raises UnreadableFeed for an HTML page where data should be, such as a login page with the status 200.
     """
@@ -68,6 +69,10 @@ def _decoded(body: bytes, content_type: str) -> str:
     except UnicodeDecodeError as error:
         if error.end == len(body) and error.reason == "unexpected end of data":  # cut within a character
             return body[: error.start].decode()
+    text = body.decode("utf-8", "replace")
+    wrong = text.count("\ufffd")
+    if sum(not character.isascii() for character in text) > 2 * wrong:
+        return text
     head = body[:1_000].decode("ascii", "replace")
     found = _CHARSET.search(content_type) or _DECLARATION.search(head) or _CHARSET.search(head)
     return body.decode(_known_charset(found[1]) if found else _LAST_CHARSET, "replace")
@@ -79,5 +84,5 @@ def _known_charset(name: str) -> str:
         found = codecs.lookup(name).name
     except LookupError:
         return _LAST_CHARSET
-    is_text = found in _TEXT_CODECS or re.fullmatch(r"iso8859-\d+|cp\d+|utf-(16|32)(-[lb]e)?", found) is not None
+    is_text = found in _TEXT_CODECS or re.fullmatch(r"iso8859-\d+|cp\d+|utf-8|utf-(16|32)(-[lb]e)?", found) is not None
     return found if is_text else _LAST_CHARSET

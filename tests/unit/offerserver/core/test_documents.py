@@ -31,6 +31,14 @@ def test_text_is_read_whatever_the_server_declares(body: bytes, content_type: st
     assert document_text(body, content_type=content_type, kind="csv").replace("�", "ü") == UMLAUT
 
 
+@pytest.mark.parametrize("content_type", ["", "text/csv; charset=utf-8", "text/csv; charset=iso-8859-1"])
+def test_one_wrong_byte_does_not_change_the_other_characters(content_type: str) -> None:
+    found = document_text(
+        "Bücher, Möbel, ".encode() + "Straße".encode("latin-1"), content_type=content_type, kind="csv"
+    )
+    assert found == "Bücher, Möbel, Stra\ufffde"
+
+
 def test_charset_of_an_xml_declaration_is_used_and_removed() -> None:
     body = '<?xml version="1.0" encoding="iso-8859-15"?><a>10 €</a>'.encode("iso-8859-15")
     assert document_text(body, content_type="", kind="xml") == "<a>10 €</a>"
