@@ -77,6 +77,41 @@ def test_blank_lines_before_the_first_element_take_a_linear_time(before: str) ->
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<author>" + "a." * 100_000 + "</author>",
+        '<description>&lt;p style="' + " " * 100_000 + 'x"&gt;</description>',
+        "<description>" + "&lt;!--" * 100_000 + "</description>",
+    ],
+    ids=["author", "style", "comments"],
+)
+def test_long_text_of_an_entry_takes_a_linear_time(text: str) -> None:
+    began = time.monotonic()
+    found = read(FEED.replace("<item>", f"<item>{text}", 1))
+    assert "news-2" in [draft.id for draft in found.drafts]
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("reference", "text"),
+    [
+        ("&#xD83D;&#xDE00;", "\U0001f600"),
+        ("&#128512;", "\U0001f600"),
+        ("&#xD800;", "\ufffd"),
+        ("&#x110000;", "\ufffd"),
+        (f"&#{'9' * 30};", "\ufffd"),
+        ("&#0000;", "\ufffd"),
+        ("&#xfc;", "ü"),
+        ("&#99999999999", "\ufffd"),
+    ],
+)
+def test_reference_to_no_character_costs_only_itself(reference: str, text: str) -> None:
+    found = read(FEED.replace("A park grows", f"A park {reference} grows"))
+    assert found.drafts[1].text == f"A park {text} grows"
+    assert found.partial == ()
+
+
 def test_half_a_feed_is_partial() -> None:
     found = read(FEED[: FEED.index("<item><guid>news-3")])
     assert [draft.id for draft in found.drafts] == ["news-1", "news-2"]
