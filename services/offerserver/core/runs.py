@@ -1,16 +1,19 @@
 """A run: from the documents of a source to what may be written."""
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from services.offerserver.core.changes import KnownOffer, OfferChanges, allowed, find_changes, has_ended
-from services.offerserver.core.drafts import Parsed, UnreadableFeed, checked
+from services.offerserver.core.drafts import Draft, Parsed, UnreadableFeed, checked
 from services.offerserver.core.fingerprints import fingerprint
 from services.offerserver.core.grades import RunGrade, Thresholds, failed, grade
 from services.offerserver.core.importer import FeedDocument, Importer
 from services.offerserver.core.values import Rejection
+
+_MOST_ENDED_EARLY: Final = 4
+"""Known items that may have an end in the past at once, and had one in the future, whatever their share is."""
 
 
 class RunMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +49,7 @@ def parse_documents(
     parsed = checked(importer.parse(documents, now_ms), box=source.box, base_keywords=len(source.keywords))
     missing = tuple(f"a document is missing: {reason}" for reason in dict.fromkeys(failures))
     cut = ("a response ended early",) if any(document.is_cut for document in documents) else ()
-    ended = sum(draft.valid_until_ms is not None and draft.valid_until_ms <= now_ms for draft in parsed.drafts)
+    ended = sum(_has_ended(draft, now_ms) for draft in parsed.drafts)
     reason = "is the number of items whose own end has passed: they are not imported"
     remarks = (Rejection("", "validity", str(ended), reason), *parsed.remarks) if ended else parsed.remarks
     return msgspec.structs.replace(parsed, partial=(*missing, *cut, *parsed.partial), remarks=remarks)
@@ -72,10 +75,15 @@ def judge(  # noqa: PLR0913 - both sides, and what is remembered
     except UnreadableFeed as error:
         return failed_run(str(error))
     source = importer.source
+    current = _current(known, now_ms)
+    early = sum(_has_ended(draft, now_ms) and draft.id in current for draft in parsed.drafts)
+    if early > max(_MOST_ENDED_EARLY, len(current) * source.thresholds.most_exchanged):
+        reason = f"{early} of {len(current)} known items have an end in the past, and had one in the future"
+        parsed = msgspec.structs.replace(parsed, partial=(*parsed.partial, reason))
     found = grade(
         parsed,
         appearances={draft.id: fingerprint(draft, source).appearance for draft in parsed.drafts},
-        known=_current(known, now_ms),
+        known=current,
         trusted_counts=memory.trusted_counts,
         thresholds=source.thresholds,
     )
@@ -99,6 +107,10 @@ def after_refusals(judged: JudgedRun, refused: int, thresholds: Thresholds) -> R
     is_suspect = refused > thresholds.most_rejected * len(judged.parsed.drafts)
     name = "partial" if is_suspect and judged.grade.may_remove else judged.grade.name
     return msgspec.structs.replace(judged.grade, name=name, reasons=reasons)
+
+
+def _has_ended(draft: Draft, now_ms: int) -> bool:
+    return draft.valid_until_ms is not None and draft.valid_until_ms <= now_ms
 
 
 def _current(known: Iterable[KnownOffer], now_ms: int) -> dict[str, tuple[str, str]]:

@@ -141,15 +141,19 @@ def number(value: object, field: str, *, decimal_comma: bool = False) -> float:
     return result
 
 
-def time_ms(value: object, field: str, *, zone: dt.tzinfo) -> int:
+def time_ms(value: object, field: str, *, zone: dt.tzinfo, is_end: bool = False) -> int:
     """Return a time of ISO 8601 in ms since 1970. A date, or a time without an offset, is one of `zone`.
 
-    Raises InvalidRow.
+    A date is its begin, or with `is_end` the begin of the next day: what ends on a day takes place on it. Raises
+    InvalidRow.
     """
     if not isinstance(value, str):
         raise InvalidRow(field, value, "is not a time")
+    text = value.strip()
     try:
-        parsed = dt.datetime.fromisoformat(value.strip())
+        parsed = dt.datetime.fromisoformat(text)
+        if is_end and parsed.year < dt.MAXYEAR and _is_date(text):
+            parsed += dt.timedelta(days=1)
         return round(1000 * (parsed if parsed.tzinfo else parsed.replace(tzinfo=zone)).timestamp())
     except (ValueError, OverflowError, OSError):
         raise InvalidRow(field, value, "is not a time such as 2026-11-23T10:00:00+01:00") from None
@@ -171,6 +175,14 @@ def hashtag(word: str) -> str:
     """Return a keyword in the form of the app: `#` and the letters and digits in lower case. Empty without any."""
     cleaned = re.sub(r"\W+", "", word).lower()
     return f"#{cleaned}" if cleaned else ""
+
+
+def _is_date(text: str) -> bool:
+    try:
+        dt.date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _visible(character: str) -> str:

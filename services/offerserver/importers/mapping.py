@@ -97,7 +97,7 @@ class RowMapper:
             longitude=longitude,
             keywords=self._keywords(row),
             valid_from_ms=self._time(row, fields.valid_from),
-            valid_until_ms=self._time(row, fields.valid_until),
+            valid_until_ms=self._time(row, fields.valid_until, is_end=True),
             place={"en": known_address} if known_address else {},
             extdata={name: value for name, value in extdata.items() if value != ""},
             image_urls=tuple(url for path in fields.images for url in _texts(at_path(row, path), path)),
@@ -133,13 +133,13 @@ class RowMapper:
         )
         return tuple(dict.fromkeys(word for word in words if 0 < len(word) <= MOST_KEYWORD_CHARS))[:_MOST_KEYWORDS]
 
-    def _time(self, row: FeedRow, path: str | None) -> int | None:
+    def _time(self, row: FeedRow, path: str | None, *, is_end: bool = False) -> int | None:
         value = None if path is None else at_path(row, path)
         if path is None or value in (None, ""):
             return None
         if self._has_ms_times and isinstance(value, int):
             return value
-        return time_ms(value, path, zone=self._zone)
+        return time_ms(value, path, zone=self._zone, is_end=is_end)
 
 
 def _extra(value: Any, path: str) -> Any:

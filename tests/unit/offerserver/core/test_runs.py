@@ -90,6 +90,16 @@ def test_event_that_replaces_an_ended_one_is_new() -> None:
     assert ([each.draft.id for each in found.full.new], len(found.full.removals)) == (["next"], 1)
 
 
+@pytest.mark.parametrize("ended", [4, 5, 6, 10])
+def test_ends_that_move_into_the_past_remove_no_half_of_the_offers(ended: int) -> None:
+    """Such as a source that sends the year 1 instead of an end."""
+    stored = [draft(n, valid_until_ms=NOW_MS + 1) for n in range(10)]
+    sent = [draft(n, valid_until_ms=NOW_MS - 1 if n < ended else NOW_MS + 1) for n in range(10)]
+    found = run(parsed(*sent), stored)
+    assert found.grade.name == ("trusted" if ended <= 5 else "partial")
+    assert len(found.changes.removals) == (ended if ended <= 5 else 0)
+
+
 @pytest.mark.parametrize("kept", [51, 49])
 def test_half_of_the_items_decides(kept: int) -> None:
     stored = list(drafts(range(100)))

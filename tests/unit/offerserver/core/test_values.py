@@ -157,6 +157,19 @@ def test_time_without_an_offset_is_one_of_the_zone() -> None:
     assert time_ms("2026-07-01", "begin", zone=BERLIN) == 1000 * midnight.timestamp()
 
 
+@pytest.mark.parametrize(
+    ("value", "end"),
+    [
+        ("2026-10-24", "2026-10-25T00:00:00+02:00"),
+        ("20261025", "2026-10-26T00:00:00+01:00"),  # 25 hours long
+        ("2026-10-25T00:00", "2026-10-25T00:00:00+02:00"),
+        ("9999-12-31", "9999-12-31T00:00:00+01:00"),
+    ],
+)
+def test_end_without_a_time_is_that_of_its_day(value: str, end: str) -> None:
+    assert time_ms(value, "end", zone=BERLIN, is_end=True) == 1000 * dt.datetime.fromisoformat(end).timestamp()
+
+
 @pytest.mark.parametrize("value", ["soon", "", None, 5, "2026-13-01"])
 def test_other_values_are_no_times(value: object) -> None:
     with pytest.raises(InvalidRow, match=r"^begin: "):

@@ -62,6 +62,12 @@ def test_times_are_read_in_the_zone_of_the_source() -> None:
     assert mapper(valid_until="end").draft(ROW).valid_until_ms is None
 
 
+def test_event_of_one_day_lasts_for_the_day() -> None:
+    found = mapper(valid_from="begin", valid_until="end").draft(ROW | {"begin": "2026-07-01", "end": "2026-07-01"})
+    assert found.valid_from_ms is not None
+    assert found.valid_until_ms == found.valid_from_ms + 86_400_000
+
+
 @pytest.mark.parametrize("value", [1_890_000_000, True, 5.5, 0])
 def test_number_is_no_time_but_in_rows_of_a_calendar(value: object) -> None:
     with pytest.raises(InvalidRow, match="end: is not a time"):
