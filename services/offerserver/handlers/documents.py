@@ -1,11 +1,13 @@
 """Fetches all documents of a run."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from services.backbone.logs import get_logger
 from services.offerserver.core.exchanges import HttpExchange, Validators
 from services.offerserver.core.importer import FeedDocument, FeedRequest, ImportArea, Importer, no_further_page
+from services.offerserver.core.values import shown
 from services.offerserver.providers.fetching import DocumentFetcher, FetchFailed
 
 log = get_logger(__name__)
@@ -70,10 +72,25 @@ async def _fetch(
         documents.append(found.document)
         if any((found.exchange.validators.etag, found.exchange.validators.last_modified)):
             validators[request.url] = found.exchange.validators
-        following = importer.next_page(request, found.document)
+        following = await _next_page(importer, request, found.document, failures)
         if following is not None and len(exchanges) + len(waiting) < MOST_DOCUMENTS:
             waiting.append(following)
         elif following is not None:
             failures.append(f"the source has more than {MOST_DOCUMENTS} documents")
     is_unchanged = bool(exchanges) and all(each.status == _NOT_MODIFIED for each in exchanges)
     return RunDocuments(documents, exchanges, failures, is_unchanged, validators)
+
+
+async def _next_page(
+    importer: Importer, request: FeedRequest, document: FeedDocument, failures: list[str]
+) -> FeedRequest | None:
+    """Return the request for the page after a document. It reads the document, so it runs in a thread.
+
+    A document that cannot be read for it stays: the run is then incomplete.
+    """
+    try:
+        return await asyncio.to_thread(importer.next_page, request, document)
+    except Exception as error:
+        log.exception("next_page_failed", importer=importer.source.name, url=request.url)
+        failures.append(f"no next page can be found: {type(error).__name__}: {shown(str(error))}")
+        return None

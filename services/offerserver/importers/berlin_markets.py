@@ -10,7 +10,7 @@ from typing import Final
 
 from services.offerserver.core.drafts import AreaBox, Draft, Parsed, merged
 from services.offerserver.core.importer import FeedDocument, FeedRequest, ImportArea, Importer, OfferSource
-from services.offerserver.core.values import at_path, collect, hashtag, number, plain_text
+from services.offerserver.core.values import Rejection, at_path, collect, hashtag, number, plain_text, shown
 from services.offerserver.importers.geojson import GeoJsonRows
 from services.offerserver.importers.rows import FeedRow, FeedRows, JsonRows, required, text_of
 
@@ -56,6 +56,9 @@ class _FeatureRows(FeedRows):
         for feature in self._features:
             data = at_path(feature, "properties.data")
             row = data if isinstance(data, dict) else feature["properties"]
+            if not isinstance(row, dict):
+                self.reject(Rejection(shown(feature["id"]), "properties", shown(row), "is not an object"))
+                continue
             point = {name: feature[name] for name in ("latitude", "longitude")}
             yield {"id": feature["id"], **row, **point}
 

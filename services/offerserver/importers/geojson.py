@@ -35,7 +35,7 @@ class GeoJsonRows(JsonRows):
             try:
                 point = point_of(feature.get("geometry"))
             except InvalidRow as error:
-                self.rejections.append(_rejected(feature, error))
+                self.reject(_rejected(feature, error))
                 continue
             yield {
                 "id": feature.get("id"),

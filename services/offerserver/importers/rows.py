@@ -23,6 +23,8 @@ _STRING_OR_NUMBER: Final = re.compile(
 )
 _MOST_INTEGER_CHARS: Final = 18
 """Integers of so many characters have less than 64 bits."""
+MOST_REJECTED: Final = 200_000
+"""The most rows of a document that may not be readable. Each is in memory."""
 _NO_BRACKETS: Final = re.compile(r"[^\[\]{}]+")
 
 FeedRow = dict[str, Any]
@@ -44,6 +46,12 @@ class FeedRows:
         """Yield each row. Raises UnreadableFeed."""
         raise NotImplementedError
 
+    def reject(self, rejection: Rejection) -> None:
+        """Note a row that can't be yielded. Raises UnreadableFeed for too many."""
+        self.rejections.append(rejection)
+        if len(self.rejections) > MOST_REJECTED:
+            raise UnreadableFeed(f"more than {MOST_REJECTED} rows are not readable")
+
 
 class JsonRows(FeedRows):
     """The objects of a list in a JSON document, one after the other: also those before the end of a half document."""
@@ -59,7 +67,7 @@ class JsonRows(FeedRows):
             if isinstance(value, dict):
                 yield value
             else:
-                self.rejections.append(Rejection("", "row", shown(value), "is not an object"))
+                self.reject(Rejection("", "row", shown(value), "is not an object"))
 
 
 def json_values(text: str, path: str, partial: list[str]) -> Iterator[Any]:

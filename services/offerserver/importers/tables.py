@@ -50,7 +50,7 @@ class TableRows(FeedRows):
                 yield dict(zip(names, values, strict=True))
             elif any(values):
                 reason = f"has {len(values)} columns; the first line has {len(names)}"
-                self.rejections.append(Rejection(shown(values[0]), "row", shown(" ".join(values)), reason))
+                self.reject(Rejection(shown(values[0]), "row", shown(" ".join(values)), reason))
                 if (is_cut or reader.line_num > first_line) and not self.partial:
                     self.partial.append(f"line {first_line} has a quotation mark that is not closed in it")
             first_line = reader.line_num + 1

@@ -8,7 +8,8 @@ import json
 
 import pytest
 
-from services.offerserver.core.drafts import Parsed
+from services.offerserver.core.drafts import Parsed, UnreadableFeed
+from services.offerserver.core.importer import FeedDocument, FeedRequest
 from services.offerserver.handlers.importing import RunRefused
 from services.offerserver.importers.configured import read_source
 from services.offerserver.store.leases import LeaseLost
@@ -265,3 +266,13 @@ fields: {{text: summary, location_name: location, valid_until: ends_ms}}
     bench.client.writes = 0
     assert (await bench.run()).counts.unchanged == 8
     assert bench.client.writes == 0
+
+
+async def test_document_that_names_no_next_page_makes_the_run_partial(bench: ImportBench) -> None:
+    def next_page(request: FeedRequest, document: FeedDocument) -> None:
+        raise UnreadableFeed(f"{document.text[:1]} in {request.kind}")
+
+    bench.importer = dataclasses.replace(bench.importer, next_page=next_page)
+    report = await bench.run(things(range(3)))
+    assert (report.grade, report.counts.new) == ("partial", 3)
+    assert "no next page can be found: UnreadableFeed: { in json" in report.reasons[0]

@@ -62,6 +62,14 @@ def test_market_without_a_location_is_rejected_alone() -> None:
     assert rejected(found) == [("103", "latitude", "is missing")]
 
 
+@pytest.mark.parametrize("properties", [["a"], "text", True])
+def test_market_whose_properties_are_no_object_is_rejected_alone(properties: object) -> None:
+    geometry = {"type": "Point", "coordinates": [13.4, 52.5]}
+    features = [{"type": "Feature", "id": 7, "geometry": geometry, "properties": properties}]
+    found = parse(BERLIN_MARKETS, as_json({"type": "FeatureCollection", "features": features}))
+    assert rejected(found) == [("7", "properties", "is not an object")]
+
+
 def test_half_a_feed_is_partial() -> None:
     found = parse(BERLIN_MARKETS, document(FEED[: FEED.index('"bezirk"', FEED.index("102"))]))
     assert [draft.id for draft in found.drafts] == ["markt:101"]

@@ -26,6 +26,11 @@ def test_lines_with_gaps_are_rejected_alone() -> None:
     ]
 
 
+def test_document_of_unreadable_lines_is_refused_in_bounded_memory() -> None:
+    with pytest.raises(UnreadableFeed, match="more than 200000 rows"):
+        read("a;b\n" + "c\n" * 200_001)
+
+
 def test_order_of_lines_and_columns_does_not_change_ids() -> None:
     names, *lines = [line.split(";") for line in feed("libraries.csv").splitlines()]
     turned = "\n".join(";".join(reversed(line)) for line in (names, *reversed(lines)) if len(line) == 5)
