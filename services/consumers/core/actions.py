@@ -32,6 +32,7 @@ MOST_LATITUDE: Final = 90.0
 MOST_LONGITUDE: Final = 180.0
 _MOST_KEPT_CHARS: Final = 2000
 _OBJECT_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}").fullmatch
+_CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DOT_SEGMENTS: Final = frozenset({".", ".."})
 """HTTP clients remove these segments from a path (RFC 3986, 5.2.4): the request would go to another address."""
 _WITHOUT_MATCHING: Final = frozenset({"delete", "search", "preview"})
@@ -208,6 +209,9 @@ def notify_searchers(event: EncodedEvent) -> NotifySearchers:
     owner = checked_text(parameter(text_of(event), "owner") or "", "owner")
     if owner in DOT_SEGMENTS:
         raise InvalidEvent(f"owner: {owner!r} can't be a part of an address")
+    if _CONTROL_CHARACTER.search(owner):
+        # storage has no route for an owner with a line break. Its 404 would look like an outage that never ends.
+        raise InvalidEvent(f"owner: {_kept_text(owner)!r} contains a control character")
     return NotifySearchers(owner)
 
 

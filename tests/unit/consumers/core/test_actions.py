@@ -142,6 +142,13 @@ def test_owner_that_would_change_the_path_of_a_request_is_invalid(owner: str) ->
     assert invalid.invalid.startswith("owner: ")
 
 
+@pytest.mark.parametrize("character", ["%0A", "%0D", "%00", "%7F", "%C2%85"])
+def test_owner_with_a_control_character_is_invalid(character: str) -> None:
+    (invalid,) = chosen(BULK_DATA, f"bud?owner=Meetup{character}Com")
+    assert invalid.invalid.startswith("owner: ")
+    assert "control character" in invalid.invalid
+
+
 def test_event_of_another_sender_has_another_id() -> None:
     text = "bud?owner=a"
     first, second, repeated = (select(BULK_DATA, [record(text, key=key)])[0] for key in (b"a", b"b", b"a"))
