@@ -31,7 +31,8 @@ _MOST_NUMBER_CHARS: Final = 32
 MOST_LATITUDE: Final = 90.0
 MOST_LONGITUDE: Final = 180.0
 _MOST_KEPT_CHARS: Final = 2000
-_OBJECT_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}").fullmatch
+_OBJECT_ID: Final = re.compile(r"[0-9A-Fa-f]{24}").fullmatch
+"""The form that storage accepts (`parse_id`)."""
 _CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DOT_SEGMENTS: Final = frozenset({".", ".."})
 """HTTP clients remove these segments from a path (RFC 3986, 5.2.4): the request would go to another address."""

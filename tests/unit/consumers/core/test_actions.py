@@ -1,4 +1,5 @@
 import json
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -14,6 +15,9 @@ from services.consumers.core.actions import (
     SourceRecord,
     select,
 )
+from services.storage.core.filters import is_id
+
+OBJECT_ID = "652f00aa652f00AA652f00aa"
 
 
 def record(text: str, *, offset: int = 0, key: bytes | None = b"phone", meta: str = "id=1&ts=1000") -> SourceRecord:
@@ -101,8 +105,8 @@ def test_fix_of_a_person_who_opted_out_needs_no_action() -> None:
 @pytest.mark.parametrize("action", ["create", "update", "setact"])
 @pytest.mark.parametrize(("kind", "collection"), [("offr", "offers"), ("srch", "searches")])
 def test_changed_object_is_matched(kind: str, collection: str, action: str) -> None:
-    (match,) = chosen(MATCH_NOTIFIER, f"{kind}?action={action}&_id=652f00aa")
-    assert arguments(match) == {"collection": collection, "id": "652f00aa"}
+    (match,) = chosen(MATCH_NOTIFIER, f"{kind}?action={action}&_id={OBJECT_ID}")
+    assert arguments(match) == {"collection": collection, "id": OBJECT_ID}
 
 
 @pytest.mark.parametrize(
@@ -119,6 +123,12 @@ def test_changed_object_is_matched(kind: str, collection: str, action: str) -> N
 )
 def test_other_events_are_not_matched(text: str) -> None:
     assert chosen(MATCH_NOTIFIER, text) == []
+
+
+@given(st.one_of(st.from_regex(r"[0-9A-Fa-f]{23,25}", fullmatch=True), st.from_regex(r"[\w-]{1,64}", fullmatch=True)))
+def test_id_is_valid_exactly_when_storage_accepts_it(id_: str) -> None:
+    (selected,) = chosen(MATCH_NOTIFIER, f"offr?_id={quote(id_)}")
+    assert bool(selected.invalid) == (not is_id(id_))
 
 
 @pytest.mark.parametrize("id_", ["a/b", "..", "a%00b", "x" * 65, "%2F%2Fhost"])
