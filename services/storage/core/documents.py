@@ -157,16 +157,18 @@ def to_side(document: StoredDocument) -> MatchSide:
         and isinstance(side.version, int)
         and isinstance(side.edited_version, int)
         and isinstance(side.fixed_ms, int)
-        and (side.valid_from_ms is None or isinstance(side.valid_from_ms, _NUMBERS))
-        and (side.valid_until_ms is None or isinstance(side.valid_until_ms, _NUMBERS))
+        and (side.valid_from_ms is None or _is_time(side.valid_from_ms))
+        and (side.valid_until_ms is None or _is_time(side.valid_until_ms))
     )
     if not is_valid:
-        raise MalformedDocument("a field for the rule has a wrong type")
+        raise MalformedDocument("a field for the rule has a wrong type or value")
     _check_id(side.id)
     return side
 
 
 _NUMBERS: Final = (int, float)
+_TIME_LIMIT_MS: Final = 2**63
+"""A person can enter a float that is not finite or has more than 64 bits. As an integer, MongoDB could not hold it."""
 
 
 def to_sides(documents: Iterable[StoredDocument]) -> tuple[list[MatchSide], list[Any]]:
@@ -236,7 +238,15 @@ def _check_id(object_id: str) -> None:
 
 
 def _to_time(value: float | None) -> int | None:
-    return None if value is None else int(value)
+    if value is None:
+        return None
+    if not _is_time(value):
+        raise MalformedDocument(f"{value!r} is no time in ms of at most 64 bits")
+    return int(value)
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, _NUMBERS) and -_TIME_LIMIT_MS <= value < _TIME_LIMIT_MS  # NaN is never within limits
 
 
 def _point(point: GeoPoint) -> dict[str, Any]:
