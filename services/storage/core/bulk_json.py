@@ -93,7 +93,9 @@ class BulkReader:
                     self._take(character, "[", "first_element", f"{self._name} is not a list")
                     self._has_list = True
                 elif self._value(is_last=is_last) is not None:
-                    self._expected, self._ignored = "comma_or_end", self._name[:64]
+                    # The error contains the name, and half of a surrogate pair has no encoding.
+                    self._ignored = self._name[:64].encode(errors="replace").decode()
+                    self._expected = "comma_or_end"
             case "comma_or_end":
                 self._end_or_continue(character, "}", "end", "key")
             case "first_element" | "element":

@@ -66,3 +66,9 @@ def test_element_above_the_limit_is_refused_when_it_comes_in_pieces_too(cut: int
     body = b'{"new": ["' + b"x" * 500 + b'"]}'
     with pytest.raises(MalformedBody, match="more than 100 characters"):
         read([body[begin : begin + cut] for begin in range(0, len(body), cut)], max_element=100)
+
+
+def test_reason_can_be_encoded_when_a_name_has_half_of_a_surrogate_pair() -> None:
+    with pytest.raises(MalformedBody, match="is none of the lists") as raised:
+        read([b'{"\\ud800": 1}'])
+    assert str(raised.value).encode() == b"? is none of the lists new, old"
