@@ -1,5 +1,6 @@
 """The page of one object, `/store/details/<id>`, and the changes that it sends."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -30,6 +31,7 @@ log = get_logger(__name__)
 
 _KINDS: Final[tuple[SubjectKind, ...]] = ("offer", "search")
 _SHOWN_PAIRS: Final = 20
+_VERSION: Final = re.compile(r"[0-9]{1,18}").fullmatch
 _CHANGED: Final = 412
 
 
@@ -179,7 +181,7 @@ class DetailPages:
 def _if_match(form: Form) -> str | None:
     """Return the condition of a form. A client of the old system sends no version."""
     version = form.get("version")
-    return None if version is None else etag(int(version)) if version.isascii() and version.isdecimal() else '""'
+    return None if version is None else etag(int(version)) if _VERSION(version) else '""'
 
 
 def _indented(value: Any) -> str:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.contract.storage.api.serving import DEVICE, Tracker, offer
 from tests.contract.storage.pages.serving import create, inputs_of, text_of
@@ -158,6 +159,14 @@ async def test_outdated_form_overwrites_nothing_and_shows_both_values(service: h
     assert (await service.post(update, data=form | {"trusted": "true"})).status_code == 303
     stored = (await service.get(f"/offers/{name}")).json()["data"][0]
     assert (stored["text"], stored["trusted"]) == ("Mine", True)
+
+
+@pytest.mark.parametrize("version", ["9" * 5_000, "", "²", "-1"])
+async def test_form_with_another_text_as_version_changes_nothing(service: httpx.AsyncClient, version: str) -> None:
+    name = await create(service, "offers", offer())
+    response = await service.post(f"/store/set_active/{name}/false", data={"version": version})
+    assert response.status_code == 412
+    assert (await service.get(f"/offers/{name}")).json()["data"][0]["isActive"] is True
 
 
 async def test_object_is_deactivated_activated_and_deleted(service: httpx.AsyncClient, tracker: Tracker) -> None:
