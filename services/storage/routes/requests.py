@@ -43,7 +43,9 @@ def parameters_of(request: Request) -> Parameters:
 
 def _pairs(text: bytes, field: str) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(text.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+        return parse_qsl(text.decode(), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidInput(FieldError(field, "is not UTF-8")) from None
     except ValueError:
         raise InvalidInput(FieldError(field, f"has more than {_MAX_PARAMETERS} parameters")) from None
 

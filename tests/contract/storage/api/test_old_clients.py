@@ -105,6 +105,22 @@ async def test_forms_are_read_as_documents(service: httpx.AsyncClient) -> None:
     assert sorted(each["field"] for each in wrong.json()["fields"]) == ["location", "owner"]
 
 
+@pytest.mark.parametrize("owner", ["M\u00fcller", "M%C3%BCller"])
+async def test_form_is_read_as_utf_8_with_and_without_escapes(service: httpx.AsyncClient, owner: str) -> None:
+    made = await service.post("/offers", content=f"{FORM}&owner={owner}".encode(), headers=AS_FORM)
+    assert made.json()["owner"] == "M\u00fcller"
+
+
+async def test_form_or_query_that_is_not_utf_8_is_refused(service: httpx.AsyncClient) -> None:
+    for owner in (b"M\xfcller", b"M%FCller"):
+        made = await service.post("/offers", content=FORM.encode() + b"&owner=" + owner, headers=AS_FORM)
+        assert made.status_code == 422, made.text
+        assert made.json()["fields"] == [{"field": "body", "detail": "is not UTF-8"}]
+    read = await service.get("/offers?owner=M%FCller")
+    assert read.status_code == 422, read.text
+    assert read.json()["fields"] == [{"field": "query", "detail": "is not UTF-8"}]
+
+
 @pytest.mark.parametrize("form", ["{search}_{offer}", "{search}&_id={offer}", "{offer}_undefined&_id[]={search}"])
 async def test_website_and_chatbot_read_both_sides_of_a_chat(service: httpx.AsyncClient, form: str) -> None:
     search, offered = await created(service, "searches"), await created(service, "offers", owner="bob")
