@@ -3,11 +3,21 @@
 from collections.abc import Collection
 from typing import Any, Final
 
+import msgspec
+
 from services.storage.core.extras import read_extras
 from services.storage.core.keys import normalise
 from services.storage.core.objects import StoredObject
 
 API_VERSION: Final = "1.0"
+
+
+def encode_response(content: Any) -> bytes:
+    """Return JSON. A stored value of a type that JSON does not have, such as ObjectId, is a string.
+
+    A person can enter such a value in the shell of MongoDB. It must not hide the other objects of a list.
+    """
+    return msgspec.json.encode(content, enc_hook=str)
 
 
 def visible_object(stored: StoredObject, *, is_own: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from services.storage.core.fields import MAX_OWNER_CHARACTERS
 from services.storage.core.filters import ListFilter, parse_arrival, parse_box, parse_bulk_event, parse_names
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import RANK_IMPORT, StoredObject, delete_object
-from services.storage.core.responses import API_VERSION, visible_object
+from services.storage.core.responses import API_VERSION, encode_response, visible_object
 from services.storage.routes.bulk_writer import LISTS, BulkWriter
 from services.storage.routes.context import ApiContext
 from services.storage.routes.errors import ApiError, json_response
@@ -128,7 +128,7 @@ async def _row_stream(first: list[ExtdataRow], rest: AsyncIterator[list[ExtdataR
             | ({"images": row.images} if row.images else {})
             for row in rows
         ]
-        yield separator + msgspec.json.encode(documents)[1:-1]
+        yield separator + encode_response(documents)[1:-1]
         separator = b","
         rows = await anext(rest, [])
     yield b"]}"
@@ -140,10 +140,10 @@ async def _document_stream(
     piece = bytearray(msgspec.json.encode({"version": API_VERSION}).removesuffix(b"}") + b',"data":[')
     async with contextlib.aclosing(rest):
         if first is not None:
-            piece += msgspec.json.encode(visible_object(first, is_own=is_own))
+            piece += encode_response(visible_object(first, is_own=is_own))
         async for stored in rest:
             piece += b","
-            piece += msgspec.json.encode(visible_object(stored, is_own=is_own))
+            piece += encode_response(visible_object(stored, is_own=is_own))
             if len(piece) >= _PIECE_BYTES:
                 yield bytes(piece)
                 piece.clear()

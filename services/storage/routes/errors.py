@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 from fastapi import FastAPI, Request, Response
 from pymongo.errors import ExecutionTimeout, PyMongoError
 from starlette.exceptions import HTTPException
@@ -13,7 +12,7 @@ from services.backbone.logs import get_logger
 from services.backbone.mongo import describe
 from services.backbone.routing import methods_of
 from services.storage.core.fields import FieldError, InvalidInput
-from services.storage.core.responses import API_VERSION
+from services.storage.core.responses import API_VERSION, encode_response
 from services.storage.store import ObjectConflict
 
 log = get_logger(__name__)
@@ -33,7 +32,7 @@ class ApiError(Exception):
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON response."""
-    return Response(msgspec.json.encode(content), status, dict(headers or {}), "application/json")
+    return Response(encode_response(content), status, dict(headers or {}), "application/json")
 
 
 def error_response(

@@ -18,6 +18,7 @@ from services.storage.core.filters import parse_id
 from services.storage.core.matching import SubjectKind
 from services.storage.core.objects import StoredObject
 from services.storage.core.pairs import PairState
+from services.storage.core.responses import encode_response
 from services.storage.routes.changes import ObjectChanges
 from services.storage.routes.context import ApiContext
 from services.storage.routes.errors import ApiError
@@ -185,4 +186,4 @@ def _if_match(form: Form) -> str | None:
 
 
 def _indented(value: Any) -> str:
-    return msgspec.json.format(msgspec.json.encode(value, enc_hook=int), indent=2).decode() if value else ""
+    return msgspec.json.format(encode_response(value), indent=2).decode() if value else ""

@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx
 import pytest
+from bson import Decimal128, ObjectId
+from pymongo import MongoClient
 
 from tests.contract.storage.api.serving import offer
 
@@ -47,6 +49,25 @@ async def test_only_valid_objects_are_listed(service: httpx.AsyncClient) -> None
     assert await owners(service) == ["always", "inactive", "now"]
     assert await owners(service, is_active="true") == ["always", "now"]
     assert await owners(service, is_active="no") == ["inactive"]
+
+
+@pytest.mark.parametrize("value", [ObjectId("0" * 24), Decimal128("1.5")])
+async def test_stored_value_without_a_form_in_json_is_a_string(
+    service: httpx.AsyncClient, running: dict[str, str], value: ObjectId | Decimal128
+) -> None:
+    name = (await service.post("/offers", json=offer("Importer"))).json()["_id"]
+    client: MongoClient[dict[str, Any]] = MongoClient(running["STORAGE_MONGO_URL"])
+    with client:
+        changed = {"extdata": {"ref": value}, "place": {"ref": value}}
+        client[running["STORAGE_DATABASE"]]["offers"].update_one({"_id": name}, {"$set": changed})
+    for path in ("/offers?owner=Importer", f"/offers/{name}", "/bulk/offers/Importer"):
+        (found,) = (await service.get(path)).json()["data"]
+        assert found["extdata"] == {"ref": str(value)}
+    assert found["place"] == {"ref": str(value)}
+    (row,) = (await service.get("/bulk/extdata/Importer?names=ref")).json()["data"]
+    assert row["extdata"] == {"ref": str(value)}
+    page = await service.get(f"/store/details/{name}")
+    assert (page.status_code, str(value) in page.text) == (200, True)
 
 
 async def test_keywords_are_normalised_and_empty_ones_filter_nothing(service: httpx.AsyncClient) -> None:
