@@ -18,6 +18,8 @@ class BulkItem(NamedTuple):
     name: str
     position: int
     value: Any
+    size: int
+    """The characters of its JSON."""
 
 
 class BulkReader:
@@ -105,7 +107,7 @@ class BulkReader:
                     self._expected = "comma_or_close"
                     index = self._counts.get(self._name, 0)
                     self._counts[self._name] = index + 1
-                    return BulkItem(self._name, index, element[0])
+                    return BulkItem(self._name, index, *element)
             case "comma_or_close":
                 self._end_or_continue(character, "]", "comma_or_end", "element")
         return None
@@ -122,8 +124,8 @@ class BulkReader:
         self._position += 1
         self._expected = expected
 
-    def _value(self, *, is_last: bool) -> tuple[Any] | None:
-        """Return the next value; None while it is incomplete."""
+    def _value(self, *, is_last: bool) -> tuple[Any, int] | None:
+        """Return the next value and its number of characters; None while it is incomplete."""
         try:
             value, end = self._json.raw_decode(self._text, self._position)
         except json.JSONDecodeError as error:
@@ -132,13 +134,14 @@ class BulkReader:
             return None
         except (ValueError, RecursionError) as error:
             raise MalformedBody(f"the JSON is not allowed: {error}") from None
-        if end - self._position > self._max_element:
+        size = end - self._position
+        if size > self._max_element:
             raise MalformedBody(f"an element has more than {self._max_element} characters")
         # A number at the end of the text may continue.
         if end == len(self._text) and not is_last:
             return None
         self._position = end
-        return (value,)
+        return value, size
 
 
 def _refuse_constant(name: str) -> NoReturn:

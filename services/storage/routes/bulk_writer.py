@@ -27,6 +27,8 @@ LISTS: Final = frozenset({"new_offers", "old_offers", "remove_offers"})
 _KIND: Final[SubjectKind] = "offer"
 _LONGEST_BULK_MS: Final = 600_000
 """If a process dies during a bulk write, its event is sent after this time."""
+_MAX_SLICE_CHARACTERS: Final = 4_000_000
+"""The most characters of a slice of more than one element. A slice is in memory, and an element can have 1 MB."""
 _LATER: Final = "later"
 """The name of all writes of an owner whose event is that of a later one."""
 _MAX_EXPLAINED: Final = 1_000
@@ -43,6 +45,7 @@ class BulkWriter:
         self._list = ""
         self._slice: dict[str, BulkItem] = {}
         """The elements that wait for the next write, by the id of their object."""
+        self._slice_characters = 0
         self._owners: set[str] = set()
         self._number = 0
         self._refused = 0
@@ -56,7 +59,8 @@ class BulkWriter:
             self._number += 1
             if self._number > most:
                 raise ApiError(413, "too_large", f"a bulk request has at most {most} objects")
-            if item.name != self._list or len(self._slice) >= SLICE:
+            characters = self._slice_characters + item.size
+            if item.name != self._list or len(self._slice) >= SLICE or characters > _MAX_SLICE_CHARACTERS:
                 await self._write()
                 self._list = item.name
             try:
@@ -67,6 +71,7 @@ class BulkWriter:
             if object_id in self._slice:
                 await self._write()
             self._slice[object_id] = item
+            self._slice_characters += item.size
 
     async def finish(self) -> None:
         """Write the rest, and owe the events of the owners."""
@@ -96,7 +101,7 @@ class BulkWriter:
             raise InvalidInput(FieldError("_id", str(error))) from None
 
     async def _write(self) -> None:
-        items, self._slice = self._slice, {}
+        items, self._slice, self._slice_characters = self._slice, {}, 0
         if not items:
             return
         if self._list == "new_offers":
