@@ -59,8 +59,8 @@ class PlaceOffer(msgspec.Struct, frozen=True, omit_defaults=True):
     radiusMeters: int  # noqa: N815 - the name of the API
     showLocation: bool  # noqa: N815
     allowContacts: bool  # noqa: N815
-    validfrom: int | None = None
-    """None: that of the old offer."""
+    isActive: bool  # noqa: N815
+    validfrom: int
     id: str = msgspec.field(name="_id", default="")
     """Empty for a new offer."""
 
@@ -143,7 +143,9 @@ def _offer(search: SearchPlaces, place: NamedPlace, old: OldPlaceOffer | None, n
     link = {"link": place.link} if place.link else {}
     return PlaceOffer(
         id="" if old is None else old.id,
-        validfrom=now_ms if old is None else None,
+        # A phone can create an offer of this owner that is inactive or not valid yet, and it may be the old one.
+        isActive=True,
+        validfrom=now_ms,
         owner=PLACES_OWNER,
         text=place.name,
         keywords=tuple(dict.fromkeys((*search.tags, _EVERYTHING))),

@@ -69,6 +69,7 @@ def test_new_place_becomes_an_offer_for_seven_days() -> None:
             "validuntil": NOW_MS + 7 * 86_400_000,
             "showLocation": True,
             "allowContacts": True,
+            "isActive": True,
             "extdata": {"geoid": "7", "link": "https://a.example"},
         }
     ]
@@ -78,8 +79,13 @@ def test_old_offer_of_a_place_is_changed_and_its_duplicates_are_removed() -> Non
     old = [OldPlaceOffer("b", "7", NOW_MS + 1), OldPlaceOffer("a", "7", NOW_MS - 1), OldPlaceOffer("c", "8", None)]
     plan = plan_offers(SEARCH, [place("7")], old, now_ms=NOW_MS)
     assert [offer.id for offer in plan.changed] == ["a"]
-    assert "validfrom" not in msgspec.to_builtins(plan.changed[0])
     assert (plan.new, plan.removed) == ([], ["b"])
+
+
+def test_old_offer_that_is_hidden_becomes_visible() -> None:
+    plan = plan_offers(SEARCH, [place("7")], [OldPlaceOffer("a", "7", None)], now_ms=NOW_MS)
+    (changed,) = (msgspec.to_builtins(offer) for offer in plan.changed)
+    assert (changed["isActive"], changed["validfrom"]) == (True, NOW_MS)
 
 
 def test_offers_of_other_places_are_removed_only_after_their_validity() -> None:
