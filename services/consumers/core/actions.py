@@ -30,6 +30,8 @@ _MOST_OWNER_CHARS: Final = 256
 _MOST_NUMBER_CHARS: Final = 32
 MOST_LATITUDE: Final = 90.0
 MOST_LONGITUDE: Final = 180.0
+_MOST_ACCURACY_M: Final = 500.0
+"""A fix is exact up to this accuracy radius: the default of MAX_ACCURACY_M of storage."""
 _MOST_KEPT_CHARS: Final = 2000
 _OBJECT_ID: Final = re.compile(r"[0-9A-Fa-f]{24}").fullmatch
 """The form that storage accepts (`parse_id`)."""
@@ -112,7 +114,8 @@ class ActionRule(NamedTuple):
     types: frozenset[bytes]
     read: ReadArguments
     newest_only: bool = False
-    """Whether only the newest fix of each device among the records of a poll needs an action."""
+    """Whether only one fix of each device among the records of a poll needs an action: the newest exact one, else the
+    newest. storage matches no inexact fix, and after it ignores an older exact one."""
     provider_wait_s: float = 0.0
     """Seconds that an action may wait for a provider on the internet until operators get an alert. 0: it calls none."""
 
@@ -129,7 +132,7 @@ def select(rule: ActionRule, records: Iterable[SourceRecord], *, oldest_ms: int 
     those that the tracker received before `oldest_ms`, or at an unknown time.
     """
     selected: list[Selected] = []
-    newest: dict[str, tuple[int, int]] = {}  # device -> time of its newest fix, and index in `selected`
+    best: dict[str, tuple[tuple[bool, int], int]] = {}  # device -> rank of its best fix, and index in `selected`
     superseded: set[int] = set()
     for record in records:
         try:
@@ -151,12 +154,13 @@ def select(rule: ActionRule, records: Iterable[SourceRecord], *, oldest_ms: int 
         if arguments is None:
             continue
         if rule.newest_only and isinstance(arguments, StoreFix):
-            before = newest.get(arguments.device)
-            if before is not None and arguments.at_ms < before[0]:
+            rank = (arguments.accuracy_m <= _MOST_ACCURACY_M, arguments.at_ms)
+            before = best.get(arguments.device)
+            if before is not None and rank < before[0]:
                 continue
             if before is not None:
                 superseded.add(before[1])
-            newest[arguments.device] = (arguments.at_ms, len(selected))
+            best[arguments.device] = (rank, len(selected))
         selected.append(Selected(record.partition, record.offset, Action(rule.handler, id_, _json(arguments))))
     return [each for index, each in enumerate(selected) if index not in superseded]
 

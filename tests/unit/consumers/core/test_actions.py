@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.consumers.core import actions
 from services.consumers.core.actions import (
     BULK_DATA,
     GEO_UPDATES,
@@ -16,6 +17,7 @@ from services.consumers.core.actions import (
     select,
 )
 from services.storage.core.filters import is_id
+from services.storage.core.movement import MAX_ACCURACY_M
 
 OBJECT_ID = "652f00aa652f00AA652f00aa"
 
@@ -62,6 +64,21 @@ def test_poll_is_folded_to_the_newest_fix_of_each_device() -> None:
     ]
     selected = chosen(GEO_UPDATES, *fixes)
     assert [(each.offset, arguments(each)["latitude"]) for each in selected] == [(1, 2.0), (2, 3.0)]
+
+
+def test_inexact_fix_replaces_no_exact_one() -> None:
+    exact, newer = "geo?di=a&lt=1&lg=0&ts=10&a=500", "geo?di=a&lt=2&lg=0&ts=20&a=501"
+    assert [arguments(each)["latitude"] for each in chosen(GEO_UPDATES, exact, newer)] == [1.0]
+    assert [arguments(each)["latitude"] for each in chosen(GEO_UPDATES, newer, exact)] == [1.0]
+
+
+def test_newest_inexact_fix_is_chosen_when_none_is_exact() -> None:
+    fixes = [f"geo?di=a&lt={at}&lg=0&ts={at}&a=501" for at in (1, 3, 2)]
+    assert [arguments(each)["latitude"] for each in chosen(GEO_UPDATES, *fixes)] == [3.0]
+
+
+def test_default_limit_of_exact_fixes_is_that_of_storage() -> None:
+    assert actions._MOST_ACCURACY_M == MAX_ACCURACY_M
 
 
 def test_last_of_two_fixes_of_the_same_time_is_the_newest() -> None:
