@@ -210,7 +210,14 @@ def _check(event: Any) -> None:
         kind = dt.timedelta if name == "DURATION" else dt.date
         if name in event and not isinstance(event[name].dt, kind):
             raise InvalidRow(name, "", "is of another type")
-    for rule in _listed(event.get("RRULE")):
+    _check_rules(event)
+
+
+def _check_rules(event: Any) -> None:
+    rules = _listed(event.get("RRULE"))
+    if len(rules) > 1:
+        raise InvalidRow("RRULE", "", "must occur once")
+    for rule in rules:
         if reason := _rule_fault(rule):
             raise InvalidRow("RRULE", rule.to_ical().decode(), reason)
         if event["DTSTART"].dt.year < _EARLIEST_YEAR:

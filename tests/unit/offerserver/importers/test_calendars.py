@@ -255,6 +255,15 @@ def test_rule_that_never_ends_or_has_no_occurrence_is_rejected_at_once(rule: str
     assert time.monotonic() - began < 5
 
 
+def test_event_with_several_rules_is_rejected_at_once() -> None:
+    began = time.monotonic()
+    rules = [f"RRULE:FREQ=YEARLY;BYYEARDAY=366;BYMONTH={1 + n % 11}" for n in range(100)]
+    found = read(calendar(event(*rules), event(uid="two")))
+    assert [draft.id for draft in found.drafts] == ["two"]
+    assert rejected(found) == [("one", "RRULE", "must occur once")]
+    assert time.monotonic() - began < 5
+
+
 def test_29_february_is_a_day() -> None:
     found = read(calendar(event("RRULE:FREQ=YEARLY;BYMONTH=2,10;BYMONTHDAY=29")))
     assert [draft.id for draft in found.drafts] == ["one/20261010T180000Z", "one/20261029T180000Z"]
