@@ -7,6 +7,7 @@ one is reported as removed.
 import datetime as dt
 import math
 import re
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import icalendar
 import recurring_ical_events
+from icalendar.timezone import tzp
 
 from services.offerserver.core.drafts import UnreadableFeed
 from services.offerserver.core.importer import FeedDocument
@@ -39,6 +41,8 @@ _EARLIEST_YEAR: Final = 1990
 """A series is computed from its begin on."""
 _END: Final = "END:VCALENDAR"
 _EVENT_END: Final = re.compile(r"^END:VEVENT[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
+_ZONES: Final = threading.Lock()
+"""Guards the time zones of icalendar. It keeps those of all calendars of the process by their TZID."""
 _USUAL_LENGTH: Final = dt.timedelta(hours=2)
 """The length of an event without an end."""
 
@@ -86,7 +90,9 @@ class CalendarRows(FeedRows):
             ends = list(_EVENT_END.finditer(text))
             text = f"{text[: ends[-1].end()]}\r\n{_END}" if ends else f"BEGIN:VCALENDAR\r\n{_END}"
         try:
-            return icalendar.Calendar.from_ical(text, multiple=True)
+            with _ZONES:
+                tzp.use_zoneinfo()  # empties the cache of time zones, which has those of the calendar before
+                return icalendar.Calendar.from_ical(text, multiple=True)
         except ValueError as error:
             raise UnreadableFeed(f"the calendar is not well formed: {shown(str(error))}") from None
 

@@ -29,6 +29,11 @@ def event(*lines: str, uid: str = "one", where: str = "Old Hall", start: str = "
     return "\r\n".join(["BEGIN:VEVENT", f"UID:{uid}", *kept, *lines, "END:VEVENT"])
 
 
+def zone(offset: str, *lines: str) -> str:
+    rule = ["BEGIN:STANDARD", "DTSTART:19700101T000000", f"TZOFFSETFROM:{offset}", f"TZOFFSETTO:{offset}", *lines]
+    return "\r\n".join(["BEGIN:VTIMEZONE", "TZID:Own", *rule, "END:STANDARD", "END:VTIMEZONE"])
+
+
 def calendar(*parts: str) -> str:
     return "\r\n".join(["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:test", *parts, "END:VCALENDAR", ""])
 
@@ -134,12 +139,15 @@ def test_floating_time_is_one_of_the_zone() -> None:
 
 
 def test_zone_of_the_calendar_is_used() -> None:
-    zone = (
-        "BEGIN:VTIMEZONE\r\nTZID:Own\r\nBEGIN:STANDARD\r\nDTSTART:19700101T000000\r\n"
-        "TZOFFSETFROM:+0500\r\nTZOFFSETTO:+0500\r\nEND:STANDARD\r\nEND:VTIMEZONE"
-    )
-    found = read(calendar(zone, event("DTSTART;TZID=Own:20261010T190000", "RRULE:FREQ=DAILY;COUNT=1")))
+    found = read(calendar(zone("+0500"), event("DTSTART;TZID=Own:20261010T190000", "RRULE:FREQ=DAILY;COUNT=1")))
     assert [draft.id for draft in found.drafts] == ["one/20261010T140000Z"]
+
+
+def test_zone_of_another_calendar_is_not_used() -> None:
+    own = event("DTSTART;TZID=Own:20261010T190000")
+    assert begins(read(calendar(zone("+0100"), own))) == ["10.10.2026 20:00"]
+    assert begins(read(calendar(zone("+0500"), own))) == ["10.10.2026 16:00"]
+    assert begins(read(calendar(own))) == ["10.10.2026 19:00"]
 
 
 def test_only_the_next_60_days_are_imported() -> None:
