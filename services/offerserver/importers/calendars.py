@@ -9,7 +9,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from icalendar.timezone import tzp
 from services.offerserver.core.drafts import UnreadableFeed
 from services.offerserver.core.importer import FeedDocument
 from services.offerserver.core.values import InvalidRow, Rejection, shown
+from services.offerserver.importers.calendar_text import ComponentText, split_calendars
 from services.offerserver.importers.rows import FeedRow, FeedRows
 
 DAYS_AHEAD: Final = 60
@@ -35,8 +36,8 @@ _FINER_PARTS: Final = ("BYHOUR", "BYMINUTE", "BYSECOND")
 _SINGLE: Final = ("DTSTART", "DTEND", "DURATION", "RECURRENCE-ID")
 _CHECKED: Final = frozenset({*_SINGLE, "RRULE", "RDATE", "EXDATE"})
 _MONTH_DAYS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
-"""What icalendar and recurring_ical_events raise for values that they have accepted before."""
+_UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, OSError)
+"""What icalendar and recurring_ical_events raise for malformed values. OSError: a TZID that is no name of a file."""
 _EARLIEST_YEAR: Final = 1990
 """A series is computed from its begin on."""
 _END: Final = "END:VCALENDAR"
@@ -66,10 +67,8 @@ class CalendarRows(FeedRows):
 
     def __iter__(self) -> Iterator[FeedRow]:
         series: dict[str, list[Any]] = {}
-        zones: list[Any] = []
-        for calendar in self._calendars():
-            zones += calendar.walk("VTIMEZONE")
-            for event in calendar.walk("VEVENT"):
+        for components in self._calendars():
+            for event in self._events(components):
                 if self._is_usable(event):
                     event["SEQUENCE"] = _sequence(event)
                     series.setdefault(_text(event, "UID"), []).append(event)
@@ -77,11 +76,11 @@ class CalendarRows(FeedRows):
         self._has_points = len(points) > 1
         for uid, events in series.items():
             try:
-                yield from self._occurrences(uid, self._newest(uid, events), zones)
+                yield from self._occurrences(uid, self._newest(uid, events))
             except _UNREADABLE as error:
                 self._reject(uid, "VEVENT", "", f"cannot be computed: {shown(str(error))}")
 
-    def _calendars(self) -> Sequence[Any]:
+    def _calendars(self) -> list[list[ComponentText]]:
         text = self._text.strip()
         if not text.upper().startswith("BEGIN:VCALENDAR"):
             raise UnreadableFeed("the document does not begin with BEGIN:VCALENDAR")
@@ -89,12 +88,25 @@ class CalendarRows(FeedRows):
             self.partial.append(f"the calendar does not end with {_END}")
             ends = list(_EVENT_END.finditer(text))
             text = f"{text[: ends[-1].end()]}\r\n{_END}" if ends else f"BEGIN:VCALENDAR\r\n{_END}"
+        return split_calendars(text)
+
+    def _events(self, components: list[ComponentText]) -> list[Any]:
+        """Parse the events of a calendar. Those that can't be parsed are rejected."""
+        with _ZONES:
+            tzp.use_zoneinfo()  # empties the cache of time zones, which has those of the calendar before
+            for zone in (each for each in components if each.name == "VTIMEZONE"):
+                try:
+                    icalendar.Timezone.from_ical(str(zone))  # icalendar keeps it in its cache
+                except _UNREADABLE as error:
+                    reason = f"is not used: {shown(str(error))}"
+                    self.remarks.append(Rejection(shown(zone.value("TZID")), "VTIMEZONE", "", reason))
+            return [event for each in components if each.name == "VEVENT" for event in self._parsed(each)]
+
+    def _parsed(self, text: ComponentText) -> Iterator[Any]:
         try:
-            with _ZONES:
-                tzp.use_zoneinfo()  # empties the cache of time zones, which has those of the calendar before
-                return icalendar.Calendar.from_ical(text, multiple=True)
-        except ValueError as error:
-            raise UnreadableFeed(f"the calendar is not well formed: {shown(str(error))}") from None
+            yield icalendar.Event.from_ical(str(text))
+        except _UNREADABLE as error:
+            self._reject(text.value("UID"), "VEVENT", "", f"cannot be read: {shown(str(error))}")
 
     def _is_usable(self, event: Any) -> bool:
         """Return whether an event can be imported, and list it otherwise."""
@@ -128,7 +140,7 @@ class CalendarRows(FeedRows):
         stamp = getattr(event["DTSTAMP"], "to_ical", bytes)() if "DTSTAMP" in event else b""
         return event["SEQUENCE"], stamp.decode(), self._time(event["DTSTART"].dt), event.to_ical()
 
-    def _occurrences(self, uid: str, events: list[Any], zones: list[Any]) -> Iterator[FeedRow]:
+    def _occurrences(self, uid: str, events: list[Any]) -> Iterator[FeedRow]:
         if not any(name in event for event in events for name in ("RRULE", "RDATE", "RECURRENCE-ID")):
             yield from self._row(uid, events[0])
             return
@@ -138,8 +150,8 @@ class CalendarRows(FeedRows):
                 self.partial.append(missing)
             return
         calendar = icalendar.Calendar()
-        for component in (*zones, *events):
-            calendar.add_component(component)
+        for event in events:
+            calendar.add_component(event)
         began_s = time.monotonic()
         try:
             found = recurring_ical_events.of(calendar).between(self._begin, self._end)

@@ -214,6 +214,8 @@ def test_series_has_at_most_200_occurrences() -> None:
         (("DURATION:P99999999D", "RRULE:FREQ=DAILY"), "VEVENT"),
         (("DTSTART;VALUE=DATE:99991231",), "VEVENT"),
         (("DTSTART:99991231T235959Z",), "VEVENT"),
+        (("DTSTART;TZID=Europe:20261010T190000",), "VEVENT"),
+        ((f"DTSTART;TZID={300 * 'x'}:20261010T190000",), "VEVENT"),
         (("DTSTART;VALUE=TIME:180000",), "DTSTART"),
         (("DTSTART;VALUE=PERIOD:20261010T180000Z/PT1H",), "DTSTART"),
         (("RECURRENCE-ID:20261010T180000Z", "RECURRENCE-ID:20261011T180000Z"), "RECURRENCE-ID"),
@@ -242,6 +244,49 @@ def test_event_is_read_without_a_malformed_line_that_is_not_needed(lines: tuple[
     found = read(calendar(event(*lines), event("SEQUENCE:0", *lines, uid="two"), event("GEO:52.40;13.20", uid="three")))
     assert [draft.id.partition("/")[0] for draft in found.drafts] == ["one", "two", "three"]
     assert (found.rejections, found.partial) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "no colon",
+        "X-WR-CALNAME;:x",
+        "LAST-MODIFIED:yesterday",
+        "BEGIN:VTODO\r\nUID:todo\r\nDUE:tomorrow\r\nno colon\r\nEND:VTODO",
+        "BEGIN:X-OWN\r\nno colon\r\nEND:X-OWN",
+        "BEGIN:X-OWN",
+        "END:X-OWN",
+        "BEGIN:VTIMEZONE\r\nTZID:Own\r\nno colon\r\nEND:VTIMEZONE",
+    ],
+)
+def test_events_are_read_beside_a_malformed_component(part: str) -> None:
+    found = read(calendar(part, event(), part, event(uid="two")))
+    assert [draft.id for draft in found.drafts] == ["one", "two"]
+    assert (found.rejections, found.partial) == ((), ())
+
+
+def test_event_is_read_without_its_malformed_alarm() -> None:
+    alarm = ("BEGIN:VALARM", "TRIGGER:soon", "no colon", "DESCRIPTION:Leave", "END:VALARM")
+    found = read(calendar(event(*alarm, "SUMMARY:Strings"), event(uid="two")))
+    assert [(draft.id, draft.text) for draft in found.drafts] == [("one", "Strings"), ("two", "A concert")]
+    assert found.rejections == ()
+
+
+def test_malformed_time_zone_is_listed_and_not_used() -> None:
+    found = read(calendar(zone("+0500", "no colon"), event("DTSTART;TZID=Own:20261010T190000")))
+    assert begins(found) == ["10.10.2026 19:00"]
+    assert (found.remarks[0].id, found.remarks[0].field) == ("Own", "VTIMEZONE")
+
+
+def test_calendars_of_a_document_have_their_own_zones() -> None:
+    own = event("DTSTART;TZID=Own:20261010T190000")
+    found = read(calendar(zone("+0100"), own) + calendar(zone("+0500"), own.replace("UID:one", "UID:two")))
+    assert begins(found) == ["10.10.2026 20:00", "10.10.2026 16:00"]
+
+
+def test_zone_may_follow_the_events() -> None:
+    found = read(calendar(event("DTSTART;TZID=Own:20261010T190000"), zone("+0500")))
+    assert begins(found) == ["10.10.2026 16:00"]
 
 
 @pytest.mark.parametrize(
