@@ -27,10 +27,14 @@ class ComponentText:
     def value(self, name: str) -> str:
         """Return the first value of a property, empty if there is none."""
         for line in self.lines:
-            before, _, value = line.partition(":")
-            if before.partition(";")[0].strip().upper() == name:
-                return value
+            if property_name(line) == name:
+                return line.partition(":")[2]
         return ""
+
+
+def property_name(line: str) -> str:
+    """Return the name of the property of a line, in capitals and without spaces, as icalendar reads it."""
+    return "".join(line.partition(":")[0].partition(";")[0].split()).upper()
 
 
 def split_calendars(text: str) -> list[list[ComponentText]]:
@@ -72,6 +76,5 @@ def _needed(component: ComponentText) -> Iterator[str]:
 
 def _bound(line: str) -> tuple[str, str]:
     """Return BEGIN or END and the name of the component, or empty texts for any other line."""
-    before, _, name = line.partition(":")
-    bound = before.strip().upper()
-    return (bound, name.strip().upper()) if bound in ("BEGIN", "END") else ("", "")
+    bound = property_name(line)
+    return (bound, line.partition(":")[2].strip().upper()) if bound in ("BEGIN", "END") else ("", "")

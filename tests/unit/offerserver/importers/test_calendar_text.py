@@ -19,6 +19,7 @@ def test_lines_are_unfolded() -> None:
     [
         ("BEGIN:VALARM", "UID:two", "END:VALARM"),
         ("begin:valarm ", "UID:two", "End : VALARM"),
+        ("BEGIN;X-A=1:VALARM", "UID:two", "E ND;X-A=1:VALARM"),
         ("BEGIN:X-A", "BEGIN:X-A", "UID:two", "END:X-A", "UID:three", "END:X-A"),
         ("BEGIN:X-A", "BEGIN:X-B", "UID:two", "END:X-A"),
         ("END:VALARM",),
