@@ -21,6 +21,7 @@ from services.offerserver.core.drafts import UnreadableFeed
 from services.offerserver.core.importer import FeedDocument
 from services.offerserver.core.values import InvalidRow, Rejection, shown
 from services.offerserver.importers.calendar_text import ComponentText, split_calendars
+from services.offerserver.importers.calendar_zones import MOST_ZONES, computable
 from services.offerserver.importers.rows import FeedRow, FeedRows
 
 DAYS_AHEAD: Final = 60
@@ -64,6 +65,7 @@ class CalendarRows(FeedRows):
         self._end = self._begin + dt.timedelta(days=DAYS_AHEAD)
         self._has_points = False
         self._spent_s = 0.0
+        self._zones = 0
 
     def __iter__(self) -> Iterator[FeedRow]:
         series: dict[str, list[Any]] = {}
@@ -95,12 +97,19 @@ class CalendarRows(FeedRows):
         with _ZONES:
             tzp.use_zoneinfo()  # empties the cache of time zones, which has those of the calendar before
             for zone in (each for each in components if each.name == "VTIMEZONE"):
-                try:
-                    icalendar.Timezone.from_ical(str(zone))  # icalendar keeps it in its cache
-                except _UNREADABLE as error:
-                    reason = f"is not used: {shown(str(error))}"
-                    self.remarks.append(Rejection(shown(zone.value("TZID")), "VTIMEZONE", "", reason))
+                self._keep(zone)
             return [event for each in components if each.name == "VEVENT" for event in self._parsed(each)]
+
+    def _keep(self, zone: ComponentText) -> None:
+        """Parse a time zone, which icalendar keeps in its cache. The zone of the source replaces one that fails."""
+        self._zones += 1
+        try:
+            if self._zones > MOST_ZONES:
+                raise ValueError(f"the document has more than {MOST_ZONES} time zones")
+            icalendar.Timezone.from_ical(str(computable(zone)))
+        except _UNREADABLE as error:
+            reason = f"is not used: {shown(str(error))}"
+            self.remarks.append(Rejection(shown(zone.value("TZID")), "VTIMEZONE", "", reason))
 
     def _parsed(self, text: ComponentText) -> Iterator[Any]:
         try:

@@ -7,6 +7,7 @@ import pytest
 
 from services.offerserver.core.drafts import Parsed, UnreadableFeed
 from services.offerserver.importers import calendars
+from services.offerserver.importers.calendar_zones import MOST_ZONES
 from services.offerserver.importers.calendars import MOST_OCCURRENCES
 from services.offerserver.importers.configured import read_source
 from tests.unit.offerserver.reading import configured, document, extdata, feed, parse, rejected
@@ -273,9 +274,26 @@ def test_event_is_read_without_its_malformed_alarm() -> None:
 
 
 def test_malformed_time_zone_is_listed_and_not_used() -> None:
-    found = read(calendar(zone("+0500", "no colon"), event("DTSTART;TZID=Own:20261010T190000")))
+    found = read(calendar(zone("five"), event("DTSTART;TZID=Own:20261010T190000")))
     assert begins(found) == ["10.10.2026 19:00"]
     assert (found.remarks[0].id, found.remarks[0].field) == ("Own", "VTIMEZONE")
+
+
+def test_time_zone_with_a_secondly_rule_is_listed_and_not_used() -> None:
+    began = time.monotonic()
+    rule = "RRULE:FREQ=SECONDLY;UNTIL=19700102T000000Z"  # without its end, it takes hours and all the memory
+    found = read(calendar(zone("+0500", rule), event("DTSTART;TZID=Own:20261010T190000")))
+    assert begins(found) == ["10.10.2026 19:00"]
+    assert found.remarks[0].reason == "is not used: has a rule with FREQ=SECONDLY"
+    assert time.monotonic() - began < 5
+
+
+def test_document_has_at_most_50_time_zones() -> None:
+    zones = [zone(f"+{1 + n % 9:02}00").replace("TZID:Own", f"TZID:Own{n}") for n in range(MOST_ZONES + 2)]
+    found = read(calendar(*zones[:1], event("DTSTART;TZID=Own0:20261010T190000")) + calendar(*zones[1:]))
+    assert begins(found) == ["10.10.2026 20:00"]
+    reason = "is not used: the document has more than 50 time zones"
+    assert [each.id for each in found.remarks if each.reason == reason] == ["Own50", "Own51"]
 
 
 def test_calendars_of_a_document_have_their_own_zones() -> None:
