@@ -3,9 +3,12 @@
 icalendar and dateutil compute every onset of a time zone, from the first one on. With FREQ=SECONDLY this takes hours.
 """
 
+import datetime as dt
 import re
 from calendar import monthrange
 from typing import Final
+
+from icalendar.timezone.zoneinfo import ZONEINFO
 
 from services.offerserver.importers.calendar_text import ComponentText, property_name
 
@@ -15,6 +18,8 @@ MOST_RULE_YEARS: Final = 500
 """The most years of all rules of a time zone."""
 MOST_DATES: Final = 500
 """The most onsets of a time zone that are listed instead of computed: two for each of 250 years."""
+_MOST_CHARACTERS: Final = 200
+"""The most characters of a TZID."""
 _FIRST_YEAR: Final = 1972
 """Rules begin in this leap year at the earliest. Many calendars let them begin in 1601 or in the year 1."""
 _LAST: Final = "21000101T000000Z"
@@ -35,6 +40,19 @@ _RULE_PARTS: Final = {
     "WKST": _DAY,
 }
 """The parts that a rule may have, as regular expressions."""
+
+
+class KnownZones(ZONEINFO):
+    """Finds the time zones of the tz database for icalendar.
+
+    zoneinfo opens any TZID as a file, and imports its directories as packages: `Europe` raises OSError, and a TZID of
+    1000 slashes RecursionError. icalendar looks up each suffix of a TZID.
+    """
+
+    def timezone(self, name: str) -> dt.tzinfo | None:
+        if len(name) > _MOST_CHARACTERS:
+            raise ValueError(f"a TZID has more than {_MOST_CHARACTERS} characters")
+        return super().timezone(name) if self.knows_timezone_id(name) else None
 
 
 def computable(zone: ComponentText) -> ComponentText:

@@ -21,7 +21,7 @@ from services.offerserver.core.drafts import UnreadableFeed
 from services.offerserver.core.importer import FeedDocument
 from services.offerserver.core.values import InvalidRow, Rejection, shown
 from services.offerserver.importers.calendar_text import ComponentText, split_calendars
-from services.offerserver.importers.calendar_zones import MOST_ZONES, computable
+from services.offerserver.importers.calendar_zones import MOST_ZONES, KnownZones, computable
 from services.offerserver.importers.rows import FeedRow, FeedRows
 
 DAYS_AHEAD: Final = 60
@@ -37,8 +37,8 @@ _FINER_PARTS: Final = ("BYHOUR", "BYMINUTE", "BYSECOND")
 _SINGLE: Final = ("DTSTART", "DTEND", "DURATION", "RECURRENCE-ID")
 _CHECKED: Final = frozenset({*_SINGLE, "RRULE", "RDATE", "EXDATE"})
 _MONTH_DAYS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-_UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, OSError)
-"""What icalendar and recurring_ical_events raise for malformed values. OSError: a TZID that is no name of a file."""
+_UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+"""What icalendar and recurring_ical_events raise for malformed values."""
 _EARLIEST_YEAR: Final = 1990
 """A series is computed from its begin on."""
 _END: Final = "END:VCALENDAR"
@@ -95,7 +95,7 @@ class CalendarRows(FeedRows):
     def _events(self, components: list[ComponentText]) -> list[Any]:
         """Parse the events of a calendar. Those that can't be parsed are rejected."""
         with _ZONES:
-            tzp.use_zoneinfo()  # empties the cache of time zones, which has those of the calendar before
+            tzp.use(KnownZones())  # empties the cache of time zones, which has those of the calendar before
             for zone in (each for each in components if each.name == "VTIMEZONE"):
                 self._keep(zone)
             return [event for each in components if each.name == "VEVENT" for event in self._parsed(each)]

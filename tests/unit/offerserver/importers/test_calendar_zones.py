@@ -1,12 +1,13 @@
 import datetime as dt
 import time
+from zoneinfo import ZoneInfo
 
 import icalendar
 import pytest
 from icalendar.timezone import tzp
 
 from services.offerserver.importers.calendar_text import ComponentText
-from services.offerserver.importers.calendar_zones import MOST_DATES, computable
+from services.offerserver.importers.calendar_zones import MOST_DATES, KnownZones, computable
 
 
 def part(name: str, *lines: str, begin: str = "19700101T000000", offsets: str = "+0100 +0200") -> list[str]:
@@ -20,10 +21,18 @@ def zone(*parts: list[str]) -> ComponentText:
 
 
 def offset(text: ComponentText, day: dt.datetime) -> float:
-    tzp.use_zoneinfo()
+    tzp.use(KnownZones())
     found = icalendar.Timezone.from_ical(str(computable(text)))
     assert isinstance(found, icalendar.Timezone)
     return (day.replace(tzinfo=found.to_tz()).utcoffset() or dt.timedelta()) / dt.timedelta(hours=1)
+
+
+def test_known_zones_are_those_of_the_tz_database() -> None:
+    zones = KnownZones()
+    assert zones.timezone("Europe/Berlin") == ZoneInfo("Europe/Berlin")
+    assert [zones.timezone(name) for name in ("Europe", "Own", "a/b")] == [None, None, None]
+    with pytest.raises(ValueError, match="more than 200 characters"):
+        zones.timezone(201 * "x")
 
 
 @pytest.mark.parametrize("year", ["0001", "1601", "1970", "2020"])
