@@ -5,7 +5,6 @@ one is reported as removed.
 """
 
 import datetime as dt
-import math
 import re
 import threading
 import time
@@ -20,6 +19,7 @@ from icalendar.timezone import tzp
 from services.offerserver.core.drafts import UnreadableFeed
 from services.offerserver.core.importer import FeedDocument
 from services.offerserver.core.values import InvalidRow, Rejection, shown
+from services.offerserver.importers.calendar_events import categories_of, check_event, point_of, sequence_of, text_of
 from services.offerserver.importers.calendar_text import ComponentText, split_calendars
 from services.offerserver.importers.calendar_zones import MOST_ZONES, KnownZones, computable
 from services.offerserver.importers.rows import FeedRow, FeedRows
@@ -32,15 +32,8 @@ MOST_OCCURRENCES: Final = 200
 MOST_SECONDS: Final = 20.0
 """For the series of a document. The others are rejected, and the document is partial. A rule without any occurrence is
 searched up to the year 9999, which takes seconds. So this is the one limit that depends on the machine."""
-_FREQUENCIES: Final = frozenset({"DAILY", "WEEKLY", "MONTHLY", "YEARLY"})
-_FINER_PARTS: Final = ("BYHOUR", "BYMINUTE", "BYSECOND")
-_SINGLE: Final = ("DTSTART", "DTEND", "DURATION", "RECURRENCE-ID")
-_CHECKED: Final = frozenset({*_SINGLE, "RRULE", "RDATE", "EXDATE"})
-_MONTH_DAYS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 """What icalendar and recurring_ical_events raise for malformed values."""
-_EARLIEST_YEAR: Final = 1990
-"""A series is computed from its begin on."""
 _END: Final = "END:VCALENDAR"
 _EVENT_END: Final = re.compile(r"^END:VEVENT[ \t]*\r?$", re.MULTILINE | re.IGNORECASE)
 _ZONES: Final = threading.Lock()
@@ -72,9 +65,9 @@ class CalendarRows(FeedRows):
         for components in self._calendars():
             for event in self._events(components):
                 if self._is_usable(event):
-                    event["SEQUENCE"] = _sequence(event)
-                    series.setdefault(_text(event, "UID"), []).append(event)
-        points = {_geo(event) for events in series.values() for event in events} - {None}
+                    event["SEQUENCE"] = sequence_of(event)
+                    series.setdefault(text_of(event, "UID"), []).append(event)
+        points = {point_of(event) for events in series.values() for event in events} - {None}
         self._has_points = len(points) > 1
         for uid, events in series.items():
             try:
@@ -119,9 +112,9 @@ class CalendarRows(FeedRows):
 
     def _is_usable(self, event: Any) -> bool:
         """Return whether an event can be imported, and list it otherwise."""
-        uid = _text(event, "UID")
+        uid = text_of(event, "UID")
         try:
-            _check(event)
+            check_event(event)
         except InvalidRow as error:
             return self._reject(uid, error.field, error.value, error.reason)
         except _UNREADABLE as error:
@@ -141,7 +134,7 @@ class CalendarRows(FeedRows):
             newest[self._name(event) if "RECURRENCE-ID" in event else ""] = event
         if len(newest) < len(events):
             reason = f"has {len(events)} versions; the newest one is used"
-            self.remarks.append(Rejection(shown(uid), "UID", shown(_text(events[0], "SUMMARY")), reason))
+            self.remarks.append(Rejection(shown(uid), "UID", shown(text_of(events[0], "SUMMARY")), reason))
         return list(newest.values())
 
     def _version(self, event: Any) -> tuple[int, str, dt.datetime, bytes]:
@@ -187,17 +180,17 @@ class CalendarRows(FeedRows):
         local = begin.astimezone(self._zone)
         row = {
             "id": row_id,
-            "summary": _text(event, "SUMMARY"),
-            "description": _text(event, "DESCRIPTION"),
-            "location": _text(event, "LOCATION"),
-            "link": _text(event, "URL"),
-            "categories": _categories(event),
+            "summary": text_of(event, "SUMMARY"),
+            "description": text_of(event, "DESCRIPTION"),
+            "location": text_of(event, "LOCATION"),
+            "link": text_of(event, "URL"),
+            "categories": categories_of(event),
             "starts_ms": round(1000 * begin.timestamp()),
             "ends_ms": round(1000 * end.timestamp()),
             "when": f"{local:%d.%m.%Y}" if is_day else f"{local:%d.%m.%Y %H:%M}",
-            "geo": _geo(event) if self._has_points else None,
+            "geo": point_of(event) if self._has_points else None,
         }
-        if _text(event, "STATUS").upper() == "CANCELLED":
+        if text_of(event, "STATUS").upper() == "CANCELLED":
             self.removed.append(row)
         elif end > self._begin and begin < self._end:
             yield row
@@ -220,79 +213,3 @@ class CalendarRows(FeedRows):
         if not isinstance(value, dt.datetime):
             value = dt.datetime(value.year, value.month, value.day)  # noqa: DTZ001 - the next line adds the zone
         return value if value.tzinfo is not None else value.replace(tzinfo=self._zone)
-
-
-def _check(event: Any) -> None:
-    """Raise InvalidRow if an event can't be imported."""
-    broken = {name for name, _ in event.errors if name in _CHECKED}
-    if broken:
-        raise InvalidRow(min(broken), "", "is malformed")
-    if not _text(event, "UID"):
-        raise InvalidRow("UID", _text(event, "SUMMARY"), "is missing")
-    if "DTSTART" not in event:
-        raise InvalidRow("DTSTART", "", "is missing")
-    for name in _SINGLE:
-        if isinstance(event.get(name), list):
-            raise InvalidRow(name, "", "must occur once")
-        kind = dt.timedelta if name == "DURATION" else dt.date
-        if name in event and not isinstance(event[name].dt, kind):
-            raise InvalidRow(name, "", "is of another type")
-    _check_rules(event)
-
-
-def _check_rules(event: Any) -> None:
-    rules = _listed(event.get("RRULE"))
-    if len(rules) > 1:
-        raise InvalidRow("RRULE", "", "must occur once")
-    for rule in rules:
-        if reason := _rule_fault(rule):
-            raise InvalidRow("RRULE", rule.to_ical().decode(), reason)
-        if event["DTSTART"].dt.year < _EARLIEST_YEAR:
-            raise InvalidRow("DTSTART", str(event["DTSTART"].dt), f"a series must begin after {_EARLIEST_YEAR}")
-
-
-def _rule_fault(rule: Any) -> str:
-    """Return why a rule is not computed: it never ends, or takes long without an occurrence. Empty: it is."""
-    frequency = str(next(iter(rule.get("FREQ", ())), ""))
-    if frequency not in _FREQUENCIES or any(len(rule.get(part, ())) > 1 for part in _FINER_PARTS):
-        return "is finer than daily"
-    if any(int(interval) < 1 for interval in rule.get("INTERVAL", ())):
-        return "has an interval below 1"
-    if frequency == "DAILY" and "BYSETPOS" in rule:
-        return "has BYSETPOS, which a daily series can't have"
-    months = [int(month) for month in rule.get("BYMONTH", range(1, 13))]
-    if not all(1 <= month <= len(_MONTH_DAYS) for month in months):
-        return "has a month that no year has"
-    most = max((_MONTH_DAYS[month - 1] for month in months), default=0)
-    if "BYMONTHDAY" in rule and not any(1 <= abs(int(day)) <= most for day in rule["BYMONTHDAY"]):
-        return "has a day that none of its months has"
-    return ""
-
-
-def _sequence(event: Any) -> int:
-    """Return the number of the version of an event, 0 if it has none that can be read."""
-    return max((int(each) for each in _listed(event.get("SEQUENCE")) if isinstance(each, int)), default=0)
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def _text(event: Any, name: str) -> str:
-    found = event.get(name)
-    return str(found[0] if isinstance(found, list) and found else found or "")
-
-
-def _categories(event: Any) -> list[str]:
-    found = (each for each in _listed(event.get("CATEGORIES")) if isinstance(each, icalendar.vCategory))
-    return [str(word) for each in found for word in each.cats]
-
-
-def _geo(event: Any) -> tuple[float, float] | None:
-    found = event.get("GEO")
-    if not isinstance(found, icalendar.vGeo):
-        return None
-    point = (float(found.latitude), float(found.longitude))
-    return point if all(map(math.isfinite, point)) else None
