@@ -60,7 +60,7 @@ def test_unknown_suite_is_refused_before_anything_starts() -> None:
         ("slow", ["-m", "slow and not measures and not browser and not chaos and not endurance and not system"]),
         ("measures", ["-m", "measures and not endurance"]),
         ("chaos", ["-m", "chaos"]),
-        ("browser", ["-m", "browser"]),
+        ("browser", ["-m", "browser and not measures"]),
         ("system", ["-m", "system and not endurance"]),
         ("all", []),
     ],
@@ -72,8 +72,9 @@ def test_suite_selects_by_markers(ran: list[list[str]], suite: str, expected: li
 
 @pytest.mark.parametrize(
     ("suite", "keyword", "parallel"),
-    [("default", "", True), ("broker", "", True), ("slow", "", True), ("default", "ledger", False)]
-    + [(suite, "", False) for suite in ("measures", "browser", "chaos", "system", "endurance", "all")],
+    [(suite, "", True) for suite in ("default", "broker", "slow", "browser")]
+    + [("default", "ledger", False)]
+    + [(suite, "", False) for suite in ("measures", "chaos", "system", "endurance", "all")],
 )
 def test_only_suites_that_mostly_wait_run_in_parallel(
     ran: list[list[str]], suite: str, keyword: str, *, parallel: bool
