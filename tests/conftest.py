@@ -45,6 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "kafka_kind" in getattr(item, "fixturenames", ()):
             item.add_marker("broker")
+        if item.get_closest_marker("measures"):
+            item.add_marker("slow")  # so that it is in no suite whose tests run beside others
     # Parallel workers take files in this order. Files that need the broker take longest and come first. Otherwise a
     # worker could start one of them when the other workers have finished.
     with_broker = {item.path for item in items if item.get_closest_marker("broker")}
