@@ -70,8 +70,8 @@ def _decoded(body: bytes, content_type: str) -> str:
         if error.end == len(body) and error.reason == "unexpected end of data":  # cut within a character
             return body[: error.start].decode()
     text = body.decode("utf-8", "replace")
-    wrong = text.count("\ufffd")
-    if sum(not character.isascii() for character in text) > 2 * wrong:
+    wrong, others = text.count("\ufffd"), len(text) - len(text.encode("ascii", "ignore"))
+    if others - wrong > wrong:
         return text
     head = body[:1_000].decode("ascii", "replace")
     found = _CHARSET.search(content_type) or _DECLARATION.search(head) or _CHARSET.search(head)
